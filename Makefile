@@ -1,0 +1,31 @@
+# make demo   everything from nothing to a recommendation, on this machine, without a GPU
+# make test   all checks and tests
+# make install sets up .venv and nothing else
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# On Linux the plain wheel of torch brings several GB of CUDA. The CPU build is asked for first; a machine that
+# cannot reach this index takes what it is offered elsewhere. For GPUs: make install TORCH_INDEX=https://download.pytorch.org/whl/cu130
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: install demo test check clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --retries 1 --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
+	$(BIN)/pip install -q --prefer-binary -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/raytune-infer tune examples/minilm.yaml --seed 0
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
