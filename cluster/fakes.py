@@ -1,0 +1,107 @@
+"""Stand-ins for a driver, a Ray node and time, each as small as its real counterpart allows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+GIB = 2**30
+
+
+@dataclass
+class FakeDevice:
+    """One GPU of a `FakeNvml`; `processes`: process id → bytes, None where the driver will not tell."""
+
+    name: str
+    memory_gib: float
+    used_gib: float = 0.0
+    utilisation_percent: int = 0
+    processes: Mapping[int, int | None] = field(default_factory=dict)
+    mig: bool | None = None
+
+
+class FakeNvml:
+    """The part of the `pynvml` module that `cluster.nvml` uses.
+
+    Args:
+        devices: what the machine has.
+        driver: False: `nvmlInit` fails, as on a machine without NVIDIA's driver.
+    """
+
+    NVML_DEVICE_MIG_ENABLE = 1
+
+    class NVMLError(Exception):
+        """As pynvml's."""
+
+    def __init__(self, devices: Sequence[FakeDevice] = (), driver: bool = True) -> None:
+        self.devices = tuple(devices)
+        self.driver = driver
+        self.open = 0
+
+    def nvmlInit(self) -> None:  # noqa: D102
+        if not self.driver:
+            raise self.NVMLError("NVML Shared Library Not Found")
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: D102
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: D102
+        return len(self.devices)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeDevice:  # noqa: D102
+        return self.devices[index]
+
+    def nvmlDeviceGetName(self, handle: FakeDevice) -> str:  # noqa: D102
+        return handle.name
+
+    def nvmlDeviceGetUUID(self, handle: FakeDevice) -> bytes:  # noqa: D102
+        return f"GPU-{self.devices.index(handle)}".encode()
+
+    def nvmlDeviceGetMemoryInfo(self, handle: FakeDevice) -> Any:  # noqa: D102
+        return SimpleNamespace(total=int(handle.memory_gib * GIB), used=int(handle.used_gib * GIB))
+
+    def nvmlDeviceGetMigMode(self, handle: FakeDevice) -> list[int]:  # noqa: D102
+        if handle.mig is None:
+            raise self.NVMLError("Not Supported")
+        return [int(handle.mig), int(handle.mig)]
+
+    def nvmlDeviceGetUtilizationRates(self, handle: FakeDevice) -> Any:  # noqa: D102
+        if handle.mig:
+            raise self.NVMLError("Not Supported")
+        return SimpleNamespace(gpu=handle.utilisation_percent, memory=0)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: FakeDevice) -> list[Any]:  # noqa: D102
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in handle.processes.items()]
+
+
+def ray_node(node_id: str, *, cpus: float, gpu_type: str | None = None, gpus: float = 0.0,
+             memory_gib: float = 32.0, emulated: bool = False, alive: bool = True) -> dict[str, Any]:
+    """One entry of `ray.nodes()`, with the keys that `cluster.inventory` reads."""
+    resources = {"CPU": cpus, "memory": memory_gib * GIB, f"node:{node_id}": 1.0}
+    labels = {"ray.io/node-id": node_id}
+    if gpu_type is not None:
+        resources |= {"GPU": gpus, f"accelerator_type:{gpu_type}": 1.0}
+        labels["ray.io/accelerator-type"] = gpu_type
+    if emulated:
+        labels["raytune-infer/emulated"] = "true"
+    return {"NodeID": node_id, "Alive": alive, "NodeManagerHostname": f"host-{node_id}",
+            "Resources": {key: value for key, value in resources.items() if value}, "Labels": labels}
+
+
+class FakeTime:
+    """A clock and a sleep that agree: sleeping moves the clock, each time `overshoot_s` too far."""
+
+    def __init__(self, overshoot_s: float = 0.0) -> None:
+        self.now_s = 0.0
+        self.overshoot_s = overshoot_s
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        """Seconds since the start."""
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        """Moves the clock by `seconds` and the overshoot."""
+        self.slept.append(seconds)
+        self.now_s += seconds + self.overshoot_s

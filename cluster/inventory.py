@@ -1,0 +1,226 @@
+"""What the Ray cluster has, node by node, and why something would not fit on it."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster import gpus, nvml
+
+ACCELERATOR_LABEL = "ray.io/accelerator-type"
+NODE_ID_LABEL = "ray.io/node-id"
+EMULATED_LABEL = "raytune-infer/emulated"
+ACCELERATOR_RESOURCE = "accelerator_type:"
+UNKNOWN_GPU = "unknown GPU"
+GIB = 2**30
+# Room for a worker to start and import on a busy node; an unread node still counts, with datasheet figures.
+NVML_TIMEOUT_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of the cluster.
+
+    Attributes:
+        cpu_cores: as Ray counts them; 0 on a head node that takes no work.
+        gpu_type: the catalogue's name where it knows the card; None: no GPU.
+        gpus: number of them, as Ray counts it.
+        gpu_memory_gib: of one GPU.
+        emulated: its GPUs are pretended (`cluster.emulated`).
+        has_mps: an MPS control daemon runs, so that a share of a GPU can be enforced.
+        ray_label: the node's `ray.io/accelerator-type`: what Ray calls the card, "A100" for both sizes.
+    """
+
+    node_id: str
+    hostname: str
+    cpu_cores: int
+    memory_gib: float
+    gpu_type: str | None = None
+    gpus: float = 0.0
+    gpu_memory_gib: float = 0.0
+    emulated: bool = False
+    has_mps: bool = False
+    ray_label: str | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.cpu_cores, self.memory_gib, self.gpus, self.gpu_memory_gib) < 0:
+            raise ValueError(f"node {self.node_id!r} cannot have less than nothing, got {self}")
+        if (self.gpu_type is None) != (self.gpus == 0):
+            raise ValueError(f"node {self.node_id!r} needs both a GPU type and a number of GPUs, or neither; "
+                             f"got {self.gpu_type!r} and {self.gpus}")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one replica asks of one node; `gpu_memory_gib` is of each GPU it uses."""
+
+    cpu_cores: float
+    gpu_type: str | None = None
+    gpu_share: float = 0.0
+    gpu_memory_gib: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.cpu_cores, self.gpu_share, self.gpu_memory_gib) < 0:
+            raise ValueError(f"a demand cannot be negative, got {self}")
+        if self.gpu_type is None and (self.gpu_share or self.gpu_memory_gib):
+            raise ValueError(f"a GPU share or GPU memory needs a GPU type, got {self}")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The nodes of a cluster that are alive."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def gpu_types(self) -> tuple[str, ...]:
+        """The GPU types there are, in alphabetical order."""
+        return tuple(sorted({node.gpu_type for node in self.nodes if node.gpu_type is not None}))
+
+    @property
+    def emulated(self) -> bool:
+        """Whether any node only pretends to have its GPUs."""
+        return any(node.emulated for node in self.nodes)
+
+    def with_gpu(self, gpu_type: str) -> tuple[Node, ...]:
+        """The nodes with GPUs of this type, by name or alias."""
+        return tuple(node for node in self.nodes if node.gpu_type == gpus.canonical(gpu_type))
+
+    def label_selector(self, gpu_type: str) -> dict[str, str]:
+        """The `label_selector` that makes Ray use nodes with this GPU type and no others.
+
+        By accelerator type, unless other cards carry the same label (both sizes of A100) or a node has none:
+        then by node.
+        """
+        wanted = self.with_gpu(gpu_type)
+        if not wanted:
+            raise ValueError(f"no node has a {gpu_type}; there are {self._types()}")
+        labels = {node.ray_label for node in wanted}
+        others = {node.ray_label for node in self.nodes if node not in wanted}
+        if None in labels or labels & others:
+            return {NODE_ID_LABEL: _any_of(node.node_id for node in wanted)}
+        return {ACCELERATOR_LABEL: _any_of(label for label in labels if label is not None)}
+
+    def why_not(self, demand: Demand) -> str | None:
+        """None if a node, empty, could hold it; otherwise what is asked, what there is, and the remedy."""
+        if not self.nodes:
+            return "the cluster has no node alive; start one, or connect to another cluster"
+        nodes = self.nodes
+        on = "one node"
+        if demand.gpu_type is not None:
+            nodes = self.with_gpu(demand.gpu_type)
+            kind = gpus.canonical(demand.gpu_type)
+            if not nodes:
+                return (f"asks {_a(kind)}, the cluster has {self._types()}; "
+                        f"add {_a(kind)} node or ask for another")
+            on = f"{_a(kind)} node"
+            most = max(node.gpus for node in nodes)
+            if demand.gpu_share > most:
+                return (f"asks {demand.gpu_share:g} of {_a(kind)}, most on {on} is {most:g}; "
+                        "lower the GPU share")
+            nodes = tuple(node for node in nodes if node.gpus >= demand.gpu_share)
+            memory = max(node.gpu_memory_gib for node in nodes)
+            if demand.gpu_memory_gib > memory:
+                return (f"asks {demand.gpu_memory_gib:.1f} GiB of {_a(kind)}, most on {on} is {memory:.1f} "
+                        "GiB; lower `gpu_memory`")
+            nodes = tuple(node for node in nodes if node.gpu_memory_gib >= demand.gpu_memory_gib)
+            on += " with enough of it" if len(nodes) < len(self.with_gpu(kind)) else ""
+        cores = max(node.cpu_cores for node in nodes)
+        if demand.cpu_cores > cores:
+            return (f"asks {demand.cpu_cores:g} cores, most on {on} is {cores}; "
+                    "ask for fewer or add a bigger node")
+        return None
+
+    def _types(self) -> str:
+        return ", ".join(self.gpu_types) or "no GPU"
+
+
+def parse(nodes: Sequence[Mapping[str, Any]],
+          readings: Mapping[str, nvml.Reading] | None = None) -> Inventory:
+    """An inventory out of `ray.nodes()` and what NVML said on each node, by node id."""
+    readings = readings or {}
+    return Inventory(tuple(_node(entry, readings.get(entry["NodeID"])) for entry in nodes if entry["Alive"]))
+
+
+def from_ray() -> Inventory:
+    """The cluster this process is connected to. Nodes with real GPUs are asked by one short task each."""
+    import ray
+
+    if not ray.is_initialized():
+        raise RuntimeError("not connected to a Ray cluster; call ray.init(address=...) first")
+    nodes = ray.nodes()
+    real = [node.node_id for node in parse(nodes).nodes if node.gpus and not node.emulated]
+    return parse(nodes, _ask(real))
+
+
+def _node(entry: Mapping[str, Any], reading: nvml.Reading | None) -> Node:
+    resources: Mapping[str, float] = entry.get("Resources") or {}
+    labels: Mapping[str, str] = entry.get("Labels") or {}
+    count = float(resources.get("GPU", 0.0))
+    label = labels.get(ACCELERATOR_LABEL)
+    named = next((key for key in resources if key.startswith(ACCELERATOR_RESOURCE)), None)
+    kind = label or (named and named.removeprefix(ACCELERATOR_RESOURCE))
+    gpu_type, gpu_memory_gib = _gpu(kind, reading) if count else (None, 0.0)
+    return Node(
+        node_id=entry["NodeID"],
+        hostname=entry.get("NodeManagerHostname") or entry["NodeID"],
+        cpu_cores=int(resources.get("CPU", 0.0)),
+        memory_gib=float(resources.get("memory", 0.0)) / GIB,
+        gpu_type=gpu_type,
+        gpus=count,
+        gpu_memory_gib=gpu_memory_gib,
+        emulated=labels.get(EMULATED_LABEL) == "true",
+        has_mps=reading is not None and reading.has_mps,
+        ray_label=label if count else None,
+    )
+
+
+def _gpu(label: str | None, reading: nvml.Reading | None) -> tuple[str, float]:
+    """Type and memory of a node's GPU: NVML before Ray's label; the smallest card if they differ."""
+    if reading is not None and reading.devices:
+        device = min(reading.devices, key=lambda device: device.memory_gib)
+        name = device.name if _known(device.name) or label is None else label
+        return gpus.canonical(name), device.memory_gib
+    if label is None:
+        return UNKNOWN_GPU, 0.0
+    return gpus.canonical(label), gpus.find(label).memory_gib if _known(label) else 0.0
+
+
+def _known(name: str) -> bool:
+    try:
+        gpus.find(name)
+    except gpus.UnknownGpu:
+        return False
+    return True
+
+
+def _ask(node_ids: Sequence[str]) -> dict[str, nvml.Reading]:
+    """What NVML says on these nodes; a node that does not answer is left out, with a warning."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0, max_retries=1)(nvml.reading)
+    pinned = {node_id: NodeAffinitySchedulingStrategy(node_id, soft=False) for node_id in node_ids}
+    asked = {node_id: task.options(scheduling_strategy=pin).remote() for node_id, pin in pinned.items()}
+    readings: dict[str, nvml.Reading] = {}
+    if asked:
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=NVML_TIMEOUT_S)
+    for node_id, answer in asked.items():
+        try:
+            readings[node_id] = ray.get(answer, timeout=0)
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            log.warning("node %s did not tell its GPUs, so their datasheet figures count: %s", node_id, error)
+            ray.cancel(answer, force=True)
+    return readings
+
+
+def _any_of(names: Iterable[str]) -> str:
+    values = sorted(names)
+    return values[0] if len(values) == 1 else f"in({','.join(values)})"
+
+
+def _a(gpu_type: str) -> str:
+    # By its sound: an A100, an L4, an M60, an RTX; a T4, a V100.
+    return ("an " if gpu_type[:1] in "AFHLMNRSX" or gpu_type.startswith("unknown") else "a ") + gpu_type

@@ -1,0 +1,155 @@
+"""What NVML knows of the GPUs of this machine, and whether MPS runs here.
+
+Every function takes the NVML module, so that a test hands in a fake (`cluster.fakes.FakeNvml`). A machine
+without NVIDIA's driver has no devices; that is an answer, not an error.
+"""
+
+import errno
+import importlib
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Device:
+    """One GPU: NVML's index, product name, UUID and whole memory; `mig`: cut into MIG instances."""
+
+    index: int
+    name: str
+    uuid: str
+    memory_gib: float
+    mig: bool
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one GPU is doing.
+
+    Attributes:
+        memory_used_gib: by everything on the device, the driver included.
+        utilisation: part of the last sampling period (NVML: 1/6 s to 1 s) in which a kernel ran, 0 to 1.
+        process_memory_gib: process id → memory; a process whose memory NVML will not tell counts as 0.
+    """
+
+    uuid: str
+    memory_used_gib: float
+    utilisation: float
+    process_memory_gib: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one node says of its GPUs."""
+
+    devices: tuple[Device, ...]
+    has_mps: bool
+
+
+def devices(nvml: Any = None) -> tuple[Device, ...]:
+    """The GPUs of this machine; none without a driver."""
+    with _session(nvml) as api:
+        return () if api is None else tuple(_device(api, index, handle) for index, handle in _handles(api))
+
+
+def usage(nvml: Any = None) -> tuple[Usage, ...]:
+    """Memory and utilisation of each GPU of this machine, now."""
+    with _session(nvml) as api:
+        return () if api is None else tuple(_usage(api, handle) for _, handle in _handles(api))
+
+
+def reading(nvml: Any = None) -> Reading:
+    """Devices and MPS of this machine; runs on the node in question."""
+    return Reading(devices(nvml), mps_running())
+
+
+def mps_running(pipe_directory: Path | None = None) -> bool:
+    """Whether an MPS control daemon listens here.
+
+    A daemon that died leaves its control pipe behind, and one in another container has a process id that
+    cannot be seen from here, so neither the file nor the process list will do: the pipe is knocked on.
+
+    Args:
+        pipe_directory: default `CUDA_MPS_PIPE_DIRECTORY`, or /tmp/nvidia-mps (CUDA's MPS guide).
+    """
+    if pipe_directory is None:
+        pipe_directory = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps")
+    control = pipe_directory / "control"
+    try:
+        return _fifo_read(control) if control.is_fifo() else _socket_bound(control)
+    except OSError:
+        return False
+
+
+def _fifo_read(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nobody has it open for reading
+            return False
+        raise
+    return True
+
+
+def _socket_bound(path: Path) -> bool:
+    # A datagram socket: if the other end is a stream, the kernel says EPROTOTYPE and the daemon sees nothing.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(str(path)) in (0, errno.EPROTOTYPE, errno.EAGAIN)
+
+
+@contextmanager
+def _session(nvml: Any) -> Iterator[Any]:
+    """NVML between its init and shutdown; None where there is no module or no driver."""
+    if nvml is None:
+        try:
+            nvml = importlib.import_module("pynvml")
+        except ImportError:
+            yield None
+            return
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        yield None
+        return
+    try:
+        yield nvml
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _handles(nvml: Any) -> Iterator[tuple[int, Any]]:
+    for index in range(nvml.nvmlDeviceGetCount()):
+        yield index, nvml.nvmlDeviceGetHandleByIndex(index)
+
+
+def _device(nvml: Any, index: int, handle: Any) -> Device:
+    try:
+        mig = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
+    except nvml.NVMLError:  # a card from before MIG
+        mig = False
+    return Device(index, _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle)),
+                  nvml.nvmlDeviceGetMemoryInfo(handle).total / GIB, mig)
+
+
+def _usage(nvml: Any, handle: Any) -> Usage:
+    try:
+        utilisation = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100.0
+    except nvml.NVMLError:  # not kept while MIG is on
+        utilisation = 0.0
+    try:
+        processes = {process.pid: (process.usedGpuMemory or 0) / GIB
+                     for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+    except nvml.NVMLError:
+        processes = {}
+    return Usage(_text(nvml.nvmlDeviceGetUUID(handle)), nvml.nvmlDeviceGetMemoryInfo(handle).used / GIB,
+                 utilisation, processes)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value  # older NVML bindings answer in bytes

@@ -1,0 +1,158 @@
+"""An analytic device: how long a batch takes on hardware nobody has at hand.
+
+    T(b) = launches + max(compute(b), memory(b)) + pre- and post-processing(b)
+
+A roofline (Williams, Waterman, Patterson 2009, "Roofline: an insightful visual performance model") with
+Hockney's half-performance length (Hockney & Jesshope 1981): a kernel of w FLOP runs at peak x w / (w +
+w_half), w_half = peak x FILL_S. A faster card has a larger w_half, so it needs a larger batch to be used
+well. It is a model, for emulation and for meta-training on synthetic tasks; its numbers are no measurement of
+any card.
+
+Notation: b batch size, c CPU cores, s share of the GPU, k kernels per batch, P peak FLOP/s, B bandwidth.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from cluster.gpus import CPU_CORE, PRECISIONS, Gpu
+
+Array = npt.NDArray[np.float64]
+GIB = 2.0**30
+
+# Bytes of one number; profiles count bytes at float32.
+BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+
+# A launch through CUDA's driver costs 2.5 us when nothing else does, about 5 us from a framework that stays
+# ahead of the device (NVIDIA, "Getting started with CUDA graphs", 2019, measures 2.9 to 9.6 us a kernel in
+# all).
+LAUNCH_S = 5e-6
+
+# Time to fill and drain a device within one kernel: a few round trips to DRAM (about 0.5 us each: Jia et al.
+# 2018, "Dissecting the NVIDIA Volta GPU architecture via microbenchmarking") and the uneven last wave of
+# blocks.
+FILL_S = 5e-6
+
+# Part of the datasheet's peak that large kernels reach. float32: dense GEMM and convolution at 60 % of peak
+# are usual. Tensor cores: what published ResNet-50 rates come to (MLPerf Inference, offline, T4: about 6,000
+# images/s of 8 GFLOP, 37 % of the int8 peak), since clocks fall under load and layers are thin for the tiles.
+COMPUTE_EFFICIENCY: Mapping[str, float] = {"float32": 0.6, "float16": 0.35, "bfloat16": 0.35, "int8": 0.35}
+
+# Part of the datasheet's bandwidth that a copy reaches: about 70 to 85 % on K80 to V100 and T4 (Jia et al.
+# 2018; 2019, "Dissecting the NVIDIA Turing T4 GPU via microbenchmarking").
+MEMORY_EFFICIENCY = 0.8
+
+# Half of a GPU's multiprocessors already draw all of its bandwidth, so a share s draws min(1, s / 0.5).
+SHARE_FOR_FULL_BANDWIDTH = 0.5
+
+# What a process holds before the first tensor: CUDA context, kernels of cuBLAS and cuDNN, their workspaces.
+# 0.3 to 0.5 GiB is what nvidia-smi shows for an idle PyTorch process on Turing and Ampere cards; a middle
+# figure.
+CUDA_CONTEXT_GIB = 0.4
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """What a model asks of hardware; bytes as at float32.
+
+    Attributes:
+        flops: FLOP per item (a multiply-add is two).
+        weight_bytes: all weights.
+        activation_bytes: memory held per item while a batch runs.
+        traffic_bytes: activations moved through memory, per item; weights come once per batch on top.
+        kernels: launches per batch.
+        cpu_s: pre- and post-processing of one item on one core.
+        source: where the figures come from.
+    """
+
+    name: str
+    family: str
+    flops: float
+    weight_bytes: float
+    activation_bytes: float
+    traffic_bytes: float
+    kernels: float
+    cpu_s: float
+    source: str
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not (np.isfinite(value) and value > 0):
+                raise ValueError(f"profile {self.name!r} needs a positive finite `{field.name}`, got {value}")
+
+
+@overload
+def service_time_s(profile: ModelProfile, gpu: Gpu | None, *, batch: float, cpu_cores: float,
+                   gpu_share: float = 1.0, precision: str = "float32") -> float: ...
+@overload
+def service_time_s(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Array, cpu_cores: float | Array,
+                   gpu_share: float | Array = 1.0, precision: str = "float32") -> float | Array: ...
+def service_time_s(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Array, cpu_cores: float | Array,
+                   gpu_share: float | Array = 1.0, precision: str = "float32") -> float | Array:
+    """Seconds that one batch takes, alone on its share of the device.
+
+    Args:
+        profile: the model.
+        gpu: the card; None: the model runs on the CPU cores themselves.
+        batch: items in the batch, 1 or more; arrays broadcast against the other two.
+        cpu_cores: cores, more than 0. An item is prepared by one core, so at most `batch` of them help.
+        gpu_share: part of the GPU's multiprocessors, in (0, 1]; nothing without a GPU.
+        precision: of weights, activations and arithmetic on the device.
+    """
+    b, c, s = (np.asarray(value, dtype=np.float64) for value in (batch, cpu_cores, gpu_share))
+    if not (np.all(b >= 1) and np.all(c > 0) and np.all((s > 0) & (s <= 1))):
+        raise ValueError("a batch needs 1 item or more, more than 0 cores and a GPU share in (0, 1], got "
+                         f"{batch}, {cpu_cores} and {gpu_share}")
+    width = _bytes(precision) / BYTES["float32"]
+    if gpu is None:
+        device, units = CPU_CORE, c * np.ones_like(s)  # a share of no GPU changes nothing but the shape
+        bandwidth_units = units
+    else:
+        device, units = gpu, s
+        bandwidth_units = np.minimum(1.0, s / SHARE_FOR_FULL_BANDWIDTH)
+    # A card without a rate of its own for this precision computes at float32, on ordinary cores.
+    computed = precision if precision in device.peak_flops else "float32"
+    peak = device.peak(computed) * COMPUTE_EFFICIENCY[computed] * units
+    # b F / (P eta) x (w + w_half) / w with w = b F / k: the fill time comes once per kernel.
+    compute_s = b * profile.flops / peak + profile.kernels * FILL_S
+    # A weight that is read takes part in a multiply-add: of a table of word vectors, only the rows looked up.
+    weights = np.minimum(profile.weight_bytes, b * profile.flops / 2 * BYTES["float32"])
+    moved = (weights + b * profile.traffic_bytes) * width
+    memory_s = moved / (device.bandwidth_gb_s * 1e9 * MEMORY_EFFICIENCY * bandwidth_units)
+    host_s = b * profile.cpu_s / np.minimum(c, b)
+    total_s = profile.kernels * LAUNCH_S + np.maximum(compute_s, memory_s) + host_s
+    return float(total_s) if total_s.ndim == 0 else total_s
+
+
+@overload
+def rps(profile: ModelProfile, gpu: Gpu | None, *, batch: float, cpu_cores: float,
+        gpu_share: float = 1.0, precision: str = "float32") -> float: ...
+@overload
+def rps(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Array, cpu_cores: float | Array,
+        gpu_share: float | Array = 1.0, precision: str = "float32") -> float | Array: ...
+def rps(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Array, cpu_cores: float | Array,
+        gpu_share: float | Array = 1.0, precision: str = "float32") -> float | Array:
+    """Requests/s at saturation: full batches, one after the other. Arguments as for `service_time_s`."""
+    return batch / service_time_s(profile, gpu, batch=batch, cpu_cores=cpu_cores, gpu_share=gpu_share,
+                                  precision=precision)
+
+
+def memory_gib(profile: ModelProfile, *, batch: float, precision: str = "float32") -> float:
+    """GPU memory of a process that runs batches of this size: context + weights + activations."""
+    numbers = profile.weight_bytes + batch * profile.activation_bytes
+    return CUDA_CONTEXT_GIB + numbers * _bytes(precision) / BYTES["float32"] / GIB
+
+
+def fits(profile: ModelProfile, *, batch: float, gpu_memory_gib: float, precision: str = "float32") -> bool:
+    """Whether batches of this size run in that much GPU memory."""
+    return memory_gib(profile, batch=batch, precision=precision) <= gpu_memory_gib
+
+
+def _bytes(precision: str) -> int:
+    if precision not in BYTES:
+        raise ValueError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+    return BYTES[precision]

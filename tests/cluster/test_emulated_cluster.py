@@ -1,0 +1,31 @@
+import pytest
+import ray
+
+from cluster import emulated, inventory
+from cluster.inventory import Demand
+
+pytestmark = pytest.mark.ray
+
+
+def test_an_emulated_cluster_comes_up_and_goes_away():
+    connected = ray.is_initialized()
+    if connected:
+        pytest.skip("this process is connected to another cluster")
+    with pytest.raises(RuntimeError, match="not connected"):
+        inventory.from_ray()
+    with pytest.raises(KeyError, match="the test's own"), emulated.emulated_cluster(
+            "T4:2", cpu_cores_per_node=3, head_cpus=1) as address:
+        ray.init(address=address, log_to_driver=False)
+        found = inventory.from_ray()
+        assert found.gpu_types == ("T4",) and found.emulated
+        assert sorted(node.cpu_cores for node in found.nodes) == [1, 3]
+        assert found.why_not(Demand(3, "T4", 2.0, 16.0)) is None
+        assert found.why_not(Demand(4, "T4", 1.0)).startswith("asks 4 cores, most on a T4 node is 3")
+        # An unread node is asked through a pinned task: no driver here, so no device and no exception.
+        node_id = found.with_gpu("T4")[0].node_id
+        assert inventory._ask([node_id])[node_id].devices == ()
+        where = ray.remote(lambda: ray.get_runtime_context().get_node_id())
+        selected = where.options(num_gpus=0.5, label_selector=found.label_selector("T4"))
+        assert ray.get(selected.remote(), timeout=60) == node_id
+        raise KeyError("the test's own")
+    assert not ray.is_initialized()

@@ -1,0 +1,89 @@
+import pickle
+from collections import Counter
+
+import pytest
+from ray.util.accelerators import accelerators
+
+from cluster import gpus
+from cluster.gpus import CATALOGUE, FEATURE_NAMES, NO_GPU_FEATURES, find
+
+ASKED_FOR = ("K80 M60 P100 V100 T4 A10 A10G A30 A100-40G A100-80G L4 L40S H100-PCIe H100-SXM H200 B200 "
+             "RTX-A6000 RTX-PRO-6000 MI250 MI300X").split()
+
+
+def test_has_every_card_and_no_name_twice():
+    names = Counter(name.lower() for gpu in CATALOGUE for name in (gpu.name, *gpu.aliases))
+    assert set(ASKED_FOR) <= {gpu.name for gpu in CATALOGUE}
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("gpu", CATALOGUE, ids=lambda gpu: gpu.name)
+def test_figures_are_plausible(gpu):
+    assert gpu.source
+    assert 8 <= gpu.memory_gib <= 192 and 160 <= gpu.bandwidth_gb_s <= 8000
+    assert 4e12 <= gpu.peak("float32") <= gpu.peak("float16") <= gpu.peak_flops.get("int8", 5e15)
+    # Every card reads its whole memory 10 to 60 times a second: a figure in the wrong unit shows.
+    assert 10 < gpu.bandwidth_gb_s / gpu.memory_gib < 60
+
+
+def test_known_relations_between_cards():
+    def ratio(a, b, precision):
+        return find(a).peak(precision) / find(b).peak(precision)
+
+    assert ratio("H200", "H100-SXM", "float16") == 1.0  # same die, other memory
+    assert ratio("A100-80G", "A100-40G", "int8") == 1.0
+    assert ratio("V100", "V100-32G", "float32") == 1.0
+    # tensor cores: 8 of them times 64 multiply-adds a multiprocessor, against 64 ordinary ones
+    assert find("V100").peak("float16") / find("V100").peak("float32") == pytest.approx(8, rel=0.01)
+    assert find("P100").peak("float16") / find("P100").peak("float32") == pytest.approx(2, rel=0.01)
+    assert find("B200").peak("float16") > 2 * find("H200").peak("float16")
+    for name in ("T4", "A10", "A10G", "A30", "A100", "L4", "L40S", "H100", "H200", "B200", "RTX-A6000"):
+        assert find(name).peak("int8") / find(name).peak("float16") == pytest.approx(2, rel=0.03), name
+
+
+@pytest.mark.parametrize("product, name", [
+    ("NVIDIA A100-SXM4-80GB", "A100-80G"), ("Tesla T4", "T4"), ("NVIDIA H100 80GB HBM3", "H100-SXM"),
+    ("nvidia h100 pcie", "H100-PCIe"), (" t4 ", "T4"), ("A100", "A100-40G"), ("Tesla K80", "K80"),
+])
+def test_find_by_product_name(product, name):
+    assert find(product).name == name
+
+
+def test_knows_the_names_of_ray():
+    for constant in ("NVIDIA_TESLA_V100", "NVIDIA_TESLA_P100", "NVIDIA_TESLA_T4", "NVIDIA_TESLA_P4",
+                     "NVIDIA_TESLA_K80", "NVIDIA_TESLA_A10G", "NVIDIA_L4", "NVIDIA_L40S", "NVIDIA_A100",
+                     "NVIDIA_H100", "NVIDIA_H200", "NVIDIA_B200", "NVIDIA_RTX_PRO_6000",
+                     "NVIDIA_A100_40G", "NVIDIA_A100_80G", "AMD_INSTINCT_MI250",
+                     "AMD_INSTINCT_MI300x", "AMD_INSTINCT_MI300x_HF"):
+        find(getattr(accelerators, constant))
+
+
+def test_an_unknown_name_is_answered_with_the_closest():
+    with pytest.raises(gpus.UnknownGpu, match=r"no GPU 'A100-80GB'.*A100-80G.*cluster/gpus.py"):
+        find("A100-80GB")
+    assert gpus.canonical("Radeon 9700") == "Radeon 9700"
+    assert gpus.canonical("tesla t4") == "T4"
+
+
+def test_features():
+    assert FEATURE_NAMES[0] == "log2_gpu_memory_gib"
+    assert find("V100").features()[0] == 4.0  # 16 GiB
+    assert find("M60").features()[2] == find("M60").features()[3]  # no half rate: float32's
+    assert all(len(gpu.features()) == len(FEATURE_NAMES) for gpu in CATALOGUE)
+    for column, of_cpu in enumerate(NO_GPU_FEATURES):
+        assert of_cpu < min(gpu.features()[column] for gpu in CATALOGUE)
+
+
+def test_refuses_bad_figures_and_precisions():
+    with pytest.raises(ValueError, match="positive"):
+        gpus.Gpu("X", -1, 1, {"float32": 1}, (), "")
+    with pytest.raises(ValueError, match="float32 peak"):
+        gpus.Gpu("X", 1, 1, {"float16": 1}, (), "")
+    with pytest.raises(ValueError, match="unknown precision 'fp16'"):
+        find("T4").peak("fp16")
+
+
+def test_travels_and_cannot_be_changed():
+    assert pickle.loads(pickle.dumps(find("T4"))) == find("T4")
+    with pytest.raises(TypeError):
+        find("T4").peak_flops["float32"] = 1.0

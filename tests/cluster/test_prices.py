@@ -1,0 +1,118 @@
+import pickle
+
+import pytest
+
+from cluster import gpus
+from cluster.prices import NoPrice, PriceBookError, built_in, load_prices, usd_per_million
+
+GOOD = """
+name: mine
+date: 2026-02-01
+source: invoice
+cpu_core_usd_per_hour: 0.05
+gpu_usd_per_hour: {T4: 0.4}
+"""
+
+
+@pytest.fixture
+def book(tmp_path):
+    def load(text):
+        path = tmp_path / "book.yaml"
+        path.write_text(text)
+        return load_prices(path)
+
+    return load
+
+
+@pytest.mark.parametrize("cores, gpu, usd", [
+    (8, "T4", 0.75), (8, "V100", 3.06), (16, "M60", 0.87), (16, None, 0.54),  # the paper's four instances
+])
+def test_the_papers_instances_cost_what_the_paper_says(cores, gpu, usd):
+    prices = load_prices("morphling-2021")
+    share = 1.0 if gpu else 0.0
+    assert prices.usd_per_hour(cpu_cores=cores, gpu_type=gpu, gpu_share=share) == pytest.approx(usd)
+
+
+def test_a_share_by_hand():
+    # 3 cores and a fifth of a T4: 3 x 0.54 / 16 + 0.2 x (0.75 - 8 x 0.54 / 16) = 0.10125 + 0.096
+    prices = load_prices("morphling-2021")
+    assert prices.usd_per_hour(cpu_cores=3, gpu_type="Tesla T4", gpu_share=0.2) == pytest.approx(0.19725)
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_built_in_books(name):
+    book = load_prices(name)
+    assert book.name == name and book.date.year == int(name[-4:]) and book.source
+    assert all(gpus.find(gpu).name == gpu for gpu in book.gpu_usd_per_hour)
+    assert pickle.loads(pickle.dumps(book)) == book
+
+
+@pytest.mark.parametrize("gpu, instance_usd, vcpus, count", [
+    ("T4", 0.752, 8, 1), ("A10G", 1.212, 8, 1), ("L4", 0.9776, 8, 1), ("L40S", 2.24208, 8, 1),
+    ("A100-40G", 21.957642, 96, 8), ("A100-80G", 27.44705, 96, 8), ("H100-SXM", 6.88, 16, 1),
+    ("H200", 63.296, 192, 8), ("B200", 113.9328, 192, 8), ("V100-32G", 31.212, 96, 8),
+    ("MI300X", 48.0, 96, 8), ("A10", 3.20, 36, 1), ("V100", 3.06, 8, 1),
+])
+def test_derived_prices_add_up_to_the_instance(gpu, instance_usd, vcpus, count):
+    usd = load_prices("cloud-2026").usd_per_hour(cpu_cores=vcpus, gpu_type=gpu, gpu_share=count)
+    assert usd == pytest.approx(instance_usd, abs=0.001)
+
+
+def test_a_users_book(book):
+    prices = book(GOOD)
+    assert prices.usd_per_hour(cpu_cores=2, gpu_type="T4", gpu_share=0.5) == pytest.approx(0.3)
+    assert book(GOOD + "base_usd_per_hour: 1\n").usd_per_hour(cpu_cores=0) == 1.0
+    assert book(GOOD.replace("T4:", "Tesla T4:")).gpu_usd_per_hour == {"T4": 0.4}
+    assert book(GOOD.replace("{T4: 0.4}", "{}")).usd_per_hour(cpu_cores=1) == 0.05
+
+
+def test_a_gpu_without_a_price(book):
+    with pytest.raises(NoPrice, match=r"'mine' has no price for a V100, only for T4; add it under"):
+        book(GOOD).usd_per_hour(cpu_cores=1, gpu_type="V100", gpu_share=0.1)
+
+
+@pytest.mark.parametrize("text, says", [
+    (GOOD + "gpu_usd: {}\n", r"`gpu_usd` is no field.*did you mean `gpu_usd_per_hour`"),
+    (GOOD.replace("source: invoice", ""), r"`source` missing; a price book needs name, date"),
+    (GOOD.replace("0.4", "cheap"), r"`gpu_usd_per_hour.T4` is 'cheap', it must be US dollars an hour"),
+    (GOOD.replace("0.4", "-1"), r"`gpu_usd_per_hour.T4` is -1"),
+    (GOOD.replace("0.05", ".nan"), r"`cpu_core_usd_per_hour` is nan"),
+    (GOOD.replace("0.05", "true"), r"`cpu_core_usd_per_hour` is True"),
+    (GOOD.replace("{T4: 0.4}", "0.4"), r"`gpu_usd_per_hour` is 0.4, it must map GPU types"),
+    (GOOD.replace("{T4: 0.4}", "{T4: 0.4, Tesla T4: 0.5}"), r"T4 twice \('Tesla T4' is the same GPU\)"),
+    (GOOD.replace("{T4: 0.4}", "{T4: 0.4, T4: 0.5}"), r"line 6, column 29: `T4` is given twice"),
+    (GOOD.replace("2026-02-01", "last May"), r"`date` is 'last May'"),
+    (GOOD.replace("2026-02-01", "2026-02-31"), r"book.yaml.*(date|day)"),
+    (GOOD.replace("name: mine", "name: 3"), r"`name` is 3, it must be some text"),
+    (GOOD + "currency: EUR\n", r"`currency` is 'EUR', only USD"),
+    (GOOD + "? [a, b]\n: 1\n", r"book.yaml"),
+    ("", r"a price book is a mapping with name, date.*this is empty"),
+    ("- 1\n", r"this is a list"),
+    ("name: [", r"line 1, column 8"),
+])
+def test_bad_files_say_where_and_what(book, text, says):
+    with pytest.raises(PriceBookError, match=says) as caught:
+        book(text)
+    assert "book.yaml" in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_no_such_book(tmp_path):
+    with pytest.raises(PriceBookError, match=r"no price book 'claud' .*are cloud-2026, morphling-2021"):
+        load_prices("claud")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PriceBookError, match="not a text file"):
+        load_prices(tmp_path / "binary")
+
+
+def test_bad_questions(book):
+    with pytest.raises(ValueError, match="needs a GPU type"):
+        book(GOOD).usd_per_hour(cpu_cores=1, gpu_share=0.5)
+    with pytest.raises(ValueError, match="0 or more"):
+        book(GOOD).usd_per_hour(cpu_cores=-1)
+
+
+def test_usd_per_million():
+    assert usd_per_million(0.36, 100) == pytest.approx(1.0)  # 0.36 $/h is 1e-4 $/s, for 100 requests
+    with pytest.raises(ValueError, match="above 0"):
+        usd_per_million(0.36, 0)
