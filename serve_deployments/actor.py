@@ -1,0 +1,79 @@
+"""Load tests inside Ray: a process of its own near the replica, so that the study does not slow it down."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from serve_deployments import rates
+from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.limits import can_pin, machine_cores, pin
+from serve_deployments.load import closed_level, open_level
+from serve_deployments.measurement import Load, Measurement
+from serve_deployments.plan import LoadPlan
+
+T = TypeVar("T")
+
+
+class LoadActor:
+    """Sends load to one endpoint and measures it; `ray.remote(LoadActor)` makes it an asynchronous actor.
+
+    Its client's CPU share is that of the whole process, so an actor should hold one test at a time; a second
+    one is refused. `ray.cancel` on a call and `close` both end a test without leaving requests behind.
+
+    Args:
+        endpoint: makes the endpoint, here inside the actor; a Serve handle is to be made where it is used.
+        payloads: sent in turn.
+    """
+
+    def __init__(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
+        if not payloads:
+            raise ValueError("a load test needs at least one payload")
+        self._endpoint = endpoint()
+        self._payloads = payloads
+        self._running: asyncio.Task[Any] | None = None
+
+    async def keep_off(self, hostname: str, cores: Sequence[int]) -> bool:
+        """Leave these cores of that machine to the replica; False where none is left for the load."""
+        if not cores or hostname != socket.gethostname():
+            return True
+        left = machine_cores() - set(cores)
+        if left and can_pin():
+            pin(left)
+        return bool(left)
+
+    async def peak_rate(self, plan: LoadPlan) -> Measurement:
+        """See `rates.peak_rate`."""
+        return await self._alone(rates.peak_rate(self._endpoint, self._payloads, plan))
+
+    async def highest_rate(self, plan: LoadPlan, at_most: Mapping[str, float]) -> Measurement:
+        """See `rates.highest_rate`."""
+        return await self._alone(rates.highest_rate(self._endpoint, self._payloads, plan, at_most))
+
+    async def closed(self, concurrency: int, plan: LoadPlan) -> Load:
+        """One level of so many clients."""
+        return await self._alone(closed_level(self._endpoint, self._payloads, concurrency, plan))
+
+    async def open(self, rate_rps: float, plan: LoadPlan) -> Load:
+        """One level of so many requests per second."""
+        return await self._alone(open_level(self._endpoint, self._payloads, rate_rps, plan))
+
+    async def close(self) -> None:
+        """Ends a running test, whose caller then gets a cancellation error."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _alone(self, test: Coroutine[Any, Any, T]) -> T:
+        if self._running is not None:
+            test.close()
+            raise RuntimeError("this actor is running a load test already; wait for it, or close() it")
+        self._running = asyncio.ensure_future(test)
+        try:
+            return await self._running
+        finally:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+            self._running = None

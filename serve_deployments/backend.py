@@ -1,0 +1,65 @@
+"""The seam to whatever runs a replica, and the errors that mean "this configuration could not run".
+
+CouldNotRun
+├── DeployTimeout    no replica in time: nothing that it fits on, or the model takes too long to load
+├── DeployFailed     the replica started and said why the model does not run
+└── OutOfMemory      a batch did not fit in the memory allowed
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from serve_deployments.endpoint import Endpoint
+from serve_deployments.replica import ReplicaFacts
+from serve_deployments.settings import Settings
+
+
+class CouldNotRun(RuntimeError):
+    """The configuration cannot be measured; the message is the reason that the user reads."""
+
+
+class DeployTimeout(CouldNotRun):
+    """No replica was ready before the deadline."""
+
+
+class DeployFailed(CouldNotRun):
+    """The replica started, and the model did not."""
+
+
+class OutOfMemory(CouldNotRun):
+    """The model or a batch did not fit in the memory allowed."""
+
+
+class ReplicaDied(CouldNotRun):
+    """The replica's process ended while it was measured."""
+
+
+class LoadFailed(CouldNotRun):
+    """The load test did not come to an end."""
+
+
+class Running(Protocol):
+    """A replica that is up."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where to send requests; can be sent to another process."""
+        ...
+
+    def facts(self) -> ReplicaFacts:
+        """What the replica says of itself now."""
+        ...
+
+
+class Backend(Protocol):
+    """Runs replicas."""
+
+    def running(self, settings: Settings) -> AbstractContextManager[Running]:
+        """A replica under these settings for as long as the context lasts; then it is gone, on every path.
+
+        Raises:
+            CouldNotRun: one of its kinds, on entry.
+        """
+        ...

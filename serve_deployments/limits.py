@@ -1,0 +1,199 @@
+"""Limits enforced, not only counted: Ray's num_cpus and num_gpus reserve, but isolate nothing.
+
+Cores are leased by a file lock each. The kernel drops the locks when the process ends, however it ends,
+so a lease needs no server, survives no crash and holds between studies, users' Ray clusters and "nodes"
+that share one machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from serve_deployments.settings import Settings
+
+
+@dataclass(frozen=True)
+class Enforcement:
+    """What became of one limit.
+
+    Args:
+        limit: which ("cpu_cores", "gpu_memory", …).
+        asked: the value asked for.
+        enforced: whether the replica cannot exceed it.
+        how: by what means, or why not.
+    """
+
+    limit: str
+    asked: str
+    enforced: bool
+    how: str
+
+
+class NoCores(RuntimeError):
+    """The cores asked for did not become free in time."""
+
+
+class CoreLease:
+    """Cores of this machine that no other lease holds, until `release` or the end of the process.
+
+    Args:
+        count: how many cores.
+        deadline_s: how long to wait for them.
+        folder: where the lock files are; the same for all who share the machine.
+        available: the cores that may be used; those of this process when left out.
+
+    Raises:
+        NoCores: fewer than `count` exist, or became free before the deadline.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        deadline_s: float = 30.0,
+        folder: Path | None = None,
+        available: Iterable[int] | None = None,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._folder = folder or Path(tempfile.gettempdir()) / "raytune-infer-cores"
+        self._folder.mkdir(mode=0o777, parents=True, exist_ok=True)
+        candidates = sorted(available if available is not None else machine_cores())
+        if count > len(candidates):
+            raise NoCores(f"{count} cores asked for, this machine has {len(candidates)}; lower `cpu_cores`")
+        self._held: dict[int, IO[bytes]] = {}
+        until = now() + deadline_s
+        while not self._try(count, candidates):
+            if now() >= until:
+                raise NoCores(
+                    f"{count} cores asked for, but fewer of {len(candidates)} were free for {deadline_s:g} s; "
+                    "lower `--parallel` or wait for the other study on this machine"
+                )
+            sleep(0.05)
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """The numbers of the leased cores."""
+        return tuple(sorted(self._held))
+
+    def release(self) -> None:
+        """Give the cores back; again is harmless."""
+        for lock in self._held.values():
+            lock.close()  # closing the only descriptor drops its flock
+        self._held.clear()
+
+    def _try(self, count: int, candidates: Sequence[int]) -> bool:
+        for core in candidates:
+            lock = open(os.open(self._folder / f"{core}.lock", os.O_CREAT | os.O_RDWR, 0o666), "rb")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            self._held[core] = lock
+            if len(self._held) == count:
+                return True
+        self.release()  # all or nothing: two who each hold half would wait for ever
+        return False
+
+
+def machine_cores() -> set[int]:
+    """Numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def can_pin() -> bool:
+    """Whether this system can keep a process on chosen cores; macOS cannot."""
+    return hasattr(os, "sched_setaffinity")
+
+
+def pin(cores: Iterable[int]) -> None:
+    """Keep every thread of this process on `cores`; threads started later inherit it.
+
+    Raises:
+        OSError: no such cores.
+    """
+    # sched_setaffinity(0) moves the calling thread alone, and Ray has started a dozen before us.
+    cores = set(cores)
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            os.sched_setaffinity(int(task.name), cores)
+        except ProcessLookupError:
+            pass  # the thread ended since it was listed
+
+
+def enforce_cpu(
+    settings: Settings, *, lease: Callable[[int], CoreLease]
+) -> tuple[CoreLease | None, Enforcement]:
+    """Pin this process to leased cores of its own.
+
+    Returns:
+        The lease, to be kept as long as the replica lives, and what became of the limit.
+
+    Raises:
+        NoCores: the machine has the cores, but they did not become free in time.
+    """
+    asked = str(settings.cpu_cores)
+    if settings.emulated:
+        return None, Enforcement("cpu_cores", asked, False, "emulated")
+    have = len(machine_cores())
+    if settings.cpu_cores > have:
+        how = f"Ray counts more cores than this machine has ({have})"
+        return None, Enforcement("cpu_cores", asked, False, how)
+    held = lease(settings.cpu_cores)
+    if not can_pin():
+        return held, Enforcement("cpu_cores", asked, False, "this system has no CPU affinity")
+    pin(held.cores)
+    return held, Enforcement("cpu_cores", asked, True, f"affinity to cores {list(held.cores)}")
+
+
+def enforce_threads(settings: Settings, torch: Any) -> Enforcement:
+    """Set torch's intra-operation threads: as asked, else one for each core."""
+    threads = settings.threads or settings.cpu_cores
+    torch.set_num_threads(threads)
+    return Enforcement("threads", str(threads), True, "torch.set_num_threads")
+
+
+def enforce_gpu(settings: Settings, torch: Any, *, mps_runs: bool) -> tuple[Enforcement, ...]:
+    """Cap this process's GPU memory and report on its share of the multiprocessors.
+
+    Args:
+        settings: what was asked for.
+        torch: the torch module (handed in, so that tests need no GPU).
+        mps_runs: whether CUDA's Multi-Process Service serves this node.
+    """
+    if settings.gpu_type is None:
+        return ()
+    cuda = torch.cuda.is_available()
+    no_device = "emulated" if settings.emulated else "no CUDA device in the replica"
+    done = []
+    if settings.gpu_memory:
+        if cuda:
+            torch.cuda.set_per_process_memory_fraction(settings.gpu_memory)
+        how = "torch.cuda.set_per_process_memory_fraction" if cuda else no_device
+        done.append(Enforcement("gpu_memory", f"{settings.gpu_memory:g}", cuda, how))
+    if 0 < settings.gpu_share < 1:
+        if not cuda:
+            how = no_device
+        elif mps_runs:
+            how = "CUDA MPS, active thread percentage"
+        else:
+            how = "CUDA MPS does not run on this node (nvidia-cuda-mps-control -d starts it)"
+        done.append(Enforcement("gpu_share", f"{settings.gpu_share:g}", cuda and mps_runs, how))
+    return tuple(done)
+
+
+def mps_runs(env: dict[str, str] | None = None) -> bool:
+    """Whether an MPS control daemon listens on this node (its pipe folder, CUDA MPS guide, section 4.2.1)."""
+    variables = os.environ if env is None else env
+    folder = variables.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")
+    return (Path(folder) / "control").exists()

@@ -1,0 +1,76 @@
+"""Measuring a running replica by a load actor: where the actor is, which question it asks, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from serve_deployments.actor import LoadActor
+from serve_deployments.backend import LoadFailed, Running
+from serve_deployments.endpoint import Payload
+from serve_deployments.measurement import Measurement
+from serve_deployments.plan import LoadPlan
+from serve_deployments.settings import Settings
+
+_GRACE_S = 60.0
+"""What a load test may take beyond its plan: the actor's start, its imports and the last answers."""
+
+
+@dataclass(frozen=True)
+class WithLoadActor:
+    """Measures each replica by a load actor of its own, away from the replica where there is room.
+
+    Args:
+        plan: how long and how carefully.
+        payloads: sent in turn.
+        at_most: limits that the rate must keep.
+        find: "highest_rate" under the limits, or the "peak" without; None: the former if there are limits.
+    """
+
+    plan: LoadPlan
+    payloads: Sequence[Payload]
+    at_most: Mapping[str, float]
+    find: Literal["peak", "highest_rate"] | None = None
+
+    def __call__(self, running: Running, settings: Settings) -> Measurement:
+        """The measurement of a replica that runs under `settings`.
+
+        Raises:
+            LoadFailed: the load test did not come to an end.
+        """
+        facts = running.facts()
+        endpoint = running.endpoint
+        actor: Any = (
+            ray.remote(LoadActor)
+            .options(num_cpus=0, scheduling_strategy=_away_from(facts.hostname))
+            .remote(lambda: endpoint, list(self.payloads))
+        )
+        try:
+            ray.get(actor.keep_off.remote(facts.hostname, facts.cores))
+            return ray.get(self._ask(actor, settings), timeout=self.plan.total_max_s + _GRACE_S)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+            said = str(error).strip().splitlines()
+            raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error
+        finally:
+            ray.kill(actor)
+
+    def _ask(self, actor: Any, settings: Settings) -> Any:
+        if self.find == "highest_rate" or (self.find is None and self.at_most):
+            return actor.highest_rate.remote(self.plan, dict(self.at_most))
+        # Fewer clients than a batch could never fill one; the levels below say nothing of the peak.
+        start = min(max(self.plan.start_concurrency, settings.max_batch_size), self.plan.max_concurrency)
+        return actor.peak_rate.remote(replace(self.plan, start_concurrency=start))
+
+
+def _away_from(hostname: str) -> NodeAffinitySchedulingStrategy:
+    """A node on another machine than the replica's where there is one, else the node of the caller.
+
+    Being explicit also takes the actor out of the trial's placement group, which reserves nothing for it.
+    """
+    alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"])
+    other = [node["NodeID"] for node in alive if node["NodeManagerHostname"] != hostname]
+    return NodeAffinitySchedulingStrategy(other[0] if other else ray.get_runtime_context().get_node_id(), soft=True)

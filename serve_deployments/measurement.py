@@ -1,0 +1,189 @@
+"""What a load test found: `Load`, one level held, and `Measurement`, the answer with the curve behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+from hdrh.histogram import HdrHistogram
+
+PERCENTILES: Mapping[str, float] = {
+    "p50_ms": 50, "p75_ms": 75, "p90_ms": 90, "p95_ms": 95, "p99_ms": 99, "p999_ms": 99.9,
+}  # fmt: skip
+LATENCIES: tuple[str, ...] = (*PERCENTILES, "mean_ms", "max_ms")
+METRICS: tuple[str, ...] = ("rps", *LATENCIES, "error_rate")
+"""What a trial reports; a latency is missing where no request was answered."""
+
+_LONGEST_US = 3_600_000_000  # the histogram's range is one hour; longer latencies count as that
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Percentiles of some latencies in milliseconds, all None where there are none.
+
+    Percentile p is the smallest recorded latency that at least p % do not exceed (nearest rank), read from an
+    HDR histogram of microseconds with three significant digits; so it is exact to 0.1 %.
+
+    Args:
+        histogram: the histogram, HDR's compressed encoding in base64; empty histograms too can be merged.
+    """
+
+    p50_ms: float | None
+    p75_ms: float | None
+    p90_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    p999_ms: float | None
+    mean_ms: float | None
+    max_ms: float | None
+    histogram: str
+
+    @classmethod
+    def of(cls, latencies_s: Sequence[float]) -> Self:
+        """The percentiles of latencies in seconds."""
+        recorded = HdrHistogram(1, _LONGEST_US, _DIGITS)
+        for latency_s in latencies_s:
+            recorded.record_value(min(max(1, round(latency_s * 1e6)), _LONGEST_US))
+        count = len(latencies_s)
+        values: dict[str, float | None] = dict.fromkeys(LATENCIES)
+        if count:
+            for name, percent in PERCENTILES.items():
+                # The library rounds the rank to the nearest; asked for a rank's own percentile it obeys.
+                rank = math.ceil(percent / 100 * count - 1e-9)
+                values[name] = recorded.get_value_at_percentile(100 * rank / count) / 1e3
+            values["mean_ms"] = sum(latencies_s) / count * 1e3
+            values["max_ms"] = max(latencies_s) * 1e3
+        return cls(**values, histogram=recorded.encode().decode("ascii"))
+
+    @property
+    def known(self) -> dict[str, float]:
+        """Those of `LATENCIES` that have a value."""
+        return {name: value for name in LATENCIES if (value := getattr(self, name)) is not None}
+
+
+def metrics_of(latencies_s: Sequence[float], errors: int) -> dict[str, float]:
+    """Latency metrics, as far as there are any, and the error rate: 1 where no request ended."""
+    ended = len(latencies_s) + errors
+    return {**Latencies.of(latencies_s).known, "error_rate": errors / ended if ended else 1.0}
+
+
+@dataclass(frozen=True)
+class Load:
+    """One level of load, held until it was steady.
+
+    Rates, counts and latencies are those of the steady windows alone. A failed request counts in `error_rate`
+    and not in a rate or a latency. In an open level a latency counts from the scheduled time: requests that
+    a stalled server or sender kept waiting have waited (no coordinated omission).
+
+    Of a level that never became steady, the last windows; an open one then also counts the latencies of the
+    requests in flight when it was stopped, those given up with their age, as a lower bound.
+
+    Args:
+        mode: "closed": a number of clients, each of which waits for its answer; "open": a rate of arrivals.
+        concurrency: clients of a closed level.
+        requested_rps: rate of an open level.
+        achieved_rps: answers per second.
+        duration_s: span measured, the windows together.
+        completed: requests answered in it.
+        errors: requests failed in it.
+        error_rate: errors / (completed + errors); 1 where nothing ended.
+        steady: consecutive windows agreed.
+        overloaded: more were in flight than allowed, or what ended fell behind what was due: the queue
+            grew by more than 5 % of the arrivals, beyond what chance explains (`Windows.queue_grows`).
+        client_cpu_share: CPU seconds of the measuring process per second; 1 is a whole core.
+        client_lag_ms: 99th percentile of how late the measuring process was: sends against their schedule
+            in an open level, a regular timer in a closed one.
+        client_limited: the client was too busy or too late for the numbers to be the server's.
+        latencies: of the requests completed.
+        warmup_s: time from the level's start to the first window measured.
+        started_at: seconds since 1970, warm-up included.
+        ended_at: seconds since 1970.
+    """
+
+    mode: Literal["closed", "open"]
+    concurrency: int | None
+    requested_rps: float | None
+    achieved_rps: float
+    duration_s: float
+    completed: int
+    errors: int
+    error_rate: float
+    latencies: Latencies
+    steady: bool
+    overloaded: bool
+    client_cpu_share: float
+    client_lag_ms: float
+    client_limited: bool
+    warmup_s: float
+    started_at: float
+    ended_at: float
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The level as a trial reports it: `METRICS`, without latencies where nothing was answered."""
+        return {"rps": self.achieved_rps, **self.latencies.known, "error_rate": self.error_rate}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; flat: the latencies stand beside the rest."""
+        table = asdict(self)
+        latencies = table.pop("latencies")
+        return {**table, **latencies}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`."""
+        rest = dict(table)
+        latencies = Latencies(**{field.name: rest.pop(field.name) for field in fields(Latencies)})
+        return cls(**rest, latencies=latencies)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The answer to a load test's question, with every level it took.
+
+    Args:
+        method: "peak_rate" or "highest_rate".
+        loads: all levels in the order they were held.
+        reported: index in `loads` of the level whose metrics stand for the whole.
+        found: that level is the answer. False: no level kept the limits, and the lowest one is reported, so
+            that a search sees how far off it was.
+        client_limited: a faster client might have found more: `rps` is a lower bound.
+        seconds: what it took.
+        reason: why the search ended where it did, as a sentence.
+    """
+
+    method: str
+    loads: tuple[Load, ...]
+    reported: int
+    found: bool
+    client_limited: bool
+    seconds: float
+    reason: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.reported < len(self.loads):
+            raise ValueError(f"level {self.reported} is reported, there are {len(self.loads)}")
+
+    @property
+    def best(self) -> Load | None:
+        """The level that is the answer; None if none kept the limits."""
+        return self.loads[self.reported] if self.found else None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the trial reports: `METRICS`."""
+        return self.loads[self.reported].metrics
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; `metrics` is included for readers and ignored by `from_dict`."""
+        table = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**table, "loads": [load.as_dict() for load in self.loads], "metrics": self.metrics}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`."""
+        rest = {name: value for name, value in table.items() if name != "metrics"}
+        return cls(**{**rest, "loads": tuple(Load.from_dict(load) for load in table["loads"])})

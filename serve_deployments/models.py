@@ -1,0 +1,191 @@
+"""From a model's reference to a function that answers a batch; checked before anything is started."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from serve_deployments.endpoint import Payload
+from serve_deployments.loaders import LOADERS, Loader, ModelContext, ModelError
+
+Batch = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
+"""One result for each payload, in order. `inspect.iscoroutinefunction` says whether to await it."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Code that builds the model.
+
+    Args:
+        reference: `module:callable`. It is called with the model's arguments and with those of
+            `ModelContext`'s fields that its signature accepts, and returns a function from a list of
+            payloads to a list of as many results, synchronous or not.
+    """
+
+    reference: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", self.reference):
+            raise ModelError(f"{self.reference!r} is not of the form module:callable")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A folder or file of weights, and what reads it.
+
+    Args:
+        path: on disk, or `package:NAME/sub/folder` inside an installed package, which is not imported.
+        loader: one of `LOADERS`; None: guessed where that is unambiguous and safe.
+    """
+
+    path: str
+    loader: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.loader is not None and self.loader not in LOADERS:
+            raise ModelError(f"there is no loader {self.loader!r}; there are {', '.join(LOADERS)}")
+
+
+ModelSource = Builder | Weights
+
+
+def source_of(reference: str, loader: str | None = None) -> ModelSource:
+    """What a reference as people write it means: `module:callable`, or a path if it looks like one."""
+    is_path = loader is not None or reference.startswith("package:") or ":" not in reference or "/" in reference
+    return Weights(reference, loader) if is_path else Builder(reference)
+
+
+def check(source: ModelSource, args: Mapping[str, Any]) -> None:
+    """Finds out what can be found out without reading weights; a builder's module is imported.
+
+    Raises:
+        ModelError: the model cannot be built like this, and what would help.
+    """
+    if isinstance(source, Builder):
+        _bind(source.reference, _find(source), {**_accepted(_find(source), ModelContext()), **args})
+        return
+    path, loader = locate(source)
+    missing = [name for name in loader.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(f"loader {loader.name!r} needs {', '.join(missing)}, not installed; {loader.remedy}")
+    loader.check(path)
+    _bind(f"loader {loader.name!r}", loader.build, args, path, ModelContext())
+
+
+def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) -> Batch:
+    """The model, ready to answer batches.
+
+    Raises:
+        ModelError: as `check`; or what was built cannot be called. A batch raises it too, when the model
+            returns another number of results than it got payloads.
+    """
+    check(source, args)
+    if isinstance(source, Weights):
+        path, loader = locate(source)
+        return _counted(loader.build(path, context, **args), loader.name)
+    builder = _find(source)
+    batch = builder(**{**_accepted(builder, context), **args})
+    if not callable(batch):
+        raise ModelError(
+            f"{source.reference} returned {type(batch).__name__}, expected a function from a list of payloads "
+            "to a list of results"
+        )
+    return _counted(batch, source.reference)
+
+
+def locate(source: Weights) -> tuple[Path, Loader]:
+    """The path on disk and the loader.
+
+    Raises:
+        ModelError: nothing is there, or no loader can be guessed.
+    """
+    path = _path(source.path)
+    if not path.exists():
+        raise ModelError(f"there is no model at {path}" + (f" ({source.path})" if str(path) != source.path else ""))
+    if source.loader is not None:
+        return path, LOADERS[source.loader]
+    for loader in LOADERS.values():
+        if loader.guesses(path):
+            return path, loader
+    raise ModelError(
+        f"{path} does not say how to load it; name a loader: {', '.join(LOADERS)}. Guessed are only folders with "
+        "config.json (transformers), .pt2 and .onnx: other files may execute code when read"
+    )
+
+
+def _path(text: str) -> Path:
+    if not text.startswith("package:"):
+        return Path(text).expanduser()
+    name, _, inside = text.removeprefix("package:").partition("/")
+    # Only a top-level name: to look for a dotted one would import its parents.
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(f"package {name!r} of {text!r} is not installed; pip install it, or give a path on disk")
+    return Path(spec.submodule_search_locations[0]) / inside
+
+
+def _find(source: Builder) -> Callable[..., Any]:
+    module_name, _, name = source.reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:  # whatever a user's module does at import, the model cannot be built
+        raise ModelError(
+            f"cannot import {module_name!r} of {source.reference!r}: {type(error).__name__}: {error}; "
+            "is it installed or on PYTHONPATH?"
+        ) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = ", ".join(n for n in vars(found) if not n.startswith("_")) or "nothing"
+            raise ModelError(f"{source.reference!r}: there is no {part!r} in {module_name}, which has {public}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ModelError(f"{source.reference!r} is {type(found).__name__}, expected a function or class")
+    return found
+
+
+def _accepted(function: Callable[..., Any], context: ModelContext) -> dict[str, Any]:
+    """Those fields of the context that the function's signature takes by keyword."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return asdict(context)
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return {name: value for name, value in asdict(context).items() if name in names}
+
+
+def _bind(what: str, function: Callable[..., Any], args: Mapping[str, Any], *first: Any) -> None:
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*first, **args)
+    except TypeError as error:
+        names = list(signature.parameters.values())[len(first) :]
+        raise ModelError(f"{what}: {error}; it takes {', '.join(map(str, names)) or 'no arguments'}") from None
+
+
+def _counted(batch: Callable[..., Any], what: str) -> Batch:
+    """The same function, refusing a result of another length: an answer would reach the wrong caller."""
+
+    def checked(payloads: list[Payload], results: Any) -> list[Any]:
+        if not hasattr(results, "__len__") or len(results) != len(payloads):
+            got = len(results) if hasattr(results, "__len__") else type(results).__name__
+            raise ModelError(f"{what} returned {got} results for {len(payloads)} payloads; one each is needed")
+        return list(results)
+
+    def answer(payloads: list[Payload]) -> list[Any]:
+        return checked(payloads, batch(payloads))
+
+    async def answer_later(payloads: list[Payload]) -> list[Any]:
+        return checked(payloads, await batch(payloads))
+
+    is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
+    return answer_later if is_async else answer
+
+
+def is_emulated(source: ModelSource) -> bool:
+    """Whether the model only pretends to compute: its builder says so by an attribute `emulated`."""
+    return isinstance(source, Builder) and bool(getattr(_find(source), "emulated", False))

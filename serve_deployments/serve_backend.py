@@ -1,0 +1,203 @@
+"""Replicas on Ray Serve: one application for each, deployed with a deadline and taken down on every path."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.api import RunTarget, run_many
+from ray.serve.context import _get_global_client as get_global_client
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
+
+from serve_deployments.backend import DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
+from serve_deployments.endpoint import Payload
+from serve_deployments.models import ModelSource
+from serve_deployments.replica import Replica, ReplicaFacts
+from serve_deployments.settings import Settings
+
+_POLL_S = 0.05
+_ANSWER_S = 30.0
+"""A replica that does not say how it is for this long counts as hung."""
+
+
+class HandleEndpoint:
+    """An Endpoint over Serve's own path: router, queue and replica, without HTTP.
+
+    Args:
+        app: name of the Serve application.
+    """
+
+    def __init__(self, app: str) -> None:
+        self.app = app
+        self._handle: DeploymentHandle[Any] | None = None
+
+    async def infer(self, payload: Payload) -> None:
+        """One request to the application; raises what the replica raised."""
+        if self._handle is None:
+            # Made where it is used: a handle belongs to its process. By value (gRPC): 2 to 3 times the
+            # requests/s of the path by reference, for small payloads.
+            self._handle = serve.get_app_handle(self.app).options(_by_reference=False)
+        response = self._handle.infer.remote(payload)
+        try:
+            await response
+        except asyncio.CancelledError:
+            response.cancel()  # else it stays in the replica's queue, in the way of the next load level
+            raise
+
+    def __reduce__(self) -> tuple[type[HandleEndpoint], tuple[str]]:
+        return HandleEndpoint, (self.app,)
+
+
+@dataclass(frozen=True)
+class ServeReplica:
+    """A running Serve application with one replica."""
+
+    app: str
+
+    @property
+    def endpoint(self) -> HandleEndpoint:
+        """Where to send requests."""
+        return HandleEndpoint(self.app)
+
+    def facts(self) -> ReplicaFacts:
+        """What the replica says of itself now."""
+        handle: DeploymentHandle[Any] = serve.get_app_handle(self.app)
+        try:
+            facts: ReplicaFacts = handle.facts.remote().result(timeout_s=_ANSWER_S)
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            raise ReplicaDied(f"the replica no longer answers: {type(error).__name__}") from error
+        return facts
+
+
+@dataclass(frozen=True)
+class ServeBackend:
+    """Deploys a replica of one model for each configuration.
+
+    Args:
+        source: where the model comes from.
+        samples: payloads for the replica's first, unmeasured batch.
+        prefix: applications are called `PREFIX-N`; one study has one prefix, so that what a killed driver
+            left behind can be found.
+        deadline_s: how long a replica may take from its start until it is ready.
+        queue_s: how long it may wait for resources that other trials hold.
+    """
+
+    source: ModelSource
+    samples: Sequence[Payload]
+    prefix: str
+    deadline_s: float = 120.0
+    queue_s: float = 900.0
+
+    @contextmanager
+    def running(self, settings: Settings) -> Iterator[ServeReplica]:
+        """See `Backend.running`."""
+        replica = ServeReplica(f"{self.prefix}-{time.time_ns():x}")
+        try:
+            self._deploy(replica.app, settings)
+            self._wait(replica.app, settings)
+            before = replica.facts()
+            self._check(before)
+            yield replica
+            # A batch under load may need more memory than the one at the start; and Serve quietly starts
+            # another replica for one that died.
+            after = replica.facts()
+            self._check(after)
+            if after.pid != before.pid:
+                raise ReplicaDied(f"process {before.pid} on {before.hostname} ended under load")
+        finally:
+            delete(replica.app)
+
+    def _deploy(self, app: str, settings: Settings) -> None:
+        options = with_job_environment(settings.ray_actor_options)
+        if settings.gpu_type is not None:
+            options["num_gpus"] = 1  # a GPU to itself while it is measured, whatever its share of it
+        deployment = Replica.options(
+            num_replicas=1,
+            max_ongoing_requests=settings.max_ongoing_requests,
+            ray_actor_options=options,
+            graceful_shutdown_wait_loop_s=0.05,
+            graceful_shutdown_timeout_s=1.0,
+            health_check_period_s=2.0,
+        )
+        bound = deployment.bind(self.source, settings.as_dict(), list(self.samples), tell_failure=True)
+        # Not serve.run: that waits for ever for what no node can hold.
+        run_many([RunTarget(bound, name=app, route_prefix=None)], wait_for_applications_running=False)
+
+    def _wait(self, app: str, settings: Settings) -> None:
+        asked, started = time.monotonic(), None
+        while True:
+            details = _details(app)
+            status = details.get("status", "NOT_STARTED")
+            if status == ApplicationStatus.RUNNING:
+                return
+            if status == ApplicationStatus.DEPLOY_FAILED:
+                raise DeployFailed(_said(details))
+            now = time.monotonic()
+            if started is None and _has_node(details):
+                started = now
+            if now >= (asked + self.queue_s if started is None else started + self.deadline_s):
+                raise DeployTimeout(
+                    f"{settings.ray_actor_options} found no room in {self.queue_s:g} s; free the resources "
+                    "or drop the value"
+                    if started is None
+                    else f"the replica was not ready after {self.deadline_s:g} s ({_said(details)}); "
+                    "raise `budget.deploy_s` if the model takes longer to load"
+                )
+            time.sleep(_POLL_S)
+
+    def _check(self, facts: ReplicaFacts) -> None:
+        if facts.out_of_memory is not None:
+            raise OutOfMemory(facts.out_of_memory)
+        if facts.failure is not None:
+            raise DeployFailed(facts.failure)
+
+
+def with_job_environment(options: dict[str, Any]) -> dict[str, Any]:
+    """Actor options whose environment adds to the job's; Serve would let it replace the job's."""
+    job = dict(ray.get_runtime_context().runtime_env)
+    own = options.get("runtime_env", {})
+    variables = {**job.get("env_vars", {}), **own.get("env_vars", {})}
+    environment = {**job, **own, **({"env_vars": variables} if variables else {})}
+    return {**options, "runtime_env": environment} if environment else options
+
+
+def delete(app: str, *, deadline_s: float = 30.0) -> None:
+    """Take an application down and wait until Serve has forgotten it; never raises."""
+    with suppress(Exception):  # teardown runs while another error is on its way: it must not hide that one
+        serve.delete(app, _blocking=False)
+        until = time.monotonic() + deadline_s
+        while app in serve.status().applications and time.monotonic() < until:
+            time.sleep(_POLL_S)
+
+
+def delete_left_behind(prefix: str) -> tuple[str, ...]:
+    """Take down all applications of one study, which a killed driver may have left; returns their names."""
+    left = tuple(app for app in serve.status().applications if app.startswith(f"{prefix}-"))
+    for app in left:
+        delete(app)
+    return left
+
+
+def _details(app: str) -> dict[str, Any]:
+    """Serve's own account of one application, with its replicas; empty while it does not know it."""
+    client = get_global_client()
+    assert client is not None, "Serve was started before"
+    details: dict[str, Any] = client.get_serve_details()
+    return details["applications"].get(app, {})
+
+
+def _has_node(details: dict[str, Any]) -> bool:
+    replicas = [r for d in details.get("deployments", {}).values() for r in d["replicas"]]
+    return any(replica.get("node_id") for replica in replicas)
+
+
+def _said(details: dict[str, Any]) -> str:
+    lines = [details.get("message", ""), *(d["message"] for d in details.get("deployments", {}).values())]
+    return " ".join(" ".join(line.split()) for line in lines if line)[:600] or "Serve says nothing"

@@ -1,0 +1,99 @@
+"""What a replica runs under: the configuration, resolved to what Serve, torch and the system understand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One replica's resources and runtime parameters.
+
+    Args:
+        cpu_cores: whole cores, leased for this replica alone.
+        gpu_type: kind of GPU to run on; None for no GPU.
+        node_labels: Ray's label selector of the nodes that have it.
+        gpu_share: fraction of one GPU's compute (0 … 1]; 0 without a GPU.
+        gpu_memory: fraction of one GPU's memory (0 … 1]; 0 without a GPU.
+        gpu_memory_gib: the same in GiB, for the type asked for; None if not limited.
+        max_batch_size: most requests in one call of the model.
+        batch_wait_ms: how long an incomplete batch waits for more requests.
+        threads: intra-operation threads of torch; None for as many as cores.
+        precision: number format of weights and arithmetic ("float32", "bfloat16", …).
+        env: environment variables of the replica's process.
+        args: keyword arguments of the model's builder.
+        emulated: the model's own timing stands in for cores and GPU, so there is nothing to enforce.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    cpu_cores: int = 1
+    gpu_type: str | None = None
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    gpu_share: float = 0.0
+    gpu_memory: float = 0.0
+    gpu_memory_gib: float | None = None
+    max_batch_size: int = 1
+    batch_wait_ms: float = 0.0
+    threads: int | None = None
+    precision: str = "float32"
+    env: Mapping[str, str] = field(default_factory=dict)
+    args: Mapping[str, Any] = field(default_factory=dict)
+    emulated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cpu_cores < 1 or self.max_batch_size < 1 or self.batch_wait_ms < 0:
+            raise ValueError(
+                "cpu_cores and max_batch_size must be at least 1 and batch_wait_ms at least 0, got "
+                f"{self.cpu_cores}, {self.max_batch_size} and {self.batch_wait_ms}"
+            )
+        if not (0 <= self.gpu_share <= 1 and 0 <= self.gpu_memory <= 1):
+            raise ValueError(
+                "gpu_share and gpu_memory are fractions of one GPU, 0 to 1, got "
+                f"{self.gpu_share} and {self.gpu_memory}"
+            )
+        if self.gpu_type is None and (self.gpu_share or self.gpu_memory):
+            raise ValueError("gpu_share and gpu_memory need a gpu_type")
+
+    @property
+    def num_gpus(self) -> float:
+        """What Ray reserves: the scarcer of compute and memory; a whole GPU if neither is limited."""
+        if self.gpu_type is None:
+            return 0.0
+        return max(self.gpu_share, self.gpu_memory) or 1.0
+
+    @property
+    def max_ongoing_requests(self) -> int:
+        """Requests that Serve lets into the replica: one batch running, one forming, and some to spare.
+
+        Serve's own default is 5, which would silently cap the batches.
+        """
+        return max(2 * self.max_batch_size, 8)
+
+    @property
+    def ray_actor_options(self) -> dict[str, Any]:
+        """Serve's `ray_actor_options` for a replica with these settings."""
+        options: dict[str, Any] = {"num_cpus": self.cpu_cores}
+        if self.gpu_type is not None:
+            options["num_gpus"] = self.num_gpus
+        if self.node_labels:
+            options["label_selector"] = dict(self.node_labels)
+        if env := self.environment:
+            options["runtime_env"] = {"env_vars": env}
+        return options
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of the replica's process: the user's, and what must be set before CUDA starts."""
+        env = dict(self.env)
+        if self.gpu_type is not None and 0 < self.gpu_share < 1:
+            # Read by the CUDA MPS client library when the context is made (CUDA MPS guide, section 4.2.5).
+            env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{100 * self.gpu_share:g}"
+        return env
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON and YAML; `Settings(**d)` is the way back."""
+        return {key: dict(v) if isinstance(v, Mapping) else v for key, v in asdict(self).items()}

