@@ -18,6 +18,7 @@ from serve_deployments.endpoint import Payload
 log = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+_AS_EXPORTED = ("float32",)  # the file fixes the precision; what it was exported in is what "float32" stands for
 TASKS = ("embedding", "classification")
 
 
@@ -57,6 +58,7 @@ class Loader:
         guesses: the path is certainly of this kind, and safe to read.
         check: raises `ModelError` if what is at the path cannot be read.
         build: path, context and the user's arguments → a function from payloads to as many results.
+        precisions: that it can load weights in.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Loader:
     guesses: Callable[[Path], bool]
     check: Callable[[Path], None]
     build: Callable[..., Callable[[list[Payload]], list[Any]]]
+    precisions: tuple[str, ...] = PRECISIONS
 
 
 def transformers(
@@ -216,7 +219,15 @@ LOADERS: dict[str, Loader] = {
             check=_check_folder,
             build=transformers,
         ),
-        Loader("pt2", ("torch",), "pip install torch", lambda path: path.suffix == ".pt2", _check_file, pt2),
+        Loader(
+            name="pt2",
+            needs=("torch",),
+            remedy="pip install torch",
+            guesses=lambda path: path.suffix == ".pt2",
+            check=_check_file,
+            build=pt2,
+            precisions=_AS_EXPORTED,
+        ),
         Loader(
             name="onnx",
             needs=("onnxruntime",),
@@ -224,6 +235,7 @@ LOADERS: dict[str, Loader] = {
             guesses=lambda path: path.suffix == ".onnx",
             check=_check_file,
             build=onnx,
+            precisions=_AS_EXPORTED,
         ),
         Loader(
             name="torchscript",

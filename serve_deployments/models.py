@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,24 @@ def check(source: ModelSource, args: Mapping[str, Any]) -> None:
         raise ModelError(f"loader {loader.name!r} needs {', '.join(missing)}, not installed; {loader.remedy}")
     loader.check(path)
     _bind(f"loader {loader.name!r}", loader.build, args, path, ModelContext())
+
+
+def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
+    """Refuses precisions that would fail, or change nothing, in this model.
+
+    Raises:
+        ModelError: naming the precision and what there is.
+    """
+    if isinstance(source, Builder):
+        if "precision" not in _accepted(_find(source), ModelContext()):
+            raise ModelError(
+                f"{source.reference} takes no argument `precision`, so such a knob would change nothing; "
+                "add the argument to it, or drop the knob"
+            )
+        return
+    _, loader = locate(source)
+    if odd := [p for p in precisions if p not in loader.precisions]:
+        raise ModelError(f"loader {loader.name!r} cannot do {', '.join(odd)}; it does {', '.join(loader.precisions)}")
 
 
 def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) -> Batch:

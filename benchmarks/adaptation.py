@@ -1,0 +1,127 @@
+"""Does what was meta-learned help? The shipped meta-model on the 42 models that it never saw.
+
+Each model is emulated on the 720 configurations of the Morphling paper (SoCC 2021, section 5), at the
+paper's prices, for the most requests per dollar. Everything here is the roofline's arithmetic, not a
+measurement. Run from the repository root, about 6 minutes on one core:
+
+    python benchmarks/adaptation.py --out docs/adaptation.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cluster.prices import load_prices
+from cluster.profiles import PROFILES
+from raytune_infer.emulated_tasks import PAPER_KNOBS, Table, emulate
+from searchers.base import History
+from searchers.baselines import fit
+from searchers.maml import adapt, unit_of
+from searchers.meta_model import MetaModel
+from searchers.mlp import initial_weights, predict
+from searchers.morphling import inputs_of, pretrained
+from searchers.named import named
+from searchers.objective import Expression, Objective
+
+POINTS = (1, 5, 10, 20)
+NEVER = 10**6
+
+
+def held_out() -> list[Table]:
+    objective, prices = Objective(Expression("rps / usd_per_hour")), load_prices("morphling-2021")
+    return [emulate(profile, PAPER_KNOBS, objective, prices) for profile in PROFILES]
+
+
+def squared_errors(table: Table, model: MetaModel, points: int, seed: int) -> tuple[float, float, float]:
+    """Error on all 720 values (fractions of the best): adapted, as many steps from scratch, converged scratch."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs, unknown = model.standardise(*inputs_of(table.problem))
+    x = torch.from_numpy(inputs).float()
+    y = torch.from_numpy(table.values() / table.values().max()).float()
+    at = torch.from_numpy(np.random.default_rng(seed).choice(len(y), points, replace=False))
+    steps = torch.tril(torch.ones(points, points))
+
+    def error(weights: dict[str, torch.Tensor], unit: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float(((unit * predict(weights, x) - y) ** 2).mean())
+
+    def few_steps(start: dict[str, torch.Tensor], unit: torch.Tensor) -> float:
+        return error(adapt(start, x[at], y[at] / unit, step_size=model.step_size, steps=points, mask=steps), unit)
+
+    best_seen = y[at].max() if y[at].max() > 0 else torch.tensor(1.0)
+    theta, random = model.weights_for(len(unknown)), initial_weights(x.shape[1], generator)
+    converged = fit(x[at], y[at] / best_seen, steps=1000, step_size=0.003, generator=generator)
+    adapted = few_steps(theta, unit_of(predict(theta, x[at]), y[at]))
+    return adapted, few_steps(random, best_seen), error(converged, best_seen)
+
+
+def trials_until(table: Table, searcher: str, most: int, seed: int) -> tuple[int, int]:
+    """Trials until 95 % of the best value and until the best itself; NEVER if not within `most`."""
+    values = table.values() / table.values().max()
+    search, history, good = named(searcher)(table.problem), History(), NEVER
+    for trial in range(1, most + 1):
+        position = search.suggest(history, np.random.default_rng([seed, trial]))
+        if position is None:
+            break
+        history = history.observe(position, table.metrics[position])
+        good = min(good, trial) if values[position] >= 0.95 else good
+        if values[position] >= 1 - 1e-9:
+            return good, trial
+    return good, NEVER
+
+
+def error_table(tables: Sequence[Table], model: MetaModel, draws: int) -> list[str]:
+    lines = [
+        "| points | meta-model, adapted | from scratch, as many steps | from scratch, converged |",
+        "|---:|---:|---:|---:|",
+    ]
+    for points in POINTS:
+        errors = [squared_errors(table, model, points, seed) for table in tables for seed in range(draws)]
+        lines.append(f"| {points} | " + " | ".join(f"{value:.4f}" for value in np.mean(errors, axis=0)) + " |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def trials_table(tables: Sequence[Table], searchers: Sequence[str], most: int, seeds: int) -> list[str]:
+    lines = [
+        "| searcher | 95 %: median | p90 | worst | 100 %: median | p90 | worst |",
+        "|:---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in searchers:
+        counts = np.array([trials_until(table, name, most, seed) for table in tables for seed in range(seeds)])
+        # The higher of two: half way between a number and "never" is no number of trials.
+        cells = [np.quantile(column, q, method="higher") for column in counts.T for q in (0.5, 0.9, 1.0)]
+        lines.append(f"| {name} | " + " | ".join(f"> {most}" if c == NEVER else f"{c:.0f}" for c in cells) + " |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="also write the tables to this markdown file")
+    parser.add_argument("--trials", type=int, default=100, help="most trials of one search")
+    parser.add_argument("--seeds", type=int, default=1, help="searches per model and searcher")
+    parser.add_argument("--draws", type=int, default=1, help="random sets of points per model, for the errors")
+    parser.add_argument("--searchers", nargs="+", default=["morphling", "ernest", "hyperopt", "random"])
+    parser.add_argument("--model", type=Path, help="a meta-model other than the shipped one, for the errors")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    tables, model = held_out(), MetaModel.load(asked.model) if asked.model else pretrained()
+    about = f"{len(tables)} held-out models, 720 configurations each, emulated; meta-model of {model.card.get('date')}"
+    text = [
+        "# What adaptation is worth", "", about, "", "Mean squared error on all configurations, values as a "
+        "fraction of the model's best:", "", *error_table(tables, model, asked.draws), "",
+        f"Trials until a configuration of 95 % and of 100 % of the best value, at most {asked.trials}:", "",
+        *trials_table(tables, asked.searchers, asked.trials, asked.seeds), "",
+    ]  # fmt: skip
+    if asked.out:
+        asked.out.write_text("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The standard knobs: which values each takes, what a searcher sees of them, and what changing one costs.
+
+One place for the spaces of services and for the synthetic tasks that the shipped meta-model is trained on:
+feature columns of the same name mean the same quantity in every space, so a meta-model carries over. A column's
+name is a promise; renaming one makes a trained meta-model blind to it. Scales are logarithmic, as the resources
+and batch sizes of a service act by ratios.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cluster import gpus
+from searchers.space import Knob, Value
+
+NO_GPU = "none"
+"""The value of `gpu_type` that means: on the CPU."""
+
+PRECISION_BITS: Mapping[str, tuple[int, int]] = {
+    "float32": (32, 8), "bfloat16": (16, 8), "float16": (16, 5), "int8": (8, 0),
+}  # fmt: skip
+"""Bits of a number and of its exponent: IEEE 754; bfloat16 keeps float32's exponent."""
+
+
+@dataclass(frozen=True)
+class StandardKnob:
+    """A knob that the tool understands.
+
+    Args:
+        kind: whether neighbouring values are alike.
+        columns: names of its feature columns.
+        features: a value's numbers, in that order.
+        wrong: why a value is not allowed; None if it is.
+        changes: whether a live replica takes another value.
+    """
+
+    kind: Literal["ordinal", "categorical"]
+    columns: tuple[str, ...]
+    features: Callable[[Value], tuple[float, ...]]
+    wrong: Callable[[Value], str | None]
+    changes: Literal["in place", "new replica"]
+
+
+def encode(name: str, values: Sequence[Value]) -> Knob:
+    """The knob of that name over these values; a name that is not standard gets Knob's own encoding.
+
+    Raises:
+        ValueError: a value that the standard knob does not take.
+    """
+    standard = STANDARD_KNOBS.get(name)
+    if standard is None:
+        numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        return Knob(name, _in_order(values, numeric), "ordinal" if numeric else "categorical")
+    if wrong := next((why for v in values if (why := standard.wrong(v)) is not None), None):
+        raise ValueError(f"knob {name!r} {wrong}")
+    ordered = _in_order(values, standard.kind == "ordinal")
+    return Knob(
+        name, ordered, standard.kind, standard.columns, tuple(standard.features(v) for v in ordered), standard.changes
+    )
+
+
+def gpu_name(value: Value) -> str | None:
+    """The GPU type that a value of `gpu_type` asks for; None for none."""
+    return None if value == NO_GPU else str(value)
+
+
+def _in_order(values: Sequence[Value], numeric: bool) -> tuple[Value, ...]:
+    return tuple(sorted(values, key=float)) if numeric else tuple(values)
+
+
+def _log2(value: Value) -> tuple[float, ...]:
+    return (math.log2(float(value)),)
+
+
+def _log2_plus_1(value: Value) -> tuple[float, ...]:
+    return (math.log2(float(value) + 1),)  # no wait at all is a usual choice, and 0 has no logarithm
+
+
+def _gpu_features(value: Value) -> tuple[float, ...]:
+    name = gpu_name(value)
+    return gpus.NO_GPU_FEATURES if name is None else gpus.find(name).features()
+
+
+def _precision_features(value: Value) -> tuple[float, ...]:
+    bits, exponent_bits = PRECISION_BITS[str(value)]
+    return math.log2(bits), float(exponent_bits)
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(value: Value) -> str | None:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return None if good else f"needs whole numbers of at least 1, got {value!r}"
+
+
+def _fraction(value: Value) -> str | None:
+    good = _is_number(value) and 0 < float(value) <= 1
+    return None if good else f"needs fractions of one GPU, above 0 and up to 1, got {value!r}"
+
+
+def _milliseconds(value: Value) -> str | None:
+    good = _is_number(value) and float(value) >= 0
+    return None if good else f"needs milliseconds, 0 or more, got {value!r}"
+
+
+def _gpu_type(value: Value) -> str | None:
+    if not isinstance(value, str):
+        return f"needs names of GPU types, or {NO_GPU!r}, got {value!r}"
+    try:
+        _gpu_features(value)
+    except gpus.UnknownGpu as error:
+        return f"has a value that is not known: {error}"
+    return None
+
+
+def _precision(value: Value) -> str | None:
+    return None if value in PRECISION_BITS else f"needs any of {', '.join(PRECISION_BITS)}, got {value!r}"
+
+
+STANDARD_KNOBS: Mapping[str, StandardKnob] = {
+    "cpu_cores": StandardKnob("ordinal", ("log2_cpu_cores",), _log2, _whole, "new replica"),
+    "gpu_type": StandardKnob("categorical", gpus.FEATURE_NAMES, _gpu_features, _gpu_type, "new replica"),
+    "gpu_share": StandardKnob("ordinal", ("log2_gpu_share",), _log2, _fraction, "new replica"),
+    # The GPU's own column, and columns of one name add up: log2 of the card's GiB plus log2 of the fraction is
+    # log2 of the GiB that the replica may use.
+    "gpu_memory": StandardKnob("ordinal", ("log2_gpu_memory_gib",), _log2, _fraction, "new replica"),
+    "max_batch_size": StandardKnob("ordinal", ("log2_max_batch_size",), _log2, _whole, "in place"),
+    "batch_wait_ms": StandardKnob("ordinal", ("log2_batch_wait_ms_plus_1",), _log2_plus_1, _milliseconds, "in place"),
+    "threads": StandardKnob("ordinal", ("log2_threads",), _log2, _whole, "in place"),
+    "precision": StandardKnob(
+        "categorical", ("log2_precision_bits", "precision_exponent_bits"), _precision_features, _precision, "in place"
+    ),
+}  # fmt: skip
+"""Name → knob, in the order in which the documentation shows them."""

@@ -1,0 +1,53 @@
+"""A recommendation as a deployable Serve config."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from raytune_infer.service import model_source
+from raytune_infer.spec import ServiceSpec
+from serve_deployments.settings import Settings
+
+_HEAD = """\
+# {name}: the recommended configuration{emulated}.
+# Deploy it:  serve deploy serve_config.yaml
+# Each node needs raytune-infer installed; requests are POSTed as JSON to the route below.
+"""
+
+
+def serve_config(spec: ServiceSpec, settings: Settings) -> str:
+    """The YAML that `serve deploy` takes: the same replica, under the settings that were measured.
+
+    Args:
+        spec: the service.
+        settings: what its replicas run under.
+    """
+    options = settings.ray_actor_options
+    if spec.model.build is not None:
+        # The module may stand beside service.yaml, where only this machine finds it.
+        variables = {"PYTHONPATH": str(spec.folder), **settings.environment}
+        options["runtime_env"] = {"env_vars": variables}
+    application: dict[str, Any] = {
+        "name": spec.name,
+        "route_prefix": "/",
+        "import_path": "serve_deployments.application:application",
+        "args": {"model": asdict(model_source(spec)), "settings": settings.as_dict()},
+        "deployments": [
+            {
+                "name": "Replica",
+                "num_replicas": 1,
+                "max_ongoing_requests": settings.max_ongoing_requests,
+                "ray_actor_options": options,
+            }
+        ],
+    }
+    config = {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "127.0.0.1", "port": 8000},
+        "applications": [application],
+    }
+    head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
+    return head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

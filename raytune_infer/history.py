@@ -1,0 +1,297 @@
+"""Studies, trials and measurements in a database: the one place that a run lives in.
+
+What a search knows is read back from here, so a run that was killed goes on from its last finished trial.
+SQLite unless told otherwise; any URL that SQLAlchemy takes will do.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import JSON, ForeignKey, String, Text, UniqueConstraint, create_engine, event, select
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+
+from raytune_infer.errors import RunError
+from searchers.base import History, Observation
+from searchers.space import Config
+
+Purpose = Literal["search", "final"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    Args:
+        metrics: what was measured; None if the configuration could not run.
+        reason: why it could not; None if it did.
+        loads: every load level that was held, as dictionaries of `serve_deployments.measurement.Load`.
+        client_limited: the load side was the bottleneck, so the rate is a lower bound.
+        enforcements: what became of each limit, as dictionaries.
+        hostname: the machine of the replica.
+        settings: what the replica ran under, as a dictionary of `serve_deployments.settings.Settings`.
+    """
+
+    metrics: Mapping[str, float] | None
+    reason: str | None = None
+    loads: Sequence[Mapping[str, Any]] = ()
+    client_limited: bool = False
+    enforcements: Sequence[Mapping[str, Any]] = ()
+    hostname: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One finished trial.
+
+    Args:
+        number: 1, 2, … in the order of their starts.
+        purpose: "search", or "final" for the comparison at the end.
+        position: the configuration's number in the space.
+        config: the configuration.
+        usd_per_hour: its price; NaN where unknown.
+        value: the objective's value (larger is better); None if it does not count.
+        outcome: how it ended.
+        seconds: how long it took, deployment included.
+        emulated: the devices were emulated.
+    """
+
+    number: int
+    purpose: Purpose
+    position: int
+    config: Config
+    usd_per_hour: float
+    value: float | None
+    outcome: Outcome
+    seconds: float
+    emulated: bool
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What was measured; empty if it could not run."""
+        return self.outcome.metrics or {}
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """What is known of a study apart from its trials."""
+
+    id: int
+    name: str
+    spec: str
+    folder: str
+    searcher: str
+    seed: int
+    trials: int
+    space: Sequence[Mapping[str, Any]]
+    emulated: str | None
+    created_at: dt.datetime = field(compare=False)
+
+
+class _Base(DeclarativeBase):
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}
+
+
+class _Study(_Base):
+    __tablename__ = "studies"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    spec: Mapped[str] = mapped_column(Text)
+    folder: Mapped[str] = mapped_column(Text)
+    searcher: Mapped[str] = mapped_column(String(100))
+    seed: Mapped[int]
+    trials: Mapped[int]
+    space: Mapped[list[Any]]
+    emulated: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[dt.datetime]
+
+
+class _Trial(_Base):
+    __tablename__ = "trials"
+    __table_args__ = (UniqueConstraint("study_id", "number"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
+    number: Mapped[int]
+    purpose: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(20))  # running, finished or interrupted
+    position: Mapped[int]
+    config: Mapped[dict[str, Any]]
+    usd_per_hour: Mapped[float | None]
+    value: Mapped[float | None]
+    metrics: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None] = mapped_column(Text)
+    client_limited: Mapped[bool] = mapped_column(default=False)
+    enforcements: Mapped[list[Any]] = mapped_column(default=list)
+    hostname: Mapped[str | None] = mapped_column(String(255))
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    emulated: Mapped[bool] = mapped_column(default=False)
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[dt.datetime | None]
+    measurements: Mapped[list[_Measurement]] = relationship(order_by="_Measurement.id")
+
+
+class _Measurement(_Base):
+    """One load level held against one trial's replica."""
+
+    __tablename__ = "measurements"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), index=True)
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[dt.datetime]
+    load: Mapped[dict[str, Any]]
+
+
+class Database:
+    """All studies under one URL.
+
+    Args:
+        url: a database URL of SQLAlchemy (`sqlite:///history.db`, `postgresql+psycopg://…`).
+
+    Raises:
+        RunError: the URL is not one, its driver is not installed, or nothing answers there.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._engine = create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                # A write that has returned is on the disk, and readers (`show`) do not wait for the writer.
+                event.listen(self._engine, "connect", _durable_sqlite)
+            _Base.metadata.create_all(self._engine)
+        except (ArgumentError, ModuleNotFoundError, SQLAlchemyError) as error:
+            said = str(error).splitlines()[0]
+            raise RunError(
+                f"cannot use the database {url!r}: {said}; "
+                "a URL is needed such as sqlite:///history.db, and its driver installed"
+            ) from None
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+    def create_study(
+        self, *, name: str, spec: str, folder: str, searcher: str, seed: int, trials: int,
+        space: Sequence[Mapping[str, Any]], emulated: str | None,
+    ) -> StudyRecord:  # fmt: skip
+        """A new study without trials."""
+        row = _Study(
+            name=name, spec=spec, folder=folder, searcher=searcher, seed=seed, trials=trials,
+            space=[dict(k) for k in space], emulated=emulated, created_at=_now(),
+        )  # fmt: skip
+        with Session(self._engine) as session, session.begin():
+            session.add(row)
+            session.flush()
+            return _study_record(row)
+
+    def study(self, study_id: int) -> StudyRecord:
+        """One study; RunError if there is none of that number."""
+        with Session(self._engine) as session:
+            row = session.get(_Study, study_id)
+            if row is None:
+                numbers = session.scalars(select(_Study.id).order_by(_Study.id)).all()
+                raise RunError(
+                    f"no study {study_id} in {self._engine.url}; there are {list(numbers) or 'none'}"
+                )
+            return _study_record(row)
+
+    def start_trial(
+        self, study: StudyRecord, *, purpose: Purpose, position: int, config: Config,
+        usd_per_hour: float, emulated: bool,
+    ) -> tuple[int, int]:  # fmt: skip
+        """Note that a trial has begun.
+
+        Returns:
+            Its key in the database and its number within the study.
+        """
+        with Session(self._engine) as session, session.begin():
+            taken = session.scalars(select(_Trial.number).where(_Trial.study_id == study.id)).all()
+            row = _Trial(
+                study_id=study.id, number=max(taken, default=0) + 1, purpose=purpose, state="running",
+                position=position, config=config, emulated=emulated, started_at=_now(),
+                usd_per_hour=None if usd_per_hour != usd_per_hour else usd_per_hour,
+            )  # fmt: skip
+            session.add(row)
+            session.flush()
+            return row.id, row.number
+
+    def finish_trial(self, trial_id: int, outcome: Outcome, value: float | None) -> TrialRecord:
+        """Keep how a trial ended, in one transaction; a trial that is finished stays as it is."""
+        with Session(self._engine) as session, session.begin():
+            row = session.get_one(_Trial, trial_id)
+            if row.state == "running":
+                row.state, row.finished_at = "finished", _now()
+                row.metrics = None if outcome.metrics is None else dict(outcome.metrics)
+                row.reason, row.value = outcome.reason, value
+                row.client_limited, row.hostname = outcome.client_limited, outcome.hostname
+                row.settings = dict(outcome.settings)
+                row.enforcements = [dict(e) for e in outcome.enforcements]
+                row.measurements = [_measurement(load) for load in outcome.loads]
+                session.flush()
+            return _trial_record(row)
+
+    def interrupt_running(self, study: StudyRecord) -> int:
+        """Set aside the trials that a killed run left unfinished; returns how many."""
+        running = select(_Trial).where(_Trial.study_id == study.id, _Trial.state == "running")
+        with Session(self._engine) as session, session.begin():
+            rows = session.scalars(running).all()
+            for row in rows:
+                row.state, row.finished_at = "interrupted", _now()
+            return len(rows)
+
+    def trials(self, study: StudyRecord) -> tuple[TrialRecord, ...]:
+        """The finished trials of a study in the order of their numbers."""
+        finished = select(_Trial).where(_Trial.study_id == study.id, _Trial.state == "finished")
+        with Session(self._engine) as session:
+            return tuple(_trial_record(row) for row in session.scalars(finished.order_by(_Trial.number)))
+
+
+def observations(trials: Sequence[TrialRecord]) -> History:
+    """What a searcher may know of these trials: those of the search, not of the final comparison."""
+    searched = [t for t in trials if t.purpose == "search"]
+    return History(tuple(Observation(t.position, t.outcome.metrics) for t in searched))
+
+
+def _study_record(row: _Study) -> StudyRecord:
+    return StudyRecord(
+        id=row.id, name=row.name, spec=row.spec, folder=row.folder, searcher=row.searcher, seed=row.seed,
+        trials=row.trials, space=row.space, emulated=row.emulated, created_at=row.created_at,
+    )  # fmt: skip
+
+
+def _trial_record(row: _Trial) -> TrialRecord:
+    assert row.finished_at is not None, "only finished trials are read"
+    outcome = Outcome(
+        metrics=row.metrics, reason=row.reason, loads=tuple(m.load for m in row.measurements),
+        client_limited=row.client_limited, enforcements=tuple(row.enforcements), hostname=row.hostname,
+        settings=row.settings,
+    )  # fmt: skip
+    return TrialRecord(
+        number=row.number, purpose="final" if row.purpose == "final" else "search", position=row.position,
+        config=row.config, usd_per_hour=float("nan") if row.usd_per_hour is None else row.usd_per_hour,
+        value=row.value, outcome=outcome, seconds=(row.finished_at - row.started_at).total_seconds(),
+        emulated=row.emulated,
+    )  # fmt: skip
+
+
+def _measurement(load: Mapping[str, Any]) -> _Measurement:
+    times = [
+        dt.datetime.fromtimestamp(load[key], dt.UTC).replace(tzinfo=None)
+        for key in ("started_at", "ended_at")
+    ]
+    return _Measurement(started_at=times[0], finished_at=times[1], load=dict(load))
+
+
+def _now() -> dt.datetime:
+    """UTC without a zone: what every database stores alike."""
+    return dt.datetime.now(dt.UTC).replace(tzinfo=None)
+
+
+def _durable_sqlite(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")

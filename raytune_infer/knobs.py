@@ -1,0 +1,170 @@
+"""From what the user wants and what the cluster has to the space that is searched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from cluster import gpus
+from cluster.inventory import Demand, Inventory
+from cluster.prices import NoPrice, PriceBook
+from raytune_infer.encoding import STANDARD_KNOBS, encode, gpu_name
+from raytune_infer.errors import NothingFits, SpecError
+from raytune_infer.spec import PRICED, KnobSpec, ServiceSpec
+from searchers.base import Problem
+from searchers.space import Config, Knob, Space, Value
+from serve_deployments.settings import Settings
+
+_PLACING = ("cpu_cores", "gpu_type", "gpu_share", "gpu_memory")
+"""Knobs that decide on which nodes a replica fits, and what it costs."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Configurations that cannot run anywhere on this cluster.
+
+    Args:
+        reason: why, and the remedy.
+        count: how many configurations of the space.
+    """
+
+    reason: str
+    count: int
+
+
+class Resolver:
+    """Turns a configuration into what a replica runs under, on one cluster.
+
+    Args:
+        spec: the service.
+        inventory: the nodes there are.
+        emulated: the model's own timing stands in for the devices.
+    """
+
+    def __init__(self, spec: ServiceSpec, inventory: Inventory, *, emulated: bool) -> None:
+        self._kinds = {n: k.kind for n, k in spec.knobs.items() if isinstance(k, KnobSpec)}
+        self._args = dict(spec.model.args)
+        self._inventory = inventory
+        self.emulated = emulated
+
+    def settings(self, config: Mapping[str, Value]) -> Settings:
+        """What the replica runs under; ValueError if no node has the GPU type."""
+        standard: dict[str, Any] = {k: v for k, v in config.items() if k in STANDARD_KNOBS}
+        if (gpu := gpu_name(standard.pop("gpu_type", "none"))) is None:
+            standard.pop("gpu_share", None)
+            standard.pop("gpu_memory", None)
+        else:
+            standard["gpu_type"] = gpus.canonical(gpu)
+            standard["node_labels"] = self._inventory.label_selector(gpu)
+            if "gpu_memory" in standard:
+                standard["gpu_memory_gib"] = standard["gpu_memory"] * self._memory_gib(gpu)
+        return Settings(
+            **standard,
+            env={k: str(config[k]) for k, kind in self._kinds.items() if kind == "env"},
+            args={**self._args, **{k: config[k] for k, kind in self._kinds.items() if kind == "args"}},
+            emulated=self.emulated,
+        )
+
+    def demand(self, config: Mapping[str, Value]) -> Demand:
+        """What one node must have to hold the configuration."""
+        gpu = gpu_name(config.get("gpu_type", "none"))
+        shares = [float(config[k]) for k in ("gpu_share", "gpu_memory") if k in config]
+        return Demand(
+            cpu_cores=int(config.get("cpu_cores", 1)),
+            gpu_type=gpu,
+            gpu_share=0.0 if gpu is None else max(shares, default=1.0),
+        )
+
+    def _memory_gib(self, gpu: str) -> float:
+        nodes = self._inventory.with_gpu(gpu)
+        return max((n.gpu_memory_gib for n in nodes), default=0.0) or gpus.find(gpu).memory_gib
+
+
+@dataclass(frozen=True)
+class ServiceSpace:
+    """What is searched, and how each configuration becomes a replica.
+
+    Args:
+        problem: space, objective and prices.
+        dropped: what cannot run on this cluster, by reason.
+        resolver: configuration → settings.
+    """
+
+    problem: Problem
+    dropped: tuple[Dropped, ...]
+    resolver: Resolver
+
+
+def service_space(
+    spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, emulated: bool
+) -> ServiceSpace:
+    """The configurations of `spec` that fit on a node of `inventory`, with their prices.
+
+    Raises:
+        NothingFits: not one does.
+        SpecError: the objective needs a price that the book does not have.
+    """
+    resolver = Resolver(spec, inventory, emulated=emulated)
+    knobs = _knobs(spec)
+    refused = _refused(knobs, resolver, inventory)
+    kept, dropped = _sift(knobs, refused) if refused else (None, ())
+    if kept == []:
+        reasons = "; ".join(f"{d.count} configurations: {d.reason}" for d in dropped)
+        raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
+    space = Space(knobs, kept)
+    usd = np.array([_price(resolver, book, space[i], spec) for i in range(len(space))])
+    return ServiceSpace(Problem(space, spec.goal, usd), dropped, resolver)
+
+
+def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:
+    return tuple(encode(name, spec.values(name)) for name in spec.knobs)
+
+
+def _refused(knobs: Iterable[Knob], resolver: Resolver, inventory: Inventory) -> dict[tuple[Value, ...], str]:
+    """Values of the placing knobs that no node can hold → why; empty where everything fits."""
+    placing = [k for k in knobs if k.name in _PLACING]
+    refused = {}
+    first = {k.name: k.values[0] for k in placing}
+    for values in product(*(k.values for k in placing)):
+        config = dict(zip((k.name for k in placing), values, strict=True))
+        if (reason := inventory.why_not(resolver.demand(config))) is not None:
+            refused[values] = reason
+        elif gpu_name(config.get("gpu_type", "")) is None and any(
+            config[k] != first[k] for k in ("gpu_share", "gpu_memory") if k in config
+        ):
+            refused[values] = "without a GPU, its share and memory make no difference"
+    return refused
+
+
+def _sift(
+    knobs: tuple[Knob, ...], refused: Mapping[tuple[Value, ...], str]
+) -> tuple[list[Config], tuple[Dropped, ...]]:
+    names = [k.name for k in knobs]
+    placing = [i for i, k in enumerate(knobs) if k.name in _PLACING]
+    kept: list[Config] = []
+    reasons: Counter[str] = Counter()
+    for values in product(*(k.values for k in knobs)):
+        reason = refused.get(tuple(values[i] for i in placing))
+        if reason is None:
+            kept.append(dict(zip(names, values, strict=True)))
+        else:
+            reasons[reason] += 1
+    return kept, tuple(Dropped(reason, count) for reason, count in reasons.most_common())
+
+
+def _price(resolver: Resolver, book: PriceBook, config: Config, spec: ServiceSpec) -> float:
+    demand = resolver.demand(config)
+    try:
+        return book.usd_per_hour(
+            cpu_cores=demand.cpu_cores, gpu_type=demand.gpu_type, gpu_share=demand.gpu_share
+        )
+    except NoPrice as error:
+        if PRICED not in (*spec.goal.goal.names, *spec.goal.limited):
+            return nan
+        raise SpecError(f"the objective needs prices: {error}") from None

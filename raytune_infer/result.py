@@ -1,0 +1,96 @@
+"""What a study concludes from its trials."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from raytune_infer.errors import AllFailed
+from raytune_infer.history import TrialRecord
+from raytune_infer.run_folder import RunFolder
+from searchers.base import Problem
+from searchers.objective import Objective
+from searchers.space import Config
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study found.
+
+    Args:
+        run: the run's folder.
+        trials: every finished trial, those of the final comparison included.
+        best: the recommended configuration, as it was measured again at the end.
+        default: the configuration to beat, measured in the same way; None if it does not fit on this cluster.
+        objective: what was maximised, under which limits.
+        prices: the price book's name and date.
+    """
+
+    run: RunFolder
+    trials: tuple[TrialRecord, ...]
+    best: TrialRecord
+    default: TrialRecord | None
+    objective: Objective
+    prices: str
+
+    @property
+    def gain(self) -> float | None:
+        """The objective's value of the best over that of the default; None if the default does not count."""
+        if self.default is None or self.default.value is None or self.best.value is None:
+            return None
+        return self.best.value / self.default.value
+
+
+def position_of(problem: Problem, config: Config) -> int | None:
+    """Where a configuration is in the space; None if it does not fit on this cluster."""
+    try:
+        return problem.space.position(config)
+    except KeyError:
+        return None
+
+
+def finalists(problem: Problem, trials: Sequence[TrialRecord], default: int | None) -> list[int]:
+    """Positions to measure again at the end: the best of the search, and the default to compare it with."""
+    counted = [t for t in trials if t.purpose == "search" and t.value is not None]
+    best = [max(counted, key=lambda t: t.value or 0.0).position] if counted else []
+    return list(dict.fromkeys([*best, *([] if default is None else [default])]))
+
+
+def conclude(
+    run: RunFolder, problem: Problem, trials: Sequence[TrialRecord], default: int | None, prices: str
+) -> StudyResult:
+    """The recommendation: the best of the configurations that were measured again.
+
+    The number that won the search is the luckiest of many; only what a second measurement confirms is
+    recommended. So the default itself wins where nothing beats it.
+
+    Raises:
+        AllFailed: no configuration counts; the message says why.
+    """
+    # The latest of each: a resumed run may have measured a finalist twice.
+    final = {t.position: t for t in trials if t.purpose == "final"}
+    counted = [t for t in final.values() if t.value is not None]
+    if not counted:
+        raise AllFailed(_why(problem, trials))
+    best = max(counted, key=lambda t: t.value or 0.0)
+    return StudyResult(
+        run=run, trials=tuple(trials), best=best, objective=problem.objective, prices=prices,
+        default=None if default is None else final.get(default),
+    )  # fmt: skip
+
+
+def _why(problem: Problem, trials: Sequence[TrialRecord]) -> str:
+    ran = [t for t in trials if t.outcome.metrics is not None]
+    if not ran:
+        reasons = Counter(t.outcome.reason for t in trials)
+        said = "\n".join(f"  {count} × {reason}" for reason, count in reasons.most_common())
+        return f"not one of {len(trials)} trials could run:\n{said}"
+    objective = problem.objective
+    tried = len({t.position for t in ran})
+    lines = [f"none of the {tried} configurations that ran keeps every limit; the nearest to each:"]
+    for name, limit in (*objective.at_most.items(), *objective.at_least.items()):
+        sign = min if name in objective.at_most else max
+        if values := [t.metrics[name] for t in ran if name in t.metrics]:
+            lines.append(f"  {name}: limit {limit:g}, nearest {sign(values):.4g}")
+    return "\n".join([*lines, "loosen a limit, or add values to the knobs"])

@@ -1,0 +1,161 @@
+"""The search as a Ray Tune run: our searcher proposes, Tune schedules, every event goes to the history."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.callback import Callback
+from ray.tune.experiment import Trial
+
+from raytune_infer.history import Database, Outcome, Purpose, StudyRecord, TrialRecord, observations
+from raytune_infer.knobs import Resolver, ServiceSpace
+from raytune_infer.progress import Progress
+from raytune_infer.trial import Measure, run_trial
+from searchers.base import Problem
+from searchers.tune import TuneSearcher
+from serve_deployments.backend import Backend
+
+_TRIAL_MEMORY_BYTES = 64 * 2**20
+"""A trial's own process asks for no core: it waits, and the replica must have them all. Tune needs some
+resource in a request, and memory is what it really takes."""
+
+
+class Ledger:
+    """Writes down each trial as it begins and as it ends.
+
+    Args:
+        database: where to.
+        study: which study's trials.
+        problem: gives prices and values.
+        emulated: the devices are emulated.
+        progress: told of everything that was written.
+    """
+
+    def __init__(
+        self, database: Database, study: StudyRecord, problem: Problem, *, emulated: bool, progress: Progress
+    ) -> None:
+        self._database, self._study, self._problem = database, study, problem
+        self._emulated, self._progress = emulated, progress
+
+    def start(self, position: int, purpose: Purpose) -> int:
+        """A trial begins; returns its key for `finish`."""
+        config = self._problem.space[position]
+        usd_per_hour = float(self._problem.usd_per_hour[position])
+        key, number = self._database.start_trial(
+            self._study, purpose=purpose, position=position, config=config, usd_per_hour=usd_per_hour,
+            emulated=self._emulated,
+        )  # fmt: skip
+        self._progress.started(number, purpose, config)
+        return key
+
+    def finish(self, key: int, position: int, outcome: Outcome) -> TrialRecord:
+        """A trial has ended."""
+        usd_per_hour = float(self._problem.usd_per_hour[position])
+        value = self._problem.objective.value(outcome.metrics, usd_per_hour)
+        trial = self._database.finish_trial(key, outcome, value)
+        self._progress.finished(trial)
+        return trial
+
+
+class _Recorder(Callback):
+    """Tune's events, in the driver, on their way to the ledger."""
+
+    def __init__(self, ledger: Ledger, problem: Problem) -> None:
+        self._ledger, self._problem = ledger, problem
+        self._running: dict[str, tuple[int, int]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tuner pickles its callbacks for Tuner.restore. A run of ours goes on from the history instead, and a
+        # database connection does not travel.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        position = self._problem.space.position(trial.config)
+        self._running[trial.trial_id] = (self._ledger.start(position, "search"), position)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._finish(trial, Outcome(**result["outcome"]))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        # run_trial turns every exception into an outcome, so only the end of its process comes here.
+        self._finish(trial, Outcome(metrics=None, reason="TrialDied: the trial's own process ended"))
+
+    def _finish(self, trial: Trial, outcome: Outcome) -> None:
+        # A trial that fails after its report has both events; the first one stands.
+        if (running := self._running.pop(trial.trial_id, None)) is not None:
+            self._ledger.finish(*running, outcome)
+
+
+class _UntilDeadline(TuneSearcher):
+    """Suggests nothing more once the time is over; trials that run are measured to their end."""
+
+    deadline: float = float("inf")
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
+        """See `TuneSearcher.suggest`."""
+        return self.FINISHED if time.monotonic() >= self.deadline else super().suggest(trial_id)
+
+
+def search(
+    space: ServiceSpace,
+    *,
+    trials: int,
+    parallel: int,
+    seconds: float | None,
+    searcher: str,
+    seed: int,
+    known: tuple[TrialRecord, ...],
+    ledger: Ledger,
+    backend: Backend,
+    measure: Measure,
+    storage: Path,
+) -> None:
+    """Run up to `trials` more trials, `parallel` at a time; what they gave is in the ledger's database.
+
+    Args:
+        space: what is searched.
+        trials: how many more.
+        parallel: how many at once.
+        seconds: no trial begins later than that; None for no limit.
+        searcher: name of the searcher.
+        seed: of its random choices.
+        known: trials that are finished already.
+        ledger: where each trial is written down.
+        backend: runs the replicas.
+        measure: loads them.
+        storage: folder for Tune's own files.
+    """
+    algorithm = _UntilDeadline.for_problem(space.problem, searcher, observations(known), seed)
+    if seconds is not None:
+        algorithm.deadline = time.monotonic() + seconds
+    trainable = tune.with_resources(
+        tune.with_parameters(_trainable, resolver=space.resolver, backend=backend, measure=measure),
+        tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
+    )
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that repeat what the history has
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by the ledger
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # prints a banner even at verbose=0; ours says it all
+    tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=algorithm, num_samples=trials, max_concurrent_trials=parallel, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(storage.resolve()), verbose=0,
+            callbacks=[_Recorder(ledger, space.problem)],
+        ),
+    ).fit()  # fmt: skip
+
+
+def _trainable(config: Mapping[str, Any], *, resolver: Resolver, backend: Backend, measure: Measure) -> None:
+    outcome = run_trial(resolver.settings(config), backend=backend, measure=measure)
+    tune.report({**(outcome.metrics or {}), "could_not_run": outcome.reason, "outcome": asdict(outcome)})

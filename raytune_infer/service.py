@@ -1,0 +1,107 @@
+"""From service.yaml to the parts that serve and load it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
+from typing import Any
+
+from ray import serve
+
+from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
+from raytune_infer.errors import SpecError
+from raytune_infer.history import StudyRecord
+from raytune_infer.samples import read_samples
+from raytune_infer.spec import KnobSpec, ServiceSpec
+from raytune_infer.trial import Measure
+from serve_deployments.backend import Backend
+from serve_deployments.loaders import ModelError
+from serve_deployments.measure import WithLoadActor
+from serve_deployments.models import Builder, ModelSource, Weights, check, check_precisions
+from serve_deployments.plan import LoadPlan
+from serve_deployments.serve_backend import ServeBackend, delete_left_behind
+
+Serving = Callable[[StudyRecord], AbstractContextManager[tuple[Backend, Measure]]]
+"""What runs and what loads the replicas of one study, for as long as it searches."""
+
+
+class Service:
+    """A service, checked as far as can be without starting anything.
+
+    Args:
+        spec: the service.
+
+    Raises:
+        SpecError: samples, model, load or prices are not what they should be.
+    """
+
+    def __init__(self, spec: ServiceSpec) -> None:
+        self.spec = spec
+        self.samples = read_samples(spec)
+        self.source = model_source(spec)
+        self.plan = _plan(spec)
+        self.prices = _prices(spec)
+        # A module may stand beside service.yaml; replicas find it the same way.
+        sys.path.insert(0, str(spec.folder))
+        try:
+            check(self.source, _builder_args(spec))
+            if "precision" in spec.knobs:
+                check_precisions(self.source, map(str, spec.values("precision")))
+        except ModelError as error:
+            raise SpecError(f"model: {error}") from None
+
+    @contextmanager
+    def serving(self, study: StudyRecord) -> Iterator[tuple[Backend, Measure]]:
+        """Real replicas on Ray Serve under load of real requests; nothing of the study is left at the end."""
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its notes on each of our deployments
+        serve.start(proxy_location="Disabled")
+        prefix = f"raytune-infer-{study.name}-{study.created_at:%Y%m%d-%H%M%S}-{study.id}"
+        delete_left_behind(prefix)  # of a driver that was killed
+        spec = self.spec
+        try:
+            yield (
+                ServeBackend(self.source, self.samples, prefix, deadline_s=spec.budget.deploy_s),
+                WithLoadActor(self.plan, self.samples, at_most=spec.latency_limits, find=spec.load.find),
+            )
+        finally:
+            delete_left_behind(prefix)
+
+
+def model_source(spec: ServiceSpec) -> ModelSource:
+    """Where the model comes from; relative paths start at the folder of service.yaml. Raises SpecError."""
+    model = spec.model
+    try:
+        if model.build is not None:
+            return Builder(model.build)
+        assert model.path is not None, "one of the two, checked when read"
+        in_package = model.path.startswith("package:")
+        return Weights(model.path if in_package else str((spec.folder / model.path).expanduser()), model.loader)
+    except ModelError as error:
+        raise SpecError(f"model: {error}") from None
+
+
+def _plan(spec: ServiceSpec) -> LoadPlan:
+    names = {f.name for f in fields(LoadPlan)}
+    try:
+        return LoadPlan(**{k: v for k, v in spec.load.model_dump().items() if k in names})
+    except ValueError as error:
+        raise SpecError(f"load: {error}") from None
+
+
+def _prices(spec: ServiceSpec) -> PriceBook:
+    try:
+        if spec.prices is None:
+            return load_prices(DEFAULT_BOOK)
+        beside = spec.folder / spec.prices
+        return load_prices(beside if beside.is_file() else spec.prices)
+    except PriceBookError as error:
+        raise SpecError(f"prices: {error}") from None
+
+
+def _builder_args(spec: ServiceSpec) -> dict[str, Any]:
+    """Every argument that the model's builder will ever be called with, each with one of its values."""
+    own = {n: k.values[0] for n, k in spec.knobs.items() if isinstance(k, KnobSpec) and k.kind == "args"}
+    return {**spec.model.args, **own}

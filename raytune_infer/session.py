@@ -1,0 +1,112 @@
+"""A Ray cluster for as long as a study lasts: one that is there, a local one, or an emulated one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+import cluster
+import raytune_infer
+import searchers
+import serve_deployments
+from cluster.emulated import emulated_cluster, parse
+from raytune_infer.errors import UserError
+from serve_deployments.limits import machine_cores
+
+_ANSWER_S = 5.0
+OUR_PACKAGES = (raytune_infer, searchers, serve_deployments, cluster)
+
+
+@contextmanager
+def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> Iterator[None]:
+    """Connect to Ray, and leave it as it was found.
+
+    A process that is connected already keeps its connection. Otherwise `address` (or the variable
+    RAY_ADDRESS, which `ray job submit` sets) says where, and without one a local Ray is started and stopped.
+
+    Args:
+        address: of a running cluster; "auto" for the one on this machine.
+        emulate: nodes of a local emulated cluster (`T4:1,V100:1`) instead.
+        folder: of service.yaml, so that workers import the modules beside it.
+
+    Raises:
+        UserError: no cluster answers at the address, or both an address and emulation are asked for.
+    """
+    if emulate is not None:
+        try:
+            parse(emulate)
+        except ValueError as error:
+            raise UserError(f"--emulate {emulate}: {error}") from None
+    if emulate is not None and (address is not None or ray.is_initialized()):
+        raise UserError(
+            "--emulate starts its own local cluster, so it goes without --address or a running Ray"
+        )
+    if ray.is_initialized():
+        yield
+        return
+    logging.getLogger("ray").setLevel(logging.ERROR)  # what it says at INFO is of no use to a study
+    address = address or os.environ.get("RAY_ADDRESS")
+    if emulate is not None:
+        with emulated_cluster(emulate) as own_address, _connected(own_address, _local_environment(folder)):
+            yield
+    elif address is not None:
+        with _connected(address, _shipped_environment(folder)):
+            yield
+    else:
+        cores = len(machine_cores())
+        with _connected("local", _local_environment(folder), num_cpus=cores, include_dashboard=False):
+            yield
+
+
+@contextmanager
+def _connected(address: str, environment: dict[str, Any], **options: Any) -> Iterator[None]:
+    _refuse_silence(address)
+    try:
+        ray.init(
+            address=address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR,
+            **options,
+        )  # fmt: skip
+    except ConnectionError as error:
+        said = str(error).splitlines()[0]
+        raise UserError(
+            f"no Ray cluster at {address!r} ({said}); start one with `ray start --head`, "
+            "or leave --address out to use this machine"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _refuse_silence(address: str) -> None:
+    """Raise UserError where nothing listens at `host:port`: Ray itself would go on trying for ten minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except OSError as error:
+        raise UserError(
+            f"nothing answers at {address!r} ({error.strerror or error}); start a cluster with `ray start --head`, "
+            "or leave --address out to use this machine"
+        ) from None
+
+
+def _local_environment(folder: Path) -> dict[str, Any]:
+    """Workers on this machine find the same modules as we do."""
+    paths = [str(folder), os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"env_vars": {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}}
+
+
+def _shipped_environment(folder: Path) -> dict[str, Any]:
+    """Workers elsewhere get our packages and the folder of service.yaml."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return {}  # `ray job submit` has an environment already; two would contradict each other.
+    return {"py_modules": [str(Path(p.__path__[0])) for p in OUR_PACKAGES], "working_dir": str(folder)}

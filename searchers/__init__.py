@@ -1,0 +1,1 @@
+"""Which configuration next? Spaces, objectives and searchers; only `searchers.tune` knows Ray."""

@@ -1,0 +1,89 @@
+"""The seam between a search and what it searches: Observation, History, Problem, Searcher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from searchers.objective import Metrics, Objective
+from searchers.space import Space
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What trying one configuration gave.
+
+    Args:
+        position: which configuration, as the space numbers it.
+        metrics: everything that was measured; None if the configuration could not run.
+    """
+
+    position: int
+    metrics: Metrics | None
+
+
+@dataclass(frozen=True)
+class History:
+    """All that a searcher may know of the study: what was observed, in order, and what is still running."""
+
+    observed: tuple[Observation, ...] = ()
+    pending: frozenset[int] = frozenset()
+
+    @cached_property
+    def taken(self) -> frozenset[int]:
+        """Positions that must not be suggested again: observed or pending."""
+        return self.pending | {o.position for o in self.observed}
+
+    def observe(self, position: int, metrics: Metrics | None) -> History:
+        """This history with one more observation, which is no longer pending."""
+        return History((*self.observed, Observation(position, metrics)), self.pending - {position})
+
+    def await_(self, position: int) -> History:
+        """This history with one more trial running."""
+        return History(self.observed, self.pending | {position})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched: the space, what counts as good, and what each configuration costs.
+
+    Args:
+        space: the n allowed configurations.
+        objective: what is maximised.
+        usd_per_hour: `[n]` price of each configuration, known before any trial; NaN where prices are unknown.
+
+    Raises:
+        ValueError: prices that do not match the space.
+    """
+
+    space: Space
+    objective: Objective
+    usd_per_hour: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        if self.usd_per_hour.size == 0:
+            object.__setattr__(self, "usd_per_hour", np.full(len(self.space), np.nan))
+        if self.usd_per_hour.shape != (len(self.space),):
+            raise ValueError(
+                f"one price for each of the {len(self.space)} configurations, got {self.usd_per_hour.shape}"
+            )
+
+    def value(self, observation: Observation) -> float | None:
+        """The observation's value under the objective; None if it does not count."""
+        return self.objective.value(observation.metrics, float(self.usd_per_hour[observation.position]))
+
+    def best(self, history: History) -> Observation | None:
+        """The observation of the largest value, the earliest of equals; None while nothing counts."""
+        counted = [(v, o) for o in history.observed if (v := self.value(o)) is not None]
+        return max(counted, key=lambda pair: pair[0])[1] if counted else None
+
+
+class Searcher(Protocol):
+    """Which configuration next? A function of the history alone, so a saved history is a saved searcher."""
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """A position that is not in `history.taken`; None when there is none left."""
+        ...

@@ -1,0 +1,86 @@
+"""What a searcher must beat: random choice, and the same network without what was learned before."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from searchers.base import History, Problem
+from searchers.mlp import initial_weights, predict, squared_error
+from searchers.morphling import largest_free, values_of
+
+
+class RandomSearch:
+    """Any free configuration, all equally likely."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._n = len(problem.space)
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """A random free position; None when there is none."""
+        return largest_free(np.zeros(self._n), history, rng)
+
+
+def fit(
+    x: torch.Tensor, y: torch.Tensor, *, steps: int, step_size: float, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """The network of `maml` trained from random weights on `[k, d]` features and `[k]` values (Adam)."""
+    start = initial_weights(x.shape[1], generator, dtype=x.dtype)
+    weights = {name: value.requires_grad_() for name, value in start.items()}
+    optimizer = torch.optim.Adam(weights.values(), lr=step_size)
+    everything = torch.ones_like(y)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        squared_error(weights, x, y, everything).backward()
+        optimizer.step()
+    return {name: value.detach() for name, value in weights.items()}
+
+
+class Ernest:
+    """Morphling's network trained from scratch on this service's measurements; measures its argmax.
+
+    The Morphling paper's baseline of that name (SoCC 2021, section 5), after Venkataraman et al., "Ernest"
+    (NSDI 2016). The first few configurations are random, every fit starts from other random weights, and now
+    and then a random configuration is measured: our choice, as the paper gives none. With its argmax alone
+    it settles on the first good region and loses to random choice.
+
+    Args:
+        problem: the space to search and what counts as good.
+        steps: of Adam per suggestion.
+        step_size: of Adam.
+        random_first: how many random configurations come first.
+        random_share: how often a later one is random.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        steps: int = 100,
+        step_size: float = 0.01,
+        random_first: int = 10,
+        random_share: float = 0.2,
+    ) -> None:
+        features = problem.space.features
+        spread = features.std(axis=0)
+        # A constant column carries nothing: 0 whatever its value.
+        standardised = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, np.inf)
+        self._problem = problem
+        self._x = torch.from_numpy(standardised).float()
+        self._steps = steps
+        self._step_size = step_size
+        self._random_first = random_first
+        self._random_share = random_share
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """The free position of the largest prediction, or a random one."""
+        values = values_of(self._problem, history)
+        at_random = rng.random() < self._random_share or len(values) < self._random_first
+        if at_random or not values.any():
+            return largest_free(np.zeros(len(self._x)), history, rng)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        x = self._x[[o.position for o in history.observed]]
+        y = torch.from_numpy(values / values.max()).float()
+        weights = fit(x, y, steps=self._steps, step_size=self._step_size, generator=generator)
+        with torch.no_grad():
+            return largest_free(predict(weights, self._x).numpy(), history, rng)

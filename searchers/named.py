@@ -1,0 +1,35 @@
+"""The searchers by name, for specs, command lines and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from searchers.base import Problem, Searcher
+from searchers.baselines import Ernest, RandomSearch
+from searchers.morphling import Morphling
+
+Factory = Callable[[Problem], Searcher]
+
+
+def _hyperopt(problem: Problem) -> Searcher:
+    # Imported when asked for: hyperopt takes longer to import than all of ours.
+    from searchers.tpe import Hyperopt
+
+    return Hyperopt(problem)
+
+
+NAMED: Mapping[str, Factory] = MappingProxyType(
+    {"random": RandomSearch, "ernest": Ernest, "hyperopt": _hyperopt, "morphling": Morphling}
+)
+
+
+def named(name: str) -> Factory:
+    """The searcher of that name, still to be given its problem.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if name not in NAMED:
+        raise ValueError(f"no searcher is called {name!r}; there are {', '.join(sorted(NAMED))}")
+    return NAMED[name]

@@ -1,0 +1,123 @@
+"""What is maximised, under which limits: the one place where signs flip.
+
+An objective is an arithmetic expression over a trial's metrics and its price, such as
+`rps / usd_per_hour`, with limits that a configuration must keep to count at all.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Metrics = Mapping[str, float]
+"""What a trial measured: `rps`, `p99_ms`, `error_rate`, …"""
+
+_OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Pow: operator.pow, ast.USub: operator.neg,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Arithmetic over named quantities: + - * / ** and parentheses, nothing that could execute code.
+
+    Raises:
+        ValueError: the text is not such an expression, or names nothing.
+    """
+
+    text: str
+    names: frozenset[str] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        try:
+            body = ast.parse(self.text, mode="eval").body
+        except SyntaxError as error:
+            raise ValueError(f"{self.text!r} is not an arithmetic expression: {error.msg}") from None
+        object.__setattr__(self, "_body", body)
+        object.__setattr__(self, "names", frozenset(_names(body, self.text)))
+        if not self.names:
+            raise ValueError(f"{self.text!r} names no metric, so every configuration would be as good")
+
+    def __call__(self, quantities: Metrics) -> float:
+        """The value; NaN where it is undefined (a division by zero). KeyError if a quantity is missing."""
+        try:
+            result = _evaluate(self._body, quantities)  # type: ignore[attr-defined]
+        except (ZeroDivisionError, OverflowError):
+            return math.nan
+        return math.nan if isinstance(result, complex) else float(result)
+
+
+def _names(node: ast.AST, text: str) -> set[str]:
+    match node:
+        case ast.Name(id=name):
+            return {name}
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return set()
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _names(left, text) | _names(right, text)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _names(operand, text)
+    raise ValueError(f"{text!r}: only + - * / ** of metrics and numbers are allowed, not {ast.unparse(node)!r}")
+
+
+def _evaluate(node: ast.AST, quantities: Metrics) -> float:
+    match node:
+        case ast.Name(id=name):
+            return float(quantities[name])
+        case ast.Constant(value=int() | float() as value):
+            return float(value)  # As int, 9**9**9 would be computed to its last digit.
+        case ast.BinOp(left=left, op=op, right=right):
+            return _OPERATORS[type(op)](_evaluate(left, quantities), _evaluate(right, quantities))
+        case ast.UnaryOp(operand=operand):
+            return -_evaluate(operand, quantities)
+    raise AssertionError("refused when built")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What makes one configuration better than another.
+
+    Args:
+        goal: the quantity of interest, e.g. `rps / usd_per_hour`, over metrics and `usd_per_hour`.
+        minimize: less of it is better. Searchers still see larger as better: the reciprocal.
+        at_most: metric → the largest value that counts (`{"p99_ms": 100}`).
+        at_least: metric → the smallest value that counts (`{"rps": 50}`).
+    """
+
+    goal: Expression
+    minimize: bool = False
+    at_most: Mapping[str, float] = field(default_factory=dict)
+    at_least: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def limited(self) -> tuple[str, ...]:
+        """Names of the metrics that have a limit."""
+        return tuple(dict.fromkeys((*self.at_most, *self.at_least)))
+
+    def broken(self, metrics: Metrics) -> tuple[str, ...]:
+        """Names of the limits that are not kept; a metric that was not measured keeps none."""
+        too_high = [m for m, limit in self.at_most.items() if not metrics.get(m, math.inf) <= limit]
+        too_low = [m for m, limit in self.at_least.items() if not metrics.get(m, -math.inf) >= limit]
+        return (*too_high, *too_low)
+
+    def figure(self, metrics: Metrics, usd_per_hour: float = math.nan) -> float:
+        """The goal's value in its own unit, whatever the limits; NaN where undefined."""
+        return self.goal({**metrics, "usd_per_hour": usd_per_hour})
+
+    def value(self, metrics: Metrics | None, usd_per_hour: float = math.nan) -> float | None:
+        """What searchers maximise, a positive number; None if the configuration does not count.
+
+        A quantity to minimise becomes its reciprocal: every quantity here (a rate, a latency, a price) is
+        positive, and a searcher that thinks in ratios or logarithms then needs no second case.
+        It does not count if it could not run (`metrics` None), breaks a limit, or has no finite value.
+        """
+        if metrics is None or self.broken({**metrics, "usd_per_hour": usd_per_hour}):
+            return None
+        figure = self.figure(metrics, usd_per_hour)
+        if not (math.isfinite(figure) and figure > 0):
+            return None
+        return 1 / figure if self.minimize else figure

@@ -1,0 +1,1 @@
+"""Meta-models that ship with the project."""

@@ -1,0 +1,160 @@
+"""The finite space of configurations: knobs, the combinations that are allowed, and their features.
+
+Notation used in `searchers`:
+    n   allowed configurations in a space, numbered 0 … n-1 ("positions")
+    d   feature columns
+    x   `[n, d]` features of every configuration, or of some
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+Value = str | int | float | bool
+Config = dict[str, Value]
+"""One value for every knob of a space."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One choice of a configuration.
+
+    Args:
+        name: what the choice is called, with its unit (`batch_wait_ms`).
+        values: the distinct values that may be chosen; an ordinal knob lists them in order.
+        kind: whether neighbouring values are alike ("ordinal") or merely different ("categorical").
+        columns: names of the feature columns that the knob contributes. Columns of the same name mean the
+            same quantity in every space: a meta-model carries over from one space to another by them.
+        features: for each value its numbers, in the order of `columns`. Left out, an ordinal knob of positive
+            numbers is log2 of them, another ordinal one its rank, a categorical one is one-hot.
+        changes: what another value costs: "in place" (a live replica takes it) or "new replica".
+
+    Raises:
+        ValueError: no values, repeated values, or features that do not match values and columns.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    kind: Literal["ordinal", "categorical"] = "ordinal"
+    columns: tuple[str, ...] = ()
+    features: tuple[tuple[float, ...], ...] = ()
+    changes: Literal["in place", "new replica"] = "new replica"
+
+    def __post_init__(self) -> None:
+        # Typed keys: True and 1 are different values of a knob, though equal in Python.
+        if not self.values or len({(type(v), v) for v in self.values}) != len(self.values):
+            raise ValueError(f"knob {self.name!r} needs one or more distinct values, got {list(self.values)}")
+        if not self.columns:
+            if self.features:
+                raise ValueError(f"knob {self.name!r} has features, but no columns that name them")
+            columns, features = _default_encoding(self.name, self.values, self.kind)
+            object.__setattr__(self, "columns", columns)
+            object.__setattr__(self, "features", features)
+        if len(self.features) != len(self.values) or any(len(f) != len(self.columns) for f in self.features):
+            raise ValueError(
+                f"knob {self.name!r} needs {len(self.columns)} features ({', '.join(self.columns)}) "
+                f"for each of its {len(self.values)} values"
+            )
+
+
+def _default_encoding(
+    name: str, values: Sequence[Value], kind: str
+) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
+    if kind == "categorical":
+        one_hot = np.eye(len(values))
+        return tuple(f"{name}={v}" for v in values), tuple(tuple(row) for row in one_hot.tolist())
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) == len(values):
+        if min(numbers) > 0:
+            return (f"log2_{name}",), tuple((math.log2(v),) for v in numbers)
+        return (name,), tuple((float(v),) for v in numbers)
+    return (f"rank_{name}",), tuple((float(i),) for i in range(len(values)))
+
+
+class Space:
+    """The allowed configurations, numbered from 0; immutable.
+
+    Args:
+        knobs: the choices; their product is what could be allowed.
+        allowed: the configurations that are; all combinations when left out.
+
+    Raises:
+        ValueError: repeated knob names, an allowed configuration that is not a combination, or none at all.
+    """
+
+    def __init__(self, knobs: Iterable[Knob], allowed: Iterable[Mapping[str, Value]] | None = None) -> None:
+        self.knobs = tuple(knobs)
+        names = [knob.name for knob in self.knobs]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"a space needs one or more knobs of different names, got {names}")
+        self._shape = tuple(len(knob.values) for knob in self.knobs)
+        self._rank = tuple({(type(v), v): i for i, v in enumerate(knob.values)} for knob in self.knobs)
+        if allowed is None:
+            cells = np.arange(math.prod(self._shape))
+        else:
+            cells = np.unique(np.array([self._cell(config) for config in allowed], dtype=np.int64))
+        if len(cells) == 0:
+            raise ValueError("a space needs at least one allowed configuration")
+        # Cell numbers of the full product, ascending; a position is an index into this array.
+        self._cells = cells
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, position: int) -> Config:
+        """The configuration at a position; IndexError outside 0 … len-1."""
+        if not 0 <= position < len(self):
+            raise IndexError(f"position {position} of a space of {len(self)} configurations")
+        ranks = np.unravel_index(self._cells[position], self._shape)
+        return {knob.name: knob.values[int(r)] for knob, r in zip(self.knobs, ranks, strict=True)}
+
+    def position(self, config: Mapping[str, Value]) -> int:
+        """The number of a configuration; KeyError if it is not allowed."""
+        cell = self._cell(config)
+        index = int(np.searchsorted(self._cells, cell))
+        if index == len(self) or self._cells[index] != cell:
+            raise KeyError(f"configuration {dict(config)} is not allowed in this space")
+        return index
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the d feature columns; knobs that share a column name add up in it (logs multiply)."""
+        return tuple(dict.fromkeys(column for knob in self.knobs for column in knob.columns))
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """`[n, knobs]` the index of each configuration's value in each knob's values, by position."""
+        out = np.stack(np.unravel_index(self._cells, self._shape), axis=1)
+        out.setflags(write=False)
+        return out
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """`[n, d]` float64 features of every configuration, by position; not standardised."""
+        index = {column: i for i, column in enumerate(self.columns)}
+        out = np.zeros((len(self), len(index)))
+        for knob, ranks in zip(self.knobs, self.ranks.T, strict=True):
+            table = np.zeros((len(knob.values), len(index)))
+            table[:, [index[column] for column in knob.columns]] = knob.features
+            out += table[ranks]
+        out.setflags(write=False)
+        return out
+
+    def _cell(self, config: Mapping[str, Value]) -> int:
+        if set(config) != {knob.name for knob in self.knobs}:
+            raise KeyError(f"configuration {dict(config)} must name exactly {[k.name for k in self.knobs]}")
+        try:
+            ranks = [
+                rank[type(v), v]
+                for knob, rank in zip(self.knobs, self._rank, strict=True)
+                for v in (config[knob.name],)
+            ]
+        except KeyError as error:
+            raise KeyError(f"configuration {dict(config)} has a value that is in no knob: {error}") from None
+        return int(np.ravel_multi_index(ranks, self._shape))

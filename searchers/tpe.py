@@ -1,0 +1,93 @@
+"""Hyperopt's tree-structured Parzen estimator as a function of the history.
+
+Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (NeurIPS 2011).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import hyperopt
+import numpy as np
+from hyperopt import hp, tpe
+
+from searchers.base import History, Problem
+
+_log = logging.getLogger(__name__)
+
+
+class Hyperopt:
+    """`hyperopt.tpe.suggest` over a trials object that is rebuilt from the history at every call.
+
+    Ordinal knobs are quantised ranks, categorical ones choices. Hyperopt knows neither that a configuration
+    may be forbidden nor that measuring it twice is a waste: the free configuration nearest to
+    its suggestion is taken, categorical knobs kept where possible. What does not count has the value 0,
+    as its value would be positive otherwise.
+
+    Args:
+        problem: the space to search and what counts as good.
+        random_first: how many random configurations come first (hyperopt's default is 20).
+    """
+
+    def __init__(self, problem: Problem, *, random_first: int = 20) -> None:
+        self._problem = problem
+        self._random_first = random_first
+        space = problem.space
+        self._labels = [f"{i}:{knob.name}" for i, knob in enumerate(space.knobs)]
+        self._ordinal = np.array([knob.kind == "ordinal" for knob in space.knobs])
+        self._domain = hyperopt.Domain(lambda ranks: ranks, self._dimensions())
+        # [n, knobs] rank of every configuration's value in each knob.
+        self._ranks = space.ranks
+        self._span = np.maximum(1, [len(knob.values) - 1 for knob in space.knobs])
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """The free position nearest to TPE's suggestion, ties broken at random."""
+        free = np.setdiff1d(np.arange(len(self._ranks)), list(history.taken))
+        if len(free) == 0:
+            return None
+        wanted = self._suggested(history, seed=int(rng.integers(2**31)))
+        apart = np.abs(self._ranks[free] - wanted) / self._span
+        # Another category is farther than any number of ranks.
+        apart = np.where(self._ordinal, apart, np.where(apart > 0, len(self._labels), 0.0)).sum(axis=1)
+        return int(rng.choice(free[apart == apart.min()]))
+
+    def _dimensions(self) -> dict[str, Any]:
+        def dimension(label: str, values: int, ordinal: bool) -> Any:
+            # Half a rank beyond both ends, so that the end values are as likely as the others.
+            return hp.quniform(label, -0.49, values - 0.51, 1) if ordinal else hp.randint(label, values)
+
+        knobs = self._problem.space.knobs
+        return {
+            label: dimension(label, len(knob.values), bool(ordinal))
+            for label, knob, ordinal in zip(self._labels, knobs, self._ordinal, strict=True)
+        }
+
+    def _suggested(self, history: History, seed: int) -> np.ndarray:
+        """`[knobs]` the ranks that TPE would try next."""
+        trials = hyperopt.Trials()
+        trials.insert_trial_docs([self._document(i, history) for i in range(len(history.observed))])
+        trials.refresh()
+        new = tpe.suggest(
+            [len(history.observed)], self._domain, trials, seed, n_startup_jobs=self._random_first, verbose=False
+        )
+        values = new[0]["misc"]["vals"]
+        return np.array([round(float(values[label][0])) for label in self._labels])
+
+    def _document(self, trial: int, history: History) -> dict[str, Any]:
+        """One observation as hyperopt stores it; it minimises, so the value is negated here."""
+        observation = history.observed[trial]
+        ranks = self._ranks[observation.position].tolist()
+        misc = {
+            "tid": trial,
+            "cmd": self._domain.cmd,
+            "workdir": None,
+            "idxs": {label: [trial] for label in self._labels},
+            "vals": {label: [rank] for label, rank in zip(self._labels, ranks, strict=True)},
+        }
+        loss = -(self._problem.value(observation) or 0.0)
+        return {
+            "state": hyperopt.JOB_STATE_DONE, "tid": trial, "spec": None, "misc": misc, "exp_key": None,
+            "result": {"loss": loss, "status": hyperopt.STATUS_OK}, "owner": None, "version": 0,
+            "book_time": None, "refresh_time": None,
+        }  # fmt: skip

@@ -1,0 +1,110 @@
+"""The command line as a user has it: a real emulated cluster, a SIGKILL in the middle, and a deployable answer."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SPEC = """\
+name: tiny
+model: {build: "cluster.emulated:model", args: {profile: bert-large}}
+samples: [a text]
+knobs:
+  cpu_cores: [1, 2]
+  gpu_memory: [0.05, 0.4]
+  max_batch_size: [1, 8]
+  gpu_type: [T4, V100, H100-SXM]
+default: {cpu_cores: 2, gpu_memory: 0.4, max_batch_size: 1, gpu_type: V100}
+objective: {maximize: rps / usd_per_hour}
+limits: {p99_ms: 2000}
+budget: {trials: 4, parallel: 2}
+prices: morphling-2021
+load: {window_s: 0.2, window_requests: 5, level_max_s: 2, total_max_s: 4}
+"""
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "raytune_infer", *words]
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), cwd=cwd, capture_output=True, text=True, env=environment())
+
+
+def environment() -> dict[str, str]:
+    without = {"RAY_ADDRESS"}
+    return {k: v for k, v in os.environ.items() if k not in without} | {"PYTHONUNBUFFERED": "1"}
+
+
+def kill_after_first_trial(words: Sequence[str], cwd: Path) -> None:
+    with subprocess.Popen(
+        command(*words), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+    ) as driver:
+        assert driver.stdout is not None
+        said = []
+        for line in driver.stdout:
+            said.append(line)
+            if re.match(r" +1/4 ", line):
+                break
+        else:
+            raise AssertionError("".join(said))
+        os.kill(driver.pid, signal.SIGKILL)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_killed_study_is_resumed_shown_and_exported(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(SPEC)
+    tune = ["tune", "tiny.yaml", "--emulate", "T4:1,V100:1", "--searcher", "random", "--out", "run"]
+    kill_after_first_trial(tune, tmp_path)
+
+    resumed = run("tune", "tiny.yaml", "--resume", "--out", "run", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "8 configurations left out: asks an H100-SXM" in resumed.stdout
+    assert "Recommendation (emulated)" in resumed.stdout
+
+    trials = pd.read_csv(tmp_path / "run" / "trials.csv")
+    searched = trials[trials.purpose == "search"]
+    knobs = ["cpu_cores", "gpu_memory", "max_batch_size", "gpu_type"]
+    assert len(searched) == len(searched.drop_duplicates(knobs)) == 4
+    assert trials.emulated.all()
+
+    shown = run("show", "run", cwd=tmp_path)
+    assert "4 of 4 trials" in shown.stdout and "emulated: the numbers are" in shown.stdout
+
+    exported = run("export", "run", "--to", "serve", cwd=tmp_path)
+    from ray.serve.schema import ServeDeploySchema
+
+    schema = ServeDeploySchema.model_validate(yaml.safe_load(exported.stdout))
+    [application] = schema.applications
+    assert application.name == "tiny"
+    assert application.deployments[0].ray_actor_options.num_gpus == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tune", "nowhere.yaml"], "cannot read nowhere.yaml"),
+        (["show", "nowhere"], "no run in nowhere"),
+        (["export", "nowhere"], "no run in nowhere"),
+        (["tune", "tiny.yaml", "--searcher", "magic"], "no searcher is called 'magic'"),
+        (["tune", "tiny.yaml", "--resume"], "no run of 'tiny' under runs/"),
+        (["tune", "tiny.yaml", "--address", "127.0.0.1:1"], "nothing answers at '127.0.0.1:1'"),
+        (["tune", "tiny.yaml", "--emulate", "T5:1"], "T5"),
+        (["cluster", "--prices", "nowhere"], "no price book 'nowhere'"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence_and_no_traceback(tmp_path, words, said):
+    (tmp_path / "tiny.yaml").write_text(SPEC)
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr

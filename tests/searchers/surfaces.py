@@ -1,0 +1,59 @@
+"""A small problem whose surface has the structure of real ones, and replays of searches on it."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from searchers.base import History, Problem, Searcher
+from searchers.objective import Expression, Objective
+from searchers.space import Config, Knob, Space
+
+GPUS = {"T4": (8.0, 320.0, 0.5), "V100": (15.7, 900.0, 2.6), "M60": (4.8, 160.0, 0.6)}
+
+
+def roofline_problem(objective: Objective | None = None) -> tuple[Problem, list[dict[str, float] | None]]:
+    """5 cores × 3 GPUs × 8 batch sizes × 3 memory shares, and what each of the 360 measures.
+
+    Requests per second are the least of what the cores can prepare and what the GPU can compute, whose
+    efficiency grows with the batch; a large batch does not fit into a small share of memory.
+    """
+    space = Space([
+        Knob("cpu_cores", (1, 2, 3, 4, 5)),
+        Knob("gpu_type", tuple(GPUS), "categorical", ("log2_tflops", "log2_bandwidth"),
+             tuple((float(np.log2(f)), float(np.log2(b))) for f, b, _ in GPUS.values())),
+        Knob("max_batch_size", (1, 2, 4, 8, 16, 32, 64, 128)),
+        Knob("gpu_memory", (0.1, 0.2, 0.4)),
+    ])  # fmt: skip
+    configs = [space[i] for i in range(len(space))]
+    usd = np.array([0.034 * c["cpu_cores"] + GPUS[c["gpu_type"]][2] * c["gpu_memory"] for c in configs])
+    objective = objective or Objective(Expression("rps / usd_per_hour"))
+    return Problem(space, objective, usd), [_measure(config) for config in configs]
+
+
+def _measure(config: Config) -> dict[str, float] | None:
+    tflops, bandwidth, _ = GPUS[config["gpu_type"]]
+    batch = config["max_batch_size"]
+    if 0.5 + 0.03 * batch > 16 * config["gpu_memory"]:
+        return None
+    batch_s = 0.002 + max(batch * 0.008 / tflops, 0.4 / bandwidth)
+    rps = 1 / (1 / (150 * config["cpu_cores"]) + batch_s / batch)
+    return {"rps": rps, "p99_ms": 2000 * batch_s}
+
+
+def search(
+    problem: Problem, table: list[dict[str, float] | None], make: Callable[[Problem], Searcher], trials: int, seed: int
+) -> list[int]:
+    """The positions that a searcher measures, in order."""
+    searcher, history = make(problem), History()
+    for step in range(trials):
+        position = searcher.suggest(history, np.random.default_rng([seed, step]))
+        if position is None:
+            break
+        history = history.observe(position, table[position])
+    return [o.position for o in history.observed]
+
+
+def best_after(problem: Problem, table: list[dict[str, float] | None], positions: list[int]) -> float:
+    """The best value among these positions as a fraction of the table's."""
+    values = [problem.objective.value(m, u) or 0.0 for m, u in zip(table, problem.usd_per_hour, strict=True)]
+    return max(values[p] for p in positions) / max(values)
