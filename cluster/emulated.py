@@ -31,8 +31,10 @@ def parse(spec: str) -> tuple[tuple[gpus.Gpu, int], ...]:
     for part in spec.split(","):
         name, colon, number = (piece.strip() for piece in part.partition(":"))
         if not name or (colon and not (number.isdecimal() and int(number) >= 1)):
-            raise ValueError(f"{part.strip()!r} in {spec!r} is no node of an emulated cluster; write "
-                             "TYPE:COUNT with a count of 1 or more, separated by commas, as in T4:1,V100:2")
+            raise ValueError(
+                f"{part.strip()!r} in {spec!r} is no node of an emulated cluster; write "
+                "TYPE:COUNT with a count of 1 or more, separated by commas, as in T4:1,V100:2"
+            )
         nodes.append((gpus.find(name), int(number) if colon else 1))
     return tuple(nodes)
 
@@ -52,12 +54,14 @@ def emulated_cluster(spec: str, *, cpu_cores_per_node: int = 8, head_cpus: int =
     nodes = parse(spec)  # before anything is started
     cluster = Cluster(initialize_head=False)
     try:
-        cluster.add_node(num_cpus=head_cpus, num_gpus=0, include_dashboard=False,
-                         labels={EMULATED_LABEL: "true"})
+        cluster.add_node(num_cpus=head_cpus, num_gpus=0, include_dashboard=False, labels={EMULATED_LABEL: "true"})
         for gpu, count in nodes:
-            cluster.add_node(num_cpus=cpu_cores_per_node, num_gpus=count,
-                             resources={f"{ACCELERATOR_RESOURCE}{gpu.name}": 1},
-                             labels={ACCELERATOR_LABEL: gpu.name, EMULATED_LABEL: "true"})
+            cluster.add_node(
+                num_cpus=cpu_cores_per_node,
+                num_gpus=count,
+                resources={f"{ACCELERATOR_RESOURCE}{gpu.name}": 1},
+                labels={ACCELERATOR_LABEL: gpu.name, EMULATED_LABEL: "true"},
+            )
         yield cluster.address
     finally:
         # A driver still connected would wait for a cluster that is gone.
@@ -75,9 +79,18 @@ class EmulatedModel:
     model.
     """
 
-    def __init__(self, profile: roofline.ModelProfile, gpu: gpus.Gpu | None, *, cpu_cores: float,
-                 gpu_share: float, gpu_memory_gib: float | None, precision: str,
-                 clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        profile: roofline.ModelProfile,
+        gpu: gpus.Gpu | None,
+        *,
+        cpu_cores: float,
+        gpu_share: float,
+        gpu_memory_gib: float | None,
+        precision: str,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
         self._profile, self._gpu, self._precision = profile, gpu, precision
         self._cpu_cores, self._gpu_share = cpu_cores, gpu_share
         self._memory_gib = gpu_memory_gib if gpu_memory_gib is not None else gpu.memory_gib if gpu else 0.0
@@ -88,8 +101,14 @@ class EmulatedModel:
 
     def service_time_s(self, batch: int) -> float:
         """Seconds the device takes for a batch."""
-        return roofline.service_time_s(self._profile, self._gpu, batch=batch, cpu_cores=self._cpu_cores,
-                                       gpu_share=self._gpu_share, precision=self._precision)
+        return roofline.service_time_s(
+            self._profile,
+            self._gpu,
+            batch=batch,
+            cpu_cores=self._cpu_cores,
+            gpu_share=self._gpu_share,
+            precision=self._precision,
+        )
 
     async def __call__(self, payloads: list[Any]) -> list[Any]:
         """One result per payload, after the batch's service time; raises when it does not fit in memory."""
@@ -116,14 +135,23 @@ class EmulatedModel:
         # torch is not imported for its exception alone, which takes seconds; a caller that catches it has it
         # loaded.
         kind = getattr(sys.modules.get("torch"), "OutOfMemoryError", OutOfMemory)
-        raise kind(f"CUDA out of memory. Tried to allocate {tried_gib:.2f} GiB "
-                   f"(emulated {self._gpu.name} with {self._memory_gib:.2f} GiB)")
+        raise kind(
+            f"CUDA out of memory. Tried to allocate {tried_gib:.2f} GiB "
+            f"(emulated {self._gpu.name} with {self._memory_gib:.2f} GiB)"
+        )
 
 
-def model(*, profile: str, gpu_type: str | None, cpu_cores: float, gpu_share: float = 1.0,
-          gpu_memory_gib: float | None = None, precision: str = "float32",
-          clock: Callable[[], float] = time.monotonic,
-          sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> EmulatedModel:
+def model(
+    *,
+    profile: str,
+    gpu_type: str | None,
+    cpu_cores: float,
+    gpu_share: float = 1.0,
+    gpu_memory_gib: float | None = None,
+    precision: str = "float32",
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> EmulatedModel:
     """Builds an emulated model: an async callable, batch in, one result per item out.
 
     Args:
@@ -141,9 +169,16 @@ def model(*, profile: str, gpu_type: str | None, cpu_cores: float, gpu_share: fl
         does
             not fit raises the same when it is called.
     """
-    return EmulatedModel(profiles.profile(profile), None if gpu_type is None else gpus.find(gpu_type),
-                         cpu_cores=cpu_cores, gpu_share=gpu_share, gpu_memory_gib=gpu_memory_gib,
-                         precision=precision, clock=clock, sleep=sleep)
+    return EmulatedModel(
+        profiles.profile(profile),
+        None if gpu_type is None else gpus.find(gpu_type),
+        cpu_cores=cpu_cores,
+        gpu_share=gpu_share,
+        gpu_memory_gib=gpu_memory_gib,
+        precision=precision,
+        clock=clock,
+        sleep=sleep,
+    )
 
 
 model.emulated = True  # type: ignore[attr-defined]

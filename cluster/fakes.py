@@ -75,8 +75,16 @@ class FakeNvml:
         return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in handle.processes.items()]
 
 
-def ray_node(node_id: str, *, cpus: float, gpu_type: str | None = None, gpus: float = 0.0,
-             memory_gib: float = 32.0, emulated: bool = False, alive: bool = True) -> dict[str, Any]:
+def ray_node(
+    node_id: str,
+    *,
+    cpus: float,
+    gpu_type: str | None = None,
+    gpus: float = 0.0,
+    memory_gib: float = 32.0,
+    emulated: bool = False,
+    alive: bool = True,
+) -> dict[str, Any]:
     """One entry of `ray.nodes()`, with the keys that `cluster.inventory` reads."""
     resources = {"CPU": cpus, "memory": memory_gib * GIB, f"node:{node_id}": 1.0}
     labels = {"ray.io/node-id": node_id}
@@ -85,8 +93,13 @@ def ray_node(node_id: str, *, cpus: float, gpu_type: str | None = None, gpus: fl
         labels["ray.io/accelerator-type"] = gpu_type
     if emulated:
         labels["raytune-infer/emulated"] = "true"
-    return {"NodeID": node_id, "Alive": alive, "NodeManagerHostname": f"host-{node_id}",
-            "Resources": {key: value for key, value in resources.items() if value}, "Labels": labels}
+    return {
+        "NodeID": node_id,
+        "Alive": alive,
+        "NodeManagerHostname": f"host-{node_id}",
+        "Resources": {key: value for key, value in resources.items() if value},
+        "Labels": labels,
+    }
 
 
 class FakeTime:

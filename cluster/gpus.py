@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-FEATURE_NAMES = ("log2_gpu_memory_gib", "log2_gpu_bandwidth_gb_s", "log2_gpu_float32_gflop_s",
-                 "log2_gpu_float16_gflop_s")
+FEATURE_NAMES = (
+    "log2_gpu_memory_gib",
+    "log2_gpu_bandwidth_gb_s",
+    "log2_gpu_float32_gflop_s",
+    "log2_gpu_float16_gflop_s",
+)
 
 
 class UnknownGpu(ValueError):
@@ -47,14 +51,14 @@ class Gpu:
         if not all(math.isfinite(figure) and figure > 0 for figure in figures):
             raise ValueError(f"GPU {self.name!r} needs positive finite figures, got {figures}")
         if "float32" not in self.peak_flops or not set(self.peak_flops) <= set(PRECISIONS):
-            raise ValueError(f"GPU {self.name!r} needs a float32 peak and only {PRECISIONS}, "
-                             f"got {tuple(self.peak_flops)}")
+            raise ValueError(
+                f"GPU {self.name!r} needs a float32 peak and only {PRECISIONS}, got {tuple(self.peak_flops)}"
+            )
         object.__setattr__(self, "peak_flops", MappingProxyType(dict(self.peak_flops)))
 
     def __reduce__(self) -> tuple[type["Gpu"], tuple[object, ...]]:
         # A mappingproxy cannot be pickled, and a Gpu travels to Ray's workers.
-        return Gpu, (self.name, self.memory_gib, self.bandwidth_gb_s, dict(self.peak_flops), self.aliases,
-                     self.source)
+        return Gpu, (self.name, self.memory_gib, self.bandwidth_gb_s, dict(self.peak_flops), self.aliases, self.source)
 
     def peak(self, precision: str) -> float:
         """FLOP/s at `precision`; float32's where the card has no rate of its own for it."""
@@ -64,74 +68,282 @@ class Gpu:
 
     def features(self) -> tuple[float, ...]:
         """What a searcher sees of this GPU, in the order of `FEATURE_NAMES`; log2, since ratios matter."""
-        return (math.log2(self.memory_gib), math.log2(self.bandwidth_gb_s),
-                math.log2(self.peak("float32") / 1e9), math.log2(self.peak("float16") / 1e9))
+        return (
+            math.log2(self.memory_gib),
+            math.log2(self.bandwidth_gb_s),
+            math.log2(self.peak("float32") / 1e9),
+            math.log2(self.peak("float16") / 1e9),
+        )
 
 
-def _card(name: str, memory_gib: float, bandwidth_gb_s: float, source: str, *aliases: str,
-          **tflop_s: float) -> Gpu:
-    return Gpu(name, memory_gib, bandwidth_gb_s, {key: rate * 1e12 for key, rate in tflop_s.items()},
-               aliases, source)
+def _card(name: str, memory_gib: float, bandwidth_gb_s: float, source: str, *aliases: str, **tflop_s: float) -> Gpu:
+    return Gpu(name, memory_gib, bandwidth_gb_s, {key: rate * 1e12 for key, rate in tflop_s.items()}, aliases, source)
 
 
 CATALOGUE: tuple[Gpu, ...] = (
-    _card("K80", 12, 240, "NVIDIA Tesla K80 board specification BD-07317-001: half of 24 GB, 480 GB/s, 8.74 "
-          "TFLOP/s with boost; one GK210 die", "Tesla K80", "NVIDIA Tesla K80", float32=4.37),
-    _card("M60", 8, 160, "NVIDIA Tesla M60 product brief PB-07400-001: half of 16 GB, 320 GB/s, 9.65 TFLOP/s "
-          "with boost; one GM204 die", "Tesla M60", "NVIDIA Tesla M60", float32=4.825),
-    _card("P4", 8, 192, "NVIDIA Tesla P4 datasheet: nvidia.com/tesla-p4", "Tesla P4", "NVIDIA Tesla P4",
-          float32=5.5, int8=22),
+    _card(
+        "K80",
+        12,
+        240,
+        "NVIDIA Tesla K80 board specification BD-07317-001: half of 24 GB, 480 GB/s, 8.74 "
+        "TFLOP/s with boost; one GK210 die",
+        "Tesla K80",
+        "NVIDIA Tesla K80",
+        float32=4.37,
+    ),
+    _card(
+        "M60",
+        8,
+        160,
+        "NVIDIA Tesla M60 product brief PB-07400-001: half of 16 GB, 320 GB/s, 9.65 TFLOP/s with boost; one GM204 die",
+        "Tesla M60",
+        "NVIDIA Tesla M60",
+        float32=4.825,
+    ),
+    _card(
+        "P4",
+        8,
+        192,
+        "NVIDIA Tesla P4 datasheet: nvidia.com/tesla-p4",
+        "Tesla P4",
+        "NVIDIA Tesla P4",
+        float32=5.5,
+        int8=22,
+    ),
     # The PCIe card, as clouds have it; the SXM2 module is 14 % faster (10.6 and 21.2 TFLOP/s).
-    _card("P100", 16, 732, "NVIDIA Tesla P100 PCIe datasheet, 16 GB", "Tesla P100-PCIE-16GB",
-          "NVIDIA Tesla P100-PCIE-16GB", "Tesla P100-SXM2-16GB", "NVIDIA Tesla P100-SXM2-16GB",
-          float32=9.3, float16=18.7),
+    _card(
+        "P100",
+        16,
+        732,
+        "NVIDIA Tesla P100 PCIe datasheet, 16 GB",
+        "Tesla P100-PCIE-16GB",
+        "NVIDIA Tesla P100-PCIE-16GB",
+        "Tesla P100-SXM2-16GB",
+        "NVIDIA Tesla P100-SXM2-16GB",
+        float32=9.3,
+        float16=18.7,
+    ),
     # SXM2; the PCIe card is 11 % slower (14 and 112 TFLOP/s).
-    _card("V100", 16, 900, "NVIDIA V100 datasheet (SXM2, 16 GB): nvidia.com/v100", "V100-16G",
-          "Tesla V100-SXM2-16GB", "NVIDIA Tesla V100-SXM2-16GB", "Tesla V100-PCIE-16GB",
-          "NVIDIA Tesla V100-PCIE-16GB", float32=15.7, float16=125),
-    _card("V100-32G", 32, 900, "NVIDIA V100 datasheet (SXM2, 32 GB): nvidia.com/v100", "Tesla V100-SXM2-32GB",
-          "NVIDIA Tesla V100-SXM2-32GB", "Tesla V100-PCIE-32GB", "NVIDIA Tesla V100-PCIE-32GB",
-          "Tesla V100-DGXS-32GB", float32=15.7, float16=125),
-    _card("T4", 16, 320, "NVIDIA T4 datasheet: nvidia.com/t4", "Tesla T4", "NVIDIA T4", "NVIDIA Tesla T4",
-          float32=8.1, float16=65, int8=130),
-    _card("A10", 24, 600, "NVIDIA A10 datasheet: nvidia.com/a10", "NVIDIA A10",
-          float32=31.2, float16=125, bfloat16=125, int8=250),
-    _card("A10G", 24, 600, "NVIDIA A10G datasheet (the A10 of EC2 G5)", "NVIDIA A10G",
-          float32=35, float16=70, bfloat16=70, int8=140),
-    _card("A30", 24, 933, "NVIDIA A30 datasheet: nvidia.com/a30", "NVIDIA A30",
-          float32=10.3, float16=165, bfloat16=165, int8=330),
+    _card(
+        "V100",
+        16,
+        900,
+        "NVIDIA V100 datasheet (SXM2, 16 GB): nvidia.com/v100",
+        "V100-16G",
+        "Tesla V100-SXM2-16GB",
+        "NVIDIA Tesla V100-SXM2-16GB",
+        "Tesla V100-PCIE-16GB",
+        "NVIDIA Tesla V100-PCIE-16GB",
+        float32=15.7,
+        float16=125,
+    ),
+    _card(
+        "V100-32G",
+        32,
+        900,
+        "NVIDIA V100 datasheet (SXM2, 32 GB): nvidia.com/v100",
+        "Tesla V100-SXM2-32GB",
+        "NVIDIA Tesla V100-SXM2-32GB",
+        "Tesla V100-PCIE-32GB",
+        "NVIDIA Tesla V100-PCIE-32GB",
+        "Tesla V100-DGXS-32GB",
+        float32=15.7,
+        float16=125,
+    ),
+    _card(
+        "T4",
+        16,
+        320,
+        "NVIDIA T4 datasheet: nvidia.com/t4",
+        "Tesla T4",
+        "NVIDIA T4",
+        "NVIDIA Tesla T4",
+        float32=8.1,
+        float16=65,
+        int8=130,
+    ),
+    _card(
+        "A10",
+        24,
+        600,
+        "NVIDIA A10 datasheet: nvidia.com/a10",
+        "NVIDIA A10",
+        float32=31.2,
+        float16=125,
+        bfloat16=125,
+        int8=250,
+    ),
+    _card(
+        "A10G",
+        24,
+        600,
+        "NVIDIA A10G datasheet (the A10 of EC2 G5)",
+        "NVIDIA A10G",
+        float32=35,
+        float16=70,
+        bfloat16=70,
+        int8=140,
+    ),
+    _card(
+        "A30",
+        24,
+        933,
+        "NVIDIA A30 datasheet: nvidia.com/a30",
+        "NVIDIA A30",
+        float32=10.3,
+        float16=165,
+        bfloat16=165,
+        int8=330,
+    ),
     # Ray labels both sizes "A100": until NVML has named the card, count on the smaller one.
-    _card("A100-40G", 40, 1555, "NVIDIA A100 datasheet, 40 GB: nvidia.com/a100", "A100",
-          "NVIDIA A100-SXM4-40GB", "A100-SXM4-40GB", "NVIDIA A100-PCIE-40GB", "A100-PCIE-40GB",
-          float32=19.5, float16=312, bfloat16=312, int8=624),
+    _card(
+        "A100-40G",
+        40,
+        1555,
+        "NVIDIA A100 datasheet, 40 GB: nvidia.com/a100",
+        "A100",
+        "NVIDIA A100-SXM4-40GB",
+        "A100-SXM4-40GB",
+        "NVIDIA A100-PCIE-40GB",
+        "A100-PCIE-40GB",
+        float32=19.5,
+        float16=312,
+        bfloat16=312,
+        int8=624,
+    ),
     # SXM; the PCIe card has 1,935 GB/s.
-    _card("A100-80G", 80, 2039, "NVIDIA A100 datasheet, 80 GB SXM: nvidia.com/a100", "NVIDIA A100-SXM4-80GB",
-          "A100-SXM4-80GB", "NVIDIA A100 80GB PCIe", float32=19.5, float16=312, bfloat16=312, int8=624),
-    _card("L4", 24, 300, "NVIDIA L4 datasheet: nvidia.com/l4; sparse rates halved", "NVIDIA L4",
-          float32=30.3, float16=121, bfloat16=121, int8=242.5),
-    _card("L40S", 48, 864, "NVIDIA L40S datasheet: nvidia.com/l40s", "NVIDIA L40S",
-          float32=91.6, float16=362.05, bfloat16=362.05, int8=733),
-    _card("H100-PCIe", 80, 2000, "NVIDIA H100 datasheet, PCIe, 80 GB; sparse rates halved",
-          "NVIDIA H100 PCIe", float32=51, float16=756.5, bfloat16=756.5, int8=1513),
+    _card(
+        "A100-80G",
+        80,
+        2039,
+        "NVIDIA A100 datasheet, 80 GB SXM: nvidia.com/a100",
+        "NVIDIA A100-SXM4-80GB",
+        "A100-SXM4-80GB",
+        "NVIDIA A100 80GB PCIe",
+        float32=19.5,
+        float16=312,
+        bfloat16=312,
+        int8=624,
+    ),
+    _card(
+        "L4",
+        24,
+        300,
+        "NVIDIA L4 datasheet: nvidia.com/l4; sparse rates halved",
+        "NVIDIA L4",
+        float32=30.3,
+        float16=121,
+        bfloat16=121,
+        int8=242.5,
+    ),
+    _card(
+        "L40S",
+        48,
+        864,
+        "NVIDIA L40S datasheet: nvidia.com/l40s",
+        "NVIDIA L40S",
+        float32=91.6,
+        float16=362.05,
+        bfloat16=362.05,
+        int8=733,
+    ),
+    _card(
+        "H100-PCIe",
+        80,
+        2000,
+        "NVIDIA H100 datasheet, PCIe, 80 GB; sparse rates halved",
+        "NVIDIA H100 PCIe",
+        float32=51,
+        float16=756.5,
+        bfloat16=756.5,
+        int8=1513,
+    ),
     # Ray's "H100" is taken for the SXM module, the form in nearly all clouds; NVML settles it on real nodes.
-    _card("H100-SXM", 80, 3350, "NVIDIA H100 datasheet, SXM5, 80 GB: nvidia.com/h100; sparse rates halved",
-          "H100", "NVIDIA H100 80GB HBM3", float32=67, float16=989.5, bfloat16=989.5, int8=1979),
-    _card("H200", 141, 4800, "NVIDIA H200 datasheet, SXM: nvidia.com/h200; sparse rates halved",
-          "NVIDIA H200", float32=67, float16=989.5, bfloat16=989.5, int8=1979),
-    _card("B200", 180, 8000, "NVIDIA HGX B200 datasheet, an eighth of the system; sparse rates halved",
-          "NVIDIA B200", float32=75, float16=2250, bfloat16=2250, int8=4500),
-    _card("RTX-A6000", 48, 768, "NVIDIA RTX A6000 datasheet; Ampere GA102 whitepaper for the dense rates",
-          "NVIDIA RTX A6000", "RTX A6000", "A6000", float32=38.7, float16=154.8, bfloat16=154.8, int8=309.7),
+    _card(
+        "H100-SXM",
+        80,
+        3350,
+        "NVIDIA H100 datasheet, SXM5, 80 GB: nvidia.com/h100; sparse rates halved",
+        "H100",
+        "NVIDIA H100 80GB HBM3",
+        float32=67,
+        float16=989.5,
+        bfloat16=989.5,
+        int8=1979,
+    ),
+    _card(
+        "H200",
+        141,
+        4800,
+        "NVIDIA H200 datasheet, SXM: nvidia.com/h200; sparse rates halved",
+        "NVIDIA H200",
+        float32=67,
+        float16=989.5,
+        bfloat16=989.5,
+        int8=1979,
+    ),
+    _card(
+        "B200",
+        180,
+        8000,
+        "NVIDIA HGX B200 datasheet, an eighth of the system; sparse rates halved",
+        "NVIDIA B200",
+        float32=75,
+        float16=2250,
+        bfloat16=2250,
+        int8=4500,
+    ),
+    _card(
+        "RTX-A6000",
+        48,
+        768,
+        "NVIDIA RTX A6000 datasheet; Ampere GA102 whitepaper for the dense rates",
+        "NVIDIA RTX A6000",
+        "RTX A6000",
+        "A6000",
+        float32=38.7,
+        float16=154.8,
+        bfloat16=154.8,
+        int8=309.7,
+    ),
     # Server edition, as clouds have it. The datasheet's 4 PFLOP/s of sparse FP4 is 8x dense 16 bit, 4x int8.
-    _card("RTX-PRO-6000", 96, 1597, "NVIDIA RTX PRO 6000 Blackwell Server Edition datasheet; rates from FP4",
-          "NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000",
-          float32=120, float16=500, bfloat16=500, int8=1000),
-    _card("MI250", 64, 1638.4, "AMD Instinct MI250 datasheet: half of 128 GB, 3.28 TB/s, 45.3 and 362.1 "
-          "TFLOP/s; one die (GCD)", "AMD-Instinct-MI250X-MI250", "AMD Instinct MI250",
-          float32=22.65, float16=181.05, bfloat16=181.05, int8=181.05),
-    _card("MI300X", 192, 5300, "AMD Instinct MI300X datasheet", "AMD-Instinct-MI300X-OAM",
-          "AMD-Instinct-MI300X-HF", "AMD Instinct MI300X",
-          float32=163.4, float16=1307.4, bfloat16=1307.4, int8=2614.9),
+    _card(
+        "RTX-PRO-6000",
+        96,
+        1597,
+        "NVIDIA RTX PRO 6000 Blackwell Server Edition datasheet; rates from FP4",
+        "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+        "RTX PRO 6000",
+        float32=120,
+        float16=500,
+        bfloat16=500,
+        int8=1000,
+    ),
+    _card(
+        "MI250",
+        64,
+        1638.4,
+        "AMD Instinct MI250 datasheet: half of 128 GB, 3.28 TB/s, 45.3 and 362.1 TFLOP/s; one die (GCD)",
+        "AMD-Instinct-MI250X-MI250",
+        "AMD Instinct MI250",
+        float32=22.65,
+        float16=181.05,
+        bfloat16=181.05,
+        int8=181.05,
+    ),
+    _card(
+        "MI300X",
+        192,
+        5300,
+        "AMD Instinct MI300X datasheet",
+        "AMD-Instinct-MI300X-OAM",
+        "AMD-Instinct-MI300X-HF",
+        "AMD Instinct MI300X",
+        float32=163.4,
+        float16=1307.4,
+        bfloat16=1307.4,
+        int8=2614.9,
+    ),
 )
 
 # One core of c6g.4xlarge, the CPU instance of the Morphling paper (SoCC 2021): 32 GiB for 16 cores; 8
@@ -158,8 +370,10 @@ def find(name: str) -> Gpu:
         return gpu
     close = difflib.get_close_matches(name.strip().lower(), _BY_NAME, n=8, cutoff=0.4)
     known = sorted({_BY_NAME[match].name for match in close}) or [gpu.name for gpu in CATALOGUE]
-    raise UnknownGpu(f"no GPU {name!r} in the catalogue; {'closest are' if close else 'there are'} "
-                     f"{', '.join(known)}; use one of them or add its datasheet to cluster/gpus.py")
+    raise UnknownGpu(
+        f"no GPU {name!r} in the catalogue; {'closest are' if close else 'there are'} "
+        f"{', '.join(known)}; use one of them or add its datasheet to cluster/gpus.py"
+    )
 
 
 def canonical(name: str) -> str:

@@ -48,8 +48,10 @@ class Node:
         if min(self.cpu_cores, self.memory_gib, self.gpus, self.gpu_memory_gib) < 0:
             raise ValueError(f"node {self.node_id!r} cannot have less than nothing, got {self}")
         if (self.gpu_type is None) != (self.gpus == 0):
-            raise ValueError(f"node {self.node_id!r} needs both a GPU type and a number of GPUs, or neither; "
-                             f"got {self.gpu_type!r} and {self.gpus}")
+            raise ValueError(
+                f"node {self.node_id!r} needs both a GPU type and a number of GPUs, or neither; "
+                f"got {self.gpu_type!r} and {self.gpus}"
+            )
 
 
 @dataclass(frozen=True)
@@ -113,32 +115,30 @@ class Inventory:
             nodes = self.with_gpu(demand.gpu_type)
             kind = gpus.canonical(demand.gpu_type)
             if not nodes:
-                return (f"asks {_a(kind)}, the cluster has {self._types()}; "
-                        f"add {_a(kind)} node or ask for another")
+                return f"asks {_a(kind)}, the cluster has {self._types()}; add {_a(kind)} node or ask for another"
             on = f"{_a(kind)} node"
             most = max(node.gpus for node in nodes)
             if demand.gpu_share > most:
-                return (f"asks {demand.gpu_share:g} of {_a(kind)}, most on {on} is {most:g}; "
-                        "lower the GPU share")
+                return f"asks {demand.gpu_share:g} of {_a(kind)}, most on {on} is {most:g}; lower the GPU share"
             nodes = tuple(node for node in nodes if node.gpus >= demand.gpu_share)
             memory = max(node.gpu_memory_gib for node in nodes)
             if demand.gpu_memory_gib > memory:
-                return (f"asks {demand.gpu_memory_gib:.1f} GiB of {_a(kind)}, most on {on} is {memory:.1f} "
-                        "GiB; lower `gpu_memory`")
+                return (
+                    f"asks {demand.gpu_memory_gib:.1f} GiB of {_a(kind)}, most on {on} is {memory:.1f} "
+                    "GiB; lower `gpu_memory`"
+                )
             nodes = tuple(node for node in nodes if node.gpu_memory_gib >= demand.gpu_memory_gib)
             on += " with enough of it" if len(nodes) < len(self.with_gpu(kind)) else ""
         cores = max(node.cpu_cores for node in nodes)
         if demand.cpu_cores > cores:
-            return (f"asks {demand.cpu_cores:g} cores, most on {on} is {cores}; "
-                    "ask for fewer or add a bigger node")
+            return f"asks {demand.cpu_cores:g} cores, most on {on} is {cores}; ask for fewer or add a bigger node"
         return None
 
     def _types(self) -> str:
         return ", ".join(self.gpu_types) or "no GPU"
 
 
-def parse(nodes: Sequence[Mapping[str, Any]],
-          readings: Mapping[str, nvml.Reading] | None = None) -> Inventory:
+def parse(nodes: Sequence[Mapping[str, Any]], readings: Mapping[str, nvml.Reading] | None = None) -> Inventory:
     """An inventory out of `ray.nodes()` and what NVML said on each node, by node id."""
     readings = readings or {}
     return Inventory(tuple(_node(entry, readings.get(entry["NodeID"])) for entry in nodes if entry["Alive"]))

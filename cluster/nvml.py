@@ -133,8 +133,13 @@ def _device(nvml: Any, index: int, handle: Any) -> Device:
         mig = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
     except nvml.NVMLError:  # a card from before MIG
         mig = False
-    return Device(index, _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle)),
-                  nvml.nvmlDeviceGetMemoryInfo(handle).total / GIB, mig)
+    return Device(
+        index,
+        _text(nvml.nvmlDeviceGetName(handle)),
+        _text(nvml.nvmlDeviceGetUUID(handle)),
+        nvml.nvmlDeviceGetMemoryInfo(handle).total / GIB,
+        mig,
+    )
 
 
 def _usage(nvml: Any, handle: Any) -> Usage:
@@ -143,12 +148,15 @@ def _usage(nvml: Any, handle: Any) -> Usage:
     except nvml.NVMLError:  # not kept while MIG is on
         utilisation = 0.0
     try:
-        processes = {process.pid: (process.usedGpuMemory or 0) / GIB
-                     for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+        processes = {
+            process.pid: (process.usedGpuMemory or 0) / GIB
+            for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        }
     except nvml.NVMLError:
         processes = {}
-    return Usage(_text(nvml.nvmlDeviceGetUUID(handle)), nvml.nvmlDeviceGetMemoryInfo(handle).used / GIB,
-                 utilisation, processes)
+    return Usage(
+        _text(nvml.nvmlDeviceGetUUID(handle)), nvml.nvmlDeviceGetMemoryInfo(handle).used / GIB, utilisation, processes
+    )
 
 
 def _text(value: str | bytes) -> str:

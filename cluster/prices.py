@@ -55,8 +55,10 @@ class PriceBook:
             _check_price(f"gpu_usd_per_hour.{written}", usd)
             gpu_type = gpus.canonical(written)
             if gpu_type in prices:
-                raise PriceBookError(f"`gpu_usd_per_hour` names {gpu_type} twice ({written!r} is the same "
-                                     "GPU); keep one of the two prices")
+                raise PriceBookError(
+                    f"`gpu_usd_per_hour` names {gpu_type} twice ({written!r} is the same "
+                    "GPU); keep one of the two prices"
+                )
             prices[gpu_type] = float(usd)
         object.__setattr__(self, "gpu_usd_per_hour", MappingProxyType(prices))
 
@@ -86,9 +88,11 @@ class PriceBook:
     def _gpu_price(self, gpu_type: str) -> float:
         usd = self.gpu_usd_per_hour.get(gpus.canonical(gpu_type))
         if usd is None:
-            raise NoPrice(f"price book {self.name!r} has no price for a {gpu_type}, only for "
-                          f"{', '.join(self.gpu_usd_per_hour) or 'no GPU at all'}; add it under "
-                          "`gpu_usd_per_hour` in a copy of the book and name that file as the price book")
+            raise NoPrice(
+                f"price book {self.name!r} has no price for a {gpu_type}, only for "
+                f"{', '.join(self.gpu_usd_per_hour) or 'no GPU at all'}; add it under "
+                "`gpu_usd_per_hour` in a copy of the book and name that file as the price book"
+            )
         return usd
 
 
@@ -102,8 +106,7 @@ def usd_per_million(usd_per_hour: float, rps: float) -> float:
 def built_in() -> tuple[str, ...]:
     """Names of the books that come with the package."""
     books = resources.files("cluster") / "books"
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in books.iterdir()
-                        if entry.name.endswith(".yaml")))
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in books.iterdir() if entry.name.endswith(".yaml")))
 
 
 def load_prices(name_or_path: str | Path = DEFAULT_BOOK) -> PriceBook:
@@ -119,8 +122,10 @@ def load_prices(name_or_path: str | Path = DEFAULT_BOOK) -> PriceBook:
         text = Path(name_or_path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise PriceBookError(f"no price book {str(name_or_path)!r} ({reason}); built in are "
-                             f"{', '.join(built_in())}, anything else must be a YAML file") from None
+        raise PriceBookError(
+            f"no price book {str(name_or_path)!r} ({reason}); built in are "
+            f"{', '.join(built_in())}, anything else must be a YAML file"
+        ) from None
     return _parse(text, str(name_or_path))
 
 
@@ -143,8 +148,10 @@ def _checked(content: object) -> dict[str, Any]:
     """The fields of a book, each of the right kind; says which is not and what it should be."""
     allowed = [field.name for field in fields(PriceBook)]
     if not isinstance(content, dict):
-        raise PriceBookError(f"a price book is a mapping with {', '.join(allowed)}; "
-                             f"this is {'empty' if content is None else 'a ' + type(content).__name__}")
+        raise PriceBookError(
+            f"a price book is a mapping with {', '.join(allowed)}; "
+            f"this is {'empty' if content is None else 'a ' + type(content).__name__}"
+        )
     for key in content:
         if key not in allowed:
             close = difflib.get_close_matches(str(key), allowed, n=1)
@@ -159,8 +166,7 @@ def _checked(content: object) -> dict[str, Any]:
             raise PriceBookError(f"`{key}` is {content[key]!r}, it must be some text")
     prices = content["gpu_usd_per_hour"]
     if not isinstance(prices, dict) or not all(isinstance(key, str) for key in prices):
-        raise PriceBookError(f"`gpu_usd_per_hour` is {prices!r}, it must map GPU types to "
-                             "prices, as in `T4: 0.48`")
+        raise PriceBookError(f"`gpu_usd_per_hour` is {prices!r}, it must map GPU types to prices, as in `T4: 0.48`")
     return {**content, "date": _date(content["date"])}
 
 
@@ -170,8 +176,7 @@ def _date(value: object) -> datetime.date:
     try:
         return datetime.date.fromisoformat(str(value))
     except ValueError:
-        raise PriceBookError(f"`date` is {value!r}, it must be the day of the prices, "
-                             "as in 2026-01-15") from None
+        raise PriceBookError(f"`date` is {value!r}, it must be the day of the prices, as in 2026-01-15") from None
 
 
 def _check_price(place: str, usd: object) -> None:
@@ -187,7 +192,6 @@ class _NoDuplicates(yaml.SafeLoader):
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` is given twice",
-                                                        key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` is given twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)

@@ -86,13 +86,34 @@ class ModelProfile:
 
 
 @overload
-def service_time_s(profile: ModelProfile, gpu: Gpu | None, *, batch: float, cpu_cores: float,
-                   gpu_share: float = 1.0, precision: str = "float32") -> float: ...
+def service_time_s(
+    profile: ModelProfile,
+    gpu: Gpu | None,
+    *,
+    batch: float,
+    cpu_cores: float,
+    gpu_share: float = 1.0,
+    precision: str = "float32",
+) -> float: ...
 @overload
-def service_time_s(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Array, cpu_cores: float | Array,
-                   gpu_share: float | Array = 1.0, precision: str = "float32") -> float | Array: ...
-def service_time_s(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Array, cpu_cores: float | Array,
-                   gpu_share: float | Array = 1.0, precision: str = "float32") -> float | Array:
+def service_time_s(
+    profile: ModelProfile,
+    gpu: Gpu | None,
+    *,
+    batch: float | Array,
+    cpu_cores: float | Array,
+    gpu_share: float | Array = 1.0,
+    precision: str = "float32",
+) -> float | Array: ...
+def service_time_s(
+    profile: ModelProfile,
+    gpu: Gpu | None,
+    *,
+    batch: float | Array,
+    cpu_cores: float | Array,
+    gpu_share: float | Array = 1.0,
+    precision: str = "float32",
+) -> float | Array:
     """Seconds that one batch takes, alone on its share of the device.
 
     Args:
@@ -105,8 +126,10 @@ def service_time_s(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Arr
     """
     b, c, s = (np.asarray(value, dtype=np.float64) for value in (batch, cpu_cores, gpu_share))
     if not (np.all(b >= 1) and np.all(c > 0) and np.all((s > 0) & (s <= 1))):
-        raise ValueError("a batch needs 1 item or more, more than 0 cores and a GPU share in (0, 1], got "
-                         f"{batch}, {cpu_cores} and {gpu_share}")
+        raise ValueError(
+            "a batch needs 1 item or more, more than 0 cores and a GPU share in (0, 1], got "
+            f"{batch}, {cpu_cores} and {gpu_share}"
+        )
     width = _bytes(precision) / BYTES["float32"]
     if gpu is None:
         device, units = CPU_CORE, c * np.ones_like(s)  # a share of no GPU changes nothing but the shape
@@ -129,16 +152,38 @@ def service_time_s(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Arr
 
 
 @overload
-def rps(profile: ModelProfile, gpu: Gpu | None, *, batch: float, cpu_cores: float,
-        gpu_share: float = 1.0, precision: str = "float32") -> float: ...
+def rps(
+    profile: ModelProfile,
+    gpu: Gpu | None,
+    *,
+    batch: float,
+    cpu_cores: float,
+    gpu_share: float = 1.0,
+    precision: str = "float32",
+) -> float: ...
 @overload
-def rps(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Array, cpu_cores: float | Array,
-        gpu_share: float | Array = 1.0, precision: str = "float32") -> float | Array: ...
-def rps(profile: ModelProfile, gpu: Gpu | None, *, batch: float | Array, cpu_cores: float | Array,
-        gpu_share: float | Array = 1.0, precision: str = "float32") -> float | Array:
+def rps(
+    profile: ModelProfile,
+    gpu: Gpu | None,
+    *,
+    batch: float | Array,
+    cpu_cores: float | Array,
+    gpu_share: float | Array = 1.0,
+    precision: str = "float32",
+) -> float | Array: ...
+def rps(
+    profile: ModelProfile,
+    gpu: Gpu | None,
+    *,
+    batch: float | Array,
+    cpu_cores: float | Array,
+    gpu_share: float | Array = 1.0,
+    precision: str = "float32",
+) -> float | Array:
     """Requests/s at saturation: full batches, one after the other. Arguments as for `service_time_s`."""
-    return batch / service_time_s(profile, gpu, batch=batch, cpu_cores=cpu_cores, gpu_share=gpu_share,
-                                  precision=precision)
+    return batch / service_time_s(
+        profile, gpu, batch=batch, cpu_cores=cpu_cores, gpu_share=gpu_share, precision=precision
+    )
 
 
 def memory_gib(profile: ModelProfile, *, batch: float, precision: str = "float32") -> float:

@@ -6,14 +6,11 @@ import sys
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-
-if TYPE_CHECKING:
-    from raytune_infer.history import TrialRecord
 
 _FILE_WIDTH = 132
 
@@ -22,16 +19,10 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
 
-SpecPath = Annotated[
-    Path, typer.Argument(metavar="SERVICE_YAML", help="What to serve and what may be chosen.")
-]
+SpecPath = Annotated[Path, typer.Argument(metavar="SERVICE_YAML", help="What to serve and what may be chosen.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
-Address = Annotated[
-    str | None, typer.Option(help="A running Ray cluster; `auto` for the one on this machine.")
-]
-Emulate = Annotated[
-    str | None, typer.Option(help="A local cluster with emulated GPUs, e.g. T4:1,V100:1,M60:1.")
-]
+Address = Annotated[str | None, typer.Option(help="A running Ray cluster; `auto` for the one on this machine.")]
+Emulate = Annotated[str | None, typer.Option(help="A local cluster with emulated GPUs, e.g. T4:1,V100:1,M60:1.")]
 
 
 class Target(StrEnum):
@@ -46,17 +37,13 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
     parallel: Annotated[int | None, typer.Option(min=1, help="How many at a time.")] = None,
     searcher: Annotated[
-        str, typer.Option(help="Who proposes: morphling, hyperopt, ernest or random.")
-    ] = "morphling",
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+        str | None, typer.Option(help="Who proposes: morphling (the default), hyperopt, ernest or random.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random choices; 0 by default.")] = None,
     address: Address = None,
     emulate: Emulate = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")
-    ] = None,
-    db: Annotated[
-        str | None, typer.Option(help="Database URL; by default SQLite in the run's folder.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")] = None,
+    db: Annotated[str | None, typer.Option(help="Database URL; by default SQLite in the run's folder.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
 ) -> None:
     """Find the best configuration of a service."""
@@ -73,15 +60,16 @@ def tune(
     progress = ConsoleProgress(console)
     try:
         result = study.run(trials, parallel=parallel, resume=resume, progress=progress)
+    except KeyboardInterrupt:
+        console.print("stopped; `--resume --out` with the run's folder goes on from here")
+        raise typer.Exit(130) from None
     finally:
         progress.close()
     console.print()
     console.print(recommendation(result))
-    if result.gain is not None and result.default is not result.best:
-        console.print(
-            f"[bold]{result.gain:.2f}×[/] the default's {result.objective.goal.text}"
-            f" (prices: {result.prices})"
-        )
+    if result.ratio is not None and result.default is not result.best:
+        goal = f"{result.objective.goal.text} is {result.ratio:.2f}× the default's"
+        console.print(f"[bold]{goal}[/]  (prices: {result.prices})")
     config = serve_config(service, Settings(**result.best.outcome.settings))
     for what, path in write_files(result, config).items():
         console.print(f"  {what + ':':<16}{path}", highlight=False)
@@ -91,13 +79,14 @@ def tune(
 def show(run: RunPath) -> None:
     """The trials of a run, its best, and why each failed one failed."""
     from raytune_infer.report import footnotes, trials_table
+    from raytune_infer.result import best_of
     from raytune_infer.run_folder import open_run
 
     console = _console()
     database, study = open_run(run).load()
     trials = database.trials(study)
     database.close()
-    best = _best(trials)
+    best = best_of(trials)
     searched = sum(t.purpose == "search" for t in trials)
     console.print(
         f"[bold]{escape(study.name)}[/]  {searched} of {study.trials} trials, searcher {study.searcher}, "
@@ -117,12 +106,13 @@ def export(
     from raytune_infer.document import Document
     from raytune_infer.errors import AllFailed
     from raytune_infer.export import serve_config
+    from raytune_infer.result import best_of
     from raytune_infer.run_folder import open_run
     from raytune_infer.spec import parse_spec
     from serve_deployments.settings import Settings
 
     database, study = open_run(run).load()
-    best = _best(database.trials(study))
+    best = best_of(database.trials(study))
     database.close()
     if best is None:
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")
@@ -148,9 +138,7 @@ def cluster(
         table = inventory_table(inventory.from_ray(), book)
     console = _console()
     console.print(table)
-    console.print(
-        f"{book.cpu_core_usd_per_hour:.4g} USD/hour per core, {book.base_usd_per_hour:.4g} per replica"
-    )
+    console.print(f"{book.cpu_core_usd_per_hour:.4g} USD/hour per core, {book.base_usd_per_hour:.4g} per replica")
 
 
 @app.command()
@@ -160,24 +148,20 @@ def meta_train(
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
 ) -> None:
     """Train a meta-model for morphling on synthetic services, as the one that ships was."""
-    from rich.progress import track
+    from rich.progress import Progress
 
     from raytune_infer.meta_train import meta_train_shipped
 
-    steps = iter(track(range(episodes), description="meta-training", console=_console()))
-    meta_train_shipped(out, episodes=episodes, seed=seed, progress=lambda *_: next(steps, None))
+    with Progress(console=_console()) as bar:
+        task = bar.add_task("meta-training", total=episodes)
+        meta_train_shipped(
+            out, episodes=episodes, seed=seed, progress=lambda episode, loss: bar.update(task, completed=episode + 1)
+        )
 
 
 def _console() -> Console:
     """As wide as the terminal; wide enough for a table where the output goes into a file."""
     return Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=_FILE_WIDTH)
-
-
-def _best(trials: tuple[TrialRecord, ...]) -> TrialRecord | None:
-    """The best of the final comparison; of the search while there was none."""
-    counted = [t for t in trials if t.value is not None]
-    final = [t for t in counted if t.purpose == "final"]
-    return max(final or counted, key=lambda t: t.value or 0.0, default=None)
 
 
 def main() -> None:
@@ -193,6 +177,3 @@ def main() -> None:
     except (UserError, PriceBookError) as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]error[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; --resume goes on")
-        sys.exit(130)

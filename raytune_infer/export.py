@@ -26,6 +26,11 @@ def serve_config(spec: ServiceSpec, settings: Settings) -> str:
         settings: what its replicas run under.
     """
     options = settings.ray_actor_options
+    head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
+    if spec.model.path is not None and not spec.model.path.startswith("package:"):
+        head += "# The model's path must be there on each node.\n"
+    if "ray.io/node-id" in settings.node_labels:
+        head += "# No label tells this GPU type from others of the cluster, so its nodes are named one by one.\n"
     if spec.model.build is not None:
         # The module may stand beside service.yaml, where only this machine finds it.
         variables = {"PYTHONPATH": str(spec.folder), **settings.environment}
@@ -49,5 +54,4 @@ def serve_config(spec: ServiceSpec, settings: Settings) -> str:
         "http_options": {"host": "127.0.0.1", "port": 8000},
         "applications": [application],
     }
-    head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
     return head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

@@ -30,6 +30,8 @@ class Outcome:
         metrics: what was measured; None if the configuration could not run.
         reason: why it could not; None if it did.
         loads: every load level that was held, as dictionaries of `serve_deployments.measurement.Load`.
+        reported: index in `loads` of the level that `metrics` are of.
+        ended: why the load test ended where it did.
         client_limited: the load side was the bottleneck, so the rate is a lower bound.
         enforcements: what became of each limit, as dictionaries.
         hostname: the machine of the replica.
@@ -39,10 +41,17 @@ class Outcome:
     metrics: Mapping[str, float] | None
     reason: str | None = None
     loads: Sequence[Mapping[str, Any]] = ()
+    reported: int | None = None
+    ended: str | None = None
     client_limited: bool = False
     enforcements: Sequence[Mapping[str, Any]] = ()
     hostname: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the reported level had become steady."""
+        return self.reported is None or bool(self.loads[self.reported].get("steady"))
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class StudyRecord:
     searcher: str
     seed: int
     trials: int
-    space: Sequence[Mapping[str, Any]]
+    fingerprint: Mapping[str, Any]
     emulated: str | None
     created_at: dt.datetime = field(compare=False)
 
@@ -106,7 +115,7 @@ class _Study(_Base):
     searcher: Mapped[str] = mapped_column(String(100))
     seed: Mapped[int]
     trials: Mapped[int]
-    space: Mapped[list[Any]]
+    fingerprint: Mapped[dict[str, Any]]
     emulated: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[dt.datetime]
 
@@ -125,6 +134,8 @@ class _Trial(_Base):
     value: Mapped[float | None]
     metrics: Mapped[dict[str, Any] | None]
     reason: Mapped[str | None] = mapped_column(Text)
+    reported: Mapped[int | None]
+    ended: Mapped[str | None] = mapped_column(Text)
     client_limited: Mapped[bool] = mapped_column(default=False)
     enforcements: Mapped[list[Any]] = mapped_column(default=list)
     hostname: Mapped[str | None] = mapped_column(String(255))
@@ -176,12 +187,12 @@ class Database:
 
     def create_study(
         self, *, name: str, spec: str, folder: str, searcher: str, seed: int, trials: int,
-        space: Sequence[Mapping[str, Any]], emulated: str | None,
+        fingerprint: Mapping[str, Any], emulated: str | None,
     ) -> StudyRecord:  # fmt: skip
         """A new study without trials."""
         row = _Study(
             name=name, spec=spec, folder=folder, searcher=searcher, seed=seed, trials=trials,
-            space=[dict(k) for k in space], emulated=emulated, created_at=_now(),
+            fingerprint=dict(fingerprint), emulated=emulated, created_at=_now(),
         )  # fmt: skip
         with Session(self._engine) as session, session.begin():
             session.add(row)
@@ -194,9 +205,7 @@ class Database:
             row = session.get(_Study, study_id)
             if row is None:
                 numbers = session.scalars(select(_Study.id).order_by(_Study.id)).all()
-                raise RunError(
-                    f"no study {study_id} in {self._engine.url}; there are {list(numbers) or 'none'}"
-                )
+                raise RunError(f"no study {study_id} in {self._engine.url}; there are {list(numbers) or 'none'}")
             return _study_record(row)
 
     def start_trial(
@@ -228,7 +237,7 @@ class Database:
                 row.metrics = None if outcome.metrics is None else dict(outcome.metrics)
                 row.reason, row.value = outcome.reason, value
                 row.client_limited, row.hostname = outcome.client_limited, outcome.hostname
-                row.settings = dict(outcome.settings)
+                row.settings, row.reported, row.ended = dict(outcome.settings), outcome.reported, outcome.ended
                 row.enforcements = [dict(e) for e in outcome.enforcements]
                 row.measurements = [_measurement(load) for load in outcome.loads]
                 session.flush()
@@ -259,7 +268,7 @@ def observations(trials: Sequence[TrialRecord]) -> History:
 def _study_record(row: _Study) -> StudyRecord:
     return StudyRecord(
         id=row.id, name=row.name, spec=row.spec, folder=row.folder, searcher=row.searcher, seed=row.seed,
-        trials=row.trials, space=row.space, emulated=row.emulated, created_at=row.created_at,
+        trials=row.trials, fingerprint=row.fingerprint, emulated=row.emulated, created_at=row.created_at,
     )  # fmt: skip
 
 
@@ -268,7 +277,7 @@ def _trial_record(row: _Trial) -> TrialRecord:
     outcome = Outcome(
         metrics=row.metrics, reason=row.reason, loads=tuple(m.load for m in row.measurements),
         client_limited=row.client_limited, enforcements=tuple(row.enforcements), hostname=row.hostname,
-        settings=row.settings,
+        settings=row.settings, reported=row.reported, ended=row.ended,
     )  # fmt: skip
     return TrialRecord(
         number=row.number, purpose="final" if row.purpose == "final" else "search", position=row.position,
@@ -279,10 +288,7 @@ def _trial_record(row: _Trial) -> TrialRecord:
 
 
 def _measurement(load: Mapping[str, Any]) -> _Measurement:
-    times = [
-        dt.datetime.fromtimestamp(load[key], dt.UTC).replace(tzinfo=None)
-        for key in ("started_at", "ended_at")
-    ]
+    times = [dt.datetime.fromtimestamp(load[key], dt.UTC).replace(tzinfo=None) for key in ("started_at", "ended_at")]
     return _Measurement(started_at=times[0], finished_at=times[1], load=dict(load))
 
 

@@ -62,6 +62,7 @@ class Resolver:
         else:
             standard["gpu_type"] = gpus.canonical(gpu)
             standard["node_labels"] = self._inventory.label_selector(gpu)
+            standard["mps"] = all(node.has_mps for node in self._inventory.with_gpu(gpu))
             if "gpu_memory" in standard:
                 standard["gpu_memory_gib"] = standard["gpu_memory"] * self._memory_gib(gpu)
         return Settings(
@@ -100,10 +101,19 @@ class ServiceSpace:
     dropped: tuple[Dropped, ...]
     resolver: Resolver
 
+    def position(self, config: Config) -> int | None:
+        """Where a configuration is; None if it does not fit on this cluster."""
+        same = dict(config)
+        if gpu_name(config.get("gpu_type", "")) is None:
+            # Without a GPU its share and memory make no difference, and only the first of each is kept.
+            same |= {k.name: k.values[0] for k in self.problem.space.knobs if k.name in ("gpu_share", "gpu_memory")}
+        try:
+            return self.problem.space.position(same)
+        except KeyError:
+            return None
 
-def service_space(
-    spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, emulated: bool
-) -> ServiceSpace:
+
+def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, emulated: bool) -> ServiceSpace:
     """The configurations of `spec` that fit on a node of `inventory`, with their prices.
 
     Raises:
@@ -161,9 +171,7 @@ def _sift(
 def _price(resolver: Resolver, book: PriceBook, config: Config, spec: ServiceSpec) -> float:
     demand = resolver.demand(config)
     try:
-        return book.usd_per_hour(
-            cpu_cores=demand.cpu_cores, gpu_type=demand.gpu_type, gpu_share=demand.gpu_share
-        )
+        return book.usd_per_hour(cpu_cores=demand.cpu_cores, gpu_type=demand.gpu_type, gpu_share=demand.gpu_share)
     except NoPrice as error:
         if PRICED not in (*spec.goal.goal.names, *spec.goal.limited):
             return nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from raytune_infer.history import Purpose, TrialRecord
@@ -16,8 +17,8 @@ class Progress(Protocol):
         """Something the user should know once."""
         ...
 
-    def begins(self, done: int, budget: int, objective: Objective) -> None:
-        """The search begins: so many of its trials are done already, so many are to be done in all."""
+    def begins(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
+        """The search begins: these of its trials are done already, so many are to be done in all."""
         ...
 
     def started(self, number: int, purpose: Purpose, config: Config) -> None:
@@ -35,7 +36,7 @@ class Silent:
     def note(self, text: str) -> None:
         """Ignored."""
 
-    def begins(self, done: int, budget: int, objective: Objective) -> None:
+    def begins(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
         """Ignored."""
 
     def started(self, number: int, purpose: Purpose, config: Config) -> None:

@@ -43,9 +43,10 @@ class ConsoleProgress:
         """Something the user should know once."""
         self._console.print(f"[yellow]note[/] {escape(text)}")
 
-    def begins(self, done: int, budget: int, objective: Objective) -> None:
+    def begins(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
         """Count from here."""
-        self._done, self._budget, self._objective = done, budget, objective
+        self._done, self._budget, self._objective = len(known), budget, objective
+        self._best = max((t.value or 0.0 for t in known), default=0.0)
 
     def started(self, number: int, purpose: Purpose, config: Config) -> None:
         """Show what is running, where the terminal can."""
@@ -72,9 +73,7 @@ class ConsoleProgress:
             return f"[red]could not run[/]  {escape(trial.outcome.reason)}"
         mark = ""
         if broken := self._broken(trial):
-            mark = "  [yellow]breaks " + ", ".join(
-                f"{n} ({trial.metrics.get(n, math.nan):.4g})" for n in broken
-            )
+            mark = "  [yellow]breaks " + ", ".join(f"{n} ({trial.metrics.get(n, math.nan):.4g})" for n in broken)
             mark += "[/]"
         elif trial.value is not None and trial.purpose == "search" and trial.value > self._best:
             self._best = trial.value
@@ -99,10 +98,15 @@ def spelled(config: Mapping[str, object]) -> str:
     return "  ".join(f"{name}={value}" for name, value in config.items())
 
 
+def marks(trial: TrialRecord) -> str:
+    """What stands before a rate: "≥" if the replica can do more, "~" if it was not steady."""
+    return ("≥ " if trial.outcome.client_limited else "") + ("" if trial.outcome.steady else "~")
+
+
 def figures(trial: TrialRecord) -> str:
     """A trial's rate, latencies and price on one line."""
     metrics = trial.metrics
-    parts = [f"{'≥ ' if trial.outcome.client_limited else ''}{metrics['rps']:.4g} requests/s"]
+    parts = [f"{marks(trial)}{metrics['rps']:.4g} requests/s"]
     if "p99_ms" in metrics:
         parts.append(f"p50 {metrics['p50_ms']:.3g} ms, p99 {metrics['p99_ms']:.3g} ms")
     if (per_million := _usd_per_million(trial)) is not None:
@@ -135,7 +139,7 @@ def _measured_rows(trials: Sequence[TrialRecord], objective: Objective) -> Itera
 
     yield (
         "requests/s",
-        [("≥ " if t.outcome.client_limited else "") + c for t, c in zip(trials, row("rps"), strict=True)],
+        [marks(t) + c for t, c in zip(trials, row("rps"), strict=True)],
     )
     for percentile in ("p50_ms", "p95_ms", "p99_ms"):
         limit = objective.at_most.get(percentile)
@@ -162,11 +166,11 @@ def trials_table(trials: Sequence[TrialRecord], best: int | None) -> Table:
         table.add_column(heading, justify="right", overflow="fold")
     table.add_column("", min_width=13)
     for t in trials:
-        at_least = "≥ " if t.outcome.client_limited else ""
+        mark = marks(t)
         rate, p99 = (format(t.metrics[n], ".4g") if n in t.metrics else "" for n in ("rps", "p99_ms"))
         cost = _usd_per_million(t)
         table.add_row(
-            str(t.number), *(str(t.config[knob]) for knob in knobs), at_least + rate, p99,
+            str(t.number), *(str(t.config[knob]) for knob in knobs), mark + rate, p99,
             "" if cost is None else f"{cost:.4g}", "" if t.value is None else f"{t.value:.4g}", _state(t),
             style="bold green" if t.number == best else None,
         )  # fmt: skip
@@ -186,6 +190,8 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
     said: dict[str, list[int]] = {}
     for t in trials:
         notes = [f"could not run: {t.outcome.reason}"] if t.outcome.reason else []
+        if not t.outcome.steady:
+            notes.append("~: the load had not become steady in its time; measured over its last windows")
         if t.outcome.client_limited:
             notes.append("≥: the load side was the bottleneck, the replica can do more")
         if t.emulated:
@@ -270,9 +276,7 @@ def _summary(trial: TrialRecord) -> dict[str, object]:
 
 def _usd_per_million(trial: TrialRecord) -> float | None:
     rps = trial.metrics.get("rps", 0.0)
-    return (
-        usd_per_million(trial.usd_per_hour, rps) if rps > 0 and not math.isnan(trial.usd_per_hour) else None
-    )
+    return usd_per_million(trial.usd_per_hour, rps) if rps > 0 and not math.isnan(trial.usd_per_hour) else None
 
 
 def _finite(value: float) -> float | None:

@@ -11,7 +11,6 @@ from raytune_infer.history import TrialRecord
 from raytune_infer.run_folder import RunFolder
 from searchers.base import Problem
 from searchers.objective import Objective
-from searchers.space import Config
 
 
 @dataclass(frozen=True)
@@ -35,26 +34,25 @@ class StudyResult:
     prices: str
 
     @property
-    def gain(self) -> float | None:
-        """The objective's value of the best over that of the default; None if the default does not count."""
-        if self.default is None or self.default.value is None or self.best.value is None:
+    def ratio(self) -> float | None:
+        """The goal's figure of the best over that of the default; None if the default does not count."""
+        if self.default is None or self.default.value is None:
             return None
-        return self.best.value / self.default.value
+        figures = [self.objective.figure(t.metrics, t.usd_per_hour) for t in (self.best, self.default)]
+        return figures[0] / figures[1]
 
 
-def position_of(problem: Problem, config: Config) -> int | None:
-    """Where a configuration is in the space; None if it does not fit on this cluster."""
-    try:
-        return problem.space.position(config)
-    except KeyError:
-        return None
+def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The best that counts: of the final comparison, or of the search while there was none."""
+    final = [t for t in trials if t.purpose == "final"]
+    counted = [t for t in final or trials if t.value is not None]
+    return max(counted, key=lambda t: t.value or 0.0, default=None)
 
 
-def finalists(problem: Problem, trials: Sequence[TrialRecord], default: int | None) -> list[int]:
-    """Positions to measure again at the end: the best of the search, and the default to compare it with."""
+def ranking(trials: Sequence[TrialRecord]) -> list[int]:
+    """Positions that counted in the search, the best first."""
     counted = [t for t in trials if t.purpose == "search" and t.value is not None]
-    best = [max(counted, key=lambda t: t.value or 0.0).position] if counted else []
-    return list(dict.fromkeys([*best, *([] if default is None else [default])]))
+    return [t.position for t in sorted(counted, key=lambda t: -(t.value or 0.0))]
 
 
 def conclude(
@@ -68,12 +66,10 @@ def conclude(
     Raises:
         AllFailed: no configuration counts; the message says why.
     """
-    # The latest of each: a resumed run may have measured a finalist twice.
     final = {t.position: t for t in trials if t.purpose == "final"}
-    counted = [t for t in final.values() if t.value is not None]
-    if not counted:
+    best = best_of(list(final.values()))
+    if best is None:
         raise AllFailed(_why(problem, trials))
-    best = max(counted, key=lambda t: t.value or 0.0)
     return StudyResult(
         run=run, trials=tuple(trials), best=best, objective=problem.objective, prices=prices,
         default=None if default is None else final.get(default),
@@ -88,7 +84,7 @@ def _why(problem: Problem, trials: Sequence[TrialRecord]) -> str:
         return f"not one of {len(trials)} trials could run:\n{said}"
     objective = problem.objective
     tried = len({t.position for t in ran})
-    lines = [f"none of the {tried} configurations that ran keeps every limit; the nearest to each:"]
+    lines = [f"none of the {tried} configurations that ran keeps every limit reliably; the nearest to each:"]
     for name, limit in (*objective.at_most.items(), *objective.at_least.items()):
         sign = min if name in objective.at_most else max
         if values := [t.metrics[name] for t in ran if name in t.metrics]:

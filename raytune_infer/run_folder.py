@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,22 +23,40 @@ class RunFolder:
 
     Args:
         path: the folder.
-        database_url: where the study's history is.
+        database_url: where the study's history is; None for a SQLite file in the folder.
         study_id: its number there.
     """
 
     path: Path
-    database_url: str
+    database_url: str | None
     study_id: int
+
+    def database(self) -> Database:
+        """The database of histories; RunError if it cannot be used."""
+        return Database(self.database_url or f"sqlite:///{self.path.resolve() / OWN_DATABASE}")
 
     def save(self) -> None:
         """Write the pointer to the study; from then on the folder can be opened."""
         pointer = {"database": self.database_url, "study": self.study_id}
         (self.path / _POINTER).write_text(json.dumps(pointer, indent=2) + "\n", encoding="utf-8")
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other driver out; the kernel lets go when this one ends, however it ends.
+
+        Raises:
+            RunError: another driver is at work on the run.
+        """
+        with open(self.path / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another process is at work on {self.path}; wait for it, or end it") from None
+            yield
+
     def load(self) -> tuple[Database, StudyRecord]:
         """The database and the study in it."""
-        database = Database(self.database_url)
+        database = self.database()
         return database, database.study(self.study_id)
 
 
@@ -43,9 +65,8 @@ def default_folder(name: str, now: dt.datetime) -> Path:
     return Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}"
 
 
-def sqlite_url(folder: Path) -> str:
-    """The database of a run that was not told another one."""
-    return f"sqlite:///{folder.resolve() / 'history.db'}"
+OWN_DATABASE = "history.db"
+"""The SQLite file of a run that was not told another database; found beside the pointer wherever that moves."""
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -53,19 +74,18 @@ def open_run(path: str | Path) -> RunFolder:
     path = Path(path)
     try:
         pointer = json.loads((path / _POINTER).read_text(encoding="utf-8"))
-        return RunFolder(path, str(pointer["database"]), int(pointer["study"]))
+        return RunFolder(path, pointer["database"], int(pointer["study"]))
     except FileNotFoundError:
         hint = f"; runs here: {found}" if (found := _runs_beside(path)) else ""
-        raise RunError(
-            f"no run in {path} (it has no {_POINTER}); `raytune-infer tune` makes one{hint}"
-        ) from None
+        raise RunError(f"no run in {path} (it has no {_POINTER}); `raytune-infer tune` makes one{hint}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path / _POINTER} does not name a database and a study ({error!r})") from None
 
 
 def latest_run(name: str) -> Path:
     """The newest run of a service under `runs/`; RunError if there is none."""
-    runs = sorted(p.parent for p in Path("runs").glob(f"{name}-*/{_POINTER}"))
+    dated = re.compile(re.escape(name) + r"-\d{8}-\d{6}")
+    runs = sorted(p.parent for p in Path("runs").glob(f"*/{_POINTER}") if dated.fullmatch(p.parent.name))
     if not runs:
         raise RunError(f"no run of {name!r} under runs/ to resume; leave --resume out, or name it with --out")
     return runs[-1]

@@ -25,13 +25,13 @@ def read_samples(spec: ServiceSpec) -> list[Any]:
         path = (spec.folder / spec.samples).expanduser()
         reader = _READERS.get(path.suffix)
         if reader is None:
-            raise SpecError(f"samples: {spec.samples!r} is none of the kinds {', '.join(_READERS)}")
+            raise SpecError(f"{spec.place('samples')}: {spec.samples!r} is none of the kinds {', '.join(_READERS)}")
         try:
             samples = reader(path)
         except (OSError, ValueError) as error:
-            raise SpecError(f"samples: cannot read {path}: {error}") from None
+            raise SpecError(f"{spec.place('samples')}: cannot read {path}: {error}") from None
     if not samples:
-        raise SpecError(f"samples: {spec.samples!r} has none; one input at least is needed")
+        raise SpecError(f"{spec.place('samples')}: {spec.samples!r} has none; one input at least is needed")
     return samples
 
 

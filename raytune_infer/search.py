@@ -67,8 +67,8 @@ class Ledger:
 class _Recorder(Callback):
     """Tune's events, in the driver, on their way to the ledger."""
 
-    def __init__(self, ledger: Ledger, problem: Problem) -> None:
-        self._ledger, self._problem = ledger, problem
+    def __init__(self, ledger: Ledger, problem: Problem, backend: Backend) -> None:
+        self._ledger, self._problem, self._backend = ledger, problem, backend
         self._running: dict[str, tuple[int, int]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,6 +87,7 @@ class _Recorder(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         # run_trial turns every exception into an outcome, so only the end of its process comes here.
+        self._backend.remove(trial.trial_id)
         self._finish(trial, Outcome(metrics=None, reason="TrialDied: the trial's own process ended"))
 
     def _finish(self, trial: Trial, outcome: Outcome) -> None:
@@ -141,6 +142,7 @@ def search(
         tune.with_parameters(_trainable, resolver=space.resolver, backend=backend, measure=measure),
         tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
     )
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C must reach us: Tune would return as if done
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that repeat what the history has
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by the ledger
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # prints a banner even at verbose=0; ours says it all
@@ -151,11 +153,11 @@ def search(
         ),
         run_config=tune.RunConfig(
             name="tune", storage_path=str(storage.resolve()), verbose=0,
-            callbacks=[_Recorder(ledger, space.problem)],
+            callbacks=[_Recorder(ledger, space.problem, backend)],
         ),
     ).fit()  # fmt: skip
 
 
 def _trainable(config: Mapping[str, Any], *, resolver: Resolver, backend: Backend, measure: Measure) -> None:
-    outcome = run_trial(resolver.settings(config), backend=backend, measure=measure)
+    outcome = run_trial(resolver.settings(config), tune.get_context().get_trial_id(), backend=backend, measure=measure)
     tune.report({**(outcome.metrics or {}), "could_not_run": outcome.reason, "outcome": asdict(outcome)})

@@ -6,10 +6,13 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
+from ray.serve.context import _get_global_client as get_global_client
 
 from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
 from raytune_infer.errors import SpecError
@@ -51,23 +54,27 @@ class Service:
             if "precision" in spec.knobs:
                 check_precisions(self.source, map(str, spec.values("precision")))
         except ModelError as error:
-            raise SpecError(f"model: {error}") from None
+            raise SpecError(f"{spec.place('model')}: {error}") from None
 
     @contextmanager
     def serving(self, study: StudyRecord) -> Iterator[tuple[Backend, Measure]]:
         """Real replicas on Ray Serve under load of real requests; nothing of the study is left at the end."""
         logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its notes on each of our deployments
+        ran_before = get_global_client(raise_if_no_controller_running=False) is not None
         serve.start(proxy_location="Disabled")
         prefix = f"raytune-infer-{study.name}-{study.created_at:%Y%m%d-%H%M%S}-{study.id}"
         delete_left_behind(prefix)  # of a driver that was killed
-        spec = self.spec
+        spec, source = self.spec, _seen_from_replicas(self.source, self.spec)
         try:
             yield (
-                ServeBackend(self.source, self.samples, prefix, deadline_s=spec.budget.deploy_s),
+                ServeBackend(source, self.samples, prefix, deadline_s=spec.budget.deploy_s),
                 WithLoadActor(self.plan, self.samples, at_most=spec.latency_limits, find=spec.load.find),
             )
         finally:
             delete_left_behind(prefix)
+            # A Serve that is left running without a proxy would stay so for whoever deploys next.
+            if not ran_before and not serve.status().applications:
+                serve.shutdown()
 
 
 def model_source(spec: ServiceSpec) -> ModelSource:
@@ -80,7 +87,16 @@ def model_source(spec: ServiceSpec) -> ModelSource:
         in_package = model.path.startswith("package:")
         return Weights(model.path if in_package else str((spec.folder / model.path).expanduser()), model.loader)
     except ModelError as error:
-        raise SpecError(f"model: {error}") from None
+        raise SpecError(f"{spec.place('model')}: {error}") from None
+
+
+def _seen_from_replicas(source: ModelSource, spec: ServiceSpec) -> ModelSource:
+    """A path inside the folder of service.yaml becomes relative where that folder is shipped to the nodes."""
+    shipped = "working_dir" in ray.get_runtime_context().runtime_env
+    if not shipped or isinstance(source, Builder) or source.path.startswith("package:"):
+        return source
+    path = Path(source.path)
+    return replace(source, path=str(path.relative_to(spec.folder))) if path.is_relative_to(spec.folder) else source
 
 
 def _plan(spec: ServiceSpec) -> LoadPlan:
@@ -88,7 +104,7 @@ def _plan(spec: ServiceSpec) -> LoadPlan:
     try:
         return LoadPlan(**{k: v for k, v in spec.load.model_dump().items() if k in names})
     except ValueError as error:
-        raise SpecError(f"load: {error}") from None
+        raise SpecError(f"{spec.place('load')}: {error}") from None
 
 
 def _prices(spec: ServiceSpec) -> PriceBook:
@@ -98,7 +114,7 @@ def _prices(spec: ServiceSpec) -> PriceBook:
         beside = spec.folder / spec.prices
         return load_prices(beside if beside.is_file() else spec.prices)
     except PriceBookError as error:
-        raise SpecError(f"prices: {error}") from None
+        raise SpecError(f"{spec.place('prices')}: {error}") from None
 
 
 def _builder_args(spec: ServiceSpec) -> dict[str, Any]:

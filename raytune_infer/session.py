@@ -45,9 +45,7 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
         except ValueError as error:
             raise UserError(f"--emulate {emulate}: {error}") from None
     if emulate is not None and (address is not None or ray.is_initialized()):
-        raise UserError(
-            "--emulate starts its own local cluster, so it goes without --address or a running Ray"
-        )
+        raise UserError("--emulate starts its own local cluster, so it goes without --address or a running Ray")
     if ray.is_initialized():
         yield
         return
@@ -78,6 +76,12 @@ def _connected(address: str, environment: dict[str, Any], **options: Any) -> Ite
         raise UserError(
             f"no Ray cluster at {address!r} ({said}); start one with `ray start --head`, "
             "or leave --address out to use this machine"
+        ) from None
+    except (RuntimeError, ValueError) as error:
+        said = next(iter(str(error).strip().splitlines()), repr(error))
+        raise UserError(
+            f"cannot join the Ray cluster at {address!r}: {said}; the folder of service.yaml "
+            "is sent to the nodes, so keep big files elsewhere, on a path that every node has"
         ) from None
     try:
         yield

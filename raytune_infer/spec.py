@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cluster import gpus
 from raytune_infer.document import Document, dotted
 from raytune_infer.encoding import STANDARD_KNOBS
 from raytune_infer.errors import SpecError
@@ -17,6 +18,12 @@ from serve_deployments.measurement import METRICS
 
 PRICED = "usd_per_hour"
 """The one quantity of an objective that is known without a trial."""
+
+
+_SET_BY_US = {
+    "OMP_NUM_THREADS": "threads", "MKL_NUM_THREADS": "threads", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "gpu_share",
+}  # fmt: skip
+"""Variables of the environment that a knob of our own decides → that knob."""
 
 
 class _Part(BaseModel):
@@ -106,6 +113,7 @@ class ServiceSpec(_Part):
     # Set by load_spec; not keys of the file.
     folder: Path = Field(default=Path("."), exclude=True)
     text: str = Field(default="", exclude=True)
+    file: str = Field(default="service.yaml", exclude=True)
 
     @field_validator("knobs")
     @classmethod
@@ -114,12 +122,15 @@ class ServiceSpec(_Part):
             values = knob.values if isinstance(knob, KnobSpec) else knob
             if not values:
                 raise _At((name,), "needs at least one value")
-            repeated = [v for i, v in enumerate(values) if (type(v), v) in [(type(u), u) for u in values[:i]]]
+            same = [_identity(name, v) for v in values]
+            repeated = [v for i, v in enumerate(values) if same[i] in same[:i]]
             if repeated:
                 raise _At((name,), f"{repeated[0]!r} stands twice; keep one of them")
             if isinstance(knob, KnobSpec):
                 if name in STANDARD_KNOBS:
                     raise _At((name,), f"{name} is a knob of our own, so give its values as a plain list")
+                if knob.kind == "env" and name in _SET_BY_US:
+                    raise _At((name,), f"{name} is set from `{_SET_BY_US[name]}`; make that a knob")
             elif name not in STANDARD_KNOBS:
                 raise _At((name,), f"not a standard knob ({', '.join(STANDARD_KNOBS)}); "
                                    "one of your own says `kind: env` or `kind: args`, and `values:`")  # fmt: skip
@@ -145,16 +156,20 @@ class ServiceSpec(_Part):
             if name not in METRICS and name != PRICED:
                 raise _At(place, f"{name!r} is not measured; there are {', '.join((*METRICS, PRICED))}")
         if "rps" in self.limits:
-            raise _At(
-                ("limits", "rps"), "limits are the most that counts; write `at_least: {rps: …}` in objective"
-            )
+            raise _At(("limits", "rps"), "limits are the most that counts; write `at_least: {rps: …}` in objective")
         return self
 
     @model_validator(mode="after")
     def _one_place_for_an_argument(self) -> ServiceSpec:
-        for name, knob in self.knobs.items():
-            if isinstance(knob, KnobSpec) and knob.kind == "args" and name in self.model.args:
+        for name in self.knobs:
+            if name in self.model.args:
                 raise _At(("knobs", name), "stands in model.args too; keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _a_rate_needs_a_limit(self) -> ServiceSpec:
+        if self.load.find == "highest_rate" and not self.latency_limits:
+            raise _At(("load", "find"), "highest_rate needs a limit on a latency or on error_rate; give one, or `peak`")
         return self
 
     @model_validator(mode="after")
@@ -167,10 +182,12 @@ class ServiceSpec(_Part):
                 raise _At(("default", name), f"{value!r} is none of the knob's values {list(values)}")
         missing = [name for name in self.knobs if name not in self.default]
         if self.default and missing:
-            raise _At(
-                ("default",), f"leaves out {', '.join(missing)}; name a value for every knob or for none"
-            )
+            raise _At(("default",), f"leaves out {', '.join(missing)}; name a value for every knob or for none")
         return self
+
+    def place(self, *keys: str | int) -> str:
+        """`file:line: key` of a part of the file, for errors that are found later."""
+        return Document(self.text, self.file).place(keys)
 
     def values(self, knob: str) -> Sequence[Value]:
         """The values of one knob, in the order of the file."""
@@ -200,12 +217,23 @@ class ServiceSpec(_Part):
         return dict(self.default) or {name: self.values(name)[0] for name in self.knobs}
 
 
+def _identity(knob: str, value: Value) -> object:
+    """Equal for two spellings of one value: 5 and 5.0, T4 and "Tesla T4"; 1 and True stay two."""
+    if knob == "gpu_type" and isinstance(value, str):
+        return gpus.canonical(value)
+    return (isinstance(value, bool), value)
+
+
 class _At(ValueError):
     """An error inside a validator that knows its place more closely than pydantic does."""
 
     def __init__(self, keys: Sequence[str | int], why: str) -> None:
         super().__init__(why)
         self.keys = tuple(keys)
+
+
+_HIDDEN = ("folder", "text", "file")
+"""Fields that are no keys of the file."""
 
 
 def load_spec(path: str | Path) -> ServiceSpec:
@@ -220,12 +248,12 @@ def load_spec(path: str | Path) -> ServiceSpec:
 
 def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
     """Check a document that has been read; relative paths in it start at `folder`. Raises SpecError."""
-    for hidden in ("folder", "text"):
+    for hidden in _HIDDEN:
         if hidden in document.values:
             raise SpecError(f"{document.place((hidden,))}: unknown key; allowed are {_allowed(())}")
     try:
         return ServiceSpec(
-            **{str(k): v for k, v in document.values.items()}, folder=folder, text=document.text
+            **{str(k): v for k, v in document.values.items()}, folder=folder, text=document.text, file=document.source
         )
     except ValidationError as error:
         raise SpecError("\n".join(dict.fromkeys(_explain(document, e) for e in error.errors()))) from None
@@ -258,4 +286,4 @@ def _allowed(keys: Sequence[str | int]) -> str:
         ("load",): LoadSpec,
     }  # fmt: skip
     names = parts.get(tuple(keys), KnobSpec).model_fields
-    return ", ".join(name for name in names if name not in ("folder", "text"))
+    return ", ".join(name for name in names if name not in _HIDDEN)

@@ -5,23 +5,29 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cluster import inventory as ray_inventory
 from raytune_infer.errors import RunError, SpecError, UserError
-from raytune_infer.history import Database, StudyRecord
+from raytune_infer.fingerprint import differences, fingerprint
+from raytune_infer.history import Database, StudyRecord, TrialRecord
 from raytune_infer.knobs import ServiceSpace, service_space
 from raytune_infer.progress import Progress, Silent
-from raytune_infer.result import StudyResult, conclude, finalists, position_of
-from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run, sqlite_url
+from raytune_infer.result import StudyResult, conclude, ranking
+from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run
 from raytune_infer.search import Ledger, search
 from raytune_infer.service import Service, Serving
 from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec
-from raytune_infer.trial import run_trial
+from raytune_infer.trial import Measure, run_trial
 from searchers.named import named
+from serve_deployments.backend import Backend
 from serve_deployments.models import is_emulated
+
+_CANDIDATES = 3
+"""Of the search's best, so many are measured again at most, until one of them still counts: the cheapest that
+keeps a limit often sits right at it, and misses it by chance the second time."""
 
 
 class Study:
@@ -29,8 +35,8 @@ class Study:
 
     Args:
         spec: the service.
-        searcher: a name of `searchers.named`.
-        seed: of all random choices.
+        searcher: a name of `searchers.named`; None for morphling, or a resumed study's own.
+        seed: of all random choices; None for 0, or a resumed study's own.
         address: of a running Ray cluster; None uses a live connection or RAY_ADDRESS, else starts a local Ray.
         emulate: nodes of a local emulated cluster (`T4:1,V100:1`) instead.
         db: URL of the database of histories; None keeps a SQLite file in the run's folder.
@@ -45,19 +51,20 @@ class Study:
         self,
         spec: ServiceSpec,
         *,
-        searcher: str = "morphling",
-        seed: int = 0,
+        searcher: str | None = None,
+        seed: int | None = None,
         address: str | None = None,
         emulate: str | None = None,
         db: str | None = None,
         out: str | Path | None = None,
         serving: Serving | None = None,
     ) -> None:
-        self.spec, self.searcher, self.seed = spec, searcher, seed
+        self.spec = spec
+        self._searcher, self._seed = searcher, seed
         self._address, self._emulate, self._db = address, emulate, db
         self._out = Path(out) if out is not None else None
         try:
-            named(searcher)
+            named(searcher or _SEARCHER)
         except ValueError as error:
             raise SpecError(str(error)) from None
         self._service = Service(spec)
@@ -74,9 +81,9 @@ class Study:
         """Search, compare, recommend.
 
         Args:
-            trials: budget of the search; None for the spec's. A resumed study keeps its own.
+            trials: budget of the search; None for the spec's, or a resumed study's own.
             parallel: trials at a time; None for the spec's.
-            resume: go on with the study in the run's folder; it keeps its searcher and seed.
+            resume: go on with the study in the run's folder; it keeps its budget, searcher and seed.
             progress: told of everything that happens.
 
         Raises:
@@ -85,14 +92,25 @@ class Study:
         """
         progress = progress or Silent()
         run = open_run(self._out or latest_run(self.spec.name)) if resume else None
-        emulate = self._emulate
-        if run is not None and emulate is None:
-            emulate = _peek(run).emulated
+        emulate = self._emulate if run is None else self._agreed(run, trials).emulated
         with ray_session(address=self._address, emulate=emulate, folder=self.spec.folder):
             space = self._space(progress)
             run = run or self._create(space, trials or self.spec.budget.trials)
-            with _opened(run, space) as (database, study):
-                return self._search(run, space, database, study, parallel, progress)
+            progress.note(f"the run's folder is {run.path}")
+            with run.locked(), self._opened(run, space) as (database, study):
+                if lost := database.interrupt_running(study):
+                    progress.note(f"{lost} trials that the interrupted run did not finish are set aside, uncounted")
+                ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
+                with self._serving(study) as (backend, measure):
+                    lab = _Lab(space, database, study, ledger, backend, measure)
+                    self._search(lab, run, parallel or self.spec.budget.parallel, progress)
+                    default = space.position(self.spec.default_config)
+                    if default is None:
+                        progress.note("the default configuration does not fit on this cluster: nothing to compare with")
+                    lab.compare(default)
+                book = self._service.prices
+                trials_now = database.trials(study)
+                return conclude(run, space.problem, trials_now, default, f"{book.name}, {book.date}")
 
     def _space(self, progress: Progress) -> ServiceSpace:
         inventory = ray_inventory.from_ray()
@@ -107,75 +125,98 @@ class Study:
             progress.note(f"{dropped.count} configurations left out: {dropped.reason}")
         return space
 
-    def _search(
-        self, run: RunFolder, space: ServiceSpace, database: Database, study: StudyRecord,
-        parallel: int | None, progress: Progress,
-    ) -> StudyResult:  # fmt: skip
-        problem = space.problem
-        if lost := database.interrupt_running(study):
-            progress.note(f"{lost} trials that the interrupted run did not finish are set aside, uncounted")
-        ledger = Ledger(database, study, problem, emulated=space.resolver.emulated, progress=progress)
-        known = database.trials(study)
-        done = sum(t.purpose == "search" for t in known)
-        progress.begins(done, study.trials, problem.objective)
-        default = position_of(problem, self.spec.default_config)
-        with self._serving(study) as (backend, measure):
-            if done < study.trials:
-                search(
-                    space, trials=study.trials - done, parallel=parallel or self.spec.budget.parallel,
-                    seconds=self.spec.budget.seconds, searcher=study.searcher, seed=study.seed, known=known,
-                    ledger=ledger, backend=backend, measure=measure, storage=run.path,
-                )  # fmt: skip
-            trials = database.trials(study)
-            compared = {t.position for t in trials if t.purpose == "final"}
-            for position in finalists(problem, trials, default):
-                if position not in compared:
-                    key = ledger.start(position, "final")
-                    settings = space.resolver.settings(problem.space[position])
-                    ledger.finish(key, position, run_trial(settings, backend=backend, measure=measure))
-        book = self._service.prices
-        return conclude(run, problem, database.trials(study), default, f"{book.name}, {book.date}")
+    def _search(self, lab: _Lab, run: RunFolder, parallel: int, progress: Progress) -> None:
+        known = [t for t in lab.trials() if t.purpose == "search"]
+        study = lab.study
+        progress.begins(known, study.trials, lab.space.problem.objective)
+        seconds = self.spec.budget.seconds
+        if seconds is not None:
+            seconds -= sum(t.seconds for t in known) / parallel  # what the run took before it was interrupted
+        if len(known) < study.trials and (seconds is None or seconds > 0):
+            search(
+                lab.space, trials=study.trials - len(known), parallel=parallel, seconds=seconds,
+                searcher=study.searcher, seed=study.seed, known=tuple(known), ledger=lab.ledger,
+                backend=lab.backend, measure=lab.measure, storage=run.path,
+            )  # fmt: skip
 
     def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
         path = self._out or default_folder(self.spec.name, dt.datetime.now())
         if (path / "run.json").exists():
             raise RunError(f"{path} has a run already; go on with it by --resume, or choose another --out")
         path.mkdir(parents=True, exist_ok=True)
-        url = self._db or sqlite_url(path)
-        database = Database(url)
+        database = RunFolder(path, self._db, 0).database()
         study = database.create_study(
             name=self.spec.name, spec=self.spec.text, folder=str(self.spec.folder.resolve()),
-            searcher=self.searcher, seed=self.seed, trials=trials, space=_fingerprint(space), emulated=self._emulate,
+            searcher=self._searcher or _SEARCHER, seed=self._seed or 0, trials=trials,
+            fingerprint=fingerprint(self._service, space), emulated=self._emulate,
         )  # fmt: skip
         database.close()
-        run = RunFolder(path, url, study.id)
+        run = RunFolder(path, self._db, study.id)
         run.save()
         return run
 
-
-def _fingerprint(space: ServiceSpace) -> list[dict[str, Any]]:
-    """What must not change between a run and its continuation: positions, and what counts as good."""
-    problem, goal = space.problem, space.problem.objective
-    knobs: list[dict[str, Any]] = [{"knob": k.name, "values": list(k.values)} for k in problem.space.knobs]
-    objective = {"goal": goal.goal.text, "at_most": dict(goal.at_most), "at_least": dict(goal.at_least)}
-    return [*knobs, {"configurations": len(problem.space)}, objective]
-
-
-@contextmanager
-def _opened(run: RunFolder, space: ServiceSpace) -> Iterator[tuple[Database, StudyRecord]]:
-    database, study = run.load()
-    try:
-        if list(study.space) != _fingerprint(space):
-            raise RunError(
-                f"{run.path} searched something else: its knobs, values, objective, limits, or what fits on the "
-                "cluster differ; start a new run with another --out"
-            )
-        yield database, study
-    finally:
+    def _agreed(self, run: RunFolder, trials: int | None) -> StudyRecord:
+        """The study to resume; RunError if what is asked for now contradicts it."""
+        database, study = run.load()
         database.close()
+        asked = {
+            "trials": (trials, study.trials), "searcher": (self._searcher, study.searcher),
+            "seed": (self._seed, study.seed), "emulate": (self._emulate, study.emulated),
+            "db": (self._db, run.database_url),
+        }  # fmt: skip
+        for name, (now, before) in asked.items():
+            if now is not None and now != before:
+                raise RunError(f"{run.path} has {name} {before}, not {now}; leave it out to resume, or start a new run")
+        return study
+
+    @contextmanager
+    def _opened(self, run: RunFolder, space: ServiceSpace) -> Iterator[tuple[Database, StudyRecord]]:
+        database, study = run.load()
+        try:
+            if changed := differences(dict(study.fingerprint), fingerprint(self._service, space)):
+                raise RunError(
+                    f"{run.path} was about something else, its numbers would not be comparable: {', '.join(changed)} "
+                    "changed since; start a new run with another --out"
+                )
+            yield database, study
+        finally:
+            database.close()
 
 
-def _peek(run: RunFolder) -> StudyRecord:
-    database, study = run.load()
-    database.close()
-    return study
+_SEARCHER = "morphling"
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """Where one study's trials are run and written down."""
+
+    space: ServiceSpace
+    database: Database
+    study: StudyRecord
+    ledger: Ledger
+    backend: Backend
+    measure: Measure
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        return self.database.trials(self.study)
+
+    def compare(self, default: int | None) -> None:
+        """Measure the best of the search and the default again, those that were not yet."""
+        done = {t.position: t for t in self.trials() if t.purpose == "final"}
+
+        def final(position: int) -> TrialRecord:
+            if position not in done:
+                done[position] = self._measured_again(position)
+            return done[position]
+
+        for position in ranking(self.trials())[:_CANDIDATES]:
+            if final(position).value is not None:
+                break
+        if default is not None:
+            final(default)
+
+    def _measured_again(self, position: int) -> TrialRecord:
+        key = self.ledger.start(position, "final")
+        settings = self.space.resolver.settings(self.space.problem.space[position])
+        outcome = run_trial(settings, f"final-{position}", backend=self.backend, measure=self.measure)
+        return self.ledger.finish(key, position, outcome)

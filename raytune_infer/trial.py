@@ -9,23 +9,31 @@ from dataclasses import asdict
 
 from raytune_infer.history import Outcome
 from serve_deployments.backend import Backend, CouldNotRun, Running
+from serve_deployments.limits import Enforcement
 from serve_deployments.measurement import Measurement
 from serve_deployments.settings import Settings
 
+_NO_CORES = "replicas have every core of the machine, or took those of the load"
 _log = logging.getLogger(__name__)
 
 Measure = Callable[[Running, Settings], Measurement]
 """Loads a running replica, which has these settings, and says what it can do."""
 
 
-def run_trial(settings: Settings, *, backend: Backend, measure: Measure) -> Outcome:
+def run_trial(settings: Settings, name: str, *, backend: Backend, measure: Measure) -> Outcome:
     """Deploy, measure, take down.
+
+    Args:
+        settings: what the replica runs under.
+        name: of the trial; unique within its study.
+        backend: runs the replica.
+        measure: loads it.
 
     Returns:
         What was measured, or the reason why the configuration could not run.
     """
     try:
-        with backend.running(settings) as replica:
+        with backend.running(settings, name) as replica:
             measurement = measure(replica, settings)
             facts = replica.facts()
     except CouldNotRun as error:
@@ -35,14 +43,18 @@ def run_trial(settings: Settings, *, backend: Backend, measure: Measure) -> Outc
         _log.exception("trial failed")
         reason = f"Unforeseen: {type(error).__name__}: {error}"
         return Outcome(metrics=None, reason=reason, settings=settings.as_dict())
-    answered = any(load.completed for load in measurement.loads)
+    if not measurement.found and measurement.loads[measurement.reported].overloaded:
+        # Not one rate could be held, so no number of it means anything.
+        return Outcome(metrics=None, reason=f"NoRate: {measurement.reason}", settings=settings.as_dict())
+    # The limit is that of the load side, but who trusts the number must know of it.
+    apart = Enforcement("load on other cores", "yes", measurement.apart, "pinned" if measurement.apart else _NO_CORES)
     return Outcome(
-        # A quantity that is undefined (a percentile of nothing) was not measured.
-        metrics={k: v for k, v in measurement.metrics.items() if math.isfinite(v)} if answered else None,
-        reason=None if answered else "NoAnswer: not one request was answered; the replica's log says why",
+        metrics={k: v for k, v in measurement.metrics.items() if math.isfinite(v)},
         loads=tuple(load.as_dict() for load in measurement.loads),
+        reported=measurement.reported,
+        ended=measurement.reason,
         client_limited=measurement.client_limited,
-        enforcements=tuple(asdict(e) for e in facts.enforcements),
+        enforcements=tuple(asdict(e) for e in (*facts.enforcements, apart)),
         hostname=facts.hostname,
         settings=settings.as_dict(),
     )

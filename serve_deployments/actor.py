@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from serve_deployments import rates
 from serve_deployments.endpoint import Endpoint, Payload
-from serve_deployments.limits import can_pin, machine_cores, pin
+from serve_deployments.limits import can_pin, machine_cores, pin, unleased_cores
 from serve_deployments.load import closed_level, open_level
 from serve_deployments.measurement import Load, Measurement
 from serve_deployments.plan import LoadPlan
@@ -33,16 +32,19 @@ class LoadActor:
             raise ValueError("a load test needs at least one payload")
         self._endpoint = endpoint()
         self._payloads = payloads
+        self._own_cores: set[int] = set()
         self._running: asyncio.Task[Any] | None = None
 
-    async def keep_off(self, hostname: str, cores: Sequence[int]) -> bool:
-        """Leave these cores of that machine to the replica; False where none is left for the load."""
-        if not cores or hostname != socket.gethostname():
-            return True
-        left = machine_cores() - set(cores)
-        if left and can_pin():
-            pin(left)
-        return bool(left)
+    async def stand_apart(self) -> bool:
+        """Move to the cores of this machine that no replica leases; False where none is left."""
+        self._own_cores = unleased_cores(machine_cores())
+        if self._own_cores and can_pin():
+            pin(self._own_cores)
+        return bool(self._own_cores)
+
+    async def is_apart(self) -> bool:
+        """Whether still no replica leases the cores that this process moved to."""
+        return unleased_cores(self._own_cores) == self._own_cores
 
     async def peak_rate(self, plan: LoadPlan) -> Measurement:
         """See `rates.peak_rate`."""

@@ -56,10 +56,18 @@ class Running(Protocol):
 class Backend(Protocol):
     """Runs replicas."""
 
-    def running(self, settings: Settings) -> AbstractContextManager[Running]:
+    def running(self, settings: Settings, name: str) -> AbstractContextManager[Running]:
         """A replica under these settings for as long as the context lasts; then it is gone, on every path.
 
+        Args:
+            settings: what it runs under.
+            name: of the trial; unique within the study.
+
         Raises:
-            CouldNotRun: one of its kinds, on entry.
+            CouldNotRun: one of its kinds.
         """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take down what a trial left behind whose process died inside `running`; harmless otherwise."""
         ...

@@ -45,7 +45,7 @@ class FakeBackend:
     alive: int = field(default=0, init=False)
 
     @contextmanager
-    def running(self, settings: Settings) -> Iterator[FakeReplica]:
+    def running(self, settings: Settings, name: str) -> Iterator[FakeReplica]:
         """See `Backend.running`."""
         if (refusal := self.refuses(settings)) is not None:
             raise refusal
@@ -60,6 +60,9 @@ class FakeBackend:
             )
         finally:
             self.alive -= 1
+
+    def remove(self, name: str) -> None:
+        """See `Backend.remove`; a fake replica is part of the process that died."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ that share one machine.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +36,10 @@ class Enforcement:
     asked: str
     enforced: bool
     how: str
+
+
+class NoDevice(RuntimeError):
+    """A GPU was asked for, and there is none."""
 
 
 class NoCores(RuntimeError):
@@ -63,8 +69,7 @@ class CoreLease:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._folder = folder or Path(tempfile.gettempdir()) / "raytune-infer-cores"
-        self._folder.mkdir(mode=0o777, parents=True, exist_ok=True)
+        self._folder = _prepared(folder)
         candidates = sorted(available if available is not None else machine_cores())
         if count > len(candidates):
             raise NoCores(f"{count} cores asked for, this machine has {len(candidates)}; lower `cpu_cores`")
@@ -91,24 +96,63 @@ class CoreLease:
 
     def _try(self, count: int, candidates: Sequence[int]) -> bool:
         for core in candidates:
-            lock = open(os.open(self._folder / f"{core}.lock", os.O_CREAT | os.O_RDWR, 0o666), "rb")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.close()
-                continue
-            self._held[core] = lock
+            if (lock := _lock(self._folder, core)) is not None:
+                self._held[core] = lock
             if len(self._held) == count:
                 return True
         self.release()  # all or nothing: two who each hold half would wait for ever
         return False
 
 
+def _prepared(folder: Path | None) -> Path:
+    """The folder of the locks, there and open to every user of the machine."""
+    folder = folder or Path(tempfile.gettempdir()) / "raytune-infer-cores"
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(PermissionError):
+        folder.chmod(0o777)
+    return folder
+
+
+def _lock(folder: Path, core: int) -> IO[bytes] | None:
+    """An exclusive lock on a core; None if another has it."""
+    path = folder / f"{core}.lock"
+    with suppress(PermissionError):  # it is another user's: flock needs no more than reading
+        path.touch()
+        path.chmod(0o666)
+    lock = open(path, "rb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def unleased_cores(cores: Iterable[int], *, folder: Path | None = None) -> set[int]:
+    """Those of the cores that no lease holds now."""
+    found = {core: _lock(_prepared(folder), core) for core in cores}
+    for lock in found.values():
+        if lock is not None:
+            lock.close()
+    return {core for core, lock in found.items() if lock is not None}
+
+
 def machine_cores() -> set[int]:
-    """Numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
+    """Numbers of the cores that this process may use, as many as its container's quota is worth."""
+    if not hasattr(os, "sched_getaffinity"):
+        return set(range(os.cpu_count() or 1))
+    cores = sorted(os.sched_getaffinity(0))
+    quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
+    return set(cores if quota >= len(cores) else cores[: max(1, math.ceil(quota))])
+
+
+def _quota(file: Path) -> float:
+    """CPU seconds per second that a container may use (cgroup v2, cpu.max); infinity where nothing says so."""
+    try:
+        quota, period = file.read_text().split()
+        return float(quota) / float(period)
+    except (OSError, ValueError):  # no such file, or "max"
+        return math.inf
 
 
 def can_pin() -> bool:
@@ -131,9 +175,7 @@ def pin(cores: Iterable[int]) -> None:
             pass  # the thread ended since it was listed
 
 
-def enforce_cpu(
-    settings: Settings, *, lease: Callable[[int], CoreLease]
-) -> tuple[CoreLease | None, Enforcement]:
+def enforce_cpu(settings: Settings, *, lease: Callable[[int], CoreLease]) -> tuple[CoreLease | None, Enforcement]:
     """Pin this process to leased cores of its own.
 
     Returns:
@@ -163,37 +205,36 @@ def enforce_threads(settings: Settings, torch: Any) -> Enforcement:
     return Enforcement("threads", str(threads), True, "torch.set_num_threads")
 
 
-def enforce_gpu(settings: Settings, torch: Any, *, mps_runs: bool) -> tuple[Enforcement, ...]:
+def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:
     """Cap this process's GPU memory and report on its share of the multiprocessors.
 
     Args:
         settings: what was asked for.
         torch: the torch module (handed in, so that tests need no GPU).
-        mps_runs: whether CUDA's Multi-Process Service serves this node.
+
+    Raises:
+        NoDevice: a GPU was asked for, and torch sees none: the numbers would be the CPU's.
     """
     if settings.gpu_type is None:
         return ()
     cuda = torch.cuda.is_available()
-    no_device = "emulated" if settings.emulated else "no CUDA device in the replica"
+    if not cuda and not settings.emulated:
+        raise NoDevice(
+            f"{settings.gpu_type} asked for, but torch {torch.__version__} sees no CUDA device on this node; "
+            "install a CUDA build of torch there (make install TORCH_INDEX=…)"
+        )
     done = []
     if settings.gpu_memory:
         if cuda:
             torch.cuda.set_per_process_memory_fraction(settings.gpu_memory)
-        how = "torch.cuda.set_per_process_memory_fraction" if cuda else no_device
+        how = "torch.cuda.set_per_process_memory_fraction" if cuda else "emulated"
         done.append(Enforcement("gpu_memory", f"{settings.gpu_memory:g}", cuda, how))
     if 0 < settings.gpu_share < 1:
         if not cuda:
-            how = no_device
-        elif mps_runs:
+            how = "emulated"
+        elif settings.mps:
             how = "CUDA MPS, active thread percentage"
         else:
             how = "CUDA MPS does not run on this node (nvidia-cuda-mps-control -d starts it)"
-        done.append(Enforcement("gpu_share", f"{settings.gpu_share:g}", cuda and mps_runs, how))
+        done.append(Enforcement("gpu_share", f"{settings.gpu_share:g}", cuda and settings.mps, how))
     return tuple(done)
-
-
-def mps_runs(env: dict[str, str] | None = None) -> bool:
-    """Whether an MPS control daemon listens on this node (its pipe folder, CUDA MPS guide, section 4.2.1)."""
-    variables = os.environ if env is None else env
-    folder = variables.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")
-    return (Path(folder) / "control").exists()

@@ -34,6 +34,7 @@ class ModelContext:
         precision: of weights and arithmetic, one of `PRECISIONS`. Torch has dropped its dynamic int8.
         device: "cpu" or "cuda".
         cpu_cores: cores it may use.
+        threads: threads for one operation.
         gpu_type: name of the GPU's type; None without one.
         gpu_share: share of that GPU.
         gpu_memory_gib: memory it may use there.
@@ -42,6 +43,7 @@ class ModelContext:
     precision: str = "float32"
     device: str = "cpu"
     cpu_cores: int = 1
+    threads: int = 1
     gpu_type: str | None = None
     gpu_share: float = 0.0
     gpu_memory_gib: float | None = None
@@ -146,9 +148,15 @@ def onnx(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[An
 
     _needs_float32("onnx", context)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = context.cpu_cores
-    provider = "CUDAExecutionProvider" if context.device.startswith("cuda") else "CPUExecutionProvider"
-    session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    options.intra_op_num_threads = context.threads
+    provider, limits = "CPUExecutionProvider", {}
+    if context.device.startswith("cuda"):
+        provider = "CUDAExecutionProvider"  # has an allocator of its own, which torch's cap does not reach
+        if context.gpu_memory_gib is not None:
+            limits = {"gpu_mem_limit": str(int(context.gpu_memory_gib * 2**30))}
+    session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, limits)])
+    if provider not in session.get_providers():
+        raise ModelError(f"onnxruntime has no {provider} here; pip install onnxruntime-gpu on the GPU nodes")
     name = session.get_inputs()[0].name
     return lambda payloads: list(session.run(None, {name: _stack(payloads)})[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -50,8 +51,10 @@ class WithLoadActor:
             .remote(lambda: endpoint, list(self.payloads))
         )
         try:
-            ray.get(actor.keep_off.remote(facts.hostname, facts.cores))
-            return ray.get(self._ask(actor, settings), timeout=self.plan.total_max_s + _GRACE_S)
+            apart = ray.get(actor.stand_apart.remote())
+            measurement = ray.get(self._ask(actor, settings), timeout=self.plan.total_max_s + _GRACE_S)
+            # Another trial's replica may have leased the same cores meanwhile.
+            return replace(measurement, apart=apart and ray.get(actor.is_apart.remote()))
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
             said = str(error).strip().splitlines()
             raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error
@@ -69,8 +72,12 @@ class WithLoadActor:
 def _away_from(hostname: str) -> NodeAffinitySchedulingStrategy:
     """A node on another machine than the replica's where there is one, else the node of the caller.
 
+    Of several, one without GPUs, then one with many cores: replicas that are measured there need their own.
     Being explicit also takes the actor out of the trial's placement group, which reserves nothing for it.
     """
-    alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"])
-    other = [node["NodeID"] for node in alive if node["NodeManagerHostname"] != hostname]
-    return NodeAffinitySchedulingStrategy(other[0] if other else ray.get_runtime_context().get_node_id(), soft=True)
+    other = [node for node in ray.nodes() if node["Alive"] and node["NodeManagerHostname"] != hostname]
+    if not other:
+        return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    resources = [(node["Resources"].get("GPU", 0), -node["Resources"].get("CPU", 0)) for node in other]
+    alike = [node["NodeID"] for node, r in zip(other, resources, strict=True) if r == min(resources)]
+    return NodeAffinitySchedulingStrategy(random.choice(alike), soft=True)

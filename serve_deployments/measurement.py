@@ -153,6 +153,7 @@ class Measurement:
         client_limited: a faster client might have found more: `rps` is a lower bound.
         seconds: what it took.
         reason: why the search ended where it did, as a sentence.
+        apart: the client had cores that no replica uses.
     """
 
     method: str
@@ -162,6 +163,7 @@ class Measurement:
     client_limited: bool
     seconds: float
     reason: str
+    apart: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.reported < len(self.loads):

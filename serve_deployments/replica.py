@@ -90,12 +90,13 @@ class Model:
         import torch
 
         self.enforcements = [cpu, limits.enforce_threads(self.settings, torch)]
-        self.enforcements += limits.enforce_gpu(self.settings, torch, mps_runs=limits.mps_runs())
+        self.enforcements += limits.enforce_gpu(self.settings, torch)
         self.device = "cuda" if self.settings.gpu_type and torch.cuda.is_available() else "cpu"
         context = ModelContext(
             precision=self.settings.precision,
             device=self.device,
             cpu_cores=self.settings.cpu_cores,
+            threads=self.settings.threads or self.settings.cpu_cores,
             gpu_type=self.settings.gpu_type,
             gpu_share=self.settings.gpu_share or 1.0,
             gpu_memory_gib=self.settings.gpu_memory_gib,

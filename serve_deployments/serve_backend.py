@@ -83,7 +83,7 @@ class ServeBackend:
     Args:
         source: where the model comes from.
         samples: payloads for the replica's first, unmeasured batch.
-        prefix: applications are called `PREFIX-N`; one study has one prefix, so that what a killed driver
+        prefix: applications are called `PREFIX-TRIAL`; one study has one prefix, so that what a killed driver
             left behind can be found.
         deadline_s: how long a replica may take from its start until it is ready.
         queue_s: how long it may wait for resources that other trials hold.
@@ -96,9 +96,9 @@ class ServeBackend:
     queue_s: float = 900.0
 
     @contextmanager
-    def running(self, settings: Settings) -> Iterator[ServeReplica]:
+    def running(self, settings: Settings, name: str) -> Iterator[ServeReplica]:
         """See `Backend.running`."""
-        replica = ServeReplica(f"{self.prefix}-{time.time_ns():x}")
+        replica = ServeReplica(self._app(name))
         try:
             self._deploy(replica.app, settings)
             self._wait(replica.app, settings)
@@ -113,6 +113,13 @@ class ServeBackend:
                 raise ReplicaDied(f"process {before.pid} on {before.hostname} ended under load")
         finally:
             delete(replica.app)
+
+    def remove(self, name: str) -> None:
+        """See `Backend.remove`."""
+        delete(self._app(name))
+
+    def _app(self, name: str) -> str:
+        return f"{self.prefix}-{name}"
 
     def _deploy(self, app: str, settings: Settings) -> None:
         options = with_job_environment(settings.ray_actor_options)

@@ -15,6 +15,7 @@ class Settings:
         cpu_cores: whole cores, leased for this replica alone.
         gpu_type: kind of GPU to run on; None for no GPU.
         node_labels: Ray's label selector of the nodes that have it.
+        mps: CUDA's Multi-Process Service runs on all those nodes, so that a share of compute can be enforced.
         gpu_share: fraction of one GPU's compute (0 … 1]; 0 without a GPU.
         gpu_memory: fraction of one GPU's memory (0 … 1]; 0 without a GPU.
         gpu_memory_gib: the same in GiB, for the type asked for; None if not limited.
@@ -33,6 +34,7 @@ class Settings:
     cpu_cores: int = 1
     gpu_type: str | None = None
     node_labels: Mapping[str, str] = field(default_factory=dict)
+    mps: bool = False
     gpu_share: float = 0.0
     gpu_memory: float = 0.0
     gpu_memory_gib: float | None = None
@@ -52,8 +54,7 @@ class Settings:
             )
         if not (0 <= self.gpu_share <= 1 and 0 <= self.gpu_memory <= 1):
             raise ValueError(
-                "gpu_share and gpu_memory are fractions of one GPU, 0 to 1, got "
-                f"{self.gpu_share} and {self.gpu_memory}"
+                f"gpu_share and gpu_memory are fractions of one GPU, 0 to 1, got {self.gpu_share} and {self.gpu_memory}"
             )
         if self.gpu_type is None and (self.gpu_share or self.gpu_memory):
             raise ValueError("gpu_share and gpu_memory need a gpu_type")

@@ -33,8 +33,7 @@ def test_a_batch_takes_its_service_time():
     time = FakeTime()
     model = build(time, gpu_share=0.5, gpu_memory_gib=8.0)
     results = asyncio.run(model([None] * 4))
-    expected = roofline.service_time_s(profiles.profile("resnet-50"), find("T4"), batch=4, cpu_cores=2,
-                                       gpu_share=0.5)
+    expected = roofline.service_time_s(profiles.profile("resnet-50"), find("T4"), batch=4, cpu_cores=2, gpu_share=0.5)
     assert time.now_s == pytest.approx(expected)
     assert len(results) == 4 and results[0] == {"model": "resnet-50", "batch": 4, "emulated": True}
     assert asyncio.run(model([])) == []

@@ -13,8 +13,10 @@ def test_an_emulated_cluster_comes_up_and_goes_away():
         pytest.skip("this process is connected to another cluster")
     with pytest.raises(RuntimeError, match="not connected"):
         inventory.from_ray()
-    with pytest.raises(KeyError, match="the test's own"), emulated.emulated_cluster(
-            "T4:2", cpu_cores_per_node=3, head_cpus=1) as address:
+    with (
+        pytest.raises(KeyError, match="the test's own"),
+        emulated.emulated_cluster("T4:2", cpu_cores_per_node=3, head_cpus=1) as address,
+    ):
         ray.init(address=address, log_to_driver=False)
         found = inventory.from_ray()
         assert found.gpu_types == ("T4",) and found.emulated

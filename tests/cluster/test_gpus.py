@@ -7,8 +7,10 @@ from ray.util.accelerators import accelerators
 from cluster import gpus
 from cluster.gpus import CATALOGUE, FEATURE_NAMES, NO_GPU_FEATURES, find
 
-ASKED_FOR = ("K80 M60 P100 V100 T4 A10 A10G A30 A100-40G A100-80G L4 L40S H100-PCIe H100-SXM H200 B200 "
-             "RTX-A6000 RTX-PRO-6000 MI250 MI300X").split()
+ASKED_FOR = (
+    "K80 M60 P100 V100 T4 A10 A10G A30 A100-40G A100-80G L4 L40S H100-PCIe H100-SXM H200 B200 "
+    "RTX-A6000 RTX-PRO-6000 MI250 MI300X"
+).split()
 
 
 def test_has_every_card_and_no_name_twice():
@@ -41,20 +43,43 @@ def test_known_relations_between_cards():
         assert find(name).peak("int8") / find(name).peak("float16") == pytest.approx(2, rel=0.03), name
 
 
-@pytest.mark.parametrize("product, name", [
-    ("NVIDIA A100-SXM4-80GB", "A100-80G"), ("Tesla T4", "T4"), ("NVIDIA H100 80GB HBM3", "H100-SXM"),
-    ("nvidia h100 pcie", "H100-PCIe"), (" t4 ", "T4"), ("A100", "A100-40G"), ("Tesla K80", "K80"),
-])
+@pytest.mark.parametrize(
+    "product, name",
+    [
+        ("NVIDIA A100-SXM4-80GB", "A100-80G"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA H100 80GB HBM3", "H100-SXM"),
+        ("nvidia h100 pcie", "H100-PCIe"),
+        (" t4 ", "T4"),
+        ("A100", "A100-40G"),
+        ("Tesla K80", "K80"),
+    ],
+)
 def test_find_by_product_name(product, name):
     assert find(product).name == name
 
 
 def test_knows_the_names_of_ray():
-    for constant in ("NVIDIA_TESLA_V100", "NVIDIA_TESLA_P100", "NVIDIA_TESLA_T4", "NVIDIA_TESLA_P4",
-                     "NVIDIA_TESLA_K80", "NVIDIA_TESLA_A10G", "NVIDIA_L4", "NVIDIA_L40S", "NVIDIA_A100",
-                     "NVIDIA_H100", "NVIDIA_H200", "NVIDIA_B200", "NVIDIA_RTX_PRO_6000",
-                     "NVIDIA_A100_40G", "NVIDIA_A100_80G", "AMD_INSTINCT_MI250",
-                     "AMD_INSTINCT_MI300x", "AMD_INSTINCT_MI300x_HF"):
+    for constant in (
+        "NVIDIA_TESLA_V100",
+        "NVIDIA_TESLA_P100",
+        "NVIDIA_TESLA_T4",
+        "NVIDIA_TESLA_P4",
+        "NVIDIA_TESLA_K80",
+        "NVIDIA_TESLA_A10G",
+        "NVIDIA_L4",
+        "NVIDIA_L40S",
+        "NVIDIA_A100",
+        "NVIDIA_H100",
+        "NVIDIA_H200",
+        "NVIDIA_B200",
+        "NVIDIA_RTX_PRO_6000",
+        "NVIDIA_A100_40G",
+        "NVIDIA_A100_80G",
+        "AMD_INSTINCT_MI250",
+        "AMD_INSTINCT_MI300x",
+        "AMD_INSTINCT_MI300x_HF",
+    ):
         find(getattr(accelerators, constant))
 
 

@@ -11,17 +11,20 @@ HEAD = Node("h", "h", 0, 8)
 CLUSTER = Inventory((T4, V100, CPU, HEAD))
 
 
-@pytest.mark.parametrize("demand, says", [
-    (Demand(16), None),
-    (Demand(4, "T4", 1.0, 16.0), None),
-    (Demand(4, "Tesla T4", 0.2, 0.8), None),
-    (Demand(2, "V100", 2.0), None),
-    (Demand(17), "asks 17 cores, most on one node is 16"),
-    (Demand(5, "T4", 0.5), "asks 5 cores, most on a T4 node is 4"),
-    (Demand(1, "A100", 0.5), "asks an A100-40G, the cluster has T4, V100; add an A100-40G node"),
-    (Demand(1, "T4", 2), "asks 2 of a T4, most on a T4 node is 1"),
-    (Demand(1, "V100", 0.5, 20), "asks 20.0 GiB of a V100, most on a V100 node is 16.0 GiB; lower"),
-])
+@pytest.mark.parametrize(
+    "demand, says",
+    [
+        (Demand(16), None),
+        (Demand(4, "T4", 1.0, 16.0), None),
+        (Demand(4, "Tesla T4", 0.2, 0.8), None),
+        (Demand(2, "V100", 2.0), None),
+        (Demand(17), "asks 17 cores, most on one node is 16"),
+        (Demand(5, "T4", 0.5), "asks 5 cores, most on a T4 node is 4"),
+        (Demand(1, "A100", 0.5), "asks an A100-40G, the cluster has T4, V100; add an A100-40G node"),
+        (Demand(1, "T4", 2), "asks 2 of a T4, most on a T4 node is 1"),
+        (Demand(1, "V100", 0.5, 20), "asks 20.0 GiB of a V100, most on a V100 node is 16.0 GiB; lower"),
+    ],
+)
 def test_why_not(demand, says):
     reason = CLUSTER.why_not(demand)
     assert reason is None if says is None else reason is not None and reason.startswith(says)
@@ -30,8 +33,7 @@ def test_why_not(demand, says):
 def test_one_node_must_have_it_all():
     big_memory = Node("b", "b", 2, 16, "T4", 1, 32.0)
     reason = Inventory((T4, big_memory)).why_not(Demand(4, "T4", 1.0, 20.0))
-    assert reason == ("asks 4 cores, most on a T4 node with enough of it is 2; "
-                      "ask for fewer or add a bigger node")
+    assert reason == ("asks 4 cores, most on a T4 node with enough of it is 2; ask for fewer or add a bigger node")
     assert "most on a T4 node is 2" in Inventory((big_memory,)).why_not(Demand(3, "T4", 1.0))
 
 
@@ -53,11 +55,13 @@ def test_refuses_what_makes_no_sense():
 
 
 def test_parse_reads_what_ray_says():
-    inventory = parse([
-        ray_node("h", cpus=0),
-        ray_node("t", cpus=4, gpu_type="T4", gpus=1, memory_gib=12, emulated=True),
-        ray_node("dead", cpus=64, alive=False),
-    ])
+    inventory = parse(
+        [
+            ray_node("h", cpus=0),
+            ray_node("t", cpus=4, gpu_type="T4", gpus=1, memory_gib=12, emulated=True),
+            ray_node("dead", cpus=64, alive=False),
+        ]
+    )
     head, t4 = inventory.nodes
     assert head == Node("h", "host-h", 0, 32.0)
     assert t4 == Node("t", "host-t", 4, 12.0, "T4", 1.0, 16.0, emulated=True, ray_label="T4")

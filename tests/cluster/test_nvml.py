@@ -12,14 +12,17 @@ def test_no_driver_is_no_devices():
 
 def test_devices():
     fake = FakeNvml([FakeDevice("Tesla T4", 15.0), FakeDevice("NVIDIA A100-SXM4-80GB", 79.5, mig=True)])
-    assert nvml.devices(fake) == (nvml.Device(0, "Tesla T4", "GPU-0", 15.0, False),
-                                  nvml.Device(1, "NVIDIA A100-SXM4-80GB", "GPU-1", 79.5, True))
+    assert nvml.devices(fake) == (
+        nvml.Device(0, "Tesla T4", "GPU-0", 15.0, False),
+        nvml.Device(1, "NVIDIA A100-SXM4-80GB", "GPU-1", 79.5, True),
+    )
     assert fake.open == 0  # every init has its shutdown
 
 
 def test_usage():
-    fake = FakeNvml([FakeDevice("Tesla T4", 15.0, 3.0, 40, {7: 2 * nvml.GIB, 8: None}),
-                     FakeDevice("A100", 80.0, 1.0, 90, mig=True)])
+    fake = FakeNvml(
+        [FakeDevice("Tesla T4", 15.0, 3.0, 40, {7: 2 * nvml.GIB, 8: None}), FakeDevice("A100", 80.0, 1.0, 90, mig=True)]
+    )
     t4, a100 = nvml.usage(fake)
     assert t4 == nvml.Usage("GPU-0", 3.0, 0.4, {7: 2.0, 8: 0.0})
     assert a100.utilisation == 0.0  # not kept while MIG is on

@@ -24,9 +24,15 @@ def book(tmp_path):
     return load
 
 
-@pytest.mark.parametrize("cores, gpu, usd", [
-    (8, "T4", 0.75), (8, "V100", 3.06), (16, "M60", 0.87), (16, None, 0.54),  # the paper's four instances
-])
+@pytest.mark.parametrize(
+    "cores, gpu, usd",
+    [
+        (8, "T4", 0.75),
+        (8, "V100", 3.06),
+        (16, "M60", 0.87),
+        (16, None, 0.54),  # the paper's four instances
+    ],
+)
 def test_the_papers_instances_cost_what_the_paper_says(cores, gpu, usd):
     prices = load_prices("morphling-2021")
     share = 1.0 if gpu else 0.0
@@ -47,12 +53,24 @@ def test_built_in_books(name):
     assert pickle.loads(pickle.dumps(book)) == book
 
 
-@pytest.mark.parametrize("gpu, instance_usd, vcpus, count", [
-    ("T4", 0.752, 8, 1), ("A10G", 1.212, 8, 1), ("L4", 0.9776, 8, 1), ("L40S", 2.24208, 8, 1),
-    ("A100-40G", 21.957642, 96, 8), ("A100-80G", 27.44705, 96, 8), ("H100-SXM", 6.88, 16, 1),
-    ("H200", 63.296, 192, 8), ("B200", 113.9328, 192, 8), ("V100-32G", 31.212, 96, 8),
-    ("MI300X", 48.0, 96, 8), ("A10", 3.20, 36, 1), ("V100", 3.06, 8, 1),
-])
+@pytest.mark.parametrize(
+    "gpu, instance_usd, vcpus, count",
+    [
+        ("T4", 0.752, 8, 1),
+        ("A10G", 1.212, 8, 1),
+        ("L4", 0.9776, 8, 1),
+        ("L40S", 2.24208, 8, 1),
+        ("A100-40G", 21.957642, 96, 8),
+        ("A100-80G", 27.44705, 96, 8),
+        ("H100-SXM", 6.88, 16, 1),
+        ("H200", 63.296, 192, 8),
+        ("B200", 113.9328, 192, 8),
+        ("V100-32G", 31.212, 96, 8),
+        ("MI300X", 48.0, 96, 8),
+        ("A10", 3.20, 36, 1),
+        ("V100", 3.06, 8, 1),
+    ],
+)
 def test_derived_prices_add_up_to_the_instance(gpu, instance_usd, vcpus, count):
     usd = load_prices("cloud-2026").usd_per_hour(cpu_cores=vcpus, gpu_type=gpu, gpu_share=count)
     assert usd == pytest.approx(instance_usd, abs=0.001)
@@ -71,25 +89,28 @@ def test_a_gpu_without_a_price(book):
         book(GOOD).usd_per_hour(cpu_cores=1, gpu_type="V100", gpu_share=0.1)
 
 
-@pytest.mark.parametrize("text, says", [
-    (GOOD + "gpu_usd: {}\n", r"`gpu_usd` is no field.*did you mean `gpu_usd_per_hour`"),
-    (GOOD.replace("source: invoice", ""), r"`source` missing; a price book needs name, date"),
-    (GOOD.replace("0.4", "cheap"), r"`gpu_usd_per_hour.T4` is 'cheap', it must be US dollars an hour"),
-    (GOOD.replace("0.4", "-1"), r"`gpu_usd_per_hour.T4` is -1"),
-    (GOOD.replace("0.05", ".nan"), r"`cpu_core_usd_per_hour` is nan"),
-    (GOOD.replace("0.05", "true"), r"`cpu_core_usd_per_hour` is True"),
-    (GOOD.replace("{T4: 0.4}", "0.4"), r"`gpu_usd_per_hour` is 0.4, it must map GPU types"),
-    (GOOD.replace("{T4: 0.4}", "{T4: 0.4, Tesla T4: 0.5}"), r"T4 twice \('Tesla T4' is the same GPU\)"),
-    (GOOD.replace("{T4: 0.4}", "{T4: 0.4, T4: 0.5}"), r"line 6, column 29: `T4` is given twice"),
-    (GOOD.replace("2026-02-01", "last May"), r"`date` is 'last May'"),
-    (GOOD.replace("2026-02-01", "2026-02-31"), r"book.yaml.*(date|day)"),
-    (GOOD.replace("name: mine", "name: 3"), r"`name` is 3, it must be some text"),
-    (GOOD + "currency: EUR\n", r"`currency` is 'EUR', only USD"),
-    (GOOD + "? [a, b]\n: 1\n", r"book.yaml"),
-    ("", r"a price book is a mapping with name, date.*this is empty"),
-    ("- 1\n", r"this is a list"),
-    ("name: [", r"line 1, column 8"),
-])
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        (GOOD + "gpu_usd: {}\n", r"`gpu_usd` is no field.*did you mean `gpu_usd_per_hour`"),
+        (GOOD.replace("source: invoice", ""), r"`source` missing; a price book needs name, date"),
+        (GOOD.replace("0.4", "cheap"), r"`gpu_usd_per_hour.T4` is 'cheap', it must be US dollars an hour"),
+        (GOOD.replace("0.4", "-1"), r"`gpu_usd_per_hour.T4` is -1"),
+        (GOOD.replace("0.05", ".nan"), r"`cpu_core_usd_per_hour` is nan"),
+        (GOOD.replace("0.05", "true"), r"`cpu_core_usd_per_hour` is True"),
+        (GOOD.replace("{T4: 0.4}", "0.4"), r"`gpu_usd_per_hour` is 0.4, it must map GPU types"),
+        (GOOD.replace("{T4: 0.4}", "{T4: 0.4, Tesla T4: 0.5}"), r"T4 twice \('Tesla T4' is the same GPU\)"),
+        (GOOD.replace("{T4: 0.4}", "{T4: 0.4, T4: 0.5}"), r"line 6, column 29: `T4` is given twice"),
+        (GOOD.replace("2026-02-01", "last May"), r"`date` is 'last May'"),
+        (GOOD.replace("2026-02-01", "2026-02-31"), r"book.yaml.*(date|day)"),
+        (GOOD.replace("name: mine", "name: 3"), r"`name` is 3, it must be some text"),
+        (GOOD + "currency: EUR\n", r"`currency` is 'EUR', only USD"),
+        (GOOD + "? [a, b]\n: 1\n", r"book.yaml"),
+        ("", r"a price book is a mapping with name, date.*this is empty"),
+        ("- 1\n", r"this is a list"),
+        ("name: [", r"line 1, column 8"),
+    ],
+)
 def test_bad_files_say_where_and_what(book, text, says):
     with pytest.raises(PriceBookError, match=says) as caught:
         book(text)

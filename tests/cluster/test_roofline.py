@@ -107,9 +107,23 @@ def test_profiles_cover_the_papers_families():
     counts = {}
     for entry in PROFILES:
         counts[entry.family] = counts.get(entry.family, 0) + 1
-    assert counts == {"ResNet": 5, "NASNet": 2, "VGG": 2, "Inception": 2, "DenseNet": 1, "MobileNet": 2,
-                      "EfficientNet": 7, "BERT": 2, "ALBERT": 4, "ELMo": 1, "NNLM": 2, "Small BERT": 4,
-                      "Word2vec": 2, "ELECTRA": 2, "USE": 4}
+    assert counts == {
+        "ResNet": 5,
+        "NASNet": 2,
+        "VGG": 2,
+        "Inception": 2,
+        "DenseNet": 1,
+        "MobileNet": 2,
+        "EfficientNet": 7,
+        "BERT": 2,
+        "ALBERT": 4,
+        "ELMo": 1,
+        "NNLM": 2,
+        "Small BERT": 4,
+        "Word2vec": 2,
+        "ELECTRA": 2,
+        "USE": 4,
+    }
     assert len({entry.name for entry in PROFILES}) == 42
     assert all(entry.activation_bytes <= entry.traffic_bytes and entry.source for entry in PROFILES)
 

@@ -18,7 +18,14 @@ def url(tmp_path):
 
 def new_study(database: Database):
     return database.create_study(
-        name="s", spec="name: s", folder="/", searcher="random", seed=1, trials=3, space=[{"knob": "a"}], emulated=None
+        name="s",
+        spec="name: s",
+        folder="/",
+        searcher="random",
+        seed=1,
+        trials=3,
+        fingerprint={"knob": "a"},
+        emulated=None,
     )
 
 

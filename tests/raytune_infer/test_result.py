@@ -7,13 +7,13 @@ import pytest
 
 from raytune_infer.errors import AllFailed
 from raytune_infer.history import Outcome, TrialRecord
-from raytune_infer.result import conclude, finalists
+from raytune_infer.result import best_of, conclude, ranking
 from raytune_infer.run_folder import RunFolder
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 
-RUN = RunFolder(Path("run"), "sqlite://", 1)
+RUN = RunFolder(Path("run"), None, 1)
 
 
 def problem(**limits: float) -> Problem:
@@ -27,23 +27,35 @@ def trial(number: int, position: int, rps: float | None, purpose="search", of: P
     return TrialRecord(number, purpose, position, {"batch": 2**position}, 1.0, value, outcome, 1.0, False)
 
 
-def test_the_best_of_the_search_and_the_default_are_measured_again():
-    trials = [trial(1, 0, 5.0), trial(2, 1, 9.0), trial(3, 2, None)]
-    assert finalists(problem(), trials, default=0) == [1, 0]
-    assert finalists(problem(), trials, default=1) == [1]
-    assert finalists(problem(), trials, default=None) == [1]
+def test_candidates_are_what_counted_in_the_search_best_first():
+    trials = [trial(1, 0, 5.0), trial(2, 1, 9.0), trial(3, 2, None), trial(4, 2, 99.0, "final")]
+    assert ranking(trials) == [1, 0]
+
+
+def test_the_best_is_that_of_the_comparison_once_there_was_one():
+    search, final = [trial(1, 1, 9.0)], [trial(2, 0, 5.0, "final")]
+    assert best_of(search).number == 1
+    assert best_of([*search, *final]).number == 2
+    assert best_of([trial(1, 0, None)]) is None
 
 
 def test_a_lucky_number_does_not_win():
     trials = [trial(1, 1, 9.0), trial(2, 1, 4.0, "final"), trial(3, 0, 5.0, "final")]
     result = conclude(RUN, problem(), trials, 0, "book")
     assert result.best.position == 0
-    assert result.gain == 1.0
+    assert result.ratio == 1.0
 
 
-def test_the_gain_is_the_objectives():
+def test_the_ratio_is_that_of_the_goals_own_figures():
     trials = [trial(1, 1, 9.0), trial(2, 1, 8.0, "final"), trial(3, 0, 2.0, "final")]
-    assert conclude(RUN, problem(), trials, 0, "book").gain == 4.0
+    assert conclude(RUN, problem(), trials, 0, "book").ratio == 4.0
+
+
+def test_less_is_better_where_the_goal_is_minimised():
+    cheap = Problem(Space([Knob("batch", (1, 2))]), Objective(Expression("rps"), minimize=True), np.ones(2))
+    trials = [trial(1, 0, 2.0, "final", of=cheap), trial(2, 1, 8.0, "final", of=cheap)]
+    result = conclude(RUN, cheap, trials, 1, "book")
+    assert result.best.position == 0 and result.ratio == 0.25
 
 
 def test_all_failed_says_why():

@@ -99,9 +99,7 @@ def test_not_a_mapping_and_no_file():
 
 
 def test_least_cost_with_enough_requests():
-    goal = parse(
-        GOOD.replace("{maximize: rps / usd_per_hour}", "{minimize: usd_per_hour, at_least: {rps: 50}}")
-    ).goal
+    goal = parse(GOOD.replace("{maximize: rps / usd_per_hour}", "{minimize: usd_per_hour, at_least: {rps: 50}}")).goal
     fast = {"rps": 60.0, "p99_ms": 50.0, "error_rate": 0.0}
     cheap, dear = goal.value(fast, 1.0), goal.value(fast, 2.0)
     assert cheap is not None and dear is not None and cheap > dear

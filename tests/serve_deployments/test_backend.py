@@ -20,6 +20,8 @@ QUICK = LoadPlan(window_s=0.1, window_requests=5, level_max_s=1.0, total_max_s=4
 
 def model(behaviour="works", factor=2):
     """A model that does as it is told."""
+    if behaviour == "wants a colour" and os.environ.get("COLOUR") != "green":
+        raise RuntimeError("no colour")
     if behaviour == "does not load":
         raise RuntimeError("weights are missing")
 
@@ -75,7 +77,7 @@ def on_serve(local_ray):
 
 
 def test_it_is_up_while_needed_and_gone_afterwards(kit):
-    with kit.backend.running(Settings(max_batch_size=2)) as replica:
+    with kit.backend.running(Settings(max_batch_size=2), "t") as replica:
         assert kit.left() == 1
         assert replica.facts().failure is None
         measured = kit.measure(replica, Settings(max_batch_size=2))
@@ -84,41 +86,45 @@ def test_it_is_up_while_needed_and_gone_afterwards(kit):
 
 
 def test_it_is_gone_after_an_exception(kit):
-    with pytest.raises(KeyboardInterrupt), kit.backend.running(Settings()):
+    with pytest.raises(KeyboardInterrupt), kit.backend.running(Settings(), "t"):
         raise KeyboardInterrupt
     assert kit.left() == 0
 
 
 def test_a_failed_deploy_raises_the_declared_error_with_the_reason(kit):
-    with pytest.raises(DeployFailed, match="weights are missing"), kit.backend.running(
-        Settings(args={"behaviour": "does not load"})
+    with (
+        pytest.raises(DeployFailed, match="weights are missing"),
+        kit.backend.running(Settings(args={"behaviour": "does not load"}), "t"),
     ):
         raise AssertionError("not reached")
     assert kit.left() == 0
 
 
 def test_the_largest_batch_is_tried_before_any_load(on_serve):
-    with pytest.raises(OutOfMemory, match="3 do not fit"), on_serve.backend.running(
-        Settings(max_batch_size=3, args={"behaviour": "out of memory"})
+    with (
+        pytest.raises(OutOfMemory, match="3 do not fit"),
+        on_serve.backend.running(Settings(max_batch_size=3, args={"behaviour": "out of memory"}), "t"),
     ):
         raise AssertionError("not reached")
     assert on_serve.left() == 0
 
 
 def test_a_replica_that_dies_under_load_is_told(on_serve):
-    with pytest.raises(ReplicaDied), on_serve.backend.running(Settings(args={"behaviour": "dies"})) as replica:
+    with pytest.raises(ReplicaDied), on_serve.backend.running(Settings(args={"behaviour": "dies"}), "t") as replica:
         on_serve.measure(replica, Settings())
     assert on_serve.left() == 0
 
 
 def test_what_no_node_can_hold_is_given_up_in_time(on_serve):
-    with pytest.raises(DeployTimeout, match="found no room in 3 s"), on_serve.backend.running(Settings(cpu_cores=999)):
+    too_big = Settings(cpu_cores=999)
+    with pytest.raises(DeployTimeout, match="found no room in 3 s"), on_serve.backend.running(too_big, "t"):
         raise AssertionError("not reached")
     assert on_serve.left() == 0
 
 
 def test_limits_reach_the_replica(on_serve):
-    with on_serve.backend.running(Settings(cpu_cores=1, env={"COLOUR": "green"})) as replica:
+    settings = Settings(cpu_cores=1, env={"COLOUR": "green"}, args={"behaviour": "wants a colour"})
+    with on_serve.backend.running(settings, "t") as replica:
         facts = replica.facts()
     told = {e.limit: e for e in facts.enforcements}
     assert told["threads"].enforced and told["threads"].asked == "1"
@@ -126,10 +132,17 @@ def test_limits_reach_the_replica(on_serve):
 
 
 def test_what_a_killed_driver_left_behind_is_found(on_serve):
-    context = on_serve.backend.running(Settings())
+    context = on_serve.backend.running(Settings(), "t")
     context.__enter__()  # and never left, as by a SIGKILL
     assert len(delete_left_behind("contract")) == 1
     assert on_serve.left() == 0
+
+
+def test_what_a_dead_trial_left_behind_is_removed(on_serve):
+    on_serve.backend.running(Settings(), "dead").__enter__()  # and its process died
+    on_serve.backend.remove("dead")
+    assert on_serve.left() == 0
+    on_serve.backend.remove("never there")
 
 
 def test_every_error_of_a_backend_is_one_a_trial_survives():

@@ -5,11 +5,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments.limits import CoreLease, NoCores, enforce_cpu, enforce_gpu, mps_runs, pin
+from serve_deployments.limits import CoreLease, NoCores, NoDevice, enforce_cpu, enforce_gpu, pin, unleased_cores
 from serve_deployments.settings import Settings
 
 
@@ -100,6 +101,8 @@ def test_what_cannot_be_enforced_is_said():
 class FakeTorch:
     """The part of torch that limits touch."""
 
+    __version__ = "0.0"
+
     def __init__(self, available: bool) -> None:
         self.fractions: list[float] = []
         self.cuda = SimpleNamespace(
@@ -110,24 +113,29 @@ class FakeTorch:
 GPU = Settings(gpu_type="T4", gpu_memory=0.25, gpu_share=0.5)
 
 
-def test_gpu_memory_is_capped_and_the_share_is_mps_matter():
+def test_gpu_memory_is_capped_and_the_share_is_a_matter_of_mps():
     torch = FakeTorch(available=True)
-    memory, share = enforce_gpu(GPU, torch, mps_runs=True)
+    memory, share = enforce_gpu(replace(GPU, mps=True), torch)
     assert torch.fractions == [0.25]
     assert memory.enforced and share.enforced
-    _, share = enforce_gpu(GPU, torch, mps_runs=False)
+    _, share = enforce_gpu(GPU, torch)
     assert not share.enforced and "MPS does not run" in share.how
 
 
-def test_without_a_device_nothing_is_claimed():
+def test_the_cpu_never_passes_for_a_gpu():
+    with pytest.raises(NoDevice, match="T4 asked for, but torch 0.0 sees no CUDA device"):
+        enforce_gpu(GPU, FakeTorch(available=False))
+
+
+def test_of_an_emulated_device_nothing_is_claimed():
     torch = FakeTorch(available=False)
-    assert not any(told.enforced for told in enforce_gpu(GPU, torch, mps_runs=True))
+    assert not any(told.enforced for told in enforce_gpu(replace(GPU, emulated=True), torch))
     assert torch.fractions == []
-    assert enforce_gpu(Settings(), torch, mps_runs=True) == ()
+    assert enforce_gpu(Settings(), torch) == ()
 
 
-def test_mps_is_found_by_its_control_pipe(tmp_path):
-    env = {"CUDA_MPS_PIPE_DIRECTORY": str(tmp_path)}
-    assert not mps_runs(env)
-    (tmp_path / "control").touch()
-    assert mps_runs(env)
+def test_cores_that_nobody_leases_are_known_without_taking_them(tmp_path):
+    held = lease(1, tmp_path)
+    assert unleased_cores([0, 1, 2], folder=tmp_path) == {1, 2}
+    held.release()
+    assert lease(3, tmp_path).cores == (0, 1, 2)

@@ -25,7 +25,10 @@ def test_a_dictionary_is_the_way_back():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"cpu_cores": 0}, {"max_batch_size": 0}, {"batch_wait_ms": -1}, {"gpu_type": "T4", "gpu_share": 2},
+        {"cpu_cores": 0},
+        {"max_batch_size": 0},
+        {"batch_wait_ms": -1},
+        {"gpu_type": "T4", "gpu_share": 2},
         {"gpu_share": 0.5},
     ],  # fmt: skip
 )

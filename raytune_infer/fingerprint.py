@@ -1,0 +1,36 @@
+"""What must not change between a run and its continuation, so that its numbers stay comparable."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from typing import Any
+
+from raytune_infer.knobs import ServiceSpace
+from raytune_infer.service import Service
+
+
+def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
+    """A part of the study → what it was, short enough to keep and to compare."""
+    spec, problem = service.spec, space.problem
+    goal = problem.objective
+    return {
+        "model": spec.model.model_dump(mode="json"),
+        "samples": _digest(pickle.dumps(service.samples, protocol=4)),
+        "knobs": {knob.name: list(knob.values) for knob in problem.space.knobs},
+        # Positions number what fits: on another cluster they could mean other configurations.
+        "configurations": [len(problem.space), _digest(problem.space.ranks.tobytes())],
+        "objective": [goal.goal.text, goal.minimize, dict(goal.at_least)],
+        "limits": dict(goal.at_most),
+        "load": spec.load.model_dump(mode="json"),
+        "prices": _digest(problem.usd_per_hour.tobytes()),
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names of the parts that differ."""
+    return [name for name in now if before.get(name) != now[name]]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
