@@ -60,7 +60,7 @@ class Service:
     def serving(self, study: StudyRecord) -> Iterator[tuple[Backend, Measure]]:
         """Real replicas on Ray Serve under load of real requests; nothing of the study is left at the end."""
         logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its notes on each of our deployments
-        ran_before = get_global_client(raise_if_no_controller_running=False) is not None
+        ran_before = not _is_remote() or get_global_client(raise_if_no_controller_running=False) is not None
         serve.start(proxy_location="Disabled")
         prefix = f"raytune-infer-{study.name}-{study.created_at:%Y%m%d-%H%M%S}-{study.id}"
         delete_left_behind(prefix)  # of a driver that was killed
@@ -72,7 +72,7 @@ class Service:
             )
         finally:
             delete_left_behind(prefix)
-            # A Serve that is left running without a proxy would stay so for whoever deploys next.
+            # On someone's cluster a Serve that is left running without a proxy stays so for whoever deploys next.
             if not ran_before and not serve.status().applications:
                 serve.shutdown()
 
@@ -90,10 +90,14 @@ def model_source(spec: ServiceSpec) -> ModelSource:
         raise SpecError(f"{spec.place('model')}: {error}") from None
 
 
+def _is_remote() -> bool:
+    """Whether the folder of service.yaml was shipped to a cluster that was there before us."""
+    return "working_dir" in ray.get_runtime_context().runtime_env
+
+
 def _seen_from_replicas(source: ModelSource, spec: ServiceSpec) -> ModelSource:
     """A path inside the folder of service.yaml becomes relative where that folder is shipped to the nodes."""
-    shipped = "working_dir" in ray.get_runtime_context().runtime_env
-    if not shipped or isinstance(source, Builder) or source.path.startswith("package:"):
+    if not _is_remote() or isinstance(source, Builder) or source.path.startswith("package:"):
         return source
     path = Path(source.path)
     return replace(source, path=str(path.relative_to(spec.folder))) if path.is_relative_to(spec.folder) else source

@@ -9,10 +9,10 @@ from dataclasses import replace
 from serve_deployments.bracket import Bracket
 from serve_deployments.clock import Clock, RealClock
 from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.levels import LevelSearch
 from serve_deployments.load import Clients, open_level
 from serve_deployments.measurement import LATENCIES, Load, Measurement, metrics_of
 from serve_deployments.plan import LoadPlan
-from serve_deployments.search import LevelSearch
 from serve_deployments.windows import Window
 
 _GROWTH = 1.05  # a level that brings less than 5 % more has not raised the rate
@@ -143,6 +143,10 @@ async def _climb_until_broken(
             return
         highest_rps, kept_before = max(highest_rps, load.achieved_rps), kept_before or kept
         concurrency = min(_PROBE_FACTOR * concurrency, search.plan.max_concurrency)
+        # Little's law: with so many clients the mean latency is above the limit even at twice the rate, and a
+        # level that is bound to fail takes the longest of all.
+        if kept_before and concurrency / (2 * highest_rps) > _tightest_s(at_most):
+            return
 
 
 async def _bisect(search: LevelSearch, bracket: Bracket, at_most: Mapping[str, float]) -> tuple[list[Load], str]:
@@ -192,6 +196,11 @@ def _lost(windows: Sequence[Window], at_most: Mapping[str, float]) -> bool:
         return False
     reported = [metrics_of(window.latencies_s, window.errors) for window in windows]
     return any(all(not metrics.get(name, math.inf) <= limit for metrics in reported) for name, limit in at_most.items())
+
+
+def _tightest_s(at_most: Mapping[str, float]) -> float:
+    """The lowest latency limit; infinity if there is none."""
+    return min((at_most[name] / 1e3 for name in LATENCIES if name in at_most), default=math.inf)
 
 
 def _most_in_flight(rate_rps: float, at_most: Mapping[str, float]) -> int | None:
