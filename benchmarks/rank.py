@@ -32,7 +32,7 @@ def table(ranked: list[TrialRecord], found: StudyResult) -> list[str]:
         answer = " **answer**" if t.position == found.best.position else ""
         trial = f"trial {tried[t.position]}" if t.position in tried else ""
         rate, p99 = t.metrics.get("rps", 0.0), t.metrics.get("p99_ms", 0.0)
-        value = "–" if t.value is None else f"{t.value:.0f}"
+        value = t.outcome.reason or "breaks a limit" if t.value is None else f"{t.value:.0f}"
         lines.append(f"| {rank} | {spelled(t.config)} | {marks(t)}{rate:.1f} | {p99:.0f} | {value} | {trial}{answer} |")
     return lines
 

@@ -16,10 +16,14 @@ from typing import Any, cast
 from ray import serve
 
 from serve_deployments import limits
+from serve_deployments.coalesce import Coalescing
 from serve_deployments.limits import CoreLease, Enforcement
 from serve_deployments.loaders import ModelContext
 from serve_deployments.models import Batch, ModelSource, load
 from serve_deployments.settings import Settings
+
+_SEALED_BATCHES = 1024
+"""More than `max_ongoing_requests` ever lets in, so that Serve's own queue never holds a batch back."""
 
 Answer = Callable[[list[Any]], list[Any]]
 
@@ -167,13 +171,15 @@ class ReplicaServer:
 
     def reconfigure(self, settings: Mapping[str, Any]) -> None:
         """Take over the batch settings while warm; the others need another replica."""
+        self._coalescing = Coalescing(self._model, int(settings["max_batch_size"]))
         batching: Any = self._batch  # Serve's decorator adds the setters
         batching.set_max_batch_size(int(settings["max_batch_size"]))
         batching.set_batch_wait_timeout_s(float(settings["batch_wait_ms"]) / 1000)
 
-    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)
+    # Batches that Serve has sealed are let in while the model is busy: there they become one.
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0, max_concurrent_batches=_SEALED_BATCHES)
     async def _batch(self, payloads: list[Any]) -> list[Any]:
-        return await self._model(payloads)
+        return await self._coalescing(payloads)
 
     async def infer(self, payload: Any) -> Any:
         """One request through a DeploymentHandle."""

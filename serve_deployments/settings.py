@@ -20,7 +20,7 @@ class Settings:
         gpu_memory: fraction of one GPU's memory (0 … 1]; 0 without a GPU.
         gpu_memory_gib: the same in GiB, for the type asked for; None if not limited.
         max_batch_size: most requests in one call of the model.
-        batch_wait_ms: how long an incomplete batch waits for more requests.
+        batch_wait_ms: how long an incomplete batch waits for more requests while the model is free.
         threads: intra-operation threads of torch; None for as many as cores.
         precision: number format of weights and arithmetic ("float32", "bfloat16", …).
         env: environment variables of the replica's process.

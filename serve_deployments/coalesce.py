@@ -1,0 +1,65 @@
+"""Batches that wait for a busy model become one.
+
+`@serve.batch` seals a batch when its wait is over, whether or not the model is free; sealed batches then queue one
+behind the other. With a wait of 0 each request is a batch of its own, however many wait, and a long wait delays
+everyone even when nothing else is going on. Here whatever waits when the model becomes free goes in together, up to
+the largest batch, as in Clipper (Crankshaw et al., NSDI 2017, section 4.3) and most inference servers since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Rows = list[Any]
+
+
+class Coalescing:
+    """One call of the model at a time, of as many waiting payloads as fit in a batch.
+
+    Args:
+        call: runs one batch; a result for each payload, in order.
+        max_batch_size: payloads in a call at most. No single batch handed in may be larger.
+    """
+
+    def __init__(self, call: Callable[[Rows], Awaitable[Rows]], max_batch_size: int) -> None:
+        self._call = call
+        self._max_batch_size = max_batch_size
+        self._waiting: deque[tuple[Rows, asyncio.Future[Rows]]] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    async def __call__(self, payloads: Rows) -> Rows:
+        """The results of these payloads; raises what the model raised on the call that they were part of."""
+        answer: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        self._waiting.append((payloads, answer))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        return await answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            joined = self._next()
+            payloads = [payload for part, _ in joined for payload in part]
+            try:
+                rows = await self._call(payloads)
+            except Exception as error:
+                for _, answer in joined:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            start = 0
+            for part, answer in joined:
+                if not answer.done():  # whoever waited may have given up
+                    answer.set_result(rows[start : start + len(part)])
+                start += len(part)
+
+    def _next(self) -> list[tuple[Rows, asyncio.Future[Rows]]]:
+        """The waiting batches, oldest first, that fit in one call; at least one."""
+        joined = [self._waiting.popleft()]
+        room = self._max_batch_size - len(joined[0][0])
+        while self._waiting and len(self._waiting[0][0]) <= room:
+            joined.append(self._waiting.popleft())
+            room -= len(joined[-1][0])
+        return joined
