@@ -19,16 +19,19 @@ from raytune_infer.errors import SpecError
 from raytune_infer.history import StudyRecord
 from raytune_infer.samples import read_samples
 from raytune_infer.spec import KnobSpec, ServiceSpec
-from raytune_infer.trial import Measure
-from serve_deployments.backend import Backend
+from raytune_infer.trial import Bench
 from serve_deployments.loaders import ModelError
 from serve_deployments.measure import WithLoadActor
 from serve_deployments.models import Builder, ModelSource, Weights, check, check_precisions
 from serve_deployments.plan import LoadPlan
 from serve_deployments.serve_backend import ServeBackend, delete_left_behind
 
-Serving = Callable[[StudyRecord], AbstractContextManager[tuple[Backend, Measure]]]
+Serving = Callable[[StudyRecord], AbstractContextManager[Bench]]
 """What runs and what loads the replicas of one study, for as long as it searches."""
+
+
+_PATIENCE = 2.0
+"""How many times as long the comparison at the end measures as the search does. Our choice."""
 
 
 class Service:
@@ -57,7 +60,7 @@ class Service:
             raise SpecError(f"{spec.place('model')}: {error}") from None
 
     @contextmanager
-    def serving(self, study: StudyRecord) -> Iterator[tuple[Backend, Measure]]:
+    def serving(self, study: StudyRecord) -> Iterator[Bench]:
         """Real replicas on Ray Serve under load of real requests; nothing of the study is left at the end."""
         logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its notes on each of our deployments
         ran_before = not _is_remote() or get_global_client(raise_if_no_controller_running=False) is not None
@@ -65,10 +68,13 @@ class Service:
         prefix = f"raytune-infer-{study.name}-{study.created_at:%Y%m%d-%H%M%S}-{study.id}"
         delete_left_behind(prefix)  # of a driver that was killed
         spec, source = self.spec, _seen_from_replicas(self.source, self.spec)
+        measure = WithLoadActor(self.plan, self.samples, at_most=spec.latency_limits, find=spec.load.find)
         try:
-            yield (
+            yield Bench(
                 ServeBackend(source, self.samples, prefix, deadline_s=spec.budget.deploy_s),
-                WithLoadActor(self.plan, self.samples, at_most=spec.latency_limits, find=spec.load.find),
+                measure,
+                # What is recommended, and by how much, rests on two numbers: they may take their time.
+                replace(measure, plan=self.plan.longer(_PATIENCE)),
             )
         finally:
             delete_left_behind(prefix)

@@ -20,9 +20,8 @@ from raytune_infer.search import Ledger, search
 from raytune_infer.service import Service, Serving
 from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec
-from raytune_infer.trial import Measure, run_trial
+from raytune_infer.trial import Bench, run_trial
 from searchers.named import named
-from serve_deployments.backend import Backend
 from serve_deployments.models import is_emulated
 
 _CANDIDATES = 3
@@ -101,8 +100,8 @@ class Study:
                 if lost := database.interrupt_running(study):
                     progress.note(f"{lost} trials that the interrupted run did not finish are set aside, uncounted")
                 ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
-                with self._serving(study) as (backend, measure):
-                    lab = _Lab(space, database, study, ledger, backend, measure)
+                with self._serving(study) as bench:
+                    lab = _Lab(space, database, study, ledger, bench)
                     self._search(lab, run, parallel or self.spec.budget.parallel, progress)
                     default = space.position(self.spec.default_config)
                     if default is None:
@@ -136,7 +135,7 @@ class Study:
             search(
                 lab.space, trials=study.trials - len(known), parallel=parallel, seconds=seconds,
                 searcher=study.searcher, seed=study.seed, known=tuple(known), ledger=lab.ledger,
-                backend=lab.backend, measure=lab.measure, storage=run.path,
+                backend=lab.bench.backend, measure=lab.bench.measure, storage=run.path,
             )  # fmt: skip
 
     def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
@@ -194,8 +193,7 @@ class _Lab:
     database: Database
     study: StudyRecord
     ledger: Ledger
-    backend: Backend
-    measure: Measure
+    bench: Bench
 
     def trials(self) -> tuple[TrialRecord, ...]:
         return self.database.trials(self.study)
@@ -218,5 +216,6 @@ class _Lab:
     def _measured_again(self, position: int) -> TrialRecord:
         key = self.ledger.start(position, "final")
         settings = self.space.resolver.settings(self.space.problem.space[position])
-        outcome = run_trial(settings, f"final-{position}", backend=self.backend, measure=self.measure)
+        bench = self.bench
+        outcome = run_trial(settings, f"final-{position}", backend=bench.backend, measure=bench.measure_again)
         return self.ledger.finish(key, position, outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from raytune_infer.history import Outcome
 from serve_deployments.backend import Backend, CouldNotRun, Running
@@ -18,6 +18,21 @@ _log = logging.getLogger(__name__)
 
 Measure = Callable[[Running, Settings], Measurement]
 """Loads a running replica, which has these settings, and says what it can do."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where trials are run.
+
+    Args:
+        backend: runs the replicas.
+        measure: loads one in the search.
+        measure_again: loads one in the comparison at the end, with more patience.
+    """
+
+    backend: Backend
+    measure: Measure
+    measure_again: Measure
 
 
 def run_trial(settings: Settings, name: str, *, backend: Backend, measure: Measure) -> Outcome:

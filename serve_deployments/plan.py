@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -53,6 +54,16 @@ class LoadPlan:
     rate_precision: float = 0.10
     arrivals: Literal["poisson", "constant"] = "poisson"
     seed: int = 0
+
+    def longer(self, factor: float) -> LoadPlan:
+        """The same plan with windows and bounds `factor` times as long: more requests, less chance."""
+        return replace(
+            self,
+            window_s=self.window_s * factor,
+            window_requests=math.ceil(self.window_requests * factor),
+            level_max_s=self.level_max_s * factor,
+            total_max_s=self.total_max_s * factor,
+        )
 
     def __post_init__(self) -> None:
         for name in ("window_s", "tolerance", "level_max_s", "total_max_s", "rate_precision"):

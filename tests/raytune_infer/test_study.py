@@ -11,6 +11,7 @@ from raytune_infer.document import Document
 from raytune_infer.errors import AllFailed, RunError, SpecError, UserError
 from raytune_infer.progress import Silent
 from raytune_infer.spec import parse_spec
+from raytune_infer.trial import Bench
 from serve_deployments.backend import OutOfMemory
 from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.plan import LoadPlan
@@ -50,7 +51,7 @@ def serving(refuses: Callable = lambda settings: None, fragile: Callable = lambd
             fragile(settings)
             return measure(running, settings)
 
-        yield FakeBackend(service_s, refuses), measuring
+        yield Bench(FakeBackend(service_s, refuses), measuring, measuring)
 
     return fake
 
