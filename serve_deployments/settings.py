@@ -68,11 +68,14 @@ class Settings:
 
     @property
     def max_ongoing_requests(self) -> int:
-        """Requests that Serve lets into the replica: one batch running, one forming, and some to spare.
+        """Requests that Serve lets into the replica: one batch running, one forming, and plenty to spare.
 
-        Serve's own default is 5, which would silently cap the batches.
+        Serve's own default is 5, which would silently cap the batches. And a replica that is full is asked again
+        only after a back-off of 25 ms to 500 ms, in which it may fall idle: with room for 8, a model of 13 ms fell
+        from 77 requests/s at 4 clients to 41 at 16, and a chance queue never drained. So queues belong in the
+        replica.
         """
-        return max(2 * self.max_batch_size, 8)
+        return max(2 * self.max_batch_size, 100)
 
     @property
     def ray_actor_options(self) -> dict[str, Any]:
