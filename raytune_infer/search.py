@@ -17,7 +17,7 @@ from ray.tune.experiment import Trial
 from raytune_infer.history import Database, Outcome, Purpose, StudyRecord, TrialRecord, observations
 from raytune_infer.knobs import Resolver, ServiceSpace
 from raytune_infer.progress import Progress
-from raytune_infer.trial import Measure, run_trial
+from raytune_infer.trial import Bench, Measure, run_trial
 from searchers.base import Problem
 from searchers.tune import TuneSearcher
 from serve_deployments.backend import Backend
@@ -116,8 +116,7 @@ def search(
     seed: int,
     known: tuple[TrialRecord, ...],
     ledger: Ledger,
-    backend: Backend,
-    measure: Measure,
+    bench: Bench,
     storage: Path,
 ) -> None:
     """Run up to `trials` more trials, `parallel` at a time; what they gave is in the ledger's database.
@@ -131,15 +130,14 @@ def search(
         seed: of its random choices.
         known: trials that are finished already.
         ledger: where each trial is written down.
-        backend: runs the replicas.
-        measure: loads them.
+        bench: where they are run.
         storage: folder for Tune's own files.
     """
     algorithm = _UntilDeadline.for_problem(space.problem, searcher, observations(known), seed)
     if seconds is not None:
         algorithm.deadline = time.monotonic() + seconds
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable, resolver=space.resolver, backend=backend, measure=measure),
+        tune.with_parameters(_trainable, resolver=space.resolver, backend=bench.backend, measure=bench.measure),
         tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
     )
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C must reach us: Tune would return as if done
@@ -153,7 +151,7 @@ def search(
         ),
         run_config=tune.RunConfig(
             name="tune", storage_path=str(storage.resolve()), verbose=0,
-            callbacks=[_Recorder(ledger, space.problem, backend)],
+            callbacks=[_Recorder(ledger, space.problem, bench.backend)],
         ),
     ).fit()  # fmt: skip
 

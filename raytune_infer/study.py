@@ -135,7 +135,7 @@ class Study:
             search(
                 lab.space, trials=study.trials - len(known), parallel=parallel, seconds=seconds,
                 searcher=study.searcher, seed=study.seed, known=tuple(known), ledger=lab.ledger,
-                backend=lab.bench.backend, measure=lab.bench.measure, storage=run.path,
+                bench=lab.bench, storage=run.path,
             )  # fmt: skip
 
     def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
