@@ -1,7 +1,8 @@
-"""The seam between a search and what it searches: Observation, History, Problem, Searcher."""
+"""The seam between a search and what it searches: Observation, History, Task, Problem, Searcher."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -46,14 +47,35 @@ class History:
         return History(self.observed, self.pending | {position})
 
 
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A service that was studied before, all of it or a few configurations: what a searcher may learn from.
+
+    Tasks are equal only to themselves, so what was learned from a tuple of them can be kept by that tuple.
+
+    Args:
+        name: for messages.
+        space: its configurations; its knobs may be others than those of the problem at hand.
+        observed: what was measured; a configuration may occur more than once.
+        facts: what was known before its first trial (sizes, workload), by name; missing where unknown.
+    """
+
+    name: str
+    space: Space
+    observed: tuple[Observation, ...]
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Problem:
-    """What is searched: the space, what counts as good, and what each configuration costs.
+    """What is searched: the space, what counts as good, what each configuration costs, what is known before.
 
     Args:
         space: the n allowed configurations.
         objective: what is maximised.
         usd_per_hour: `[n]` price of each configuration, known before any trial; NaN where prices are unknown.
+        facts: what is known of the service before its first trial, as in `Task`.
+        sources: services studied before. A searcher that does not learn from others ignores them.
 
     Raises:
         ValueError: prices that do not match the space.
@@ -62,6 +84,8 @@ class Problem:
     space: Space
     objective: Objective
     usd_per_hour: np.ndarray = field(default_factory=lambda: np.empty(0))
+    facts: Mapping[str, float] = field(default_factory=dict)
+    sources: tuple[Task, ...] = ()
 
     def __post_init__(self) -> None:
         if self.usd_per_hour.size == 0:
