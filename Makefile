@@ -15,8 +15,9 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --retries 1 --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
-	$(BIN)/pip install -q --prefer-binary -c constraints.txt -e '.[dev]'
+	# --no-compile: most of what comes along is never imported, and what is compiles itself the first time.
+	$(BIN)/pip install -q --no-compile --retries 1 --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
+	$(BIN)/pip install -q --no-compile --prefer-binary -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: install

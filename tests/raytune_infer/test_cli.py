@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from raytune_infer.cli import main
+
 SPEC = """\
 name: tiny
 model: {build: "cluster.emulated:model", args: {profile: bert-large}}
@@ -25,9 +26,9 @@ knobs:
 default: {cpu_cores: 2, gpu_memory: 0.4, max_batch_size: 1, gpu_type: V100}
 objective: {maximize: rps / usd_per_hour}
 limits: {p99_ms: 2000}
-budget: {trials: 4, parallel: 2}
+budget: {trials: 3, parallel: 2}
 prices: morphling-2021
-load: {window_s: 0.2, window_requests: 5, level_max_s: 2, total_max_s: 4}
+load: {window_s: 0.2, window_requests: 5, level_max_s: 1, total_max_s: 2}
 """
 
 
@@ -52,7 +53,7 @@ def kill_after_first_trial(words: Sequence[str], cwd: Path) -> None:
         said = []
         for line in driver.stdout:
             said.append(line)
-            if re.match(r" +1/4 ", line):
+            if re.match(r" +1/3 ", line):
                 break
         else:
             raise AssertionError("".join(said))
@@ -74,11 +75,11 @@ def test_a_killed_study_is_resumed_shown_and_exported(tmp_path):
     trials = pd.read_csv(tmp_path / "run" / "trials.csv")
     searched = trials[trials.purpose == "search"]
     knobs = ["cpu_cores", "gpu_memory", "max_batch_size", "gpu_type"]
-    assert len(searched) == len(searched.drop_duplicates(knobs)) == 4
+    assert len(searched) == len(searched.drop_duplicates(knobs)) == 3
     assert trials.emulated.all()
 
     shown = run("show", "run", cwd=tmp_path)
-    assert "4 of 4 trials" in shown.stdout and "emulated: the numbers are" in shown.stdout
+    assert "3 of 3 trials" in shown.stdout and "emulated: the numbers are" in shown.stdout
 
     exported = run("export", "run", "--to", "serve", cwd=tmp_path)
     from ray.serve.schema import ServeDeploySchema
@@ -89,10 +90,16 @@ def test_a_killed_study_is_resumed_shown_and_exported(tmp_path):
     assert application.deployments[0].ray_actor_options.num_gpus == pytest.approx(0.4)
 
 
+def test_what_the_user_can_mend_is_one_sentence_and_no_traceback(tmp_path):
+    refused = run("tune", "nowhere.yaml", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "cannot read nowhere.yaml" in refused.stderr.replace("\n", " ")
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["tune", "nowhere.yaml"], "cannot read nowhere.yaml"),
         (["show", "nowhere"], "no run in nowhere"),
         (["export", "nowhere"], "no run in nowhere"),
         (["tune", "tiny.yaml", "--searcher", "magic"], "no searcher is called 'magic'"),
@@ -102,9 +109,12 @@ def test_a_killed_study_is_resumed_shown_and_exported(tmp_path):
         (["cluster", "--prices", "nowhere"], "no price book 'nowhere'"),
     ],
 )
-def test_what_the_user_can_mend_is_one_sentence_and_no_traceback(tmp_path, words, said):
+def test_each_refusal_names_what_is_wrong(tmp_path, words, said, monkeypatch, capsys):
     (tmp_path / "tiny.yaml").write_text(SPEC)
-    done = run(*words, cwd=tmp_path)
-    assert done.returncode == 1
-    assert said in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(sys, "argv", ["raytune-infer", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert said in capsys.readouterr().err.replace("\n", " ")

@@ -1,6 +1,7 @@
 """One contract, every backend: up while needed, gone afterwards on every path, declared errors for the rest."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import ray
@@ -57,7 +58,7 @@ class OnServe:
 
         serve.start(proxy_location="Disabled")
         source = Builder(f"{__name__}:model")
-        self.backend = ServeBackend(source, ["warm"], "contract", deadline_s=60, queue_s=3)
+        self.backend = ServeBackend(source, ["warm"], "contract", deadline_s=60, queue_s=60)
         self.measure = WithLoadActor(QUICK, ["a", "b"], at_most={})
 
     def left(self) -> int:
@@ -116,8 +117,8 @@ def test_a_replica_that_dies_under_load_is_told(on_serve):
 
 
 def test_what_no_node_can_hold_is_given_up_in_time(on_serve):
-    too_big = Settings(cpu_cores=999)
-    with pytest.raises(DeployTimeout, match="found no room in 3 s"), on_serve.backend.running(too_big, "t"):
+    too_big, impatient = Settings(cpu_cores=999), replace(on_serve.backend, queue_s=2)
+    with pytest.raises(DeployTimeout, match="found no room in 2 s"), impatient.running(too_big, "t"):
         raise AssertionError("not reached")
     assert on_serve.left() == 0
 
