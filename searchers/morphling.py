@@ -70,9 +70,11 @@ class Morphling:
     the uncertainty there; Acq(x) = f_θi(x) + δ·Conf(x); the best x not yet measured is measured, and
     θ_i ← θ_i'. The steps are replayed from the history at every call, so nothing needs to be kept.
 
-    Two choices are ours, as the paper leaves them open. f predicts fractions of the task's best value,
+    Three choices are ours, as the paper leaves them open. f predicts fractions of the task's best value,
     which a search does not know: values are divided by `maml.unit_of` them, a least-squares fit to θ_meta's
-    predictions, the same rule as in meta-training. And what could not run or breaks a limit has the value 0.
+    predictions, the same rule as in meta-training. What could not run or breaks a limit has the value 0. And
+    a trial that is still running counts as if it had ended with 0, the least there is (the "constant liar" of
+    Ginsbourger, Le Riche, Carraro 2010, section 4.2), else trials in parallel would all be the same one.
 
     Args:
         problem: the space to search and what counts as good.
@@ -105,13 +107,15 @@ class Morphling:
 
     def _predictions(self, history: History) -> tuple[np.ndarray, np.ndarray]:
         """`[n]` predictions f_θi before and f_θi' after the newest SGD step, of every configuration."""
-        k = len(history.observed)
+        positions = [o.position for o in history.observed] + sorted(history.pending)
+        k = len(positions)
         with torch.no_grad():
             if k == 0:
                 at_start = predict(self._weights, self._x).numpy()
                 return at_start, at_start
-            x = self._x[[o.position for o in history.observed]]
-            y = torch.from_numpy(values_of(self._problem, history)).to(x.dtype)
+            x = self._x[positions]
+            lies = np.zeros(len(history.pending))
+            y = torch.from_numpy(np.concatenate([values_of(self._problem, history), lies])).to(x.dtype)
             y = y / unit_of(predict(self._weights, x), y)
             # Row j of the triangle: the step that followed measurement j saw the first j + 1 points.
             seen = torch.tril(torch.ones(k, k, dtype=x.dtype))
