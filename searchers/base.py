@@ -58,12 +58,19 @@ class Task:
         space: its configurations; its knobs may be others than those of the problem at hand.
         observed: what was measured; a configuration may occur more than once.
         facts: what was known before its first trial (sizes, workload), by name; missing where unknown.
+        group: tasks of one group are the same model under other workloads, so they say little of how far a new
+            model may differ; the task's own name when left out.
     """
 
     name: str
     space: Space
     observed: tuple[Observation, ...]
     facts: Mapping[str, float] = field(default_factory=dict)
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.name)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,14 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 Metrics = Mapping[str, float]
 """What a trial measured: `rps`, `p99_ms`, `error_rate`, …"""
 
-_OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
+_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.Pow: operator.pow, ast.USub: operator.neg,
 }  # fmt: skip
@@ -44,11 +47,13 @@ class Expression:
 
     def __call__(self, quantities: Metrics) -> float:
         """The value; NaN where it is undefined (a division by zero). KeyError if a quantity is missing."""
-        try:
-            result = _evaluate(self._body, quantities)  # type: ignore[attr-defined]
-        except (ZeroDivisionError, OverflowError):
-            return math.nan
-        return math.nan if isinstance(result, complex) else float(result)
+        value = float(self.over({name: np.float64(quantities[name]) for name in self.names}))
+        return value if math.isfinite(value) else math.nan
+
+    def over(self, quantities: Mapping[str, np.ndarray | np.float64]) -> np.ndarray:
+        """The value of each element of arrays that broadcast against one another."""
+        with np.errstate(all="ignore"):  # a division by zero is NaN or infinite, and says so itself
+            return np.asarray(_evaluate(self._body, quantities))  # type: ignore[attr-defined]
 
 
 def _names(node: ast.AST, text: str) -> set[str]:
@@ -64,12 +69,12 @@ def _names(node: ast.AST, text: str) -> set[str]:
     raise ValueError(f"{text!r}: only + - * / ** of metrics and numbers are allowed, not {ast.unparse(node)!r}")
 
 
-def _evaluate(node: ast.AST, quantities: Metrics) -> float:
+def _evaluate(node: ast.AST, quantities: Mapping[str, np.ndarray | np.float64]) -> Any:
     match node:
         case ast.Name(id=name):
-            return float(quantities[name])
+            return quantities[name]
         case ast.Constant(value=int() | float() as value):
-            return float(value)  # As int, 9**9**9 would be computed to its last digit.
+            return np.float64(value)  # As int, 9**9**9 would be computed to its last digit.
         case ast.BinOp(left=left, op=op, right=right):
             return _OPERATORS[type(op)](_evaluate(left, quantities), _evaluate(right, quantities))
         case ast.UnaryOp(operand=operand):
@@ -121,3 +126,16 @@ class Objective:
         if not (math.isfinite(figure) and figure > 0):
             return None
         return 1 / figure if self.minimize else figure
+
+    def values(self, metrics: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:
+        """`value` of many at once: arrays that broadcast against one another; 0 for what does not count."""
+        quantities = {**metrics, "usd_per_hour": usd_per_hour}
+        figures = self.goal.over(quantities)
+        with np.errstate(all="ignore"):
+            values = 1 / figures if self.minimize else figures
+            counts = np.isfinite(figures) & (figures > 0)
+            for name, limit in self.at_most.items():
+                counts = counts & (quantities[name] <= limit)
+            for name, limit in self.at_least.items():
+                counts = counts & (quantities[name] >= limit)
+        return np.where(counts, values, 0.0)
