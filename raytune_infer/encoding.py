@@ -120,6 +120,7 @@ def _features_found(standard: StandardKnob, values: Sequence[Value]) -> tuple[tu
 
 def _gpu_features_found(values: Sequence[Value]) -> tuple[tuple[float, ...], ...] | None:
     """Features of GPU types; those of no known type have the mean of the known ones. None if none is known."""
+    values = [NO_GPU if str(value).lower() in (NO_GPU, "cpu") else value for value in values]
     wrong = [_gpu_type(value) is not None for value in values]
     known = [_gpu_features(v) for v, bad in zip(values, wrong, strict=True) if not bad and gpu_name(v) is not None]
     if not known:

@@ -41,6 +41,9 @@ class Plan:
         seeds: searches for each task, objective and searcher; their seeds are 0, 1, …
         parallel: trials that run at a time.
         with_sources: whether searchers may learn from the suite's other tasks.
+
+    Raises:
+        ValueError: no searcher, or a number below 1.
     """
 
     folder: Path
@@ -50,6 +53,10 @@ class Plan:
     seeds: int = 3
     parallel: int = 1
     with_sources: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.searchers or min(self.budget, self.seeds, self.parallel) < 1:
+            raise ValueError(f"searchers, budget, seeds and parallel are 1 or more, got {self}")
 
     def checked(self, suite: Suite) -> Plan:
         """This plan with all its objectives named, and repeated names once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -149,7 +150,7 @@ def _check_columns(file: SuiteFile, places: _Places) -> None:
         seen: set[object] = set()
         for j, value in enumerate(parameter.values):
             # As a table spells them, so that every cell means one value.
-            if isinstance(value, float) and not abs(value) < float("inf"):
+            if isinstance(value, float) and not math.isfinite(value):
                 places.refuse(("parameters", i, "values", j), f"{value!r} is not a finite number")
             if (same := spelled(value)) in seen:
                 places.refuse(("parameters", i, "values", j), f"{value!r} stands twice; keep one of them")
@@ -184,7 +185,7 @@ def _check_tasks(file: SuiteFile, places: _Places) -> None:
                 places.refuse((key, name), f"no such task; there are {some(file.task_names)}")
     for name, facts in file.descriptors.items():
         for fact, value in facts.items():
-            if isinstance(value, float) and not abs(value) < float("inf"):
+            if isinstance(value, float) and not math.isfinite(value):
                 places.refuse(
                     ("descriptors", name, fact), f"{value!r} is not a finite number; leave out what is unknown"
                 )
@@ -230,9 +231,10 @@ def spelled(value: Value | str) -> object:
     if text.lower() in ("true", "false"):
         return text.lower()
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text  # An engine may be called "nan", and nan equals nothing.
 
 
 def some(names: Iterable[str], most: int = 12) -> str:

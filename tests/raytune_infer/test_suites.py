@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cluster.gpus import FEATURE_NAMES, find
+from cluster.gpus import FEATURE_NAMES, NO_GPU_FEATURES, find
 from raytune_infer.cli import app
 from raytune_infer.encoding import encode, encode_found
 from raytune_infer.errors import SuiteError
@@ -207,6 +207,7 @@ def test_what_was_measured_elsewhere_is_encoded_as_at_home():
     assert gpus.columns == FEATURE_NAMES and t4 == find("T4").features()
     assert unknown == pytest.approx(np.mean([t4, a100], axis=0))
     assert encode_found("gpu_type", ("x", "y"), "categorical").columns == ("gpu_type=x", "gpu_type=y")
+    assert encode_found("gpu_type", ("T4", "cpu"), "categorical").features[1] == NO_GPU_FEATURES
     with pytest.raises(ValueError, match="no GPU 'SN40L'"):
         encode("gpu_type", ("T4", "SN40L"))
 
