@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from enum import StrEnum
@@ -37,7 +38,7 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
     parallel: Annotated[int | None, typer.Option(min=1, help="How many at a time.")] = None,
     searcher: Annotated[
-        str | None, typer.Option(help="Who proposes: morphling (the default), hyperopt, ernest or random.")
+        str | None, typer.Option(help="Who proposes, e.g. morphling, hyperopt, ernest or random.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random choices; 0 by default.")] = None,
     address: Address = None,
@@ -139,6 +140,49 @@ def cluster(
     console = _console()
     console.print(table)
     console.print(f"{book.cpu_core_usd_per_hour:.4g} USD/hour per core, {book.base_usd_per_hour:.4g} per replica")
+
+
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="SUITE_DIR", help="A folder of tables with its suite.json.")],
+    searcher: Annotated[list[str] | None, typer.Option(help="Whom to judge; may be given several times.")] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="By name in the suite; may be given several times; by default all.")
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="Trials of a search.")] = 40,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches per task, objective and searcher.")] = 3,
+    no_sources: Annotated[bool, typer.Option("--no-sources", help="Nothing may be learned from other tasks.")] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Trials that run at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    out: Annotated[Path, typer.Option(help="The file of results, a row a trial.")] = Path("results.csv"),
+) -> None:
+    """Judge searchers on measured tables: no cluster, no waiting."""
+    from rich.progress import Progress
+
+    from raytune_infer.replay_report import summary
+    from raytune_infer.replays import Plan, check_out, run, write
+    from raytune_infer.suites import load_suite
+    from searchers.named import DEFAULT
+
+    console = _console()
+    check_out(out)
+    plan = Plan(folder, tuple(searcher or [DEFAULT]), tuple(objective or ()), budget, seeds, parallel, not no_sources)
+    try:
+        suite = load_suite(folder)
+        plan.checked(suite)
+        with Progress(console=console) as bar:
+            task = bar.add_task("searches", total=None)
+            jobs = jobs or os.cpu_count() or 1
+            results = run(plan, suite, jobs=jobs, watch=lambda done, of: bar.update(task, completed=done, total=of))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None  # Still reading: nothing was done.
+    write(results, out)
+    console.print(summary(results))
+    for note in results.notes():
+        console.print(escape(note), highlight=False)
+    console.print(f"{len(results.searches)} searches, each trial in {out}", highlight=False)
+    if results.stopped is not None:
+        raise typer.Exit(130 if isinstance(results.stopped, KeyboardInterrupt) else 1)
 
 
 @app.command()

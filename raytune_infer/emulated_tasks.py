@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +18,8 @@ from cluster.profiles import random_profiles
 from cluster.roofline import ModelProfile
 from raytune_infer.encoding import NO_GPU, PRECISION_BITS, encode
 from searchers.base import Problem
-from searchers.objective import Expression, Metrics, Objective
+from searchers.objective import Expression, Objective
+from searchers.replay import Table
 from searchers.space import Space, Value
 
 PAPER_KNOBS: Mapping[str, tuple[Value, ...]] = {
@@ -29,24 +29,6 @@ PAPER_KNOBS: Mapping[str, tuple[Value, ...]] = {
     "max_batch_size": (1, 2, 4, 8, 16, 32, 64, 128),
 }
 """The 720 configurations of Morphling's evaluation (SoCC 2021)."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A problem and the answer to every question that a searcher can ask about it.
-
-    Args:
-        problem: what is searched.
-        metrics: for each position what a trial would measure; None where it does not fit in memory.
-    """
-
-    problem: Problem
-    metrics: tuple[Metrics | None, ...]
-
-    def values(self) -> np.ndarray:
-        """`[n]` value of each configuration; 0 where it does not count."""
-        objective, usd = self.problem.objective, self.problem.usd_per_hour
-        return np.array([objective.value(m, u) or 0.0 for m, u in zip(self.metrics, usd, strict=True)])
 
 
 def emulate(

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from cluster.prices import built_in, load_prices
-from raytune_infer.emulated_tasks import Table, random_table
+from raytune_infer.emulated_tasks import random_table
 from searchers.maml import Tasks, as_searched, meta_train, unit_of
 from searchers.meta_model import MetaModel
 from searchers.mlp import initial_weights
 from searchers.morphling import inputs_of
+from searchers.replay import Table
 
 
 @dataclass(frozen=True)
