@@ -106,25 +106,24 @@ def measure(run: Callable[[], object], clock: Callable[[], float], patience: Pat
 
 
 def expected_s(config: Row, rows: Sequence[Row]) -> float | None:
-    """Seconds that a batch will take at most, from a smaller one under the same other knobs: time as the size.
+    """Seconds that a batch is expected to take: its items, each as fast as in the best smaller batch.
+
+    The best rather than the nearest, so that one point that was disturbed does not rule out all larger batches.
 
     Args:
         config: the configuration, with its batch size.
-        rows: what was measured; a row that failed has no `latency_ms`.
+        rows: what was measured; only those of the same other knobs are used. A row that failed has no `latency_ms`.
 
     Returns:
         None where no smaller batch was measured.
     """
     others = {name: value for name, value in config.items() if name != BATCH}
-    smaller = [
-        row
+    seconds_an_item = [
+        float(row["latency_ms"]) / 1e3 / float(row[BATCH])
         for row in rows
-        if "latency_ms" in row and row[BATCH] < config[BATCH] and others.items() <= row.items()  # type: ignore[operator]
+        if "latency_ms" in row and float(row[BATCH]) < float(config[BATCH]) and others.items() <= row.items()
     ]
-    if not smaller:
-        return None
-    nearest = max(smaller, key=lambda row: row[BATCH])
-    return float(nearest["latency_ms"]) / 1e3 * float(config[BATCH]) / float(nearest[BATCH])
+    return min(seconds_an_item) * float(config[BATCH]) if seconds_an_item else None
 
 
 def left_out(config: Row, rows: Sequence[Row], patience: Patience) -> bool:

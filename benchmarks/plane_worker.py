@@ -107,7 +107,7 @@ def rows(job: Job) -> Iterator[dict[str, object]]:
             cap = float(config["gpu_memory_gib"]) * GIB / torch.cuda.get_device_properties(0).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, cap))
         if precision != config["precision"]:
-            precision = config["precision"]
+            precision, net = config["precision"], torch.nn.Module()  # the old one goes before the new one comes
             try:
                 net = prepared(job.model, str(precision), job.device)
             except RuntimeError as error:
