@@ -8,6 +8,7 @@ wide encoders.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -186,7 +187,7 @@ def _classifier(features: Sequence[nn.Module], width: int) -> nn.Sequential:
     """The features, their mean over the image, 1000 classes; batch norms folded into the convolutions before them."""
     net = nn.Sequential(*features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 1000)).eval()
     for chain in [module for module in net.modules() if isinstance(module, nn.Sequential)]:
-        for index, (first, second) in enumerate(zip(chain[:-1], chain[1:], strict=True)):
+        for index, (first, second) in enumerate(itertools.pairwise(list(chain))):
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                 chain[index], chain[index + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
     return net
@@ -273,6 +274,9 @@ class Recommender(nn.Module):
 
     The tables are one, with an offset for each category: one look-up instead of 26.
     """
+
+    offsets: Tensor
+    pairs: Tensor
 
     def __init__(self, rows: int = 20_000, width: int = 64, categories: int = 26, numbers: int = 13) -> None:
         super().__init__()

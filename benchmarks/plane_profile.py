@@ -8,6 +8,7 @@ smaller ones: a dense layer, an attention, a whole LSTM is one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -52,6 +53,7 @@ def _tensors(tree: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(branch)
 
 
+@cache
 def profile(model: PlaneModel) -> ModelProfile:
     """The model's figures per item, bytes as at float32."""
     with torch.device("meta"):

@@ -70,7 +70,8 @@ def prepared(model: str, precision: str, device: str) -> torch.nn.Module:
     torch.manual_seed(0)
     net = next(m for m in MODELS if m.name == model).build().eval()
     # All of it in the precision: autocast would convert the weights again in each batch.
-    return net.to(device, getattr(torch, precision), memory_format=torch.channels_last)
+    net.to(device, getattr(torch, precision))
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def inputs_of(model: str, precision: str, device: str, batch: int) -> list[torch.Tensor]:

@@ -7,7 +7,7 @@
 
 A bare loop without a server: inputs prepared beforehand, full batches one after the other, so the rates are what a
 replica could reach at saturation. Needs torch, numpy and (for the built-in prices) pyyaml, not Ray. A model that is
-finished is kept: run it again after an interruption and it goes on; --fresh measures all anew.
+finished is kept: run it again after an interruption and it goes on; --fresh forgets what is there.
 """
 
 from __future__ import annotations
@@ -287,6 +287,22 @@ def card(done: Mapping[str, Mapping[str, Any]], patience: Patience, where: str, 
     return "\n".join([*lines, ""])
 
 
+def finished(record: Path, grid: Grid) -> dict[str, Any]:
+    """The models that an earlier run finished.
+
+    Raises:
+        ValueError: that run had another grid; its tables and ours would not be of one suite.
+    """
+    if not record.exists():
+        return {}
+    kept = json.loads(record.read_text())
+    if kept["knobs"] != json.loads(json.dumps(grid.knobs)):
+        raise ValueError(
+            f"{record.parent} holds tables of {kept['knobs']}; give another --out, or --fresh to replace it"
+        )
+    return dict(kept["models"])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=[model.name for model in MODELS], metavar="NAME")
@@ -300,13 +316,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--usd-per-gpu", type=float, help="an hour; default: the built-in price book")
     parser.add_argument("--quick", action="store_true", help="two models, three batches, hardly any patience")
     parser.add_argument("--plan", action="store_true", help="say how long it takes, and stop")
-    parser.add_argument("--fresh", action="store_true", help="measure again what is there")
+    parser.add_argument("--fresh", action="store_true", help="forget what is there")
     asked = parser.parse_args(arguments)
     grid, patience = ask(asked), QUICK_PATIENCE if asked.quick else Patience()
     out: Path = asked.out or ROOT / "data" / f"planes-{asked.device}"
     wanted = asked.models or (QUICK_MODELS if asked.quick else [model.name for model in MODELS])
     record = out / "record.json"
-    done: dict[str, Any] = json.loads(record.read_text()) if record.exists() and not asked.fresh else {}
+    done = {} if asked.fresh else finished(record, grid)
     todo = [model for model in MODELS if model.name in wanted and model.name not in done]
     about, most = planned_s(grid, {model.name: facts(model) for model in todo}, patience)
     print(f"{len(todo)} models, {len(grid.configs())} configurations each, about {about / 60:.1f} min", end="")
@@ -319,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         done[model.name] = measure_model(model, grid, patience, out)
         print(f"{model.name}: { ({k: v for k, v in done[model.name].items() if k != 'facts'}) }", flush=True)
         # After each model, so that an interruption loses one at most.
-        record.write_text(json.dumps(done, indent=1) + "\n")
+        record.write_text(json.dumps({"knobs": grid.knobs, "models": done}, indent=1) + "\n")
         (out / "suite.json").write_text(json.dumps(suite(grid, done, patience, where), indent=1) + "\n")
         (out / "CARD.md").write_text(card(done, patience, where, command))
 
