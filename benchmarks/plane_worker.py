@@ -51,10 +51,12 @@ def batch_loop(net: torch.nn.Module, inputs: Sequence[torch.Tensor], device: str
     if device == "cpu":
         return lambda: net(*inputs)
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # as torch's notes on CUDA graphs ask: a few eager runs on a side stream
         for _ in range(3):
             net(*inputs)
     torch.cuda.synchronize()
+    torch.cuda.empty_cache()  # a graph has memory of its own and cannot take over what those runs left behind
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         net(*inputs)
@@ -81,7 +83,9 @@ def inputs_of(model: str, precision: str, device: str, batch: int) -> list[torch
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # A recording that runs out of memory fails once more when it ends, and that is the error that arrives.
+    lacks = any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__))
+    return lacks or "can't allocate memory" in str(error)
 
 
 def point(job: Job, net: torch.nn.Module, config: Row) -> Timing | None:

@@ -37,6 +37,7 @@ from plane_timing import BATCH, Patience, Row, Value
 from cluster.nvml import mps_running
 
 ROOT = Path(__file__).parent.parent
+WORKER = Path(__file__).with_name("plane_worker.py")
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 METRICS = {"rps": "requests/s", "latency_ms": "ms"}
 QUICK_MODELS = ("dlrm", "minilm-l6")
@@ -46,6 +47,9 @@ QUICK_PATIENCE = Patience(least_s=0.02, most_s=0.05)
 # Limits that people set on a CPU's answers, our choice: half a second is noticed, a tenth is not (Nielsen 1993,
 # "Usability engineering", chapter 5, has 0.1 s as the limit of what feels immediate).
 LOOSE_MS, TIGHT_MS = 500, 100
+
+# Load average above which one is told that the machine is not quiet; our choice.
+BUSY = 0.5
 
 # Only to tell beforehand how long it takes. Seconds until a worker has torch and its model, and the part of a large
 # product's rate that whole models reach, both as seen in short trials on a Xeon with AMX.
@@ -107,8 +111,10 @@ def ask(asked: argparse.Namespace) -> Grid:
     """The grid that the command line asks for.
 
     Raises:
-        ValueError: more cores than there are.
+        ValueError: more cores than there are, or a GPU where there is none.
     """
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda asked for, torch sees no GPU; leave it out to measure on the CPU")
     usd_core, usd_gpu, source = asked.usd_per_core, asked.usd_per_gpu, "given on the command line"
     if usd_core is None or (asked.device == "cuda" and usd_gpu is None):
         from cluster.prices import load_prices  # needs pyyaml, which a bare machine may lack
@@ -171,8 +177,14 @@ def probe(device: str, precision: str, side: int = 1024) -> float:
     return 2 * side**3 / best
 
 
-def answers(model: PlaneModel, configs: Sequence[Row], grid: Grid, patience: Patience) -> Iterator[dict[str, Any]]:
-    """What workers say of the configurations; a configuration that killed its worker has failed, and the next goes on.
+def answers(
+    model: PlaneModel,
+    configs: Sequence[Row],
+    grid: Grid,
+    patience: Patience,
+    script: Path = WORKER,
+) -> Iterator[dict[str, Any]]:
+    """What workers say of the configurations; one that killed its worker has failed, and another worker goes on.
 
     Raises:
         RuntimeError: a worker broke for another reason than memory.
@@ -185,7 +197,7 @@ def answers(model: PlaneModel, configs: Sequence[Row], grid: Grid, patience: Pat
         env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(cores), "MKL_NUM_THREADS": str(cores)}
         if "gpu_share" in left[0]:
             env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{100 * float(left[0]['gpu_share']):g}"
-        command = [sys.executable, str(Path(__file__).with_name("plane_worker.py"))]
+        command = [sys.executable, str(script)]
         with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
             assert worker.stdin and worker.stdout
             json.dump({**job, "rows": rows, "patience": asdict(patience)}, worker.stdin)
@@ -329,6 +341,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f" (at most {most / 60:.1f}); {len(done)} models are there already", flush=True)
     if asked.plan:
         return
+    if (load := os.getloadavg()[0]) > BUSY:
+        print(f"others are busy on this machine (load {load:.1f}): the figures will be too low", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     where, command = machine(grid.device), shlex.join(["python", *(sys.argv if arguments is None else ["planes.py"])])
     for model in todo:
