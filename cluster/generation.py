@@ -175,7 +175,9 @@ def serve(
     fit = _sequences_that_fit(model, gpu, g, input_tokens, output_tokens, precision)
     runs = fit >= (1 if rt.admits_what_fits else slots)
     b = np.maximum(1.0, np.minimum(slots, fit)) if rt.admits_what_fits else slots
-    prefill = _pass_s(model, gpu, rt, g, tokens=input_tokens, sequences=1.0, before=input_tokens / 2, precision=precision)
+    prefill = _pass_s(
+        model, gpu, rt, g, tokens=input_tokens, sequences=1.0, before=input_tokens / 2, precision=precision
+    )
     step = _pass_s(
         model, gpu, rt, g, tokens=b, sequences=b, before=input_tokens + output_tokens / 2, precision=precision
     )
