@@ -21,8 +21,7 @@ _SAMPLES = 64
 _LEAST = 5
 """Observations of which an order says anything."""
 
-_FIT_STEPS = 200
-_FIT_STEP_SIZE = 0.1
+_FIT_STEPS = 40
 _FIT_NOISE = 0.22
 """Standard deviation of log quantities around a fitted surface: what training residuals end at (√0.05)."""
 
@@ -73,15 +72,18 @@ def fitted(model: SurfaceModel, row: Studied, at: np.ndarray, rng: np.random.Gen
     root = torch.from_numpy(np.linalg.cholesky(np.cov(draws.T) + 1e-6 * np.eye(draws.shape[1]))).float()
     x, log, ran = _inputs(model, row), torch.from_numpy(row.log).float(), torch.from_numpy(row.ran).float()
     whitened = torch.zeros(len(mean), requires_grad=True)
-    optimizer = torch.optim.Adam([whitened], _FIT_STEP_SIZE)
-    for _ in range(_FIT_STEPS):
-        variance, entropy = residual_loss(surface(model.weights, x[at], mean + root @ whitened), log[at], ran[at])
-        measured = (~torch.isnan(log[at])).sum(0) - 1
-        misfit = (variance * measured.clamp(min=0)).sum() / (2 * _FIT_NOISE**2) + len(at) * entropy
-        loss = misfit + (whitened**2).sum() / 2
+    optimizer = torch.optim.LBFGS([whitened], max_iter=_FIT_STEPS, line_search_fn="strong_wolfe")
+    counted = ((~torch.isnan(log[at])).sum(0) - 1).clamp(min=0)
+
+    def loss() -> Tensor:
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        variance, entropy = residual_loss(surface(model.weights, x[at], mean + root @ whitened), log[at], ran[at])
+        misfit = (variance * counted).sum() / (2 * _FIT_NOISE**2) + len(at) * entropy
+        posterior = misfit + (whitened**2).sum() / 2
+        posterior.backward()
+        return posterior
+
+    optimizer.step(loss)
     with torch.no_grad():
         return surface(model.weights, x, mean + root @ whitened).numpy()
 
