@@ -162,12 +162,13 @@ def meta_train(
     """Train what a searcher knows beforehand, on synthetic services and on your own finished studies."""
     from rich.progress import Progress
 
+    from raytune_infer.errors import UserError
     from raytune_infer.meta_train import Recipe, meta_train_shipped
     from raytune_infer.studied_tasks import measured_tasks
     from raytune_infer.surface_recipe import recipe_of, train_surfaces
 
     if model is Pretrained.morphling and studied:
-        raise typer.BadParameter("morphling's meta-model learns from synthetic services alone; leave --from out")
+        raise UserError("morphling's meta-model learns from synthetic services alone; leave --from out")
     measured = measured_tasks(studied) if studied else ()
     with Progress(console=_console()) as bar:
         if model is Pretrained.morphling:

@@ -95,7 +95,7 @@ def card_text(model: SurfaceModel) -> str:
     card = model.card
     recipe = {k: v for k, v in card["recipe"].items() if k != "training"} | card["recipe"]["training"]
     scores = "\n".join(
-        f"| {name} | " + " | ".join(", ".join(f"{v:.3f}" for v in cell[str(n)].values()) + " |" for n in (0, 5, 10))
+        f"| {name} | " + " | ".join(", ".join(f"{v:.3f}" for v in cell[n].values()) for n in ("0", "5", "10")) + " |"
         for name, cell in card["held_out"].items()
     )
     inputs = model.inputs
@@ -118,7 +118,7 @@ over a space's configurations, and which of these can run: samples of what a ser
 **Data.** {card["data"]}.
 
 **Result** on {card["recipe"]["held_out"]} held-out emulated services: Spearman correlation with the truth where it
-runs and RMSE of the centred natural logarithm, medians over services. The surface is the mean of {64} drawn from the
+runs and RMSE of the centred natural logarithm, medians over services. The surface is the mean of 64 drawn from the
 facts alone, or that of the likeliest z given 5 and 10 random trials. "Can run": area under the ROC curve, over
 services where some configurations can and some cannot.
 

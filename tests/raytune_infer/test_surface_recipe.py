@@ -1,12 +1,15 @@
 """From formulas and one's own finished studies to a file of surfaces with its card."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from raytune_infer.cli import app
 from raytune_infer.emulated_services import random_service
-from raytune_infer.errors import RunError
+from raytune_infer.errors import RunError, UserError
 from raytune_infer.history import Database, Outcome
 from raytune_infer.run_folder import RunFolder
 from raytune_infer.studied_tasks import measured_tasks
@@ -83,7 +86,7 @@ def test_a_training_writes_surfaces_and_their_card(tmp_path):
     assert again.card == json.loads(json.dumps(model.card))
     card = out.with_suffix(".md").read_text()
     assert "24 services that exist only as formulas" in card and "1 measured tasks" in card
-    assert "| steps | 8 |" in card and "generation, rate" in card and "`ln parameters_billion`" in card
+    assert "| steps | 8 |" in card and ", rate | " in card and "`ln parameters_billion`" in card
     same = train_surfaces(tmp_path / "t.safetensors", TINY, measured=measured)
     assert all(np.array_equal(v.numpy(), same.weights[k].numpy()) for k, v in model.weights.items())
     row = studied(measured[0])
@@ -94,3 +97,18 @@ def test_a_training_writes_surfaces_and_their_card(tmp_path):
 def test_the_recipe_from_the_command_line():
     assert recipe_of() == SurfaceRecipe()
     assert recipe_of(steps=7, seed=3).training.steps == 7 and recipe_of(seed=3).seed == 3
+
+
+def test_meta_train_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("raytune_infer.surface_recipe.recipe_of", lambda steps, seed: replace(TINY, seed=seed))
+    database = Database(f"sqlite:///{tmp_path / 'history.db'}")
+    study(database, 6)
+    database.close()
+    out, words = tmp_path / "s.safetensors", ["meta-train", "--out", str(tmp_path / "s.safetensors")]
+    done = CliRunner().invoke(app, [*words, "--from", str(tmp_path / "history.db"), "--seed", "2"])
+    assert done.exit_code == 0, done.output
+    card = SurfaceModel.load(out).card
+    assert "1 measured tasks" in card["data"] and card["recipe"]["seed"] == 2
+    refused = CliRunner().invoke(app, [*words, "--model", "morphling", "--from", "nowhere"])
+    assert isinstance(refused.exception, UserError) and "leave --from out" in str(refused.exception)
+    assert "no run in nowhere" in str(CliRunner().invoke(app, [*words, "--from", "nowhere"]).exception)
