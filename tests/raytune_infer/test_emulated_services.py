@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 from cluster.gpus import FEATURE_NAMES
-from raytune_infer.emulated_services import (
-    UNKNOWN_KNOB,
-    random_batch_inference,
-    random_cards,
-    random_generation,
-    random_language_model,
-    random_service,
-)
+from raytune_infer.emulated_parts import UNKNOWN_KNOB, random_cards, random_language_model
+from raytune_infer.emulated_services import random_batch_inference, random_generation, random_service
 from raytune_infer.encoding import encode
 from searchers.quantities import ROLES, role
 
