@@ -32,6 +32,13 @@ class Target(StrEnum):
     serve = "serve"
 
 
+class Pretrained(StrEnum):
+    """Files of weights that ship with the package."""
+
+    surfaces = "surfaces"
+    morphling = "morphling"
+
+
 @app.command()
 def tune(
     spec: SpecPath,
@@ -188,19 +195,36 @@ def replay(
 @app.command()
 def meta_train(
     out: Annotated[Path, typer.Option(help="The file of weights; its card goes beside it, with the ending .md.")],
-    episodes: Annotated[int, typer.Option(min=1, help="Steps of meta-training.")] = 4000,
+    model: Annotated[Pretrained, typer.Option(help="Whose prior knowledge.")] = Pretrained.surfaces,
+    studied: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="Learn from this too: a run's folder, a history database, a suite of tables."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of training; by default as many as what ships.")] = None,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
 ) -> None:
-    """Train a meta-model for morphling on synthetic services, as the one that ships was."""
+    """Train what a searcher knows beforehand, on synthetic services and on your own finished studies."""
     from rich.progress import Progress
 
-    from raytune_infer.meta_train import meta_train_shipped
+    from raytune_infer.errors import UserError
+    from raytune_infer.meta_train import Recipe, meta_train_shipped
+    from raytune_infer.studied_tasks import measured_tasks
+    from raytune_infer.surface_recipe import recipe_of, train_surfaces
 
+    if model is Pretrained.morphling and studied:
+        raise UserError("morphling's meta-model learns from synthetic services alone; leave --from out")
+    measured = measured_tasks(studied) if studied else ()
     with Progress(console=_console()) as bar:
-        task = bar.add_task("meta-training", total=episodes)
-        meta_train_shipped(
-            out, episodes=episodes, seed=seed, progress=lambda episode, loss: bar.update(task, completed=episode + 1)
-        )
+        if model is Pretrained.morphling:
+            episodes = steps or Recipe.episodes
+            task = bar.add_task("meta-training", total=episodes)
+            meta_train_shipped(
+                out, episodes=episodes, seed=seed, progress=lambda i, _: bar.update(task, completed=i + 1)
+            )
+        else:
+            recipe = recipe_of(steps=steps, seed=seed)
+            task = bar.add_task("surfaces", total=recipe.training.steps)
+            train_surfaces(out, recipe, measured=measured, progress=lambda i, _: bar.update(task, completed=i + 1))
 
 
 def _console() -> Console:

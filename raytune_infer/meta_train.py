@@ -1,4 +1,4 @@
-"""Meta-training of the model that ships: synthetic services in, weights and their card out.
+"""Meta-training of morphling's model that ships: synthetic services in, weights and their card out.
 
 The 42 profiles of `cluster.profiles` are held out. Tasks are random profiles, so no known model is trained on.
 """
@@ -113,7 +113,7 @@ def card_text(model: MetaModel) -> str:
     )
     return f"""# {card["what"]}
 
-Written by `raytune-infer meta-train` on {card["date"]}; do not edit.
+Written by `raytune-infer meta-train --model morphling` on {card["date"]}; do not edit.
 
 **Predicts** the value of a configuration as a fraction of the best in its space, and adapts to a service by one
 gradient step (α = {model.step_size}) per measured configuration (`searchers/morphling.py`).
