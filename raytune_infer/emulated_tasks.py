@@ -19,7 +19,7 @@ from cluster.profiles import random_profiles
 from cluster.roofline import ModelProfile
 from raytune_infer.encoding import NO_GPU, PRECISION_BITS, encode
 from searchers.base import Problem
-from searchers.objective import Expression, Objective
+from searchers.objective import Expression, Metrics, Objective
 from searchers.replay import Table
 from searchers.space import Space, Value
 

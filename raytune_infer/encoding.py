@@ -60,7 +60,7 @@ def encode(name: str, values: Sequence[Value]) -> Knob:
     Raises:
         ValueError: a value that the standard knob does not take.
     """
-    standard = STANDARD_KNOBS.get(name) or STUDIED_KNOBS.get(name)
+    standard = STANDARD_KNOBS.get(name)
     if standard is None:
         numeric = all(_is_number(v) for v in values)
         return _own(name, _in_order(values, numeric), "ordinal" if numeric else "categorical")
@@ -199,8 +199,3 @@ STANDARD_KNOBS: Mapping[str, StandardKnob] = {
     ),
 }  # fmt: skip
 """Name → knob, in the order in which the documentation shows them."""
-
-_GPUS = StandardKnob("ordinal", ("log2_gpus",), _log2, _whole, "new replica")
-
-STUDIED_KNOBS: Mapping[str, StandardKnob] = {"num_gpus": _GPUS, "tensor_parallel": _GPUS}
-"""Knobs that studies of other tools name: encoded alike in every space, but none that our replicas take."""

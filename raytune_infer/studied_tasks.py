@@ -11,10 +11,11 @@ from raytune_infer.encoding import encode
 from raytune_infer.errors import RunError
 from raytune_infer.history import Database, StudyRecord, TrialRecord
 from raytune_infer.run_folder import open_run
-from raytune_infer.suite_tasks import SUITE, suite_tasks
+from raytune_infer.suites import load_suite
 from searchers.base import Observation, Task
 from searchers.space import Space
 
+SUITE = "suite.json"
 LEAST_TRIALS = 3
 """A study with fewer finished trials says too little of a shape."""
 
@@ -38,7 +39,7 @@ def _tasks_at(place: str) -> tuple[Task, ...]:
         return _all_studies(Database(place))
     path = Path(place)
     if (path / SUITE).is_file():
-        return suite_tasks(path)
+        return tuple(task.as_source for task in load_suite(path).tasks.values())
     if path.is_file():
         return _all_studies(Database(f"sqlite:///{path.resolve()}"))
     database, study = open_run(path).load()

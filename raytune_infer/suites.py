@@ -49,7 +49,7 @@ class MeasuredTask:
     def as_source(self) -> Task:
         """All that was measured, for others to learn from; always the same object."""
         observed = tuple(Observation(position, metrics) for position, metrics in enumerate(self.metrics))
-        return Task(self.name, self.space, observed, self.facts)
+        return Task(self.name, self.space, observed, self.facts, self.group)
 
 
 @dataclass(frozen=True, eq=False)
