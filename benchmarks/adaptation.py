@@ -18,8 +18,7 @@ import torch
 
 from cluster.prices import load_prices
 from cluster.profiles import PROFILES
-from raytune_infer.emulated_tasks import PAPER_KNOBS, Table, emulate
-from searchers.base import History
+from raytune_infer.emulated_tasks import PAPER_KNOBS, emulate
 from searchers.baselines import fit
 from searchers.maml import adapt, unit_of
 from searchers.meta_model import MetaModel
@@ -27,9 +26,9 @@ from searchers.mlp import initial_weights, predict
 from searchers.morphling import inputs_of, pretrained
 from searchers.named import named
 from searchers.objective import Expression, Objective
+from searchers.replay import Table, fractions, replay, trials_over
 
 POINTS = (1, 5, 10, 20)
-NEVER = 10**6
 
 
 def held_out() -> list[Table]:
@@ -60,19 +59,14 @@ def squared_errors(table: Table, model: MetaModel, points: int, seed: int) -> tu
     return adapted, few_steps(random, best_seen), error(converged, best_seen)
 
 
-def trials_until(table: Table, searcher: str, most: int, seed: int) -> tuple[int, int]:
-    """Trials until 95 % of the best value and until the best itself; NEVER if not within `most`."""
-    values = table.values() / table.values().max()
-    search, history, good = named(searcher)(table.problem), History(), NEVER
-    for trial in range(1, most + 1):
-        position = search.suggest(history, np.random.default_rng([seed, trial]))
-        if position is None:
+def found(table: Table, searcher: str, most: int, seed: int) -> np.ndarray:
+    """`[most]` the best so far as a fraction of the best; the search stops where it has found that."""
+    best, steps = table.values().max(), []
+    for step in replay(table, named(searcher)(table.problem), budget=most, seed=seed):
+        steps.append(step)
+        if step.best == best:
             break
-        history = history.observe(position, table.metrics[position])
-        good = min(good, trial) if values[position] >= 0.95 else good
-        if values[position] >= 1 - 1e-9:
-            return good, trial
-    return good, NEVER
+    return fractions(steps, best, most)
 
 
 def error_table(tables: Sequence[Table], model: MetaModel, draws: int) -> list[str]:
@@ -93,10 +87,10 @@ def trials_table(tables: Sequence[Table], searchers: Sequence[str], most: int, s
         "|:---|---:|---:|---:|---:|---:|---:|",
     ]
     for name in searchers:
-        counts = np.array([trials_until(table, name, most, seed) for table in tables for seed in range(seeds)])
-        # The higher of two: half way between a number and "never" is no number of trials.
-        cells = [np.quantile(column, q, method="higher") for column in counts.T for q in (0.5, 0.9, 1.0)]
-        lines.append(f"| {name} | " + " | ".join(f"> {most}" if c == NEVER else f"{c:.0f}" for c in cells) + " |")
+        searches = [found(table, name, most, seed) for table in tables for seed in range(seeds)]
+        counts = [trials_over(searches, goal) for goal in (0.95, 1.0)]
+        cells = [cell for count in counts for cell in (count.median, count.p90, count.worst)]
+        lines.append(f"| {name} | " + " | ".join(f"> {most}" if c is None else str(c) for c in cells) + " |")
         print(lines[-1], flush=True)
     return lines
 

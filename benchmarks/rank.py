@@ -46,7 +46,7 @@ def main() -> None:
     spec = load_spec(arguments.spec)
     with tempfile.TemporaryDirectory() as folder:
         everything = Study(spec, searcher="random", out=Path(folder) / "all").run(10**6)
-        found = Study(spec, searcher="morphling", out=Path(folder) / "search").run(arguments.trials)
+        found = Study(spec, out=Path(folder) / "search").run(arguments.trials)
     ranked = by_value(everything)
     answer = next(rank for rank, t in enumerate(ranked, start=1) if t.position == found.best.position)
     share = (ranked[answer - 1].value or 0.0) / (ranked[0].value or 1.0)

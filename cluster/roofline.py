@@ -85,6 +85,67 @@ class ModelProfile:
                 raise ValueError(f"profile {self.name!r} needs a positive finite `{field.name}`, got {value}")
 
 
+@dataclass(frozen=True)
+class Rates:
+    """What a device reaches, not what its datasheet promises; of one core, or of the card's share in use.
+
+    Attributes:
+        flops: precision → FLOP/s. One that is missing is computed at float32.
+        bytes_s: bytes/s from and to memory.
+        launch_s: each kernel's cost on top of the work, whatever the batch.
+        fill_s: each kernel's cost within the work, hidden where memory is the bottleneck.
+    """
+
+    flops: Mapping[str, float]
+    bytes_s: float
+    launch_s: float = LAUNCH_S
+    fill_s: float = FILL_S
+
+    def __post_init__(self) -> None:
+        positive, others = (self.bytes_s, *self.flops.values()), (self.launch_s, self.fill_s)
+        if "float32" not in self.flops or not all(np.isfinite(rate) and rate > 0 for rate in positive):
+            raise ValueError(f"a device needs positive finite rates, float32 among them, got {self}")
+        if not all(np.isfinite(cost) and cost >= 0 for cost in others):
+            raise ValueError(f"what a kernel costs is 0 or more seconds, got {self}")
+
+
+def datasheet_rates(gpu: Gpu | None) -> Rates:
+    """The parts of the datasheet's peaks that are usual; None: a CPU core."""
+    device = CPU_CORE if gpu is None else gpu
+    flops = {precision: peak * COMPUTE_EFFICIENCY[precision] for precision, peak in device.peak_flops.items()}
+    return Rates(flops, device.bandwidth_gb_s * 1e9 * MEMORY_EFFICIENCY)
+
+
+def batch_time_s(
+    profile: ModelProfile,
+    rates: Rates,
+    *,
+    batch: float | Array,
+    units: float | Array = 1.0,
+    bandwidth_units: float | Array = 1.0,
+    precision: str = "float32",
+) -> Array:
+    """Seconds that one batch takes on the device, without pre- and post-processing.
+
+    Args:
+        profile: the model.
+        rates: of one unit.
+        batch: items in the batch.
+        units: cores, or the part of a card, that compute.
+        bandwidth_units: as `units`, for memory.
+        precision: of weights, activations and arithmetic.
+    """
+    width = _bytes(precision) / BYTES["float32"]
+    b = np.asarray(batch, dtype=np.float64)
+    # b F / (P eta) x (w + w_half) / w with w = b F / k: the fill time comes once per kernel.
+    peak = rates.flops.get(precision, rates.flops["float32"]) * units
+    compute_s = b * profile.flops / peak + profile.kernels * rates.fill_s
+    # A weight that is read takes part in a multiply-add: of a table of word vectors, only the rows looked up.
+    weights = np.minimum(profile.weight_bytes, b * profile.flops / 2 * BYTES["float32"])
+    memory_s = (weights + b * profile.traffic_bytes) * width / (rates.bytes_s * bandwidth_units)
+    return profile.kernels * rates.launch_s + np.maximum(compute_s, memory_s)
+
+
 @overload
 def service_time_s(
     profile: ModelProfile,
@@ -130,24 +191,19 @@ def service_time_s(
             "a batch needs 1 item or more, more than 0 cores and a GPU share in (0, 1], got "
             f"{batch}, {cpu_cores} and {gpu_share}"
         )
-    width = _bytes(precision) / BYTES["float32"]
-    if gpu is None:
-        device, units = CPU_CORE, c * np.ones_like(s)  # a share of no GPU changes nothing but the shape
-        bandwidth_units = units
-    else:
-        device, units = gpu, s
-        bandwidth_units = np.minimum(1.0, s / SHARE_FOR_FULL_BANDWIDTH)
-    # A card without a rate of its own for this precision computes at float32, on ordinary cores.
-    computed = precision if precision in device.peak_flops else "float32"
-    peak = device.peak(computed) * COMPUTE_EFFICIENCY[computed] * units
-    # b F / (P eta) x (w + w_half) / w with w = b F / k: the fill time comes once per kernel.
-    compute_s = b * profile.flops / peak + profile.kernels * FILL_S
-    # A weight that is read takes part in a multiply-add: of a table of word vectors, only the rows looked up.
-    weights = np.minimum(profile.weight_bytes, b * profile.flops / 2 * BYTES["float32"])
-    moved = (weights + b * profile.traffic_bytes) * width
-    memory_s = moved / (device.bandwidth_gb_s * 1e9 * MEMORY_EFFICIENCY * bandwidth_units)
+    # A share of no GPU changes nothing but the shape.
+    units = c * np.ones_like(s) if gpu is None else s
+    bandwidth_units = units if gpu is None else np.minimum(1.0, s / SHARE_FOR_FULL_BANDWIDTH)
+    device_s = batch_time_s(
+        profile,
+        datasheet_rates(gpu),
+        batch=b,
+        units=units,
+        bandwidth_units=bandwidth_units,
+        precision=precision,
+    )
     host_s = b * profile.cpu_s / np.minimum(c, b)
-    total_s = profile.kernels * LAUNCH_S + np.maximum(compute_s, memory_s) + host_s
+    total_s = device_s + host_s
     return float(total_s) if total_s.ndim == 0 else total_s
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from enum import StrEnum
@@ -31,13 +32,20 @@ class Target(StrEnum):
     serve = "serve"
 
 
+class Pretrained(StrEnum):
+    """Files of weights that ship with the package."""
+
+    surfaces = "surfaces"
+    morphling = "morphling"
+
+
 @app.command()
 def tune(
     spec: SpecPath,
     trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
     parallel: Annotated[int | None, typer.Option(min=1, help="How many at a time.")] = None,
     searcher: Annotated[
-        str | None, typer.Option(help="Who proposes: morphling (the default), hyperopt, ernest or random.")
+        str | None, typer.Option(help="Who proposes, e.g. morphling, hyperopt, ernest or random.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random choices; 0 by default.")] = None,
     address: Address = None,
@@ -142,21 +150,81 @@ def cluster(
 
 
 @app.command()
-def meta_train(
-    out: Annotated[Path, typer.Option(help="The file of weights; its card goes beside it, with the ending .md.")],
-    episodes: Annotated[int, typer.Option(min=1, help="Steps of meta-training.")] = 4000,
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="SUITE_DIR", help="A folder of tables with its suite.json.")],
+    searcher: Annotated[list[str] | None, typer.Option(help="Whom to judge; may be given several times.")] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="By name in the suite; may be given several times; by default all.")
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="Trials of a search.")] = 40,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches per task, objective and searcher.")] = 3,
+    no_sources: Annotated[bool, typer.Option("--no-sources", help="Nothing may be learned from other tasks.")] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Trials that run at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    out: Annotated[Path, typer.Option(help="The file of results, a row a trial.")] = Path("results.csv"),
 ) -> None:
-    """Train a meta-model for morphling on synthetic services, as the one that ships was."""
+    """Judge searchers on measured tables: no cluster, no waiting."""
     from rich.progress import Progress
 
-    from raytune_infer.meta_train import meta_train_shipped
+    from raytune_infer.replay_report import summary
+    from raytune_infer.replays import Plan, check_out, run, write
+    from raytune_infer.suites import load_suite
+    from searchers.named import DEFAULT
 
+    console = _console()
+    check_out(out)
+    plan = Plan(folder, tuple(searcher or [DEFAULT]), tuple(objective or ()), budget, seeds, parallel, not no_sources)
+    try:
+        suite = load_suite(folder)
+        plan.checked(suite)
+        with Progress(console=console) as bar:
+            task = bar.add_task("searches", total=None)
+            jobs = jobs or os.cpu_count() or 1
+            results = run(plan, suite, jobs=jobs, watch=lambda done, of: bar.update(task, completed=done, total=of))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None  # Still reading: nothing was done.
+    write(results, out)
+    console.print(summary(results))
+    for note in results.notes():
+        console.print(escape(note), highlight=False)
+    console.print(f"{len(results.searches)} searches, each trial in {out}", highlight=False)
+    if results.stopped is not None:
+        raise typer.Exit(130 if isinstance(results.stopped, KeyboardInterrupt) else 1)
+
+
+@app.command()
+def meta_train(
+    out: Annotated[Path, typer.Option(help="The file of weights; its card goes beside it, with the ending .md.")],
+    model: Annotated[Pretrained, typer.Option(help="Whose prior knowledge.")] = Pretrained.surfaces,
+    studied: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="Learn from this too: a run's folder, a history database, a suite of tables."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of training; by default as many as what ships.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+) -> None:
+    """Train what a searcher knows beforehand, on synthetic services and on your own finished studies."""
+    from rich.progress import Progress
+
+    from raytune_infer.errors import UserError
+    from raytune_infer.meta_train import Recipe, meta_train_shipped
+    from raytune_infer.studied_tasks import measured_tasks
+    from raytune_infer.surface_recipe import recipe_of, train_surfaces
+
+    if model is Pretrained.morphling and studied:
+        raise UserError("morphling's meta-model learns from synthetic services alone; leave --from out")
+    measured = measured_tasks(studied) if studied else ()
     with Progress(console=_console()) as bar:
-        task = bar.add_task("meta-training", total=episodes)
-        meta_train_shipped(
-            out, episodes=episodes, seed=seed, progress=lambda episode, loss: bar.update(task, completed=episode + 1)
-        )
+        if model is Pretrained.morphling:
+            episodes = steps or Recipe.episodes
+            task = bar.add_task("meta-training", total=episodes)
+            meta_train_shipped(
+                out, episodes=episodes, seed=seed, progress=lambda i, _: bar.update(task, completed=i + 1)
+            )
+        else:
+            recipe = recipe_of(steps=steps, seed=seed)
+            task = bar.add_task("surfaces", total=recipe.training.steps)
+            train_surfaces(out, recipe, measured=measured, progress=lambda i, _: bar.update(task, completed=i + 1))
 
 
 def _console() -> Console:

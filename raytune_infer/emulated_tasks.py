@@ -7,19 +7,20 @@ price book become a Problem with a complete table. Nothing here is a measurement
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cluster import roofline
-from cluster.gpus import find
+from cluster.gpus import Gpu, find
 from cluster.prices import PriceBook
 from cluster.profiles import random_profiles
 from cluster.roofline import ModelProfile
 from raytune_infer.encoding import NO_GPU, PRECISION_BITS, encode
 from searchers.base import Problem
 from searchers.objective import Expression, Metrics, Objective
+from searchers.replay import Table
 from searchers.space import Space, Value
 
 PAPER_KNOBS: Mapping[str, tuple[Value, ...]] = {
@@ -29,24 +30,6 @@ PAPER_KNOBS: Mapping[str, tuple[Value, ...]] = {
     "max_batch_size": (1, 2, 4, 8, 16, 32, 64, 128),
 }
 """The 720 configurations of Morphling's evaluation (SoCC 2021)."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A problem and the answer to every question that a searcher can ask about it.
-
-    Args:
-        problem: what is searched.
-        metrics: for each position what a trial would measure; None where it does not fit in memory.
-    """
-
-    problem: Problem
-    metrics: tuple[Metrics | None, ...]
-
-    def values(self) -> np.ndarray:
-        """`[n]` value of each configuration; 0 where it does not count."""
-        objective, usd = self.problem.objective, self.problem.usd_per_hour
-        return np.array([objective.value(m, u) or 0.0 for m, u in zip(self.metrics, usd, strict=True)])
 
 
 def emulate(
@@ -59,27 +42,48 @@ def emulate(
     knob that is left out stands at one core, no GPU, the whole GPU, batches of 1, float32.
     """
     space = Space([encode(name, values) for name, values in knobs.items()])
-    n = len(space)
-    column = {knob.name: np.array(knob.values)[space.ranks[:, i]] for i, knob in enumerate(space.knobs)}
+    timing = time_batches(profile, space)
+    return Table(Problem(space, objective, _usd_per_hour(space, prices)), timing.metrics())
 
-    def number(name: str, default: float) -> np.ndarray:
-        return np.asarray(column.get(name, np.full(n, default)), dtype=float)
 
-    cores, batch = number("cpu_cores", 1), number("max_batch_size", 1)
-    share, memory = number("gpu_share", 1), number("gpu_memory", 1)
-    paid = (
-        np.maximum(number("gpu_share", 0), number("gpu_memory", 0)) if {"gpu_share", "gpu_memory"} & {*knobs} else share
-    )
+@dataclass(frozen=True)
+class Timing:
+    """A model on every configuration of a space; `[n]` each.
+
+    Args:
+        batch: items in a batch.
+        service_s: seconds that a batch takes.
+        fits: whether it fits in the replica's memory.
+    """
+
+    batch: np.ndarray
+    service_s: np.ndarray
+    fits: np.ndarray
+
+    def metrics(self) -> tuple[Metrics | None, ...]:
+        """What a trial would measure: a request waits for the batch before its own and then for its own."""
+        return tuple(
+            {"rps": b / s, "p99_ms": 2000 * s} if fit else None
+            for b, s, fit in zip(self.batch, self.service_s, self.fits, strict=True)
+        )
+
+
+def time_batches(profile: ModelProfile, space: Space, card: Callable[[str], Gpu] = find) -> Timing:
+    """The roofline on every configuration of a space.
+
+    Args:
+        profile: the model.
+        space: of the knobs that `emulate` takes.
+        card: a value of `gpu_type` → the card it means; the catalogue's when left out.
+    """
+    column, n = space_values(space), len(space)
+    cores, batch = numbers(column, "cpu_cores", n, 1), numbers(column, "max_batch_size", n, 1)
+    share, memory = numbers(column, "gpu_share", n, 1), numbers(column, "gpu_memory", n, 1)
     gpu_types = column.get("gpu_type", np.full(n, NO_GPU))
     precisions = column.get("precision", np.full(n, "float32"))
-    service_s, usd, fits = np.zeros(n), np.zeros(n), np.ones(n, dtype=bool)
+    service_s, fits = np.zeros(n), np.ones(n, dtype=bool)
     for gpu_type in np.unique(gpu_types):
-        gpu = None if gpu_type == NO_GPU else find(str(gpu_type))
-        rate = (
-            0.0
-            if gpu is None
-            else prices.usd_per_hour(cpu_cores=0, gpu_type=gpu.name, gpu_share=1) - prices.base_usd_per_hour
-        )
+        gpu = None if gpu_type == NO_GPU else card(str(gpu_type))
         for precision in np.unique(precisions):
             at = (gpu_types == gpu_type) & (precisions == precision)
             service_s[at] = roofline.service_time_s(
@@ -90,15 +94,38 @@ def emulate(
                 gpu_share=share[at],
                 precision=str(precision),
             )
-            usd[at] = prices.base_usd_per_hour + prices.cpu_core_usd_per_hour * cores[at] + rate * paid[at]
-            if gpu is not None:
+            if gpu is not None and at.any():
                 need = np.vectorize(lambda b, p=str(precision): roofline.memory_gib(profile, batch=b, precision=p))
                 fits[at] = need(batch[at]) <= gpu.memory_gib * memory[at]
-    # A request waits for the batch before its own and then for its own.
-    metrics = tuple(
-        {"rps": b / s, "p99_ms": 2000 * s} if fit else None for b, s, fit in zip(batch, service_s, fits, strict=True)
-    )
-    return Table(Problem(space, objective, usd), metrics)
+    return Timing(batch, service_s, fits)
+
+
+def space_values(space: Space) -> dict[str, np.ndarray]:
+    """Knob → `[n]` its value in every configuration."""
+    return {knob.name: np.array(knob.values)[space.ranks[:, i]] for i, knob in enumerate(space.knobs)}
+
+
+def numbers(column: Mapping[str, np.ndarray], name: str, n: int, default: float) -> np.ndarray:
+    """`[n]` values of a knob of numbers; the default where the space has no such knob."""
+    return np.asarray(column.get(name, np.full(n, default)), dtype=float)
+
+
+def _usd_per_hour(space: Space, prices: PriceBook) -> np.ndarray:
+    """`[n]` base price, cores, and the larger of the shares of the GPU."""
+    column, n = space_values(space), len(space)
+    shares = [numbers(column, name, n, 0) for name in ("gpu_share", "gpu_memory") if name in column]
+    paid = np.maximum.reduce(shares) if shares else np.ones(n)
+    gpu_types = column.get("gpu_type", np.full(n, NO_GPU))
+    usd = np.zeros(n)
+    for gpu_type in np.unique(gpu_types):
+        rate = 0.0
+        if gpu_type != NO_GPU:
+            whole = prices.usd_per_hour(cpu_cores=0, gpu_type=find(str(gpu_type)).name, gpu_share=1)
+            rate = whole - prices.base_usd_per_hour
+        at = gpu_types == gpu_type
+        cores = numbers(column, "cpu_cores", n, 1)[at]
+        usd[at] = prices.base_usd_per_hour + prices.cpu_core_usd_per_hour * cores + rate * paid[at]
+    return usd
 
 
 def random_table(rng: np.random.Generator, books: Sequence[PriceBook]) -> Table:
@@ -151,36 +178,39 @@ def _gpu_knobs(rng: np.random.Generator, book: PriceBook) -> dict[str, tuple[Val
     types = sorted(book.gpu_usd_per_hour)
     several = min(len(types), int(rng.choice([1, 2, 3, 4], p=[0.15, 0.2, 0.45, 0.2])))
     knobs: dict[str, tuple[Value, ...]] = {
-        "cpu_cores": _cores(rng),
+        "cpu_cores": cores(rng),
         "gpu_type": tuple(rng.choice(types, several, replace=False).tolist()),
-        "max_batch_size": _batches(rng),
+        "max_batch_size": batches(rng),
     }
     if rng.random() < 0.7:
-        knobs["gpu_memory"] = _some(rng, [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0], 2, 6)
+        knobs["gpu_memory"] = some(rng, [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0], 2, 6)
     if rng.random() < 0.3:
-        knobs["gpu_share"] = _some(rng, [0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0], 2, 4)
+        knobs["gpu_share"] = some(rng, [0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0], 2, 4)
     if rng.random() < 0.25:
-        knobs["precision"] = _some(rng, list(PRECISION_BITS), 2, 4)
+        knobs["precision"] = some(rng, list(PRECISION_BITS), 2, 4)
     return knobs
 
 
 def _cpu_knobs(rng: np.random.Generator) -> dict[str, tuple[Value, ...]]:
-    knobs: dict[str, tuple[Value, ...]] = {"cpu_cores": _cores(rng), "max_batch_size": _batches(rng)}
+    knobs: dict[str, tuple[Value, ...]] = {"cpu_cores": cores(rng), "max_batch_size": batches(rng)}
     if rng.random() < 0.3:
-        knobs["precision"] = _some(rng, ["float32", "int8"], 2, 2)
+        knobs["precision"] = some(rng, ["float32", "int8"], 2, 2)
     return knobs
 
 
-def _cores(rng: np.random.Generator) -> tuple[Value, ...]:
+def cores(rng: np.random.Generator) -> tuple[Value, ...]:
+    """Numbers of CPU cores that a user might offer."""
     most = int(rng.choice([4, 5, 6, 8]))
-    return tuple(range(1, most + 1)) if rng.random() < 0.6 else _some(rng, [1, 2, 4, 6, 8, 12, 16], 3, 6)
+    return tuple(range(1, most + 1)) if rng.random() < 0.6 else some(rng, [1, 2, 4, 6, 8, 12, 16], 3, 6)
 
 
-def _batches(rng: np.random.Generator) -> tuple[Value, ...]:
+def batches(rng: np.random.Generator) -> tuple[Value, ...]:
+    """Batch sizes 1, 2, 4 … up to 32 … 256."""
     return tuple(2**i for i in range(int(rng.integers(5, 9)) + 1))
 
 
-def _some(rng: np.random.Generator, values: Sequence[Value], least: int, most: int) -> tuple[Value, ...]:
+def some(rng: np.random.Generator, values: Sequence[Value], least: int, most: int) -> tuple[Value, ...]:
+    """So many of the values, drawn at random and kept in their order."""
     count = int(rng.integers(least, min(most, len(values)) + 1))
     return tuple(values[i] for i in sorted(rng.choice(len(values), count, replace=False)))
 

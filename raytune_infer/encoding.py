@@ -25,6 +25,16 @@ PRECISION_BITS: Mapping[str, tuple[int, int]] = {
 """Bits of a number and of its exponent: IEEE 754; bfloat16 keeps float32's exponent."""
 
 
+Kind = Literal["ordinal", "categorical"]
+
+_COLUMNS: Mapping[str, str] = {
+    **dict.fromkeys(("tensor_parallel", "tp", "num_gpus", "gpus"), "log2_gpus"),
+    # Not log2_gpu_memory_gib, which is the card's own: columns of one name add up, and GiB times GiB is nothing.
+    "gpu_memory_gib": "log2_gpu_memory_cap_gib",
+}
+"""Knob of someone's own → the quantity that its numbers mean, as they are spelled in the wild."""
+
+
 @dataclass(frozen=True)
 class StandardKnob:
     """A knob that the tool understands.
@@ -37,7 +47,7 @@ class StandardKnob:
         changes: whether a live replica takes another value.
     """
 
-    kind: Literal["ordinal", "categorical"]
+    kind: Kind
     columns: tuple[str, ...]
     features: Callable[[Value], tuple[float, ...]]
     wrong: Callable[[Value], str | None]
@@ -52,8 +62,8 @@ def encode(name: str, values: Sequence[Value]) -> Knob:
     """
     standard = STANDARD_KNOBS.get(name)
     if standard is None:
-        numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        return Knob(name, _in_order(values, numeric), "ordinal" if numeric else "categorical")
+        numeric = all(_is_number(v) for v in values)
+        return _own(name, _in_order(values, numeric), "ordinal" if numeric else "categorical")
     if wrong := next((why for v in values if (why := standard.wrong(v)) is not None), None):
         raise ValueError(f"knob {name!r} {wrong}")
     ordered = _in_order(values, standard.kind == "ordinal")
@@ -62,9 +72,61 @@ def encode(name: str, values: Sequence[Value]) -> Knob:
     )
 
 
+def encode_found(name: str, values: Sequence[Value], kind: Kind) -> Knob:
+    """The knob of a table measured elsewhere: `encode`'s columns, but values in the order and of the kind given.
+
+    What a service.yaml would be refused for is taken as it was measured: a GPU type that the catalogue lacks
+    has the mean of the others' features, a share of a GPU above 1 is per cent, cores may be fractions.
+    Values that a standard knob cannot make sense of at all get Knob's own encoding.
+
+    Raises:
+        ValueError: no values, or repeated ones.
+    """
+    standard = STANDARD_KNOBS.get(name)
+    if standard is None or not values:
+        return _own(name, values, kind)
+    if name == "gpu_type":
+        features = _gpu_features_found(values)
+    elif name == "gpu_share" and all(_is_number(v) for v in values) and max(map(float, values)) > 1:
+        features = _features_found(standard, [float(v) / 100 for v in values])
+    else:
+        features = _features_found(standard, values)
+    if features is None:
+        return _own(name, values, kind)
+    return Knob(name, tuple(values), kind, standard.columns, features, standard.changes)
+
+
 def gpu_name(value: Value) -> str | None:
     """The GPU type that a value of `gpu_type` asks for; None for none."""
     return None if value == NO_GPU else str(value)
+
+
+def _own(name: str, values: Sequence[Value], kind: Kind) -> Knob:
+    """Knob's own encoding, but under the name of the quantity where several knobs mean one."""
+    column = _COLUMNS.get(name)
+    if column is None or not all(_is_number(v) and float(v) > 0 for v in values):
+        return Knob(name, tuple(values), kind)
+    return Knob(name, tuple(values), kind, (column,), tuple(_log2(v) for v in values))
+
+
+def _features_found(standard: StandardKnob, values: Sequence[Value]) -> tuple[tuple[float, ...], ...] | None:
+    """Features of values that the standard knob takes, or would if cores could be shared; None otherwise."""
+    whole = standard.wrong is _whole
+    for value in values:
+        if not (whole and _is_number(value) and float(value) > 0) and standard.wrong(value) is not None:
+            return None
+    return tuple(standard.features(v) for v in values)
+
+
+def _gpu_features_found(values: Sequence[Value]) -> tuple[tuple[float, ...], ...] | None:
+    """Features of GPU types; those of no known type have the mean of the known ones. None if none is known."""
+    values = [NO_GPU if str(value).lower() in (NO_GPU, "cpu") else value for value in values]
+    wrong = [_gpu_type(value) is not None for value in values]
+    known = [_gpu_features(v) for v, bad in zip(values, wrong, strict=True) if not bad and gpu_name(v) is not None]
+    if not known:
+        return None
+    mean = tuple(math.fsum(column) / len(known) for column in zip(*known, strict=True))
+    return tuple(mean if bad else _gpu_features(v) for v, bad in zip(values, wrong, strict=True))
 
 
 def _in_order(values: Sequence[Value], numeric: bool) -> tuple[Value, ...]:

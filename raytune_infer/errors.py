@@ -2,6 +2,7 @@
 
 UserError
 ├── SpecError       service.yaml says something that cannot be
+├── SuiteError      a suite of measured tables is malformed, or lacks what was asked for
 ├── NothingFits     no configuration of the space fits on any node
 ├── RunError        a run's folder or database is not what was asked for
 └── AllFailed       every trial failed, so there is nothing to recommend
@@ -14,6 +15,10 @@ class UserError(ValueError):
 
 class SpecError(UserError):
     """service.yaml says something that cannot be; the message names the place."""
+
+
+class SuiteError(UserError):
+    """A suite of measured tables is malformed, or lacks what was asked for; the message names the place."""
 
 
 class NothingFits(UserError):

@@ -208,6 +208,11 @@ class Database:
                 raise RunError(f"no study {study_id} in {self._engine.url}; there are {list(numbers) or 'none'}")
             return _study_record(row)
 
+    def studies(self) -> tuple[StudyRecord, ...]:
+        """All studies, in the order in which they began."""
+        with Session(self._engine) as session:
+            return tuple(_study_record(row) for row in session.scalars(select(_Study).order_by(_Study.id)))
+
     def start_trial(
         self, study: StudyRecord, *, purpose: Purpose, position: int, config: Config,
         usd_per_hour: float, emulated: bool,

@@ -1,4 +1,4 @@
-"""Meta-training of the model that ships: synthetic services in, weights and their card out.
+"""Meta-training of morphling's model that ships: synthetic services in, weights and their card out.
 
 The 42 profiles of `cluster.profiles` are held out. Tasks are random profiles, so no known model is trained on.
 """
@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from cluster.prices import built_in, load_prices
-from raytune_infer.emulated_tasks import Table, random_table
+from raytune_infer.emulated_tasks import random_table
 from searchers.maml import Tasks, as_searched, meta_train, unit_of
 from searchers.meta_model import MetaModel
 from searchers.mlp import initial_weights
 from searchers.morphling import inputs_of
+from searchers.replay import Table
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def card_text(model: MetaModel) -> str:
     )
     return f"""# {card["what"]}
 
-Written by `raytune-infer meta-train` on {card["date"]}; do not edit.
+Written by `raytune-infer meta-train --model morphling` on {card["date"]}; do not edit.
 
 **Predicts** the value of a configuration as a fraction of the best in its space, and adapts to a service by one
 gradient step (α = {model.step_size}) per measured configuration (`searchers/morphling.py`).

@@ -21,7 +21,7 @@ from raytune_infer.service import Service, Serving
 from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench, run_trial
-from searchers.named import named
+from searchers.named import DEFAULT, named
 from serve_deployments.models import is_emulated
 
 _CANDIDATES = 3
@@ -34,7 +34,7 @@ class Study:
 
     Args:
         spec: the service.
-        searcher: a name of `searchers.named`; None for morphling, or a resumed study's own.
+        searcher: a name of `searchers.named`; None for the default, or a resumed study's own.
         seed: of all random choices; None for 0, or a resumed study's own.
         address: of a running Ray cluster; None uses a live connection or RAY_ADDRESS, else starts a local Ray.
         emulate: nodes of a local emulated cluster (`T4:1,V100:1`) instead.
@@ -63,7 +63,7 @@ class Study:
         self._address, self._emulate, self._db = address, emulate, db
         self._out = Path(out) if out is not None else None
         try:
-            named(searcher or _SEARCHER)
+            named(searcher or DEFAULT)
         except ValueError as error:
             raise SpecError(str(error)) from None
         self._service = Service(spec)
@@ -146,7 +146,7 @@ class Study:
         database = RunFolder(path, self._db, 0).database()
         study = database.create_study(
             name=self.spec.name, spec=self.spec.text, folder=str(self.spec.folder.resolve()),
-            searcher=self._searcher or _SEARCHER, seed=self._seed or 0, trials=trials,
+            searcher=self._searcher or DEFAULT, seed=self._seed or 0, trials=trials,
             fingerprint=fingerprint(self._service, space), emulated=self._emulate,
         )  # fmt: skip
         database.close()
@@ -180,9 +180,6 @@ class Study:
             yield database, study
         finally:
             database.close()
-
-
-_SEARCHER = "morphling"
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class MetaModel:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(_METADATA)
             if metadata is None:
-                raise ValueError(f"{path} is not a meta-model; `raytune-infer meta-train` writes one")
+                raise ValueError(f"{path} is not a meta-model; `raytune-infer meta-train --model morphling` writes one")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         about = json.loads(metadata)
         return cls(

@@ -11,6 +11,9 @@ from searchers.morphling import Morphling
 
 Factory = Callable[[Problem], Searcher]
 
+DEFAULT = "morphling"
+"""Who searches where nobody is asked for."""
+
 
 def _hyperopt(problem: Problem) -> Searcher:
     # Imported when asked for: hyperopt takes longer to import than all of ours.

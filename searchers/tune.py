@@ -18,7 +18,7 @@ from ray import cloudpickle
 from ray.tune.result import AUTO_RESULT_KEYS
 
 from searchers.base import History, Problem, Searcher
-from searchers.named import named
+from searchers.named import DEFAULT, named
 from searchers.objective import Expression, Metrics, Objective
 from searchers.param_space import nested, space_of
 from searchers.space import Config, Space
@@ -57,7 +57,7 @@ class TuneSearcher(ray.tune.search.Searcher):
     def __init__(
         self,
         space: Space | None = None,
-        searcher: str | Factory = "morphling",
+        searcher: str | Factory = DEFAULT,
         metric: str | None = None,
         mode: str | None = None,
         *,

@@ -9,12 +9,12 @@ from cluster.gpus import CATALOGUE, FEATURE_NAMES, NO_GPU_FEATURES, find
 
 ASKED_FOR = (
     "K80 M60 P100 V100 T4 A10 A10G A30 A100-40G A100-80G L4 L40S H100-PCIe H100-SXM H200 B200 "
-    "RTX-A6000 RTX-PRO-6000 MI250 MI300X"
+    "RTX-A6000 RTX-PRO-6000 RTX-4090 GH200 MI250 MI300X Gaudi2 Gaudi3 Max-1550"
 ).split()
 
 
 def test_has_every_card_and_no_name_twice():
-    names = Counter(name.lower() for gpu in CATALOGUE for name in (gpu.name, *gpu.aliases))
+    names = Counter(gpus._spelling(name) for gpu in CATALOGUE for name in (gpu.name, *gpu.aliases))
     assert set(ASKED_FOR) <= {gpu.name for gpu in CATALOGUE}
     assert [name for name, times in names.items() if times > 1] == []
 
@@ -53,10 +53,36 @@ def test_known_relations_between_cards():
         (" t4 ", "T4"),
         ("A100", "A100-40G"),
         ("Tesla K80", "K80"),
+        ("A100-80GB", "A100-80G"),
+        ("NVIDIA A100 80GB PCIe", "A100-80G"),
+        ("NVIDIA A100-PCIE-40GB", "A100-40G"),
+        ("Tesla V100-SXM2-32GB", "V100-32G"),
+        ("Tesla P100-PCIE-16GB", "P100"),
+        ("l40s", "L40S"),
+        ("a100_sxm", "A100-80G"),
+        ("h100_sxm", "H100-SXM"),
+        ("h200_sxm", "H200"),
+        ("b200_sxm", "B200"),
+        ("nvidia-h100-80gb", "H100-SXM"),
+        ("Nvidia A100 GPU", "A100-40G"),
+        ("AMD MI250 GPU", "MI250"),
+        ("Habana Gaudi2", "Gaudi2"),
+        ("Intel Gaudi 3", "Gaudi3"),
+        ("Intel Max 1550", "Max-1550"),
+        ("Nvidia GH200 480GB", "GH200"),
+        ("NVIDIA GeForce RTX 4090", "RTX-4090"),
     ],
 )
 def test_find_by_product_name(product, name):
     assert find(product).name == name
+
+
+@pytest.mark.parametrize(
+    "product", ["", "GPU", "H100 NVL", "L40", "T4 32GB", "RTX 4090 Laptop GPU", "NVIDIA A100-SXM4-40GB MIG 1g.5gb"]
+)
+def test_a_card_of_another_size_or_kind_is_not_taken_for_one_that_is_known(product):
+    with pytest.raises(gpus.UnknownGpu):
+        find(product)
 
 
 def test_knows_the_names_of_ray():
@@ -84,8 +110,8 @@ def test_knows_the_names_of_ray():
 
 
 def test_an_unknown_name_is_answered_with_the_closest():
-    with pytest.raises(gpus.UnknownGpu, match=r"no GPU 'A100-80GB'.*A100-80G.*cluster/gpus.py"):
-        find("A100-80GB")
+    with pytest.raises(gpus.UnknownGpu, match=r"no GPU 'A100-60GB'.*A100-80G.*cluster/gpus.py"):
+        find("A100-60GB")
     assert gpus.canonical("Radeon 9700") == "Radeon 9700"
     assert gpus.canonical("tesla t4") == "T4"
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from searchers.base import History, Problem, Searcher
+from searchers.base import Problem, Searcher
 from searchers.objective import Expression, Objective
+from searchers.replay import Table, replay
 from searchers.space import Config, Knob, Space
 
 GPUS = {"T4": (8.0, 320.0, 0.5), "V100": (15.7, 900.0, 2.6), "M60": (4.8, 160.0, 0.6)}
@@ -44,16 +45,10 @@ def search(
     problem: Problem, table: list[dict[str, float] | None], make: Callable[[Problem], Searcher], trials: int, seed: int
 ) -> list[int]:
     """The positions that a searcher measures, in order."""
-    searcher, history = make(problem), History()
-    for step in range(trials):
-        position = searcher.suggest(history, np.random.default_rng([seed, step]))
-        if position is None:
-            break
-        history = history.observe(position, table[position])
-    return [o.position for o in history.observed]
+    return [step.position for step in replay(Table(problem, tuple(table)), make(problem), budget=trials, seed=seed)]
 
 
 def best_after(problem: Problem, table: list[dict[str, float] | None], positions: list[int]) -> float:
     """The best value among these positions as a fraction of the table's."""
-    values = [problem.objective.value(m, u) or 0.0 for m, u in zip(table, problem.usd_per_hour, strict=True)]
-    return max(values[p] for p in positions) / max(values)
+    values = Table(problem, tuple(table)).values()
+    return values[positions].max() / values.max()

@@ -1,0 +1,33 @@
+"""What a metric is, by its name: all that a searcher can know of a quantity it has never seen.
+
+Every quantity here is positive and acts by ratios, so all are modelled as natural logarithms.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+Role = Literal["rate", "latency", "ttft", "tpot"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+_TTFT = re.compile(r"(?:^|_)ttft(?:_|$)")
+_TPOT = re.compile(r"(?:^|_)(?:tpot|itl)(?:_|$)")
+_TIME = re.compile(r"latency|_(?:ms|s|us)$")
+_RATE = re.compile(r"per_(?:ms|s|us)$")
+
+
+def role(metric: str) -> Role:
+    """The role of a metric in a server's performance.
+
+    - `ttft`: time to the first token (`ttft_ms`, `p99_ttft_ms`)
+    - `tpot`: time of each further token (`tpot_ms`, `itl_ms`: inter-token latency)
+    - `latency`: other times, by their unit (`p99_ms`, `wait_s`) or by the word (`latency`)
+    - `rate`: everything else (`rps`, `tokens_per_s`)
+    """
+    name = metric.lower()
+    if _TTFT.search(name):
+        return "ttft"
+    if _TPOT.search(name):
+        return "tpot"
+    return "latency" if _TIME.search(name) and not _RATE.search(name) else "rate"

@@ -1,0 +1,171 @@
+"""A searcher against a table of what every configuration gives: a search in seconds, without a cluster.
+
+Notation:
+    f_k     best value of the first k trials, as a fraction of the table's best; 0 while nothing counts
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from searchers.base import History, Observation, Problem, Searcher
+from searchers.objective import Metrics
+
+
+@dataclass(frozen=True)
+class Table:
+    """A problem and the answer to every question that a searcher can ask about it.
+
+    Args:
+        problem: what is searched.
+        metrics: for each position what a trial would measure; None where it cannot run.
+
+    Raises:
+        ValueError: metrics that do not match the space.
+    """
+
+    problem: Problem
+    metrics: tuple[Metrics | None, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.metrics) != len(self.problem.space):
+            raise ValueError(
+                f"one entry for each of the {len(self.problem.space)} configurations, got {len(self.metrics)}"
+            )
+
+    def value(self, position: int) -> float | None:
+        """Value of one configuration; None where it does not count."""
+        return self.problem.value(Observation(position, self.metrics[position]))
+
+    def values(self) -> np.ndarray:
+        """`[n]` value of each configuration; 0 where it does not count."""
+        return np.array([self.value(position) or 0.0 for position in range(len(self.metrics))])
+
+
+@dataclass(frozen=True)
+class Step:
+    """One trial of a replayed search.
+
+    Args:
+        position: the configuration that was tried.
+        value: its value; None if it does not count.
+        best: the largest value so far, this one included; None while nothing counts.
+        suggest_s: seconds that the searcher took to suggest it.
+    """
+
+    position: int
+    value: float | None
+    best: float | None
+    suggest_s: float
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the configuration counts: it ran and kept the limits."""
+        return self.value is not None
+
+
+def replay(table: Table, searcher: Searcher, *, budget: int, seed: int, parallel: int = 1) -> Iterator[Step]:
+    """One search, trial by trial in the order of completion; stop reading and the search stops.
+
+    All trials take equally long, so the oldest of those that run completes first. The random numbers of the
+    k-th suggestion (from 0) come from `default_rng([seed, k])`, as in a study.
+
+    Args:
+        table: what is searched, and what each trial gives.
+        searcher: one that was made for `table.problem`.
+        budget: trials at most; fewer if the searcher has none left to suggest.
+        seed: of all random choices.
+        parallel: trials that run at a time, all of them suggested before the oldest completes.
+
+    Raises:
+        ValueError: a budget or a parallelism below 1, or a suggestion that the searcher must not make.
+    """
+    if budget < 1 or parallel < 1:
+        raise ValueError(f"budget and parallel are 1 or more, got {budget} and {parallel}")
+    history, best = History(), None
+    running: deque[tuple[int, float]] = deque()
+    begun, ended = 0, False
+    while True:
+        while len(running) < parallel and begun < budget and not ended:
+            start = time.perf_counter()
+            position = searcher.suggest(history, np.random.default_rng([seed, begun]))
+            spent_s = time.perf_counter() - start
+            if position is None:
+                ended = True
+                break
+            if position in history.taken or not 0 <= position < len(table.metrics):
+                raise ValueError(
+                    f"suggestion {begun} is position {position}, which is taken or not one of {len(table.metrics)}"
+                )
+            history = history.await_(position)
+            running.append((position, spent_s))
+            begun += 1
+        if not running:
+            return
+        position, spent_s = running.popleft()
+        history = history.observe(position, table.metrics[position])
+        value = table.value(position)
+        if value is not None and (best is None or value > best):
+            best = value
+        yield Step(position, value, best, spent_s)
+
+
+def fractions(steps: Iterable[Step], best: float, budget: int) -> np.ndarray:
+    """`[budget]` f_1 … f_budget; a search that ended earlier keeps what it had found.
+
+    Args:
+        steps: of one search.
+        best: the table's best value, above 0.
+        budget: trials that the search was given.
+    """
+    found = [(step.best or 0.0) / best for step in steps][:budget]
+    return np.array(found + [found[-1] if found else 0.0] * (budget - len(found)))
+
+
+def trials_until(found: np.ndarray, goal: float) -> int | None:
+    """The first k with f_k ≥ goal, counted from 1; None if there is none."""
+    reached = np.flatnonzero(found >= goal)
+    return int(reached[0]) + 1 if len(reached) else None
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials until a goal over many searches, where "not found" is worse than any number.
+
+    A quantile is one of the searches' own numbers, the higher of two: half way between a number and "not
+    found" is no number of trials.
+
+    Args:
+        median: of all searches; None for not found, as for the others.
+        p90: nine of ten searches take no more.
+        worst: the largest.
+        not_found: how many searches did not get there.
+    """
+
+    median: int | None
+    p90: int | None
+    worst: int | None
+    not_found: int
+
+
+def trials_over(found: Sequence[np.ndarray], goal: float) -> Trials:
+    """Trials until f_k ≥ goal, over one or more searches given by their f_1 … f_budget."""
+    counts = [trials_until(one, goal) for one in found]
+    numbers = np.array([math.inf if count is None else count for count in counts])
+    median, p90, worst = (np.quantile(numbers, q, method="higher") for q in (0.5, 0.9, 1.0))
+    return Trials(_finite(median), _finite(p90), _finite(worst), counts.count(None))
+
+
+def mean_after(found: Sequence[np.ndarray], trials: int) -> float | None:
+    """Mean of f_trials over the searches; None where their budget was smaller."""
+    return float(np.mean([one[trials - 1] for one in found])) if all(len(one) >= trials for one in found) else None
+
+
+def _finite(number: float) -> int | None:
+    return int(number) if math.isfinite(number) else None

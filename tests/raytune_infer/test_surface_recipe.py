@@ -1,0 +1,114 @@
+"""From formulas and one's own finished studies to a file of surfaces with its card."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from raytune_infer.cli import app
+from raytune_infer.emulated_services import random_service
+from raytune_infer.errors import RunError, UserError
+from raytune_infer.history import Database, Outcome
+from raytune_infer.run_folder import RunFolder
+from raytune_infer.studied_tasks import measured_tasks
+from raytune_infer.surface_judge import fitted, score
+from raytune_infer.surface_recipe import SurfaceRecipe, recipe_of, train_surfaces
+from searchers.surface_tasks import studied
+from searchers.surface_training import Training
+from searchers.surfaces import SurfaceModel
+
+KNOBS = {"gpu_type": ["none", "T4"], "max_batch_size": [1, 2, 4], "compile": [True, False]}
+TINY = SurfaceRecipe(
+    services=24, held_out=2, training=Training(steps=8, latents=3, tasks_per_step=8, points_per_task=6, points=24)
+)
+
+
+def study(database: Database, trials: int, spec: str = "name: s\nfacts: {parameters_million: 110, note: x}"):
+    made = database.create_study(
+        name="s", spec=spec, folder="/", searcher="random", seed=1, trials=trials, fingerprint={"knobs": KNOBS},
+        emulated=None,
+    )  # fmt: skip
+    for i in range(trials):
+        config = {"gpu_type": "T4", "max_batch_size": KNOBS["max_batch_size"][i % 3], "compile": i < 3}
+        key, _ = database.start_trial(
+            made, purpose="search", position=i, config=config, usd_per_hour=0.5, emulated=False
+        )
+        outcome = Outcome(None, reason="OutOfMemory") if i == 1 else Outcome({"rps": 2.0 + i, "p99_ms": 9.0})
+        database.finish_trial(key, outcome, None)
+    return made
+
+
+def test_every_finished_study_is_a_task(tmp_path):
+    path = tmp_path / "history.db"
+    database = Database(f"sqlite:///{path}")
+    made, _ = study(database, 5), study(database, 2)
+    assert len(database.studies()) == 2
+    database.close()
+    RunFolder(tmp_path, None, made.id).save()
+    for place in (str(path), f"sqlite:///{path}", str(tmp_path)):
+        [task] = measured_tasks([place])
+        assert task.facts == {"parameters_million": 110.0}
+        assert [o.metrics is None for o in task.observed] == [False, True, False, False, False]
+        assert task.space[task.observed[4].position] == {"gpu_type": "T4", "max_batch_size": 2, "compile": False}
+        assert {"log2_gpu_memory_gib", "log2_max_batch_size", "compile=True"} <= set(task.space.columns)
+
+
+def test_places_that_hold_no_study(tmp_path):
+    with pytest.raises(RunError, match="no run in"):
+        measured_tasks([str(tmp_path)])
+    Database(f"sqlite:///{tmp_path / 'h.db'}").close()
+    with pytest.raises(RunError, match="no study with 3 finished trials"):
+        measured_tasks([str(tmp_path / "h.db")])
+    database = Database(f"sqlite:///{tmp_path / 'old.db'}")
+    made = database.create_study(
+        name="old", spec="", folder="/", searcher="random", seed=1, trials=3,
+        fingerprint={"knobs": {"gpu_type": ["T5"]}}, emulated=None,
+    )  # fmt: skip
+    for i in range(3):
+        key, _ = database.start_trial(
+            made, purpose="search", position=i, config={"gpu_type": "T5"}, usd_per_hour=1, emulated=False
+        )
+        database.finish_trial(key, Outcome({"rps": 1.0}), 1.0)
+    database.close()
+    with pytest.raises(RunError, match="'old', cannot be learned from.*T5"):
+        measured_tasks([str(tmp_path / "old.db")])
+
+
+def test_a_training_writes_surfaces_and_their_card(tmp_path):
+    seen: list[int] = []
+    measured = [random_service(np.random.default_rng(9), 30)]
+    out = tmp_path / "s.safetensors"
+    model = train_surfaces(out, TINY, measured=measured, progress=lambda i, _: seen.append(i))
+    assert seen == list(range(8))
+    again = SurfaceModel.load(out)
+    assert again.card == json.loads(json.dumps(model.card))
+    card = out.with_suffix(".md").read_text()
+    assert "24 services that exist only as formulas" in card and "1 measured tasks" in card
+    assert "| steps | 8 |" in card and ", rate | " in card and "`ln parameters_billion`" in card
+    same = train_surfaces(tmp_path / "t.safetensors", TINY, measured=measured)
+    assert all(np.array_equal(v.numpy(), same.weights[k].numpy()) for k, v in model.weights.items())
+    row = studied(measured[0])
+    said = score(fitted(model, row, np.arange(5), np.random.default_rng(0)), row)
+    assert {"rate", "latency"} <= set(said) and -1 <= said["rate"]["correlation"] <= 1
+
+
+def test_the_recipe_from_the_command_line():
+    assert recipe_of() == SurfaceRecipe()
+    assert recipe_of(steps=7, seed=3).training.steps == 7 and recipe_of(seed=3).seed == 3
+
+
+def test_meta_train_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("raytune_infer.surface_recipe.recipe_of", lambda steps, seed: replace(TINY, seed=seed))
+    database = Database(f"sqlite:///{tmp_path / 'history.db'}")
+    study(database, 6)
+    database.close()
+    out, words = tmp_path / "s.safetensors", ["meta-train", "--out", str(tmp_path / "s.safetensors")]
+    done = CliRunner().invoke(app, [*words, "--from", str(tmp_path / "history.db"), "--seed", "2"])
+    assert done.exit_code == 0, done.output
+    card = SurfaceModel.load(out).card
+    assert "1 measured tasks" in card["data"] and card["recipe"]["seed"] == 2
+    refused = CliRunner().invoke(app, [*words, "--model", "morphling", "--from", "nowhere"])
+    assert isinstance(refused.exception, UserError) and "leave --from out" in str(refused.exception)
+    assert "no run in nowhere" in str(CliRunner().invoke(app, [*words, "--from", "nowhere"]).exception)
