@@ -33,12 +33,16 @@ class Expert:
 
 
 class Meta:
-    def __init__(self, problem: Problem, *, tolerance: float = 0.05, samples: int = SAMPLES, acq: str = "near") -> None:
+    def __init__(self, problem: Problem, *, tolerance: float = 0.05, samples: int = SAMPLES, acq: str = "near", shipped=True, gw=0.2) -> None:
         self._problem = problem
         self._tolerance, self._samples, self._acq = tolerance, samples, acq
         self._quantities = sorted((problem.objective.goal.names | set(problem.objective.limited)) - {"usd_per_hour"})
         grid = atlas(problem.space, problem.sources)
-        self._experts = [self._expert("generic", 0.2, {q: _generic(grid, q) for q in (*self._quantities, RUNS)})]
+        self._experts = [self._expert("generic", gw, {q: _generic(grid, q) for q in (*self._quantities, RUNS)})]
+        if shipped:
+            sh = _shipped(problem, grid, self._quantities)
+            if sh:
+                self._experts.append(self._expert("shipped", 0.6, sh))
         if problem.sources:
             self._experts.append(self._expert("sources", 0.8, _from_sources(problem, grid, self._quantities)))
 
@@ -111,11 +115,39 @@ def _generic(grid: Atlas, q: str) -> Gaussian:
     if q == RUNS:
         scales = kernel.Scales(0.5, 0.7, 0.5, 0.1, scales.lengths, scales.alike)
     else:
-        scales = kernel.Scales(4.0, scales.main, scales.joint, scales.own, scales.lengths, scales.alike)
+        scales = kernel.Scales(6.0, scales.main, scales.joint, scales.own, scales.lengths, scales.alike)
     ranks = grid.ranks[: grid.n]
     cov = kernel.covariance(grid.axes, ranks, ranks, scales)
     cov[np.diag_indices_from(cov)] += scales.own**2
     return Gaussian(np.full(grid.n, 0.8 if q == RUNS else 3.0), cov, NOISE)
+
+
+RES = dict(main=0.5, joint=0.4, own=0.05, infl=1.5)
+
+
+def _shipped(problem, grid, quantities):
+    from searchers.quantities import role
+    from searchers.surfaces import pretrained
+    sur = pretrained().sample(problem.space, problem.facts, 128, np.random.default_rng(0))
+    if not sur.known:
+        return None
+    ranks = grid.ranks[: grid.n]
+    g = kernel.generic(grid.axes)
+    out = {}
+    for q in (*quantities, RUNS):
+        if q == RUNS:
+            y = np.tanh(sur.runs / 2)
+            sc = kernel.Scales(0.2, 0.4, 0.4, 0.1, g.lengths, g.alike)
+            mean = y.mean(0)
+        else:
+            y = sur.log[role(q)]
+            sc = kernel.Scales(6.0, RES["main"], RES["joint"], RES["own"], g.lengths, g.alike)
+            mean = 3.0 + y.mean(0)
+        r = y - y.mean(0)
+        cov = RES["infl"] * r.T @ r / len(r) + kernel.covariance(grid.axes, ranks, ranks, sc)
+        cov[np.diag_indices_from(cov)] += sc.own**2
+        out[q] = Gaussian(mean, cov, NOISE)
+    return out
 
 
 _CACHE: dict = {}
