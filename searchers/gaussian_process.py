@@ -22,7 +22,7 @@ from searchers.base import History
 from searchers.morphling import largest_free
 
 # L-BFGS steps. Our choice: a tenth of a second; the predictions hardly change after them.
-_STEPS = 20
+_STEPS = 40
 
 
 @dataclass(frozen=True, eq=False)

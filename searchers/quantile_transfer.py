@@ -86,8 +86,11 @@ class QuantileTransfer:
 
     def __init__(self, problem: Problem) -> None:
         n = len(problem.space)
-        usual = usual_scores(problem)
-        self._mean, self._std = usual if usual is not None else (np.zeros(n), np.ones(n))
+        # `[n]` each; without sources every configuration is as likely to be the best.
+        self._mean: np.ndarray = np.zeros(n)
+        self._std: np.ndarray = np.ones(n)
+        if (usual := usual_scores(problem)) is not None:
+            self._mean, self._std = usual
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """The free position of the largest sample."""

@@ -16,8 +16,9 @@ from searchers.gaussian_process import GaussianProcess, fit, largest_or_random, 
 from searchers.morphling import largest_free, values_of
 from searchers.source_values import Source, learnt_once, log_values, sources_of, unit_cube
 
-POINTS = 150  # of a source or group, at most. Our choice: exact inference takes their cube
-LEVELS = 8  # of the stack below this service, at most. Our choice: enough to tell sources apart, seconds to fit
+POINTS = 150  # of a source, at most. Our choice: exact inference takes their cube
+LEVELS = 3  # of the stack below this service, at most; see `grouped`
+LEVEL_POINTS = 300  # of a level, at most. Our choice: a second to fit
 
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """`[n, d]` points → `[n]` mean and `[n]` standard deviation."""
@@ -48,14 +49,19 @@ def standardised(sources: Sequence[Source]) -> tuple[tuple[Study, ...], float]:
     return tuple(studies), float(np.median(units)) if units else 1.0
 
 
-def _grouped(studies: Sequence[Study]) -> list[Study]:
-    """At most LEVELS studies: neighbours in the order of the sources are pooled and thinned to POINTS."""
+def grouped(studies: Sequence[Study]) -> list[Study]:
+    """At most LEVELS studies, each pooled from every LEVELS-th source and thinned to LEVEL_POINTS. Our choice.
+
+    Where a level has many points it has the last word over those below, whatever they say. The paper's levels
+    are a user's studies in the order of time, the last the most alike; sources have no such order, so no single
+    one may stand last: each level is a mix.
+    """
     rng = np.random.default_rng(0)
+    levels = min(LEVELS, len(studies))
     out = []
-    for group in np.array_split(np.arange(len(studies)), min(LEVELS, len(studies))):
-        x = np.concatenate([studies[i].x for i in group])
-        z = np.concatenate([studies[i].z for i in group])
-        some = rng.permutation(len(z))[:POINTS]
+    for group in (studies[level::levels] for level in range(levels)):
+        x, z = np.concatenate([s.x for s in group]), np.concatenate([s.z for s in group])
+        some = rng.permutation(len(z))[:LEVEL_POINTS]
         out.append(Study(x[some], z[some]))
     return out
 
@@ -94,11 +100,11 @@ class Stack:
 
 @learnt_once
 def stack_of_sources(problem: Problem) -> Stack | None:
-    """A process for each source or group, in order, on the residuals of the stack so far; None without sources."""
+    """A process for each level, in order, on the residuals of the stack so far; None without sources."""
     studies, unit = standardised(sources_of(problem))
     below: Predict | None = None
     points = 0
-    for study in _grouped(studies) if studies else []:
+    for study in grouped(studies):
         explained = 0.0 if below is None else below(study.x)[0]
         below = stacked(below, points, fit(study.x, study.z - explained), len(study.z))
         points = len(study.z)
