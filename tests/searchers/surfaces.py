@@ -34,7 +34,7 @@ def shifted_sources() -> tuple[Task, ...]:
     """Three models of other sizes, every configuration measured: the same shape, other optima and levels."""
     space = roofline_problem()[0].space
     tasks = []
-    for size in (0.6, 1.5, 2.5):
+    for size in (0.5, 0.8, 1.6):
         measured = [(_measure(config, size), _usd_per_hour(config)) for config in (space[i] for i in range(len(space)))]
         observed = (Observation(i, m and {**m, "usd_per_hour": usd}) for i, (m, usd) in enumerate(measured))
         tasks.append(Task(f"{size} times as large", space, tuple(observed)))
