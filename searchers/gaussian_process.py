@@ -16,12 +16,18 @@ from botorch.exceptions.errors import BotorchError
 from botorch.models import SingleTaskGP
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from linear_operator.utils.errors import NanError, NotPSDError
 from scipy.special import erfcx, ndtr
 
 from searchers.base import History
 from searchers.morphling import largest_free
 
-# L-BFGS steps. Our choice: a tenth of a second; the predictions hardly change after them.
+_NUMERICAL = (
+    BotorchError, NotPSDError, NanError, np.linalg.LinAlgError,
+    torch.linalg.LinAlgError,  # type: ignore[attr-defined]  # public, but not declared so
+)  # fmt: skip
+# L-BFGS steps. Our choice: most of what there is to gain, in a seventh of a second; the last few
+# hundredths of the likelihood would take five times as long.
 _STEPS = 40
 
 
@@ -111,6 +117,6 @@ def largest_or_random(
     """
     try:
         found = scores()
-    except (RuntimeError, BotorchError):  # Torch's and GPyTorch's numerical errors are RuntimeErrors.
+    except _NUMERICAL:
         found = np.zeros(n)
     return largest_free(found, history, rng)

@@ -14,8 +14,8 @@ from searchers.base import History, Problem
 from searchers.bayesian import BayesianOptimisation
 from searchers.gaussian_process import GaussianProcess, fit, largest_or_random, log_expected_improvement
 from searchers.morphling import largest_free, values_of
+from searchers.source_studies import standardised
 from searchers.source_values import learnt_once, log_values, sources_of, unit_cube
-from searchers.vizier import standardised
 
 SAMPLES = 256  # of the ranking loss. Our choice: weights to about 0.03
 

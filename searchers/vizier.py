@@ -14,39 +14,14 @@ from searchers.base import History, Problem
 from searchers.bayesian import BayesianOptimisation, Prior
 from searchers.gaussian_process import GaussianProcess, fit, largest_or_random, log_expected_improvement
 from searchers.morphling import largest_free, values_of
-from searchers.source_values import Source, learnt_once, log_values, sources_of, unit_cube
+from searchers.source_studies import Study, standardised
+from searchers.source_values import learnt_once, sources_of, unit_cube
 
-POINTS = 150  # of a source, at most. Our choice: exact inference takes their cube
 LEVELS = 3  # of the stack below this service, at most; see `grouped`
 LEVEL_POINTS = 300  # of a level, at most. Our choice: a second to fit
 
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """`[n, d]` points → `[n]` mean and `[n]` standard deviation."""
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """What one process is fitted to: `[m, d]` points and `[m]` ln(value), standardised by source."""
-
-    x: np.ndarray
-    z: np.ndarray
-
-
-def standardised(sources: Sequence[Source]) -> tuple[tuple[Study, ...], float]:
-    """The sources whose values differ, at most POINTS random points of each, and their median unit.
-
-    The unit is the standard deviation of ln(value) that a source's values were divided by.
-    """
-    rng = np.random.default_rng(0)  # What is learnt must not depend on which search came first.
-    studies, units = [], []
-    for source in sources:
-        y = log_values(source.values)
-        if y.std() < 1e-9:
-            continue
-        units.append(float(y.std()))
-        some = rng.permutation(len(y))[:POINTS]
-        studies.append(Study(source.x[some], ((y - y.mean()) / y.std())[some]))
-    return tuple(studies), float(np.median(units)) if units else 1.0
 
 
 def grouped(studies: Sequence[Study]) -> list[Study]:
