@@ -45,7 +45,7 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
     parallel: Annotated[int | None, typer.Option(min=1, help="How many at a time.")] = None,
     searcher: Annotated[
-        str | None, typer.Option(help="Who proposes, e.g. morphling, hyperopt, ernest or random.")
+        str | None, typer.Option(help="Who proposes: meta (the default), random, or another of docs/searchers.md."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random choices; 0 by default.")] = None,
     address: Address = None,

@@ -47,8 +47,12 @@ class MeasuredTask:
 
     @cached_property
     def as_source(self) -> Task:
-        """All that was measured, for others to learn from; always the same object."""
-        observed = tuple(Observation(position, metrics) for position, metrics in enumerate(self.metrics))
+        """All that was measured, with prices where known, for others to learn from; always the same object."""
+        priced = (
+            m if m is None or math.isnan(usd) else {**m, "usd_per_hour": float(usd)}
+            for m, usd in zip(self.metrics, self.usd_per_hour, strict=True)
+        )
+        observed = tuple(Observation(position, metrics) for position, metrics in enumerate(priced))
         return Task(self.name, self.space, observed, self.facts, self.group)
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from types import MappingProxyType
 
 from searchers.base import Problem, Searcher
 from searchers.baselines import Ernest, RandomSearch
+from searchers.finetune import FineTuning
 from searchers.morphling import Morphling
+from searchers.portfolio import Portfolio
+from searchers.quantile_transfer import QuantileTransfer
 
 Factory = Callable[[Problem], Searcher]
 
@@ -15,24 +20,47 @@ DEFAULT = "morphling"
 """Who searches where nobody is asked for."""
 
 
-def _hyperopt(problem: Problem) -> Searcher:
-    # Imported when asked for: hyperopt takes longer to import than all of ours.
-    from searchers.tpe import Hyperopt
-
-    return Hyperopt(problem)
+def _later(module: str, name: str) -> Factory:
+    """A searcher of a module that is imported when the searcher is made: its library takes seconds to import."""
+    return lambda problem: getattr(import_module(f"searchers.{module}"), name)(problem)
 
 
 NAMED: Mapping[str, Factory] = MappingProxyType(
-    {"random": RandomSearch, "ernest": Ernest, "hyperopt": _hyperopt, "morphling": Morphling}
+    {
+        "random": RandomSearch,
+        "ernest": Ernest,
+        "hyperopt": _later("tpe", "Hyperopt"),
+        "optuna-tpe": _later("optuna_samplers", "optuna_tpe"),
+        "optuna-gp": _later("optuna_samplers", "optuna_gp"),
+        "bo": _later("bayesian", "BayesianOptimisation"),
+        # These learn from the problem's sources.
+        "portfolio": Portfolio,
+        "finetune": FineTuning,
+        "quantile-transfer": QuantileTransfer,
+        "residual-gp": _later("bayesian", "ResidualProcess"),
+        "vizier": _later("vizier", "Vizier"),
+        "rgpe": _later("rgpe", "RankingWeighted"),
+        "morphling": Morphling,
+    }
 )
+# Libraries of the extra `bench`; all others come with the package.
+_NEEDS = {
+    "optuna-tpe": "optuna", "optuna-gp": "optuna",
+    "bo": "botorch", "residual-gp": "botorch", "vizier": "botorch", "rgpe": "botorch",
+}  # fmt: skip
 
 
 def named(name: str) -> Factory:
     """The searcher of that name, still to be given its problem.
 
     Raises:
-        ValueError: no such name.
+        ValueError: no such name, or a library that the searcher needs is not installed.
     """
     if name not in NAMED:
         raise ValueError(f"no searcher is called {name!r}; there are {', '.join(sorted(NAMED))}")
+    library = _NEEDS.get(name)
+    if library is not None and find_spec(library) is None:
+        raise ValueError(
+            f"searcher {name!r} needs {library}, which is not installed; pip install 'raytune-infer[bench]'"
+        )
     return NAMED[name]

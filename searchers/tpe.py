@@ -13,6 +13,7 @@ import numpy as np
 from hyperopt import hp, tpe
 
 from searchers.base import History, Problem
+from searchers.nearest import nearest_free
 
 _log = logging.getLogger(__name__)
 
@@ -20,10 +21,8 @@ _log = logging.getLogger(__name__)
 class Hyperopt:
     """`hyperopt.tpe.suggest` over a trials object that is rebuilt from the history at every call.
 
-    Ordinal knobs are quantised ranks, categorical ones choices. Hyperopt knows neither that a configuration
-    may be forbidden nor that measuring it twice is a waste: the free configuration nearest to
-    its suggestion is taken, categorical knobs kept where possible. What does not count has the value 0,
-    as its value would be positive otherwise.
+    Ordinal knobs are quantised ranks, categorical ones choices; the free configuration nearest to its
+    suggestion is taken. What does not count has the value 0, as its value would be positive otherwise.
 
     Args:
         problem: the space to search and what counts as good.
@@ -39,18 +38,13 @@ class Hyperopt:
         self._domain = hyperopt.Domain(lambda ranks: ranks, self._dimensions())
         # [n, knobs] rank of every configuration's value in each knob.
         self._ranks = space.ranks
-        self._span = np.maximum(1, [len(knob.values) - 1 for knob in space.knobs])
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """The free position nearest to TPE's suggestion, ties broken at random."""
-        free = np.setdiff1d(np.arange(len(self._ranks)), list(history.taken))
-        if len(free) == 0:
+        if len(history.taken) == len(self._ranks):
             return None
         wanted = self._suggested(history, seed=int(rng.integers(2**31)))
-        apart = np.abs(self._ranks[free] - wanted) / self._span
-        # Another category is farther than any number of ranks.
-        apart = np.where(self._ordinal, apart, np.where(apart > 0, len(self._labels), 0.0)).sum(axis=1)
-        return int(rng.choice(free[apart == apart.min()]))
+        return nearest_free(self._problem.space, wanted, history, rng)
 
     def _dimensions(self) -> dict[str, Any]:
         def dimension(label: str, values: int, ordinal: bool) -> Any:

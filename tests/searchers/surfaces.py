@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from searchers.base import Problem, Searcher
+from searchers.base import Observation, Problem, Searcher, Task
 from searchers.objective import Expression, Objective
 from searchers.replay import Table, replay
 from searchers.space import Config, Knob, Space
@@ -26,17 +26,32 @@ def roofline_problem(objective: Objective | None = None) -> tuple[Problem, list[
         Knob("gpu_memory", (0.1, 0.2, 0.4)),
     ])  # fmt: skip
     configs = [space[i] for i in range(len(space))]
-    usd = np.array([0.034 * c["cpu_cores"] + GPUS[c["gpu_type"]][2] * c["gpu_memory"] for c in configs])
+    usd = np.array([_usd_per_hour(config) for config in configs])
     objective = objective or Objective(Expression("rps / usd_per_hour"))
     return Problem(space, objective, usd), [_measure(config) for config in configs]
 
 
-def _measure(config: Config) -> dict[str, float] | None:
+def shifted_sources() -> tuple[Task, ...]:
+    """Three models of other sizes, every configuration measured: the same shape, other optima and levels."""
+    space = roofline_problem()[0].space
+    tasks = []
+    for size in (0.5, 0.8, 1.6):
+        measured = [(_measure(config, size), _usd_per_hour(config)) for config in (space[i] for i in range(len(space)))]
+        observed = (Observation(i, m and {**m, "usd_per_hour": usd}) for i, (m, usd) in enumerate(measured))
+        tasks.append(Task(f"{size} times as large", space, tuple(observed)))
+    return tuple(tasks)
+
+
+def _usd_per_hour(config: Config) -> float:
+    return 0.034 * config["cpu_cores"] + GPUS[config["gpu_type"]][2] * config["gpu_memory"]
+
+
+def _measure(config: Config, size: float = 1.0) -> dict[str, float] | None:
     tflops, bandwidth, _ = GPUS[config["gpu_type"]]
     batch = config["max_batch_size"]
-    if 0.5 + 0.03 * batch > 16 * config["gpu_memory"]:
+    if 0.5 * size + 0.03 * size * batch > 16 * config["gpu_memory"]:
         return None
-    batch_s = 0.002 + max(batch * 0.008 / tflops, 0.4 / bandwidth)
+    batch_s = 0.002 + size * max(batch * 0.008 / tflops, 0.4 / bandwidth)
     rps = 1 / (1 / (150 * config["cpu_cores"]) + batch_s / batch)
     return {"rps": rps, "p99_ms": 2000 * batch_s}
 

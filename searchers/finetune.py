@@ -1,0 +1,81 @@
+"""Plain transfer: a network trained on the sources, then fine-tuned on this service."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from searchers.base import History, Problem, Searcher
+from searchers.baselines import Ernest
+from searchers.maml import unit_of
+from searchers.mlp import initial_weights, predict, squared_error
+from searchers.morphling import largest_free, values_of
+from searchers.source_values import learnt_once, sources_of, unit_cube
+
+_STEPS, _STEP_SIZE = 1000, 0.003  # of pretraining. Our choice: the training error has levelled off by then
+_BATCH = 256  # our choice: every source in nearly every step, a millisecond each
+
+
+@learnt_once
+def pretrained_on_sources(problem: Problem) -> dict[str, Tensor] | None:
+    """The network of `mlp` trained to predict every source's values as fractions of its best; None without any."""
+    sources = sources_of(problem)
+    if not sources:
+        return None
+    x = torch.from_numpy(np.concatenate([s.x for s in sources])).float()
+    y = torch.from_numpy(np.concatenate([s.values / s.values.max() for s in sources])).float()
+    # A seed of its own: what is learnt from sources must not depend on which search asked first.
+    generator = torch.Generator().manual_seed(0)
+    start = initial_weights(x.shape[1], generator)
+    return trained(start, x, y, steps=_STEPS, step_size=_STEP_SIZE, generator=generator)
+
+
+def trained(
+    weights: dict[str, Tensor], x: Tensor, y: Tensor, *, steps: int, step_size: float, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Weights after Adam steps on the squared error of `[m, d]` features and `[m]` values, in random batches."""
+    theta = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}
+    optimizer = torch.optim.Adam(theta.values(), lr=step_size)
+    for _ in range(steps):
+        batch = torch.randperm(len(y), generator=generator)[:_BATCH]
+        optimizer.zero_grad()
+        squared_error(theta, x[batch], y[batch], torch.ones(len(batch))).backward()
+        optimizer.step()
+    return {name: value.detach() for name, value in theta.items()}
+
+
+class FineTuning:
+    """The Morphling paper's baseline of that name (SoCC 2021, section 5): pretrain, fine-tune, measure the argmax.
+
+    The sources are learnt by prediction error, not by how well the network adapts: the difference to
+    `morphling` is the meta-training. Every suggestion fine-tunes the pretrained weights anew on all that was
+    measured, in units of `maml.unit_of`. Without sources it is `ernest`.
+
+    Args:
+        problem: the space to search, what counts as good, and the sources.
+        steps: of Adam in fine-tuning. Our choice, as the paper gives none.
+        step_size: of Adam in fine-tuning; a third of pretraining's, as is usual: our choice too.
+    """
+
+    def __init__(self, problem: Problem, *, steps: int = 50, step_size: float = 0.001) -> None:
+        weights = pretrained_on_sources(problem)
+        self._alone: Searcher | None = Ernest(problem) if weights is None else None
+        self._weights = weights or {}
+        self._problem = problem
+        self._x = torch.from_numpy(unit_cube(problem, problem.space.features)).float()
+        self._steps, self._step_size = steps, step_size
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """The free position of the largest prediction."""
+        if self._alone is not None:
+            return self._alone.suggest(history, rng)
+        weights = self._weights
+        if history.observed:
+            x = self._x[[o.position for o in history.observed]]
+            y = torch.from_numpy(values_of(self._problem, history)).float()
+            y = y / unit_of(predict(weights, x), y)
+            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            weights = trained(weights, x, y, steps=self._steps, step_size=self._step_size, generator=generator)
+        with torch.no_grad():
+            return largest_free(predict(weights, self._x).numpy(), history, rng)

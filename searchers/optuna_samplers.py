@@ -1,0 +1,76 @@
+"""Optuna's samplers as functions of the history.
+
+Akiba et al., "Optuna: A Next-generation Hyperparameter Optimization Framework" (KDD 2019).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+from searchers.base import History, Problem
+from searchers.morphling import values_of
+from searchers.nearest import nearest_free
+
+# A study for each suggestion would be announced each time.
+logging.getLogger("optuna").setLevel(logging.WARNING)
+
+
+class Optuna:
+    """What a study that is rebuilt from the history asks for next, with Optuna's own defaults.
+
+    Ordinal knobs are integer ranks, categorical ones categories; the free configuration nearest to the
+    suggestion is taken. Values are fractions of the best seen, and what does not count has the value 0, as the
+    samplers know failed trials only as trials that never were.
+
+    Args:
+        problem: the space to search and what counts as good.
+        sampler: seed → the sampler.
+    """
+
+    def __init__(self, problem: Problem, sampler: Callable[[int], optuna.samplers.BaseSampler]) -> None:
+        self._problem = problem
+        self._sampler = sampler
+        self._dimensions: dict[str, BaseDistribution] = {
+            knob.name: IntDistribution(0, len(knob.values) - 1)
+            if knob.kind == "ordinal"
+            else CategoricalDistribution(tuple(range(len(knob.values))))
+            for knob in problem.space.knobs
+        }
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """The free position nearest to the sampler's suggestion, ties broken at random."""
+        if len(history.taken) == len(self._problem.space):
+            return None
+        study = optuna.create_study(direction="maximize", sampler=self._sampler(int(rng.integers(2**31))))
+        study.add_trials(self._trials(history))
+        wanted = study.ask(fixed_distributions=self._dimensions).params
+        ranks = np.array([wanted[name] for name in self._dimensions])
+        return nearest_free(self._problem.space, ranks, history, rng)
+
+    def _trials(self, history: History) -> list[optuna.trial.FrozenTrial]:
+        values = values_of(self._problem, history)
+        values = values / max(values.max(initial=0.0), 1e-300)
+        ranks = self._problem.space.ranks[[o.position for o in history.observed]]
+        return [
+            optuna.trial.create_trial(
+                params=dict(zip(self._dimensions, row.tolist(), strict=True)),
+                distributions=self._dimensions,
+                value=float(value),
+            )
+            for row, value in zip(ranks, values, strict=True)
+        ]
+
+
+def optuna_tpe(problem: Problem) -> Optuna:
+    """Tree-structured Parzen estimators (Watanabe 2023, "Tree-structured Parzen estimator")."""
+    return Optuna(problem, lambda seed: optuna.samplers.TPESampler(seed=seed))
+
+
+def optuna_gp(problem: Problem) -> Optuna:
+    """A Gaussian process with Matérn kernel and log expected improvement."""
+    return Optuna(problem, lambda seed: optuna.samplers.GPSampler(seed=seed))

@@ -1,0 +1,110 @@
+"""An ensemble of the sources' Gaussian processes, weighted by how well they rank what was measured.
+
+Feurer, Letham, Bakshy, "Scalable Meta-Learning for Bayesian Optimization using Ranking-Weighted Gaussian
+Process Ensembles" (AutoML workshop at ICML 2018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from searchers.base import History, Problem
+from searchers.bayesian import BayesianOptimisation
+from searchers.gaussian_process import GaussianProcess, fit, largest_or_random, log_expected_improvement
+from searchers.morphling import largest_free, values_of
+from searchers.source_studies import standardised
+from searchers.source_values import learnt_once, log_values, sources_of, unit_cube
+
+SAMPLES = 256  # of the ranking loss. Our choice: weights to about 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A source's process, and its `[n]` mean and standard deviation of this space's configurations."""
+
+    process: GaussianProcess
+    mean: np.ndarray
+    std: np.ndarray
+
+
+@learnt_once
+def bases_of_sources(problem: Problem) -> tuple[Base, ...]:
+    """One process for each source whose values differ, of at most 150 of its points."""
+    studies, _ = standardised(sources_of(problem))
+    processes = [fit(study.x, study.z) for study in studies]
+    x = unit_cube(problem, problem.space.features)
+    return tuple(Base(process, *process.predict(x)) for process in processes)
+
+
+def misranked(samples: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """`[samples]` how many of the ordered pairs of `[k]` values each of `[samples, k]` puts in another order.
+
+    L = Σ_j Σ_k 1[(f_j < f_k) ⊕ (y_j < y_k)].
+    """
+    said = samples[:, :, None] < samples[:, None, :]
+    return (said != (y[:, None] < y[None, :])).sum(axis=(1, 2))
+
+
+def ranking_weights(losses: np.ndarray) -> np.ndarray:
+    """`[s + 1]` how often each process has the least of `[s + 1, samples]` losses; the last is this service's own.
+
+    Equals share. A source whose median loss is above the 95th percentile of the last one's has no weight, so
+    that a crowd of poor sources cannot outvote it.
+    """
+    poor = np.median(losses, axis=1) > np.percentile(losses[-1], 95)
+    poor[-1] = False
+    losses = np.where(poor[:, None], np.inf, losses)
+    least = losses == losses.min(axis=0)
+    return (least / least.sum(axis=0)).mean(axis=1)
+
+
+class RankingWeighted:
+    """RGPE: mean Σ w_i μ_i, variance Σ w_i² σ_i² over the sources' processes and this service's own; log EI.
+
+    Its own process is judged by leaving each point out, as the paper has it. Before the first value that counts all
+    sources weigh the same. The improvement counts from the ensemble's own mean at the best measured
+    configurations, as the processes' scales are not the same: our choice. It is `bo` without sources.
+
+    Args:
+        problem: the space to search, what counts as good, and the sources.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._x = unit_cube(problem, problem.space.features)
+        self._alone = BayesianOptimisation(problem)
+        self._bases = bases_of_sources(problem)
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """The free position of the largest expected improvement; of the largest mean while nothing counts."""
+        if not self._bases:
+            return self._alone.suggest(history, rng)
+        values = values_of(self._problem, history)
+        if not values.any() or len(history.taken) == len(self._x):
+            return largest_free(np.mean([b.mean for b in self._bases], axis=0).round(6), history, rng)
+        return largest_or_random(lambda: self._scores(history, values, rng), len(self._x), history, rng)
+
+    def _scores(self, history: History, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        y = log_values(values)
+        positions = [o.position for o in history.observed]
+        own = fit(self._x[positions], (y - y.mean()) / (y.std() if y.std() > 1e-9 else 1.0))
+        weights = ranking_weights(self._losses(own, positions, y, rng))
+        own_mean, own_std = own.predict(self._x)
+        mean = weights @ np.stack([*(b.mean for b in self._bases), own_mean])
+        std = np.sqrt(weights**2 @ np.stack([*(b.std**2 for b in self._bases), own_std**2]))
+        return log_expected_improvement(mean, std, mean[positions].max())
+
+    def _losses(
+        self, own: GaussianProcess, positions: list[int], y: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """`[s + 1, samples]` ranking losses at the measured points."""
+        losses = []
+        for base in self._bases:
+            mean, covariance = base.process.joint(self._x[positions])
+            samples = rng.multivariate_normal(mean, covariance, SAMPLES, method="eigh")
+            losses.append(misranked(samples, y))
+        mean, std = own.left_out()
+        losses.append(misranked(rng.normal(mean, std, (SAMPLES, len(y))), y))
+        return np.stack(losses)

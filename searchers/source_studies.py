@@ -1,0 +1,37 @@
+"""What the sources' Gaussian processes are fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from searchers.source_values import Source, log_values
+
+POINTS = 150  # of a source, at most. Our choice: exact inference takes their cube
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What one process is fitted to: `[m, d]` points and `[m]` ln(value), standardised by source."""
+
+    x: np.ndarray
+    z: np.ndarray
+
+
+def standardised(sources: Sequence[Source]) -> tuple[tuple[Study, ...], float]:
+    """The sources whose values differ, at most POINTS random points of each, and their median unit.
+
+    The unit is the standard deviation of ln(value) that a source's values were divided by.
+    """
+    rng = np.random.default_rng(0)  # What is learnt must not depend on which search came first.
+    studies, units = [], []
+    for source in sources:
+        y = log_values(source.values)
+        if y.std() < 1e-9:
+            continue
+        units.append(float(y.std()))
+        some = rng.permutation(len(y))[:POINTS]
+        studies.append(Study(source.x[some], ((y - y.mean()) / y.std())[some]))
+    return tuple(studies), float(np.median(units)) if units else 1.0

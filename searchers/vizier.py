@@ -1,0 +1,127 @@
+"""Transfer as Google Vizier does it: a stack of Gaussian processes, each on what those below leave unexplained.
+
+Golovin et al., "Google Vizier: A Service for Black-Box Optimization" (KDD 2017), section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from searchers.base import History, Problem
+from searchers.bayesian import BayesianOptimisation, Prior
+from searchers.gaussian_process import GaussianProcess, fit, largest_or_random, log_expected_improvement
+from searchers.morphling import largest_free, values_of
+from searchers.source_studies import Study, standardised
+from searchers.source_values import learnt_once, sources_of, unit_cube
+
+LEVELS = 3  # of the stack below this service, at most; see `grouped`
+LEVEL_POINTS = 300  # of a level, at most. Our choice: a second to fit
+
+Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""`[n, d]` points → `[n]` mean and `[n]` standard deviation."""
+
+
+def grouped(studies: Sequence[Study]) -> list[Study]:
+    """At most LEVELS studies, each pooled from every LEVELS-th source and thinned to LEVEL_POINTS. Our choice.
+
+    Where a level has many points it has the last word over those below, whatever they say. The paper's levels
+    are a user's studies in the order of time, the last the most alike; sources have no such order, so no single
+    one may stand last: each level is a mix.
+    """
+    rng = np.random.default_rng(0)
+    levels = min(LEVELS, len(studies))
+    out = []
+    for group in (studies[level::levels] for level in range(levels)):
+        x, z = np.concatenate([s.x for s in group]), np.concatenate([s.z for s in group])
+        some = rng.permutation(len(z))[:LEVEL_POINTS]
+        out.append(Study(x[some], z[some]))
+    return out
+
+
+def stacked(below: Predict | None, points_below: int, top: GaussianProcess, points: int) -> Predict:
+    """One level more: means add up, standard deviations are a weighted geometric mean (section 3.3).
+
+    σ = σ_top^β · σ_below^(1−β) with β = α·k / (α·k + k_below), k the points of the two levels and α = 1, about
+    which the paper says as much. The first level stands alone.
+    """
+    if below is None:
+        return top.predict
+    beta = points / (points + points_below)
+
+    def predict(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        (mean, std), (mean_below, std_below) = top.predict(x), below(x)
+        return mean_below + mean, std**beta * std_below ** (1 - beta)
+
+    return predict
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """What the processes of all sources together say of this space.
+
+    Args:
+        prior: mean of every configuration, and the unit.
+        std: `[n]` standard deviation of every configuration, in that unit.
+        points: of the topmost level.
+    """
+
+    prior: Prior
+    std: np.ndarray
+    points: int
+
+
+@learnt_once
+def stack_of_sources(problem: Problem) -> Stack | None:
+    """A process for each level, in order, on the residuals of the stack so far; None without sources."""
+    studies, unit = standardised(sources_of(problem))
+    below: Predict | None = None
+    points = 0
+    for study in grouped(studies):
+        explained = 0.0 if below is None else below(study.x)[0]
+        below = stacked(below, points, fit(study.x, study.z - explained), len(study.z))
+        points = len(study.z)
+    if below is None:
+        return None
+    mean, std = below(unit_cube(problem, problem.space.features))
+    return Stack(Prior(mean, unit), std, points)
+
+
+class Vizier:
+    """The stack of the sources with this service's process on top; log expected improvement.
+
+    It starts at the top of the stack's mean, has no random phase, and is `bo` without sources. Sources are
+    standardised one by one, and of this service only the level is estimated from its own values: our choice. The
+    standard deviation is the paper's, which hardly falls where few points lie on many.
+
+    Args:
+        problem: the space to search, what counts as good, and the sources.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._x = unit_cube(problem, problem.space.features)
+        self._alone = BayesianOptimisation(problem)
+        self._stack = stack_of_sources(problem)
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """The free position of the largest expected improvement; of the largest mean while nothing counts."""
+        stack = self._stack
+        if stack is None:
+            return self._alone.suggest(history, rng)
+        values = values_of(self._problem, history)
+        if not values.any() or len(history.taken) == len(self._x):
+            return largest_free(stack.prior.mean.round(6), history, rng)
+
+        def scores() -> np.ndarray:
+            positions = [o.position for o in history.observed]
+            residual = stack.prior.residual(positions, values)
+            top = fit(self._x[positions], residual)
+            predict = stacked(lambda x: (stack.prior.mean, stack.std), stack.points, top, len(values))
+            mean, std = predict(self._x)
+            best = (stack.prior.mean[positions] + residual).max()
+            return log_expected_improvement(mean, std, best)
+
+        return largest_or_random(scores, len(self._x), history, rng)
