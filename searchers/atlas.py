@@ -1,16 +1,16 @@
 """One grid for a problem's configurations and those of the tasks that it may learn from.
 
 Tasks may have other values, other knobs, or gaps in their grids. Here every knob has the union of all values, and a
-configuration is a row of ranks in them; a knob that a task does not have stands at `ABSENT`.
+configuration is a row of ranks in them; a knob that a task does not have stands at rank -1.
 
 Notation:
-    v_j    values of knob j, all tasks together
-    g      rows: the n configurations of the problem by position, then those that only sources have
+    v    values of a knob, all tasks together
+    g    rows: the problem's n configurations by position, then those that only other tasks have
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,9 @@ from searchers.base import Task
 from searchers.space import Knob, Space, Value
 
 ABSENT = -1
-"""Rank of a knob that a task does not have."""
+"""Rank of a knob that a task does not have: an index from the end."""
+
+Index = Mapping[tuple[type, Value], int]
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,14 @@ class Axis:
 
     Args:
         name: of the knob.
-        features: `[v, c]` what each value is; one unit in a column is the spread (standard deviation) of its values.
-        identity: whether two values of the same features may still differ: those of a categorical knob.
+        features: `[v, c]` what each value is, each column standardised over the values; no columns for a
+            categorical knob of which only the names are known.
+        categorical: whether two values may differ for reasons that features do not tell.
     """
 
     name: str
     features: np.ndarray
-    identity: bool
+    categorical: bool
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Atlas:
     Args:
         axes: the knobs.
         ranks: `[g, knobs]` rank of each row's value on each axis.
-        n: how many of the rows are the problem's.
-        rows: for each source and each of its observations, in order, the row.
+        n: how many rows are the problem's.
+        rows: for each task and each of its observations, in order, the row.
     """
 
     axes: tuple[Axis, ...]
@@ -59,11 +62,12 @@ def atlas(space: Space, tasks: Sequence[Task]) -> Atlas:
     spaces = [space, *(task.space for task in tasks)]
     names = list(dict.fromkeys(knob.name for each in spaces for knob in each.knobs))
     knobs = [[k for each in spaces for k in each.knobs if k.name == name] for name in names]
-    values = [_values(same) for same in knobs]
-    index = [{(type(v), v): i for i, v in enumerate(union)} for union in values]
-    axes = tuple(_axis(name, same, union) for name, same, union in zip(names, knobs, values, strict=True))
-    own = _ranks(space, np.arange(len(space)), names, index)
-    theirs = [_ranks(task.space, np.array([o.position for o in task.observed], int), names, index) for task in tasks]
+    values = [list({(type(v), v): v for knob in same for v in knob.values}.values()) for same in knobs]
+    indices = [{(type(v), v): i for i, v in enumerate(union)} for union in values]
+    axes = tuple(_axis(*each) for each in zip(names, knobs, values, indices, strict=True))
+    by_name = dict(zip(names, indices, strict=True))
+    own = _ranks(space, np.arange(len(space)), by_name)
+    theirs = [_ranks(task.space, np.array([o.position for o in task.observed], dtype=int), by_name) for task in tasks]
     # Rows in the order in which they first occur: the space's own come first, by position.
     every, first, inverse = np.unique(np.vstack([own, *theirs]), axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -73,35 +77,26 @@ def atlas(space: Space, tasks: Sequence[Task]) -> Atlas:
     return Atlas(axes, every[order], len(own), tuple(rows))
 
 
-def _values(knobs: Sequence[Knob]) -> list[Value]:
-    return list({(type(v), v): v for knob in knobs for v in knob.values}.values())
-
-
-def _axis(name: str, knobs: Sequence[Knob], values: Sequence[Value]) -> Axis:
+def _axis(name: str, knobs: Sequence[Knob], values: Sequence[Value], index: Index) -> Axis:
+    categorical = any(knob.kind == "categorical" for knob in knobs)
+    if categorical and all(knob.columns == tuple(f"{name}={v}" for v in knob.values) for knob in knobs):
+        return Axis(name, np.zeros((len(values), 0)), categorical)  # one-hot: nothing but the names
     columns = list(dict.fromkeys(column for knob in knobs for column in knob.columns))
-    index = {(type(v), v): i for i, v in enumerate(values)}
-    table = np.full((len(values), len(columns)), np.nan)
+    table = np.zeros((len(values), len(columns)))
     for knob in knobs:
         at = [columns.index(column) for column in knob.columns]
         for value, features in zip(knob.values, knob.features, strict=True):
             table[index[type(value), value], at] = features
-    one_hot = all(column == f"{name}={v}" for knob in knobs for column, v in zip(knob.columns, knob.values, strict=False))
-    identity = any(knob.kind == "categorical" for knob in knobs)
-    if identity and one_hot:
-        return Axis(name, np.zeros((len(values), 0)), identity)
-    with np.errstate(invalid="ignore"):
-        table = table - np.nanmean(table, axis=0)
-        spread = np.nanstd(table, axis=0)
-    return Axis(name, np.nan_to_num(table / np.where(spread > 1e-9, spread, np.inf)), identity)
+    spread = table.std(axis=0)
+    return Axis(name, (table - table.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf), categorical)
 
 
-def _ranks(space: Space, positions: np.ndarray, names: Sequence[str], index: Sequence[dict]) -> np.ndarray:
+def _ranks(space: Space, positions: np.ndarray, indices: Mapping[str, Index]) -> np.ndarray:
     """`[k, knobs]` joint ranks of some positions of a space."""
-    own = {knob.name: i for i, knob in enumerate(space.knobs)}
-    out = np.full((len(positions), len(names)), ABSENT, dtype=np.int32)
-    for j, name in enumerate(names):
+    out = np.full((len(positions), len(indices)), ABSENT)
+    own = {knob.name: j for j, knob in enumerate(space.knobs)}
+    for column, (name, index) in zip(out.T, indices.items(), strict=True):
         if name in own:
-            knob = space.knobs[own[name]]
-            table = np.array([index[j][type(v), v] for v in knob.values], dtype=np.int32)
-            out[:, j] = table[space.ranks[positions, own[name]]]
+            joint = np.array([index[type(v), v] for v in space.knobs[own[name]].values])
+            column[:] = joint[space.ranks[positions, own[name]]]
     return out

@@ -1,4 +1,4 @@
-"""A belief about one quantity over all configurations: jointly Gaussian, with a scale that is itself uncertain.
+"""A belief about one quantity over all configurations: jointly Gaussian, of a scale that is itself uncertain.
 
 Notation: n configurations, k measurements, S samples.
 """
@@ -10,10 +10,13 @@ from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.special import gammaln
 
 SCALE_WEIGHT = 5.0
-"""How many measurements the prior's own scale is worth (degrees of freedom of a Student-t process, Shah, Wilson,
-Ghahramani 2014, Eq. 6). Our choice."""
+"""How many measurements the prior's own scale is worth: ν of a Student-t process (Shah, Wilson, Ghahramani 2014,
+section 3). Our choice."""
+
+_JITTER = 1e-9
 
 
 @dataclass(frozen=True)
@@ -30,39 +33,35 @@ class Gaussian:
     covariance: np.ndarray
     noise: float
 
-    @cached_property
-    def root(self) -> np.ndarray:
-        """`[n, n]` lower L with L Lᵀ = covariance."""
+    def deviations(self, samples: int, rng: np.random.Generator) -> np.ndarray:
+        """`[S, n]` joint samples less the mean."""
         n = len(self.mean)
-        jitter = 1e-8 * float(np.trace(self.covariance)) / n
-        return cholesky(self.covariance + jitter * np.eye(n), lower=True, check_finite=False)
+        jitter = (_JITTER + 1e-8 * float(np.trace(self.covariance)) / n) * np.eye(n)
+        root = cholesky(self.covariance + jitter, lower=True, check_finite=False)
+        return rng.standard_normal((samples, n)) @ root.T
 
     def given(self, at: np.ndarray, y: np.ndarray) -> Posterior:
-        """What remains possible after `[k]` measurements y at positions `at`."""
+        """What remains possible after `[k]` measurements y at positions `at`, each position once."""
         k = len(at)
-        gram = self.covariance[np.ix_(at, at)] + (self.noise + 1e-9) * np.eye(k)
-        factor = cholesky(gram, lower=True, check_finite=False) if k else np.zeros((0, 0))
+        gram = self.covariance[np.ix_(at, at)] + (self.noise + _JITTER) * np.eye(k)
+        factor = cholesky(gram, lower=True, check_finite=False) if k else gram
         error = y - self.mean[at]
         white = solve_triangular(factor, error, lower=True, check_finite=False) if k else error
-        weighted = cho_solve((factor, True), error, check_finite=False) if k else error
-        mean = self.mean + self.covariance[:, at] @ weighted
-        # Student-t: measurements farther off (or nearer) than expected widen (or narrow) all that is left.
+        mean = self.mean + self.covariance[:, at] @ _solve(factor, error)
+        # Student-t: measurements farther off than expected widen all that is left, nearer ones narrow it.
         scale = (SCALE_WEIGHT + float(white @ white)) / (SCALE_WEIGHT + k)
-        log_density = _student_log_density(white, factor)
-        return Posterior(self, at, factor, mean, scale, log_density)
+        return Posterior(self, at, factor, mean, scale, _student_log_density(white, factor))
+
+
+def _solve(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return cho_solve((factor, True), right, check_finite=False) if len(factor) else right
 
 
 def _student_log_density(white: np.ndarray, factor: np.ndarray) -> float:
-    """Log density of measurements under the multivariate Student-t with SCALE_WEIGHT degrees of freedom."""
-    from scipy.special import gammaln
-
+    """Log density of measurements L·white under a multivariate Student-t of SCALE_WEIGHT degrees of freedom."""
     k, nu = len(white), SCALE_WEIGHT
-    if k == 0:
-        return 0.0
-    return float(
-        gammaln((nu + k) / 2) - gammaln(nu / 2) - 0.5 * k * np.log(nu * np.pi)
-        - np.log(np.diag(factor)).sum() - 0.5 * (nu + k) * np.log1p(white @ white / nu)
-    )  # fmt: skip
+    tail = gammaln((nu + k) / 2) - gammaln(nu / 2) - 0.5 * k * np.log(nu * np.pi)
+    return float(tail - np.log(np.diag(factor)).sum() - 0.5 * (nu + k) * np.log1p(white @ white / nu))
 
 
 @dataclass(frozen=True)
@@ -87,20 +86,19 @@ class Posterior:
 
     @cached_property
     def variance(self) -> np.ndarray:
-        """`[n]` marginal variance."""
-        cross = self.prior.covariance[self.at]
-        half = solve_triangular(self.factor, cross, lower=True, check_finite=False) if len(self.at) else cross
-        return self.scale * np.maximum(np.diag(self.prior.covariance) - (half**2).sum(0), 1e-12)
+        """`[n]` variance of the quantity itself, without a measurement's noise."""
+        half = self.prior.covariance[self.at]
+        if len(self.at):
+            half = solve_triangular(self.factor, half, lower=True, check_finite=False)
+        return self.scale * np.maximum(np.diag(self.prior.covariance) - (half**2).sum(axis=0), _JITTER)
 
-    def samples(self, base: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def samples(self, deviations: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """`[S, n]` joint samples, by correcting samples of the prior (Matheron's rule; Wilson et al. 2020, Eq. 9).
 
         Args:
-            base: `[S, n]` samples of the prior with mean 0.
-            noise: `[S, k]` standard normal.
+            deviations: `[S, n]` samples of the prior less its mean.
+            noise: `[S, k]` standard normal numbers.
         """
-        if len(self.at) == 0:
-            return self.mean + base
-        seen = base[:, self.at] + np.sqrt(self.prior.noise) * noise
-        pulled = cho_solve((self.factor, True), seen.T, check_finite=False)
-        return self.mean + np.sqrt(self.scale) * (base - (self.prior.covariance[:, self.at] @ pulled).T)
+        seen = deviations[:, self.at] + np.sqrt(self.prior.noise) * noise
+        pulled = self.prior.covariance[:, self.at] @ _solve(self.factor, seen.T)
+        return self.mean + np.sqrt(self.scale) * (deviations - pulled.T)

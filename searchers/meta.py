@@ -1,187 +1,169 @@
-"""Our searcher: what other services taught, as a Gaussian belief; what this one measures conditions it exactly."""
+"""Our searcher, the default: beliefs about every metric apart, from all that is known, conditioned on each trial.
+
+Morphling asks a network that learned to learn; here what was learned is a Gaussian belief over the surfaces that a
+service could have, and adapting it is exact. Several opinions are held at once: what earlier services teach
+(`lessons`), what formulas teach (`beliefs.shipped`), and almost nothing (`beliefs.generic`). Each has a say by how
+well it foretold the trials so far, so a prior that is wrong loses its say. docs/meta.md has it with equations.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from searchers import kernel
-from searchers.acquisition import chance_of_more, expected_improvement, near_best
-from searchers.atlas import Atlas, atlas
-from searchers.base import History, Observation, Problem
-from searchers.gaussian import Gaussian, Posterior
+from searchers import beliefs, lessons
+from searchers.acquisition import chance_of_more, worth
+from searchers.atlas import atlas
+from searchers.base import History, Problem
+from searchers.beliefs import RUNS, Beliefs
+from searchers.gaussian import Posterior
 from searchers.morphling import largest_free
-from searchers.transfer import Evidence, belief, learn
 
 _log = logging.getLogger(__name__)
-RUNS = "can run"
-SAMPLES = 256
-NOISE = 0.03**2
+
+SOURCES, SHIPPED, GENERIC = "earlier services", "the shipped prior", "nothing but the knobs"
+_BELIEVED: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}
+"""How far each opinion is believed before the first trial, relative to one another. Our choice."""
+_DROPPED = 0.01
+"""An opinion that is believed less than this has been dropped."""
 
 
 @dataclass(frozen=True)
-class Expert:
-    """One opinion on where to look, with the samples that stand for it."""
+class Opinion:
+    """One belief about each quantity, and samples of it.
+
+    Args:
+        name: where it comes from.
+        believed: how far, relative to others, before the first trial.
+        beliefs: by quantity.
+        deviations: for each quantity `[S, n]` samples less the mean.
+    """
 
     name: str
-    weight: float
-    beliefs: Mapping[str, Gaussian]
-    base: Mapping[str, np.ndarray]
+    believed: float
+    beliefs: Beliefs
+    deviations: Mapping[str, np.ndarray]
+
+    def given(self, history: History) -> dict[str, Posterior]:
+        """What it makes of the trials so far, by quantity."""
+        return {q: belief.given(*beliefs.measured(history.observed, q)) for q, belief in self.beliefs.items()}
 
 
 class Meta:
-    def __init__(self, problem: Problem, *, tolerance: float = 0.05, samples: int = SAMPLES, acq: str = "near", shipped=True, gw=0.2) -> None:
-        self._problem = problem
-        self._tolerance, self._samples, self._acq = tolerance, samples, acq
-        self._quantities = sorted((problem.objective.goal.names | set(problem.objective.limited)) - {"usd_per_hour"})
-        grid = atlas(problem.space, problem.sources)
-        self._experts = [self._expert("generic", gw, {q: _generic(grid, q) for q in (*self._quantities, RUNS)})]
-        if shipped:
-            sh = _shipped(problem, grid, self._quantities)
-            if sh:
-                self._experts.append(self._expert("shipped", 0.6, sh))
-        if problem.sources:
-            self._experts.append(self._expert("sources", 0.8, _from_sources(problem, grid, self._quantities)))
+    """Measure where the most is to be gained, or the search most likely ends (`acquisition.worth`).
 
-    def _expert(self, name: str, weight: float, beliefs: Mapping[str, Gaussian]) -> Expert:
-        rng = np.random.default_rng(0)
-        n = len(self._problem.space)
-        base = {q: rng.standard_normal((self._samples, n)) @ g.root.T for q, g in beliefs.items()}
-        return Expert(name, weight, beliefs, base)
+    Args:
+        problem: the space, what counts as good, what is known of the service, and earlier services.
+        tolerance: how much worse than the best is as good as the best, as a fraction.
+        samples: S, of the joint belief. They are the same at every call, so a suggestion moves only with what
+            was measured.
+    """
+
+    def __init__(self, problem: Problem, *, tolerance: float = 0.05, samples: int = 256) -> None:
+        self._problem = problem
+        self._tolerance = tolerance
+        self._samples = samples
+        self._quantities = beliefs.quantities_of(problem.objective)
+        self._opinions = tuple(
+            self._opinion(name, found) for name, make in self._makers().items() if (found := make()) is not None
+        )
+        self._told: set[str] = set()
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """The free position that is worth the most, ties broken at random; None when there is none."""
         if len(history.taken) >= len(self._problem.space):
             return None
-        values = self.values(history)
-        best = max((self._problem.value(o) or 0.0 for o in history.observed), default=0.0)
-        ei = expected_improvement(values, best)
-        if self._acq == "near":
-            score = near_best(values, best, self._tolerance) + 0.01 * ei
-        elif self._acq == "ei":
-            score = ei
-        else:
-            top = np.maximum(values.max(1, keepdims=True), 1e-300)
-            frac = (np.maximum(values - best, 0) / top).mean(0)
-            score = frac if self._acq == "frac" else frac + near_best(values, best, self._tolerance)
-        return largest_free(score, history, rng)
+        drawn = self._drawn(history)
+        scores = worth(self._values(drawn), np.array(sorted(history.taken), dtype=int), self._tolerance)
+        free = np.ones(len(scores), dtype=bool)
+        free[list(history.taken)] = False
+        if not scores[free].any():  # nothing is likely to count: towards what is nearest to counting
+            scores = self._nearness(drawn)
+        return largest_free(scores, history, rng)
 
-    def weights(self, history: History):
-        out = []
-        for e in self._experts:
-            post = self._posteriors(e, history)
-            out.append((np.log(e.weight) + sum(p.log_density for p in post.values()), post))
-        logs = np.array([o[0] for o in out])
-        w = np.exp(logs - logs.max())
-        return w / w.sum(), [o[1] for o in out]
+    def chance_of_more(self, history: History, margin: float) -> float:
+        """The chance that some configuration is better than all measured ones by more than a fraction `margin`."""
+        measured = np.array(sorted({o.position for o in history.observed}), dtype=int)
+        return chance_of_more(self._values(self._drawn(history)), measured, margin)
 
-    def values(self, history: History) -> np.ndarray:
-        """`[S, n]` samples of every configuration's value."""
-        w, posts = self.weights(history)
-        counts = np.floor(w * self._samples + 0.5).astype(int)
-        parts = []
+    def say(self, history: History) -> dict[str, float]:
+        """How far each opinion is believed after these trials; sums to 1."""
+        return {o.name: float(w) for o, w in zip(self._opinions, self._weights(self._posteriors(history)), strict=True)}
+
+    def _makers(self) -> dict[str, Callable[[], Beliefs | None]]:
+        problem, quantities = self._problem, self._quantities
+        grid = atlas(problem.space, ())
+        return {
+            GENERIC: lambda: beliefs.generic(grid, quantities),
+            SHIPPED: lambda: beliefs.shipped(problem, grid, quantities),
+            SOURCES: self._lessons,
+        }
+
+    def _lessons(self) -> Beliefs | None:
+        sources = lessons.credible(self._problem.sources, self._quantities)
+        if len(sources) < len(self._problem.sources):
+            names = sorted({task.name for task in self._problem.sources} - {task.name for task in sources})
+            _log.warning(
+                "not learning from %d of %d earlier studies, as their results do not follow from their "
+                "configurations: %s", len(names), len(self._problem.sources), ", ".join(names),
+            )  # fmt: skip
+        if sources == self._problem.sources:
+            sources = self._problem.sources  # the same object: what was learned from it is kept
+        return lessons.from_sources(self._problem, sources, self._quantities) if sources else None
+
+    def _opinion(self, name: str, found: Beliefs) -> Opinion:
+        rng = np.random.default_rng(0)
+        return Opinion(name, _BELIEVED[name], found, {q: b.deviations(self._samples, rng) for q, b in found.items()})
+
+    def _posteriors(self, history: History) -> list[dict[str, Posterior]]:
+        return [opinion.given(history) for opinion in self._opinions]
+
+    def _weights(self, posteriors: list[dict[str, Posterior]]) -> np.ndarray:
+        """How far each opinion is believed: Bayes' rule over the opinions."""
+        log = np.array([
+            np.log(opinion.believed) + sum(p.log_density for p in posterior.values())
+            for opinion, posterior in zip(self._opinions, posteriors, strict=True)
+        ])  # fmt: skip
+        weights = np.exp(log - log.max())
+        return weights / weights.sum()
+
+    def _drawn(self, history: History) -> dict[str, np.ndarray]:
+        """For each quantity `[S, n]` samples, from each opinion as many as it is believed."""
+        posteriors = self._posteriors(history)
+        weights = self._weights(posteriors)
+        self._tell(weights)
+        ends = np.round(np.cumsum(weights) * self._samples).astype(int)
         rng = np.random.default_rng(1)
-        for e, post, count in zip(self._experts, posts, counts, strict=True):
-            if count == 0:
-                continue
-            drawn = {q: p.samples(e.base[q][:count], rng.standard_normal((count, len(p.at)))) for q, p in post.items()}
-            metrics = {q: np.exp(np.clip(drawn[q], -60, 60)) for q in self._quantities}
-            v = self._problem.objective.values(metrics, self._problem.usd_per_hour)
-            parts.append(np.where(drawn[RUNS] > 0, v, 0.0))
-        return np.vstack(parts)
+        parts = []
+        for opinion, posterior, start, end in zip(self._opinions, posteriors, [0, *ends], ends, strict=False):
+            parts.append({
+                q: p.samples(opinion.deviations[q][start:end], rng.standard_normal((end - start, len(p.at))))
+                for q, p in posterior.items()
+            })  # fmt: skip
+        return {q: np.vstack([part[q] for part in parts]) for q in (*self._quantities, RUNS)}
 
-    def _posteriors(self, e: Expert, history: History) -> dict[str, Posterior]:
-        out = {}
-        for q, g in e.beliefs.items():
-            at, y = measured(history.observed, q)
-            out[q] = g.given(at, y)
-        return out
+    def _tell(self, weights: np.ndarray) -> None:
+        """Say once of each opinion that it was dropped."""
+        for opinion, weight in zip(self._opinions, weights, strict=True):
+            if weight < _DROPPED and opinion.name == SOURCES and opinion.name not in self._told:
+                self._told.add(opinion.name)
+                _log.warning("what %s taught does not fit the trials so far, and is dropped", opinion.name)
 
+    def _values(self, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
+        """`[S, n]` values under the objective; 0 for what does not count."""
+        metrics = {q: np.exp(np.clip(drawn[q], -50, 50)) for q in self._quantities}
+        values = self._problem.objective.values(metrics, self._problem.usd_per_hour)
+        return np.where(drawn[RUNS] > 0, values, 0.0)
 
-def measured(observed, q: str) -> tuple[np.ndarray, np.ndarray]:
-    sums: dict[int, list[float]] = {}
-    for o in observed:
-        if q == RUNS:
-            sums.setdefault(o.position, []).append(1.0 if o.metrics is not None else -1.0)
-        elif o.metrics is not None and (m := o.metrics.get(q)) is not None and np.isfinite(m) and m > 0:
-            sums.setdefault(o.position, []).append(float(np.log(m)))
-    return np.array(list(sums), dtype=int), np.array([np.mean(v) for v in sums.values()])
-
-
-def _generic(grid: Atlas, q: str) -> Gaussian:
-    scales = kernel.generic(grid.axes)
-    if q == RUNS:
-        scales = kernel.Scales(0.5, 0.7, 0.5, 0.1, scales.lengths, scales.alike)
-    else:
-        scales = kernel.Scales(6.0, scales.main, scales.joint, scales.own, scales.lengths, scales.alike)
-    ranks = grid.ranks[: grid.n]
-    cov = kernel.covariance(grid.axes, ranks, ranks, scales)
-    cov[np.diag_indices_from(cov)] += scales.own**2
-    return Gaussian(np.full(grid.n, 0.8 if q == RUNS else 3.0), cov, NOISE)
-
-
-RES = dict(main=0.5, joint=0.4, own=0.05, infl=1.5)
-
-
-def _shipped(problem, grid, quantities):
-    from searchers.quantities import role
-    from searchers.surfaces import pretrained
-    sur = pretrained().sample(problem.space, problem.facts, 128, np.random.default_rng(0))
-    if not sur.known:
-        return None
-    ranks = grid.ranks[: grid.n]
-    g = kernel.generic(grid.axes)
-    out = {}
-    for q in (*quantities, RUNS):
-        if q == RUNS:
-            y = np.tanh(sur.runs / 2)
-            sc = kernel.Scales(0.2, 0.4, 0.4, 0.1, g.lengths, g.alike)
-            mean = y.mean(0)
-        else:
-            y = sur.log[role(q)]
-            sc = kernel.Scales(6.0, RES["main"], RES["joint"], RES["own"], g.lengths, g.alike)
-            mean = 3.0 + y.mean(0)
-        r = y - y.mean(0)
-        cov = RES["infl"] * r.T @ r / len(r) + kernel.covariance(grid.axes, ranks, ranks, sc)
-        cov[np.diag_indices_from(cov)] += sc.own**2
-        out[q] = Gaussian(mean, cov, NOISE)
-    return out
-
-
-_CACHE: dict = {}
-
-
-def _facts(problem):
-    names = sorted({f for t in problem.sources for f in t.facts})
-    rows = [t.facts for t in problem.sources] + [problem.facts]
-    raw = np.array([[np.log(r[f]) if r.get(f, 0) > 0 else np.nan for f in names] for r in rows]).reshape(len(rows), len(names))
-    if not names:
-        return raw[:-1], raw[-1]
-    mean, sd = np.nanmean(raw[:-1], 0), np.nanstd(raw[:-1], 0)
-    z = np.nan_to_num((raw - mean) / np.where(sd > 1e-9, sd, np.inf))
-    return z[:-1], z[-1]
-
-
-def _evidence(grid, problem, q, facts):
-    out = []
-    for t, rows, f in zip(problem.sources, grid.rows, facts, strict=True):
-        at, y = measured([Observation(int(r), o.metrics) for r, o in zip(rows, t.observed, strict=True)], q)
-        if len(at):
-            out.append(Evidence(at, y, f, t.group))
-    return out
-
-
-def _from_sources(problem: Problem, grid: Atlas, quantities) -> dict[str, Gaussian]:
-    facts, own = _facts(problem)
-    out = {}
-    for q in (*quantities, RUNS):
-        key = (problem.sources, q)
-        if key not in _CACHE:
-            alone = atlas(problem.sources[0].space, problem.sources)
-            ev = _evidence(alone, problem, q, facts)
-            _CACHE[key] = learn(alone, ev, NOISE) if ev else None
-        ev = _evidence(grid, problem, q, facts)
-        out[q] = belief(grid, ev, _CACHE[key], own, NOISE) if ev else _generic(grid, q)
-    return out
+    def _nearness(self, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
+        """`[n]` minus the e-folds by which limits are expected to be missed, and how likely it is not to run."""
+        objective, missed = self._problem.objective, np.zeros(len(self._problem.space))
+        for name in objective.limited:
+            if name in drawn:
+                over = drawn[name] - np.log(max(objective.at_most.get(name, np.inf), 1e-300))
+                under = np.log(max(objective.at_least.get(name, 0.0), 1e-300)) - drawn[name]
+                missed += np.maximum(0, np.maximum(over, under)).mean(axis=0)
+        return -missed - 10 * (drawn[RUNS] <= 0).mean(axis=0)

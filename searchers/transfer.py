@@ -1,16 +1,16 @@
 """From what other services measured to a belief about this one, for one quantity.
 
-A new service is expected where the others' facts point to, and may differ from that as each of them differs from
-what the rest say of it (leave one group out). So the belief's width is not assumed, but measured.
+A new service is expected where the others' facts point to, and may differ from that as each of the others differs
+from what the rest say of it. So the belief's width is not assumed, but measured by leaving groups out.
 
-    ŷ_t       surface of task t over the grid: measured, and completed by the kernel where it was not
+    ŷ_t       surface of task t over the grid: as measured, and completed by the kernel where it was not
     w_t(f)    weights of ridge regression with intercept on the tasks' facts f
     mean      Σ_t w_t(f*) ŷ_t
-    r_t       (ŷ_t - Σ_s w_s(f_t) ŷ_s) / √v_t over tasks s of other groups; v = 1 + Σ w²
-    C         v* · [(1 - γ) · mean_t r_t r_tᵀ + γ · k], k the kernel fitted to the r_t
+    r_t       (ŷ_t - Σ_s w_s(f_t) ŷ_s) / √v_t  over tasks s of other groups;  v = 1 + Σ w²
+    C         v* · [(1 - γ) · mean_t r_t r_tᵀ + γ · k],  k the kernel fitted to the r_t
 
-Shrinking an empirical covariance to a structured one: Ledoit, Wolf 2004. An empirical covariance as a prior for
-optimisation: Wang et al. 2024, "Pre-trained Gaussian processes for Bayesian optimization", section 4.
+Shrinking an empirical covariance towards a structured one: Ledoit, Wolf 2004. An empirical covariance of earlier
+tasks as a prior for optimisation: Wang et al. 2024, "Pre-trained Gaussian processes for Bayesian optimization".
 
 Notation: T tasks, g rows of the grid, n of them the problem's, p facts.
 """
@@ -18,7 +18,7 @@ Notation: T tasks, g rows of the grid, n of them the problem's, p facts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -28,11 +28,13 @@ from searchers.atlas import Atlas
 from searchers.gaussian import Gaussian
 
 RIDGES = (np.inf, 3.0, 0.3, 0.03)
-"""Strengths of the penalty on facts that are tried; infinite ignores them."""
+"""Penalties on facts that are tried; an infinite one ignores them."""
 SHRINKAGES = (1.0, 0.7, 0.4, 0.2, 0.1, 0.05)
 """γ that are tried."""
+KNOWN = (0, 3, 10)
+"""How many measurements of a group left out are known when the rest of it is predicted, to judge γ."""
 FIT_ROWS = 96
-"""Most rows of a task that the kernel is fitted to, and that γ is judged on."""
+"""Most rows of a task that the kernel is fitted to, and that γ and coherence are judged on."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,14 @@ def learn(grid: Atlas, tasks: Sequence[Evidence], noise: float) -> Lesson:
         noise: variance of one measurement.
     """
     rng = np.random.default_rng(0)
-    surfaces = _completed(grid, tasks, kernel.generic(grid.axes))
+    start = kernel.generic(grid.axes)
+    surfaces = _completed(grid, tasks, start)
     ridge = min(_ridges(tasks), key=lambda ridge: _error_left_out(surfaces, tasks, ridge))
     residuals = _residuals(surfaces, tasks, ridge)
-    sampled = [_some_rows(task.rows, rng) for task in tasks]
+    sampled = [_some(task.rows, rng) for task in tasks]
     seen = [(grid.ranks[rows], residual[rows]) for rows, residual in zip(sampled, residuals, strict=True)]
-    scales = kernel.fit(grid.axes, seen, kernel.generic(grid.axes))
-    return Lesson(ridge, scales, _best_shrinkage(grid, residuals, sampled, tasks, scales, noise, rng))
+    lesson = Lesson(ridge, kernel.fit(grid.axes, seen, replace(start, level=1.0)), 1.0)
+    return replace(lesson, gamma=_best_shrinkage(grid, residuals, sampled, tasks, lesson.scales, noise, rng))
 
 
 def belief(grid: Atlas, tasks: Sequence[Evidence], lesson: Lesson, facts: np.ndarray, noise: float) -> Gaussian:
@@ -98,50 +101,63 @@ def belief(grid: Atlas, tasks: Sequence[Evidence], lesson: Lesson, facts: np.nda
     surfaces = _completed(grid, tasks, lesson.scales)
     residuals = _residuals(surfaces, tasks, lesson.ridge)[:, : grid.n]
     w, v = _weights(_facts(tasks), facts, lesson.ridge)
-    own = grid.ranks[: grid.n]
-    smooth = kernel.covariance(grid.axes, own, own, lesson.scales)
-    smooth[np.diag_indices_from(smooth)] += lesson.scales.own**2
     empirical = residuals.T @ residuals / len(tasks)
-    mixed = (1 - lesson.gamma) * empirical + lesson.gamma * smooth
-    return Gaussian(w @ surfaces[:, : grid.n], v * mixed, noise)
+    smooth = kernel.variance(grid.axes, grid.ranks[: grid.n], lesson.scales)
+    return Gaussian(w @ surfaces[:, : grid.n], v * ((1 - lesson.gamma) * empirical + lesson.gamma * smooth), noise)
 
 
-def _some_rows(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rows if len(rows) <= FIT_ROWS else rng.choice(rows, FIT_ROWS, replace=False)
+def coherence(grid: Atlas, task: Evidence) -> float:
+    """How well each measurement follows from the task's others, by their knobs: R² left one out, at most 1.
+
+    Near 1 for a surface in which neighbours are alike; 0 or below for values that have nothing to do with
+    the configurations that they stand beside. Left-one-out errors: Sundararajan, Keerthi 2001, Eq. 12.
+    """
+    chosen = np.arange(len(task.y))
+    if len(chosen) > FIT_ROWS:
+        chosen = np.random.default_rng(0).choice(len(chosen), FIT_ROWS, replace=False)
+    y = task.y[chosen] - task.y[chosen].mean()
+    if y.std() < 1e-9:
+        return 1.0
+    ranks = grid.ranks[task.rows[chosen]]
+    scales = kernel.scaled(replace(kernel.generic(grid.axes), own=0.3), float(y.std()))
+    inverse = np.linalg.inv(kernel.variance(grid.axes, ranks, scales))
+    errors = inverse @ y / np.diag(inverse)
+    return float(1 - np.mean(errors**2) / np.mean(y**2))
 
 
-def _completed(atlas: Atlas, tasks: Sequence[Evidence], scales: kernel.Scales) -> np.ndarray:
+def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rng.permutation(rows)[:FIT_ROWS]
+
+
+def _completed(grid: Atlas, tasks: Sequence[Evidence], scales: kernel.Scales) -> np.ndarray:
     """`[T, g]` surfaces; measured where measured, elsewhere the mean of all tasks corrected by the kernel."""
-    g = len(atlas.ranks)
+    g = len(grid.ranks)
     out = np.full((len(tasks), g), np.nan)
     for surface, task in zip(out, tasks, strict=True):
         surface[task.rows] = task.y
     if not np.isnan(out).any():
         return out
+    scales = replace(scales, own=max(scales.own, 0.02))  # a gram matrix of near-equal rows must stay invertible
     common = np.full(g, float(np.mean(np.concatenate([task.y for task in tasks]))))
     for _ in range(2):  # the mean of all needs every surface, and each surface the mean
         for surface, task in zip(out, tasks, strict=True):
             missing = np.setdiff1d(np.arange(g), task.rows)
-            gram = kernel.covariance(atlas.axes, atlas.ranks[task.rows], atlas.ranks[task.rows], scales)
-            gram[np.diag_indices_from(gram)] += scales.own**2
-            error = cho_solve(cho_factor(gram), task.y - common[task.rows])
-            cross = kernel.covariance(atlas.axes, atlas.ranks[missing], atlas.ranks[task.rows], scales)
-            surface[missing] = common[missing] + cross @ error
+            gram = kernel.variance(grid.axes, grid.ranks[task.rows], scales)
+            pull = cho_solve(cho_factor(gram), task.y - common[task.rows])
+            cross = kernel.covariance(grid.axes, grid.ranks[missing], grid.ranks[task.rows], scales)
+            surface[missing] = common[missing] + cross @ pull
         common = out.mean(axis=0)
     return out
 
 
 def _weights(facts: np.ndarray, at: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
-    """`[T]` weights of the tasks in a prediction at facts `[p]`, and its variance in units of one task's."""
+    """`[T]` weights of tasks with facts `[T, p]` in a prediction at `[p]`; its variance in units of one task's."""
     t = len(facts)
-    if np.isinf(ridge) or facts.shape[1] == 0:
-        w = np.full(t, 1 / t)
-        return w, 1 + float(w @ w)
-    centre = facts.mean(axis=0)
-    x = facts - centre
-    # With x centred the intercept is the mean, and w = 1/T + x (xᵀx + ridge·T·I)⁻¹ (f - centre).
-    slope = np.linalg.solve(x.T @ x + ridge * t * np.eye(x.shape[1]), at - centre)
-    w = 1 / t + x @ slope
+    w = np.full(t, 1 / t)
+    if np.isfinite(ridge):
+        centre = facts.mean(axis=0)
+        x = facts - centre
+        w = w + x @ np.linalg.solve(x.T @ x + ridge * t * np.eye(x.shape[1]), at - centre)
     return w, 1 + float(w @ w)
 
 
@@ -149,13 +165,18 @@ def _facts(tasks: Sequence[Evidence]) -> np.ndarray:
     return np.stack([task.facts for task in tasks])
 
 
+def _groups(tasks: Sequence[Evidence]) -> np.ndarray:
+    return np.array([task.group for task in tasks])
+
+
 def _ridges(tasks: Sequence[Evidence]) -> tuple[float, ...]:
-    return RIDGES if len(tasks[0].facts) and len({task.group for task in tasks}) > 2 else RIDGES[:1]
+    enough = len(tasks[0].facts) > 0 and len(set(_groups(tasks))) > 2
+    return RIDGES if enough else RIDGES[:1]
 
 
 def _residuals(surfaces: np.ndarray, tasks: Sequence[Evidence], ridge: float) -> np.ndarray:
     """`[T, g]` the residuals r_t of tasks predicted from other groups."""
-    facts, groups = _facts(tasks), np.array([task.group for task in tasks])
+    facts, groups = _facts(tasks), _groups(tasks)
     out = np.empty_like(surfaces)
     for t in range(len(tasks)):
         others = groups != groups[t] if len(set(groups)) > 1 else np.arange(len(tasks)) != t
@@ -168,7 +189,7 @@ def _residuals(surfaces: np.ndarray, tasks: Sequence[Evidence], ridge: float) ->
 
 
 def _error_left_out(surfaces: np.ndarray, tasks: Sequence[Evidence], ridge: float) -> float:
-    """Mean squared error, in units of the predicted variance, plus the logarithm of the latter."""
+    """Mean squared residual where tasks were measured, in units of the variance that was expected."""
     residuals = _residuals(surfaces, tasks, ridge)
     return float(np.mean([np.mean(r[task.rows] ** 2) for r, task in zip(residuals, tasks, strict=True)]))
 
@@ -182,26 +203,25 @@ def _best_shrinkage(
     noise: float,
     rng: np.random.Generator,
 ) -> float:
-    """γ under which what a group left out measured is most probable after a few of its measurements are known."""
-    groups = np.array([task.group for task in tasks])
+    """γ under which a group left out is most probable after a few of its measurements are known."""
+    groups = _groups(tasks)
     if len(set(groups)) < 2:
         return 1.0
     scores = np.zeros(len(SHRINKAGES))
-    for group in dict.fromkeys(groups):
-        others = residuals[groups != group]
-        for t in np.flatnonzero(groups == group):
-            rows = rng.permutation(sampled[t])
-            empirical = others[:, rows].T @ others[:, rows] / len(others)
-            y = residuals[t][rows]
-            smooth = kernel.covariance(grid.axes, grid.ranks[rows], grid.ranks[rows], scales)
-            smooth[np.diag_indices_from(smooth)] += scales.own**2
-            for i, gamma in enumerate(SHRINKAGES):
-                prior = Gaussian(np.zeros(len(rows)), (1 - gamma) * empirical + gamma * smooth, noise)
-                for known in (0, 3, 10):
-                    if known < len(rows):
-                        posterior = prior.given(np.arange(known), y[:known])
-                        rest = slice(known, None)
-                        spread = posterior.variance[rest] + noise
-                        error = (y - posterior.mean)[rest]
-                        scores[i] += np.mean(-0.5 * np.log(spread) - 0.5 * error**2 / spread)
+    for t, rows in enumerate(sampled):
+        others = residuals[groups != groups[t]][:, rows]
+        empirical = others.T @ others / len(others)
+        smooth = kernel.variance(grid.axes, grid.ranks[rows], scales)
+        for i, gamma in enumerate(SHRINKAGES):
+            prior = Gaussian(np.zeros(len(rows)), (1 - gamma) * empirical + gamma * smooth, noise)
+            scores[i] += sum(_log_density_of_rest(prior, residuals[t][rows], known) for known in KNOWN)
     return SHRINKAGES[int(np.argmax(scores))]
+
+
+def _log_density_of_rest(prior: Gaussian, y: np.ndarray, known: int) -> float:
+    """Mean log density of each of y, but for a constant, once the first few are known; 0 if there is no rest."""
+    if known >= len(y):
+        return 0.0
+    posterior = prior.given(np.arange(known), y[:known])
+    variance = posterior.variance[known:] + prior.noise
+    return float(np.mean(-0.5 * np.log(variance) - 0.5 * (y - posterior.mean)[known:] ** 2 / variance))

@@ -1,0 +1,86 @@
+"""Beliefs from sources: which of them can be believed, what their facts mean, and what is learned once for many."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from searchers.atlas import Atlas, atlas
+from searchers.base import Observation, Problem, Task
+from searchers.beliefs import NOISE, RUNS, Beliefs, generic, measured
+from searchers.transfer import Evidence, Lesson, belief, coherence, learn
+
+COHERENT = 0.25
+"""A source of which less than this part of the variance follows from its own knobs teaches nothing. Our choice."""
+_ENOUGH = 12
+"""Fewer measurements than this are no ground to disbelieve a source."""
+
+_KEPT = 64
+_lessons: OrderedDict[tuple[tuple[Task, ...], str], Lesson] = OrderedDict()
+
+
+def credible(sources: Sequence[Task], quantities: Sequence[str]) -> tuple[Task, ...]:
+    """The sources whose measurements follow from their knobs; others were measured on something else, or mixed up."""
+    return tuple(task for task in sources if _coherent(task, quantities))
+
+
+def from_sources(problem: Problem, sources: tuple[Task, ...], quantities: Sequence[str]) -> Beliefs:
+    """What the sources say of the problem's configurations.
+
+    Args:
+        problem: the space and its facts.
+        sources: to learn from. What is learned from the same tuple of them is kept.
+        quantities: metrics that matter; a quantity that no source measured has the generic belief.
+    """
+    grid = atlas(problem.space, sources)
+    facts = standardised([*(task.facts for task in sources), problem.facts])
+    out = dict(generic(grid, quantities))
+    for quantity in (*quantities, RUNS):
+        tasks = _evidence(grid, sources, facts[:-1], quantity)
+        if tasks:
+            lesson = _lesson(sources, facts[:-1], quantity)
+            out[quantity] = belief(grid, tasks, lesson, facts[-1], NOISE)
+    return out
+
+
+def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """`[t, p]` logarithms of facts, each standardised over all but the last row; 0, the mean, where unknown.
+
+    Facts are sizes and lengths: positive, and acting by ratios. One that is not positive counts as unknown.
+    """
+    names = sorted({name for known in facts[:-1] for name in known})
+    raw = np.array([[known.get(name, 0.0) for name in names] for known in facts]).reshape(len(facts), len(names))
+    logs = np.log(raw, where=raw > 0, out=np.full(raw.shape, np.nan))
+    logs = logs[:, (~np.isnan(logs[:-1])).any(axis=0)]
+    spread = np.nanstd(logs[:-1], axis=0)
+    return np.nan_to_num((logs - np.nanmean(logs[:-1], axis=0)) / np.where(spread > 1e-9, spread, np.inf))
+
+
+def _coherent(task: Task, quantities: Sequence[str]) -> bool:
+    grid = atlas(task.space, [task])
+    found = [_evidence(grid, [task], np.zeros((1, 0)), quantity) for quantity in quantities]
+    scores = [coherence(grid, evidence) for each in found for evidence in each if len(evidence.y) >= _ENOUGH]
+    return not scores or float(np.mean(scores)) >= COHERENT
+
+
+def _evidence(grid: Atlas, sources: Sequence[Task], facts: np.ndarray, quantity: str) -> list[Evidence]:
+    out = []
+    for task, rows, known in zip(sources, grid.rows, facts, strict=True):
+        on_grid = (Observation(int(row), each.metrics) for row, each in zip(rows, task.observed, strict=True))
+        at, y = measured(on_grid, quantity)
+        if len(at):
+            out.append(Evidence(at, y, known, task.group))
+    return out
+
+
+def _lesson(sources: tuple[Task, ...], facts: np.ndarray, quantity: str) -> Lesson:
+    key = sources, quantity
+    if key not in _lessons:
+        grid = atlas(sources[0].space, sources)
+        _lessons[key] = learn(grid, _evidence(grid, sources, facts, quantity), NOISE)
+    _lessons.move_to_end(key)
+    while len(_lessons) > _KEPT:
+        _lessons.popitem(last=False)
+    return _lessons[key]
