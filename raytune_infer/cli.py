@@ -52,6 +52,7 @@ def tune(
     emulate: Emulate = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")] = None,
     db: Annotated[str | None, typer.Option(help="Database URL; by default SQLite in the run's folder.")] = None,
+    no_history: Annotated[bool, typer.Option("--no-history", help="Learn nothing from your earlier studies.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
 ) -> None:
     """Find the best configuration of a service."""
@@ -64,7 +65,10 @@ def tune(
 
     console = _console()
     service = load_spec(spec)
-    study = Study(service, searcher=searcher, seed=seed, address=address, emulate=emulate, db=db, out=out)
+    study = Study(
+        service, searcher=searcher, seed=seed, address=address, emulate=emulate, db=db, out=out,
+        history=False if no_history else None,
+    )  # fmt: skip
     progress = ConsoleProgress(console)
     try:
         result = study.run(trials, parallel=parallel, resume=resume, progress=progress)

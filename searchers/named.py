@@ -27,6 +27,10 @@ NAMED: Mapping[str, Factory] = MappingProxyType(
 )
 
 
+LEARNS: frozenset[str] = frozenset()
+"""Which of them make use of a problem's sources; the others ignore what was studied before."""
+
+
 def named(name: str) -> Factory:
     """The searcher of that name, still to be given its problem.
 
