@@ -45,8 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     spec = load_spec(arguments.spec)
     with tempfile.TemporaryDirectory() as folder:
-        everything = Study(spec, searcher="random", out=Path(folder) / "all").run(10**6)
-        found = Study(spec, out=Path(folder) / "search").run(arguments.trials)
+        everything = Study(spec, searcher="random", out=Path(folder) / "all", history=False).run(10**6)
+        found = Study(spec, out=Path(folder) / "search", history=False).run(arguments.trials)
     ranked = by_value(everything)
     answer = next(rank for rank, t in enumerate(ranked, start=1) if t.position == found.best.position)
     share = (ranked[answer - 1].value or 0.0) / (ranked[0].value or 1.0)

@@ -45,13 +45,15 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
     parallel: Annotated[int | None, typer.Option(min=1, help="How many at a time.")] = None,
     searcher: Annotated[
-        str | None, typer.Option(help="Who proposes: meta (the default), random, or another of docs/searchers.md."),
+        str | None,
+        typer.Option(help="Who proposes: meta (the default), random, or another of docs/searchers.md."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random choices; 0 by default.")] = None,
     address: Address = None,
     emulate: Emulate = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")] = None,
     db: Annotated[str | None, typer.Option(help="Database URL; by default SQLite in the run's folder.")] = None,
+    no_history: Annotated[bool, typer.Option("--no-history", help="Learn nothing from your earlier studies.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
 ) -> None:
     """Find the best configuration of a service."""
@@ -64,7 +66,10 @@ def tune(
 
     console = _console()
     service = load_spec(spec)
-    study = Study(service, searcher=searcher, seed=seed, address=address, emulate=emulate, db=db, out=out)
+    study = Study(
+        service, searcher=searcher, seed=seed, address=address, emulate=emulate, db=db, out=out,
+        history=False if no_history else None,
+    )  # fmt: skip
     progress = ConsoleProgress(console)
     try:
         result = study.run(trials, parallel=parallel, resume=resume, progress=progress)

@@ -1,4 +1,4 @@
-"""What must not change between a run and its continuation, so that its numbers stay comparable."""
+"""What must not change between a run and its continuation: its numbers stay comparable, its search the same."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
         "objective": [goal.goal.text, goal.minimize, dict(goal.at_least)],
         "limits": dict(goal.at_most),
         "load": spec.load.model_dump(mode="json"),
+        # None where there are none, as in the studies of before there were facts.
+        "facts": dict(spec.facts) or None,
         "prices": _digest(problem.usd_per_hour.tobytes()),
     }
 

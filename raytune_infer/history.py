@@ -257,9 +257,11 @@ class Database:
                 row.state, row.finished_at = "interrupted", _now()
             return len(rows)
 
-    def trials(self, study: StudyRecord) -> tuple[TrialRecord, ...]:
-        """The finished trials of a study in the order of their numbers."""
+    def trials(self, study: StudyRecord, *, before: dt.datetime | None = None) -> tuple[TrialRecord, ...]:
+        """The finished trials of a study in the order of their numbers; those that ended `before`, if given (UTC)."""
         finished = select(_Trial).where(_Trial.study_id == study.id, _Trial.state == "finished")
+        if before is not None:
+            finished = finished.where(_Trial.finished_at < before)
         with Session(self._engine) as session:
             return tuple(_trial_record(row) for row in session.scalars(finished.order_by(_Trial.number)))
 

@@ -129,7 +129,7 @@ def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, e
         raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
     space = Space(knobs, kept)
     usd = np.array([_price(resolver, book, space[i], spec) for i in range(len(space))])
-    return ServiceSpace(Problem(space, spec.goal, usd), dropped, resolver)
+    return ServiceSpace(Problem(space, spec.goal, usd, spec.facts), dropped, resolver)
 
 
 def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:

@@ -25,19 +25,26 @@ class RunFolder:
         path: the folder.
         database_url: where the study's history is; None for a SQLite file in the folder.
         study_id: its number there.
+        learns: its search learns from the studies that were there before it.
     """
 
     path: Path
     database_url: str | None
     study_id: int
+    learns: bool = True
+
+    @property
+    def url(self) -> str:
+        """Of the database of histories."""
+        return self.database_url or f"sqlite:///{self.path.resolve() / OWN_DATABASE}"
 
     def database(self) -> Database:
         """The database of histories; RunError if it cannot be used."""
-        return Database(self.database_url or f"sqlite:///{self.path.resolve() / OWN_DATABASE}")
+        return Database(self.url)
 
     def save(self) -> None:
         """Write the pointer to the study; from then on the folder can be opened."""
-        pointer = {"database": self.database_url, "study": self.study_id}
+        pointer = {"database": self.database_url, "study": self.study_id, "learns": self.learns}
         (self.path / _POINTER).write_text(json.dumps(pointer, indent=2) + "\n", encoding="utf-8")
 
     @contextmanager
@@ -74,9 +81,10 @@ def open_run(path: str | Path) -> RunFolder:
     path = Path(path)
     try:
         pointer = json.loads((path / _POINTER).read_text(encoding="utf-8"))
-        return RunFolder(path, pointer["database"], int(pointer["study"]))
+        # A run of before there was such a choice learned from nothing, and goes on so.
+        return RunFolder(path, pointer["database"], int(pointer["study"]), bool(pointer.get("learns", False)))
     except FileNotFoundError:
-        hint = f"; runs here: {found}" if (found := _runs_beside(path)) else ""
+        hint = f"; runs here: {found}" if (found := _hint(path)) else ""
         raise RunError(f"no run in {path} (it has no {_POINTER}); `raytune-infer tune` makes one{hint}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path / _POINTER} does not name a database and a study ({error!r})") from None
@@ -85,11 +93,16 @@ def open_run(path: str | Path) -> RunFolder:
 def latest_run(name: str) -> Path:
     """The newest run of a service under `runs/`; RunError if there is none."""
     dated = re.compile(re.escape(name) + r"-\d{8}-\d{6}")
-    runs = sorted(p.parent for p in Path("runs").glob(f"*/{_POINTER}") if dated.fullmatch(p.parent.name))
+    runs = [path for path in runs_in(Path("runs")) if dated.fullmatch(path.name)]
     if not runs:
         raise RunError(f"no run of {name!r} under runs/ to resume; leave --resume out, or name it with --out")
     return runs[-1]
 
 
-def _runs_beside(path: Path) -> str:
-    return ", ".join(str(p.parent) for p in sorted(path.glob(f"*/{_POINTER}"))[:5])
+def runs_in(folder: Path) -> list[Path]:
+    """The folders in it that hold a run, by name."""
+    return sorted(p.parent for p in folder.glob(f"*/{_POINTER}"))
+
+
+def _hint(folder: Path) -> str:
+    return ", ".join(map(str, runs_in(folder)[:5]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -106,6 +107,7 @@ class ServiceSpec(_Part):
     default: Config = Field(default_factory=dict)
     objective: ObjectiveSpec
     limits: dict[str, Annotated[float, Field(strict=False, ge=0)]] = Field(default_factory=dict)
+    facts: dict[str, float] = Field(default_factory=dict)
     budget: BudgetSpec = BudgetSpec()
     load: LoadSpec = LoadSpec()
     prices: str | None = None
@@ -141,6 +143,13 @@ class ServiceSpec(_Part):
         if "gpu_type" not in knobs and (needy := [n for n in ("gpu_share", "gpu_memory") if n in knobs]):
             raise _At((needy[0],), "needs the knob `gpu_type` beside it")
         return knobs
+
+    @field_validator("facts", mode="before")
+    @classmethod
+    def _facts(cls, facts: Any) -> Any:
+        if not isinstance(facts, dict):
+            return facts  # pydantic says what is wrong with it
+        return {name: _fact(name, value) for name, value in facts.items()}
 
     @model_validator(mode="after")
     def _known_metrics(self) -> ServiceSpec:
@@ -215,6 +224,23 @@ class ServiceSpec(_Part):
     def default_config(self) -> Config:
         """The configuration to beat: as given, else the first value of every knob."""
         return dict(self.default) or {name: self.values(name)[0] for name in self.knobs}
+
+
+def fact(value: object) -> float:
+    """A fact of a service as YAML spells it; ValueError for all that is not a positive finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("not a number")
+    number = float(value)  # of text too: YAML takes 1e9 for one
+    if not 0 < number < math.inf:
+        raise ValueError("not positive and finite")
+    return number
+
+
+def _fact(name: str, value: object) -> float:
+    try:
+        return fact(value)
+    except ValueError:
+        raise _At((name,), f"facts are positive numbers, got {value!r}; leave out what is not known") from None
 
 
 def _identity(knob: str, value: Value) -> object:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -11,25 +13,26 @@ from raytune_infer.encoding import encode
 from raytune_infer.errors import RunError
 from raytune_infer.history import Database, StudyRecord, TrialRecord
 from raytune_infer.run_folder import open_run
+from raytune_infer.spec import PRICED, fact
 from raytune_infer.suites import load_suite
 from searchers.base import Observation, Task
 from searchers.space import Space
 
 SUITE = "suite.json"
 LEAST_TRIALS = 3
-"""A study with fewer finished trials says too little of a shape."""
+"""A study in which fewer trials ran says too little of a shape."""
 
 
 def measured_tasks(places: Sequence[str]) -> tuple[Task, ...]:
     """Tasks from run folders, history databases (a SQLite file or a URL) and suites of tables.
 
     Raises:
-        RunError: a place that is none of these, or no study with enough trials anywhere.
+        RunError: a place that is none of these, a study that cannot be learned from, or none with enough trials.
     """
     tasks = tuple(task for place in places for task in _tasks_at(place))
     if not tasks:
         raise RunError(
-            f"no study with {LEAST_TRIALS} finished trials in {', '.join(places)}; tune a service there first"
+            f"no study with {LEAST_TRIALS} trials that ran in {', '.join(places)}; tune a service there first"
         )
     return tasks
 
@@ -45,29 +48,54 @@ def _tasks_at(place: str) -> tuple[Task, ...]:
     database, study = open_run(path).load()
     trials = database.trials(study)
     database.close()
-    return () if len(trials) < LEAST_TRIALS else (study_task(study, trials),)
+    return _tasks([(study, trials)])
 
 
 def _all_studies(database: Database) -> tuple[Task, ...]:
     found = [(study, database.trials(study)) for study in database.studies()]
     database.close()
-    return tuple(study_task(study, trials) for study, trials in found if len(trials) >= LEAST_TRIALS)
+    return _tasks(found)
+
+
+def _tasks(found: Iterable[tuple[StudyRecord, Sequence[TrialRecord]]]) -> tuple[Task, ...]:
+    tasks = []
+    for study, trials in found:
+        if enough(trials):
+            try:
+                tasks.append(study_task(study, trials))
+            except ValueError as error:
+                raise RunError(f"cannot learn from study {study.id}, {study.name!r}: {error}; leave it out") from None
+    return tuple(tasks)
+
+
+def enough(trials: Sequence[TrialRecord]) -> bool:
+    """Whether there is something to learn from: failures alone may have been the model's own."""
+    return sum(t.outcome.metrics is not None for t in trials) >= LEAST_TRIALS
 
 
 def study_task(study: StudyRecord, trials: Sequence[TrialRecord]) -> Task:
     """A study as a task whose space is what was tried, the final comparison included.
 
+    Beside what was measured, `usd_per_hour` is the price of then. The group is the service's name: its earlier
+    studies were about the same model.
+
     Raises:
-        RunError: a knob with values that this version does not know, such as a GPU that left the catalogue.
+        ValueError: knobs or values that this version does not know, such as a GPU that left the catalogue.
     """
-    values = study.fingerprint["knobs"]
+    values = study.fingerprint.get("knobs", {})
     try:
-        knobs = [encode(name, values[name]) for name in values]
-        space = Space(knobs, [trial.config for trial in trials])
-    except (ValueError, KeyError) as error:
-        raise RunError(f"study {study.id}, {study.name!r}, cannot be learned from: {error}; leave it out") from None
-    observed = tuple(Observation(space.position(t.config), t.outcome.metrics) for t in trials)
-    return Task(study.name, space, observed, _facts(study.spec))
+        space = Space([encode(name, values[name]) for name in values], [trial.config for trial in trials])
+    except KeyError as error:
+        raise ValueError(error.args[0]) from None
+    observed = tuple(Observation(space.position(t.config), _priced(t)) for t in trials)
+    return Task(study.name, space, observed, _facts(study.spec), group=study.name)
+
+
+def _priced(trial: TrialRecord) -> dict[str, float] | None:
+    if trial.outcome.metrics is None:
+        return None
+    price = {} if math.isnan(trial.usd_per_hour) else {PRICED: trial.usd_per_hour}
+    return {**trial.outcome.metrics, **price}
 
 
 def _facts(spec: str) -> dict[str, float]:
@@ -76,5 +104,8 @@ def _facts(spec: str) -> dict[str, float]:
     facts = document.get("facts") if isinstance(document, dict) else None
     if not isinstance(facts, dict):
         return {}
-    numbers = {str(k): v for k, v in facts.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    return {name: float(value) for name, value in numbers.items()}
+    found = {}
+    for name, value in facts.items():
+        with suppress(ValueError):  # what an older version let pass
+            found[str(name)] = fact(value)
+    return found

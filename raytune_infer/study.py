@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster import inventory as ray_inventory
+from raytune_infer.earlier_studies import earlier_studies
 from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.fingerprint import differences, fingerprint
 from raytune_infer.history import Database, StudyRecord, TrialRecord
@@ -21,7 +22,7 @@ from raytune_infer.service import Service, Serving
 from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench, run_trial
-from searchers.named import DEFAULT, named
+from searchers.named import DEFAULT, LEARNS, named
 from serve_deployments.models import is_emulated
 
 _CANDIDATES = 3
@@ -40,6 +41,8 @@ class Study:
         emulate: nodes of a local emulated cluster (`T4:1,V100:1`) instead.
         db: URL of the database of histories; None keeps a SQLite file in the run's folder.
         out: the run's folder; None for a new one under `runs/` (resuming: the newest one there).
+        history: whether the search learns from the studies that were finished before it began, in the folders
+            beside the run's and in `db`; None for yes, or a resumed study's own choice.
         serving: replaces Ray Serve and the load actor, for tests and embedding.
 
     Raises:
@@ -56,12 +59,14 @@ class Study:
         emulate: str | None = None,
         db: str | None = None,
         out: str | Path | None = None,
+        history: bool | None = None,
         serving: Serving | None = None,
     ) -> None:
         self.spec = spec
         self._searcher, self._seed = searcher, seed
         self._address, self._emulate, self._db = address, emulate, db
         self._out = Path(out) if out is not None else None
+        self._history = history
         try:
             named(searcher or DEFAULT)
         except ValueError as error:
@@ -99,6 +104,7 @@ class Study:
             with run.locked(), self._opened(run, space) as (database, study):
                 if lost := database.interrupt_running(study):
                     progress.note(f"{lost} trials that the interrupted run did not finish are set aside, uncounted")
+                space = self._taught(space, run, study, progress)
                 ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
                 with self._serving(study) as bench:
                     lab = _Lab(space, database, study, ledger, bench)
@@ -123,6 +129,16 @@ class Study:
         for dropped in space.dropped:
             progress.note(f"{dropped.count} configurations left out: {dropped.reason}")
         return space
+
+    def _taught(self, space: ServiceSpace, run: RunFolder, study: StudyRecord, progress: Progress) -> ServiceSpace:
+        """The space, and beside it what earlier studies found."""
+        if not run.learns:
+            return space
+        earlier = earlier_studies(run, study, emulated=space.resolver.emulated)
+        if study.searcher in LEARNS:
+            for note in earlier.notes():
+                progress.note(note)
+        return replace(space, problem=replace(space.problem, sources=earlier.tasks))
 
     def _search(self, lab: _Lab, run: RunFolder, parallel: int, progress: Progress) -> None:
         known = [t for t in lab.trials() if t.purpose == "search"]
@@ -150,7 +166,7 @@ class Study:
             fingerprint=fingerprint(self._service, space), emulated=self._emulate,
         )  # fmt: skip
         database.close()
-        run = RunFolder(path, self._db, study.id)
+        run = RunFolder(path, self._db, study.id, learns=self._history is not False)
         run.save()
         return run
 
@@ -161,7 +177,7 @@ class Study:
         asked = {
             "trials": (trials, study.trials), "searcher": (self._searcher, study.searcher),
             "seed": (self._seed, study.seed), "emulate": (self._emulate, study.emulated),
-            "db": (self._db, run.database_url),
+            "db": (self._db, run.database_url), "history": (self._history, run.learns),
         }  # fmt: skip
         for name, (now, before) in asked.items():
             if now is not None and now != before:

@@ -17,14 +17,20 @@ import numpy as np
 from searchers import beliefs, lessons
 from searchers.acquisition import chance_of_more, worth
 from searchers.atlas import atlas
-from searchers.base import History, Problem
+from searchers.base import History, Problem, Searcher
 from searchers.beliefs import RUNS, Beliefs
 from searchers.gaussian import Posterior
 from searchers.morphling import largest_free
+from searchers.shortlist import Shortlisted
 
 _log = logging.getLogger(__name__)
 
 SOURCES, SHIPPED, GENERIC = "earlier services", "the shipped prior", "nothing but the knobs"
+LARGEST = 4000
+"""Configurations of the largest space that a joint belief is held about: its matrices have n² numbers."""
+SHORTLIST = 1000
+"""Configurations at random that stand for a larger space, before those near the best are added. Our choice."""
+
 _BELIEVED: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}
 """How far each opinion is believed before the first trial, relative to one another. Our choice."""
 _DROPPED = 0.01
@@ -50,6 +56,11 @@ class Opinion:
     def given(self, history: History) -> dict[str, Posterior]:
         """What it makes of the trials so far, by quantity."""
         return {q: belief.given(*beliefs.measured(history.observed, q)) for q, belief in self.beliefs.items()}
+
+
+def meta(problem: Problem) -> Searcher:
+    """`Meta`, on a shortlist where the space is larger than a joint belief can be."""
+    return Meta(problem) if len(problem.space) <= LARGEST else Shortlisted(problem, Meta, most=SHORTLIST)
 
 
 class Meta:
@@ -105,10 +116,9 @@ class Meta:
     def _lessons(self) -> Beliefs | None:
         sources = lessons.credible(self._problem.sources, self._quantities)
         if len(sources) < len(self._problem.sources):
-            names = sorted({task.name for task in self._problem.sources} - {task.name for task in sources})
             _log.warning(
-                "not learning from %d of %d earlier studies, as their results do not follow from their "
-                "configurations: %s", len(names), len(self._problem.sources), ", ".join(names),
+                "not learning from %d of %d earlier studies: their results do not follow from their configurations",
+                len(self._problem.sources) - len(sources), len(self._problem.sources),
             )  # fmt: skip
         if sources == self._problem.sources:
             sources = self._problem.sources  # the same object: what was learned from it is kept

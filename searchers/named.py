@@ -10,13 +10,14 @@ from types import MappingProxyType
 from searchers.base import Problem, Searcher
 from searchers.baselines import Ernest, RandomSearch
 from searchers.finetune import FineTuning
+from searchers.meta import meta
 from searchers.morphling import Morphling
 from searchers.portfolio import Portfolio
 from searchers.quantile_transfer import QuantileTransfer
 
 Factory = Callable[[Problem], Searcher]
 
-DEFAULT = "morphling"
+DEFAULT = "meta"
 """Who searches where nobody is asked for."""
 
 
@@ -33,7 +34,6 @@ NAMED: Mapping[str, Factory] = MappingProxyType(
         "optuna-tpe": _later("optuna_samplers", "optuna_tpe"),
         "optuna-gp": _later("optuna_samplers", "optuna_gp"),
         "bo": _later("bayesian", "BayesianOptimisation"),
-        # These learn from the problem's sources.
         "portfolio": Portfolio,
         "finetune": FineTuning,
         "quantile-transfer": QuantileTransfer,
@@ -41,6 +41,7 @@ NAMED: Mapping[str, Factory] = MappingProxyType(
         "vizier": _later("vizier", "Vizier"),
         "rgpe": _later("rgpe", "RankingWeighted"),
         "morphling": Morphling,
+        "meta": meta,
     }
 )
 # Libraries of the extra `bench`; all others come with the package.
@@ -48,6 +49,12 @@ _NEEDS = {
     "optuna-tpe": "optuna", "optuna-gp": "optuna",
     "bo": "botorch", "residual-gp": "botorch", "vizier": "botorch", "rgpe": "botorch",
 }  # fmt: skip
+
+
+LEARNS: frozenset[str] = frozenset(
+    {"portfolio", "finetune", "quantile-transfer", "residual-gp", "vizier", "rgpe", "meta"}
+)
+"""Which of them make use of a problem's sources; the others ignore what was studied before."""
 
 
 def named(name: str) -> Factory:

@@ -11,6 +11,9 @@ from typing import Literal, get_args
 Role = Literal["rate", "latency", "ttft", "tpot"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+PRICE = "usd_per_hour"
+"""Stands among the metrics of a studied service, but was known before any trial: it has no role."""
+
 _TTFT = re.compile(r"(?:^|_)ttft(?:_|$)")
 _TPOT = re.compile(r"(?:^|_)(?:tpot|itl)(?:_|$)")
 _TIME = re.compile(r"latency|_(?:ms|s|us)$")

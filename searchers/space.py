@@ -114,6 +114,18 @@ class Space:
         ranks = np.unravel_index(self._cells[position], self._shape)
         return {knob.name: knob.values[int(r)] for knob, r in zip(self.knobs, ranks, strict=True)}
 
+    def subset(self, positions: np.ndarray) -> Space:
+        """The space of some of the configurations, in ascending order of their positions, which repeat none."""
+        out = Space.__new__(Space)
+        out.knobs, out._shape, out._rank = self.knobs, self._shape, self._rank
+        out._cells = self._cells[np.unique(positions)]
+        return out
+
+    def neighbours(self, position: int) -> np.ndarray:
+        """Positions of allowed configurations that differ in one knob only, in ascending order."""
+        apart = (self.ranks != self.ranks[position]).sum(axis=1)
+        return np.flatnonzero(apart == 1)
+
     def position(self, config: Mapping[str, Value]) -> int:
         """The number of a configuration; KeyError if it is not allowed."""
         cell = self._cell(config)

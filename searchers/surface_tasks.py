@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from searchers.base import Observation, Task
-from searchers.quantities import ROLES, role
+from searchers.quantities import PRICE, ROLES, role
 from searchers.surface_families import family_probabilities
 from searchers.surface_inputs import Inputs, is_quantity
 
@@ -43,7 +43,7 @@ def studied(task: Task) -> Studied:
     positive = Counter(name for o in task.observed for name, v in (o.metrics or {}).items() if _positive(v))
     log = np.full((len(positions), len(ROLES)), np.nan)
     for r, wanted in enumerate(ROLES):
-        names = [name for name in positive if role(name) == wanted]
+        names = [name for name in positive if name != PRICE and role(name) == wanted]
         if names:
             log[:, r] = _logarithms(task.observed, max(names, key=lambda name: positive[name]))
     return Studied(

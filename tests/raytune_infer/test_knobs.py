@@ -38,6 +38,12 @@ def test_what_fits_nowhere_is_left_out_with_the_reason():
     assert any("V100" in reason for reason in reasons)
 
 
+def test_facts_are_part_of_the_problem():
+    assert space("knobs: {cpu_cores: [2]}\nfacts: {gflop_per_item: 0.5}", node(None)).problem.facts == {
+        "gflop_per_item": 0.5
+    }
+
+
 def test_nothing_fits():
     with pytest.raises(NothingFits, match="2 configurations: .*V100"):
         space("knobs: {cpu_cores: [1, 2], gpu_type: [V100]}", node("T4"))

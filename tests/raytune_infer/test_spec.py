@@ -22,6 +22,7 @@ knobs:
 objective: {maximize: rps / usd_per_hour}
 limits: {p99_ms: 100, error_rate: 0.01}
 """
+FACTS = "facts: {parameters_million: 22.7}\nlimits:"
 
 
 def parse(text: str):
@@ -75,6 +76,15 @@ def test_a_good_file_is_read_as_written():
         ("limits:", "default: {cpu_cores: 3}\nlimits:", "default.cpu_cores: 3 is none of the knob's values"),
         ("limits:", "default: {cores: 1}\nlimits:", "default.cores: no such knob; there are cpu_cores"),
         ("limits:", "default: {cpu_cores: 1}\nlimits:", "default: leaves out max_batch_size"),
+        ("limits:", FACTS.replace("22.7", "-1"), "service.yaml:12: facts.parameters_million: .*positive.*got -1"),
+        ("limits:", FACTS.replace("22.7", "0"), "facts.parameters_million: .*positive numbers, got 0"),
+        ("limits:", FACTS.replace("22.7", ".inf"), "facts.parameters_million: .*got inf"),
+        ("limits:", FACTS.replace("22.7", ".nan"), "facts.parameters_million: .*got nan"),
+        ("limits:", FACTS.replace("22.7", "true"), "facts.parameters_million: .*got True"),
+        ("limits:", FACTS.replace("22.7", "big"), "facts.parameters_million: .*got 'big'; leave out what is not known"),
+        ("limits:", FACTS.replace("22.7", ""), "facts.parameters_million: .*got None"),
+        ("limits:", FACTS.replace("22.7", "[1]"), r"facts.parameters_million: .*got \[1\]"),
+        ("limits:", "facts: [1]\nlimits:", "service.yaml:12: facts: .*dictionary"),
         ("limits:", "folder: /\nlimits:", "folder: unknown key"),
         ("limits:", "limits: {a: [}\nb:", "not valid YAML"),
     ],
@@ -83,6 +93,12 @@ def test_what_is_wrong_is_named_with_its_place(old, new, said):
     assert old in GOOD
     with pytest.raises(SpecError, match=said):
         parse(GOOD.replace(old, new))
+
+
+def test_facts_are_numbers_however_yaml_spells_them():
+    assert parse(GOOD).facts == {}
+    facts = parse(GOOD + "facts: {input_tokens: 512, flop: 1e9, share: 0.5}\n").facts
+    assert facts == {"input_tokens": 512.0, "flop": 1e9, "share": 0.5}
 
 
 def test_several_errors_are_told_at_once():

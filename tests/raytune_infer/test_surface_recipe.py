@@ -51,6 +51,7 @@ def test_every_finished_study_is_a_task(tmp_path):
         [task] = measured_tasks([place])
         assert task.facts == {"parameters_million": 110.0}
         assert [o.metrics is None for o in task.observed] == [False, True, False, False, False]
+        assert task.observed[0].metrics == {"rps": 2.0, "p99_ms": 9.0, "usd_per_hour": 0.5} and task.group == "s"
         assert task.space[task.observed[4].position] == {"gpu_type": "T4", "max_batch_size": 2, "compile": False}
         assert {"log2_gpu_memory_gib", "log2_max_batch_size", "compile=True"} <= set(task.space.columns)
 
@@ -59,7 +60,7 @@ def test_places_that_hold_no_study(tmp_path):
     with pytest.raises(RunError, match="no run in"):
         measured_tasks([str(tmp_path)])
     Database(f"sqlite:///{tmp_path / 'h.db'}").close()
-    with pytest.raises(RunError, match="no study with 3 finished trials"):
+    with pytest.raises(RunError, match="no study with 3 trials that ran"):
         measured_tasks([str(tmp_path / "h.db")])
     database = Database(f"sqlite:///{tmp_path / 'old.db'}")
     made = database.create_study(
@@ -72,7 +73,7 @@ def test_places_that_hold_no_study(tmp_path):
         )
         database.finish_trial(key, Outcome({"rps": 1.0}), 1.0)
     database.close()
-    with pytest.raises(RunError, match="'old', cannot be learned from.*T5"):
+    with pytest.raises(RunError, match="cannot learn from study 1, 'old': .*T5"):
         measured_tasks([str(tmp_path / "old.db")])
 
 
