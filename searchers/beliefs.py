@@ -53,7 +53,7 @@ def measured(observed: Iterable[Observation], quantity: str) -> tuple[np.ndarray
 def generic(grid: Atlas, quantities: Sequence[str]) -> Beliefs:
     """Before anything is known but the knobs: smooth curves about an unknown level; most configurations run."""
     own, scales = grid.ranks[: grid.n], kernel.generic(grid.axes)
-    surface = Gaussian(np.full(grid.n, _LEVEL), kernel.variance(grid.axes, own, scales), NOISE)
+    surface = Gaussian(np.full(grid.n, _LEVEL), kernel.variance(grid.axes, own, scales), NOISE, floating=True)
     runs = replace(kernel.scaled(scales, 0.6), level=0.5)
     can_run = Gaussian(np.full(grid.n, 0.8), kernel.variance(grid.axes, own, runs), NOISE)
     return {**dict.fromkeys(quantities, surface), RUNS: can_run}
@@ -66,7 +66,7 @@ def shipped(problem: Problem, grid: Atlas, quantities: Sequence[str]) -> Beliefs
         return None
     scales = replace(kernel.generic(grid.axes), joint=_UNTOLD, main=np.full(len(grid.axes), _UNTOLD))
     rest = kernel.variance(grid.axes, grid.ranks[: grid.n], scales)
-    out = {q: _ensemble(_LEVEL + surfaces.log[role(q)], rest) for q in quantities}
+    out = {q: replace(_ensemble(_LEVEL + surfaces.log[role(q)], rest), floating=True) for q in quantities}
     runs = replace(kernel.scaled(scales, 0.8), level=0.2)
     chances = np.tanh(surfaces.runs / 2)  # 2 p - 1: on the scale of RUNS
     return {**out, RUNS: _ensemble(chances, kernel.variance(grid.axes, grid.ranks[: grid.n], runs))}

@@ -27,11 +27,14 @@ class Gaussian:
         mean: `[n]` expectation.
         covariance: `[n, n]`.
         noise: variance of one measurement.
+        floating: whether nothing is known of the level, so that it moves to where the first measurements are,
+            whatever their unit.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     noise: float
+    floating: bool = False
 
     def deviations(self, samples: int, rng: np.random.Generator) -> np.ndarray:
         """`[S, n]` joint samples less the mean."""
@@ -46,8 +49,10 @@ class Gaussian:
         gram = self.covariance[np.ix_(at, at)] + (self.noise + _JITTER) * np.eye(k)
         factor = cholesky(gram, lower=True, check_finite=False) if k else gram
         error = y - self.mean[at]
+        level = float(error.mean()) if k and self.floating else 0.0
+        error = error - level
         white = solve_triangular(factor, error, lower=True, check_finite=False) if k else error
-        mean = self.mean + self.covariance[:, at] @ _solve(factor, error)
+        mean = self.mean + level + self.covariance[:, at] @ _solve(factor, error)
         # Student-t: measurements farther off than expected widen all that is left, nearer ones narrow it.
         scale = (SCALE_WEIGHT + float(white @ white)) / (SCALE_WEIGHT + k)
         return Posterior(self, at, factor, mean, scale, _student_log_density(white, factor))

@@ -60,13 +60,25 @@ class Lesson:
 
     Args:
         ridge: penalty on facts.
-        scales: of the kernel.
+        axes: names of the knobs.
+        scales: of the kernel over them.
         gamma: how much of the covariance is the kernel's.
     """
 
     ridge: float
+    axes: tuple[str, ...]
     scales: kernel.Scales
     gamma: float
+
+    def scales_on(self, grid: Atlas) -> kernel.Scales:
+        """The kernel's scales on a grid of perhaps other knobs; those that no source had are as in `kernel.generic`."""
+        of = {name: j for j, name in enumerate(self.axes)}
+        start = kernel.generic(grid.axes)
+        main, lengths = start.main.copy(), start.lengths.copy()
+        for j, axis in enumerate(grid.axes):
+            if axis.name in of:
+                main[j], lengths[j] = self.scales.main[of[axis.name]], self.scales.lengths[of[axis.name]]
+        return replace(self.scales, main=main, lengths=lengths)
 
 
 def learn(grid: Atlas, tasks: Sequence[Evidence], noise: float) -> Lesson:
@@ -84,8 +96,9 @@ def learn(grid: Atlas, tasks: Sequence[Evidence], noise: float) -> Lesson:
     residuals = _residuals(surfaces, tasks, ridge)
     sampled = [_some(task.rows, rng) for task in tasks]
     seen = [(grid.ranks[rows], residual[rows]) for rows, residual in zip(sampled, residuals, strict=True)]
-    lesson = Lesson(ridge, kernel.fit(grid.axes, seen, replace(start, level=1.0)), 1.0)
-    return replace(lesson, gamma=_best_shrinkage(grid, residuals, sampled, tasks, lesson.scales, noise, rng))
+    scales = kernel.fit(grid.axes, seen, replace(start, level=1.0))
+    gamma = _best_shrinkage(grid, residuals, sampled, tasks, scales, noise, rng)
+    return Lesson(ridge, tuple(axis.name for axis in grid.axes), scales, gamma)
 
 
 def belief(grid: Atlas, tasks: Sequence[Evidence], lesson: Lesson, facts: np.ndarray, noise: float) -> Gaussian:
@@ -98,11 +111,12 @@ def belief(grid: Atlas, tasks: Sequence[Evidence], lesson: Lesson, facts: np.nda
         facts: `[p]` standardised facts of the problem.
         noise: variance of one measurement.
     """
-    surfaces = _completed(grid, tasks, lesson.scales)
+    scales = lesson.scales_on(grid)
+    surfaces = _completed(grid, tasks, scales)
     residuals = _residuals(surfaces, tasks, lesson.ridge)[:, : grid.n]
     w, v = _weights(_facts(tasks), facts, lesson.ridge)
     empirical = residuals.T @ residuals / len(tasks)
-    smooth = kernel.variance(grid.axes, grid.ranks[: grid.n], lesson.scales)
+    smooth = kernel.variance(grid.axes, grid.ranks[: grid.n], scales)
     return Gaussian(w @ surfaces[:, : grid.n], v * ((1 - lesson.gamma) * empirical + lesson.gamma * smooth), noise)
 
 

@@ -18,7 +18,7 @@ import torch
 from surfaces import best_after, roofline_problem, search, shifted_sources
 
 from searchers.base import History, Problem, Task
-from searchers.named import NAMED, named
+from searchers.named import LEARNS, NAMED, named
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 
@@ -27,11 +27,10 @@ torch.set_num_threads(1)
 TRAJECTORIES = Path(__file__).parent / "trajectories"
 STEPS = 12
 
-LEARN = {"finetune", "portfolio", "quantile-transfer", "residual-gp", "rgpe", "vizier"}
 PROCESSES = {"bo", "optuna-gp", "residual-gp", "rgpe", "vizier"}
 
 every = pytest.mark.parametrize("name", sorted(NAMED))
-learning = pytest.mark.parametrize("name", sorted(LEARN))
+learning = pytest.mark.parametrize("name", sorted(LEARNS))
 problem, table = roofline_problem()
 taught = replace(problem, sources=shifted_sources())
 
@@ -44,7 +43,7 @@ def tiny() -> Problem:
 
 
 def trajectory(name: str) -> list[int]:
-    return search(taught if name in LEARN else problem, table, named(name), STEPS, seed=7)
+    return search(taught if name in LEARNS else problem, table, named(name), STEPS, seed=7)
 
 
 @every
@@ -102,10 +101,18 @@ def test_does_not_care_for_the_unit_of_the_metric(name):
     assert search(problem, table, named(name), 6, seed=2) == search(problem, thousand, named(name), 6, seed=2)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMED) - {"random"} - LEARN))
+@pytest.mark.parametrize("name", sorted(set(NAMED) - {"random"} - (LEARNS - {"meta"})))
 def test_beats_random_on_a_table_with_structure(name):
     # Hyperopt's first 20 are random, the first 10 of Ernest and Optuna. A process costs a tenth of a second a step.
-    trials = {"bo": 14, "optuna-gp": 18, "morphling": 15, "ernest": 25, "optuna-tpe": 30, "hyperopt": 40}.get(name, 30)
+    trials = {
+        "meta": 6,
+        "bo": 14,
+        "optuna-gp": 18,
+        "morphling": 15,
+        "ernest": 25,
+        "optuna-tpe": 30,
+        "hyperopt": 40,
+    }.get(name, 30)
     assert median_best(problem, name, trials, seeds=3) > median_best(problem, "random", trials, seeds=101)
 
 
