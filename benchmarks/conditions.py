@@ -20,7 +20,7 @@ from results import RESULTS, ROOT
 
 from raytune_infer.replays import Plan
 from raytune_infer.suites import Suite, load_suite
-from raytune_infer.workers import in_processes
+from raytune_infer.workers import WorkerDied, in_processes
 from searchers.named import NAMED, named
 from searchers.replay import Step, Table, replay
 
@@ -49,24 +49,37 @@ class Unit:
     tasks: tuple[str, ...]
 
 
-def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -> pd.DataFrame:
-    """All searches of the plans under all conditions: a row a trial, in `COLUMNS`.
+def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -> tuple[pd.DataFrame, list[str]]:
+    """All searches of the plans under all conditions.
+
+    Returns:
+        A row a trial, in `COLUMNS`, and notes: a searcher that raises or is killed is left out with one, so that
+        it does not take the hours of the others with it.
 
     Raises:
         SuiteError: a plan names a searcher or an objective that is not there.
-        WorkerDied: a process was killed, or a searcher raised.
+        WorkerDied: no searcher was left.
     """
-    parts = []
+    parts: list[pd.DataFrame] = []
+    notes: list[str] = []
     for plan in plans:
         suite = load_suite(plan.folder)
         plan = plan.checked(suite)
         for searcher in plan.searchers:
             print(f"{suite.name}: {searcher}", flush=True)
             units = [Unit(searcher, condition, tasks) for tasks in together(suite) for condition in conditions]
-            with closing(in_processes(_work, plan, units, jobs)) as ready:
-                parts += list(ready)
+            try:
+                with closing(in_processes(_work, plan, units, jobs)) as ready:
+                    parts += list(ready)
+            except WorkerDied as error:
+                print(error, flush=True)
+                notes.append(f"{searcher} is left out of {suite.name}: {str(error).strip().splitlines()[-1]}")
+    if not parts:
+        raise WorkerDied(f"no search was done; {'; '.join(notes) or 'no configuration counts anywhere'}")
     rows = pd.concat(parts, ignore_index=True)
-    return rows.sort_values(["suite", "objective", "task", "seed", "trial"], kind="stable", ignore_index=True)
+    # Results come as processes finish; tables and files must not depend on that.
+    order = ["suite", "searcher", "condition", "objective", "task", "seed", "trial"]
+    return rows.sort_values(order, kind="stable", ignore_index=True), notes
 
 
 def together(suite: Suite) -> list[tuple[str, ...]]:

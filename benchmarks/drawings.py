@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from found import Found
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "raytune-infer",  # else the ids in the file are random
     "svg.fonttype": "none",  # text as text: a tenth of the size, and it can be searched
     "font.size": 11,
@@ -20,6 +20,8 @@ STYLE = {
     "grid.alpha": 0.3,
 }
 DASHES = ("-", "--", ":", "-.")
+POINTS = 60
+"""Of a line, at most."""
 
 
 class NoMatplotlib(RuntimeError):
@@ -38,8 +40,10 @@ def regret(path: Path, suites: Mapping[str, Mapping[str, Found]], emphasised: st
     with _figure(path, panels=len(suites)) as axes:
         for ax, (suite, searchers) in zip(axes, suites.items(), strict=True):
             for name, found in searchers.items():
-                mean = 100 * found.fractions.mean(axis=0)
-                ax.plot(np.arange(1, len(mean) + 1), mean, label=name, **_line(name, names, emphasised))
+                # Evenly on the logarithmic axis: points that fall on one another only make the file larger.
+                trials = np.unique(np.geomspace(1, found.budget, POINTS).round().astype(int))
+                mean = 100 * found.fractions.mean(axis=0)[trials - 1]
+                ax.plot(trials, mean, label=name, **_line(name, names, emphasised))
             budget = max(found.budget for found in searchers.values())
             marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500) if k <= budget]
             ax.set(xscale="log", xlabel="trials", title=suite, xlim=(1, budget), ylim=(0, 101))
@@ -47,7 +51,9 @@ def regret(path: Path, suites: Mapping[str, Mapping[str, Found]], emphasised: st
             ax.set_xticks([], minor=True)
         axes[0].set_ylabel("best found, % of the best there is (mean)")
         labelled = {label: line for ax in axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-        axes[-1].legend(labelled.values(), labelled.keys(), loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+        axes[-1].legend(
+            labelled.values(), labelled.keys(), loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False
+        )
 
 
 def reliability(path: Path, searchers: Mapping[str, tuple[Sequence[float], Sequence[float]]], question: str) -> None:

@@ -8,7 +8,7 @@ be imported (`MAML(module).clone().adapt(loss)`, Arnold et al. 2020); else the s
 `torch.autograd.grad(create_graph=True)`, and the output says so.
 
 learn2learn 0.2.0 as released does not compile for Python 3.11: its C was made by an old Cython. In an environment of
-its own: unpack the source, delete learn2learn/data/*.c, `pip install 'cython<3'`, `python setup.py build_ext --inplace`.
+its own: unpack the source, delete learn2learn/data/*.c, `pip install 'cython<3'`, `setup.py build_ext --inplace`.
 """
 
 from __future__ import annotations
@@ -197,7 +197,13 @@ def main(arguments: list[str] | None = None) -> None:
         spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f}–{max(ratios):.1f})"
         rows.append([str(steps), f"{ours:,.0f}", f"{theirs:,.0f}", spread, f"{max(d for *_, d in found):.0e}"])
         print(" | ".join(rows[-1]), flush=True)
-    header = ("inner steps", "ours, task-steps/s", "the loop, task-steps/s", "× (least–most)", "losses differ by at most")
+    header = (
+        "inner steps",
+        "ours, task-steps/s",
+        "the loop, task-steps/s",
+        "× (least–most)",
+        "losses differ by at most",
+    )
     work = Work(1, asked.episodes)
     about = (
         f"Against: {rival()[0]}. {work.tasks} tasks an episode, {work.shots} points to adapt to and {work.asked} more "

@@ -10,6 +10,7 @@ from other tasks is as in the suite.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,17 +64,17 @@ def for_good(found: Found) -> Found:
     return Found(found.labels, np.minimum.accumulate(found.fractions[:, ::-1], axis=1)[:, ::-1])
 
 
-def body(rows: pd.DataFrame, goal: float) -> str:
+def body(rows: pd.DataFrame, notes: Sequence[str], goal: float) -> str:
     """The section's text."""
     parts = [
-        f"Trials until what is recommended has {100 * goal:g} % of the best true value from then on; `–` is never, which "
-        "a mean counts as the budget. Sigma: of the noise. × is mean trials as a multiple of the same searcher's "
+        f"Trials until what is recommended has {100 * goal:g} % of the best true value from then on; `–` is never, "
+        "which a mean counts as the budget. Sigma: of the noise. × is mean trials as a multiple of the same searcher's "
         f"without noise, and of those of `{DEFAULT}` under the same noise, each with the 95 % interval of a bootstrap "
         "over tasks. After: the mean true fraction of what is recommended then."
     ]
     for suite, mine in rows.groupby("suite", sort=False):
         parts += [f"### {suite}", table_of(mine, goal)]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *(f"- {note}" for note in notes)])
 
 
 def table_of(rows: pd.DataFrame, goal: float) -> str:
@@ -104,9 +105,11 @@ def main(arguments: list[str] | None = None) -> None:
     if min(asked.sigmas) <= 0:
         parser.error(f"--sigmas are above 0, got {asked.sigmas}; no noise is always among them")
     sigmas = dict.fromkeys([0.0, *asked.sigmas])
-    rows = rows_of(plans_of(asked, asked.searchers or sorted(NAMED)), [Noise(sigma) for sigma in sigmas], asked.jobs)
+    rows, notes = rows_of(
+        plans_of(asked, asked.searchers or sorted(NAMED)), [Noise(sigma) for sigma in sigmas], asked.jobs
+    )
     print(keep(rows, "noise"))
-    put(asked.out, f"Noisy trials: {settings(asked, rows)}", Origin.here(), body(rows, asked.goal))
+    put(asked.out, f"Noisy trials: {settings(asked, rows)}", Origin.here(), body(rows, notes, asked.goal))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def put(path: Path, heading: str, origin: Origin, body: str) -> None:
     if not heading.strip() or "\n" in heading:
         raise ValueError(f"a heading is one line, got {heading!r}")
     if _SECTION.search(body):
-        raise ValueError(f"the body of {heading!r} has a line that starts with '## '; take ### or more")
+        raise ValueError(f"the body under the heading {heading!r} has a line that starts with '## '; take ### or more")
     preamble, sections = _read(path)
     sections[heading.strip()] = f"{origin.line()}\n\n{body.strip()}"
     text = "\n\n".join([preamble.strip(), *(f"## {name}\n{content.strip()}" for name, content in sections.items())])

@@ -1,11 +1,11 @@
 """How many trials searchers need, side by side on suites of measured tables.
 
-    python benchmarks/search.py SUITE_DIR... [--searchers NAME...] [--budget 40] [--seeds 3] [--curves docs/images/search.svg]
-    python benchmarks/search.py --from runs/search/NAME/results.csv --curves docs/images/search.svg
+    python benchmarks/search.py SUITE_DIR... [--searchers NAME...] [--budget 40] [--seeds 3] [--curves SVG]
+    python benchmarks/search.py --from runs/search/NAME/results.csv --curves SVG
 
 Searchers are run in the same process pool one after another, so that their seconds can be compared. Each trial is
 kept in runs/search/NAME/results.csv, after every searcher; the second command makes table and curves from it again.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ def table(rows: pd.DataFrame, goal: float) -> str:
     """A line a searcher."""
     found = found_by(rows)
     seconds = rows.groupby("searcher")["suggest_s"].mean()
-    header = ("searcher", "searches", "median / p90 / worst", "not found", "mean", f"× {DEFAULT}", "after 5", "after 10",
-              "s a suggestion")  # fmt: skip
+    trials = ("median / p90 / worst", "not found", "mean", f"× {DEFAULT}", "after 5", "after 10")
+    header = ("searcher", "searches", *trials, "s a suggestion")
     lines = []
     for name, mine in found.items():
         multiple = ratio(mine, found[DEFAULT], goal) if DEFAULT in found and name != DEFAULT else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ class Sources:
         return replace(table, problem=replace(table.problem, sources=sources))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _shuffled(tasks: tuple[Task, ...], alike: bool) -> tuple[Task, ...]:
     rng = np.random.default_rng(zlib.crc32("/".join(task.name for task in tasks).encode()))
     return shuffled(tasks, rng, alike=alike)
@@ -99,7 +99,7 @@ def learns(searcher: str, suite: Suite, *, tasks: int = 2, trials: int = 5) -> b
     return False
 
 
-def body(rows: pd.DataFrame, goal: float) -> str:
+def body(rows: pd.DataFrame, notes: Sequence[str], goal: float) -> str:
     """The section's text."""
     parts = [
         f"Trials until {100 * goal:g} % of the best value; `–` is not found within the budget, which a mean counts as "
@@ -109,7 +109,7 @@ def body(rows: pd.DataFrame, goal: float) -> str:
     header = ("searcher", "sources", "median / p90 / worst", "not found", "mean", "× none", "after 5", "after 10")
     for suite, mine in rows.groupby("suite", sort=False):
         parts += [f"### {suite}", markdown(header, list(_lines(mine, goal)))]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *(f"- {note}" for note in notes)])
 
 
 def _lines(rows: pd.DataFrame, goal: float) -> list[list[str]]:
@@ -131,9 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
     names = asked.searchers or [name for name in sorted(NAMED) if any(learns(name, s) for s in suites.values())]
     if not names:
         raise SystemExit(f"none of {', '.join(sorted(NAMED))} does anything else with sources than without")
-    rows = rows_of(plans_of(asked, names), [Sources(kind) for kind in KINDS], asked.jobs)
+    rows, notes = rows_of(plans_of(asked, names), [Sources(kind) for kind in KINDS], asked.jobs)
     print(keep(rows, "shuffled"))
-    put(asked.out, f"Shuffled sources: {settings(asked, rows)}", Origin.here(), body(rows, asked.goal))
+    put(asked.out, f"Shuffled sources: {settings(asked, rows)}", Origin.here(), body(rows, notes, asked.goal))
 
 
 if __name__ == "__main__":
