@@ -188,7 +188,8 @@ def main(arguments: list[str] | None = None) -> None:
     header = ["searcher", *(f"{what}, n = {size:,}" for size in asked.sizes for what in ("making it", "a suggestion"))]
     about = (
         f"Seconds on one thread, median of {asked.repeats} suggestions after {TRIALS} trials; {SOURCES} other services "
-        f"of {MEASURED} configurations each to learn from. Six knobs; the service is a formula."
+        f"of {MEASURED} configurations each to learn from. Six knobs; the service is a formula. Making it "
+        "happens once a study and includes importing its libraries."
     )
     put(asked.out, "Seconds of a suggestion", Origin.here(), f"{about}\n\n{markdown(header, rows)}")
 
