@@ -1,0 +1,224 @@
+"""Can a searcher's own doubt be believed? The chance that it gives to something better, against what is so.
+
+    python benchmarks/calibration.py SUITE_DIR... [--margins 0 0.05 0.2] [--curves docs/images/calibration.svg]
+
+A searcher that can stop offers `chance_of_more(history, margin)`: the chance that some configuration is better than the
+best so far by more than a fraction `margin` of it. Replays know the answer. It is asked after each trial from the
+first that counts on, as nothing can be better by a fraction than nothing. Searchers without that method have no part.
+
+The Brier score is the mean of (chance - answer)², 0 at best (Brier 1950); who always gives the frequency q of "yes" has
+q (1 - q), and the skill is what share of that is gone. Trials of one search are alike, so many make no precision.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+from conditions import parser_of, plans_of, together
+from drawings import reliability
+from results import Origin, markdown, put
+
+from raytune_infer.replays import Plan
+from raytune_infer.suites import Suite, load_suite
+from raytune_infer.workers import in_processes
+from searchers.base import History, Problem
+from searchers.named import NAMED, named
+from searchers.replay import Table, replay
+from searchers.space import Knob, Space
+
+BINS = 10
+
+
+class Doubting(Protocol):
+    """A searcher that says whether going on can be worth it."""
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """As `searchers.base.Searcher`."""
+        ...
+
+    def chance_of_more(self, history: History, margin: float) -> float:
+        """The chance that something is better than the best so far by more than a fraction `margin`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Searches that belong together: one searcher, tasks that learn from the same sources."""
+
+    searcher: str
+    margins: tuple[float, ...]
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to a searcher, and the answer.
+
+    Args:
+        searcher: its name.
+        margin: a fraction of the best so far.
+        chance: its answer.
+        more: whether it is so.
+
+    Raises:
+        ValueError: a chance that is none.
+    """
+
+    searcher: str
+    margin: float
+    chance: float
+    more: bool
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.chance <= 1:
+            raise ValueError(f"{self.searcher}: chance_of_more is from 0 to 1, got {self.chance}")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How good chances are.
+
+    Args:
+        counts: `[BINS]` questions in each bin of chances, [0, 0.1) … [0.9, 1].
+        predicted: `[BINS]` mean chance in each; NaN where there is none.
+        observed: `[BINS]` how often it was so.
+        brier: score of all questions.
+        frequency: how often it was so, all questions together.
+    """
+
+    counts: np.ndarray
+    predicted: np.ndarray
+    observed: np.ndarray
+    brier: float
+    frequency: float
+
+    @property
+    def skill(self) -> float:
+        """1 - brier / (q (1 - q)); NaN where the answer was always the same."""
+        always = self.frequency * (1 - self.frequency)
+        return 1 - self.brier / always if always > 0 else float("nan")
+
+    def known(self) -> tuple[list[float], list[float]]:
+        """Mean chance and frequency of the bins that have any."""
+        there = self.counts > 0
+        return self.predicted[there].tolist(), self.observed[there].tolist()
+
+
+def calibration(chances: Sequence[float], more: Sequence[bool]) -> Calibration:
+    """Of one or more questions: the chances that were given, and whether it was so."""
+    p, so = np.asarray(chances, dtype=float), np.asarray(more, dtype=float)
+    # Rounded, for 0.3 times 10 must not fall below 3; a chance of 1 belongs to the last bin.
+    which = np.minimum(np.floor(np.round(p * BINS, 9)).astype(int), BINS - 1)
+    counts = np.bincount(which, minlength=BINS)
+    with np.errstate(invalid="ignore"):
+        predicted, observed = (np.bincount(which, weights=each, minlength=BINS) / counts for each in (p, so))
+    return Calibration(counts, predicted, observed, float(((p - so) ** 2).mean()), float(so.mean()))
+
+
+def questions(table: Table, searcher: Doubting, plan: Plan, seed: int) -> Iterator[tuple[History, float]]:
+    """The history after each trial from the first that counts on, and the best value in it."""
+    history = History()
+    for step in replay(table, searcher, budget=plan.budget, seed=seed):
+        history = history.observe(step.position, table.metrics[step.position])
+        if step.best is not None:
+            yield history, step.best
+
+
+def answered(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Asked]:
+    """What a searcher says on its tasks, and what is so."""
+    for objective in plan.objectives:
+        for task in unit.tasks:
+            table = suite.table(task, objective)
+            top = float(table.values().max())
+            for seed in range(plan.seeds if top > 0 else 0):
+                searcher = cast(Doubting, named(unit.searcher)(table.problem))
+                for history, best in questions(table, searcher, plan, seed):
+                    for margin in unit.margins:
+                        chance = float(searcher.chance_of_more(history, margin))
+                        yield Asked(unit.searcher, margin, chance, top > (1 + margin) * best)
+
+
+def _work(plan: Plan, units: Iterator[Unit]) -> Iterator[list[Asked]]:
+    """What a process does."""
+    import torch
+
+    torch.set_num_threads(1)
+    suite = load_suite(plan.folder)
+    for unit in units:
+        yield list(answered(suite, plan, unit))
+
+
+def doubting() -> list[str]:
+    """Names of the searchers that say whether going on can be worth it."""
+    from searchers.objective import Expression, Objective
+
+    toy = Problem(Space([Knob("batch", (1, 2))]), Objective(Expression("rps")))
+    return [name for name in sorted(NAMED) if hasattr(named(name)(toy), "chance_of_more")]
+
+
+def body(asked: Sequence[Asked], curves: str | None) -> str:
+    """The section's text."""
+    parts = [
+        "The chance that a searcher gives to something better than the best so far by more than the margin, after each "
+        "trial, against what is so. Skill: the share of the Brier score of a constant chance that is gone."
+    ]
+    scores, bins = [], []
+    for searcher, margin, found in calibrations(asked):
+        questions_asked = str(found.counts.sum())
+        figures = (found.frequency, found.brier, found.skill)
+        scores.append([searcher, f"{margin:g}", questions_asked, *(f"{figure:.3f}" for figure in figures)])
+        cells = [f"{o:.2f} ({n})" if n else "" for o, n in zip(found.observed, found.counts, strict=True)]
+        bins.append([searcher, f"{margin:g}", *cells])
+    parts.append(markdown(("searcher", "margin", "questions", "so", "Brier score", "skill"), scores))
+    parts.append("How often it was so (of how many questions), by the chance that was given:")
+    limits = [f"{100 * i // BINS}–{100 * (i + 1) // BINS} %" for i in range(BINS)]
+    parts.append(markdown(("searcher", "margin", *limits), bins))
+    parts += [f"![Observed against predicted]({curves})"] if curves else []
+    return "\n\n".join(parts)
+
+
+def calibrations(asked: Sequence[Asked]) -> Iterator[tuple[str, float, Calibration]]:
+    """Of each searcher and margin."""
+    for searcher, margin in sorted({(one.searcher, one.margin) for one in asked}):
+        mine = [one for one in asked if (one.searcher, one.margin) == (searcher, margin)]
+        yield searcher, margin, calibration([one.chance for one in mine], [one.more for one in mine])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = parser_of(__doc__ or "", "all that have the method")
+    parser.add_argument("--margins", nargs="+", type=float, default=[0.0, 0.05, 0.2], help="fractions of the best")
+    parser.add_argument("--curves", type=Path, metavar="SVG", help="also draw observed against predicted")
+    asked = parser.parse_args(arguments)
+    able = doubting()
+    names = asked.searchers or able
+    if not names or set(names) - set(able):
+        raise SystemExit(f"searchers with `chance_of_more`: {', '.join(able) or 'none'}; asked for {names or 'any'}")
+    found: list[Asked] = []
+    suites = []
+    for plan in plans_of(asked, names):
+        suite = load_suite(plan.folder)
+        suites.append(suite.name)
+        plan = plan.checked(suite)
+        units = [Unit(name, tuple(asked.margins), tasks) for name in names for tasks in together(suite)]
+        with closing(in_processes(_work, plan, units, asked.jobs)) as ready:
+            for part in ready:
+                found += part
+    if not found:
+        raise SystemExit("no trial of any search counted, so there was nothing to ask")
+    link = None
+    if asked.curves:
+        lines = {f"{s}, {100 * margin:g} % more": c.known() for s, margin, c in calibrations(found)}
+        reliability(asked.curves, lines, "something better")
+        link = Path(os.path.relpath(asked.curves, asked.out.parent)).as_posix()
+    heading = f"Calibration: {', '.join(suites)} (at most {asked.budget} trials, seeds: {asked.seeds})"
+    put(asked.out, heading, Origin.here(), body(found, link))
+
+
+if __name__ == "__main__":
+    main()
