@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,12 +19,17 @@ _ENOUGH = 12
 """Fewer measurements than this are no ground to disbelieve a source."""
 
 _KEPT = 64
+"""How many lessons are remembered: one for each quantity of each tuple of sources."""
 _lessons: OrderedDict[tuple[tuple[Task, ...], str], Lesson] = OrderedDict()
 
 
-def credible(sources: Sequence[Task], quantities: Sequence[str]) -> tuple[Task, ...]:
-    """The sources whose measurements follow from their knobs; others were measured on something else, or mixed up."""
-    return tuple(task for task in sources if _coherent(task, quantities))
+def credible(sources: tuple[Task, ...], quantities: tuple[str, ...]) -> tuple[Task, ...]:
+    """The sources whose measurements follow from their knobs; others were measured on something else, or mixed up.
+
+    The same tuple where all do, as what is learned from it is kept by it.
+    """
+    believed = tuple(task for task in sources if _coherent(task, quantities))
+    return sources if len(believed) == len(sources) else believed
 
 
 def from_sources(problem: Problem, sources: tuple[Task, ...], quantities: Sequence[str]) -> Beliefs:
@@ -58,7 +64,8 @@ def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
     return np.nan_to_num((logs - np.nanmean(logs[:-1], axis=0)) / np.where(spread > 1e-9, spread, np.inf))
 
 
-def _coherent(task: Task, quantities: Sequence[str]) -> bool:
+@lru_cache(maxsize=1024)
+def _coherent(task: Task, quantities: tuple[str, ...]) -> bool:
     grid = atlas(task.space, [task])
     found = [_evidence(grid, [task], np.zeros((1, 0)), quantity) for quantity in quantities]
     scores = [coherence(grid, evidence) for each in found for evidence in each if len(evidence.y) >= _ENOUGH]

@@ -120,8 +120,6 @@ class Meta:
                 "not learning from %d of %d earlier studies: their results do not follow from their configurations",
                 len(self._problem.sources) - len(sources), len(self._problem.sources),
             )  # fmt: skip
-        if sources == self._problem.sources:
-            sources = self._problem.sources  # the same object: what was learned from it is kept
         return lessons.from_sources(self._problem, sources, self._quantities) if sources else None
 
     def _opinion(self, name: str, found: Beliefs) -> Opinion:
