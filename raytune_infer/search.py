@@ -18,9 +18,12 @@ from raytune_infer.history import Database, Outcome, Purpose, StudyRecord, Trial
 from raytune_infer.knobs import Resolver, ServiceSpace
 from raytune_infer.progress import Progress
 from raytune_infer.trial import Bench, Measure, run_trial
-from searchers.base import Problem
+from searchers.base import Foretelling, Problem
 from searchers.tune import TuneSearcher
 from serve_deployments.backend import Backend
+
+WORTHWHILE = 0.05
+"""A gain that a search goes on for, as a fraction of the best so far."""
 
 _TRIAL_MEMORY_BYTES = 64 * 2**20
 """A trial's own process asks for no core: it waits, and the replica must have them all. Tune needs some
@@ -96,14 +99,24 @@ class _Recorder(Callback):
             self._ledger.finish(*running, outcome)
 
 
-class _UntilDeadline(TuneSearcher):
-    """Suggests nothing more once the time is over; trials that run are measured to their end."""
+class _UntilEnough(TuneSearcher):
+    """Suggests nothing more once time is over or little is to be gained; trials that run are measured to their end."""
 
     deadline: float = float("inf")
+    stop_below: float = 0.0
+    left: float | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
         """See `TuneSearcher.suggest`."""
-        return self.FINISHED if time.monotonic() >= self.deadline else super().suggest(trial_id)
+        return self.FINISHED if time.monotonic() >= self.deadline or self._enough() else super().suggest(trial_id)
+
+    def _enough(self) -> bool:
+        _, searcher = self._ready()
+        if not self.stop_below or not isinstance(searcher, Foretelling):
+            return False
+        left = searcher.chance_of_more(self.history, WORTHWHILE)
+        self.left = left if left < self.stop_below else None
+        return self.left is not None
 
 
 def search(
@@ -112,13 +125,14 @@ def search(
     trials: int,
     parallel: int,
     seconds: float | None,
+    stop_below: float | None,
     searcher: str,
     seed: int,
     known: tuple[TrialRecord, ...],
     ledger: Ledger,
     bench: Bench,
     storage: Path,
-) -> None:
+) -> float | None:
     """Run up to `trials` more trials, `parallel` at a time; what they gave is in the ledger's database.
 
     Args:
@@ -126,16 +140,22 @@ def search(
         trials: how many more.
         parallel: how many at once.
         seconds: no trial begins later than that; None for no limit.
+        stop_below: no trial begins once the chance that a configuration better by `WORTHWHILE` is left is
+            below this; None for never.
         searcher: name of the searcher.
         seed: of its random choices.
         known: trials that are finished already.
         ledger: where each trial is written down.
         bench: where they are run.
         storage: folder for Tune's own files.
+
+    Returns:
+        The chance that was left, if the search ended for that.
     """
-    algorithm = _UntilDeadline.for_problem(space.problem, searcher, observations(known), seed)
+    algorithm = _UntilEnough.for_problem(space.problem, searcher, observations(known), seed)
     if seconds is not None:
         algorithm.deadline = time.monotonic() + seconds
+    algorithm.stop_below = stop_below or 0.0
     trainable = tune.with_resources(
         tune.with_parameters(_trainable, resolver=space.resolver, backend=bench.backend, measure=bench.measure),
         tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
@@ -154,6 +174,7 @@ def search(
             callbacks=[_Recorder(ledger, space.problem, bench.backend)],
         ),
     ).fit()  # fmt: skip
+    return algorithm.left
 
 
 def _trainable(config: Mapping[str, Any], *, resolver: Resolver, backend: Backend, measure: Measure) -> None:

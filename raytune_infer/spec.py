@@ -77,6 +77,7 @@ class BudgetSpec(_Part):
     trials: int = Field(default=20, ge=1)
     parallel: int = Field(default=1, ge=1)
     seconds: float | None = Field(default=None, gt=0, strict=False)
+    stop_below: float | None = Field(default=None, gt=0, lt=1, strict=False)
     deploy_s: float = Field(default=120.0, gt=0, strict=False)
 
 

@@ -17,12 +17,12 @@ from raytune_infer.knobs import ServiceSpace, service_space
 from raytune_infer.progress import Progress, Silent
 from raytune_infer.result import StudyResult, conclude, ranking
 from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run
-from raytune_infer.search import Ledger, search
+from raytune_infer.search import WORTHWHILE, Ledger, search
 from raytune_infer.service import Service, Serving
 from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench, run_trial
-from searchers.named import DEFAULT, LEARNS, named
+from searchers.named import DEFAULT, FORETELLS, LEARNS, named
 from serve_deployments.models import is_emulated
 
 _CANDIDATES = 3
@@ -71,6 +71,11 @@ class Study:
             named(searcher or DEFAULT)
         except ValueError as error:
             raise SpecError(str(error)) from None
+        if spec.budget.stop_below is not None and (searcher or DEFAULT) not in FORETELLS:
+            raise SpecError(
+                f"{spec.place('budget')}: {searcher} cannot say what is left to be gained, as `stop_below` asks; "
+                f"take the searcher {' or '.join(sorted(FORETELLS))}, or leave it out"
+            )
         self._service = Service(spec)
         self._serving = serving or self._service.serving
 
@@ -148,11 +153,14 @@ class Study:
         if seconds is not None:
             seconds -= sum(t.seconds for t in known) / parallel  # what the run took before it was interrupted
         if len(known) < study.trials and (seconds is None or seconds > 0):
-            search(
+            left = search(
                 lab.space, trials=study.trials - len(known), parallel=parallel, seconds=seconds,
+                stop_below=self.spec.budget.stop_below,
                 searcher=study.searcher, seed=study.seed, known=tuple(known), ledger=lab.ledger,
                 bench=lab.bench, storage=run.path,
             )  # fmt: skip
+            if left is not None:
+                progress.note(f"stopped: the chance that a configuration {WORTHWHILE:.0%} better is left is {left:.0%}")
 
     def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
         path = self._out or default_folder(self.spec.name, dt.datetime.now())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -117,4 +117,13 @@ class Searcher(Protocol):
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """A position that is not in `history.taken`; None when there is none left."""
+        ...
+
+
+@runtime_checkable
+class Foretelling(Protocol):
+    """A searcher that can say whether going on is worth it."""
+
+    def chance_of_more(self, history: History, margin: float) -> float:
+        """The chance that some configuration is better than all measured ones by more than a fraction `margin`."""
         ...

@@ -26,7 +26,7 @@ from searchers.shortlist import Shortlisted
 _log = logging.getLogger(__name__)
 
 SOURCES, SHIPPED, GENERIC = "earlier services", "the shipped prior", "nothing but the knobs"
-LARGEST = 4000
+LARGEST = 2000
 """Configurations of the largest space that a joint belief is held about: its matrices have n² numbers."""
 SHORTLIST = 1000
 """Configurations at random that stand for a larger space, before those near the best are added. Our choice."""

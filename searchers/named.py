@@ -56,6 +56,9 @@ LEARNS: frozenset[str] = frozenset(
 )
 """Which of them make use of a problem's sources; the others ignore what was studied before."""
 
+FORETELLS: frozenset[str] = frozenset({"meta"})
+"""Which of them are `Foretelling`: they can say when to stop."""
+
 
 def named(name: str) -> Factory:
     """The searcher of that name, still to be given its problem.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
-from searchers.base import History, Observation, Problem, Searcher
+from searchers.base import Foretelling, History, Observation, Problem, Searcher
 
 _CLIMBED = 3
 """Around how many of the best the neighbours are added. Our choice."""
+
+
+class ForetellingSearcher(Searcher, Foretelling, Protocol):
+    """What is searched with on the shortlist."""
 
 
 class Shortlisted:
@@ -24,24 +29,26 @@ class Shortlisted:
         most: how many configurations are drawn at random.
     """
 
-    def __init__(self, problem: Problem, make: Callable[[Problem], Searcher], *, most: int) -> None:
+    def __init__(self, problem: Problem, make: Callable[[Problem], ForetellingSearcher], *, most: int) -> None:
         self._problem = problem
         self._make = make
         self._sample = np.random.default_rng(0).choice(len(problem.space), most, replace=False)
-        self._made: tuple[bytes, Searcher] | None = None
+        self._made: tuple[bytes, ForetellingSearcher] | None = None
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """What the searcher suggests among the shortlist; any free position once all of it is taken."""
         if len(history.taken) >= len(self._problem.space):
             return None
         listed = self._listed(history)
-        place = {int(position): i for i, position in enumerate(listed)}
-        seen = tuple(Observation(place[o.position], o.metrics) for o in history.observed)
-        inner = History(seen, frozenset(place[p] for p in history.pending))
-        chosen = self._searcher(listed).suggest(inner, rng)
+        chosen = self._searcher(listed).suggest(_within(listed, history), rng)
         if chosen is not None:
             return int(listed[chosen])
         return int(rng.choice(np.setdiff1d(np.arange(len(self._problem.space)), list(history.taken))))
+
+    def chance_of_more(self, history: History, margin: float) -> float:
+        """The searcher's answer on the shortlist: of the rest of the space it knows nothing."""
+        listed = self._listed(history)
+        return self._searcher(listed).chance_of_more(_within(listed, history), margin)
 
     def _listed(self, history: History) -> np.ndarray:
         """Positions on the shortlist, ascending."""
@@ -50,7 +57,7 @@ class Shortlisted:
         near = [self._problem.space.neighbours(position) for position in best]
         return np.unique(np.concatenate([self._sample, np.array(list(history.taken), dtype=int), *near]))
 
-    def _searcher(self, listed: np.ndarray) -> Searcher:
+    def _searcher(self, listed: np.ndarray) -> ForetellingSearcher:
         """The searcher of this list; it moves only when the best does, so it is often the same."""
         key = listed.tobytes()
         if self._made is None or self._made[0] != key:
@@ -59,3 +66,10 @@ class Shortlisted:
             )
             self._made = key, self._make(part)
         return self._made[1]
+
+
+def _within(listed: np.ndarray, history: History) -> History:
+    """The history with positions on the shortlist; all that is taken is on it."""
+    place = {int(position): i for i, position in enumerate(listed)}
+    observed = tuple(Observation(place[o.position], o.metrics) for o in history.observed)
+    return History(observed, frozenset(place[p] for p in history.pending))

@@ -92,6 +92,29 @@ def test_a_trial_that_breaks_is_a_trial_that_could_not_run(local_ray, tmp_path):
     assert len(broken) == 2 and all("a defect of ours" in t.outcome.reason for t in broken)
 
 
+class Notes(Silent):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_it_stops_once_little_is_left_to_be_gained(local_ray, tmp_path):
+    notes, text = Notes(), SPEC.replace("trials: 6", "trials: 6, stop_below: 0.5")
+    result = study(tmp_path / "run", text).run(progress=notes)
+    assert result.best.config == {"cpu_cores": 1, "max_batch_size": 16}
+    assert len([t for t in result.trials if t.purpose == "search"]) < 6
+    assert any("chance that a configuration 5% better is left" in told for told in notes.told)
+
+
+def test_who_cannot_foretell_cannot_stop(tmp_path):
+    with pytest.raises(SpecError, match="random cannot say what is left.* meta"):
+        study(tmp_path / "run", SPEC.replace("trials: 6", "trials: 6, stop_below: 0.5"), searcher="random")
+
+
 def test_all_failed_says_why(local_ray, tmp_path):
     with pytest.raises(AllFailed, match="OutOfMemory: nothing fits"):
         study(tmp_path / "run", serving=serving(refuse_all)).run(2)
