@@ -92,10 +92,23 @@ def test_a_trial_that_breaks_is_a_trial_that_could_not_run(local_ray, tmp_path):
     assert len(broken) == 2 and all("a defect of ours" in t.outcome.reason for t in broken)
 
 
-class Notes(Silent):
-    """Keeps what the user is told."""
+class StopAfter(Silent):
+    """Interrupts the run as a user does, once so many trials have ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, trials: int) -> None:
+        self.left = trials
+
+    def finished(self, trial) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+class Notes(StopAfter):
+    """Keeps what is told, and interrupts the run as its parent does."""
+
+    def __init__(self, trials: int = 99) -> None:
+        super().__init__(trials)
         self.told: list[str] = []
 
     def note(self, text: str) -> None:
@@ -118,18 +131,6 @@ def test_who_cannot_foretell_cannot_stop(tmp_path):
 def test_all_failed_says_why(local_ray, tmp_path):
     with pytest.raises(AllFailed, match="OutOfMemory: nothing fits"):
         study(tmp_path / "run", serving=serving(refuse_all)).run(2)
-
-
-class StopAfter(Silent):
-    """Interrupts the run as a user does, once so many trials have ended."""
-
-    def __init__(self, trials: int) -> None:
-        self.left = trials
-
-    def finished(self, trial) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 def test_an_interrupted_run_goes_on_to_its_budget_and_counts_nothing_twice(local_ray, tmp_path):
@@ -157,17 +158,6 @@ def test_a_run_is_neither_overwritten_nor_continued_as_another(local_ray, tmp_pa
         study(tmp_path / "run", history=False).run(resume=True)
     with pytest.raises(RunError, match="no run in"):
         study(tmp_path / "other").run(resume=True)
-
-
-class Notes(StopAfter):
-    """Keeps what is told, and interrupts the run as its parent does."""
-
-    def __init__(self, trials: int = 99) -> None:
-        super().__init__(trials)
-        self.told: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
 
 
 def test_a_study_learns_from_those_before_it_and_goes_on_with_the_same(local_ray, tmp_path, monkeypatch):
