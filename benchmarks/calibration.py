@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 from conditions import parser_of, plans_of, together
@@ -27,24 +27,12 @@ from results import Origin, markdown, put
 from raytune_infer.replays import Plan
 from raytune_infer.suites import Suite, load_suite
 from raytune_infer.workers import in_processes
-from searchers.base import History, Problem
+from searchers.base import Foretelling, History, Problem
 from searchers.named import NAMED, named
 from searchers.replay import Table, replay
 from searchers.space import Knob, Space
 
 BINS = 10
-
-
-class Doubting(Protocol):
-    """A searcher that says whether going on can be worth it."""
-
-    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
-        """As `searchers.base.Searcher`."""
-        ...
-
-    def chance_of_more(self, history: History, margin: float) -> float:
-        """The chance that something is better than the best so far by more than a fraction `margin`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -121,7 +109,7 @@ def calibration(chances: Sequence[float], more: Sequence[bool]) -> Calibration:
     return Calibration(counts, predicted, observed, float(((p - so) ** 2).mean()), float(so.mean()))
 
 
-def questions(table: Table, searcher: Doubting, plan: Plan, seed: int) -> Iterator[tuple[History, float]]:
+def questions(table: Table, searcher: Foretelling, plan: Plan, seed: int) -> Iterator[tuple[History, float]]:
     """The history after each trial from the first that counts on, and the best value in it."""
     history = History()
     for step in replay(table, searcher, budget=plan.budget, seed=seed):
@@ -137,7 +125,7 @@ def answered(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Asked]:
             table = suite.table(task, objective)
             top = float(table.values().max())
             for seed in range(plan.seeds if top > 0 else 0):
-                searcher = cast(Doubting, named(unit.searcher)(table.problem))
+                searcher = cast(Foretelling, named(unit.searcher)(table.problem))
                 for history, best in questions(table, searcher, plan, seed):
                     for margin in unit.margins:
                         chance = float(searcher.chance_of_more(history, margin))
