@@ -1,4 +1,4 @@
-"""Beliefs about a new service: from nothing, and from the surfaces that ship. `lessons` adds those from sources."""
+"""Beliefs about a new service: from nothing, and from surfaces that such services have. `lessons` adds sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from searchers.base import Observation, Problem
 from searchers.gaussian import Gaussian
 from searchers.objective import Objective
 from searchers.quantities import role
-from searchers.surfaces import pretrained
+from searchers.surfaces import SurfaceModel
 
 RUNS = "can run"
 """The quantity that is 1 for a trial that ran and -1 for one that could not; where it is above 0, a trial runs."""
@@ -59,9 +59,9 @@ def generic(grid: Atlas, quantities: Sequence[str]) -> Beliefs:
     return {**dict.fromkeys(quantities, surface), RUNS: can_run}
 
 
-def shipped(problem: Problem, grid: Atlas, quantities: Sequence[str]) -> Beliefs | None:
-    """What the pretrained surfaces say of such a space; None where they know none of its columns."""
-    surfaces = pretrained().sample(problem.space, _positive(problem.facts), _SURFACES, np.random.default_rng(0))
+def from_surfaces(model: SurfaceModel, problem: Problem, grid: Atlas, quantities: Sequence[str]) -> Beliefs | None:
+    """What surfaces of services like this say of such a space; None where they know none of its columns."""
+    surfaces = model.sample(problem.space, _positive(problem.facts), _SURFACES, np.random.default_rng(0))
     if not surfaces.known:
         return None
     scales = replace(kernel.generic(grid.axes), joint=_UNTOLD, main=np.full(len(grid.axes), _UNTOLD))

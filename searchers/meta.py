@@ -2,7 +2,7 @@
 
 Morphling asks a network that learned to learn; here what was learned is a Gaussian belief over the surfaces that a
 service could have, and adapting it is exact. Several opinions are held at once: what earlier services teach
-(`lessons`), what formulas teach (`beliefs.shipped`), and almost nothing (`beliefs.generic`). Each has a say by how
+(`lessons`), what formulas teach (`surfaces`), and almost nothing (`beliefs.generic`). Each has a say by how
 well it foretold the trials so far, so a prior that is wrong loses its say. docs/meta.md has it with equations.
 """
 
@@ -22,6 +22,7 @@ from searchers.beliefs import RUNS, Beliefs
 from searchers.gaussian import Posterior
 from searchers.morphling import largest_free
 from searchers.shortlist import Shortlisted
+from searchers.surfaces import SurfaceModel, pretrained
 
 _log = logging.getLogger(__name__)
 
@@ -69,12 +70,17 @@ class Meta:
     Args:
         problem: the space, what counts as good, what is known of the service, and earlier services.
         tolerance: how much worse than the best is as good as the best, as a fraction.
+        surfaces: what services like this could be; the model that ships when left out. `raytune-infer meta-train
+            --from` trains one on one's own studies too.
         samples: S, of the joint belief. They are the same at every call, so a suggestion moves only with what
             was measured.
     """
 
-    def __init__(self, problem: Problem, *, tolerance: float = 0.05, samples: int = 256) -> None:
+    def __init__(
+        self, problem: Problem, *, tolerance: float = 0.05, surfaces: SurfaceModel | None = None, samples: int = 256
+    ) -> None:
         self._problem = problem
+        self._surfaces = surfaces or pretrained()
         self._tolerance = tolerance
         self._samples = samples
         self._quantities = beliefs.quantities_of(problem.objective)
@@ -109,7 +115,7 @@ class Meta:
         grid = atlas(problem.space, ())
         return {
             GENERIC: lambda: beliefs.generic(grid, quantities),
-            SHIPPED: lambda: beliefs.shipped(problem, grid, quantities),
+            SHIPPED: lambda: beliefs.from_surfaces(self._surfaces, problem, grid, quantities),
             SOURCES: self._lessons,
         }
 

@@ -107,7 +107,7 @@ def test_adaptation_beats_training_from_scratch_on_sinusoids():
     g = torch.Generator().manual_seed(0)
     losses = []
     weights = maml.meta_train(
-        sinusoids(500, g), initial_weights(1, g), step_size=0.1, meta_step_size=2e-3, shots=10, episodes=600,
+        sinusoids(500, g), initial_weights(1, g), step_size=0.1, meta_step_size=2e-3, shots=10, episodes=300,
         generator=g, progress=lambda episode, loss: losses.append(loss),
         schedules=[torch.ones(3, 10)], tasks_per_episode=16, points_asked=40,
     )  # fmt: skip

@@ -7,6 +7,7 @@ import ray
 from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.search import ConcurrencyLimiter
+from trainables import fragile, measure
 
 from searchers.base import History, Problem
 from searchers.baselines import RandomSearch
@@ -18,17 +19,6 @@ pytestmark = pytest.mark.ray
 
 SPACE = Space([Knob("a", (1, 2, 4)), Knob("b", ("x", "y"), "categorical")])
 PARAM_SPACE = {"a": tune.choice([1, 2, 4]), "nested": {"b": tune.grid_search(["x", "y"]), "constant": 7}}
-
-
-def measure(config):
-    nested = config.get("nested", config)
-    tune.report({"rps": config["a"] * (1 + (nested["b"] == "y")), "note": "text"})
-
-
-def fragile(config):
-    if config["a"] == 4:
-        raise RuntimeError("out of memory")
-    tune.report({"latency": float("nan") if config["a"] == 2 else 5.0, "constant": config["nested"]["constant"]})
 
 
 def fit(trainable, tmp_path: Path, searcher, *, param_space=None, name="run", **config):
