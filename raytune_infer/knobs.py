@@ -25,6 +25,10 @@ _PLACING = ("cpu_cores", "gpu_type", "gpu_share", "gpu_memory")
 """Knobs that decide on which nodes a replica fits, and what it costs."""
 
 
+_NOISE = 0.1
+"""Load tests of some seconds repeat to 10 to 20 % (docs/status.md)."""
+
+
 @dataclass(frozen=True)
 class Dropped:
     """Configurations that cannot run anywhere on this cluster.
@@ -129,7 +133,9 @@ def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, e
         raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
     space = Space(knobs, kept)
     usd = np.array([_price(resolver, book, space[i], spec) for i in range(len(space))])
-    return ServiceSpace(Problem(space, spec.goal, usd, spec.facts), dropped, resolver)
+    return ServiceSpace(
+        Problem(space, spec.goal, usd, spec.facts, kept=spec.kept_limits, noise=_NOISE), dropped, resolver
+    )
 
 
 def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:

@@ -222,6 +222,11 @@ class ServiceSpec(_Part):
         return {name: limit for name, limit in self.limits.items() if name not in ("rps", PRICED)}
 
     @property
+    def kept_limits(self) -> frozenset[str]:
+        """Limits that each trial's load keeps by itself, as it looks for the highest rate within them."""
+        return frozenset() if self.load.find == "peak" else frozenset(self.latency_limits)
+
+    @property
     def default_config(self) -> Config:
         """The configuration to beat: as given, else the first value of every knob."""
         return dict(self.default) or {name: self.values(name)[0] for name in self.knobs}

@@ -83,6 +83,9 @@ class Problem:
         usd_per_hour: `[n]` price of each configuration, known before any trial; NaN where prices are unknown.
         facts: what is known of the service before its first trial, as in `Task`.
         sources: services studied before. A searcher that does not learn from others ignores them.
+        kept: metrics whose limit each trial's load keeps by itself, as it looks for the highest rate within it: what
+            is measured of them says how the load went, not what the configuration is.
+        noise: relative standard deviation of one measurement, as if it were repeated.
 
     Raises:
         ValueError: prices that do not match the space.
@@ -93,6 +96,8 @@ class Problem:
     usd_per_hour: np.ndarray = field(default_factory=lambda: np.empty(0))
     facts: Mapping[str, float] = field(default_factory=dict)
     sources: tuple[Task, ...] = ()
+    kept: frozenset[str] = frozenset()
+    noise: float = 0.03
 
     def __post_init__(self) -> None:
         if self.usd_per_hour.size == 0:

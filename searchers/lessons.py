@@ -10,7 +10,8 @@ import numpy as np
 
 from searchers.atlas import Atlas, atlas
 from searchers.base import Observation, Problem, Task
-from searchers.beliefs import NOISE, RUNS, Beliefs, generic, measured
+from searchers.beliefs import Beliefs, generic
+from searchers.reading import Reading
 from searchers.transfer import Evidence, Lesson, belief, coherence, learn
 
 COHERENT = 0.25
@@ -20,34 +21,34 @@ _ENOUGH = 12
 
 _KEPT = 64
 """How many lessons are remembered: one for each quantity of each tuple of sources."""
-_lessons: OrderedDict[tuple[tuple[Task, ...], str], Lesson] = OrderedDict()
+_lessons: OrderedDict[tuple[tuple[Task, ...], tuple[tuple[str, float], ...], str, float], Lesson] = OrderedDict()
 
 
-def credible(sources: tuple[Task, ...], quantities: tuple[str, ...]) -> tuple[Task, ...]:
+def credible(sources: tuple[Task, ...], reading: Reading) -> tuple[Task, ...]:
     """The sources whose measurements follow from their knobs; others were measured on something else, or mixed up.
 
     The same tuple where all do, as what is learned from it is kept by it.
     """
-    believed = tuple(task for task in sources if _coherent(task, quantities))
+    believed = tuple(task for task in sources if _coherent(task, reading))
     return sources if len(believed) == len(sources) else believed
 
 
-def from_sources(problem: Problem, sources: tuple[Task, ...], quantities: Sequence[str]) -> Beliefs:
+def from_sources(problem: Problem, sources: tuple[Task, ...], reading: Reading) -> Beliefs:
     """What the sources say of the problem's configurations.
 
     Args:
         problem: the space and its facts.
         sources: to learn from. What is learned from the same tuple of them is kept.
-        quantities: metrics that matter; a quantity that no source measured has the generic belief.
+        reading: what to read of their trials; a quantity that no source measured has the generic belief.
     """
     grid = atlas(problem.space, sources)
     facts = standardised([*(task.facts for task in sources), problem.facts])
-    out = dict(generic(grid, quantities))
-    for quantity in (*quantities, RUNS):
-        tasks = _evidence(grid, sources, facts[:-1], quantity)
+    out = dict(generic(grid, reading.metrics, problem.noise**2))
+    for quantity in reading.quantities:
+        tasks = _evidence(grid, sources, facts[:-1], reading, quantity)
         if tasks:
-            lesson = _lesson(sources, facts[:-1], quantity)
-            out[quantity] = belief(grid, tasks, lesson, facts[-1], NOISE)
+            lesson = _lesson(sources, facts[:-1], reading, quantity, problem.noise**2)
+            out[quantity] = belief(grid, tasks, lesson, facts[-1], problem.noise**2)
     return out
 
 
@@ -65,28 +66,30 @@ def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
 
 
 @lru_cache(maxsize=1024)
-def _coherent(task: Task, quantities: tuple[str, ...]) -> bool:
+def _coherent(task: Task, reading: Reading) -> bool:
     grid = atlas(task.space, [task])
-    found = [_evidence(grid, [task], np.zeros((1, 0)), quantity) for quantity in quantities]
+    found = [_evidence(grid, [task], np.zeros((1, 0)), reading, metric) for metric in reading.metrics]
     scores = [coherence(grid, evidence) for each in found for evidence in each if len(evidence.y) >= _ENOUGH]
     return not scores or float(np.mean(scores)) >= COHERENT
 
 
-def _evidence(grid: Atlas, sources: Sequence[Task], facts: np.ndarray, quantity: str) -> list[Evidence]:
+def _evidence(
+    grid: Atlas, sources: Sequence[Task], facts: np.ndarray, reading: Reading, quantity: str
+) -> list[Evidence]:
     out = []
     for task, rows, known in zip(sources, grid.rows, facts, strict=True):
         on_grid = (Observation(int(row), each.metrics) for row, each in zip(rows, task.observed, strict=True))
-        at, y = measured(on_grid, quantity)
+        at, y = reading.measured(on_grid, quantity)
         if len(at):
             out.append(Evidence(at, y, known, task.group))
     return out
 
 
-def _lesson(sources: tuple[Task, ...], facts: np.ndarray, quantity: str) -> Lesson:
-    key = sources, quantity
+def _lesson(sources: tuple[Task, ...], facts: np.ndarray, reading: Reading, quantity: str, noise: float) -> Lesson:
+    key = sources, reading.shares, quantity, noise
     if key not in _lessons:
         grid = atlas(sources[0].space, sources)
-        _lessons[key] = learn(grid, _evidence(grid, sources, facts, quantity), NOISE)
+        _lessons[key] = learn(grid, _evidence(grid, sources, facts, reading, quantity), noise)
     _lessons.move_to_end(key)
     while len(_lessons) > _KEPT:
         _lessons.popitem(last=False)

@@ -18,9 +18,10 @@ from searchers import beliefs, lessons
 from searchers.acquisition import chance_of_more, worth
 from searchers.atlas import atlas
 from searchers.base import History, Problem, Searcher
-from searchers.beliefs import RUNS, Beliefs
+from searchers.beliefs import Beliefs
 from searchers.gaussian import Posterior
 from searchers.morphling import largest_free
+from searchers.reading import RUNS, Reading, reading_of, values
 from searchers.shortlist import Shortlisted
 from searchers.surfaces import SurfaceModel, pretrained
 
@@ -54,9 +55,9 @@ class Opinion:
     beliefs: Beliefs
     deviations: Mapping[str, np.ndarray]
 
-    def given(self, history: History) -> dict[str, Posterior]:
+    def given(self, history: History, reading: Reading) -> dict[str, Posterior]:
         """What it makes of the trials so far, by quantity."""
-        return {q: belief.given(*beliefs.measured(history.observed, q)) for q, belief in self.beliefs.items()}
+        return {q: belief.given(*reading.measured(history.observed, q)) for q, belief in self.beliefs.items()}
 
 
 def meta(problem: Problem) -> Searcher:
@@ -83,7 +84,7 @@ class Meta:
         self._surfaces = surfaces or pretrained()
         self._tolerance = tolerance
         self._samples = samples
-        self._quantities = beliefs.quantities_of(problem.objective)
+        self._reading, self._objective = reading_of(problem)
         self._opinions = tuple(
             self._opinion(name, found) for name, make in self._makers().items() if (found := make()) is not None
         )
@@ -106,75 +107,76 @@ class Meta:
         measured = np.array(sorted({o.position for o in history.observed}), dtype=int)
         return chance_of_more(self._values(self._drawn(history)), measured, margin)
 
-    def say(self, history: History) -> dict[str, float]:
-        """How far each opinion is believed after these trials; sums to 1."""
-        return {o.name: float(w) for o, w in zip(self._opinions, self._weights(self._posteriors(history)), strict=True)}
+    def say(self, history: History) -> dict[str, dict[str, float]]:
+        """For each metric, and for whether a trial runs, how far each opinion is believed; sums to 1."""
+        names = [opinion.name for opinion in self._opinions]
+        weights = self._weights(self._posteriors(history))
+        return {q: dict(zip(names, weights[q].tolist(), strict=True)) for q in self._reading.quantities}
 
     def _makers(self) -> dict[str, Callable[[], Beliefs | None]]:
-        problem, quantities = self._problem, self._quantities
+        problem, metrics = self._problem, self._reading.metrics
         grid = atlas(problem.space, ())
         return {
-            GENERIC: lambda: beliefs.generic(grid, quantities),
-            SHIPPED: lambda: beliefs.from_surfaces(self._surfaces, problem, grid, quantities),
+            GENERIC: lambda: beliefs.generic(grid, metrics, problem.noise**2),
+            SHIPPED: lambda: beliefs.from_surfaces(self._surfaces, problem, grid, metrics),
             SOURCES: self._lessons,
         }
 
     def _lessons(self) -> Beliefs | None:
-        sources = lessons.credible(self._problem.sources, self._quantities)
+        sources = lessons.credible(self._problem.sources, self._reading)
         if len(sources) < len(self._problem.sources):
             _log.warning(
                 "not learning from %d of %d earlier studies: their results do not follow from their configurations",
                 len(self._problem.sources) - len(sources), len(self._problem.sources),
             )  # fmt: skip
-        return lessons.from_sources(self._problem, sources, self._quantities) if sources else None
+        return lessons.from_sources(self._problem, sources, self._reading) if sources else None
 
     def _opinion(self, name: str, found: Beliefs) -> Opinion:
         rng = np.random.default_rng(0)
         return Opinion(name, _BELIEVED[name], found, {q: b.deviations(self._samples, rng) for q, b in found.items()})
 
     def _posteriors(self, history: History) -> list[dict[str, Posterior]]:
-        return [opinion.given(history) for opinion in self._opinions]
+        return [opinion.given(history, self._reading) for opinion in self._opinions]
 
-    def _weights(self, posteriors: list[dict[str, Posterior]]) -> np.ndarray:
-        """How far each opinion is believed: Bayes' rule over the opinions."""
-        log = np.array([
-            np.log(opinion.believed) + sum(p.log_density for p in posterior.values())
-            for opinion, posterior in zip(self._opinions, posteriors, strict=True)
-        ])  # fmt: skip
-        weights = np.exp(log - log.max())
-        return weights / weights.sum()
+    def _weights(self, posteriors: list[dict[str, Posterior]]) -> dict[str, np.ndarray]:
+        """For each quantity how far each opinion is believed: Bayes' rule, as one may be right of one quantity only."""
+        believed = np.log([opinion.believed for opinion in self._opinions])
+        out = {}
+        for q in self._reading.quantities:
+            log = believed + [posterior[q].log_density for posterior in posteriors]
+            weights = np.exp(log - log.max())
+            out[q] = weights / weights.sum()
+        return out
 
     def _drawn(self, history: History) -> dict[str, np.ndarray]:
         """For each quantity `[S, n]` samples, from each opinion as many as it is believed."""
         posteriors = self._posteriors(history)
         weights = self._weights(posteriors)
         self._tell(weights)
-        ends = np.round(np.cumsum(weights) * self._samples).astype(int)
-        rng = np.random.default_rng(1)
-        parts = []
-        for opinion, posterior, start, end in zip(self._opinions, posteriors, [0, *ends], ends, strict=False):
-            parts.append({
-                q: p.samples(opinion.deviations[q][start:end], rng.standard_normal((end - start, len(p.at))))
-                for q, p in posterior.items()
-            })  # fmt: skip
-        return {q: np.vstack([part[q] for part in parts]) for q in (*self._quantities, RUNS)}
+        return {q: self._drawn_of(q, weights[q], [posterior[q] for posterior in posteriors]) for q in weights}
 
-    def _tell(self, weights: np.ndarray) -> None:
-        """Say once of each opinion that it was dropped."""
-        for opinion, weight in zip(self._opinions, weights, strict=True):
-            if weight < _DROPPED and opinion.name == SOURCES and opinion.name not in self._told:
-                self._told.add(opinion.name)
-                _log.warning("what %s taught does not fit the trials so far, and is dropped", opinion.name)
+    def _drawn_of(self, quantity: str, weights: np.ndarray, posteriors: list[Posterior]) -> np.ndarray:
+        ends = np.round(np.cumsum(weights) * self._samples).astype(int)
+        rng, parts = np.random.default_rng(1), []
+        for opinion, posterior, start, end in zip(self._opinions, posteriors, [0, *ends[:-1]], ends, strict=True):
+            noise = rng.standard_normal((end - start, len(posterior.at)))
+            parts.append(posterior.samples(opinion.deviations[quantity][start:end], noise))
+        return np.vstack(parts)
+
+    def _tell(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Say once of each metric that what earlier services taught of it was dropped."""
+        for place, opinion in enumerate(self._opinions):
+            for q in self._reading.metrics:
+                if opinion.name == SOURCES and weights[q][place] < _DROPPED and q not in self._told:
+                    self._told.add(q)
+                    _log.warning("what %s taught of %s does not fit the trials so far, and is dropped", SOURCES, q)
 
     def _values(self, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
-        """`[S, n]` values under the objective; 0 for what does not count."""
-        metrics = {q: np.exp(np.clip(drawn[q], -50, 50)) for q in self._quantities}
-        values = self._problem.objective.values(metrics, self._problem.usd_per_hour)
-        return np.where(drawn[RUNS] > 0, values, 0.0)
+        return values(self._objective, drawn, self._problem.usd_per_hour)
 
     def _nearness(self, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
         """`[n]` minus the e-folds by which limits are expected to be missed, and how likely it is not to run."""
-        objective, missed = self._problem.objective, np.zeros(len(self._problem.space))
+        objective, missed = self._objective, np.zeros(len(self._problem.space))
         for name in objective.limited:
             if name in drawn:
                 over = drawn[name] - np.log(max(objective.at_most.get(name, np.inf), 1e-300))

@@ -26,6 +26,7 @@ torch.set_num_threads(1)
 
 TRAJECTORIES = Path(__file__).parent / "trajectories"
 STEPS = 12
+FEWER = {"meta": 6}  # later ones are near ties, which another CPU's rounding may break otherwise
 
 PROCESSES = {"bo", "optuna-gp", "residual-gp", "rgpe", "vizier"}
 
@@ -43,7 +44,7 @@ def tiny() -> Problem:
 
 
 def trajectory(name: str) -> list[int]:
-    return search(taught if name in LEARNS else problem, table, named(name), STEPS, seed=7)
+    return search(taught if name in LEARNS else problem, table, named(name), FEWER.get(name, STEPS), seed=7)
 
 
 @every

@@ -6,12 +6,13 @@ from surfaces import roofline_problem, shifted_sources
 
 from searchers.atlas import ABSENT, atlas
 from searchers.base import Observation, Problem, Task
-from searchers.beliefs import RUNS, measured
 from searchers.lessons import credible, from_sources, standardised
 from searchers.objective import Expression, Objective
+from searchers.reading import RUNS, Reading
 from searchers.space import Knob, Space
 
 SPACE = Space([Knob("max_batch_size", (1, 2, 4, 8, 16, 32)), Knob("engine", ("a", "b"), "categorical")])
+RPS = Reading(("rps",))
 PROBLEM = Problem(SPACE, Objective(Expression("rps"), at_most={"p99_ms": 50}), facts={"gflop": 8.0})
 
 
@@ -26,19 +27,19 @@ def service(size: float, *, every: int = 1) -> Task:
 
 
 def log_rps(task: Task) -> np.ndarray:
-    return measured(task.observed, "rps")[1]
+    return RPS.measured(task.observed, "rps")[1]
 
 
 def test_a_service_between_others_is_expected_between_them():
     sources = tuple(service(size) for size in (1, 2, 4, 16, 32))
-    belief = from_sources(PROBLEM, sources, ("rps",))["rps"]
+    belief = from_sources(PROBLEM, sources, RPS)["rps"]
     assert belief.mean == pytest.approx(log_rps(service(8)), abs=0.15)
 
 
 def test_the_width_is_what_the_others_left_out_differ_by():
     without_facts = tuple(Task(t.name, t.space, t.observed) for t in (service(s) for s in (1, 2, 4, 16, 32)))
-    told = from_sources(PROBLEM, tuple(service(s) for s in (1, 2, 4, 16, 32)), ("rps",))["rps"]
-    untold = from_sources(PROBLEM, without_facts, ("rps",))["rps"]
+    told = from_sources(PROBLEM, tuple(service(s) for s in (1, 2, 4, 16, 32)), RPS)["rps"]
+    untold = from_sources(PROBLEM, without_facts, RPS)["rps"]
     assert np.trace(untold.covariance) > 3 * np.trace(told.covariance)
     # One measurement tells the level, and with it nearly all: the services differ in nothing else.
     y = log_rps(service(8))
@@ -48,12 +49,12 @@ def test_the_width_is_what_the_others_left_out_differ_by():
 
 def test_what_a_source_did_not_measure_is_completed():
     half = service(4, every=3)
-    belief = from_sources(PROBLEM, (service(2), half, service(16)), ("rps",))["rps"]
+    belief = from_sources(PROBLEM, (service(2), half, service(16)), RPS)["rps"]
     assert belief.mean == pytest.approx(log_rps(service(8)), abs=0.7)
 
 
 def test_a_quantity_that_no_source_measured_is_unknown_and_can_run_is_learned():
-    beliefs = from_sources(PROBLEM, (service(2), service(4)), ("rps", "ttft_ms"))
+    beliefs = from_sources(PROBLEM, (service(2), service(4)), Reading(("rps", "ttft_ms")))
     assert beliefs["ttft_ms"].floating and not beliefs["rps"].floating
     assert (beliefs[RUNS].mean > 0.5).all()
 
@@ -81,14 +82,14 @@ def shuffled(task: Task, seed: int) -> Task:
 
 def test_sources_whose_values_were_shuffled_are_not_believed():
     true = shifted_sources()
-    assert credible(true, ("rps",)) is true
-    assert credible(tuple(shuffled(task, i) for i, task in enumerate(true)), ("rps",)) == ()
-    assert credible(tuple(shuffled(task, 0) for task in true), ("rps",)) == ()
-    assert credible((true[0], shuffled(true[1], 1)), ("rps",)) == true[:1]
+    assert credible(true, RPS) is true
+    assert credible(tuple(shuffled(task, i) for i, task in enumerate(true)), RPS) == ()
+    assert credible(tuple(shuffled(task, 0) for task in true), RPS) == ()
+    assert credible((true[0], shuffled(true[1], 1)), RPS) == true[:1]
 
 
 def test_the_space_of_the_problem_may_be_a_part_of_the_sources():
     problem, _ = roofline_problem()
     part = problem.space.subset(np.arange(0, len(problem.space), 7))
-    beliefs = from_sources(Problem(part, problem.objective), shifted_sources(), ("rps",))
+    beliefs = from_sources(Problem(part, problem.objective), shifted_sources(), RPS)
     assert beliefs["rps"].mean.shape == (len(part),)

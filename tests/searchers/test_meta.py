@@ -35,7 +35,7 @@ def test_a_limit_broken_by_little_is_told_from_one_broken_by_much():
 
 def test_opinions_are_believed_by_how_well_they_foretold():
     searcher = Meta(taught)
-    before, later = searcher.say(History()), searcher.say(after(taught, 6))
+    before, later = searcher.say(History())["rps"], searcher.say(after(taught, 6))["rps"]
     assert set(before) == {SOURCES, SHIPPED, GENERIC}
     assert sum(later.values()) == pytest.approx(1)
     assert later[SOURCES] > max(0.9, before[SOURCES])

@@ -1,0 +1,74 @@
+"""What of a trial's metrics a belief is held about, and how samples of that become values.
+
+Rates and times are positive and act by ratios: their logarithms are modelled, each apart. The rest is one question,
+whether a trial *runs*: a metric that is a share of the requests (`error_rate`) is mostly 0, which has no logarithm, so
+breaking a limit on it is like not running. And a limit that the load keeps by itself, as it looks for the
+highest rate within it, says nothing of the configuration: it is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from searchers.base import Observation, Problem
+from searchers.objective import Metrics, Objective
+
+RUNS = "runs"
+"""The quantity that is 1 for a trial that ran and -1 for one that did not; where it is above 0, a trial runs."""
+
+_SHARE = re.compile(r"error|fail|drop|timeout|reject")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a problem's metrics are read.
+
+    Args:
+        metrics: those that are modelled, in order.
+        shares: limits on shares of requests: name, and the most that counts.
+    """
+
+    metrics: tuple[str, ...]
+    shares: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """All that beliefs are held about."""
+        return (*self.metrics, RUNS)
+
+    def measured(self, observed: Iterable[Observation], quantity: str) -> tuple[np.ndarray, np.ndarray]:
+        """`[k]` positions where the quantity was measured, each once, and the means of what was measured."""
+        found: dict[int, list[float]] = {}
+        for each in observed:
+            if quantity == RUNS:
+                found.setdefault(each.position, []).append(1.0 if self._runs(each.metrics) else -1.0)
+            elif each.metrics is not None and 0 < each.metrics.get(quantity, 0) < np.inf:
+                found.setdefault(each.position, []).append(float(np.log(each.metrics[quantity])))
+        return np.array(list(found), dtype=int), np.array([np.mean(values) for values in found.values()])
+
+    def _runs(self, metrics: Metrics | None) -> bool:
+        return metrics is not None and all(metrics.get(name, 0.0) <= most for name, most in self.shares)
+
+
+def reading_of(problem: Problem) -> tuple[Reading, Objective]:
+    """How to read a problem's metrics, and its objective over what is modelled."""
+    objective = problem.objective
+    shares = {name: most for name, most in objective.at_most.items() if _SHARE.search(name)}
+    told = problem.kept | set(shares)
+    over = replace(
+        objective,
+        at_most={name: most for name, most in objective.at_most.items() if name not in told},
+        at_least={name: least for name, least in objective.at_least.items() if name not in told},
+    )
+    metrics = (over.goal.names | set(over.limited)) - {"usd_per_hour"}
+    return Reading(tuple(sorted(metrics)), tuple(sorted(shares.items()))), over
+
+
+def values(objective: Objective, drawn: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:
+    """`[S, n]` values of samples of every quantity; 0 for what does not count."""
+    metrics = {name: np.exp(np.clip(logs, -50, 50)) for name, logs in drawn.items() if name != RUNS}
+    return np.where(drawn[RUNS] > 0, objective.values(metrics, usd_per_hour), 0.0)
