@@ -64,7 +64,7 @@ def test_the_chance_of_more_falls_to_nothing_as_the_space_is_searched():
     for position in range(5):
         few = few.observe(position, {"rps": 100.0 * (position + 1)})
         chances.append(searcher.chance_of_more(few, 0.02))
-    assert chances[0] == 1 and chances[-1] == 0
+    assert chances[0] > 0.9 and chances[-1] == 0
     assert searcher.chance_of_more(few, 0.5) == 0
 
 
