@@ -67,7 +67,7 @@ def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def _coherent(task: Task, reading: Reading) -> bool:
-    grid = atlas(task.space, [task])
+    grid = _own_grid((task,))
     found = [_evidence(grid, [task], np.zeros((1, 0)), reading, metric) for metric in reading.metrics]
     scores = [coherence(grid, evidence) for each in found for evidence in each if len(evidence.y) >= _ENOUGH]
     return not scores or float(np.mean(scores)) >= COHERENT
@@ -88,9 +88,15 @@ def _evidence(
 def _lesson(sources: tuple[Task, ...], facts: np.ndarray, reading: Reading, quantity: str, noise: float) -> Lesson:
     key = sources, reading.shares, quantity, noise
     if key not in _lessons:
-        grid = atlas(sources[0].space, sources)
+        grid = _own_grid(sources)
         _lessons[key] = learn(grid, _evidence(grid, sources, facts, reading, quantity), noise)
     _lessons.move_to_end(key)
     while len(_lessons) > _KEPT:
         _lessons.popitem(last=False)
     return _lessons[key]
+
+
+def _own_grid(sources: tuple[Task, ...]) -> Atlas:
+    """The grid of what was measured, however large the spaces are that it was chosen from."""
+    first = sources[0]
+    return atlas(first.space.subset(np.array([o.position for o in first.observed[:1]] or [0])), sources)
