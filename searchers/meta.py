@@ -20,6 +20,7 @@ from searchers.atlas import atlas
 from searchers.base import History, Problem, Searcher
 from searchers.beliefs import Beliefs
 from searchers.gaussian import Posterior
+from searchers.monotone import Monotone
 from searchers.morphling import largest_free
 from searchers.reading import RUNS, Reading, reading_of, values
 from searchers.shortlist import Shortlisted
@@ -35,6 +36,8 @@ SHORTLIST = 1000
 
 _BELIEVED: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}
 """How far each opinion is believed before the first trial, relative to one another. Our choice."""
+_ATYPICAL = 0.05
+"""How often a trial fails for a reason that says nothing of its neighbours. Our choice."""
 _DROPPED = 0.01
 """An opinion that is believed less than this has been dropped."""
 
@@ -88,6 +91,7 @@ class Meta:
         self._opinions = tuple(
             self._opinion(name, found) for name, make in self._makers().items() if (found := make()) is not None
         )
+        self._monotone = Monotone(problem.space)
         self._told: set[str] = set()
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
@@ -153,7 +157,11 @@ class Meta:
         posteriors = self._posteriors(history)
         weights = self._weights(posteriors)
         self._tell(weights)
-        return {q: self._drawn_of(q, weights[q], [posterior[q] for posterior in posteriors]) for q in weights}
+        drawn = {q: self._drawn_of(q, weights[q], [posterior[q] for posterior in posteriors]) for q in weights}
+        runs, fails = self._monotone.implied(history.observed)
+        typical = slice(round(_ATYPICAL * self._samples), None)
+        drawn[RUNS][typical, runs], drawn[RUNS][typical, fails] = 1.0, -1.0
+        return drawn
 
     def _drawn_of(self, quantity: str, weights: np.ndarray, posteriors: list[Posterior]) -> np.ndarray:
         ends = np.round(np.cumsum(weights) * self._samples).astype(int)
