@@ -78,14 +78,15 @@ def test_it_goes_on_from_wherever_it_was_interrupted():
     whole = finished(RULES, exact)
     for cut in range(len(whole)):
         assert finished(RULES, exact, whole[:cut]) == whole
-    # Killed within a measurement: its number is lost, its round is not completed after the pause.
-    resumed = [*whole[:2], *(replace(t, number=t.number + 1) for t in whole[:0])]
-    resumed.append(record(4, RULES.turn(resumed).position, 70.0))
-    resumed = [*resumed]
-    while (turn := RULES.turn(resumed)) is not None:
-        resumed.append(record(resumed[-1].number + 1, turn.position, exact(turn)))
-    assert orders(resumed) == [[1, 2], [3, 0, 2, 1], [1, 2, 3, 0]]
-    assert compared(resumed, GOAL, 0).recommended.position == 1
+
+
+def test_a_round_that_was_killed_is_not_completed_after_the_pause():
+    """What was measured yesterday is not side by side with what is measured today; it counts all the same."""
+    trials = [record(1, 1, 100.0), record(2, 2, 80.0)]  # and number 3 was killed
+    while (turn := RULES.turn(trials)) is not None:
+        trials.append(record(trials[-1].number + (2 if len(trials) == 2 else 1), turn.position, exact(turn)))
+    assert orders(trials) == [[1, 2], [3, 0, 2, 1], [1, 2, 3, 0]]
+    assert compared(trials, GOAL, 0).recommended.position == 1
 
 
 def test_who_breaks_a_limit_twice_or_cannot_run_leaves():
@@ -128,7 +129,7 @@ def test_without_a_default_or_without_candidates_who_is_there_is_measured():
 
 def test_every_comparison_ends_whatever_breaks():
     rng = np.random.default_rng(5)
-    for _ in range(200):
+    for _ in range(60):
         rules = replace(RULES, budget_s=float(rng.choice([1.0, 100.0, 1e6])), default=rng.choice([0, None]))
         trials = finished(rules, lambda turn: rng.choice([None, -50.0, 50.0, 60.0, 70.0], p=[0.1, 0.3, 0.2, 0.2, 0.2]))
         comparison = compared(trials, GOAL, rules.default)
@@ -152,7 +153,7 @@ def test_the_whole_rule_is_right_as_often_as_it_says():
 
     A mistake is: the true best is not among those like the first, or the interval to the default misses the truth.
     """
-    rng, mistakes, slips, tries = np.random.default_rng(11), 0, 0, 300
+    rng, mistakes, slips, tries = np.random.default_rng(11), 0, 0, 100
     true = {0: 60.0, 1: 95.0, 2: 100.0, 3: 90.0}
     for _ in range(tries):
         log_speed, drift = 0.0, 0.0
@@ -166,5 +167,5 @@ def test_the_whole_rule_is_right_as_often_as_it_says():
         comparison = compared(finished(RULES, measured), GOAL, 0)
         mistakes += 2 not in [c.position for c in comparison.alike]
         slips += not comparison.ratio(comparison.of(2), comparison.of(0)).contains(100 / 60)
-    assert mistakes / tries < 0.05
-    assert slips / tries < 0.06
+    assert mistakes / tries <= 0.05
+    assert slips / tries <= 0.05
