@@ -18,7 +18,7 @@ from cluster.prices import NoPrice, PriceBook, usd_per_million
 from raytune_infer.blocks import CONFIDENCE
 from raytune_infer.history import Purpose, TrialRecord
 from raytune_infer.result import StudyResult
-from raytune_infer.verdict import as_dict
+from raytune_infer.verdict import as_dict, bounds
 from searchers.objective import Objective
 from searchers.space import Config
 
@@ -164,7 +164,7 @@ def _goal_rows(trials: Sequence[TrialRecord], result: StudyResult) -> Iterable[t
     if any(m is not None and m.bounded for m in means):
         yield (
             f"{100 * CONFIDENCE:g} % interval",
-            ["–" if m is None or not m.bounded else f"{m.low:.4g} to {m.high:.4g}" for m in means],
+            [bounds(m) for m in means],
         )
 
 

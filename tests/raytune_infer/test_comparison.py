@@ -65,7 +65,7 @@ def test_of_those_alike_the_cheaper_wins(prices, wins):
     assert positions(comparison.alike) == [1, 2]
     assert comparison.recommended.position == wins
     said = " ".join(verdict(comparison, GOAL))
-    assert "first and second cannot be told apart" in said
+    assert "the first is 1.01× the second (95 %: " in said and "so they cannot be told apart" in said
     assert ("the cheaper is recommended (0.5 against 1 USD per hour)" in said) == (wins == 2)
 
 
@@ -73,9 +73,7 @@ def test_a_cheaper_one_that_is_worse_does_not_win():
     trials = finals([(1, 100.0), (0, 50.0)], [(0, 49.5), (1, 101.0)], [(1, 99.0), (0, 49.0)], prices={0: 0.1})
     comparison = compared(trials, GOAL, 0)
     assert comparison.recommended.position == 1
-    assert any(
-        s.startswith("rps is 2.02× (95 %: 1.") and s.endswith("the default's") for s in verdict(comparison, GOAL)
-    )
+    assert any(s.startswith("rps is 2.02× the default's (95 %: 1.") for s in verdict(comparison, GOAL))
 
 
 def test_of_one_round_nothing_is_said_of_likeness_and_the_first_wins():

@@ -28,7 +28,7 @@ budget: {trials: 4, compare_s: 1000}
 """
 
 
-PLAN = LoadPlan(window_s=0.3, window_requests=10, max_concurrency=4)
+PLAN = LoadPlan(window_s=0.3, window_requests=10, max_concurrency=8)
 
 
 class Machine:
