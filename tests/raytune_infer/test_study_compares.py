@@ -1,5 +1,6 @@
 """Whole studies on a fake machine that drifts, in virtual time and without Ray: what they compare and recommend."""
 
+import json
 import math
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -9,9 +10,11 @@ import pytest
 
 from cluster.inventory import Inventory, Node
 from raytune_infer import Study, StudyResult
+from raytune_infer.cli import main
 from raytune_infer.comparison import in_rounds
 from raytune_infer.document import Document
 from raytune_infer.progress import Silent
+from raytune_infer.report import recommendation, write_files
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench, run_trial
 from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
@@ -116,13 +119,12 @@ def test_drift_decides_nothing_and_the_cheaper_of_two_alike_wins(in_turn, tmp_pa
 
 
 def test_a_comparison_that_was_stopped_goes_on_where_it_was(in_turn, tmp_path):
-    whole = study(tmp_path / "whole", Machine()).run()
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path / "run", machine := Machine()).run(progress=StopAfter(6))
     result = study(tmp_path / "run", machine).run(resume=True)
-    assert [(t.number, t.position, t.metrics) for t in result.trials] == [
-        (t.number, t.position, t.metrics) for t in whole.trials
-    ]
+    assert [t.number for t in result.trials] == list(range(1, machine.measured + 1))
+    forth, back, *_ = rounds(result)
+    assert len(forth) == 4 and back == forth[::-1]
     again = study(tmp_path / "run", Machine(dies_in=1)).run(resume=True)
     assert [t.number for t in again.trials] == [t.number for t in result.trials]
 
@@ -138,6 +140,27 @@ def test_a_comparison_that_was_killed_begins_a_round_anew_and_loses_nothing(in_t
     assert result.best.config == {"cpu_cores": 1, "max_batch_size": 4}
 
 
-def test_little_time_leaves_the_best_beside_the_default(in_turn, tmp_path):
-    result = study(tmp_path / "run", Machine(), SPEC.replace("compare_s: 1000", "compare_s: 1.0e-6")).run()
-    assert [len(r) for r in rounds(result)] == [2, 2]
+def test_intervals_are_in_the_file_and_in_what_show_prints(in_turn, tmp_path, monkeypatch, capsys):
+    result = study(tmp_path / "run", Machine()).run()
+    told = json.loads(write_files(result, "")["recommendation"].read_text())
+    over = told["comparison"]["over_default"]
+    assert over == {"value": result.ratio, "low": result.ratio_interval.low, "high": result.ratio_interval.high}
+    assert [c["recommended"] for c in told["comparison"]["configurations"]].count(True) == 1
+    assert any("interval" in str(cell) for cell in recommendation(result).columns[0].cells)
+
+    monkeypatch.setattr("sys.argv", ["raytune-infer", "show", str(tmp_path / "run")])
+    with pytest.raises(SystemExit):
+        main()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Measured side by side in" in shown
+    assert f"rps is {result.ratio:.2f}× the default's (95 %: {over['low']:.2f} to {over['high']:.2f})" in shown
+    assert "so they cannot be told apart; the cheaper is recommended (0." in shown
+
+
+def test_little_time_leaves_the_best_beside_the_default_until_there_is_more(in_turn, tmp_path):
+    text = SPEC.replace("compare_s: 1000", "compare_s: 1.0e-6")
+    brief = study(tmp_path / "run", machine := Machine(), text).run()
+    assert [len(r) for r in rounds(brief)] == [2, 2]
+    more = study(tmp_path / "run", machine).run(resume=True)
+    assert more.trials[: len(brief.trials)] == brief.trials
+    assert len(more.comparison.contestants) == 4 and all(len(c.trials) >= 2 for c in more.comparison.contestants)
