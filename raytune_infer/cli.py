@@ -62,6 +62,7 @@ def tune(
     from raytune_infer.report import ConsoleProgress, recommendation, write_files
     from raytune_infer.spec import load_spec
     from raytune_infer.study import Study
+    from raytune_infer.verdict import standings, verdict
     from serve_deployments.settings import Settings
 
     console = _console()
@@ -80,9 +81,10 @@ def tune(
         progress.close()
     console.print()
     console.print(recommendation(result))
-    if result.ratio is not None and result.default is not result.best:
-        goal = f"{result.objective.goal.text} is {result.ratio:.2f}× the default's"
-        console.print(f"[bold]{goal}[/]  (prices: {result.prices})")
+    console.print(standings(result.comparison, result.objective))
+    for sentence in verdict(result.comparison, result.objective):
+        console.print(f"[bold]{escape(sentence)}[/]", highlight=False)
+    console.print(f"  {'prices:':<16}{result.prices}", highlight=False)
     config = serve_config(service, Settings(**result.best.outcome.settings))
     for what, path in write_files(result, config).items():
         console.print(f"  {what + ':':<16}{path}", highlight=False)
@@ -91,15 +93,20 @@ def tune(
 @app.command()
 def show(run: RunPath) -> None:
     """The trials of a run, its best, and why each failed one failed."""
+    from raytune_infer.comparison import compared
+    from raytune_infer.document import Document
     from raytune_infer.report import footnotes, trials_table
-    from raytune_infer.result import best_of
+    from raytune_infer.result import best_of, position_of
     from raytune_infer.run_folder import open_run
+    from raytune_infer.spec import parse_spec
+    from raytune_infer.verdict import standings, verdict
 
     console = _console()
     database, study = open_run(run).load()
     trials = database.trials(study)
     database.close()
-    best = best_of(trials)
+    spec = parse_spec(Document(study.spec, f"service.yaml of {run}"), folder=Path(study.folder))
+    best = best_of(trials, spec.goal)
     searched = sum(t.purpose == "search" for t in trials)
     console.print(
         f"[bold]{escape(study.name)}[/]  {searched} of {study.trials} trials, searcher {study.searcher}, "
@@ -108,6 +115,11 @@ def show(run: RunPath) -> None:
     console.print(trials_table(trials, None if best is None else best.number))
     for note in footnotes(trials):
         console.print(f"  {escape(note)}", highlight=False)
+    comparison = compared(trials, spec.goal, position_of(spec.default_config, trials))
+    if comparison.rounds:
+        console.print(standings(comparison, spec.goal))
+    for sentence in verdict(comparison, spec.goal):
+        console.print(escape(sentence), highlight=False)
 
 
 @app.command()
@@ -125,11 +137,12 @@ def export(
     from serve_deployments.settings import Settings
 
     database, study = open_run(run).load()
-    best = best_of(database.trials(study))
+    trials = database.trials(study)
     database.close()
+    spec = parse_spec(Document(study.spec, f"service.yaml of {run}"), folder=Path(study.folder))
+    best = best_of(trials, spec.goal)
     if best is None:
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")
-    spec = parse_spec(Document(study.spec, f"service.yaml of {run}"), folder=Path(study.folder))
     assert to is Target.serve, "the only one there is"
     typer.echo(serve_config(spec, Settings(**best.outcome.settings)), nl=False)
 

@@ -15,8 +15,10 @@ from rich.table import Table
 
 from cluster.inventory import Inventory
 from cluster.prices import NoPrice, PriceBook, usd_per_million
+from raytune_infer.blocks import CONFIDENCE
 from raytune_infer.history import Purpose, TrialRecord
 from raytune_infer.result import StudyResult
+from raytune_infer.verdict import as_dict, bounds
 from searchers.objective import Objective
 from searchers.space import Config
 
@@ -115,7 +117,7 @@ def figures(trial: TrialRecord) -> str:
 
 
 def recommendation(result: StudyResult) -> Table:
-    """The best configuration beside the default, both as measured again at the end."""
+    """The best configuration beside the default: the median of their rounds at the end, and the mean of all."""
     best, default = result.best, result.default
     same = default is not None and default.position == best.position
     table = Table(title="Recommendation" + (f" ({EMULATED})" if best.emulated else ""), title_justify="left")
@@ -128,7 +130,7 @@ def recommendation(result: StudyResult) -> Table:
     for name in best.config:
         table.add_row(name, *(str(t.config[name]) for t in columns))
     table.add_section()
-    for label, cells in _measured_rows(columns, result.objective):
+    for label, cells in (*_measured_rows(columns, result.objective), *_goal_rows(columns, result)):
         table.add_row(label, *cells)
     return table
 
@@ -151,11 +153,19 @@ def _measured_rows(trials: Sequence[TrialRecord], objective: Objective) -> Itera
     yield "USD per hour", ["–" if math.isnan(t.usd_per_hour) else f"{t.usd_per_hour:.4f}" for t in trials]
     costs = [_usd_per_million(t) for t in trials]
     yield "USD per million requests", ["–" if c is None else f"{c:.4f}" for c in costs]
-    goal = f"{'least' if objective.minimize else 'most'} {objective.goal.text}"
-    yield (
-        goal,
-        [format(objective.figure(t.metrics, t.usd_per_hour), ".4g") if t.metrics else "–" for t in trials],
-    )
+
+
+def _goal_rows(trials: Sequence[TrialRecord], result: StudyResult) -> Iterable[tuple[str, list[str]]]:
+    comparison, objective = result.comparison, result.objective
+    contestants = [comparison.of(t.position) for t in trials]
+    means = [comparison.mean(c) if c is not None and c.counts else None for c in contestants]
+    goal = f"{'least' if objective.minimize else 'most'} {objective.goal.text}, mean of rounds"
+    yield goal, ["does not count" if m is None else f"{m.value:.4g}" for m in means]
+    if any(m is not None and m.bounded for m in means):
+        yield (
+            f"{100 * CONFIDENCE:g} % interval",
+            [bounds(m) for m in means],
+        )
 
 
 def trials_table(trials: Sequence[TrialRecord], best: int | None) -> Table:
@@ -229,6 +239,7 @@ def write_files(result: StudyResult, serve_config: str) -> dict[str, Path]:
     summary = {
         "best": _summary(result.best),
         "default": None if result.default is None else _summary(result.default),
+        "comparison": as_dict(result.comparison),
         "objective": result.objective.goal.text,
         "limits": dict(result.objective.at_most),
         "prices": result.prices,

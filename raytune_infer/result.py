@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raytune_infer.blocks import Estimate
+from raytune_infer.comparison import Comparison, compared
 from raytune_infer.errors import AllFailed
 from raytune_infer.history import TrialRecord
 from raytune_infer.run_folder import RunFolder
 from searchers.base import Problem
 from searchers.objective import Objective
+from searchers.space import Config
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,11 @@ class StudyResult:
     Args:
         run: the run's folder.
         trials: every finished trial, those of the final comparison included.
-        best: the recommended configuration, as it was measured again at the end.
+        best: the recommended configuration, as its median round at the end measured it.
         default: the configuration to beat, measured in the same way; None if it does not fit on this cluster.
         objective: what was maximised, under which limits.
         prices: the price book's name and date.
+        comparison: the rounds at the end: means, ratios and their intervals.
     """
 
     run: RunFolder
@@ -32,21 +36,31 @@ class StudyResult:
     default: TrialRecord | None
     objective: Objective
     prices: str
+    comparison: Comparison
 
     @property
     def ratio(self) -> float | None:
         """The goal's figure of the best over that of the default; None if the default does not count."""
-        if self.default is None or self.default.value is None:
-            return None
-        figures = [self.objective.figure(t.metrics, t.usd_per_hour) for t in (self.best, self.default)]
-        return figures[0] / figures[1]
+        return None if self.ratio_interval is None else self.ratio_interval.value
+
+    @property
+    def ratio_interval(self) -> Estimate | None:
+        """`ratio` with its interval."""
+        return self.comparison.over_default
 
 
-def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+def best_of(trials: Sequence[TrialRecord], objective: Objective) -> TrialRecord | None:
     """The best that counts: of the final comparison, or of the search while there was none."""
-    final = [t for t in trials if t.purpose == "final"]
-    counted = [t for t in final or trials if t.value is not None]
+    if any(t.purpose == "final" for t in trials):
+        recommended = compared(trials, objective, None).recommended
+        return None if recommended is None else recommended.typical
+    counted = [t for t in trials if t.value is not None]
     return max(counted, key=lambda t: t.value or 0.0, default=None)
+
+
+def position_of(config: Config, trials: Sequence[TrialRecord]) -> int | None:
+    """Where a configuration is, as the trials know it; None if none was of it."""
+    return next((t.position for t in trials if t.config == config), None)
 
 
 def ranking(trials: Sequence[TrialRecord]) -> list[int]:
@@ -58,21 +72,21 @@ def ranking(trials: Sequence[TrialRecord]) -> list[int]:
 def conclude(
     run: RunFolder, problem: Problem, trials: Sequence[TrialRecord], default: int | None, prices: str
 ) -> StudyResult:
-    """The recommendation: the best of the configurations that were measured again.
+    """The recommendation, from the configurations that were measured again: the cheapest of those like the first.
 
-    The number that won the search is the luckiest of many; only what a second measurement confirms is
+    The number that won the search is the luckiest of many; only what further measurements confirm is
     recommended. So the default itself wins where nothing beats it.
 
     Raises:
         AllFailed: no configuration counts; the message says why.
     """
-    final = {t.position: t for t in trials if t.purpose == "final"}
-    best = best_of(list(final.values()))
-    if best is None:
+    comparison = compared(trials, problem.objective, default)
+    if comparison.recommended is None:
         raise AllFailed(_why(problem, trials))
+    beaten = comparison.of(default)
     return StudyResult(
-        run=run, trials=tuple(trials), best=best, objective=problem.objective, prices=prices,
-        default=None if default is None else final.get(default),
+        run=run, trials=tuple(trials), best=comparison.recommended.typical, objective=problem.objective,
+        prices=prices, default=None if beaten is None else beaten.typical, comparison=comparison,
     )  # fmt: skip
 
 

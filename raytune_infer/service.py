@@ -30,10 +30,6 @@ Serving = Callable[[StudyRecord], AbstractContextManager[Bench]]
 """What runs and what loads the replicas of one study, for as long as it searches."""
 
 
-_PATIENCE = 2.0
-"""How many times as long the comparison at the end measures as the search does. Our choice."""
-
-
 class Service:
     """A service, checked as far as can be without starting anything.
 
@@ -73,8 +69,7 @@ class Service:
             yield Bench(
                 ServeBackend(source, self.samples, prefix, deadline_s=spec.budget.deploy_s),
                 measure,
-                # What is recommended, and by how much, rests on two numbers: they may take their time.
-                replace(measure, plan=self.plan.longer(_PATIENCE)),
+                lambda number: replace(measure, plan=replace(self.plan, seed=self.plan.seed + number)),
             )
         finally:
             delete_left_behind(prefix)

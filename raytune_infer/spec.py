@@ -72,12 +72,13 @@ class ObjectiveSpec(_Part):
 
 
 class BudgetSpec(_Part):
-    """How much the search may spend."""
+    """How much the search may spend, and the comparison after it."""
 
     trials: int = Field(default=20, ge=1)
     parallel: int = Field(default=1, ge=1)
     seconds: float | None = Field(default=None, gt=0, strict=False)
     stop_below: float | None = Field(default=None, gt=0, lt=1, strict=False)
+    compare_s: float | None = Field(default=None, gt=0, strict=False)
     deploy_s: float = Field(default=120.0, gt=0, strict=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from raytune_infer.fingerprint import differences, fingerprint
 from raytune_infer.history import Database, StudyRecord, TrialRecord
 from raytune_infer.knobs import ServiceSpace, service_space
 from raytune_infer.progress import Progress, Silent
+from raytune_infer.race import Race, Turn, usual_seconds
 from raytune_infer.result import StudyResult, conclude, ranking
 from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run
 from raytune_infer.search import WORTHWHILE, Ledger, search
@@ -25,9 +26,9 @@ from raytune_infer.trial import Bench, run_trial
 from searchers.named import DEFAULT, FORETELLS, LEARNS, named
 from serve_deployments.models import is_emulated
 
-_CANDIDATES = 3
-"""Of the search's best, so many are measured again at most, until one of them still counts: the cheapest that
-keeps a limit often sits right at it, and misses it by chance the second time."""
+_COMPARE_PART = 0.5
+"""Of the seconds that the search took, what the comparison takes at most unless told. Our choice: sixteen trials leave
+two rounds of three candidates and the default, eight those of the best and the default."""
 
 
 class Study:
@@ -113,11 +114,12 @@ class Study:
                 ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
                 with self._serving(study) as bench:
                     lab = _Lab(space, database, study, ledger, bench)
-                    self._search(lab, run, parallel or self.spec.budget.parallel, progress)
+                    parallel = parallel or self.spec.budget.parallel
+                    self._search(lab, run, parallel, progress)
                     default = space.position(self.spec.default_config)
                     if default is None:
                         progress.note("the default configuration does not fit on this cluster: nothing to compare with")
-                    lab.compare(default)
+                    lab.compare(default, self._compare_s(lab.trials(), parallel))
                 book = self._service.prices
                 trials_now = database.trials(study)
                 return conclude(run, space.problem, trials_now, default, f"{book.name}, {book.date}")
@@ -161,6 +163,11 @@ class Study:
             )  # fmt: skip
             if left is not None:
                 progress.note(f"stopped: the chance that a configuration {WORTHWHILE:.0%} better is left is {left:.0%}")
+
+    def _compare_s(self, trials: Sequence[TrialRecord], parallel: int) -> float:
+        """What the comparison may take."""
+        searched_s = sum(t.seconds for t in trials if t.purpose == "search") / parallel
+        return self.spec.budget.compare_s or _COMPARE_PART * searched_s
 
     def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
         path = self._out or default_folder(self.spec.name, dt.datetime.now())
@@ -219,24 +226,17 @@ class _Lab:
     def trials(self) -> tuple[TrialRecord, ...]:
         return self.database.trials(self.study)
 
-    def compare(self, default: int | None) -> None:
-        """Measure the best of the search and the default again, those that were not yet."""
-        done = {t.position: t for t in self.trials() if t.purpose == "final"}
+    def compare(self, default: int | None, budget_s: float) -> None:
+        """Measure the best of the search and the default side by side, in rounds, as far as was not done yet."""
+        searched = self.trials()
+        objective = self.space.problem.objective
+        race = Race(ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE)
+        while (turn := race.turn(self.trials())) is not None:
+            self._measured_again(turn)
 
-        def final(position: int) -> TrialRecord:
-            if position not in done:
-                done[position] = self._measured_again(position)
-            return done[position]
-
-        for position in ranking(self.trials())[:_CANDIDATES]:
-            if final(position).value is not None:
-                break
-        if default is not None:
-            final(default)
-
-    def _measured_again(self, position: int) -> TrialRecord:
-        key = self.ledger.start(position, "final")
-        settings = self.space.resolver.settings(self.space.problem.space[position])
-        bench = self.bench
-        outcome = run_trial(settings, f"final-{position}", backend=bench.backend, measure=bench.measure_again)
-        return self.ledger.finish(key, position, outcome)
+    def _measured_again(self, turn: Turn) -> None:
+        key = self.ledger.start(turn.position, "final")
+        settings = self.space.resolver.settings(self.space.problem.space[turn.position])
+        name, bench = f"final-{turn.round}-{turn.position}", self.bench
+        outcome = run_trial(settings, name, backend=bench.backend, measure=bench.measure_in(turn.round))
+        self.ledger.finish(key, turn.position, outcome)

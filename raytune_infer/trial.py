@@ -27,12 +27,14 @@ class Bench:
     Args:
         backend: runs the replicas.
         measure: loads one in the search.
-        measure_again: loads one in the comparison at the end, with more patience.
+        measure_in: round of the comparison at the end → loads one in that round, by the same rules under other
+            random arrivals. All of a round have the same, so their luck is shared as the machine's drift is, and
+            what it does to a configuration differs from round to round, as chance must to be told from skill.
     """
 
     backend: Backend
     measure: Measure
-    measure_again: Measure
+    measure_in: Callable[[int], Measure]
 
 
 def run_trial(settings: Settings, name: str, *, backend: Backend, measure: Measure) -> Outcome:

@@ -52,7 +52,7 @@ def serving(refuses: Callable = lambda settings: None, fragile: Callable = lambd
             fragile(settings)
             return measure(running, settings)
 
-        yield Bench(FakeBackend(service_s, refuses), measuring, measuring)
+        yield Bench(FakeBackend(service_s, refuses), measuring, lambda number: measuring)
 
     return fake
 
