@@ -50,32 +50,42 @@ def draw_curves(found: Recommendation, path: Path) -> None:
     """
     drawable(path)
     drawn = (found.ranked or found.others)[:_BEST]
-    limited = [name for name in found.objective.at_most if name.endswith("_ms")]
-    upper = limited[0] if limited else "p99_ms"
-    levels = [in_order(r.levels, "open" if found.arrivals else "closed") for r in drawn]
-    used = any(level.usage is not None for curve in levels for level in curve)
+    upper = next((name for name in found.objective.at_most if name.endswith("_ms")), "p99_ms")
+    curves = [in_order(r.levels, "open" if found.arrivals else "closed") for r in drawn]
+    used = any(level.usage is not None for curve in curves for level in curve)
     with _figure(path, rows=1 + used) as axes:
-        for colour, (r, curve) in enumerate(zip(drawn, levels, strict=True)):
-            _draw_one(axes[0], r, curve, upper, f"C{colour}", _label(r, drawn))
+        for colour, (r, curve) in enumerate(zip(drawn, curves, strict=True)):
+            _draw_latency(axes[0], r, curve, upper, f"C{colour}", _label(r, drawn))
             if used:
                 told = [(at.rps, at.usage.busy_share) for at in curve if at.usage and at.usage.busy_share is not None]
                 axes[1].plot(*zip(*told, strict=True), marker=".", color=f"C{colour}")
-        if limited:
-            axes[0].axhline(found.objective.at_most[upper], color="black", linewidth=1)
-            axes[0].annotate(
-                f"limit of {_spoken(upper)}", (1, found.objective.at_most[upper]),
-                xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9,
-            )  # fmt: skip
-        emulated = " (emulated)" if any(r.emulated for r in drawn) else ""
-        axes[0].set(yscale="log", ylabel=f"latency, ms{emulated}")
-        axes[0].legend(title=f"{_spoken(upper)}; p50 dotted; × overloaded; ○ its rate", frameon=False, fontsize=9,
-                       title_fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # fmt: skip
-        axes[-1].set(xlabel="achieved requests/s", xlim=(0, None))
+        _write_latency(axes[0], found, upper)
+        fastest_rps = max((level.rps for curve in curves for level in curve), default=1.0)
+        axes[-1].set(xlabel="achieved requests/s", xlim=(0, 1.05 * fastest_rps))
         if used:
             axes[1].set(ylabel="model busy", ylim=(0, 1.05))
 
 
-def _draw_one(ax: Any, r: Ranked, curve: Sequence[Level], upper: str, colour: str, label: str) -> None:
+def _write_latency(ax: Any, found: Recommendation, upper: str) -> None:
+    """The limit, the scale and the legend."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    spoken = upper.removesuffix("_ms")
+    if (limit := found.objective.at_most.get(upper)) is not None:
+        ax.axhline(limit, color="black", linewidth=1)
+        place = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "bottom"}
+        ax.annotate(f"limit of {spoken}", (0.01, limit), fontsize=9, **place)
+    emulated = " (emulated)" if any(r.emulated for r in (*found.ranked, *found.others)) else ""
+    ax.set(yscale="log", ylabel=f"latency, ms{emulated}")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+    title = f"{spoken}; p50 dotted; × overloaded; ○ its rate"
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+    ax.legend(title=title, frameon=False, fontsize=9, title_fontsize=9, **above)
+
+
+def _draw_latency(ax: Any, r: Ranked, curve: Sequence[Level], upper: str, colour: str, label: str) -> None:
     """One configuration's two lines; overloaded levels stand apart: their latency is only how long they were held."""
     held = [level for level in curve if not level.overloaded]
     for name, line in ((upper, "-"), ("p50_ms", ":")):
@@ -93,10 +103,6 @@ def _label(r: Ranked, drawn: Sequence[Ranked]) -> str:
     """What tells a configuration from the others that are drawn; all of it if it is alone."""
     differ = {name: value for name, value in r.config.items() if any(other.config[name] != value for other in drawn)}
     return ", ".join(f"{name}={value}" for name, value in (differ or r.config).items())
-
-
-def _spoken(metric: str) -> str:
-    return metric.removesuffix("_ms")
 
 
 def _matplotlib() -> Any:

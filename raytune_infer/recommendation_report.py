@@ -34,7 +34,7 @@ def ranking_table(found: Recommendation) -> Table:
     headings += [*(["model busy", "batch", "cores", "GPU"] if used else []), "USD/hour", "USD per million"]
     for heading in (*headings, found.objective.goal.text):
         table.add_column(escape(heading), justify="right", overflow="fold")
-    table.add_column("", overflow="fold", min_width=12)
+    table.add_column("", overflow="fold", min_width=16)
     for place, r in enumerate(everything, 1):
         level = r.known.level
         counts = r.value is not None
@@ -70,8 +70,8 @@ def why_not(found: Recommendation, r: Ranked) -> str:
     """Why a configuration does not count, as far as is known."""
     if r.known.level is None:
         if r.known.resolved:
-            return "breaks a limit under any load"
-        return "no rate is known to keep the limits"
+            return "breaks a limit at any load"
+        return "no rate is known"
     objective = found.objective
     metrics = {**r.known.level.with_metrics(objective.limited), PRICED: r.usd_per_hour}
     broken = objective.broken(metrics)
@@ -143,7 +143,11 @@ def where(r: Ranked, *, arrivals: bool) -> str:
     else:
         rates = f"below {high:.4g} requests/s"
     if known.alone is not None:
-        waiting = "one client alone" if known.alone.asked == 1 else f"{known.alone.asked:g} clients that wait in turn"
+        waiting = (
+            "one client alone"
+            if known.alone.asked == 1
+            else f"{known.alone.asked:g} clients, each waiting for its answer,"
+        )
         rates += f"; {waiting} kept the limits at {known.alone.rps:.4g}"
     return rates if arrivals or not clients else f"{clients} ({rates})"
 
