@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_infer.errors import UserError
+    from raytune_infer.recommendation import Recommendation, recommend
     from raytune_infer.result import StudyResult
     from raytune_infer.spec import ServiceSpec, load_spec
     from raytune_infer.study import Study
     from searchers.tune import TuneSearcher
 
-__all__ = ["ServiceSpec", "Study", "StudyResult", "TuneSearcher", "UserError", "load_spec"]
+__all__ = [
+    "Recommendation", "ServiceSpec", "Study", "StudyResult", "TuneSearcher", "UserError", "load_spec", "recommend",
+]  # fmt: skip
 
 _HOMES = {
+    "Recommendation": "raytune_infer.recommendation",
     "ServiceSpec": "raytune_infer.spec",
     "Study": "raytune_infer.study",
     "StudyResult": "raytune_infer.result",
     "TuneSearcher": "searchers.tune",
     "UserError": "raytune_infer.errors",
     "load_spec": "raytune_infer.spec",
+    "recommend": "raytune_infer.recommendation",
 }
 
 

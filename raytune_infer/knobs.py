@@ -76,16 +76,6 @@ class Resolver:
             emulated=self.emulated,
         )
 
-    def demand(self, config: Mapping[str, Value]) -> Demand:
-        """What one node must have to hold the configuration."""
-        gpu = gpu_name(config.get("gpu_type", "none"))
-        shares = [float(config[k]) for k in ("gpu_share", "gpu_memory") if k in config]
-        return Demand(
-            cpu_cores=int(config.get("cpu_cores", 1)),
-            gpu_type=gpu,
-            gpu_share=0.0 if gpu is None else max(shares, default=1.0),
-        )
-
     def _memory_gib(self, gpu: str) -> float:
         nodes = self._inventory.with_gpu(gpu)
         return max((n.gpu_memory_gib for n in nodes), default=0.0) or gpus.find(gpu).memory_gib
@@ -126,13 +116,13 @@ def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, e
     """
     resolver = Resolver(spec, inventory, emulated=emulated)
     knobs = _knobs(spec)
-    refused = _refused(knobs, resolver, inventory)
+    refused = _refused(knobs, inventory)
     kept, dropped = _sift(knobs, refused) if refused else (None, ())
     if kept == []:
         reasons = "; ".join(f"{d.count} configurations: {d.reason}" for d in dropped)
         raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
     space = Space(knobs, kept)
-    usd = np.array([_price(resolver, book, space[i], spec) for i in range(len(space))])
+    usd = np.array([_price(book, space[i], spec) for i in range(len(space))])
     return ServiceSpace(
         Problem(space, spec.goal, usd, spec.facts, kept=spec.kept_limits, noise=_NOISE), dropped, resolver
     )
@@ -142,14 +132,14 @@ def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:
     return tuple(encode(name, spec.values(name)) for name in spec.knobs)
 
 
-def _refused(knobs: Iterable[Knob], resolver: Resolver, inventory: Inventory) -> dict[tuple[Value, ...], str]:
+def _refused(knobs: Iterable[Knob], inventory: Inventory) -> dict[tuple[Value, ...], str]:
     """Values of the placing knobs that no node can hold → why; empty where everything fits."""
     placing = [k for k in knobs if k.name in _PLACING]
     refused = {}
     first = {k.name: k.values[0] for k in placing}
     for values in product(*(k.values for k in placing)):
         config = dict(zip((k.name for k in placing), values, strict=True))
-        if (reason := inventory.why_not(resolver.demand(config))) is not None:
+        if (reason := inventory.why_not(demand(config))) is not None:
             refused[values] = reason
         elif gpu_name(config.get("gpu_type", "")) is None and any(
             config[k] != first[k] for k in ("gpu_share", "gpu_memory") if k in config
@@ -174,10 +164,26 @@ def _sift(
     return kept, tuple(Dropped(reason, count) for reason, count in reasons.most_common())
 
 
-def _price(resolver: Resolver, book: PriceBook, config: Config, spec: ServiceSpec) -> float:
-    demand = resolver.demand(config)
+def demand(config: Mapping[str, Value]) -> Demand:
+    """What one node must have to hold the configuration."""
+    gpu = gpu_name(config.get("gpu_type", "none"))
+    shares = [float(config[k]) for k in ("gpu_share", "gpu_memory") if k in config]
+    return Demand(
+        cpu_cores=int(config.get("cpu_cores", 1)),
+        gpu_type=gpu,
+        gpu_share=0.0 if gpu is None else max(shares, default=1.0),
+    )
+
+
+def price(config: Mapping[str, Value], book: PriceBook) -> float:
+    """US dollars an hour of a replica of this configuration; NoPrice if the book lacks its GPU."""
+    needed = demand(config)
+    return book.usd_per_hour(cpu_cores=needed.cpu_cores, gpu_type=needed.gpu_type, gpu_share=needed.gpu_share)
+
+
+def _price(book: PriceBook, config: Config, spec: ServiceSpec) -> float:
     try:
-        return book.usd_per_hour(cpu_cores=demand.cpu_cores, gpu_type=demand.gpu_type, gpu_share=demand.gpu_share)
+        return price(config, book)
     except NoPrice as error:
         if PRICED not in (*spec.goal.goal.names, *spec.goal.limited):
             return nan

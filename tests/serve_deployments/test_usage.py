@@ -1,0 +1,134 @@
+"""What a replica did: counters that subtract, gauges that do not, with a fake process, clock and NVML."""
+
+import json
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.fakes import FakeDevice, FakeNvml, FakeTime
+from serve_deployments.usage import Meter, Usage
+
+
+@dataclass
+class FakeProcess:
+    user_s: float = 0.0
+    system_s: float = 0.0
+    rss: int = 100
+
+    def cpu_times(self):
+        return SimpleNamespace(user=self.user_s, system=self.system_s, children_user=9.0)
+
+    def memory_info(self):
+        return SimpleNamespace(rss=self.rss, vms=10 * self.rss)
+
+
+def test_a_level_is_the_difference_of_two_readings():
+    time, process = FakeTime(), FakeProcess(user_s=5.0)
+    meter = Meter(process, now=time.clock)
+    meter.batch(4, 0.5)
+    time.now_s, process.user_s = 10.0, 7.0
+    before = meter.read()
+    assert (before.seconds, before.cpu_s, before.batches, before.busy_s) == (10.0, 2.0, {4: 1}, 0.5)
+
+    for size in (4, 8, 8, 8):
+        meter.batch(size, 0.25)
+    meter.queued(30)
+    meter.queued(3)
+    time.now_s, process.user_s, process.system_s, process.rss = 14.0, 8.0, 1.0, 250
+    level = meter.read().since(before)
+    assert level.batches == {4: 1, 8: 3} and level.mean_batch == 7.0
+    assert (level.busy_share, level.cpu_cores) == (0.25, 0.5)
+    assert (level.queue, level.queue_most, level.memory_bytes) == (3, 30, 250)
+    assert level.gpu_utilisation is None and level.gpu_memory_bytes is None
+
+
+def test_each_reading_has_its_own_most():
+    meter = Meter(FakeProcess(), now=FakeTime().clock)
+    meter.queued(30)
+    meter.queued(2)
+    assert [meter.read().queue_most, meter.read().queue_most] == [30, 2]
+
+
+def test_nothing_done_is_nothing_told():
+    idle = Meter(FakeProcess(), now=FakeTime().clock).read()
+    assert (idle.mean_batch, idle.busy_share, idle.cpu_cores) == (None, None, None)
+
+
+def test_the_gpu_is_sampled_once_a_period_and_found_by_its_uuid():
+    time = FakeTime()
+    devices = [FakeDevice("T4", 16, 1.0, 10), FakeDevice("T4", 16, 2.0, 80)]
+    nvml = FakeNvml(devices)
+    meter = Meter(FakeProcess(), nvml=nvml, gpu_uuid="GPU-1", now=time.clock)
+    for time.now_s in (0.5, 0.9, 1.0, 1.5, 2.25):
+        meter.batch(1, 0.1)
+        devices[1].utilisation_percent = 40
+    reading = meter.read()
+    # At 1.0 s and 2.25 s; by then it said 40 % both times.
+    assert reading.gpu_seen_s == 2.0 and reading.gpu_utilisation == pytest.approx(0.4)
+    assert reading.gpu_memory_bytes == 2 * 2**30
+    meter.close()
+    meter.close()
+    assert nvml.open == 0 and meter.read().gpu_memory_bytes is None
+
+
+@pytest.mark.parametrize(
+    "nvml", [FakeNvml(driver=False), FakeNvml(), FakeNvml([FakeDevice("T4", 16)])], ids=["no driver", "none", "another"]
+)
+def test_without_its_gpu_it_says_nothing_and_leaves_nvml_closed(nvml):
+    meter = Meter(FakeProcess(), nvml=nvml, gpu_uuid="GPU-7", now=FakeTime().clock)
+    meter.batch(1, 0.1)
+    assert meter.read().gpu_memory_bytes is None and nvml.open == 0
+
+
+def test_a_card_that_keeps_no_utilisation_still_tells_its_memory():
+    time = FakeTime()
+    meter = Meter(
+        FakeProcess(), nvml=FakeNvml([FakeDevice("A100", 40, 3.0, mig=True)]), gpu_uuid="GPU-0", now=time.clock
+    )
+    time.now_s = 5.0
+    meter.batch(1, 0.1)
+    reading = meter.read()
+    assert reading.gpu_utilisation is None and reading.gpu_memory_bytes == 3 * 2**30
+
+
+counts = st.dictionaries(st.integers(1, 64), st.integers(1, 99), max_size=5)
+usages = st.builds(
+    Usage, seconds=st.floats(0, 1e6), batches=counts, busy_s=st.floats(0, 1e6), cpu_s=st.floats(0, 1e6),
+    memory_bytes=st.integers(0, 2**40), gpu_memory_bytes=st.none() | st.integers(0, 2**40), queue=st.integers(0, 999),
+)  # fmt: skip
+
+
+@given(usages)
+def test_there_and_back_through_json(usage):
+    assert Usage.from_dict(json.loads(json.dumps(usage.as_dict()))) == usage
+
+
+@given(usages)
+def test_since_the_start_is_everything_and_since_now_is_nothing(usage):
+    assert usage.since(Usage()) == usage
+    nothing = usage.since(usage)
+    assert (nothing.seconds, nothing.batches, nothing.busy_s) == (0, {}, 0) and nothing.queue == usage.queue
+
+
+def test_another_replicas_reading_is_refused():
+    reading = Usage(seconds=5, batches={4: 2}, cpu_s=1)
+    with pytest.raises(ValueError, match="later, or another"):
+        reading.since(replace(reading, seconds=6))
+    with pytest.raises(ValueError, match="later, or another"):
+        reading.since(replace(reading, batches={8: 1}))
+
+
+@pytest.mark.parametrize("wrong", [{"busy_s": -1.0}, {"batches": {0: 1}}, {"queue": -1}])
+def test_impossible_readings_are_refused(wrong):
+    with pytest.raises(ValueError, match="or more"):
+        Usage(**wrong)
+
+
+def test_a_real_process_tells_its_cpu_and_memory():
+    meter = Meter()
+    meter.batch(1, sum(0.0 for _ in range(300_000)))
+    reading = meter.read()
+    assert 0 <= reading.cpu_s < 60 and 10 * 2**20 < reading.memory_bytes < 64 * 2**30
