@@ -9,6 +9,10 @@ with one sigma for all configurations, as few rounds say little of each one's ow
 the cells that there are, so missing ones need no second method (Montgomery, Design and Analysis of Experiments,
 8th ed., sections 4.1 and 4.1.4). Differences of logarithms are ratios; means are geometric.
 
+Two rounds leave so few degrees of freedom that Student's factor hides a difference of half. What is known of sigma from
+other load tests may be counted in as if it were d0 more of them (Smyth, Linear Models and Empirical Bayes Methods,
+2004, section 3: the moderated t-statistic).
+
 | symbol | meaning |
 | --- | --- |
 | k, b | configurations, rounds |
@@ -29,6 +33,26 @@ CONFIDENCE = 0.95
 
 _ROUNDING = 1e-9
 """Half the width of the narrowest interval of a logarithm: a price that is known exactly is equal to itself."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is known of sigma beforehand.
+
+    Args:
+        sigma: relative standard deviation of one measurement.
+        freedom: d0, the degrees of freedom that this knowledge is worth.
+
+    Raises:
+        ValueError: one of them is negative.
+    """
+
+    sigma: float = 0.0
+    freedom: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.sigma >= 0 and self.freedom >= 0):
+            raise ValueError(f"0 or more is needed, got sigma={self.sigma}, freedom={self.freedom}")
 
 
 @dataclass(frozen=True)
@@ -71,14 +95,14 @@ class Blocks:
         estimable: `[k, k + b - 1]` what the cells can tell of each mu, as a combination of all parameters: its own
             row of the identity where it is known.
         sigma: residual standard deviation of one logarithm; NaN without degrees of freedom.
-        freedom: degrees of freedom of sigma.
+        freedom: degrees of freedom of sigma, those of prior knowledge included.
     """
 
     mu: np.ndarray
     inverse: np.ndarray
     estimable: np.ndarray
     sigma: float
-    freedom: int
+    freedom: float
 
     def mean(self, i: int) -> Estimate:
         """Geometric mean of configuration i over these rounds: how fast the machine was in them is not in doubt."""
@@ -106,11 +130,12 @@ class Blocks:
         return Estimate(value, value * math.exp(-half), value * math.exp(half))
 
 
-def fit(figures: np.ndarray) -> Blocks:
+def fit(figures: np.ndarray, known: Noise | None = None) -> Blocks:
     """Least squares over the cells that there are.
 
     Args:
         figures: `[k, b]` positive figures; NaN where there is none.
+        known: of sigma beforehand; nothing when left out.
 
     Raises:
         ValueError: a figure that is not positive, or a configuration without one.
@@ -126,8 +151,9 @@ def fit(figures: np.ndarray) -> Blocks:
     y = np.log(figures[there])
     solved = np.linalg.pinv(design)
     theta = solved @ y
-    freedom = len(y) - int(np.linalg.matrix_rank(design))
-    residual = float(((y - design @ theta) ** 2).sum())
+    known = known or Noise()
+    freedom = len(y) - int(np.linalg.matrix_rank(design)) + known.freedom
+    residual = float(((y - design @ theta) ** 2).sum()) + known.freedom * known.sigma**2
     return Blocks(
         mu=theta[:k], inverse=(solved @ solved.T)[:k, :k], estimable=(solved @ design)[:k], freedom=freedom,
         sigma=math.sqrt(residual / freedom) if freedom else math.nan,

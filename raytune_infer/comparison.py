@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from raytune_infer.blocks import Blocks, Estimate, fit
+from raytune_infer.blocks import Blocks, Estimate, Noise, fit
 from raytune_infer.history import TrialRecord
 from searchers.objective import Objective
 
@@ -19,6 +19,12 @@ Round = dict[int, TrialRecord]
 MISSES = 2
 """Rounds without its limits kept that end a configuration's part in the comparison. Our choice: the p99 of one level
 breaks by chance, of two hardly."""
+
+
+USUAL = Noise(sigma=0.05, freedom=4.0)
+"""Load tests of some seconds, side by side on a shared machine, repeat to about 10 % (docs/status.md). Worth four
+degrees of freedom (our choice): two rounds of two then tell a half more from equal, and one that has more of its own
+soon outweighs it."""
 
 
 def in_rounds(trials: Sequence[TrialRecord]) -> tuple[Round, ...]:
@@ -184,10 +190,10 @@ def compared(trials: Sequence[TrialRecord], objective: Objective, default: int |
     if not counting:
         return Comparison(len(rounds), tuple(everyone), default, None)
     figures = np.array([[_figure(r.get(c.position), objective) for r in rounds] for c in counting])
-    order = np.argsort(fit(figures).mu * (1 if objective.minimize else -1), kind="stable")
+    order = np.argsort(fit(figures, USUAL).mu * (1 if objective.minimize else -1), kind="stable")
     best_first = tuple(counting[i] for i in order)
     others = tuple(c for c in everyone if not c.counts)
-    return Comparison(len(rounds), best_first + others, default, fit(figures[order]))
+    return Comparison(len(rounds), best_first + others, default, fit(figures[order], USUAL))
 
 
 def _figure(trial: TrialRecord | None, objective: Objective) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raytune_infer.blocks import Estimate, fit
+from raytune_infer.blocks import Estimate, Noise, fit
 
 NAN = math.nan
 
@@ -73,6 +73,24 @@ def test_what_the_cells_do_not_tell_has_no_interval():
     alone = fit(np.array([[100.0, 110.0, 90.0]]))
     interval = stats.t.interval(0.95, 2, *(f(np.log([100, 110, 90])) for f in (np.mean, stats.sem)))
     assert (math.log(alone.mean(0).low), math.log(alone.mean(0).high)) == pytest.approx(interval)
+
+
+def test_what_is_known_of_the_noise_counts_as_so_many_degrees_of_freedom():
+    figures = np.array([[100.0, 110.0], [150.0, 160.0]])
+    residual = np.log(100 * 160 / (110 * 150)) ** 2 / 4
+    blocks = fit(figures, Noise(sigma=0.1, freedom=4))
+    assert blocks.freedom == 5 and blocks.sigma == pytest.approx(math.sqrt((residual + 4 * 0.01) / 5))
+    assert blocks.mu == pytest.approx(fit(figures).mu)
+
+
+def test_with_it_two_rounds_tell_a_large_difference_and_intervals_still_hold():
+    rng, seen, held = np.random.default_rng(5), 0, 0
+    for _ in range(400):
+        figures = drifting(rng, ratios=(1.6, 1), rounds=2, noise=0.1, drift=0.35)
+        ratio = fit(figures, Noise(sigma=0.1, freedom=4)).ratio(0, 1, comparisons=1)
+        seen += ratio.low > 1
+        held += ratio.contains(1.6)
+    assert seen / 400 > 0.9 and held / 400 > 0.93
 
 
 def test_bad_figures_and_intervals_are_refused():
