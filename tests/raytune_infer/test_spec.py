@@ -53,7 +53,7 @@ def test_a_good_file_is_read_as_written():
         ('{build: "json:loads"}', '{biuld: "a:b"}', "model.biuld: unknown key; allowed are build, path, loader, args"),
         ("max_batch_size: [1, 8]", "max_batch_size: []", "service.yaml:6: knobs.max_batch_size: needs at least one"),
         ("max_batch_size: [1, 8]", "max_batch_size: [1, 8, 1]", "service.yaml:6: .*1 stands twice"),
-        ("max_batch_size: [1, 8]", "max_batch_size: [1, 0]", r"knobs.max_batch_size\[1\]: .* at least 1, got 0"),
+        ("max_batch_size: [1, 8]", "max_batch_size: [1, 0]", r"knobs.max_batch_size\[1\]: .* from 1 to 1000000, got 0"),
         ("max_batch_size: [1, 8]", "max_batch_size: [1, 2.5]", r"knobs.max_batch_size\[1\]: .*whole numbers"),
         ("max_batch_size: [1, 8]", "max_batch_size: 8", "service.yaml:6: knobs.max_batch_size:"),
         ("max_batch_size: [1, 8]", "max_batch: [1, 8]", "knobs.max_batch: not a standard knob .*cpu_cores.*kind: env"),
@@ -80,11 +80,11 @@ def test_a_good_file_is_read_as_written():
         ("limits:", FACTS.replace("22.7", "0"), "facts.parameters_million: .*positive numbers, got 0"),
         ("limits:", FACTS.replace("22.7", ".inf"), "facts.parameters_million: .*got inf"),
         ("limits:", FACTS.replace("22.7", ".nan"), "facts.parameters_million: .*got nan"),
-        ("limits:", FACTS.replace("22.7", "true"), "facts.parameters_million: .*got True"),
+        ("limits:", FACTS.replace("22.7", "true"), "facts.parameters_million: .*got true"),
         ("limits:", FACTS.replace("22.7", "big"), "facts.parameters_million: .*got 'big'; leave out what is not known"),
-        ("limits:", FACTS.replace("22.7", ""), "facts.parameters_million: .*got None"),
+        ("limits:", FACTS.replace("22.7", ""), "facts.parameters_million: .*got nothing"),
         ("limits:", FACTS.replace("22.7", "[1]"), r"facts.parameters_million: .*got \[1\]"),
-        ("limits:", "facts: [1]\nlimits:", "service.yaml:12: facts: .*dictionary"),
+        ("limits:", "facts: [1]\nlimits:", "service.yaml:12: facts: needs a mapping of keys, got \\[1\\]"),
         ("limits:", "folder: /\nlimits:", "folder: unknown key"),
         ("limits:", "limits: {a: [}\nb:", "not valid YAML"),
     ],
@@ -108,7 +108,7 @@ def test_several_errors_are_told_at_once():
 
 
 def test_not_a_mapping_and_no_file():
-    with pytest.raises(SpecError, match="a mapping of keys is needed, found list"):
+    with pytest.raises(SpecError, match="a mapping of keys is needed, .* found a list"):
         parse("- 1")
     with pytest.raises(SpecError, match="cannot read nowhere.yaml"):
         load_spec("nowhere.yaml")
