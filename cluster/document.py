@@ -21,7 +21,7 @@ _REMEDIES = {
     "block end": "indent the line like those it belongs to",
     "mapping values": "indent the line like those it belongs to, and put a text that holds a colon in quotes",
     "single document": "keep one document, and leave out the line of `---`",
-    "constructor for the tag": "leave the tag out",
+    "no tag": "leave the tag out",
 }
 """What PyYAML's words are known by → what usually helps."""
 
@@ -131,6 +131,14 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
+def _unknown_tag(loader: _Loader, node: yaml.Node) -> Any:
+    raise _no_value(node, f"there is no tag {shown(node.tag.rpartition(':')[2])}")
+
+
+_Loader.add_constructor(None, _unknown_tag)
+_Loader.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)  # a lone `=`
+
+
 def _no_value(node: yaml.Node, why: str) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
 
@@ -163,6 +171,10 @@ class _Nodes:
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise self._error(key, "a key must be a text, not a list or a mapping")
+            if key.tag.rpartition(":")[2] not in ("str", "int", "merge"):
+                raise self._error(
+                    key, f"a key must be a text, and YAML takes {shown(key.value)} for none; put it in quotes"
+                )
             if key.value in seen:
                 raise self._error(key, f"{shown(key.value)} stands twice; keep one of them")
             seen.add(key.value)
@@ -187,6 +199,8 @@ def shown(value: object) -> str:
             return str(value).lower()
         case datetime.date():
             return value.isoformat()
+        case bytes():
+            return "binary data"
         case str():
             return f"'{_short(value)}'"
         case dict():

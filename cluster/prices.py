@@ -137,7 +137,7 @@ def load_prices(name_or_path: str | Path = DEFAULT_BOOK) -> PriceBook:
         text = text_of(Path(name_or_path))
     except Unreadable as error:
         raise PriceBookError(
-            f"no price book {shown(str(name_or_path))} ({error}); built in are "
+            f"no price book '{name_or_path}' ({error}); built in are "
             f"{', '.join(built_in())}, anything else must be a YAML file"
         ) from None
     return _parse(text, str(name_or_path))

@@ -15,6 +15,7 @@ from ray import serve
 from ray.serve.context import _get_global_client as get_global_client
 
 from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
+from raytune_infer.arrivals import read_arrivals
 from raytune_infer.errors import SpecError
 from raytune_infer.history import StudyRecord
 from raytune_infer.samples import read_samples
@@ -47,6 +48,7 @@ class Service:
     def __init__(self, spec: ServiceSpec) -> None:
         self.spec = spec
         self.samples = read_samples(spec)
+        self.arrivals = read_arrivals(spec)
         self.source = model_source(spec)
         self.plan = _plan(spec)
         self.prices = _prices(spec)

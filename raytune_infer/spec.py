@@ -43,6 +43,7 @@ _MOST_CONFIGURATIONS = 1_000_000
 
 _NAME = re.compile(r"\w+", re.ASCII)
 
+Text = Annotated[str, Field(min_length=1, max_length=1000)]  # what names something: longer is no name
 Count = Annotated[int, Field(ge=1, le=_MOST)]
 Seconds = Annotated[float, Field(gt=0, le=_MOST, strict=False)]
 
@@ -50,9 +51,9 @@ Seconds = Annotated[float, Field(gt=0, le=_MOST, strict=False)]
 class ModelSpec(_Part):
     """Where the model comes from: `build` or `path`, not both."""
 
-    build: str | None = None
-    path: str | None = None
-    loader: str | None = None
+    build: Text | None = None
+    path: Text | None = None
+    loader: Text | None = None
     args: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -105,7 +106,7 @@ class ArrivalsSpec(_Part):
     """A pattern of arrivals that a word does not describe: `gamma` or `trace`."""
 
     gamma: GammaSpec | None = None
-    trace: str | None = None
+    trace: Text | None = None
 
     @model_validator(mode="after")
     def _one_pattern(self) -> ArrivalsSpec:
@@ -136,7 +137,7 @@ class ServiceSpec(_Part):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]  # names folders too
     model: ModelSpec
-    samples: str | list[Any] | dict[str, Annotated[float, Field(gt=0, le=_MOST, strict=False)]]
+    samples: Text | list[Any] | dict[str, Annotated[float, Field(gt=0, le=_MOST, strict=False)]]
     knobs: dict[str, list[Value] | KnobSpec] = Field(min_length=1)
     default: Config = Field(default_factory=dict)
     objective: ObjectiveSpec
@@ -144,7 +145,7 @@ class ServiceSpec(_Part):
     facts: dict[str, float] = Field(default_factory=dict)
     budget: BudgetSpec = BudgetSpec()
     load: LoadSpec = LoadSpec()
-    prices: str | None = None
+    prices: Text | None = None
 
     # Set by load_spec; not keys of the file.
     folder: Path = Field(default=Path("."), exclude=True)

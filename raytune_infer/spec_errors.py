@@ -21,7 +21,7 @@ _BOUNDS: Mapping[str, str] = {
     "greater_than": "must be above {gt:g}", "greater_than_equal": "must be {ge:g} or more",
     "less_than": "must be below {lt:g}", "less_than_equal": "must be at most {le:g}",
     "finite_number": "must be a finite number", "too_short": "needs at least one",
-    "string_too_long": "may have {max_length} characters",
+    "string_too_short": "needs some text", "string_too_long": "may have {max_length} characters",
     "string_pattern_mismatch": "may have letters, digits, `-` and `_`, the first a letter or digit",
 }  # fmt: skip
 """Pydantic's name of an error → what it says, with the bound."""
@@ -43,7 +43,7 @@ def explain(document: Document, errors: Sequence[Any], allowed: Allowed) -> str:
     """A line for each place that is wrong: file, line, key, what is needed and what was found."""
     by_place: dict[Keys, list[Any]] = {}
     for error in errors:
-        by_place.setdefault(_keys(error), []).append(error)
+        by_place.setdefault(_keys(document, error), []).append(error)
     lines = [
         f"{document.place(keys)}: {_said(keys, found, allowed)}"
         for keys, found in by_place.items()
@@ -54,12 +54,15 @@ def explain(document: Document, errors: Sequence[Any], allowed: Allowed) -> str:
     return "\n".join([*lines[:_MOST_LINES], *([f"… and {more} more of the kind"] if more > 0 else [])])
 
 
-def _keys(error: Any) -> Keys:
-    """Where the error is."""
-    keys: Keys = tuple(key for key in error["loc"] if not _is_branch(key))
-    if error["type"] == "missing":
-        return keys[:-1]
-    if error["loc"][-1:] == ("[key]",):
+def _keys(document: Document, error: Any) -> Keys:
+    """Where the error is: the part of pydantic's location that is in the file, without its names of branches."""
+    keys: Keys = ()
+    value: Any = {str(key): value for key, value in document.values.items()}
+    for key in error["loc"]:
+        inside = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+        if key in inside:
+            keys, value = (*keys, key), value[key]
+    if _is_key(error):
         return (*keys[:-1], str(keys[-1]))
     cause = _cause(error)
     if isinstance(cause, At):
@@ -93,11 +96,16 @@ def _one(keys: Keys, error: Any, allowed: Allowed) -> str:
         return str(cause)
     if error["type"] == "extra_forbidden":
         return f"unknown key; allowed are {', '.join(allowed(keys[:-1]))}"
-    if error["loc"][-1:] == ("[key]",):
+    if _is_key(error):
         return f"a name is needed, and {shown(keys[-1])} is none to YAML; put it in quotes"
     bound = _BOUNDS.get(error["type"])
     what = error["msg"] if bound is None else bound.format(**error.get("ctx", {}))
     return f"{what[0].lower()}{what[1:]}, got {shown(error['input'])}"
+
+
+def _is_key(error: Any) -> bool:
+    """Whether not a value is wrong but the key before it."""
+    return error["type"] == "invalid_key" or error["loc"][-1:] == ("[key]",)
 
 
 def _is_kind(error: Any) -> bool:
@@ -111,8 +119,3 @@ def _kind(error: Any) -> str:
 
 def _cause(error: Any) -> Exception | None:
     return error.get("ctx", {}).get("error")
-
-
-def _is_branch(key: str | int) -> bool:
-    """Whether part of pydantic's location names a branch of a union rather than a key of the file."""
-    return isinstance(key, str) and (key in ("str", "int", "float", "bool", "KnobSpec") or "[" in key)

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 _MOST_CV = 10.0
-"""Our choice: the mean of n gaps is known to cv / sqrt(n), so beyond, no test of a few minutes has the rate asked for."""
+"""Our choice: the mean of n gaps is known to cv / sqrt(n), so beyond it no test of minutes has the rate asked for."""
 
 
 class Arrivals(Protocol):
@@ -115,7 +115,7 @@ class Trace:
 
 
 def nth(offsets: Iterable[float], index: int, of: int) -> Iterator[float]:
-    """The arrivals of sender `index` of so many, who share one schedule: number index, index + of, index + 2 of, …
+    """The arrivals of one sender of several who share a schedule: number `index`, and every `of`-th after it.
 
     All senders together keep the schedule exactly. To give each a share of the rate instead would do so for Poisson
     arrivals only.
