@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import yaml
 
@@ -80,7 +80,7 @@ class Document:
             raise self.error(f"{source}: a mapping of keys is needed, as in `name: …`, found {found}")
 
     @classmethod
-    def read(cls, path: Path) -> Document:
+    def read(cls, path: Path) -> Self:
         """The document in a file; raises `error` if there is none that can be read."""
         try:
             text = text_of(path)
@@ -110,8 +110,8 @@ class Document:
         mark = getattr(error, "problem_mark", None)
         said = " ".join(filter(None, (getattr(error, "context", None), getattr(error, "problem", None))))
         remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "correct it there")
-        line = "" if mark is None else f":{mark.line + 1}"
-        return f"{self.source}{line}: not valid YAML ({getattr(error, 'problem', None) or 'unreadable'}); {remedy}"
+        where = self.source if mark is None else f"{self.source}:{mark.line + 1}"
+        return f"{where}: not valid YAML ({getattr(error, 'problem', None) or 'unreadable'}); {remedy}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -131,12 +131,12 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
-def _unknown_tag(loader: _Loader, node: yaml.Node) -> Any:
+def _unknown_tag(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     raise _no_value(node, f"there is no tag {shown(node.tag.rpartition(':')[2])}")
 
 
 _Loader.add_constructor(None, _unknown_tag)
-_Loader.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)  # a lone `=`
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: str(node.value))  # a lone `=`
 
 
 def _no_value(node: yaml.Node, why: str) -> yaml.YAMLError:

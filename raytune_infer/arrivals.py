@@ -43,7 +43,7 @@ def read_trace(path: Path) -> Trace:
     if rows and _seconds(rows[0][1]) is None and _moment(rows[0][1]) is None:
         del rows[0]
     read = _seconds if rows and _seconds(rows[0][1]) is not None else _moment
-    times_s = []
+    times_s: list[float] = []
     for number, row in rows:
         if (time_s := read(row)) is None:
             kind = "number of seconds" if read is _seconds else "ISO time, as in 2026-01-15T08:30:00.25"

@@ -23,7 +23,7 @@ from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench, run_trial
 from searchers.named import DEFAULT, FORETELLS, LEARNS, named
-from serve_deployments.models import is_emulated
+from serve_deployments.models import caution, is_emulated
 
 _CANDIDATES = 3
 """Of the search's best, so many are measured again at most, until one of them still counts: the cheapest that
@@ -106,6 +106,8 @@ class Study:
             space = self._space(progress)
             run = run or self._create(space, trials or self.spec.budget.trials)
             progress.note(f"the run's folder is {run.path}")
+            if warning := caution(self._service.source):
+                progress.note(warning)
             with run.locked(), self._opened(run, space) as (database, study):
                 if lost := database.interrupt_running(study):
                     progress.note(f"{lost} trials that the interrupted run did not finish are set aside, uncounted")

@@ -120,6 +120,16 @@ def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) ->
     return _counted(batch, source.reference)
 
 
+def caution(source: ModelSource) -> str | None:
+    """What the user should know before the model is read; None if reading it executes nothing from its files."""
+    if isinstance(source, Builder) or not locate(source)[1].executes:
+        return None
+    return (
+        f"loader {source.loader!r} may execute code from {source.path}: go on only if you trust where the file comes "
+        "from; safetensors and onnx execute none"
+    )
+
+
 def locate(source: Weights) -> tuple[Path, Loader]:
     """The path on disk and the loader.
 
@@ -140,7 +150,7 @@ def locate(source: Weights) -> tuple[Path, Loader]:
             return path, loader
     raise ModelError(
         f"{path} does not say how to load it; name a loader: {', '.join(LOADERS)}. Guessed are only folders with "
-        "config.json (transformers), .pt2 and .onnx: other files may execute code when read"
+        "config.json (transformers) and .onnx: other files may execute code when read"
     )
 
 
@@ -197,7 +207,7 @@ def _as_written(parameter: inspect.Parameter) -> str:
     """A parameter as a caller thinks of it: without its type, and its default only where that is a plain value."""
     default = parameter.default
     if default is parameter.empty:
-        return {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "") + parameter.name
+        return str(parameter.replace(annotation=parameter.empty))
     return f"{parameter.name}={default!r}" if isinstance(default, str | int | float) else f"{parameter.name}=…"
 
 

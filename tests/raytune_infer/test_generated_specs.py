@@ -128,8 +128,8 @@ LINES = [
     "a: !!int x", "a: !!float x", "a: !!bool x", "a: !!timestamp x", "a: !!binary x", "a: !!set [x]", "a: !!omap 3",
     "date: 2026-02-31", "a: 0b_", "a: 0x_", "a: " + "9" * 5000, "a: 0x" + "f" * 5000, "a: 190:20:30", "a: =", "@a: 1",
     "---\nb: 1", "...\nb", "%YAML 9.9\n---\na: 1", "%TAG ! x", "a: |\n b\n  c\n d", "a: >x", "`a`: 1", "a: b: c",
-    "a: \x00", "a: \x07", 'a: "\\0"', 'name: "\\ud800"', 'samples: ["\\ud800"]', "a: " + "[" * 3000, "a: " + "- " * 500,
-    "a: " + "{a: " * 3000, bomb(), "date: yesterday", "gpu_usd_per_hour: {T4: -1}", "gpu_usd_per_hour: {T4: 1, T4: 2}",
+    "a: \x00", "a: \x07", 'a: "\\0"', 'name: "\\ud800"', 'samples: ["\\ud800"]', "a: " + "[" * 400, "a: " + "- " * 500,
+    "a: " + "{a: " * 400, bomb(), "date: yesterday", "gpu_usd_per_hour: {T4: -1}", "gpu_usd_per_hour: {T4: 1, T4: 2}",
     "cpu_core_usd_per_hour: no", "currency: EUR", "base_usd_per_hour: .nan", "knobs: {cpu_cores: [1, 1]}", "name: name",
     "1: 2", "yes: no", "~: 1", "1.5: x", "2026-01-01: x", "folder: /", "text: x", "self: x", "__class__: x",
 ]  # fmt: skip
