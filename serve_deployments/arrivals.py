@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -84,7 +84,7 @@ class Trace:
         ValueError: fewer than two arrivals, out of order, or all at one moment.
     """
 
-    times_s: tuple[float, ...]
+    times_s: tuple[float, ...] = field(repr=False)  # many
 
     def __post_init__(self) -> None:
         if len(self.times_s) < 2:
