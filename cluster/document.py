@@ -159,7 +159,7 @@ class _Nodes:
             self._sizes[id(node)] = 0
             size = self._sizes[id(node)] = 1 + sum(self.check(part) for part in self._parts(node))
         if size > _MOST_VALUES:
-            raise self._error(node, f"its aliases stand for more than {_MOST_VALUES} values; write out what is meant")
+            raise self._error(node, f"it stands for more than {_MOST_VALUES} values; use no aliases of aliases")
         return size
 
     def _parts(self, node: yaml.Node) -> list[yaml.Node]:

@@ -18,8 +18,9 @@ from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
 from raytune_infer.arrivals import read_arrivals
 from raytune_infer.errors import SpecError
 from raytune_infer.history import StudyRecord
+from raytune_infer.knob_spec import KnobSpec
 from raytune_infer.samples import read_samples
-from raytune_infer.spec import KnobSpec, ServiceSpec
+from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench
 from serve_deployments.loaders import ModelError
 from serve_deployments.measure import WithLoadActor

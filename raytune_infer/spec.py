@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from cluster import gpus
 from raytune_infer.document import Document, shown
-from raytune_infer.encoding import STANDARD_KNOBS
 from raytune_infer.errors import SpecError
-from raytune_infer.spec_errors import At, explain
+from raytune_infer.knob_spec import KnobSpec, check_knobs
+from raytune_infer.spec_errors import At, Part, explain
 from searchers.objective import Expression, Objective
 from searchers.space import Config, Value
 from serve_deployments.measurement import METRICS
@@ -23,32 +21,15 @@ PRICED = "usd_per_hour"
 """The one quantity of an objective that is known without a trial."""
 
 
-_SET_BY_US = {
-    "OMP_NUM_THREADS": "threads", "MKL_NUM_THREADS": "threads", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "gpu_share",
-}  # fmt: skip
-"""Variables of the environment that a knob of our own decides → that knob."""
-
-
-class _Part(BaseModel):
-    """A part of the specification: unknown keys are errors, types are not converted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
 _MOST = 10**9
 """Our choice: of seconds 30 years, of anything else too many; every database and every clock can hold it."""
-
-_MOST_CONFIGURATIONS = 1_000_000
-"""Our choice: searchers keep a table of them, and think about each before each trial."""
-
-_NAME = re.compile(r"\w+", re.ASCII)
 
 Text = Annotated[str, Field(min_length=1, max_length=1000)]  # what names something: longer is no name
 Count = Annotated[int, Field(ge=1, le=_MOST)]
 Seconds = Annotated[float, Field(gt=0, le=_MOST, strict=False)]
 
 
-class ModelSpec(_Part):
+class ModelSpec(Part):
     """Where the model comes from: `build` or `path`, not both."""
 
     build: Text | None = None
@@ -65,14 +46,7 @@ class ModelSpec(_Part):
         return self
 
 
-class KnobSpec(_Part):
-    """A knob of one's own: a variable of the replica's environment or an argument of the model's builder."""
-
-    kind: Literal["env", "args"]
-    values: list[Value]
-
-
-class ObjectiveSpec(_Part):
+class ObjectiveSpec(Part):
     """What to maximise or minimise; `at_least` for goals such as the least cost with enough requests/s."""
 
     maximize: str | None = None
@@ -86,7 +60,7 @@ class ObjectiveSpec(_Part):
         return self
 
 
-class BudgetSpec(_Part):
+class BudgetSpec(Part):
     """How much the search may spend."""
 
     trials: Count = 20
@@ -96,13 +70,13 @@ class BudgetSpec(_Part):
     deploy_s: Seconds = 120.0
 
 
-class GammaSpec(_Part):
+class GammaSpec(Part):
     """Bursts: gaps between requests that are independent and gamma distributed."""
 
     cv: float = Field(ge=0, le=10, strict=False)
 
 
-class ArrivalsSpec(_Part):
+class ArrivalsSpec(Part):
     """A pattern of arrivals that a word does not describe: `gamma` or `trace`."""
 
     gamma: GammaSpec | None = None
@@ -115,7 +89,7 @@ class ArrivalsSpec(_Part):
         return self
 
 
-class LoadSpec(_Part):
+class LoadSpec(Part):
     """How a replica is measured.
 
     `find: peak` raises the concurrency until the rate stops growing; `find: highest_rate` looks for the
@@ -132,7 +106,7 @@ class LoadSpec(_Part):
     rate_precision: float = Field(default=0.1, gt=0, lt=1)
 
 
-class ServiceSpec(_Part):
+class ServiceSpec(Part):
     """A whole service.yaml; see docs/service-yaml.md for each key."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]  # names folders too
@@ -155,30 +129,7 @@ class ServiceSpec(_Part):
     @field_validator("knobs")
     @classmethod
     def _knobs(cls, knobs: dict[str, list[Value] | KnobSpec]) -> dict[str, list[Value] | KnobSpec]:
-        for name, knob in knobs.items():
-            values = knob.values if isinstance(knob, KnobSpec) else knob
-            if not values:
-                raise At((name,), "needs at least one value")
-            seen = set()
-            for value in values:
-                if _identity(name, value) in seen:
-                    raise At((name,), f"{shown(value)} stands twice; keep one of them")
-                seen.add(_identity(name, value))
-            if isinstance(knob, KnobSpec):
-                _check_own(name, knob)
-            elif name not in STANDARD_KNOBS:
-                raise At((name,), f"not a standard knob ({', '.join(STANDARD_KNOBS)}); "
-                                  "one of your own says `kind: env` or `kind: args`, and `values:`")  # fmt: skip
-            else:
-                for i, value in enumerate(values):
-                    if (why := STANDARD_KNOBS[name].wrong(value)) is not None:
-                        raise At((name, i), f"{name} {why}")
-        count = math.prod(len(k.values if isinstance(k, KnobSpec) else k) for k in knobs.values())
-        if count > _MOST_CONFIGURATIONS:
-            raise At((), f"these values make {count:.3g} configurations, at most {_MOST_CONFIGURATIONS} are possible; "
-                         "leave out values, a searcher needs no fine steps")  # fmt: skip
-        if "gpu_type" not in knobs and (needy := [n for n in ("gpu_share", "gpu_memory") if n in knobs]):
-            raise At((needy[0],), "needs the knob `gpu_type` beside it")
+        check_knobs(knobs)
         return knobs
 
     @field_validator("facts", mode="before")
@@ -283,23 +234,6 @@ def _fact(name: str, value: object) -> float:
         return fact(value)
     except ValueError:
         raise At((name,), f"facts are positive numbers, got {shown(value)}; leave out what is not known") from None
-
-
-def _check_own(name: str, knob: KnobSpec) -> None:
-    """Refuses a knob of one's own that nothing could set."""
-    if name in STANDARD_KNOBS:
-        raise At((name,), f"{name} is a knob of our own, so give its values as a plain list")
-    if not _NAME.fullmatch(name):
-        raise At((name,), "a variable or an argument has a name of letters, digits and `_`")
-    if knob.kind == "env" and name in _SET_BY_US:
-        raise At((name,), f"{name} is set from `{_SET_BY_US[name]}`; make that a knob")
-
-
-def _identity(knob: str, value: Value) -> Hashable:
-    """Equal for two spellings of one value: 5 and 5.0, T4 and "Tesla T4"; 1 and True stay two."""
-    if knob == "gpu_type" and isinstance(value, str):
-        return gpus.canonical(value)
-    return (isinstance(value, bool), value)
 
 
 _HIDDEN = ("folder", "text", "file")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from raytune_infer.document import Document, dotted, shown
 
 _MOST_LINES = 5
@@ -29,6 +31,12 @@ _BOUNDS: Mapping[str, str] = {
 Keys = tuple[str | int, ...]
 Allowed = Callable[[Keys], Iterable[str]]
 """Which keys a part of the file may have, by its place."""
+
+
+class Part(BaseModel):
+    """A part of the specification: unknown keys are errors, types are not converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class At(ValueError):

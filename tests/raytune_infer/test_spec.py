@@ -22,6 +22,7 @@ knobs:
 objective: {maximize: rps / usd_per_hour}
 limits: {p99_ms: 100, error_rate: 0.01}
 """
+BEAMS = "  beams: {kind: args, values: [1, 4]}\n"
 FACTS = "facts: {parameters_million: 22.7}\nlimits:"
 
 
@@ -85,6 +86,25 @@ def test_a_good_file_is_read_as_written():
         ("limits:", FACTS.replace("22.7", ""), "facts.parameters_million: .*got nothing"),
         ("limits:", FACTS.replace("22.7", "[1]"), r"facts.parameters_million: .*got \[1\]"),
         ("limits:", "facts: [1]\nlimits:", "service.yaml:12: facts: needs a mapping of keys, got \\[1\\]"),
+        ("beams:", "beam s:", "knobs.beam s: a variable or an argument has a name of letters"),
+        (
+            BEAMS,
+            "".join(BEAMS.replace("4", "2, 3, 4, 5, 6, 7, 8, 9").replace("beams", f"b{i}") for i in range(6)),
+            "service.yaml:5: knobs: these values make more than 1000000 configurations",
+        ),
+        ("name: demo", "name: on", "service.yaml:1: name: needs a text, got true; put it in quotes"),
+        ("name: demo", "name:", "service.yaml:1: name: needs a text, got nothing; give one, or leave the key out"),
+        ("cpu_cores: [1, 2]", "cpu_cores: [[1]]", r"service.yaml:5: knobs.cpu_cores\[0\]: needs a text or a number"),
+        (
+            "limits:",
+            "budget: {trials: 1000000000000}\nlimits:",
+            "budget.trials: must be at most 1e.09, got 1000000000000",
+        ),
+        ("limits:", "budget: {seconds: .inf}\nlimits:", "budget.seconds: must be a finite number, got inf"),
+        ("limits:", "1.5: 2\nlimits:", "service.yaml:12: a key must be a text, and YAML takes '1.5' for none"),
+        ("limits:", "\tx: 2\nlimits:", "service.yaml:12: not valid YAML .*; indent with spaces, not with tabs"),
+        ("limits:", "facts: {a: &a [*a]}\nlimits:", "service.yaml:12: it contains itself"),
+        ("limits:", "date: 2026-02-31\nlimits:", "service.yaml:12: not valid YAML .*'2026-02-31' cannot be read as"),
         ("limits:", "folder: /\nlimits:", "folder: unknown key"),
         ("limits:", "limits: {a: [}\nb:", "not valid YAML"),
     ],
