@@ -398,7 +398,7 @@ def _spelling(name: str) -> _Spelling:
     for word in re.findall(r"[a-z0-9.]+", name.lower()):
         if word in _MAKERS:
             continue
-        size = re.fullmatch(r"(\d+)g(i?b)?", word)
+        size = re.fullmatch(r"(\d{1,4})g(i?b)?", word)
         mounted = next((f for f in _FORMS if re.fullmatch(f + r"\d?", word)), "")
         if size and model and not gib:
             gib = int(size[1])
@@ -431,6 +431,7 @@ def find(name: str) -> Gpu:
     gpu = _known(name)
     if gpu is not None:
         return gpu
+    name = name if len(name) <= 60 else name[:59] + "…"
     by_name = {n.lower(): gpu.name for gpu in CATALOGUE for n in (gpu.name, *gpu.aliases)}
     close = difflib.get_close_matches(name.strip().lower(), by_name, n=8, cutoff=0.4)
     known = sorted({by_name[match] for match in close}) or [gpu.name for gpu in CATALOGUE]

@@ -13,15 +13,26 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from cluster import gpus
+from cluster.document import Document, Unreadable, shown, text_of
 
 DEFAULT_BOOK = "cloud-2026"
 
+_MOST_USD = 1e6
+"""Our choice: no machine costs a thousandth of it; a larger price has a digit too many, or another unit."""
+
 
 class PriceBookError(ValueError):
-    """A price book that cannot be found or read, or makes no sense."""
+    """A price book that cannot be found or read, or makes no sense.
+
+    Args:
+        why: what is wrong, and the remedy.
+        keys: where in the book.
+    """
+
+    def __init__(self, why: str, *keys: str) -> None:
+        super().__init__(why)
+        self.keys = keys
 
 
 class NoPrice(ValueError):
@@ -47,17 +58,21 @@ class PriceBook:
 
     def __post_init__(self) -> None:
         if self.currency != "USD":
-            raise PriceBookError(f"`currency` is {self.currency!r}, only USD is possible: convert the prices")
-        _check_price("base_usd_per_hour", self.base_usd_per_hour)
-        _check_price("cpu_core_usd_per_hour", self.cpu_core_usd_per_hour)
+            raise PriceBookError(
+                f"`currency` is {shown(self.currency)}, only USD is possible: convert the prices", "currency"
+            )
+        _check_price(self.base_usd_per_hour, "base_usd_per_hour")
+        _check_price(self.cpu_core_usd_per_hour, "cpu_core_usd_per_hour")
         prices: dict[str, float] = {}
         for written, usd in self.gpu_usd_per_hour.items():
-            _check_price(f"gpu_usd_per_hour.{written}", usd)
+            _check_price(usd, "gpu_usd_per_hour", written)
             gpu_type = gpus.canonical(written)
             if gpu_type in prices:
                 raise PriceBookError(
-                    f"`gpu_usd_per_hour` names {gpu_type} twice ({written!r} is the same "
-                    "GPU); keep one of the two prices"
+                    f"`gpu_usd_per_hour` names {gpu_type} twice ({shown(written)} is the same GPU); "
+                    "keep one of the two prices",
+                    "gpu_usd_per_hour",
+                    written,
                 )
             prices[gpu_type] = float(usd)
         object.__setattr__(self, "gpu_usd_per_hour", MappingProxyType(prices))
@@ -119,54 +134,52 @@ def load_prices(name_or_path: str | Path = DEFAULT_BOOK) -> PriceBook:
         entry = resources.files("cluster") / "books" / f"{name_or_path}.yaml"
         return _parse(entry.read_text(encoding="utf-8"), str(name_or_path))
     try:
-        text = Path(name_or_path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        text = text_of(Path(name_or_path))
+    except Unreadable as error:
         raise PriceBookError(
-            f"no price book {str(name_or_path)!r} ({reason}); built in are "
+            f"no price book '{name_or_path}' ({error}); built in are "
             f"{', '.join(built_in())}, anything else must be a YAML file"
         ) from None
     return _parse(text, str(name_or_path))
 
 
-def _parse(text: str, place: str) -> PriceBook:
+class _Book(Document):
+    """A price book as it was written."""
+
+    error = PriceBookError
+
+
+def _parse(text: str, source: str) -> PriceBook:
+    book = _Book(text, source)
     try:
-        content = yaml.load(text, Loader=_NoDuplicates)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{place}, line {mark.line + 1}, column {mark.column + 1}" if mark else place
-        raise PriceBookError(f"{where}: {error.problem}; correct the YAML there") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise PriceBookError(f"{place} is not valid YAML ({error}); a built-in book shows the form") from None
-    try:
-        return PriceBook(**_checked(content))
+        return PriceBook(**_checked(book.values))
     except PriceBookError as error:
-        raise PriceBookError(f"{place}: {error}") from None
+        raise PriceBookError(f"{book.line(error.keys)}: {error}", *error.keys) from None
 
 
-def _checked(content: object) -> dict[str, Any]:
+def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a book, each of the right kind; says which is not and what it should be."""
     allowed = [field.name for field in fields(PriceBook)]
-    if not isinstance(content, dict):
-        raise PriceBookError(
-            f"a price book is a mapping with {', '.join(allowed)}; "
-            f"this is {'empty' if content is None else 'a ' + type(content).__name__}"
-        )
     for key in content:
         if key not in allowed:
             close = difflib.get_close_matches(str(key), allowed, n=1)
             meant = f"did you mean `{close[0]}`? " if close else ""
-            raise PriceBookError(f"`{key}` is no field of a price book; {meant}Allowed: {', '.join(allowed)}")
+            raise PriceBookError(
+                f"{shown(key)} is no field of a price book; {meant}Allowed: {', '.join(allowed)}", str(key)
+            )
     required = [name for name in allowed if name not in ("base_usd_per_hour", "currency")]
     missing = [f"`{name}`" for name in required if content.get(name) is None]
     if missing:
         raise PriceBookError(f"{', '.join(missing)} missing; a price book needs {', '.join(required)}")
     for key in ("name", "source"):
         if not isinstance(content[key], str) or not content[key].strip():
-            raise PriceBookError(f"`{key}` is {content[key]!r}, it must be some text")
+            raise PriceBookError(f"`{key}` is {shown(content[key])}, it must be some text; put it in quotes", key)
     prices = content["gpu_usd_per_hour"]
     if not isinstance(prices, dict) or not all(isinstance(key, str) for key in prices):
-        raise PriceBookError(f"`gpu_usd_per_hour` is {prices!r}, it must map GPU types to prices, as in `T4: 0.48`")
+        raise PriceBookError(
+            f"`gpu_usd_per_hour` is {shown(prices)}, it must map GPU types to prices, as in `T4: 0.48`",
+            "gpu_usd_per_hour",
+        )
     return {**content, "date": _date(content["date"])}
 
 
@@ -176,22 +189,14 @@ def _date(value: object) -> datetime.date:
     try:
         return datetime.date.fromisoformat(str(value))
     except ValueError:
-        raise PriceBookError(f"`date` is {value!r}, it must be the day of the prices, as in 2026-01-15") from None
+        why = f"`date` is {shown(value)}, it must be the day of the prices, as in 2026-01-15"
+        raise PriceBookError(why, "date") from None
 
 
-def _check_price(place: str, usd: object) -> None:
+def _check_price(usd: object, *keys: str) -> None:
     number = isinstance(usd, int | float) and not isinstance(usd, bool)
-    if not (number and math.isfinite(float(usd)) and float(usd) >= 0):  # type: ignore[arg-type]
-        raise PriceBookError(f"`{place}` is {usd!r}, it must be US dollars an hour: a number, 0 or more")
-
-
-class _NoDuplicates(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys without a word; a price written twice is a mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    if not (number and 0 <= usd <= _MOST_USD):  # type: ignore[operator]
+        raise PriceBookError(
+            f"`{'.'.join(keys)}` is {shown(usd)}, it must be US dollars an hour: a number from 0 to {_MOST_USD:g}",
+            *keys,
+        )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cluster import gpus
+from raytune_infer.document import shown
 from searchers.space import Knob, Value
 
 NO_GPU = "none"
@@ -26,6 +27,9 @@ PRECISION_BITS: Mapping[str, tuple[int, int]] = {
 
 
 Kind = Literal["ordinal", "categorical"]
+
+_MOST = 1_000_000
+"""Our choice: of cores, requests in a batch, threads, milliseconds; more than any machine has or anybody waits."""
 
 _COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("tensor_parallel", "tp", "num_gpus", "gpus"), "log2_gpus"),
@@ -156,23 +160,23 @@ def _is_number(value: Value) -> bool:
 
 
 def _whole(value: Value) -> str | None:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    return None if good else f"needs whole numbers of at least 1, got {value!r}"
+    good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST
+    return None if good else f"needs whole numbers from 1 to {_MOST}, got {shown(value)}"
 
 
 def _fraction(value: Value) -> str | None:
     good = _is_number(value) and 0 < float(value) <= 1
-    return None if good else f"needs fractions of one GPU, above 0 and up to 1, got {value!r}"
+    return None if good else f"needs fractions of one GPU, above 0 and up to 1, got {shown(value)}"
 
 
 def _milliseconds(value: Value) -> str | None:
-    good = _is_number(value) and float(value) >= 0
-    return None if good else f"needs milliseconds, 0 or more, got {value!r}"
+    good = _is_number(value) and 0 <= float(value) <= _MOST
+    return None if good else f"needs milliseconds from 0 to {_MOST}, got {shown(value)}"
 
 
 def _gpu_type(value: Value) -> str | None:
     if not isinstance(value, str):
-        return f"needs names of GPU types, or {NO_GPU!r}, got {value!r}"
+        return f"needs names of GPU types, or {NO_GPU!r}, got {shown(value)}"
     try:
         _gpu_features(value)
     except gpus.UnknownGpu as error:
@@ -181,7 +185,7 @@ def _gpu_type(value: Value) -> str | None:
 
 
 def _precision(value: Value) -> str | None:
-    return None if value in PRECISION_BITS else f"needs any of {', '.join(PRECISION_BITS)}, got {value!r}"
+    return None if value in PRECISION_BITS else f"needs any of {', '.join(PRECISION_BITS)}, got {shown(value)}"
 
 
 STANDARD_KNOBS: Mapping[str, StandardKnob] = {

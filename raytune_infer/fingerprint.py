@@ -8,6 +8,7 @@ from typing import Any
 
 from raytune_infer.knobs import ServiceSpace
 from raytune_infer.service import Service
+from serve_deployments.arrivals import Trace
 
 
 def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
@@ -22,6 +23,8 @@ def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
         "configurations": [len(problem.space), _digest(problem.space.ranks.tobytes())],
         "objective": [goal.goal.text, goal.minimize, dict(goal.at_least)],
         "limits": dict(goal.at_most),
+        # What is in the file of a trace; its name, and every other pattern, stands under "load".
+        "trace": _digest(pickle.dumps(service.arrivals, protocol=4)) if isinstance(service.arrivals, Trace) else None,
         "load": spec.load.model_dump(mode="json"),
         # None where there are none, as in the studies of before there were facts.
         "facts": dict(spec.facts) or None,

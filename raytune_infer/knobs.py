@@ -16,7 +16,8 @@ from cluster.inventory import Demand, Inventory
 from cluster.prices import NoPrice, PriceBook
 from raytune_infer.encoding import STANDARD_KNOBS, encode, gpu_name
 from raytune_infer.errors import NothingFits, SpecError
-from raytune_infer.spec import PRICED, KnobSpec, ServiceSpec
+from raytune_infer.knob_spec import KnobSpec
+from raytune_infer.spec import PRICED, ServiceSpec
 from searchers.base import Problem
 from searchers.space import Config, Knob, Space, Value
 from serve_deployments.settings import Settings

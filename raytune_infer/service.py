@@ -15,10 +15,12 @@ from ray import serve
 from ray.serve.context import _get_global_client as get_global_client
 
 from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
+from raytune_infer.arrivals import read_arrivals
 from raytune_infer.errors import SpecError
 from raytune_infer.history import StudyRecord
+from raytune_infer.knob_spec import KnobSpec
 from raytune_infer.samples import read_samples
-from raytune_infer.spec import KnobSpec, ServiceSpec
+from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench
 from serve_deployments.loaders import ModelError
 from serve_deployments.measure import WithLoadActor
@@ -43,6 +45,7 @@ class Service:
     def __init__(self, spec: ServiceSpec) -> None:
         self.spec = spec
         self.samples = read_samples(spec)
+        self.arrivals = read_arrivals(spec)
         self.source = model_source(spec)
         self.plan = _plan(spec)
         self.prices = _prices(spec)

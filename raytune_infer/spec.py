@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from cluster import gpus
-from raytune_infer.document import Document, dotted
-from raytune_infer.encoding import STANDARD_KNOBS
+from raytune_infer.document import Document, shown
 from raytune_infer.errors import SpecError
+from raytune_infer.knob_spec import KnobSpec, check_knobs
+from raytune_infer.spec_errors import At, Part, explain
 from searchers.objective import Expression, Objective
 from searchers.space import Config, Value
 from serve_deployments.measurement import METRICS
@@ -21,24 +21,20 @@ PRICED = "usd_per_hour"
 """The one quantity of an objective that is known without a trial."""
 
 
-_SET_BY_US = {
-    "OMP_NUM_THREADS": "threads", "MKL_NUM_THREADS": "threads", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "gpu_share",
-}  # fmt: skip
-"""Variables of the environment that a knob of our own decides → that knob."""
+_MOST = 10**9
+"""Our choice: of seconds 30 years, of anything else too many; every database and every clock can hold it."""
+
+Text = Annotated[str, Field(min_length=1, max_length=1000)]  # what names something: longer is no name
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+Seconds = Annotated[float, Field(gt=0, le=_MOST, strict=False)]
 
 
-class _Part(BaseModel):
-    """A part of the specification: unknown keys are errors, types are not converted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ModelSpec(_Part):
+class ModelSpec(Part):
     """Where the model comes from: `build` or `path`, not both."""
 
-    build: str | None = None
-    path: str | None = None
-    loader: str | None = None
+    build: Text | None = None
+    path: Text | None = None
+    loader: Text | None = None
     args: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -50,14 +46,7 @@ class ModelSpec(_Part):
         return self
 
 
-class KnobSpec(_Part):
-    """A knob of one's own: a variable of the replica's environment or an argument of the model's builder."""
-
-    kind: Literal["env", "args"]
-    values: list[Value]
-
-
-class ObjectiveSpec(_Part):
+class ObjectiveSpec(Part):
     """What to maximise or minimise; `at_least` for goals such as the least cost with enough requests/s."""
 
     maximize: str | None = None
@@ -71,18 +60,37 @@ class ObjectiveSpec(_Part):
         return self
 
 
-class BudgetSpec(_Part):
+class BudgetSpec(Part):
     """How much the search may spend, and the comparison after it."""
 
-    trials: int = Field(default=20, ge=1)
-    parallel: int = Field(default=1, ge=1)
-    seconds: float | None = Field(default=None, gt=0, strict=False)
+    trials: Count = 20
+    parallel: Count = 1
+    seconds: Seconds | None = None
     stop_below: float | None = Field(default=None, gt=0, lt=1, strict=False)
-    compare_s: float | None = Field(default=None, gt=0, strict=False)
-    deploy_s: float = Field(default=120.0, gt=0, strict=False)
+    compare_s: Seconds | None = None
+    deploy_s: Seconds = 120.0
 
 
-class LoadSpec(_Part):
+class GammaSpec(Part):
+    """Bursts: gaps between requests that are independent and gamma distributed."""
+
+    cv: float = Field(ge=0, le=10, strict=False)
+
+
+class ArrivalsSpec(Part):
+    """A pattern of arrivals that a word does not describe: `gamma` or `trace`."""
+
+    gamma: GammaSpec | None = None
+    trace: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_pattern(self) -> ArrivalsSpec:
+        if (self.gamma is None) == (self.trace is None):
+            raise ValueError("give either `gamma: {cv: 2}` or `trace: FILE.csv`, or one of the words poisson, constant")
+        return self
+
+
+class LoadSpec(Part):
     """How a replica is measured.
 
     `find: peak` raises the concurrency until the rate stops growing; `find: highest_rate` looks for the
@@ -90,21 +98,21 @@ class LoadSpec(_Part):
     """
 
     find: Literal["peak", "highest_rate"] | None = None
-    arrivals: Literal["poisson", "constant"] = "poisson"
-    window_s: float = Field(default=1.0, gt=0, strict=False)
-    window_requests: int = Field(default=20, ge=1)
-    level_max_s: float = Field(default=10.0, gt=0, strict=False)
-    total_max_s: float = Field(default=60.0, gt=0, strict=False)
-    max_concurrency: int = Field(default=512, ge=1)
+    arrivals: Literal["poisson", "constant"] | ArrivalsSpec = "poisson"
+    window_s: Seconds = 1.0
+    window_requests: Count = 20
+    level_max_s: Seconds = 10.0
+    total_max_s: Seconds = 60.0
+    max_concurrency: Count = 512
     rate_precision: float = Field(default=0.1, gt=0, lt=1)
 
 
-class ServiceSpec(_Part):
+class ServiceSpec(Part):
     """A whole service.yaml; see docs/service-yaml.md for each key."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]  # names folders too
     model: ModelSpec
-    samples: str | list[Any]
+    samples: Text | list[Any] | dict[str, Annotated[float, Field(gt=0, le=_MOST, strict=False)]]
     knobs: dict[str, list[Value] | KnobSpec] = Field(min_length=1)
     default: Config = Field(default_factory=dict)
     objective: ObjectiveSpec
@@ -112,7 +120,7 @@ class ServiceSpec(_Part):
     facts: dict[str, float] = Field(default_factory=dict)
     budget: BudgetSpec = BudgetSpec()
     load: LoadSpec = LoadSpec()
-    prices: str | None = None
+    prices: Text | None = None
 
     # Set by load_spec; not keys of the file.
     folder: Path = Field(default=Path("."), exclude=True)
@@ -122,28 +130,7 @@ class ServiceSpec(_Part):
     @field_validator("knobs")
     @classmethod
     def _knobs(cls, knobs: dict[str, list[Value] | KnobSpec]) -> dict[str, list[Value] | KnobSpec]:
-        for name, knob in knobs.items():
-            values = knob.values if isinstance(knob, KnobSpec) else knob
-            if not values:
-                raise _At((name,), "needs at least one value")
-            same = [_identity(name, v) for v in values]
-            repeated = [v for i, v in enumerate(values) if same[i] in same[:i]]
-            if repeated:
-                raise _At((name,), f"{repeated[0]!r} stands twice; keep one of them")
-            if isinstance(knob, KnobSpec):
-                if name in STANDARD_KNOBS:
-                    raise _At((name,), f"{name} is a knob of our own, so give its values as a plain list")
-                if knob.kind == "env" and name in _SET_BY_US:
-                    raise _At((name,), f"{name} is set from `{_SET_BY_US[name]}`; make that a knob")
-            elif name not in STANDARD_KNOBS:
-                raise _At((name,), f"not a standard knob ({', '.join(STANDARD_KNOBS)}); "
-                                   "one of your own says `kind: env` or `kind: args`, and `values:`")  # fmt: skip
-            else:
-                for i, value in enumerate(values):
-                    if (why := STANDARD_KNOBS[name].wrong(value)) is not None:
-                        raise _At((name, i), f"{name} {why}")
-        if "gpu_type" not in knobs and (needy := [n for n in ("gpu_share", "gpu_memory") if n in knobs]):
-            raise _At((needy[0],), "needs the knob `gpu_type` beside it")
+        check_knobs(knobs)
         return knobs
 
     @field_validator("facts", mode="before")
@@ -151,7 +138,7 @@ class ServiceSpec(_Part):
     def _facts(cls, facts: Any) -> Any:
         if not isinstance(facts, dict):
             return facts  # pydantic says what is wrong with it
-        return {name: _fact(name, value) for name, value in facts.items()}
+        return {name: _fact(str(name), value) for name, value in facts.items()}
 
     @model_validator(mode="after")
     def _known_metrics(self) -> ServiceSpec:
@@ -159,41 +146,41 @@ class ServiceSpec(_Part):
         try:
             goal = Expression(getattr(self.objective, goal_key))
         except ValueError as error:
-            raise _At(("objective", goal_key), str(error)) from None
+            raise At(("objective", goal_key), str(error)) from None
         places: list[tuple[tuple[str, ...], str]] = [(("objective", goal_key), name) for name in sorted(goal.names)]
         places += [(("objective", "at_least", name), name) for name in self.objective.at_least]
         places += [(("limits", name), name) for name in self.limits]
         for place, name in places:
             if name not in METRICS and name != PRICED:
-                raise _At(place, f"{name!r} is not measured; there are {', '.join((*METRICS, PRICED))}")
+                raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICED))}")
         if "rps" in self.limits:
-            raise _At(("limits", "rps"), "limits are the most that counts; write `at_least: {rps: …}` in objective")
+            raise At(("limits", "rps"), "limits are the most that counts; write `at_least: {rps: …}` in objective")
         return self
 
     @model_validator(mode="after")
     def _one_place_for_an_argument(self) -> ServiceSpec:
         for name in self.knobs:
             if name in self.model.args:
-                raise _At(("knobs", name), "stands in model.args too; keep one of them")
+                raise At(("knobs", name), "stands in model.args too; keep one of them")
         return self
 
     @model_validator(mode="after")
     def _a_rate_needs_a_limit(self) -> ServiceSpec:
         if self.load.find == "highest_rate" and not self.latency_limits:
-            raise _At(("load", "find"), "highest_rate needs a limit on a latency or on error_rate; give one, or `peak`")
+            raise At(("load", "find"), "highest_rate needs a limit on a latency or on error_rate; give one, or `peak`")
         return self
 
     @model_validator(mode="after")
     def _default_is_a_choice(self) -> ServiceSpec:
         for name, value in self.default.items():
             if name not in self.knobs:
-                raise _At(("default", name), f"no such knob; there are {', '.join(self.knobs)}")
+                raise At(("default", name), f"no such knob; there are {', '.join(self.knobs)}")
             values = self.values(name)
             if (type(value), value) not in [(type(v), v) for v in values]:
-                raise _At(("default", name), f"{value!r} is none of the knob's values {list(values)}")
+                raise At(("default", name), f"{shown(value)} is none of the knob's values {shown(list(values))}")
         missing = [name for name in self.knobs if name not in self.default]
         if self.default and missing:
-            raise _At(("default",), f"leaves out {', '.join(missing)}; name a value for every knob or for none")
+            raise At(("default",), f"leaves out {', '.join(missing)}; name a value for every knob or for none")
         return self
 
     def place(self, *keys: str | int) -> str:
@@ -247,22 +234,7 @@ def _fact(name: str, value: object) -> float:
     try:
         return fact(value)
     except ValueError:
-        raise _At((name,), f"facts are positive numbers, got {value!r}; leave out what is not known") from None
-
-
-def _identity(knob: str, value: Value) -> object:
-    """Equal for two spellings of one value: 5 and 5.0, T4 and "Tesla T4"; 1 and True stay two."""
-    if knob == "gpu_type" and isinstance(value, str):
-        return gpus.canonical(value)
-    return (isinstance(value, bool), value)
-
-
-class _At(ValueError):
-    """An error inside a validator that knows its place more closely than pydantic does."""
-
-    def __init__(self, keys: Sequence[str | int], why: str) -> None:
-        super().__init__(why)
-        self.keys = tuple(keys)
+        raise At((name,), f"facts are positive numbers, got {shown(value)}; leave out what is not known") from None
 
 
 _HIDDEN = ("folder", "text", "file")
@@ -283,40 +255,19 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
     """Check a document that has been read; relative paths in it start at `folder`. Raises SpecError."""
     for hidden in _HIDDEN:
         if hidden in document.values:
-            raise SpecError(f"{document.place((hidden,))}: unknown key; allowed are {_allowed(())}")
+            raise SpecError(f"{document.place((hidden,))}: unknown key; allowed are {', '.join(_allowed(()))}")
     try:
         return ServiceSpec(
             **{str(k): v for k, v in document.values.items()}, folder=folder, text=document.text, file=document.source
         )
     except ValidationError as error:
-        raise SpecError("\n".join(dict.fromkeys(_explain(document, e) for e in error.errors()))) from None
+        raise SpecError(explain(document, error.errors(), _allowed)) from None
 
 
-def _explain(document: Document, error: Any) -> str:
-    keys = [key for key in error["loc"] if not _is_branch(key)]
-    cause = error.get("ctx", {}).get("error")
-    if isinstance(cause, _At):
-        inner = cause.keys if not keys or cause.keys[: len(keys)] == tuple(keys) else (*keys, *cause.keys)
-        return f"{document.place(inner)}: {cause}"
-    place = document.place(keys)
-    if error["type"] == "extra_forbidden":
-        return f"{place}: unknown key; allowed are {_allowed(keys[:-1])}"
-    if error["type"] == "missing":
-        return f"{document.place(keys[:-1])}: {dotted(keys[-1:])!r} is missing"
-    if cause is not None:
-        return f"{place}: {cause}"
-    return f"{place}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
-
-
-def _is_branch(key: str | int) -> bool:
-    """Whether part of pydantic's location names a branch of a union rather than a key of the file."""
-    return isinstance(key, str) and (key in ("str", "int", "float", "bool", "KnobSpec") or "[" in key)
-
-
-def _allowed(keys: Sequence[str | int]) -> str:
+def _allowed(keys: Sequence[str | int]) -> list[str]:
     parts: dict[tuple[str | int, ...], type[BaseModel]] = {
         (): ServiceSpec, ("model",): ModelSpec, ("objective",): ObjectiveSpec, ("budget",): BudgetSpec,
-        ("load",): LoadSpec,
+        ("load",): LoadSpec, ("load", "arrivals"): ArrivalsSpec, ("load", "arrivals", "gamma"): GammaSpec,
     }  # fmt: skip
     names = parts.get(tuple(keys), KnobSpec).model_fields
-    return ", ".join(name for name in names if name not in _HIDDEN)
+    return [name for name in names if name not in _HIDDEN]

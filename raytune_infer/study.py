@@ -24,7 +24,7 @@ from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench, run_trial
 from searchers.named import DEFAULT, FORETELLS, LEARNS, named
-from serve_deployments.models import is_emulated
+from serve_deployments.models import caution, is_emulated
 
 _COMPARE_PART = 0.5
 """Of the seconds that the search took, what the comparison takes at most unless told. Our choice: sixteen trials leave
@@ -107,6 +107,8 @@ class Study:
             space = self._space(progress)
             run = run or self._create(space, trials or self.spec.budget.trials)
             progress.note(f"the run's folder is {run.path}")
+            if warning := caution(self._service.source):
+                progress.note(warning)
             with run.locked(), self._opened(run, space) as (database, study):
                 if lost := database.interrupt_running(study):
                     progress.note(f"{lost} trials that the interrupted run did not finish are set aside, uncounted")

@@ -9,11 +9,15 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+_MOST_CHARACTERS = 200
+"""Our choice: many times what anyone writes, and too few to nest deeper than Python can follow."""
 
 Metrics = Mapping[str, float]
 """What a trial measured: `rps`, `p99_ms`, `error_rate`, …"""
@@ -36,10 +40,15 @@ class Expression:
     names: frozenset[str] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
+        if len(self.text) > _MOST_CHARACTERS:
+            raise ValueError(f"an expression may have {_MOST_CHARACTERS} characters, this one has {len(self.text)}")
         try:
-            body = ast.parse(self.text, mode="eval").body
-        except SyntaxError as error:
-            raise ValueError(f"{self.text!r} is not an arithmetic expression: {error.msg}") from None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is odd as Python, which is refused here anyway
+                body = ast.parse(self.text, mode="eval").body
+        except (SyntaxError, ValueError, MemoryError) as error:
+            why = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
+            raise ValueError(f"{self.text!r} is not an arithmetic expression: {why}") from None
         object.__setattr__(self, "_body", body)
         object.__setattr__(self, "names", frozenset(_names(body, self.text)))
         if not self.names:
@@ -60,7 +69,7 @@ def _names(node: ast.AST, text: str) -> set[str]:
     match node:
         case ast.Name(id=name):
             return {name}
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool) and math.isfinite(value):
             return set()
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _names(left, text) | _names(right, text)

@@ -1,11 +1,11 @@
-"""Readers of weights that are not code: transformers, pt2, onnx; and TorchScript, which may be code."""
+"""Readers of weights: of those that are no code (transformers, onnx), and of those that may be (pt2, torchscript)."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,6 @@ from typing import Any, Literal
 import numpy as np
 
 from serve_deployments.endpoint import Payload
-
-log = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 _AS_EXPORTED = ("float32",)  # the file fixes the precision; what it was exported in is what "float32" stands for
@@ -57,10 +55,12 @@ class Loader:
         name: what users call it.
         needs: modules that must be installed.
         remedy: how to install them.
-        guesses: the path is certainly of this kind, and safe to read.
+        guesses: the path is certainly of this kind, and reading it executes nothing from it.
         check: raises `ModelError` if what is at the path cannot be read.
         build: path, context and the user's arguments → a function from payloads to as many results.
         precisions: that it can load weights in.
+        executes: reading a file may execute code from it, so that it is read only where asked for by name, and a
+            study says so before it begins.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Loader:
     check: Callable[[Path], None]
     build: Callable[..., Callable[[list[Payload]], list[Any]]]
     precisions: tuple[str, ...] = PRECISIONS
+    executes: bool = False
 
 
 def transformers(
@@ -80,6 +81,8 @@ def transformers(
     max_length: int | None = None,
 ) -> Callable[[list[str]], list[Any]]:
     """A Hugging Face folder, offline and from safetensors; its payloads are texts.
+
+    Code that the folder brings along is never executed, whatever its configuration asks for.
 
     A batch is padded to its longest text. An embedding is the mean over a text's tokens, of length 1 (as in
     sentence-transformers); a classification is label → probability.
@@ -100,9 +103,19 @@ def transformers(
         raise ModelError(f"there is no task {asked!r}; there are {', '.join(TASKS)}")
     kind = AutoModelForSequenceClassification if asked == "classification" else AutoModel
     dtype = _dtype(context)
-    model = kind.from_pretrained(path, local_files_only=True, use_safetensors=True)
+    # Left out, `trust_remote_code` would ask whoever sits at the terminal.
+    safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model = kind.from_pretrained(path, use_safetensors=True, weights_only=True, **safely)
+        tokenizer = AutoTokenizer.from_pretrained(path, **safely)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ModelError(
+            f"{path} works only with the code that it brings along, which is not executed; if you trust it, load it "
+            "in a builder of yours: module:callable"
+        ) from None
     model = model.to(device=context.device, dtype=dtype).eval()
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
     limit = max_length or min(tokenizer.model_max_length, positions)
 
@@ -122,10 +135,9 @@ def transformers(
 
 
 def torchscript(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
-    """A TorchScript file; its payloads are arrays of one shape."""
+    """A TorchScript file, which is a program; its payloads are arrays of one shape."""
     import torch
 
-    log.warning("%s is TorchScript, which may execute code: load it only if you trust where it comes from", path)
     dtype = _dtype(context)
     with warnings.catch_warnings():
         # Torch wants new files in another format; to read an old one there is still no other way.
@@ -135,7 +147,10 @@ def torchscript(path: Path, context: ModelContext) -> Callable[[list[Payload]], 
 
 
 def pt2(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
-    """A file of `torch.export.save` whose first dimension is dynamic; its payloads are arrays of one shape."""
+    """A file of `torch.export.save` whose first dimension is dynamic; its payloads are arrays of one shape.
+
+    Torch reads it with pickle, and warns in its documentation of files that one does not trust.
+    """
     import torch
 
     _needs_float32("pt2", context)
@@ -216,6 +231,14 @@ def _check_file(path: Path) -> None:
         raise ModelError(f"{path} is a folder, this loader reads a file")
 
 
+def _check_archive(path: Path) -> None:
+    _check_file(path)
+    if not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"{path} is no archive as torch writes them; a pickle is not read, save the model as safetensors"
+        )
+
+
 LOADERS: dict[str, Loader] = {
     loader.name: loader
     for loader in (
@@ -231,10 +254,11 @@ LOADERS: dict[str, Loader] = {
             name="pt2",
             needs=("torch",),
             remedy="pip install torch",
-            guesses=lambda path: path.suffix == ".pt2",
-            check=_check_file,
+            guesses=lambda path: False,
+            check=_check_archive,
             build=pt2,
             precisions=_AS_EXPORTED,
+            executes=True,
         ),
         Loader(
             name="onnx",
@@ -249,9 +273,10 @@ LOADERS: dict[str, Loader] = {
             name="torchscript",
             needs=("torch",),
             remedy="pip install torch",
-            guesses=lambda path: False,  # reading it may execute code: only where asked for by name
-            check=_check_file,
+            guesses=lambda path: False,
+            check=_check_archive,
             build=torchscript,
+            executes=True,
         ),
     )
 }

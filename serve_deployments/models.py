@@ -18,6 +18,9 @@ Batch = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitab
 """One result for each payload, in order. `inspect.iscoroutinefunction` says whether to await it."""
 
 
+_NAMED = 20  # names of a module that an error lists; our choice
+
+
 @dataclass(frozen=True)
 class Builder:
     """Code that builds the model.
@@ -117,14 +120,28 @@ def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) ->
     return _counted(batch, source.reference)
 
 
+def caution(source: ModelSource) -> str | None:
+    """What the user should know before the model is read; None if reading it executes nothing from its files."""
+    if isinstance(source, Builder) or not locate(source)[1].executes:
+        return None
+    return (
+        f"loader {source.loader!r} may execute code from {source.path}: go on only if you trust where the file comes "
+        "from; safetensors and onnx execute none"
+    )
+
+
 def locate(source: Weights) -> tuple[Path, Loader]:
     """The path on disk and the loader.
 
     Raises:
         ModelError: nothing is there, or no loader can be guessed.
     """
-    path = _path(source.path)
-    if not path.exists():
+    try:
+        path = _path(source.path)
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, `~someone`, a package without a file
+        raise ModelError(f"cannot look for a model at {source.path!r}: {error}") from None
+    if not there:
         raise ModelError(f"there is no model at {path}" + (f" ({source.path})" if str(path) != source.path else ""))
     if source.loader is not None:
         return path, LOADERS[source.loader]
@@ -133,7 +150,7 @@ def locate(source: Weights) -> tuple[Path, Loader]:
             return path, loader
     raise ModelError(
         f"{path} does not say how to load it; name a loader: {', '.join(LOADERS)}. Guessed are only folders with "
-        "config.json (transformers), .pt2 and .onnx: other files may execute code when read"
+        "config.json (transformers) and .onnx: other files may execute code when read"
     )
 
 
@@ -152,15 +169,16 @@ def _find(source: Builder) -> Callable[..., Any]:
     module_name, _, name = source.reference.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # whatever a user's module does at import, the model cannot be built
+    except (Exception, SystemExit) as error:  # whatever a user's module does at import, the model cannot be built
         raise ModelError(
             f"cannot import {module_name!r} of {source.reference!r}: {type(error).__name__}: {error}; "
             "is it installed or on PYTHONPATH?"
         ) from error
     for part in name.split("."):
         if not hasattr(found, part):
-            public = ", ".join(n for n in vars(found) if not n.startswith("_")) or "nothing"
-            raise ModelError(f"{source.reference!r}: there is no {part!r} in {module_name}, which has {public}")
+            public = [name for name in dir(found) if not name.startswith("_")]
+            there = ", ".join(public[:_NAMED] + ["…"] * (len(public) > _NAMED)) or "nothing"
+            raise ModelError(f"{source.reference!r}: there is no {part!r} in {module_name}, which has {there}")
         found = getattr(found, part)
     if not callable(found):
         raise ModelError(f"{source.reference!r} is {type(found).__name__}, expected a function or class")
@@ -169,7 +187,7 @@ def _find(source: Builder) -> Callable[..., Any]:
 
 def _accepted(function: Callable[..., Any], context: ModelContext) -> dict[str, Any]:
     """Those fields of the context that the function's signature takes by keyword."""
-    parameters = inspect.signature(function).parameters.values()
+    parameters = _signature(function).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return asdict(context)
     names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -177,12 +195,28 @@ def _accepted(function: Callable[..., Any], context: ModelContext) -> dict[str, 
 
 
 def _bind(what: str, function: Callable[..., Any], args: Mapping[str, Any], *first: Any) -> None:
-    signature = inspect.signature(function)
+    signature = _signature(function)
     try:
         signature.bind(*first, **args)
     except TypeError as error:
-        names = list(signature.parameters.values())[len(first) :]
-        raise ModelError(f"{what}: {error}; it takes {', '.join(map(str, names)) or 'no arguments'}") from None
+        taken = [_as_written(p) for p in list(signature.parameters.values())[len(first) :]]
+        raise ModelError(f"{what}: {error}; it takes {', '.join(taken) or 'no arguments'}") from None
+
+
+def _as_written(parameter: inspect.Parameter) -> str:
+    """A parameter as a caller thinks of it: without its type, and its default only where that is a plain value."""
+    default = parameter.default
+    if default is parameter.empty:
+        return str(parameter.replace(annotation=parameter.empty))
+    return f"{parameter.name}={default!r}" if isinstance(default, str | int | float) else f"{parameter.name}=…"
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # many of those that are written in C
+        name = getattr(function, "__qualname__", "it")
+        raise ModelError(f"{name} does not say which arguments it takes; call it in a function of yours") from None
 
 
 def _counted(batch: Callable[..., Any], what: str) -> Batch:

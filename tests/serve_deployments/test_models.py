@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import logging
 import sys
 import warnings
 
@@ -143,7 +142,8 @@ def test_files_that_may_hold_code_are_not_guessed(tmp_path):
     file.write_bytes(b"")
     with pytest.raises(ModelError, match="name a loader.*torchscript"):
         check(Weights(str(file)), {})
-    check(Weights(str(file), "torchscript"), {})
+    with pytest.raises(ModelError, match="no archive"):
+        check(Weights(str(file), "torchscript"), {})
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="safetensors"):
         check(Weights(str(tmp_path)), {})
@@ -186,21 +186,19 @@ def test_exported_programs_answer_as_their_module(small, tmp_path):
     path = tmp_path / "small.pt2"
     dynamic = ({0: torch.export.Dim("batch")},)
     torch.export.save(torch.export.export(small, (torch.zeros(2, 3),), dynamic_shapes=dynamic), path)
-    model = load(Weights(str(path)), {}, ModelContext())
+    model = load(Weights(str(path), "pt2"), {}, ModelContext())
     np.testing.assert_allclose(np.stack(model(PAYLOADS)), expected(small), rtol=1e-5)
     np.testing.assert_allclose(model(PAYLOADS[:1])[0], expected(small)[0], rtol=1e-5)
     with pytest.raises(ModelError, match="export it in that precision"):
-        load(Weights(str(path)), {}, ModelContext(precision="bfloat16"))
+        load(Weights(str(path), "pt2"), {}, ModelContext(precision="bfloat16"))
 
 
-def test_torchscript_answers_as_its_module_and_warns(small, tmp_path, caplog):
+def test_torchscript_answers_as_its_module(small, tmp_path):
     path = tmp_path / "small.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.trace(small, torch.zeros(2, 3)).save(path)
-    with caplog.at_level(logging.WARNING):
-        model = load(Weights(str(path), "torchscript"), {}, ModelContext())
-    assert "may execute code" in caplog.text
+    model = load(Weights(str(path), "torchscript"), {}, ModelContext())
     np.testing.assert_allclose(np.stack(model(PAYLOADS)), expected(small), rtol=1e-5)
     coarse = load(Weights(str(path), "torchscript"), {}, ModelContext(precision="bfloat16"))
     np.testing.assert_allclose(np.stack(coarse(PAYLOADS)), expected(small), atol=0.05)

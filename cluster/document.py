@@ -1,0 +1,236 @@
+"""A YAML document whose errors name the line, and whose values hold no surprises for who reads them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import yaml
+
+_MOST_BYTES = 2**20
+"""Our choice: PyYAML reads some 100 KB a second, and what people write by hand is a hundredth of this."""
+
+_MOST_VALUES = 100_000
+"""Our choice: more than fit in a file of that size by hand. A few aliases of aliases stand for billions."""
+
+_REMEDIES = {
+    "stream end": "close the bracket or the quotation mark that is open",
+    "'\\t'": "indent with spaces, not with tabs",
+    "block end": "indent the line like those it belongs to",
+    "mapping values": "indent the line like those it belongs to, and put a text that holds a colon in quotes",
+    "single document": "keep one document, and leave out the line of `---`",
+    "no tag": "leave the tag out",
+}
+"""What PyYAML's words are known by → what usually helps."""
+
+
+class Unreadable(ValueError):
+    """There is no such file, or it holds no text; the message says why, without its name."""
+
+
+def text_of(path: Path) -> str:
+    """What a file says; Unreadable if it cannot be read or is not UTF-8."""
+    try:
+        with path.expanduser().open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise Unreadable(f"it is larger than {_MOST_BYTES // 2**20} MiB; put long lists into files of their own")
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unreadable("it is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise Unreadable(error.strerror or "it cannot be opened") from None
+    except RuntimeError as error:  # `~someone` of no such person
+        raise Unreadable(str(error)) from None
+
+
+class Document:
+    """A YAML file, read once into plain values and once into places.
+
+    Its values are a tree of reasonable size: no value contains itself, whole numbers fit in 64 bits, and texts can
+    be written to any file or screen.
+
+    Args:
+        text: the YAML.
+        source: what to call it in errors.
+
+    Raises:
+        error: not YAML, not a mapping, a key that stands twice in one mapping, or a value as described above.
+    """
+
+    error: ClassVar[type[ValueError]] = ValueError
+
+    def __init__(self, text: str, source: str) -> None:
+        self.text = text
+        self.source = source
+        try:
+            loader = _Loader(text)
+            self._root = loader.get_single_node()
+            if self._root is not None:
+                _Nodes(self).check(self._root)
+            self.values: Any = None if self._root is None else loader.construct_document(self._root)
+        except RecursionError:
+            raise self.error(f"{source}: its brackets or lines are nested too deep; remove some levels") from None
+        except yaml.YAMLError as error:
+            raise self.error(self._not_yaml(error)) from None
+        if not isinstance(self.values, dict):
+            found = "an empty file" if self.values is None else kind_of(self.values)
+            raise self.error(f"{source}: a mapping of keys is needed, as in `name: …`, found {found}")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The document in a file; raises `error` if there is none that can be read."""
+        try:
+            text = text_of(path)
+        except Unreadable as error:
+            raise cls.error(f"cannot read {path}: {error}") from None
+        return cls(text, str(path))
+
+    def place(self, keys: Sequence[str | int]) -> str:
+        """`file:line: a.b[2]` of a value, or of its innermost parent that is in the file."""
+        return f"{self.line(keys)}: {dotted(keys)}"
+
+    def line(self, keys: Sequence[str | int]) -> str:
+        """`file:line` of the same."""
+        node, line = self._root, 1
+        for key in keys:
+            child = _child(node, key)
+            if child is None:
+                break
+            node = child
+            line = node.start_mark.line + 1
+        return f"{self.source}:{line}"
+
+    def _not_yaml(self, error: yaml.YAMLError) -> str:
+        if isinstance(error, yaml.reader.ReaderError):
+            line = self.text.count("\n", 0, error.position) + 1
+            return f"{self.source}:{line}: not valid YAML (a character that is no text); remove it, or save as UTF-8"
+        mark = getattr(error, "problem_mark", None)
+        said = " ".join(filter(None, (getattr(error, "context", None), getattr(error, "problem", None))))
+        remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "correct it there")
+        where = self.source if mark is None else f"{self.source}:{mark.line + 1}"
+        return f"{where}: not valid YAML ({getattr(error, 'problem', None) or 'unreadable'}); {remedy}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses single values that YAML allows and nobody can mean."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception as error:  # PyYAML lets through whatever int(), date() and their like raise
+            raise _no_value(node, f"{shown(node.value)} cannot be read as {node.tag.rpartition(':')[2]}") from error
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise _no_value(node, "a whole number that takes more than 64 bits")
+        if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+            raise _no_value(node, "a text with a character that cannot be written")
+        return value
+
+
+def _unknown_tag(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    raise _no_value(node, f"there is no tag {shown(node.tag.rpartition(':')[2])}")
+
+
+_Loader.add_constructor(None, _unknown_tag)
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: str(node.value))  # a lone `=`
+
+
+def _no_value(node: yaml.Node, why: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
+
+
+class _Nodes:
+    """Looks at each node of a document once, however many aliases name it."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._sizes: dict[int, int] = {}  # of what was looked at; 0 while its parts are
+
+    def check(self, node: yaml.Node) -> int:
+        """How many values it stands for, aliases written out."""
+        size = self._sizes.get(id(node))
+        if size == 0:
+            raise self._error(node, "it contains itself; write the values out")
+        if size is None:
+            self._sizes[id(node)] = 0
+            size = self._sizes[id(node)] = 1 + sum(self.check(part) for part in self._parts(node))
+        if size > _MOST_VALUES:
+            raise self._error(node, f"it stands for more than {_MOST_VALUES} values; use no aliases of aliases")
+        return size
+
+    def _parts(self, node: yaml.Node) -> list[yaml.Node]:
+        if isinstance(node, yaml.SequenceNode):
+            return list(node.value)
+        if not isinstance(node, yaml.MappingNode):
+            return []
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self._error(key, "a key must be a text, not a list or a mapping")
+            if key.tag.rpartition(":")[2] not in ("str", "int", "merge"):
+                raise self._error(
+                    key, f"a key must be a text, and YAML takes {shown(key.value)} for none; put it in quotes"
+                )
+            if key.value in seen:
+                raise self._error(key, f"{shown(key.value)} stands twice; keep one of them")
+            seen.add(key.value)
+        return [value for _, value in node.value]
+
+    def _error(self, node: yaml.Node, why: str) -> ValueError:
+        return self._document.error(f"{self._document.source}:{node.start_mark.line + 1}: {why}")
+
+
+def dotted(keys: Sequence[str | int]) -> str:
+    """`("knobs", "cores", 2)` as `knobs.cores[2]`."""
+    parts = (f"[{key}]" if isinstance(key, int) else "." + _short(key) for key in keys)
+    return "".join(parts).lstrip(".") or "(top)"
+
+
+def shown(value: object) -> str:
+    """A value as errors name it: on one line, short, and not in Python's words for what YAML has its own."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case datetime.date():
+            return value.isoformat()
+        case bytes():
+            return "binary data"
+        case str():
+            return f"'{_short(value)}'"
+        case dict():
+            return _some([f"{_short(str(k))}: {shown(v)}" for k, v in list(value.items())[:4]], len(value), "{}")
+        case list():
+            return _some([shown(v) for v in value[:4]], len(value), "[]")
+    return _short(str(value))
+
+
+def kind_of(value: object) -> str:
+    """What sort of thing YAML has made of what was written."""
+    kinds: dict[type, str] = {
+        type(None): "nothing", bool: "true or false", int: "a number", float: "a number", str: "a text",
+        list: "a list", dict: "a mapping", datetime.date: "a date", datetime.datetime: "a time",
+    }  # fmt: skip
+    return kinds.get(type(value), "another kind of value")
+
+
+def _some(parts: list[str], count: int, brackets: str) -> str:
+    return _short(brackets[0] + ", ".join(parts + ["…"] * (count > len(parts))) + brackets[1])
+
+
+def _short(text: str) -> str:
+    text = text if len(text) <= 60 else text[:59] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _child(node: yaml.Node | None, key: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        return next((value for k, value in node.value if k.value == str(key)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key]
+    return None
