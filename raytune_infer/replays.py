@@ -83,7 +83,6 @@ class Unit:
 
     searcher: str
     tasks: tuple[str, ...]
-    objectives: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def run(plan: Plan, suite: Suite, *, jobs: int = 1, watch: Watch = lambda done, 
     stopped: KeyboardInterrupt | WorkerDied | None = None
     watch(0, len(order))
     try:
-        with closing(in_processes(_searches, plan, _units(plan, suite), jobs)) as ready:
+        with closing(in_processes(_searches, plan, units(plan, suite), jobs)) as ready:
             for search in ready:
                 done[search.objective, search.task, search.searcher, search.seed] = search
                 watch(len(done), len(order))
@@ -195,28 +194,25 @@ def run(plan: Plan, suite: Suite, *, jobs: int = 1, watch: Watch = lambda done, 
     return Results(plan, suite, tuple(done[key] for key in order if key in done), stopped, hopeless)
 
 
-def _units(plan: Plan, suite: Suite) -> list[Unit]:
-    together: dict[tuple[str, ...], list[str]] = {}
-    for task in suite.judged:
-        sources = suite.sources_of(task) if plan.with_sources else ()
-        # Nothing is learned from no sources: those tasks need not wait for each other.
-        together.setdefault(sources or ("", task), []).append(task)
-    return [Unit(name, tuple(tasks), plan.objectives) for name in plan.searchers for tasks in together.values()]
+def units(plan: Plan, suite: Suite) -> list[Unit]:
+    """All that a plan asks for, a searcher after another."""
+    together = suite.together(with_sources=plan.with_sources)
+    return [Unit(name, tasks) for name in plan.searchers for tasks in together]
 
 
-def _searches(plan: Plan, units: Iterator[Unit]) -> Iterator[Search]:
+def _searches(plan: Plan, given: Iterator[Unit]) -> Iterator[Search]:
     """The searches of these units, one after another: what a process does."""
     import torch
 
     torch.set_num_threads(1)
     suite = load_suite(plan.folder)
-    for unit in units:
+    for unit in given:
         yield from searches(suite, plan, unit)
 
 
 def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Search]:
-    """The searches of one unit, in this process."""
-    for objective in unit.objectives:
+    """The searches of one unit under the plan's objectives, in this process."""
+    for objective in plan.objectives:
         for task in unit.tasks:
             table = suite.table(task, objective, with_sources=plan.with_sources)
             best = float(table.values().max())

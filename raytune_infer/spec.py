@@ -14,10 +14,11 @@ from raytune_infer.document import Document, dotted
 from raytune_infer.encoding import STANDARD_KNOBS
 from raytune_infer.errors import SpecError
 from searchers.objective import Expression, Objective
+from searchers.quantities import PRICE
 from searchers.space import Config, Value
 from serve_deployments.measurement import METRICS
 
-PRICED = "usd_per_hour"
+PRICED = PRICE
 """The one quantity of an objective that is known without a trial."""
 
 

@@ -19,8 +19,8 @@ from searchers.acquisition import chance_of_more, worth
 from searchers.atlas import atlas
 from searchers.base import History, Problem, Searcher
 from searchers.beliefs import Beliefs
+from searchers.choice import largest_free
 from searchers.gaussian import Posterior
-from searchers.morphling import largest_free
 from searchers.reading import RUNS, Reading, reading_of, values
 from searchers.shortlist import Shortlisted
 from searchers.surfaces import SurfaceModel, pretrained
@@ -96,9 +96,7 @@ class Meta:
             return None
         drawn = self._drawn(history)
         scores = worth(self._values(drawn), np.array(sorted(history.taken), dtype=int), self._tolerance)
-        free = np.ones(len(scores), dtype=bool)
-        free[list(history.taken)] = False
-        if not scores[free].any():  # nothing is likely to count: towards what is nearest to counting
+        if not scores.any():  # nothing free is likely to count (the taken are worth 0): towards what is nearest to it
             scores = self._nearness(drawn)
         return largest_free(scores, history, rng)
 
@@ -117,7 +115,7 @@ class Meta:
         problem, metrics = self._problem, self._reading.metrics
         grid = atlas(problem.space, ())
         return {
-            GENERIC: lambda: beliefs.generic(grid, metrics, problem.noise**2),
+            GENERIC: lambda: beliefs.generic(grid, self._reading.quantities, problem.noise**2),
             SHIPPED: lambda: beliefs.from_surfaces(self._surfaces, problem, grid, metrics),
             SOURCES: self._lessons,
         }

@@ -8,12 +8,13 @@ from importlib.util import find_spec
 from types import MappingProxyType
 
 from searchers.base import Problem, Searcher
-from searchers.baselines import Ernest, RandomSearch
-from searchers.finetune import FineTuning
+from searchers.baselines.ernest import Ernest
+from searchers.baselines.finetune import FineTuning
+from searchers.baselines.portfolio import Portfolio
+from searchers.baselines.quantile_transfer import QuantileTransfer
+from searchers.baselines.random_search import RandomSearch
 from searchers.meta import meta
 from searchers.morphling import Morphling
-from searchers.portfolio import Portfolio
-from searchers.quantile_transfer import QuantileTransfer
 
 Factory = Callable[[Problem], Searcher]
 
@@ -22,8 +23,8 @@ DEFAULT = "meta"
 
 
 def _later(module: str, name: str) -> Factory:
-    """A searcher of a module that is imported when the searcher is made: its library takes seconds to import."""
-    return lambda problem: getattr(import_module(f"searchers.{module}"), name)(problem)
+    """A baseline whose module is imported when the searcher is made: its library takes seconds to import."""
+    return lambda problem: getattr(import_module(f"searchers.baselines.{module}"), name)(problem)
 
 
 NAMED: Mapping[str, Factory] = MappingProxyType(

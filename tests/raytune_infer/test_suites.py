@@ -240,8 +240,8 @@ def test_the_command_writes_a_row_a_trial_the_same_in_any_process(tmp_path):
 
     frame = pd.read_csv(out)
     assert tuple(frame.columns) == COLUMNS and len(frame) == 14 * 6
-    suite, plan = load_suite(folder), Plan(folder, ("random",), budget=6, seeds=2, parallel=2)
-    here = list(searches(suite, plan, Unit("random", suite.judged, ("free", "much"))))
+    suite, plan = load_suite(folder), Plan(folder, ("random",), ("free", "much"), 6, 2, 2)
+    here = list(searches(suite, plan, Unit("random", suite.judged)))
     configs = [json.dumps(suite.tasks[s.task].space[step.position]) for s in here for step in s.steps]
     assert frame.config.tolist() == configs
     assert frame.trial.tolist() == [1, 2, 3, 4, 5, 6] * 14 and set(frame.seed) == {0, 1}
@@ -301,7 +301,7 @@ def test_random_search_on_measured_tables(folder):
         assert not {suite.tasks[t.name].group for t in suite.table(task, plan.objectives[0]).problem.sources} & {
             suite.tasks[task].group
         }
-    done = list(searches(suite, plan, Unit("random", suite.judged[:3], plan.objectives)))
+    done = list(searches(suite, plan, Unit("random", suite.judged[:3])))
     assert len(done) == 3 * len(plan.objectives)
     for search in done:
         assert len(search.steps) == min(20, len(suite.tasks[search.task].space))
