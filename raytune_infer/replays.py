@@ -17,9 +17,10 @@ from time import perf_counter
 import pandas as pd
 
 from raytune_infer.errors import SuiteError
+from raytune_infer.prior import read_prior
 from raytune_infer.suites import Suite, load_suite
 from raytune_infer.workers import WorkerDied, in_processes
-from searchers.named import DEFAULT, named
+from searchers.named import DEFAULT, TAKES_SURFACES, Factory, named
 from searchers.replay import Step, Table, replay
 
 COLUMNS = (
@@ -41,6 +42,7 @@ class Plan:
         seeds: searches for each task, objective and searcher; their seeds are 0, 1, …
         parallel: trials that run at a time.
         with_sources: whether searchers may learn from the suite's other tasks.
+        prior: a file that those searchers start from who can; what ships when left out.
 
     Raises:
         ValueError: no searcher, or a number below 1.
@@ -53,6 +55,7 @@ class Plan:
     seeds: int = 3
     parallel: int = 1
     with_sources: bool = True
+    prior: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.searchers or min(self.budget, self.seeds, self.parallel) < 1:
@@ -63,6 +66,7 @@ class Plan:
 
         Raises:
             SuiteError: there is no such searcher, or the suite has no such objective.
+            UserError: the prior is none, or none of the searchers takes one.
         """
         for name in self.searchers:
             try:
@@ -72,9 +76,17 @@ class Plan:
         for name in self.objectives:
             if name not in suite.objectives:
                 raise SuiteError(f"{suite.name} has no objective {name!r}; there are {', '.join(suite.objectives)}")
+        if self.prior is not None:
+            read_prior(self.prior, *self.searchers)
         objectives = self.objectives or tuple(suite.objectives)
         unique = tuple(dict.fromkeys(self.searchers)), tuple(dict.fromkeys(objectives))
         return replace(self, searchers=unique[0], objectives=unique[1])
+
+    def factory(self, searcher: str) -> Factory:
+        """A searcher of the plan's, still to be given its problem."""
+        if self.prior is None or searcher not in TAKES_SURFACES:
+            return named(searcher)
+        return named(searcher, read_prior(self.prior).surfaces)
 
 
 @dataclass(frozen=True)
@@ -212,19 +224,20 @@ def _searches(plan: Plan, given: Iterator[Unit]) -> Iterator[Search]:
 
 def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Search]:
     """The searches of one unit under the plan's objectives, in this process."""
+    make = plan.factory(unit.searcher)
     for objective in plan.objectives:
         for task in unit.tasks:
             table = suite.table(task, objective, with_sources=plan.with_sources)
             best = float(table.values().max())
             if best > 0:
                 for seed in range(plan.seeds):
-                    yield Search(objective, task, unit.searcher, seed, best, _steps(table, plan, unit.searcher, seed))
+                    yield Search(objective, task, unit.searcher, seed, best, _steps(table, plan, make, seed))
 
 
-def _steps(table: Table, plan: Plan, searcher: str, seed: int) -> tuple[Step, ...]:
+def _steps(table: Table, plan: Plan, make: Factory, seed: int) -> tuple[Step, ...]:
     """One search; the time to make its searcher counts as time to think of its first suggestion."""
     start = perf_counter()
-    made = named(searcher)(table.problem)
+    made = make(table.problem)
     making_s = perf_counter() - start
     steps = tuple(replay(table, made, budget=plan.budget, seed=seed, parallel=plan.parallel))
     return tuple(replace(s, suggest_s=s.suggest_s + making_s) if i == 0 else s for i, s in enumerate(steps))

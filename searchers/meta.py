@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -60,9 +61,10 @@ class Opinion:
         return {q: belief.given(*reading.measured(history.observed, q)) for q, belief in self.beliefs.items()}
 
 
-def meta(problem: Problem) -> Searcher:
+def meta(problem: Problem, surfaces: SurfaceModel | None = None) -> Searcher:
     """`Meta`, on a shortlist where the space is larger than a joint belief can be."""
-    return Meta(problem) if len(problem.space) <= LARGEST else Shortlisted(problem, Meta, most=SHORTLIST)
+    make = partial(Meta, surfaces=surfaces)
+    return make(problem) if len(problem.space) <= LARGEST else Shortlisted(problem, make, most=SHORTLIST)
 
 
 class Meta:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from typer.testing import CliRunner
 from cluster.gpus import FEATURE_NAMES, NO_GPU_FEATURES, find
 from raytune_infer.cli import app
 from raytune_infer.encoding import encode, encode_found
-from raytune_infer.errors import SuiteError
+from raytune_infer.errors import SuiteError, UserError
 from raytune_infer.replays import COLUMNS, Plan, Search, Unit, searches
 from raytune_infer.suites import load_suite
+from searchers.named import NAMED
+from searchers.surfaces import PRETRAINED
 
 torch.set_num_threads(1)
 
@@ -253,6 +256,20 @@ def test_the_command_writes_a_row_a_trial_the_same_in_any_process(tmp_path):
         assert of_search.value.fillna(0).tolist() == pytest.approx(values)
         assert best.tolist() == of_search.value.fillna(0).cummax().tolist()
         assert of_search.fraction.tolist() == pytest.approx((best / table.values().max()).tolist())
+
+
+def test_a_prior_is_for_those_who_take_one(tmp_path):
+    folder = write(tmp_path, description())
+    suite = load_suite(folder)
+    with pytest.raises(UserError, match="of no use to random"):
+        Plan(folder, ("random",), prior=PRETRAINED).checked(suite)
+    plan = Plan(folder, ("random", "meta"), ("free",), budget=2, seeds=1, prior=PRETRAINED).checked(suite)
+    assert plan.factory("random") is NAMED["random"] and plan.factory("meta") is not NAMED["meta"]
+    mine, shipped = (
+        [step.position for search in searches(suite, each, Unit("meta", suite.judged[:1])) for step in search.steps]
+        for each in (plan, replace(plan, prior=None))
+    )
+    assert mine == shipped  # it is the same file
 
 
 def test_ctrl_c_keeps_what_was_done(tmp_path, monkeypatch):
