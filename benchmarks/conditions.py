@@ -112,11 +112,18 @@ def recommended(steps: Sequence[Step], truth: np.ndarray) -> list[float]:
     return fractions
 
 
-def parser_of(text: str, learners: str) -> argparse.ArgumentParser:
-    """The arguments that these benchmarks have in common; `learners` says whom they judge by default."""
+def parser_of(text: str, judged: str | None) -> argparse.ArgumentParser:
+    """The arguments that these benchmarks have in common.
+
+    Args:
+        text: what the benchmark is.
+        judged: whom it judges by default; None if that is no choice.
+    """
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suites", nargs="+", type=Path, metavar="SUITE_DIR", help="folders of tables")
-    parser.add_argument("--searchers", nargs="+", choices=sorted(NAMED), metavar="NAME", help=f"by default {learners}")
+    if judged is not None:
+        whom = f"by default {judged}"
+        parser.add_argument("--searchers", nargs="+", choices=sorted(NAMED), metavar="NAME", help=whom)
     parser.add_argument("--objectives", nargs="+", default=[], metavar="NAME", help="by default all of a suite's")
     parser.add_argument("--budget", type=int, default=40, help="trials of a search at most")
     parser.add_argument("--seeds", type=int, default=3, help="searches per task, objective, searcher and condition")

@@ -25,6 +25,7 @@ from searchers.gaussian import Posterior
 from searchers.reading import RUNS, Reading, reading_of, values
 from searchers.shortlist import Shortlisted
 from searchers.surfaces import SurfaceModel, pretrained
+from searchers.switching import replicas, sparing, warm
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ LARGEST = 2000
 """Configurations of the largest space that a joint belief is held about: its matrices have n² numbers."""
 SHORTLIST = 1000
 """Configurations at random that stand for a larger space, before those near the best are added. Our choice."""
+NEAR = 0.1
+"""How much less worth is hardly less, as a fraction. Our choice: by 256 samples a worth of 0.3, as one trial is often
+worth, is known to a tenth; benchmarks/switching.py finds no trial lost."""
 
 _BELIEVED: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}
 """How far each opinion is believed before the first trial, relative to one another. Our choice."""
@@ -75,16 +79,25 @@ class Meta:
         tolerance: how much worse than the best is as good as the best, as a fraction.
         surfaces: what services like this could be; the model that ships when left out. `raytune-infer meta-train
             --from` trains one on one's own studies too.
+        near: a configuration that needs no new replica is preferred to one that is worth more by no more than this
+            fraction.
         samples: S, of the joint belief. They are the same at every call, so a suggestion moves only with what
             was measured.
     """
 
     def __init__(
-        self, problem: Problem, *, tolerance: float = 0.05, surfaces: SurfaceModel | None = None, samples: int = 256
+        self,
+        problem: Problem,
+        *,
+        tolerance: float = 0.05,
+        surfaces: SurfaceModel | None = None,
+        near: float = NEAR,
+        samples: int = 256,
     ) -> None:
         self._problem = problem
         self._surfaces = surfaces or pretrained()
-        self._tolerance = tolerance
+        self._tolerance, self._near = tolerance, near
+        self._replicas = replicas(problem.space)
         self._samples = samples
         self._reading, self._objective = reading_of(problem)
         self._opinions = tuple(
@@ -96,22 +109,31 @@ class Meta:
         """The free position that is worth the most, ties broken at random; None when there is none."""
         if len(history.taken) >= len(self._problem.space):
             return None
-        drawn = self._drawn(history)
+        drawn = self.drawn(history)
         scores = worth(self._values(drawn), np.array(sorted(history.taken), dtype=int), self._tolerance)
-        if not scores.any():  # nothing free is likely to count (the taken are worth 0): towards what is nearest to it
+        if scores.any():
+            scores = sparing(scores, warm(self._replicas, history), self._near)
+        else:  # nothing free is likely to count (the taken are worth 0): towards what is nearest to it
             scores = self._nearness(drawn)
         return largest_free(scores, history, rng)
 
     def chance_of_more(self, history: History, margin: float) -> float:
         """The chance that some configuration is better than all measured ones by more than a fraction `margin`."""
         measured = np.array(sorted({o.position for o in history.observed}), dtype=int)
-        return chance_of_more(self._values(self._drawn(history)), measured, margin)
+        return chance_of_more(self._values(self.drawn(history)), measured, margin)
 
     def say(self, history: History) -> dict[str, dict[str, float]]:
         """For each metric, and for whether a trial runs, how far each opinion is believed; sums to 1."""
         names = [opinion.name for opinion in self._opinions]
         weights = self._weights(self._posteriors(history))
         return {q: dict(zip(names, weights[q].tolist(), strict=True)) for q in self._reading.quantities}
+
+    def drawn(self, history: History) -> dict[str, np.ndarray]:
+        """For each quantity of the reading `[S, n]` samples, from each opinion as many as it is believed."""
+        posteriors = self._posteriors(history)
+        weights = self._weights(posteriors)
+        self._tell(weights)
+        return {q: self._drawn_of(q, weights[q], [posterior[q] for posterior in posteriors]) for q in weights}
 
     def _makers(self) -> dict[str, Callable[[], Beliefs | None]]:
         problem, metrics = self._problem, self._reading.metrics
@@ -147,13 +169,6 @@ class Meta:
             weights = np.exp(log - log.max())
             out[q] = weights / weights.sum()
         return out
-
-    def _drawn(self, history: History) -> dict[str, np.ndarray]:
-        """For each quantity `[S, n]` samples, from each opinion as many as it is believed."""
-        posteriors = self._posteriors(history)
-        weights = self._weights(posteriors)
-        self._tell(weights)
-        return {q: self._drawn_of(q, weights[q], [posterior[q] for posterior in posteriors]) for q in weights}
 
     def _drawn_of(self, quantity: str, weights: np.ndarray, posteriors: list[Posterior]) -> np.ndarray:
         ends = np.round(np.cumsum(weights) * self._samples).astype(int)

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from belief_coverage import SHARES, inside
+from belief_coverage import body as coverage_body
+from belief_coverage import rows_of as coverage_rows
 from calibration import Asked, answered, calibration, doubting
 from calibration import body as calibration_body
 from conditions import recommended, searches
@@ -22,6 +25,9 @@ from search import main as search_main
 from shuffled import KINDS, Sources, learns, shuffled
 from shuffled import body as shuffled_body
 from suggest_time import KNOBS, SIZES, Timed, _next, knobs, observed, setting
+from switching import body as switching_body
+from switching import searches as switching_searches
+from switching import switched
 
 import searchers.named
 from cluster.profiles import PROFILES
@@ -388,3 +394,43 @@ def test_answers_are_those_of_the_table(suite, folder, monkeypatch):
     assert "| follower | 0 | 3 | 0.000 | 0.250 | nan |" in calibration_body(asked, None)
     with pytest.raises(ValueError, match="from 0 to 1"):
         Asked("x", 0.0, 1.5, True)
+
+
+# Switches of replicas
+
+
+def test_switches_are_counted_from_trial_to_trial():
+    steps = [Step(position, None, None, 0) for position in (3, 0, 1, 2, 3)]
+    assert switched(steps, np.array([0, 0, 5, 5])) == [True, True, False, True, False]
+
+
+def test_who_cares_for_replicas_starts_fewer(suite, folder):
+    plan = Plan(folder, ("meta",), ("free",), budget=8, seeds=1)
+    rows = pd.concat(list(switching_searches(suite, plan, Unit("meta", ("a1",)), (0.0, 0.5))), ignore_index=True)
+    assert rows["trial"].tolist() == [*range(1, 9)] * 2
+    # No knob of this suite changes in place.
+    assert rows["switched"].all()
+    text = switching_body(rows, 0.95)
+    assert "| 0 | 1 | " in text and "| 1.00 | 1.00 | 7.0 | 7.0 |" in text
+
+
+# Coverage of beliefs
+
+
+def test_who_believes_the_truth_has_it_inside_as_often_as_said():
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal(2000)
+    samples = centres + rng.standard_normal((500, 2000))
+    truth = centres + rng.standard_normal(2000)
+    for share in SHARES:
+        assert inside(samples, truth, share) == pytest.approx(share, abs=0.03)
+        assert inside(5 + samples, truth, share) < 0.02
+
+
+def test_coverage_is_of_what_is_not_measured_yet(suite, folder):
+    plan = Plan(folder, ("meta",), ("free",), budget=20, seeds=1)
+    rows = pd.concat(list(coverage_rows(suite, plan, Unit("meta", ("b1",)), (0, 2, 11))), ignore_index=True)
+    # After 11 of 12 nothing that can run may be left.
+    assert rows["trials"].tolist()[:2] == [0, 2] and set(rows["metric"]) == {"rps"}
+    assert rows[list(SHARES)].stack().between(0, 1).all()
+    assert "| rps | 2 | 1 | " in coverage_body(rows)
