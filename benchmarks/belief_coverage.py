@@ -11,16 +11,14 @@ what it did not look at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 
 import numpy as np
 import pandas as pd
-from conditions import keep, parser_of, plans_of
+from conditions import keep, parser_of, parts_of, plans_of
 from results import Origin, markdown, put
 
-from raytune_infer.replays import Plan, Unit, units
+from raytune_infer.replays import Plan, Unit
 from raytune_infer.suites import Suite, load_suite
-from raytune_infer.workers import in_processes
 from searchers.base import History, Observation
 from searchers.meta import Meta
 from searchers.reading import Reading, reading_of
@@ -113,12 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of(__doc__ or "", None)
     parser.add_argument("--after", nargs="+", type=int, default=[0, 1, 3, 5, 10], help="trials")
     asked = parser.parse_args(arguments)
-    parts: list[pd.DataFrame] = []
-    for plan in plans_of(asked, ["meta"]):
-        suite = load_suite(plan.folder)
-        plan = plan.checked(suite)
-        with closing(in_processes(_work, (plan, asked.after), units(plan, suite), asked.jobs)) as ready:
-            parts += list(ready)
+    parts = parts_of(_work, plans_of(asked, ["meta"]), asked.after, asked.jobs)
     rows = pd.concat(parts, ignore_index=True)
     rows = rows.sort_values(["suite", "objective", "task", "seed", "metric", "trials"], ignore_index=True)
     print(keep(rows, "belief_coverage"))

@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from conditions import parser_of, plans_of
+from conditions import parser_of, parts_of, plans_of
 from drawings import reliability
 from results import Origin, markdown, put
 
-from raytune_infer.replays import Plan, Unit, units
+from raytune_infer.replays import Plan, Unit
 from raytune_infer.suites import Suite, load_suite
-from raytune_infer.workers import in_processes
 from searchers.base import Foretelling, History, Problem
 from searchers.named import NAMED, named
 from searchers.replay import Table, replay
@@ -179,15 +177,9 @@ def main(arguments: list[str] | None = None) -> None:
     names = asked.searchers or able
     if not names or set(names) - set(able):
         raise SystemExit(f"searchers with `chance_of_more`: {', '.join(able) or 'none'}; asked for {names or 'any'}")
-    found: list[Asked] = []
-    suites = []
-    for plan in plans_of(asked, names):
-        suite = load_suite(plan.folder)
-        suites.append(suite.name)
-        plan = plan.checked(suite)
-        with closing(in_processes(_work, (plan, asked.margins), units(plan, suite), asked.jobs)) as ready:
-            for part in ready:
-                found += part
+    plans = plans_of(asked, names)
+    suites = [load_suite(plan.folder).name for plan in plans]
+    found = [one for part in parts_of(_work, plans, asked.margins, asked.jobs) for one in part]
     if not found:
         raise SystemExit("no trial of any search counted, so there was nothing to ask")
     link = None

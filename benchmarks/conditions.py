@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 from results import RESULTS, ROOT
 
-from raytune_infer.replays import Plan, Unit
+from raytune_infer.replays import Plan, Unit, units
 from raytune_infer.suites import Suite, load_suite
 from raytune_infer.workers import WorkerDied, in_processes
 from searchers.named import NAMED, named
 from searchers.replay import Step, Table, replay
 
+Extra = TypeVar("Extra")
+Part = TypeVar("Part")
 COLUMNS = ("suite", "objective", "task", "searcher", "condition", "seed", "trial", "fraction")
 
 
@@ -70,6 +72,24 @@ def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -
     # Results come as processes finish; tables and files must not depend on that.
     order = ["suite", "searcher", "condition", "objective", "task", "seed", "trial"]
     return rows.sort_values(order, kind="stable", ignore_index=True), notes
+
+
+def parts_of(
+    work: Callable[[tuple[Plan, Extra], Iterator[Unit]], Iterator[Part]], plans: Sequence[Plan], extra: Extra, jobs: int
+) -> Iterator[Part]:
+    """What a function of a module makes of all units of the plans, in several processes of one thread each.
+
+    Args:
+        work: a plan with what else it needs, and units → a part each, or several.
+        plans: a suite each.
+        extra: what else it needs.
+        jobs: processes at a time.
+    """
+    for plan in plans:
+        suite = load_suite(plan.folder)
+        plan = plan.checked(suite)
+        with closing(in_processes(work, (plan, extra), units(plan, suite), jobs)) as ready:
+            yield from ready
 
 
 def _work(plan: Plan, given: Iterator[tuple[Unit, Condition]]) -> Iterator[pd.DataFrame]:

@@ -11,17 +11,15 @@ that has none, nothing can be spared.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 
 import numpy as np
 import pandas as pd
-from conditions import keep, parser_of, plans_of, settings
+from conditions import keep, parser_of, parts_of, plans_of, settings
 from found import KEYS, found_by, ratio
 from results import Origin, markdown, put
 
-from raytune_infer.replays import Plan, Unit, units
+from raytune_infer.replays import Plan, Unit
 from raytune_infer.suites import Suite, load_suite
-from raytune_infer.workers import in_processes
 from searchers.meta import NEAR, Meta
 from searchers.replay import Step, Table, fractions, replay
 from searchers.switching import replicas
@@ -83,18 +81,20 @@ def body(rows: pd.DataFrame, goal: float) -> str:
     header = ("near", "searches", "trials", "not found", "mean", "× near 0", "new replicas to the goal",
               "in the whole search", "s a trial to the goal", "s a trial")  # fmt: skip
     for suite, mine in rows.groupby("suite", sort=False):
-        found = found_by(mine, "near")
-        lines = []
-        for near, one in mine.groupby("near", sort=False):
-            this = found[str(near)]
-            multiple = "" if near == "0" or "0" not in found else str(ratio(this, found["0"], goal))
-            searching = one.groupby(list(KEYS))["fraction"].shift(fill_value=0.0) < goal
-            shares = [part["switched"].mean() for part in (one[searching], one)]
-            waiting = [f"{share * NEW_REPLICA_S + (1 - share) * IN_PLACE_S:.1f}" for share in shares]
-            cells = [f"{share:.2f}" for share in shares]
-            lines.append([str(near), str(len(this.labels)), *this.cells(goal), multiple, *cells, *waiting])
-        parts += [f"### {suite}", markdown(header, lines)]
+        parts += [f"### {suite}", markdown(header, list(_lines(mine, goal)))]
     return "\n\n".join(parts)
+
+
+def _lines(rows: pd.DataFrame, goal: float) -> Iterator[list[str]]:
+    found = found_by(rows, "near")
+    for near, mine in rows.groupby("near", sort=False):
+        one = found[str(near)]
+        multiple = "" if near == "0" or "0" not in found else str(ratio(one, found["0"], goal))
+        searching = mine.groupby(list(KEYS))["fraction"].shift(fill_value=0.0) < goal
+        shares = [part["switched"].mean() for part in (mine[searching], mine)]
+        waiting = [f"{share * NEW_REPLICA_S + (1 - share) * IN_PLACE_S:.1f}" for share in shares]
+        cells = [*(f"{share:.2f}" for share in shares), *waiting]
+        yield [str(near), str(len(one.labels)), *one.cells(goal), multiple, *cells]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -102,12 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--near", nargs="+", type=float, default=[0.0, 0.05, 0.1, 0.2, 0.3], help="fractions")
     parser.add_argument("--goal", type=float, default=0.95, help="fraction of the best that trials are counted to")
     asked = parser.parse_args(arguments)
-    parts: list[pd.DataFrame] = []
-    for plan in plans_of(asked, ["meta"]):
-        suite = load_suite(plan.folder)
-        plan = plan.checked(suite)
-        with closing(in_processes(_work, (plan, asked.near), units(plan, suite), asked.jobs)) as ready:
-            parts += list(ready)
+    parts = parts_of(_work, plans_of(asked, ["meta"]), asked.near, asked.jobs)
     rows = pd.concat(parts, ignore_index=True)
     rows = rows.sort_values(["suite", "near", "objective", "task", "seed", "trial"], ignore_index=True)
     print(keep(rows, "switching"))
