@@ -19,7 +19,7 @@ import torch
 from cluster.prices import load_prices
 from cluster.profiles import PROFILES
 from raytune_infer.emulated_tasks import PAPER_KNOBS, emulate
-from searchers.baselines import fit
+from searchers.baselines.ernest import fit
 from searchers.maml import adapt, unit_of
 from searchers.meta_model import MetaModel
 from searchers.mlp import initial_weights, predict

@@ -14,34 +14,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from conditions import parser_of, plans_of, together
+from conditions import parser_of, parts_of, plans_of
 from drawings import reliability
 from results import Origin, markdown, put
 
-from raytune_infer.replays import Plan
+from raytune_infer.replays import Plan, Unit
 from raytune_infer.suites import Suite, load_suite
-from raytune_infer.workers import in_processes
 from searchers.base import Foretelling, History, Problem
 from searchers.named import NAMED, named
 from searchers.replay import Table, replay
 from searchers.space import Knob, Space
 
 BINS = 10
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Searches that belong together: one searcher, tasks that learn from the same sources."""
-
-    searcher: str
-    margins: tuple[float, ...]
-    tasks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -118,7 +107,7 @@ def questions(table: Table, searcher: Foretelling, plan: Plan, seed: int) -> Ite
             yield history, step.best
 
 
-def answered(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Asked]:
+def answered(suite: Suite, plan: Plan, unit: Unit, margins: Sequence[float]) -> Iterator[Asked]:
     """What a searcher says on its tasks, and what is so."""
     for objective in plan.objectives:
         for task in unit.tasks:
@@ -127,19 +116,20 @@ def answered(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Asked]:
             for seed in range(plan.seeds if top > 0 else 0):
                 searcher = cast(Foretelling, named(unit.searcher)(table.problem))
                 for history, best in questions(table, searcher, plan, seed):
-                    for margin in unit.margins:
+                    for margin in margins:
                         chance = float(searcher.chance_of_more(history, margin))
                         yield Asked(unit.searcher, margin, chance, top > (1 + margin) * best)
 
 
-def _work(plan: Plan, units: Iterator[Unit]) -> Iterator[list[Asked]]:
+def _work(common: tuple[Plan, Sequence[float]], given: Iterator[Unit]) -> Iterator[list[Asked]]:
     """What a process does."""
     import torch
 
     torch.set_num_threads(1)
+    plan, margins = common
     suite = load_suite(plan.folder)
-    for unit in units:
-        yield list(answered(suite, plan, unit))
+    for unit in given:
+        yield list(answered(suite, plan, unit, margins))
 
 
 def doubting() -> list[str]:
@@ -187,16 +177,9 @@ def main(arguments: list[str] | None = None) -> None:
     names = asked.searchers or able
     if not names or set(names) - set(able):
         raise SystemExit(f"searchers with `chance_of_more`: {', '.join(able) or 'none'}; asked for {names or 'any'}")
-    found: list[Asked] = []
-    suites = []
-    for plan in plans_of(asked, names):
-        suite = load_suite(plan.folder)
-        suites.append(suite.name)
-        plan = plan.checked(suite)
-        units = [Unit(name, tuple(asked.margins), tasks) for name in names for tasks in together(suite)]
-        with closing(in_processes(_work, plan, units, asked.jobs)) as ready:
-            for part in ready:
-                found += part
+    plans = plans_of(asked, names)
+    suites = [load_suite(plan.folder).name for plan in plans]
+    found = [one for part in parts_of(_work, plans, asked.margins, asked.jobs) for one in part]
     if not found:
         raise SystemExit("no trial of any search counted, so there was nothing to ask")
     link = None

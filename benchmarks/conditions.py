@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 from results import RESULTS, ROOT
 
-from raytune_infer.replays import Plan
+from raytune_infer.replays import Plan, Unit, units
 from raytune_infer.suites import Suite, load_suite
 from raytune_infer.workers import WorkerDied, in_processes
 from searchers.named import NAMED, named
 from searchers.replay import Step, Table, replay
 
+Extra = TypeVar("Extra")
+Part = TypeVar("Part")
 COLUMNS = ("suite", "objective", "task", "searcher", "condition", "seed", "trial", "fraction")
 
 
@@ -38,15 +39,6 @@ class Condition(Protocol):
     def table(self, suite: Suite, task: str, objective: str, seed: int) -> Table:
         """What is searched, over the task's own space."""
         ...
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Searches that belong together: they learn from the same sources, so it needs to be learned once."""
-
-    searcher: str
-    condition: Condition
-    tasks: tuple[str, ...]
 
 
 def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -> tuple[pd.DataFrame, list[str]]:
@@ -67,9 +59,9 @@ def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -
         plan = plan.checked(suite)
         for searcher in plan.searchers:
             print(f"{suite.name}: {searcher}", flush=True)
-            units = [Unit(searcher, condition, tasks) for tasks in together(suite) for condition in conditions]
+            work = [(Unit(searcher, tasks), each) for tasks in suite.together() for each in conditions]
             try:
-                with closing(in_processes(_work, plan, units, jobs)) as ready:
+                with closing(in_processes(_work, plan, work, jobs)) as ready:
                     parts += list(ready)
             except WorkerDied as error:
                 print(error, flush=True)
@@ -82,33 +74,43 @@ def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -
     return rows.sort_values(order, kind="stable", ignore_index=True), notes
 
 
-def together(suite: Suite) -> list[tuple[str, ...]]:
-    """The judged tasks, those that learn from the same sources together."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for task in suite.judged:
-        groups.setdefault(suite.sources_of(task), []).append(task)
-    return [tuple(tasks) for tasks in groups.values()]
+def parts_of(
+    work: Callable[[tuple[Plan, Extra], Iterator[Unit]], Iterator[Part]], plans: Sequence[Plan], extra: Extra, jobs: int
+) -> Iterator[Part]:
+    """What a function of a module makes of all units of the plans, in several processes of one thread each.
+
+    Args:
+        work: a plan with what else it needs, and units → a part each, or several.
+        plans: a suite each.
+        extra: what else it needs.
+        jobs: processes at a time.
+    """
+    for plan in plans:
+        suite = load_suite(plan.folder)
+        plan = plan.checked(suite)
+        with closing(in_processes(work, (plan, extra), units(plan, suite), jobs)) as ready:
+            yield from ready
 
 
-def _work(plan: Plan, units: Iterator[Unit]) -> Iterator[pd.DataFrame]:
+def _work(plan: Plan, given: Iterator[tuple[Unit, Condition]]) -> Iterator[pd.DataFrame]:
     """What a process does."""
     import torch
 
     torch.set_num_threads(1)
     suite = load_suite(plan.folder)
-    for unit in units:
-        yield from searches(suite, plan, unit)
+    for unit, condition in given:
+        yield from searches(suite, plan, unit, condition)
 
 
-def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[pd.DataFrame]:
-    """The searches of one unit, each as its rows; tasks where no configuration counts are left out."""
+def searches(suite: Suite, plan: Plan, unit: Unit, condition: Condition) -> Iterator[pd.DataFrame]:
+    """A unit's searches under a condition, each as its rows; tasks where no configuration counts are left out."""
     for objective in plan.objectives:
         for task in unit.tasks:
             truth = suite.table(task, objective).values()
             for seed in range(plan.seeds if truth.any() else 0):
-                table = unit.condition.table(suite, task, objective, seed)
+                table = condition.table(suite, task, objective, seed)
                 steps = list(replay(table, named(unit.searcher)(table.problem), budget=plan.budget, seed=seed))
-                labels = (suite.name, objective, task, unit.searcher, unit.condition.name, seed)
+                labels = (suite.name, objective, task, unit.searcher, condition.name, seed)
                 fractions = recommended(steps, truth)
                 yield pd.DataFrame(
                     [(*labels, trial, fraction) for trial, fraction in enumerate(fractions, start=1)], columns=COLUMNS
@@ -130,11 +132,18 @@ def recommended(steps: Sequence[Step], truth: np.ndarray) -> list[float]:
     return fractions
 
 
-def parser_of(text: str, learners: str) -> argparse.ArgumentParser:
-    """The arguments that these benchmarks have in common; `learners` says whom they judge by default."""
+def parser_of(text: str, judged: str | None) -> argparse.ArgumentParser:
+    """The arguments that these benchmarks have in common.
+
+    Args:
+        text: what the benchmark is.
+        judged: whom it judges by default; None if that is no choice.
+    """
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suites", nargs="+", type=Path, metavar="SUITE_DIR", help="folders of tables")
-    parser.add_argument("--searchers", nargs="+", choices=sorted(NAMED), metavar="NAME", help=f"by default {learners}")
+    if judged is not None:
+        whom = f"by default {judged}"
+        parser.add_argument("--searchers", nargs="+", choices=sorted(NAMED), metavar="NAME", help=whom)
     parser.add_argument("--objectives", nargs="+", default=[], metavar="NAME", help="by default all of a suite's")
     parser.add_argument("--budget", type=int, default=40, help="trials of a search at most")
     parser.add_argument("--seeds", type=int, default=3, help="searches per task, objective, searcher and condition")

@@ -23,6 +23,9 @@ app = typer.Typer(
 SpecPath = Annotated[Path, typer.Argument(metavar="SERVICE_YAML", help="What to serve and what may be chosen.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 Address = Annotated[str | None, typer.Option(help="A running Ray cluster; `auto` for the one on this machine.")]
+Prior = Annotated[
+    Path | None, typer.Option(help="Start from this file, written by meta-train --from, not from the prior that ships.")
+]
 Emulate = Annotated[str | None, typer.Option(help="A local cluster with emulated GPUs, e.g. T4:1,V100:1,M60:1.")]
 
 
@@ -54,6 +57,7 @@ def tune(
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")] = None,
     db: Annotated[str | None, typer.Option(help="Database URL; by default SQLite in the run's folder.")] = None,
     no_history: Annotated[bool, typer.Option("--no-history", help="Learn nothing from your earlier studies.")] = False,
+    prior: Prior = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
 ) -> None:
     """Find the best configuration of a service."""
@@ -69,7 +73,7 @@ def tune(
     service = load_spec(spec)
     study = Study(
         service, searcher=searcher, seed=seed, address=address, emulate=emulate, db=db, out=out,
-        history=False if no_history else None,
+        history=False if no_history else None, prior=prior,
     )  # fmt: skip
     progress = ConsoleProgress(console)
     try:
@@ -216,6 +220,7 @@ def replay(
     budget: Annotated[int, typer.Option(min=1, help="Trials of a search.")] = 40,
     seeds: Annotated[int, typer.Option(min=1, help="Searches per task, objective and searcher.")] = 3,
     no_sources: Annotated[bool, typer.Option("--no-sources", help="Nothing may be learned from other tasks.")] = False,
+    prior: Prior = None,
     parallel: Annotated[int, typer.Option(min=1, help="Trials that run at a time.")] = 1,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
     out: Annotated[Path, typer.Option(help="The file of results, a row a trial.")] = Path("results.csv"),
@@ -223,6 +228,7 @@ def replay(
     """Judge searchers on measured tables: no cluster, no waiting."""
     from rich.progress import Progress
 
+    from raytune_infer.prior import read_prior
     from raytune_infer.replay_report import summary
     from raytune_infer.replays import Plan, check_out, run, write
     from raytune_infer.suites import load_suite
@@ -230,10 +236,13 @@ def replay(
 
     console = _console()
     check_out(out)
-    plan = Plan(folder, tuple(searcher or [DEFAULT]), tuple(objective or ()), budget, seeds, parallel, not no_sources)
+    searchers, objectives = tuple(searcher or [DEFAULT]), tuple(objective or ())
+    plan = Plan(folder, searchers, objectives, budget, seeds, parallel, not no_sources, prior)
     try:
         suite = load_suite(folder)
         plan.checked(suite)
+        if prior is not None:
+            console.print(escape(read_prior(prior).note()), highlight=False)
         with Progress(console=console) as bar:
             task = bar.add_task("searches", total=None)
             jobs = jobs or os.cpu_count() or 1

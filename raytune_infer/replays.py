@@ -17,9 +17,10 @@ from time import perf_counter
 import pandas as pd
 
 from raytune_infer.errors import SuiteError
+from raytune_infer.prior import read_prior
 from raytune_infer.suites import Suite, load_suite
 from raytune_infer.workers import WorkerDied, in_processes
-from searchers.named import DEFAULT, named
+from searchers.named import DEFAULT, TAKES_SURFACES, Factory, named
 from searchers.replay import Step, Table, replay
 
 COLUMNS = (
@@ -41,6 +42,7 @@ class Plan:
         seeds: searches for each task, objective and searcher; their seeds are 0, 1, …
         parallel: trials that run at a time.
         with_sources: whether searchers may learn from the suite's other tasks.
+        prior: a file that those searchers start from who can; what ships when left out.
 
     Raises:
         ValueError: no searcher, or a number below 1.
@@ -53,6 +55,7 @@ class Plan:
     seeds: int = 3
     parallel: int = 1
     with_sources: bool = True
+    prior: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.searchers or min(self.budget, self.seeds, self.parallel) < 1:
@@ -63,6 +66,7 @@ class Plan:
 
         Raises:
             SuiteError: there is no such searcher, or the suite has no such objective.
+            UserError: the prior is none, or none of the searchers takes one.
         """
         for name in self.searchers:
             try:
@@ -72,9 +76,17 @@ class Plan:
         for name in self.objectives:
             if name not in suite.objectives:
                 raise SuiteError(f"{suite.name} has no objective {name!r}; there are {', '.join(suite.objectives)}")
+        if self.prior is not None:
+            read_prior(self.prior, *self.searchers)
         objectives = self.objectives or tuple(suite.objectives)
         unique = tuple(dict.fromkeys(self.searchers)), tuple(dict.fromkeys(objectives))
         return replace(self, searchers=unique[0], objectives=unique[1])
+
+    def factory(self, searcher: str) -> Factory:
+        """A searcher of the plan's, still to be given its problem."""
+        if self.prior is None or searcher not in TAKES_SURFACES:
+            return named(searcher)
+        return named(searcher, read_prior(self.prior).surfaces)
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,6 @@ class Unit:
 
     searcher: str
     tasks: tuple[str, ...]
-    objectives: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -186,7 +197,7 @@ def run(plan: Plan, suite: Suite, *, jobs: int = 1, watch: Watch = lambda done, 
     stopped: KeyboardInterrupt | WorkerDied | None = None
     watch(0, len(order))
     try:
-        with closing(in_processes(_searches, plan, _units(plan, suite), jobs)) as ready:
+        with closing(in_processes(_searches, plan, units(plan, suite), jobs)) as ready:
             for search in ready:
                 done[search.objective, search.task, search.searcher, search.seed] = search
                 watch(len(done), len(order))
@@ -195,40 +206,38 @@ def run(plan: Plan, suite: Suite, *, jobs: int = 1, watch: Watch = lambda done, 
     return Results(plan, suite, tuple(done[key] for key in order if key in done), stopped, hopeless)
 
 
-def _units(plan: Plan, suite: Suite) -> list[Unit]:
-    together: dict[tuple[str, ...], list[str]] = {}
-    for task in suite.judged:
-        sources = suite.sources_of(task) if plan.with_sources else ()
-        # Nothing is learned from no sources: those tasks need not wait for each other.
-        together.setdefault(sources or ("", task), []).append(task)
-    return [Unit(name, tuple(tasks), plan.objectives) for name in plan.searchers for tasks in together.values()]
+def units(plan: Plan, suite: Suite) -> list[Unit]:
+    """All that a plan asks for, a searcher after another."""
+    together = suite.together(with_sources=plan.with_sources)
+    return [Unit(name, tasks) for name in plan.searchers for tasks in together]
 
 
-def _searches(plan: Plan, units: Iterator[Unit]) -> Iterator[Search]:
+def _searches(plan: Plan, given: Iterator[Unit]) -> Iterator[Search]:
     """The searches of these units, one after another: what a process does."""
     import torch
 
     torch.set_num_threads(1)
     suite = load_suite(plan.folder)
-    for unit in units:
+    for unit in given:
         yield from searches(suite, plan, unit)
 
 
 def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Search]:
-    """The searches of one unit, in this process."""
-    for objective in unit.objectives:
+    """The searches of one unit under the plan's objectives, in this process."""
+    make = plan.factory(unit.searcher)
+    for objective in plan.objectives:
         for task in unit.tasks:
             table = suite.table(task, objective, with_sources=plan.with_sources)
             best = float(table.values().max())
             if best > 0:
                 for seed in range(plan.seeds):
-                    yield Search(objective, task, unit.searcher, seed, best, _steps(table, plan, unit.searcher, seed))
+                    yield Search(objective, task, unit.searcher, seed, best, _steps(table, plan, make, seed))
 
 
-def _steps(table: Table, plan: Plan, searcher: str, seed: int) -> tuple[Step, ...]:
+def _steps(table: Table, plan: Plan, make: Factory, seed: int) -> tuple[Step, ...]:
     """One search; the time to make its searcher counts as time to think of its first suggestion."""
     start = perf_counter()
-    made = named(searcher)(table.problem)
+    made = make(table.problem)
     making_s = perf_counter() - start
     steps = tuple(replay(table, made, budget=plan.budget, seed=seed, parallel=plan.parallel))
     return tuple(replace(s, suggest_s=s.suggest_s + making_s) if i == 0 else s for i, s in enumerate(steps))

@@ -26,12 +26,14 @@ class RunFolder:
         database_url: where the study's history is; None for a SQLite file in the folder.
         study_id: its number there.
         learns: its search learns from the studies that were there before it.
+        prior: the label of the prior that it was given, of which a copy is in the folder; None for what ships.
     """
 
     path: Path
     database_url: str | None
     study_id: int
     learns: bool = True
+    prior: str | None = None
 
     @property
     def url(self) -> str:
@@ -44,7 +46,7 @@ class RunFolder:
 
     def save(self) -> None:
         """Write the pointer to the study; from then on the folder can be opened."""
-        pointer = {"database": self.database_url, "study": self.study_id, "learns": self.learns}
+        pointer = {"database": self.database_url, "study": self.study_id, "learns": self.learns, "prior": self.prior}
         (self.path / _POINTER).write_text(json.dumps(pointer, indent=2) + "\n", encoding="utf-8")
 
     @contextmanager
@@ -82,7 +84,8 @@ def open_run(path: str | Path) -> RunFolder:
     try:
         pointer = json.loads((path / _POINTER).read_text(encoding="utf-8"))
         # A run of before there was such a choice learned from nothing, and goes on so.
-        return RunFolder(path, pointer["database"], int(pointer["study"]), bool(pointer.get("learns", False)))
+        learns = bool(pointer.get("learns", False))
+        return RunFolder(path, pointer["database"], int(pointer["study"]), learns, pointer.get("prior"))
     except FileNotFoundError:
         hint = f"; runs here: {found}" if (found := _hint(path)) else ""
         raise RunError(f"no run in {path} (it has no {_POINTER}); `raytune-infer tune` makes one{hint}") from None

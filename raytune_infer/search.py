@@ -19,6 +19,7 @@ from raytune_infer.knobs import Resolver, ServiceSpace
 from raytune_infer.progress import Progress
 from raytune_infer.trial import Bench, Measure, run_trial
 from searchers.base import Foretelling, Problem
+from searchers.named import Factory
 from searchers.tune import TuneSearcher
 from serve_deployments.backend import Backend
 
@@ -126,7 +127,7 @@ def search(
     parallel: int,
     seconds: float | None,
     stop_below: float | None,
-    searcher: str,
+    searcher: Factory,
     seed: int,
     known: tuple[TrialRecord, ...],
     ledger: Ledger,
@@ -142,7 +143,7 @@ def search(
         seconds: no trial begins later than that; None for no limit.
         stop_below: no trial begins once the chance that a configuration better by `WORTHWHILE` is left is
             below this; None for never.
-        searcher: name of the searcher.
+        searcher: makes it, given the problem.
         seed: of its random choices.
         known: trials that are finished already.
         ledger: where each trial is written down.

@@ -14,10 +14,11 @@ from raytune_infer.errors import SpecError
 from raytune_infer.knob_spec import KnobSpec, check_knobs
 from raytune_infer.spec_errors import At, Part, explain
 from searchers.objective import Expression, Objective
+from searchers.quantities import PRICE
 from searchers.space import Config, Value
 from serve_deployments.measurement import METRICS
 
-PRICED = "usd_per_hour"
+PRICED = PRICE
 """The one quantity of an objective that is known without a trial."""
 
 

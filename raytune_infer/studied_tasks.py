@@ -14,11 +14,11 @@ from raytune_infer.errors import RunError
 from raytune_infer.history import Database, StudyRecord, TrialRecord
 from raytune_infer.run_folder import open_run
 from raytune_infer.spec import PRICED, fact
+from raytune_infer.suite_file import SUITE_FILE
 from raytune_infer.suites import load_suite
 from searchers.base import Observation, Task
 from searchers.space import Space
 
-SUITE = "suite.json"
 LEAST_TRIALS = 3
 """A study in which fewer trials ran says too little of a shape."""
 
@@ -41,7 +41,7 @@ def _tasks_at(place: str) -> tuple[Task, ...]:
     if "://" in place:
         return _all_studies(Database(place))
     path = Path(place)
-    if (path / SUITE).is_file():
+    if (path / SUITE_FILE).is_file():
         return tuple(task.as_source for task in load_suite(path).tasks.values())
     if path.is_file():
         return _all_studies(Database(f"sqlite:///{path.resolve()}"))

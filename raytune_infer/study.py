@@ -14,6 +14,7 @@ from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.fingerprint import differences, fingerprint
 from raytune_infer.history import Database, StudyRecord, TrialRecord
 from raytune_infer.knobs import ServiceSpace, service_space
+from raytune_infer.prior import Prior, kept_prior, read_prior
 from raytune_infer.progress import Progress, Silent
 from raytune_infer.race import Race, Turn, usual_seconds
 from raytune_infer.result import StudyResult, conclude, ranking
@@ -44,6 +45,8 @@ class Study:
         out: the run's folder; None for a new one under `runs/` (resuming: the newest one there).
         history: whether the search learns from the studies that were finished before it began, in the folders
             beside the run's and in `db`; None for yes, or a resumed study's own choice.
+        prior: a file that `raytune-infer meta-train` wrote, to start from; None for what ships, or a resumed study's
+            own.
         serving: replaces Ray Serve and the load actor, for tests and embedding.
 
     Raises:
@@ -61,6 +64,7 @@ class Study:
         db: str | None = None,
         out: str | Path | None = None,
         history: bool | None = None,
+        prior: str | Path | None = None,
         serving: Serving | None = None,
     ) -> None:
         self.spec = spec
@@ -77,6 +81,7 @@ class Study:
                 f"{spec.place('budget')}: {searcher} cannot say what is left to be gained, as `stop_below` asks; "
                 f"take the searcher {' or '.join(sorted(FORETELLS))}, or leave it out"
             )
+        self._prior = None if prior is None else read_prior(prior, searcher or DEFAULT)
         self._service = Service(spec)
         self._serving = serving or self._service.serving
 
@@ -103,6 +108,9 @@ class Study:
         progress = progress or Silent()
         run = open_run(self._out or latest_run(self.spec.name)) if resume else None
         emulate = self._emulate if run is None else self._agreed(run, trials).emulated
+        prior = self._prior if run is None else kept_prior(run)
+        if prior is not None:
+            progress.note(prior.note())
         with ray_session(address=self._address, emulate=emulate, folder=self.spec.folder):
             space = self._space(progress)
             run = run or self._create(space, trials or self.spec.budget.trials)
@@ -117,7 +125,7 @@ class Study:
                 with self._serving(study) as bench:
                     lab = _Lab(space, database, study, ledger, bench)
                     parallel = parallel or self.spec.budget.parallel
-                    self._search(lab, run, parallel, progress)
+                    self._search(lab, run, parallel, progress, prior)
                     default = space.position(self.spec.default_config)
                     if default is None:
                         progress.note("the default configuration does not fit on this cluster: nothing to compare with")
@@ -149,7 +157,7 @@ class Study:
                 progress.note(note)
         return replace(space, problem=replace(space.problem, sources=earlier.tasks))
 
-    def _search(self, lab: _Lab, run: RunFolder, parallel: int, progress: Progress) -> None:
+    def _search(self, lab: _Lab, run: RunFolder, parallel: int, progress: Progress, prior: Prior | None) -> None:
         known = [t for t in lab.trials() if t.purpose == "search"]
         study = lab.study
         progress.begins(known, study.trials, lab.space.problem.objective)
@@ -160,8 +168,8 @@ class Study:
             left = search(
                 lab.space, trials=study.trials - len(known), parallel=parallel, seconds=seconds,
                 stop_below=self.spec.budget.stop_below,
-                searcher=study.searcher, seed=study.seed, known=tuple(known), ledger=lab.ledger,
-                bench=lab.bench, storage=run.path,
+                searcher=named(study.searcher, None if prior is None else prior.surfaces), seed=study.seed,
+                known=tuple(known), ledger=lab.ledger, bench=lab.bench, storage=run.path,
             )  # fmt: skip
             if left is not None:
                 progress.note(f"stopped: the chance that a configuration {WORTHWHILE:.0%} better is left is {left:.0%}")
@@ -184,6 +192,8 @@ class Study:
         )  # fmt: skip
         database.close()
         run = RunFolder(path, self._db, study.id, learns=self._history is not False)
+        if self._prior is not None:
+            run = self._prior.kept(run)
         run.save()
         return run
 
@@ -195,6 +205,7 @@ class Study:
             "trials": (trials, study.trials), "searcher": (self._searcher, study.searcher),
             "seed": (self._seed, study.seed), "emulate": (self._emulate, study.emulated),
             "db": (self._db, run.database_url), "history": (self._history, run.learns),
+            "prior": (self._prior and self._prior.label, run.prior or "what ships"),
         }  # fmt: skip
         for name, (now, before) in asked.items():
             if now is not None and now != before:

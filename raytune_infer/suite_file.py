@@ -17,6 +17,9 @@ from raytune_infer.spec import PRICED
 from searchers.objective import Expression, Objective
 from searchers.space import Value
 
+SUITE_FILE = "suite.json"
+"""What a folder of tables is known by."""
+
 Limit = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
 

@@ -18,9 +18,10 @@ import pandas as pd
 
 from raytune_infer.encoding import encode_found
 from raytune_infer.errors import SuiteError
-from raytune_infer.suite_file import SuiteFile, read_suite_file, some, spelled
+from raytune_infer.suite_file import SUITE_FILE, SuiteFile, read_suite_file, some, spelled
 from searchers.base import Observation, Problem, Task
 from searchers.objective import Metrics, Objective
+from searchers.quantities import PRICE
 from searchers.replay import Table
 from searchers.space import Config, Knob, Space, Value
 
@@ -49,7 +50,7 @@ class MeasuredTask:
     def as_source(self) -> Task:
         """All that was measured, with prices where known, for others to learn from; always the same object."""
         priced = (
-            m if m is None or math.isnan(usd) else {**m, "usd_per_hour": float(usd)}
+            m if m is None or math.isnan(usd) else {**m, PRICE: float(usd)}
             for m, usd in zip(self.metrics, self.usd_per_hour, strict=True)
         )
         observed = tuple(Observation(position, metrics) for position, metrics in enumerate(priced))
@@ -85,6 +86,15 @@ class Suite:
         group = self.tasks[task].group
         return tuple(name for name in self.sources if self.tasks[name].group != group)
 
+    def together(self, *, with_sources: bool = True) -> tuple[tuple[str, ...], ...]:
+        """The judged tasks, those that learn from the same sources together: it needs to be learned once."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for task in self.judged:
+            sources = self.sources_of(task) if with_sources else ()
+            # Nothing is learned from no sources: those tasks need not wait for each other.
+            groups.setdefault(sources or ("", task), []).append(task)
+        return tuple(map(tuple, groups.values()))
+
     def table(self, task: str, objective: str, *, with_sources: bool = True) -> Table:
         """The problem of a task under an objective, with the answers.
 
@@ -105,7 +115,7 @@ def load_suite(folder: Path) -> Suite:
     Raises:
         SuiteError: naming file, line and column, what is allowed and the remedy.
     """
-    file = read_suite_file(folder / "suite.json")
+    file = read_suite_file(folder / SUITE_FILE)
     knobs = tuple(encode_found(p.name, p.values, p.kind) for p in file.parameters)
     tasks = {name: _read_task(folder / f"{name}.csv", name, file, knobs) for name in file.task_names}
     return Suite(

@@ -111,6 +111,10 @@ class Problem:
         """The observation's value under the objective; None if it does not count."""
         return self.objective.value(observation.metrics, float(self.usd_per_hour[observation.position]))
 
+    def values(self, history: History) -> np.ndarray:
+        """`[k]` the observed values in order; 0 for what does not count."""
+        return np.array([self.value(o) or 0.0 for o in history.observed])
+
     def best(self, history: History) -> Observation | None:
         """The observation of the largest value, the earliest of equals; None while nothing counts."""
         counted = [(v, o) for o in history.observed if (v := self.value(o)) is not None]

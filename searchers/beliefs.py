@@ -28,16 +28,20 @@ _UNTOLD = 0.5
 """What the shipped surfaces leave unexplained, in e-folds for each knob. Our choice."""
 
 
-def generic(grid: Atlas, metrics: Sequence[str], noise: float) -> Beliefs:
+def generic(grid: Atlas, quantities: Sequence[str], noise: float) -> Beliefs:
     """Before anything is known but the knobs: smooth curves about an unknown level; most configurations run.
 
     `noise` is the variance of a measurement's logarithm, here as everywhere in beliefs.
     """
     own, scales = grid.ranks[: grid.n], kernel.generic(grid.axes)
-    surface = Gaussian(np.full(grid.n, _LEVEL), kernel.variance(grid.axes, own, scales), noise, floating=True)
-    runs = replace(kernel.scaled(scales, 0.6), level=0.5)
-    can_run = Gaussian(np.full(grid.n, 0.8), kernel.variance(grid.axes, own, runs), noise)
-    return {**dict.fromkeys(metrics, surface), RUNS: can_run}
+    out: dict[str, Gaussian] = {}
+    if metrics := [q for q in quantities if q != RUNS]:
+        surface = Gaussian(np.full(grid.n, _LEVEL), kernel.variance(grid.axes, own, scales), noise, floating=True)
+        out |= dict.fromkeys(metrics, surface)
+    if RUNS in quantities:
+        runs = replace(kernel.scaled(scales, 0.6), level=0.5)
+        out[RUNS] = Gaussian(np.full(grid.n, 0.8), kernel.variance(grid.axes, own, runs), noise)
+    return out
 
 
 def from_surfaces(model: SurfaceModel, problem: Problem, grid: Atlas, metrics: Sequence[str]) -> Beliefs | None:
@@ -48,7 +52,9 @@ def from_surfaces(model: SurfaceModel, problem: Problem, grid: Atlas, metrics: S
     noise = problem.noise**2
     scales = replace(kernel.generic(grid.axes), joint=_UNTOLD, main=np.full(len(grid.axes), _UNTOLD))
     rest = kernel.variance(grid.axes, grid.ranks[: grid.n], scales)
-    out = {q: replace(_ensemble(_LEVEL + surfaces.log[role(q)], rest, noise), floating=True) for q in metrics}
+    roles = dict.fromkeys(map(role, metrics))
+    of = {each: replace(_ensemble(_LEVEL + surfaces.log[each], rest, noise), floating=True) for each in roles}
+    out = {q: of[role(q)] for q in metrics}
     runs = replace(kernel.scaled(scales, 0.8), level=0.2)
     chances = np.tanh(surfaces.runs / 2)  # 2 p - 1: on the scale of RUNS
     return {**out, RUNS: _ensemble(chances, kernel.variance(grid.axes, grid.ranks[: grid.n], runs), noise)}

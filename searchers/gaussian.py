@@ -38,10 +38,14 @@ class Gaussian:
 
     def deviations(self, samples: int, rng: np.random.Generator) -> np.ndarray:
         """`[S, n]` joint samples less the mean."""
+        return rng.standard_normal((samples, len(self.mean))) @ self._root.T
+
+    @cached_property
+    def _root(self) -> np.ndarray:
+        """`[n, n]` lower Cholesky factor; kept, as several metrics may share one belief."""
         n = len(self.mean)
         jitter = (_JITTER + 1e-8 * float(np.trace(self.covariance)) / n) * np.eye(n)
-        root = cholesky(self.covariance + jitter, lower=True, check_finite=False)
-        return rng.standard_normal((samples, n)) @ root.T
+        return cholesky(self.covariance + jitter, lower=True, check_finite=False)
 
     def given(self, at: np.ndarray, y: np.ndarray) -> Posterior:
         """What remains possible after `[k]` measurements y at positions `at`, each position once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -18,10 +17,6 @@ COHERENT = 0.25
 """A source of which less than this part of the variance follows from its own knobs teaches nothing. Our choice."""
 _ENOUGH = 12
 """Fewer measurements than this are no ground to disbelieve a source."""
-
-_KEPT = 64
-"""How many lessons are remembered: one for each quantity of each tuple of sources."""
-_lessons: OrderedDict[tuple[tuple[Task, ...], tuple[tuple[str, float], ...], str, float], Lesson] = OrderedDict()
 
 
 def credible(sources: tuple[Task, ...], reading: Reading) -> tuple[Task, ...]:
@@ -42,14 +37,13 @@ def from_sources(problem: Problem, sources: tuple[Task, ...], reading: Reading) 
         reading: what to read of their trials; a quantity that no source measured has the generic belief.
     """
     grid = atlas(problem.space, sources)
-    facts = standardised([*(task.facts for task in sources), problem.facts])
-    out = dict(generic(grid, reading.metrics, problem.noise**2))
-    for quantity in reading.quantities:
-        tasks = _evidence(grid, sources, facts[:-1], reading, quantity)
-        if tasks:
-            lesson = _lesson(sources, facts[:-1], reading, quantity, problem.noise**2)
-            out[quantity] = belief(grid, tasks, lesson, facts[-1], problem.noise**2)
-    return out
+    facts, noise = standardised([*(task.facts for task in sources), problem.facts]), problem.noise**2
+    evidence = {q: _evidence(grid, sources, facts[:-1], reading, q) for q in reading.quantities}
+    unknown = generic(grid, [q for q, tasks in evidence.items() if not tasks], noise)
+    return {
+        q: belief(grid, tasks, _lesson(sources, reading.shares, q, noise), facts[-1], noise) if tasks else unknown[q]
+        for q, tasks in evidence.items()
+    }
 
 
 def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
@@ -85,15 +79,12 @@ def _evidence(
     return out
 
 
-def _lesson(sources: tuple[Task, ...], facts: np.ndarray, reading: Reading, quantity: str, noise: float) -> Lesson:
-    key = sources, reading.shares, quantity, noise
-    if key not in _lessons:
-        grid = _own_grid(sources)
-        _lessons[key] = learn(grid, _evidence(grid, sources, facts, reading, quantity), noise)
-    _lessons.move_to_end(key)
-    while len(_lessons) > _KEPT:
-        _lessons.popitem(last=False)
-    return _lessons[key]
+@lru_cache(maxsize=64)
+def _lesson(sources: tuple[Task, ...], shares: tuple[tuple[str, float], ...], quantity: str, noise: float) -> Lesson:
+    """What is learned of one quantity, whatever the problem; sources are equal only to themselves."""
+    grid = _own_grid(sources)
+    facts = standardised([*(task.facts for task in sources), {}])[:-1]
+    return learn(grid, _evidence(grid, sources, facts, Reading((), shares), quantity), noise)
 
 
 def _own_grid(sources: tuple[Task, ...]) -> Atlas:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,12 +20,13 @@ from searchers.acquisition import chance_of_more, worth
 from searchers.atlas import atlas
 from searchers.base import History, Problem, Searcher
 from searchers.beliefs import Beliefs
+from searchers.choice import largest_free
 from searchers.gaussian import Posterior
 from searchers.monotone import Monotone
-from searchers.morphling import largest_free
 from searchers.reading import RUNS, Reading, reading_of, values
 from searchers.shortlist import Shortlisted
 from searchers.surfaces import SurfaceModel, pretrained
+from searchers.switching import replicas, sparing, warm
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ LARGEST = 2000
 """Configurations of the largest space that a joint belief is held about: its matrices have n² numbers."""
 SHORTLIST = 1000
 """Configurations at random that stand for a larger space, before those near the best are added. Our choice."""
+NEAR = 0.1
+"""How much less worth is hardly less, as a fraction. Our choice: by 256 samples a worth of 0.3, as one trial is often
+worth, is known to a tenth; benchmarks/switching.py finds no trial lost."""
 
 _BELIEVED: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}
 """How far each opinion is believed before the first trial, relative to one another. Our choice."""
@@ -63,9 +68,10 @@ class Opinion:
         return {q: belief.given(*reading.measured(history.observed, q)) for q, belief in self.beliefs.items()}
 
 
-def meta(problem: Problem) -> Searcher:
+def meta(problem: Problem, surfaces: SurfaceModel | None = None) -> Searcher:
     """`Meta`, on a shortlist where the space is larger than a joint belief can be."""
-    return Meta(problem) if len(problem.space) <= LARGEST else Shortlisted(problem, Meta, most=SHORTLIST)
+    make = partial(Meta, surfaces=surfaces)
+    return make(problem) if len(problem.space) <= LARGEST else Shortlisted(problem, make, most=SHORTLIST)
 
 
 class Meta:
@@ -76,16 +82,25 @@ class Meta:
         tolerance: how much worse than the best is as good as the best, as a fraction.
         surfaces: what services like this could be; the model that ships when left out. `raytune-infer meta-train
             --from` trains one on one's own studies too.
+        near: a configuration that needs no new replica is preferred to one that is worth more by no more than this
+            fraction.
         samples: S, of the joint belief. They are the same at every call, so a suggestion moves only with what
             was measured.
     """
 
     def __init__(
-        self, problem: Problem, *, tolerance: float = 0.05, surfaces: SurfaceModel | None = None, samples: int = 256
+        self,
+        problem: Problem,
+        *,
+        tolerance: float = 0.05,
+        surfaces: SurfaceModel | None = None,
+        near: float = NEAR,
+        samples: int = 256,
     ) -> None:
         self._problem = problem
         self._surfaces = surfaces or pretrained()
-        self._tolerance = tolerance
+        self._tolerance, self._near = tolerance, near
+        self._replicas = replicas(problem.space)
         self._samples = samples
         self._reading, self._objective = reading_of(problem)
         self._opinions = tuple(
@@ -98,18 +113,18 @@ class Meta:
         """The free position that is worth the most, ties broken at random; None when there is none."""
         if len(history.taken) >= len(self._problem.space):
             return None
-        drawn = self._drawn(history)
+        drawn = self.drawn(history)
         scores = worth(self._values(drawn), np.array(sorted(history.taken), dtype=int), self._tolerance)
-        free = np.ones(len(scores), dtype=bool)
-        free[list(history.taken)] = False
-        if not scores[free].any():  # nothing is likely to count: towards what is nearest to counting
+        if scores.any():
+            scores = sparing(scores, warm(self._replicas, history), self._near)
+        else:  # nothing free is likely to count (the taken are worth 0): towards what is nearest to it
             scores = self._nearness(drawn)
         return largest_free(scores, history, rng)
 
     def chance_of_more(self, history: History, margin: float) -> float:
         """The chance that some configuration is better than all measured ones by more than a fraction `margin`."""
         measured = np.array(sorted({o.position for o in history.observed}), dtype=int)
-        return chance_of_more(self._values(self._drawn(history)), measured, margin)
+        return chance_of_more(self._values(self.drawn(history)), measured, margin)
 
     def say(self, history: History) -> dict[str, dict[str, float]]:
         """For each metric, and for whether a trial runs, how far each opinion is believed; sums to 1."""
@@ -117,11 +132,22 @@ class Meta:
         weights = self._weights(self._posteriors(history))
         return {q: dict(zip(names, weights[q].tolist(), strict=True)) for q in self._reading.quantities}
 
+    def drawn(self, history: History) -> dict[str, np.ndarray]:
+        """For each quantity of the reading `[S, n]` samples, from each opinion as many as it is believed."""
+        posteriors = self._posteriors(history)
+        weights = self._weights(posteriors)
+        self._tell(weights)
+        drawn = {q: self._drawn_of(q, weights[q], [posterior[q] for posterior in posteriors]) for q in weights}
+        runs, fails = self._monotone.implied(history.observed)
+        typical = slice(round(_ATYPICAL * self._samples), None)
+        drawn[RUNS][typical, runs], drawn[RUNS][typical, fails] = 1.0, -1.0
+        return drawn
+
     def _makers(self) -> dict[str, Callable[[], Beliefs | None]]:
         problem, metrics = self._problem, self._reading.metrics
         grid = atlas(problem.space, ())
         return {
-            GENERIC: lambda: beliefs.generic(grid, metrics, problem.noise**2),
+            GENERIC: lambda: beliefs.generic(grid, self._reading.quantities, problem.noise**2),
             SHIPPED: lambda: beliefs.from_surfaces(self._surfaces, problem, grid, metrics),
             SOURCES: self._lessons,
         }
@@ -151,17 +177,6 @@ class Meta:
             weights = np.exp(log - log.max())
             out[q] = weights / weights.sum()
         return out
-
-    def _drawn(self, history: History) -> dict[str, np.ndarray]:
-        """For each quantity `[S, n]` samples, from each opinion as many as it is believed."""
-        posteriors = self._posteriors(history)
-        weights = self._weights(posteriors)
-        self._tell(weights)
-        drawn = {q: self._drawn_of(q, weights[q], [posterior[q] for posterior in posteriors]) for q in weights}
-        runs, fails = self._monotone.implied(history.observed)
-        typical = slice(round(_ATYPICAL * self._samples), None)
-        drawn[RUNS][typical, runs], drawn[RUNS][typical, fails] = 1.0, -1.0
-        return drawn
 
     def _drawn_of(self, quantity: str, weights: np.ndarray, posteriors: list[Posterior]) -> np.ndarray:
         ends = np.round(np.cumsum(weights) * self._samples).astype(int)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from searchers import weights_file
 from searchers.mlp import Weights
 
-_METADATA = "meta_model"
+_KIND = weights_file.Kind("meta_model", "meta-model", "raytune-infer meta-train --model morphling")
 
 
 @dataclass(frozen=True)
@@ -82,28 +80,21 @@ class MetaModel:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; everything but the tensors is JSON in its header."""
-        tensors = {f"weights.{name}": value.contiguous() for name, value in self.weights.items()}
+        tensors = {f"weights.{name}": value for name, value in self.weights.items()}
         tensors |= {"mean": torch.from_numpy(self.mean.copy()), "scale": torch.from_numpy(self.scale.copy())}
         about = {"columns": self.columns, "step_size": self.step_size, "card": dict(self.card)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata={_METADATA: json.dumps(about)})
-        path.chmod(0o644)  # safetensors leaves it to its owner alone, but a package is read by others
+        weights_file.write(path, _KIND, tensors, about)
 
     @classmethod
     def load(cls, path: Path) -> MetaModel:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: a safetensors file that is no meta-model.
+            ValueError: there is no such file, or it holds no meta-model.
         """
-        with safe_open(path, framework="pt") as file:
-            metadata = (file.metadata() or {}).get(_METADATA)
-            if metadata is None:
-                raise ValueError(f"{path} is not a meta-model; `raytune-infer meta-train --model morphling` writes one")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        about = json.loads(metadata)
+        tensors, about = weights_file.read(path, _KIND)
         return cls(
-            weights={k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")},
+            weights=weights_file.part(tensors, "weights"),
             columns=tuple(about["columns"]),
             mean=tensors["mean"].numpy(),
             scale=tensors["scale"].numpy(),

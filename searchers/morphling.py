@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from searchers.base import History, Problem
+from searchers.choice import largest_free
 from searchers.maml import adapt, unit_of
 from searchers.meta_model import MetaModel
 from searchers.mlp import predict
+from searchers.quantities import PRICE
 
 PRICE_COLUMN = "log2_relative_usd_per_hour"
 PRETRAINED = Path(__file__).parent / "pretrained" / "morphling.safetensors"
@@ -36,30 +38,10 @@ def inputs_of(problem: Problem) -> tuple[np.ndarray, tuple[str, ...]]:
     """
     features, columns = problem.space.features, problem.space.columns
     usd = problem.usd_per_hour
-    if "usd_per_hour" not in problem.objective.goal.names or not (np.isfinite(usd) & (usd > 0)).all():
+    if PRICE not in problem.objective.goal.names or not (np.isfinite(usd) & (usd > 0)).all():
         return features, columns
     relative = np.log2(usd) - np.log2(usd).mean()
     return np.column_stack([features, relative]), (*columns, PRICE_COLUMN)
-
-
-def values_of(problem: Problem, history: History) -> np.ndarray:
-    """`[k]` the observed values in order; 0 for what could not run or breaks a limit."""
-    return np.array([problem.value(o) or 0.0 for o in history.observed])
-
-
-def largest_free(scores: np.ndarray, history: History, rng: np.random.Generator) -> int | None:
-    """The position of the largest score that is not taken, ties broken at random; None if all are taken.
-
-    A score that is no number is the lowest: a network that diverged must not end a study.
-    """
-    scores = np.where(np.isnan(scores), -np.inf, scores)
-    free = np.ones(len(scores), dtype=bool)
-    free[list(history.taken)] = False
-    if not free.any():
-        return None
-    candidates = np.flatnonzero(free)
-    best = candidates[scores[candidates] == scores[candidates].max()]
-    return int(rng.choice(best))
 
 
 class Morphling:
@@ -115,7 +97,7 @@ class Morphling:
                 return at_start, at_start
             x = self._x[positions]
             lies = np.zeros(len(history.pending))
-            y = torch.from_numpy(np.concatenate([values_of(self._problem, history), lies])).to(x.dtype)
+            y = torch.from_numpy(np.concatenate([self._problem.values(history), lies])).to(x.dtype)
             y = y / unit_of(predict(self._weights, x), y)
             # Row j of the triangle: the step that followed measurement j saw the first j + 1 points.
             seen = torch.tril(torch.ones(k, k, dtype=x.dtype))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
 
 from searchers.base import Problem, Searcher
-from searchers.baselines import Ernest, RandomSearch
-from searchers.finetune import FineTuning
+from searchers.baselines.ernest import Ernest
+from searchers.baselines.finetune import FineTuning
+from searchers.baselines.portfolio import Portfolio
+from searchers.baselines.quantile_transfer import QuantileTransfer
+from searchers.baselines.random_search import RandomSearch
 from searchers.meta import meta
 from searchers.morphling import Morphling
-from searchers.portfolio import Portfolio
-from searchers.quantile_transfer import QuantileTransfer
+from searchers.surfaces import SurfaceModel
 
 Factory = Callable[[Problem], Searcher]
 
@@ -22,8 +25,8 @@ DEFAULT = "meta"
 
 
 def _later(module: str, name: str) -> Factory:
-    """A searcher of a module that is imported when the searcher is made: its library takes seconds to import."""
-    return lambda problem: getattr(import_module(f"searchers.{module}"), name)(problem)
+    """A baseline whose module is imported when the searcher is made: its library takes seconds to import."""
+    return lambda problem: getattr(import_module(f"searchers.baselines.{module}"), name)(problem)
 
 
 NAMED: Mapping[str, Factory] = MappingProxyType(
@@ -59,12 +62,19 @@ LEARNS: frozenset[str] = frozenset(
 FORETELLS: frozenset[str] = frozenset({"meta"})
 """Which of them are `Foretelling`: they can say when to stop."""
 
+TAKES_SURFACES: frozenset[str] = frozenset({"meta"})
+"""Which of them start from what services could be, so that others than those that ship can be given."""
 
-def named(name: str) -> Factory:
+
+def named(name: str, surfaces: SurfaceModel | None = None) -> Factory:
     """The searcher of that name, still to be given its problem.
 
+    Args:
+        name: one of `NAMED`.
+        surfaces: what it is to start from; what ships when left out.
+
     Raises:
-        ValueError: no such name, or a library that the searcher needs is not installed.
+        ValueError: no such name, a library that the searcher needs is not installed, or it takes no surfaces.
     """
     if name not in NAMED:
         raise ValueError(f"no searcher is called {name!r}; there are {', '.join(sorted(NAMED))}")
@@ -73,4 +83,8 @@ def named(name: str) -> Factory:
         raise ValueError(
             f"searcher {name!r} needs {library}, which is not installed; pip install 'raytune-infer[bench]'"
         )
-    return NAMED[name]
+    if surfaces is None:
+        return NAMED[name]
+    if name not in TAKES_SURFACES:
+        raise ValueError(f"searcher {name!r} takes no surfaces; {', '.join(sorted(TAKES_SURFACES))} does")
+    return partial(meta, surfaces=surfaces)

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from searchers.quantities import PRICE
+
 _MOST_CHARACTERS = 200
 """Our choice: many times what anyone writes, and too few to nest deeper than Python can follow."""
 
@@ -120,7 +122,7 @@ class Objective:
 
     def figure(self, metrics: Metrics, usd_per_hour: float = math.nan) -> float:
         """The goal's value in its own unit, whatever the limits; NaN where undefined."""
-        return self.goal({**metrics, "usd_per_hour": usd_per_hour})
+        return self.goal({**metrics, PRICE: usd_per_hour})
 
     def value(self, metrics: Metrics | None, usd_per_hour: float = math.nan) -> float | None:
         """What searchers maximise, a positive number; None if the configuration does not count.
@@ -129,7 +131,7 @@ class Objective:
         positive, and a searcher that thinks in ratios or logarithms then needs no second case.
         It does not count if it could not run (`metrics` None), breaks a limit, or has no finite value.
         """
-        if metrics is None or self.broken({**metrics, "usd_per_hour": usd_per_hour}):
+        if metrics is None or self.broken({**metrics, PRICE: usd_per_hour}):
             return None
         figure = self.figure(metrics, usd_per_hour)
         if not (math.isfinite(figure) and figure > 0):
@@ -138,7 +140,7 @@ class Objective:
 
     def values(self, metrics: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:
         """`value` of many at once: arrays that broadcast against one another; 0 for what does not count."""
-        quantities = {**metrics, "usd_per_hour": usd_per_hour}
+        quantities = {**metrics, PRICE: usd_per_hour}
         figures = self.goal.over(quantities)
         with np.errstate(all="ignore"):
             values = 1 / figures if self.minimize else figures

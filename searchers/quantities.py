@@ -12,7 +12,7 @@ Role = Literal["rate", "latency", "ttft", "tpot"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 PRICE = "usd_per_hour"
-"""Stands among the metrics of a studied service, but was known before any trial: it has no role."""
+"""The one quantity that is known before any trial; stands among the metrics of a studied service, and has no role."""
 
 _TTFT = re.compile(r"(?:^|_)ttft(?:_|$)")
 _TPOT = re.compile(r"(?:^|_)(?:tpot|itl)(?:_|$)")

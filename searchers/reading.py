@@ -16,6 +16,7 @@ import numpy as np
 
 from searchers.base import Observation, Problem
 from searchers.objective import Metrics, Objective
+from searchers.quantities import PRICE
 
 RUNS = "runs"
 """The quantity that is 1 for a trial that ran and -1 for one that did not; where it is above 0, a trial runs."""
@@ -64,7 +65,7 @@ def reading_of(problem: Problem) -> tuple[Reading, Objective]:
         at_most={name: most for name, most in objective.at_most.items() if name not in told},
         at_least={name: least for name, least in objective.at_least.items() if name not in told},
     )
-    metrics = (over.goal.names | set(over.limited)) - {"usd_per_hour"}
+    metrics = (over.goal.names | set(over.limited)) - {PRICE}
     return Reading(tuple(sorted(metrics)), tuple(sorted(shares.items()))), over
 
 

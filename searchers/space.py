@@ -123,8 +123,15 @@ class Space:
 
     def neighbours(self, position: int) -> np.ndarray:
         """Positions of allowed configurations that differ in one knob only, in ascending order."""
-        apart = (self.ranks != self.ranks[position]).sum(axis=1)
-        return np.flatnonzero(apart == 1)
+        cell = self._cells[position]
+        ranks = np.unravel_index(cell, self._shape)
+        strides = [math.prod(self._shape[j + 1 :]) for j in range(len(self._shape))]  # cells between a knob's values
+        near = np.concatenate(
+            [cell + stride * (np.arange(k) - r) for k, r, stride in zip(self._shape, ranks, strides, strict=True)]
+        )
+        near = np.unique(near[near != cell])
+        at = np.searchsorted(self._cells, near)
+        return at[self._cells[np.minimum(at, len(self) - 1)] == near]
 
     def position(self, config: Mapping[str, Value]) -> int:
         """The number of a configuration; KeyError if it is not allowed."""

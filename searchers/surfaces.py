@@ -9,7 +9,6 @@ new service's own, so each surface is centred.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
@@ -18,9 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
+from searchers import weights_file
 from searchers.quantities import ROLES
 from searchers.space import Space
 from searchers.surface_families import Families, latent_mean
@@ -28,7 +26,7 @@ from searchers.surface_inputs import Inputs
 from searchers.surface_net import Weights, surface
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "surfaces.safetensors"
-_METADATA = "surface_model"
+_KIND = weights_file.Kind("surface_model", "surfaces", "raytune-infer meta-train --model surfaces")
 
 
 @dataclass(frozen=True)
@@ -119,36 +117,29 @@ class SurfaceModel:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; names and card are JSON in its header."""
-        tensors = {f"weights.{name}": value.contiguous() for name, value in self.weights.items()}
+        tensors = {f"weights.{name}": value for name, value in self.weights.items()}
         for part in ("inputs", "families"):
             arrays = {k: v for k, v in asdict(getattr(self, part)).items() if isinstance(v, np.ndarray)}
             tensors |= {f"{part}.{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
         about = {"columns": self.inputs.columns, "facts": self.inputs.facts, "card": dict(self.card)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata={_METADATA: json.dumps(about)})
-        path.chmod(0o644)  # safetensors leaves it to its owner alone, but a package is read by others
+        weights_file.write(path, _KIND, tensors, about)
 
     @classmethod
     def load(cls, path: Path) -> SurfaceModel:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: a safetensors file that holds no surfaces.
+            ValueError: there is no such file, or it holds no surfaces.
         """
-        with safe_open(path, framework="pt") as file:
-            metadata = (file.metadata() or {}).get(_METADATA)
-            if metadata is None:
-                raise ValueError(f"{path} holds no surfaces; `raytune-infer meta-train --model surfaces` writes them")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        about = json.loads(metadata)
-        part = {
-            name: {k.split(".", 1)[1]: v.numpy() for k, v in tensors.items() if k.startswith(f"{name}.")}
-            for name in ("inputs", "families")
+        tensors, about = weights_file.read(path, _KIND)
+        arrays = {
+            part: {name: value.numpy() for name, value in weights_file.part(tensors, part).items()}
+            for part in ("inputs", "families")
         }
         return cls(
-            weights={k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")},
-            inputs=Inputs(columns=tuple(about["columns"]), facts=tuple(about["facts"]), **part["inputs"]),
-            families=Families(**{f.name: part["families"][f.name] for f in fields(Families)}),
+            weights=weights_file.part(tensors, "weights"),
+            inputs=Inputs(columns=tuple(about["columns"]), facts=tuple(about["facts"]), **arrays["inputs"]),
+            families=Families(**{f.name: arrays["families"][f.name] for f in fields(Families)}),
             card=about["card"],
         )
 

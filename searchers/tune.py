@@ -21,6 +21,7 @@ from searchers.base import History, Problem, Searcher
 from searchers.named import DEFAULT, named
 from searchers.objective import Expression, Metrics, Objective
 from searchers.param_space import nested, space_of
+from searchers.quantities import PRICE
 from searchers.space import Config, Space
 
 _log = logging.getLogger(__name__)
@@ -200,7 +201,7 @@ class TuneSearcher(ray.tune.search.Searcher):
             metrics[FIGURE] = float(figure) if _is_number(figure) else math.nan
             if metrics[FIGURE] <= 0:
                 _log.warning("%s = %g is not positive and counts as could not run", self._metric, figure)
-        needed = {*problem.objective.goal.names, *problem.objective.limited} - {"usd_per_hour"}
+        needed = {*problem.objective.goal.names, *problem.objective.limited} - {PRICE}
         return metrics if all(math.isfinite(metrics.get(name, math.nan)) for name in needed) else None
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from calibration import Asked, Unit, answered, calibration, doubting
+from belief_coverage import SHARES, inside
+from belief_coverage import body as coverage_body
+from belief_coverage import rows_of as coverage_rows
+from calibration import Asked, answered, calibration, doubting
 from calibration import body as calibration_body
-from conditions import Unit as Searched
-from conditions import recommended, searches, together
+from conditions import recommended, searches
 from found import Found, found_by, ratio
 from meta_training_speed import Work, batched, by_autograd, looped
 from noise import Noise, for_good, noisy
@@ -23,14 +25,17 @@ from search import main as search_main
 from shuffled import KINDS, Sources, learns, shuffled
 from shuffled import body as shuffled_body
 from suggest_time import KNOBS, SIZES, Timed, _next, knobs, observed, setting
+from switching import body as switching_body
+from switching import searches as switching_searches
+from switching import switched
 
 import searchers.named
 from cluster.profiles import PROFILES
 from raytune_infer.emulated_tasks import time_batches
-from raytune_infer.replays import Plan
+from raytune_infer.replays import Plan, Unit
 from raytune_infer.suites import Suite, load_suite
 from searchers.base import Observation
-from searchers.baselines import RandomSearch
+from searchers.baselines.random_search import RandomSearch
 from searchers.replay import Step
 from searchers.space import Space
 
@@ -281,7 +286,8 @@ def test_the_loop_that_ours_is_compared_with_does_the_same_work(steps):
 
 
 def test_tasks_that_learn_from_the_same_sources_are_together(suite):
-    assert together(suite) == [("a1", "a2"), ("b1", "b2")]
+    assert suite.together() == (("a1", "a2"), ("b1", "b2"))
+    assert suite.together(with_sources=False) == (("a1",), ("a2",), ("b1",), ("b2",))
 
 
 def test_what_is_recommended_counts_with_its_true_value():
@@ -321,8 +327,8 @@ def test_who_learns_is_found_by_what_they_do(suite):
 
 def test_a_searcher_without_guard_is_found_out_by_shuffled_sources(suite, folder):
     plan = Plan(folder, ("follower",), ("free",), budget=12, seeds=3)
-    parts = [rows for kind in KINDS for tasks in together(suite)
-             for rows in searches(suite, plan, Searched("follower", Sources(kind), tasks))]  # fmt: skip
+    parts = [rows for kind in KINDS for tasks in suite.together()
+             for rows in searches(suite, plan, Unit("follower", tasks), Sources(kind))]  # fmt: skip
     rows = pd.concat(parts, ignore_index=True)
     by = found_by(rows, "condition")
     assert by["true"].trials(1.0).tolist() == [1] * 12
@@ -349,8 +355,8 @@ def test_noise_has_the_size_that_was_asked_for_and_spares_failures(suite):
 def test_a_lucky_measurement_costs_what_it_would_cost_its_user(suite, folder):
     plan = Plan(folder, ("random",), ("free", "tight"), budget=12, seeds=2)
     rows = pd.concat(
-        [rows for sigma in (0.0, 2.0) for tasks in together(suite)
-         for rows in searches(suite, plan, Searched("random", Noise(sigma), tasks))],
+        [rows for sigma in (0.0, 2.0) for tasks in suite.together()
+         for rows in searches(suite, plan, Unit("random", tasks), Noise(sigma))],
         ignore_index=True,
     )  # fmt: skip
     by = found_by(rows, "condition")
@@ -382,9 +388,49 @@ def test_answers_are_those_of_the_table(suite, folder, monkeypatch):
     monkeypatch.setattr("calibration.NAMED", searchers.named.NAMED)
     assert doubting() == ["follower"]
     plan = Plan(folder, ("follower",), ("free",), budget=3, seeds=1, with_sources=True)
-    asked = list(answered(suite, plan, Unit("follower", (0.0, 50.0), ("a1",))))
+    asked = list(answered(suite, plan, Unit("follower", ("a1",)), (0.0, 50.0)))
     # The first trial has found the best, so nothing is better ever after.
     assert asked == [Asked("follower", margin, 0.5, False) for _ in range(3) for margin in (0.0, 50.0)]
     assert "| follower | 0 | 3 | 0.000 | 0.250 | nan |" in calibration_body(asked, None)
     with pytest.raises(ValueError, match="from 0 to 1"):
         Asked("x", 0.0, 1.5, True)
+
+
+# Switches of replicas
+
+
+def test_switches_are_counted_from_trial_to_trial():
+    steps = [Step(position, None, None, 0) for position in (3, 0, 1, 2, 3)]
+    assert switched(steps, np.array([0, 0, 5, 5])) == [True, True, False, True, False]
+
+
+def test_who_cares_for_replicas_starts_fewer(suite, folder):
+    plan = Plan(folder, ("meta",), ("free",), budget=8, seeds=1)
+    rows = pd.concat(list(switching_searches(suite, plan, Unit("meta", ("a1",)), (0.0, 0.5))), ignore_index=True)
+    assert rows["trial"].tolist() == [*range(1, 9)] * 2
+    # No knob of this suite changes in place.
+    assert rows["switched"].all()
+    text = switching_body(rows, 0.95)
+    assert "| 0 | 1 | " in text and "| 1.00 | 1.00 | 7.0 | 7.0 |" in text
+
+
+# Coverage of beliefs
+
+
+def test_who_believes_the_truth_has_it_inside_as_often_as_said():
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal(2000)
+    samples = centres + rng.standard_normal((500, 2000))
+    truth = centres + rng.standard_normal(2000)
+    for share in SHARES:
+        assert inside(samples, truth, share) == pytest.approx(share, abs=0.03)
+        assert inside(5 + samples, truth, share) < 0.02
+
+
+def test_coverage_is_of_what_is_not_measured_yet(suite, folder):
+    plan = Plan(folder, ("meta",), ("free",), budget=20, seeds=1)
+    rows = pd.concat(list(coverage_rows(suite, plan, Unit("meta", ("b1",)), (0, 2, 11))), ignore_index=True)
+    # After 11 of 12 nothing that can run may be left.
+    assert rows["trials"].tolist()[:2] == [0, 2] and set(rows["metric"]) == {"rps"}
+    assert rows[list(SHARES)].stack().between(0, 1).all()
+    assert "| rps | 2 | 1 | " in coverage_body(rows)

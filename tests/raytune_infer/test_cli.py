@@ -116,6 +116,7 @@ def test_what_the_user_can_mend_is_one_sentence_and_no_traceback(tmp_path):
         (["tune", "tiny.yaml", "--resume"], "no run of 'tiny' under runs/"),
         (["tune", "tiny.yaml", "--address", "127.0.0.1:1"], "nothing answers at '127.0.0.1:1'"),
         (["tune", "tiny.yaml", "--emulate", "T5:1"], "T5"),
+        (["tune", "tiny.yaml", "--prior", "nowhere"], "cannot read the prior nowhere"),
         (["cluster", "--prices", "nowhere"], "no price book 'nowhere'"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from typer.testing import CliRunner
 from cluster.gpus import FEATURE_NAMES, NO_GPU_FEATURES, find
 from raytune_infer.cli import app
 from raytune_infer.encoding import encode, encode_found
-from raytune_infer.errors import SuiteError
+from raytune_infer.errors import SuiteError, UserError
 from raytune_infer.replays import COLUMNS, Plan, Search, Unit, searches
 from raytune_infer.suites import load_suite
+from searchers.named import NAMED
+from searchers.surfaces import PRETRAINED
 
 torch.set_num_threads(1)
 
@@ -240,8 +243,8 @@ def test_the_command_writes_a_row_a_trial_the_same_in_any_process(tmp_path):
 
     frame = pd.read_csv(out)
     assert tuple(frame.columns) == COLUMNS and len(frame) == 14 * 6
-    suite, plan = load_suite(folder), Plan(folder, ("random",), budget=6, seeds=2, parallel=2)
-    here = list(searches(suite, plan, Unit("random", suite.judged, ("free", "much"))))
+    suite, plan = load_suite(folder), Plan(folder, ("random",), ("free", "much"), 6, 2, 2)
+    here = list(searches(suite, plan, Unit("random", suite.judged)))
     configs = [json.dumps(suite.tasks[s.task].space[step.position]) for s in here for step in s.steps]
     assert frame.config.tolist() == configs
     assert frame.trial.tolist() == [1, 2, 3, 4, 5, 6] * 14 and set(frame.seed) == {0, 1}
@@ -253,6 +256,20 @@ def test_the_command_writes_a_row_a_trial_the_same_in_any_process(tmp_path):
         assert of_search.value.fillna(0).tolist() == pytest.approx(values)
         assert best.tolist() == of_search.value.fillna(0).cummax().tolist()
         assert of_search.fraction.tolist() == pytest.approx((best / table.values().max()).tolist())
+
+
+def test_a_prior_is_for_those_who_take_one(tmp_path):
+    folder = write(tmp_path, description())
+    suite = load_suite(folder)
+    with pytest.raises(UserError, match="of no use to random"):
+        Plan(folder, ("random",), prior=PRETRAINED).checked(suite)
+    plan = Plan(folder, ("random", "meta"), ("free",), budget=2, seeds=1, prior=PRETRAINED).checked(suite)
+    assert plan.factory("random") is NAMED["random"] and plan.factory("meta") is not NAMED["meta"]
+    mine, shipped = (
+        [step.position for search in searches(suite, each, Unit("meta", suite.judged[:1])) for step in search.steps]
+        for each in (plan, replace(plan, prior=None))
+    )
+    assert mine == shipped  # it is the same file
 
 
 def test_ctrl_c_keeps_what_was_done(tmp_path, monkeypatch):
@@ -301,7 +318,7 @@ def test_random_search_on_measured_tables(folder):
         assert not {suite.tasks[t.name].group for t in suite.table(task, plan.objectives[0]).problem.sources} & {
             suite.tasks[task].group
         }
-    done = list(searches(suite, plan, Unit("random", suite.judged[:3], plan.objectives)))
+    done = list(searches(suite, plan, Unit("random", suite.judged[:3])))
     assert len(done) == 3 * len(plan.objectives)
     for search in done:
         assert len(search.steps) == min(20, len(suite.tasks[search.task].space))

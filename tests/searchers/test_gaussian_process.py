@@ -10,12 +10,12 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from searchers.base import History, Problem
-from searchers.bayesian import BayesianOptimisation
-from searchers.gaussian_process import fit, largest_or_random, log_expected_improvement
+from searchers.baselines.bayesian import BayesianOptimisation
+from searchers.baselines.gaussian_process import fit, largest_or_random, log_expected_improvement
+from searchers.baselines.rgpe import misranked, ranking_weights
+from searchers.baselines.vizier import stacked
 from searchers.objective import Expression, Objective
-from searchers.rgpe import misranked, ranking_weights
 from searchers.space import Knob, Space
-from searchers.vizier import stacked
 
 torch.set_num_threads(1)
 RNG = np.random.default_rng

@@ -4,7 +4,7 @@ import torch
 from torch.func import grad, vmap
 
 from searchers import maml
-from searchers.baselines import fit
+from searchers.baselines.ernest import fit
 from searchers.maml import Tasks, adapt
 from searchers.meta_model import MetaModel
 from searchers.mlp import initial_weights, predict, squared_error

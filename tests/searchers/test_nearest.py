@@ -1,7 +1,7 @@
 import numpy as np
 
 from searchers.base import History
-from searchers.nearest import nearest_free
+from searchers.baselines.nearest import nearest_free
 from searchers.space import Knob, Space
 
 SPACE = Space([Knob("engine", ("x", "y"), "categorical"), Knob("batch", (1, 2, 4, 8, 16))])

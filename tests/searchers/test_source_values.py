@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from searchers.base import History, Problem, Task
+from searchers.baselines.portfolio import Portfolio, mean_fraction
+from searchers.baselines.quantile_transfer import normal_scores
+from searchers.baselines.source_values import fractions_of, learnt_once, log_values, sources_of, unit_cube
 from searchers.objective import Expression, Objective
-from searchers.portfolio import Portfolio, mean_fraction
-from searchers.quantile_transfer import normal_scores
-from searchers.source_values import fractions_of, learnt_once, log_values, sources_of, unit_cube
 from searchers.space import Knob, Space
 
 BATCH = Space([Knob("max_batch_size", (1, 2, 4, 8, 16))])

@@ -89,3 +89,12 @@ def test_survives_pickling_with_its_numbering():
     again = pickle.loads(pickle.dumps(space))
     assert [again[i] for i in range(4)] == [space[i] for i in range(4)]
     assert np.array_equal(again.features, space.features)
+
+
+def test_neighbours_are_those_that_differ_in_one_knob():
+    knobs = [Knob("a", (1, 2, 3)), Knob("b", ("x", "y", "z", "w"), "categorical"), Knob("c", (7,)), Knob("d", (1, 2))]
+    whole = Space(knobs)
+    for space in (whole, whole.subset(np.random.default_rng(0).choice(len(whole), 13, replace=False))):
+        for position in range(len(space)):
+            apart = (space.ranks != space.ranks[position]).sum(axis=1)
+            assert space.neighbours(position).tolist() == np.flatnonzero(apart == 1).tolist()

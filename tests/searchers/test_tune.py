@@ -10,7 +10,7 @@ from ray.tune.search import ConcurrencyLimiter
 from trainables import fragile, measure
 
 from searchers.base import History, Problem
-from searchers.baselines import RandomSearch
+from searchers.baselines.random_search import RandomSearch
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 from searchers.tune import FIGURE, TuneSearcher

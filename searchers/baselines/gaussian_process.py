@@ -19,8 +19,8 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError, NotPSDError
 from scipy.special import erfcx, ndtr
 
-from searchers.base import History
-from searchers.morphling import largest_free
+from searchers.base import History, Problem
+from searchers.choice import largest_free
 
 _NUMERICAL = (
     BotorchError, NotPSDError, NanError, np.linalg.LinAlgError,
@@ -106,6 +106,28 @@ def log_expected_improvement(mean: np.ndarray, std: np.ndarray, best: float) -> 
     below = np.log1p(far * np.sqrt(np.pi / 2) * erfcx(-far / np.sqrt(2)))
     below = np.where(z < -1e5, -2 * np.log(np.maximum(-z, 1.0)), below)
     return (np.log(std) + np.where(z > -1, above, log_density + below)).round(6)
+
+
+def prior_then_largest(
+    problem: Problem,
+    prior: np.ndarray,
+    scores: Callable[[np.ndarray], np.ndarray],
+    history: History,
+    rng: np.random.Generator,
+) -> int | None:
+    """The free position of the largest `[n]` prior while nothing counts, then that of the largest score.
+
+    Args:
+        problem: what is searched.
+        prior: how good each configuration is expected to be before anything is known of this service.
+        scores: `[k]` values of what was observed, one or more above 0 → `[n]` scores.
+        history: of the search.
+        rng: breaks ties.
+    """
+    values = problem.values(history)
+    if not values.any() or len(history.taken) == len(prior):
+        return largest_free(prior, history, rng)
+    return largest_or_random(lambda: scores(values), len(prior), history, rng)
 
 
 def largest_or_random(

@@ -1,4 +1,4 @@
-"""What a searcher must beat: random choice, and the same network without what was learned before."""
+"""Morphling's network without what was learned before."""
 
 from __future__ import annotations
 
@@ -6,19 +6,8 @@ import numpy as np
 import torch
 
 from searchers.base import History, Problem
+from searchers.choice import largest_free
 from searchers.mlp import initial_weights, predict, squared_error
-from searchers.morphling import largest_free, values_of
-
-
-class RandomSearch:
-    """Any free configuration, all equally likely."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._n = len(problem.space)
-
-    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
-        """A random free position; None when there is none."""
-        return largest_free(np.zeros(self._n), history, rng)
 
 
 def fit(
@@ -74,7 +63,7 @@ class Ernest:
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """The free position of the largest prediction, or a random one."""
-        values = values_of(self._problem, history)
+        values = self._problem.values(history)
         at_random = rng.random() < self._random_share or len(values) < self._random_first
         if at_random or not values.any():
             return largest_free(np.zeros(len(self._x)), history, rng)

@@ -15,8 +15,8 @@ from scipy.stats import norm, rankdata
 from torch import Tensor, nn
 
 from searchers.base import History, Problem
-from searchers.morphling import largest_free
-from searchers.source_values import learnt_once, sources_of, unit_cube
+from searchers.baselines.source_values import learnt_once, sources_of, unit_cube
+from searchers.choice import largest_free
 
 _HIDDEN = 50  # our choice, like depth and batch: small beside thousands of rows
 _STEP_SIZES = (0.01, 0.001, 0.0001)  # our choice: Adam with two drops, until the loss levels off

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from searchers.base import History, Problem
-from searchers.gaussian_process import fit, largest_or_random, log_expected_improvement
-from searchers.morphling import largest_free, values_of
-from searchers.source_values import learnt_once, log_values, sources_of, unit_cube
+from searchers.baselines.gaussian_process import fit, log_expected_improvement, prior_then_largest
+from searchers.baselines.source_values import learnt_once, log_values, sources_of, unit_cube
+from searchers.choice import largest_free
 
 
 class BayesianOptimisation:
@@ -31,16 +31,16 @@ class BayesianOptimisation:
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """The free position of the largest expected improvement, or a random one."""
-        values = values_of(self._problem, history)
-        if len(values) < self._random_first or not values.any() or len(history.taken) == len(self._x):
-            return largest_free(np.zeros(len(self._x)), history, rng)
+        none_better = np.zeros(len(self._x))
+        if len(history.observed) < self._random_first:
+            return largest_free(none_better, history, rng)
 
-        def scores() -> np.ndarray:
+        def scores(values: np.ndarray) -> np.ndarray:
             y = log_values(values)
             mean, std = fit(self._x[[o.position for o in history.observed]], y).predict(self._x)
             return log_expected_improvement(mean, std, y.max())
 
-        return largest_or_random(scores, len(self._x), history, rng)
+        return prior_then_largest(self._problem, none_better, scores, history, rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,15 +106,12 @@ class ResidualProcess:
         prior = self._prior
         if prior is None:
             return self._alone.suggest(history, rng)
-        values = values_of(self._problem, history)
-        if not values.any() or len(history.taken) == len(self._x):
-            return largest_free(prior.mean.round(9), history, rng)
 
-        def scores() -> np.ndarray:
+        def scores(values: np.ndarray) -> np.ndarray:
             positions = [o.position for o in history.observed]
             residual = prior.residual(positions, values)
             mean, std = fit(self._x[positions], residual).predict(self._x)
             best = (prior.mean[positions] + residual).max()
             return log_expected_improvement(prior.mean + mean, std, best)
 
-        return largest_or_random(scores, len(self._x), history, rng)
+        return prior_then_largest(self._problem, prior.mean.round(9), scores, history, rng)

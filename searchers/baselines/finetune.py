@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from searchers.base import History, Problem, Searcher
-from searchers.baselines import Ernest
+from searchers.baselines.ernest import Ernest
+from searchers.baselines.source_values import learnt_once, sources_of, unit_cube
+from searchers.choice import largest_free
 from searchers.maml import unit_of
 from searchers.mlp import initial_weights, predict, squared_error
-from searchers.morphling import largest_free, values_of
-from searchers.source_values import learnt_once, sources_of, unit_cube
 
 _STEPS, _STEP_SIZE = 1000, 0.003  # of pretraining. Our choice: the training error has levelled off by then
 _BATCH = 256  # our choice: every source in nearly every step, a millisecond each
@@ -73,7 +73,7 @@ class FineTuning:
         weights = self._weights
         if history.observed:
             x = self._x[[o.position for o in history.observed]]
-            y = torch.from_numpy(values_of(self._problem, history)).float()
+            y = torch.from_numpy(self._problem.values(history)).float()
             y = y / unit_of(predict(weights, x), y)
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
             weights = trained(weights, x, y, steps=self._steps, step_size=self._step_size, generator=generator)

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from searchers.base import History, Problem
-from searchers.bayesian import BayesianOptimisation
-from searchers.gaussian_process import GaussianProcess, fit, largest_or_random, log_expected_improvement
-from searchers.morphling import largest_free, values_of
-from searchers.source_studies import standardised
-from searchers.source_values import learnt_once, log_values, sources_of, unit_cube
+from searchers.baselines.bayesian import BayesianOptimisation
+from searchers.baselines.gaussian_process import GaussianProcess, fit, log_expected_improvement, prior_then_largest
+from searchers.baselines.source_studies import standardised
+from searchers.baselines.source_values import learnt_once, log_values, sources_of, unit_cube
 
 SAMPLES = 256  # of the ranking loss. Our choice: weights to about 0.03
 
@@ -81,10 +80,8 @@ class RankingWeighted:
         """The free position of the largest expected improvement; of the largest mean while nothing counts."""
         if not self._bases:
             return self._alone.suggest(history, rng)
-        values = values_of(self._problem, history)
-        if not values.any() or len(history.taken) == len(self._x):
-            return largest_free(np.mean([b.mean for b in self._bases], axis=0).round(6), history, rng)
-        return largest_or_random(lambda: self._scores(history, values, rng), len(self._x), history, rng)
+        prior = np.mean([b.mean for b in self._bases], axis=0).round(6)
+        return prior_then_largest(self._problem, prior, lambda values: self._scores(history, values, rng), history, rng)
 
     def _scores(self, history: History, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         y = log_values(values)

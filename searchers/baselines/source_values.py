@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from searchers.base import Observation, Problem, Task
+from searchers.quantities import PRICE
 
-PRICE = "usd_per_hour"
 Learnt = TypeVar("Learnt")
 
 

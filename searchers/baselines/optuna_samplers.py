@@ -13,8 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from searchers.base import History, Problem
-from searchers.morphling import values_of
-from searchers.nearest import nearest_free
+from searchers.baselines.nearest import nearest_free
 
 # A study for each suggestion would be announced each time.
 logging.getLogger("optuna").setLevel(logging.WARNING)
@@ -53,7 +52,7 @@ class Optuna:
         return nearest_free(self._problem.space, ranks, history, rng)
 
     def _trials(self, history: History) -> list[optuna.trial.FrozenTrial]:
-        values = values_of(self._problem, history)
+        values = self._problem.values(history)
         values = values / max(values.max(initial=0.0), 1e-300)
         ranks = self._problem.space.ranks[[o.position for o in history.observed]]
         return [

@@ -13,7 +13,7 @@ import numpy as np
 from hyperopt import hp, tpe
 
 from searchers.base import History, Problem
-from searchers.nearest import nearest_free
+from searchers.baselines.nearest import nearest_free
 
 _log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from searchers.base import History, Problem
-from searchers.morphling import largest_free
-from searchers.source_values import fractions_of, learnt_once
+from searchers.baselines.source_values import fractions_of, learnt_once
+from searchers.choice import largest_free
 
 
 @learnt_once

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from searchers.base import History, Problem
-from searchers.bayesian import BayesianOptimisation, Prior
-from searchers.gaussian_process import GaussianProcess, fit, largest_or_random, log_expected_improvement
-from searchers.morphling import largest_free, values_of
-from searchers.source_studies import Study, standardised
-from searchers.source_values import learnt_once, sources_of, unit_cube
+from searchers.baselines.bayesian import BayesianOptimisation, Prior
+from searchers.baselines.gaussian_process import GaussianProcess, fit, log_expected_improvement, prior_then_largest
+from searchers.baselines.source_studies import Study, standardised
+from searchers.baselines.source_values import learnt_once, sources_of, unit_cube
 
 LEVELS = 3  # of the stack below this service, at most; see `grouped`
 LEVEL_POINTS = 300  # of a level, at most. Our choice: a second to fit
@@ -111,11 +110,8 @@ class Vizier:
         stack = self._stack
         if stack is None:
             return self._alone.suggest(history, rng)
-        values = values_of(self._problem, history)
-        if not values.any() or len(history.taken) == len(self._x):
-            return largest_free(stack.prior.mean.round(6), history, rng)
 
-        def scores() -> np.ndarray:
+        def scores(values: np.ndarray) -> np.ndarray:
             positions = [o.position for o in history.observed]
             residual = stack.prior.residual(positions, values)
             top = fit(self._x[positions], residual)
@@ -124,4 +120,4 @@ class Vizier:
             best = (stack.prior.mean[positions] + residual).max()
             return log_expected_improvement(mean, std, best)
 
-        return largest_or_random(scores, len(self._x), history, rng)
+        return prior_then_largest(self._problem, stack.prior.mean.round(6), scores, history, rng)

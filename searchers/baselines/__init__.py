@@ -1,0 +1,1 @@
+"""Searchers of others, which ours is compared with; nothing but `searchers.named` needs them."""
