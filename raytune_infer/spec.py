@@ -90,12 +90,12 @@ class LoadSpec(_Part):
 
     find: Literal["peak", "highest_rate"] | None = None
     arrivals: Literal["poisson", "constant"] = "poisson"
-    window_s: float = Field(default=1.0, gt=0, strict=False)
-    window_requests: int = Field(default=20, ge=1)
+    precision: float = Field(default=0.05, gt=0, lt=1, strict=False)
+    level_min_s: float = Field(default=1.0, gt=0, strict=False)
     level_max_s: float = Field(default=10.0, gt=0, strict=False)
     total_max_s: float = Field(default=60.0, gt=0, strict=False)
     max_concurrency: int = Field(default=512, ge=1)
-    rate_precision: float = Field(default=0.1, gt=0, lt=1)
+    rate_precision: float = Field(default=0.05, gt=0, lt=1)
 
 
 class ServiceSpec(_Part):
