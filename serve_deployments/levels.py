@@ -61,7 +61,15 @@ class LevelSearch:
         self.loads.append(load)
         return load
 
-    def result(self, reported: Load, *, found: bool, reason: str, ended_early: bool = False) -> Measurement:
+    def result(
+        self,
+        reported: Load,
+        *,
+        found: bool,
+        reason: str,
+        ended_early: bool = False,
+        between_rps: tuple[float | None, float | None] = (None, None),
+    ) -> Measurement:
         """The answer. A limited client matters from the reported level up: it may hide a higher rate."""
         above = [load for load in self.loads if load.mode == reported.mode and _size(load) >= _size(reported)]
         return Measurement(
@@ -73,6 +81,8 @@ class LevelSearch:
             seconds=self.spent_s,
             reason=reason,
             ended_early=ended_early,
+            rate_low_rps=between_rps[0],
+            rate_high_rps=between_rps[1],
         )
 
 

@@ -21,7 +21,6 @@ from serve_deployments.summary import Level, summarise
 
 _TICK_S = 0.02  # how often a level is looked after
 _AFTER_ERROR_S = 0.05  # least time between a client's sends if the first failed: a refusal is no work done
-_LOOK_AFTER = 0.1  # more requests, relative, since the last look: looks then cost little, and luck has few chances
 
 
 async def _watch(
@@ -44,7 +43,7 @@ async def _watch(
         if now >= deadline_s:
             return rule.look(events, last=True), False
         ended = len(events.ended_s)
-        if ended > (1 + _LOOK_AFTER) * looked_at:
+        if ended > (1 + rule.look_after) * looked_at:
             looked_at = ended
             if (finding := rule.look(events)) is not None and finding.over:
                 return finding, False

@@ -122,9 +122,21 @@ class Load:
     rate_high_rps: float | None = None
 
     @property
+    def rate_rps(self) -> float:
+        """The rate that the level stands for.
+
+        An open level that kept up could do what was asked for, less what failed: how many requests chance sent in
+        its few seconds says nothing of the server. But not more than the interval of what was achieved allows.
+        Otherwise what was achieved.
+        """
+        if self.requested_rps is None or self.overloaded or not self.completed:
+            return self.achieved_rps
+        return min(self.requested_rps * (1 - self.error_rate), self.rate_high_rps or math.inf)
+
+    @property
     def metrics(self) -> dict[str, float]:
         """The level as a trial reports it: `METRICS`, without latencies where nothing was answered."""
-        return {"rps": self.achieved_rps, **self.latencies.known, "error_rate": self.error_rate}
+        return {"rps": self.rate_rps, **self.latencies.known, "error_rate": self.error_rate}
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; flat: the latencies stand beside the rest."""
@@ -156,6 +168,9 @@ class Measurement:
         apart: the client had cores that no replica uses.
         ended_early: it stopped once its rate could no longer reach what was to be beaten: its rate is an estimate,
             of less precision.
+        rate_low_rps: lower end of the 95 % interval of the rate, of a highest rate the rate that passed; None where it
+            is not known.
+        rate_high_rps: its upper end, of a highest rate the lowest that failed.
     """
 
     method: str
@@ -167,6 +182,8 @@ class Measurement:
     reason: str
     apart: bool = True
     ended_early: bool = False
+    rate_low_rps: float | None = None
+    rate_high_rps: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.reported < len(self.loads):
@@ -176,16 +193,6 @@ class Measurement:
     def best(self) -> Load | None:
         """The level that is the answer; None if none kept the limits."""
         return self.loads[self.reported] if self.found else None
-
-    @property
-    def rate_low_rps(self) -> float | None:
-        """Lower end of the 95 % interval of the reported level's rate."""
-        return self.loads[self.reported].rate_low_rps
-
-    @property
-    def rate_high_rps(self) -> float | None:
-        """Its upper end."""
-        return self.loads[self.reported].rate_high_rps
 
     @property
     def steady(self) -> bool:

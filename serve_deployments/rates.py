@@ -45,7 +45,8 @@ async def peak_rate(
         payloads: sent in turn.
         plan: how to measure.
         clock: time; the machine's unless given.
-        to_beat_rps: ends as soon as the peak is surely lower; None: never.
+        to_beat_rps: ends as soon as the peak is surely lower; None: never. From `plan.start_concurrency` on, each
+            doubling must then bring less than the one before, as it does where so many clients fill a batch.
     """
     search = LevelSearch("peak_rate", endpoint, payloads, plan, clock or RealClock())
     async with Clients(endpoint, payloads, plan, search.clock) as clients:
@@ -54,7 +55,13 @@ async def peak_rate(
     reported = next(load for load in search.loads if load.achieved_rps >= _TIE * highest_rps)
     if not highest_rps:
         reason = f"no request was answered; {reason}"
-    return search.result(reported, found=highest_rps > 0, reason=reason, ended_early=ended_early)
+    return search.result(
+        reported,
+        found=highest_rps > 0,
+        reason=reason,
+        ended_early=ended_early,
+        between_rps=(reported.rate_low_rps, reported.rate_high_rps),
+    )
 
 
 async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> tuple[str, bool]:
@@ -130,7 +137,8 @@ async def highest_rate(
     opened, reason, ended_early = await _narrow(search, bracket, at_most, to_beat_rps)
     passed = [load for load in opened if load.requested_rps == bracket.passed_rps]
     if passed:
-        return search.result(passed[0], found=True, reason=reason, ended_early=ended_early)
+        between_rps = passed[0].rate_rps, bracket.failed_rps
+        return search.result(passed[0], found=True, reason=reason, ended_early=ended_early, between_rps=between_rps)
     slowest = min(opened, key=lambda load: load.requested_rps or 0.0)
     reason = f"{slowest.requested_rps:.3g} requests/s: {_excess(slowest, at_most)}; {reason}"
     return search.result(slowest, found=False, reason=reason)
@@ -198,6 +206,8 @@ async def _narrow(
             return opened, f"out of time: the limit is {bracket}", False
         if to_beat_rps and (bracket.passed_rps or math.inf) < to_beat_rps < (bracket.failed_rps or math.inf):
             rate_rps = to_beat_rps  # whether this fails is all that matters yet
+        elif to_beat_rps and not bracket.passed_rps and (bracket.failed_rps or math.inf) <= to_beat_rps:
+            rate_rps = max(_FIRST * rate_rps, bracket.floor_rps)  # it has lost: one rate that surely passes is enough
         load = await open_level(
             search.endpoint,
             search.payloads,

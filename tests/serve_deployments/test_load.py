@@ -74,10 +74,10 @@ def test_too_many_in_flight_end_a_level_at_once():
 def test_poisson_arrivals_wait_as_pollaczek_and_khinchine_say(utilisation):
     """M/D/1: mean wait = utilisation / (2 (1 - utilisation)) services."""
     service_s = 0.01
-    plan = LoadPlan(level_min_s=250, level_max_s=1500, seed=5)
+    plan = LoadPlan(level_min_s=200, level_max_s=1500, seed=5)
     load = opened(FakeServer(lambda batch: service_s), utilisation / service_s, plan)
     wait = utilisation / (2 * (1 - utilisation)) * service_s
-    assert load.completed > 12_000
+    assert load.completed > 9_000
     # Over seeds the ratio of the two has mean 1.005 and standard deviation 0.018.
     assert load.latencies.mean_ms / 1e3 == pytest.approx(service_s + wait, rel=0.05)
 
