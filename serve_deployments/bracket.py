@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+_STRIDE = 4  # precisions that a step up takes at least while nothing has failed: small ones never arrive (our choice)
+
 
 @dataclass
 class Bracket:
@@ -60,8 +62,8 @@ class Bracket:
         guess = self._guess()
         if failed is None:
             assert passed is not None
-            if guess is not None and passed * margin <= guess:
-                return min(guess, 2 * passed)
+            if guess is not None and passed < guess:
+                return min(max(guess, passed * margin**_STRIDE), 2 * passed)
             near = passed * margin < self.ceiling_rps < 2 * passed
             return self.ceiling_rps if near else 2 * passed
         if passed is None:
