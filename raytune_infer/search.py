@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 from raytune_infer.history import Database, Outcome, Purpose, StudyRecord, TrialRecord, observations
 from raytune_infer.knobs import Resolver, ServiceSpace
 from raytune_infer.progress import Progress
+from raytune_infer.to_beat import rate_to_beat
 from raytune_infer.trial import Bench, Measure, run_trial
 from searchers.base import Foretelling, Problem
 from searchers.named import Factory
@@ -25,6 +26,9 @@ from serve_deployments.backend import Backend
 
 WORTHWHILE = 0.05
 """A gain that a search goes on for, as a fraction of the best so far."""
+
+_TO_BEAT = "to_beat_rps"
+"""Travels with a configuration to its trial, and is none of its knobs."""
 
 _TRIAL_MEMORY_BYTES = 64 * 2**20
 """A trial's own process asks for no core: it waits, and the replica must have them all. Tune needs some
@@ -81,7 +85,7 @@ class _Recorder(Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        position = self._problem.space.position(trial.config)
+        position = self._problem.space.position(_knobs(trial.config))
         self._running[trial.trial_id] = (self._ledger.start(position, "search"), position)
 
     def on_trial_result(
@@ -109,7 +113,16 @@ class _UntilEnough(TuneSearcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
         """See `TuneSearcher.suggest`."""
-        return self.FINISHED if time.monotonic() >= self.deadline or self._enough() else super().suggest(trial_id)
+        if time.monotonic() >= self.deadline or self._enough():
+            return self.FINISHED
+        config = super().suggest(trial_id)
+        return {**config, _TO_BEAT: self._to_beat_rps(trial_id)} if isinstance(config, dict) else config
+
+    def _to_beat_rps(self, trial_id: str) -> float | None:
+        problem, _ = self._ready()
+        best = problem.best(self.history)
+        usd_per_hour = float(problem.usd_per_hour[self._positions[trial_id]])
+        return rate_to_beat(problem.objective, usd_per_hour, problem.value(best) if best else None)
 
     def _enough(self) -> bool:
         _, searcher = self._ready()
@@ -178,6 +191,13 @@ def search(
     return algorithm.left
 
 
+def _knobs(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != _TO_BEAT}
+
+
 def _trainable(config: Mapping[str, Any], *, resolver: Resolver, backend: Backend, measure: Measure) -> None:
-    outcome = run_trial(resolver.settings(config), tune.get_context().get_trial_id(), backend=backend, measure=measure)
+    outcome = run_trial(
+        resolver.settings(_knobs(config)), tune.get_context().get_trial_id(), backend=backend, measure=measure,
+        to_beat_rps=config.get(_TO_BEAT),
+    )  # fmt: skip
     tune.report({**(outcome.metrics or {}), "could_not_run": outcome.reason, "outcome": asdict(outcome)})

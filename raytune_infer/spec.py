@@ -100,12 +100,12 @@ class LoadSpec(Part):
 
     find: Literal["peak", "highest_rate"] | None = None
     arrivals: Literal["poisson", "constant"] | ArrivalsSpec = "poisson"
-    window_s: Seconds = 1.0
-    window_requests: Count = 20
+    precision: float = Field(default=0.05, gt=0, lt=1, strict=False)
+    level_min_s: Seconds = 1.0
     level_max_s: Seconds = 10.0
     total_max_s: Seconds = 60.0
     max_concurrency: Count = 512
-    rate_precision: float = Field(default=0.1, gt=0, lt=1)
+    rate_precision: float = Field(default=0.05, gt=0, lt=1)
 
 
 class ServiceSpec(Part):

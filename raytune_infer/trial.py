@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from raytune_infer.history import Outcome
 from serve_deployments.backend import Backend, CouldNotRun, Running
@@ -16,8 +16,13 @@ from serve_deployments.settings import Settings
 _NO_CORES = "replicas have every core of the machine, or took those of the load"
 _log = logging.getLogger(__name__)
 
-Measure = Callable[[Running, Settings], Measurement]
-"""Loads a running replica, which has these settings, and says what it can do."""
+
+class Measure(Protocol):
+    """Loads a running replica, which has these settings, and says what it can do."""
+
+    def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
+        """May end early once the rate is surely below `to_beat_rps`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,9 @@ class Bench:
     measure_in: Callable[[int], Measure]
 
 
-def run_trial(settings: Settings, name: str, *, backend: Backend, measure: Measure) -> Outcome:
+def run_trial(
+    settings: Settings, name: str, *, backend: Backend, measure: Measure, to_beat_rps: float | None = None
+) -> Outcome:
     """Deploy, measure, take down.
 
     Args:
@@ -45,13 +52,14 @@ def run_trial(settings: Settings, name: str, *, backend: Backend, measure: Measu
         name: of the trial; unique within its study.
         backend: runs the replica.
         measure: loads it.
+        to_beat_rps: the rate that it needs to become the best; None where there is no such rate.
 
     Returns:
         What was measured, or the reason why the configuration could not run.
     """
     try:
         with backend.running(settings, name) as replica:
-            measurement = measure(replica, settings)
+            measurement = measure(replica, settings, to_beat_rps=to_beat_rps)
             facts = replica.facts()
     except CouldNotRun as error:
         return Outcome(metrics=None, reason=f"{type(error).__name__}: {error}", settings=settings.as_dict())

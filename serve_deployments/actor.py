@@ -46,13 +46,16 @@ class LoadActor:
         """Whether still no replica leases the cores that this process moved to."""
         return unleased_cores(self._own_cores) == self._own_cores
 
-    async def peak_rate(self, plan: LoadPlan) -> Measurement:
+    async def peak_rate(self, plan: LoadPlan, to_beat_rps: float | None = None) -> Measurement:
         """See `rates.peak_rate`."""
-        return await self._alone(rates.peak_rate(self._endpoint, self._payloads, plan))
+        return await self._alone(rates.peak_rate(self._endpoint, self._payloads, plan, to_beat_rps=to_beat_rps))
 
-    async def highest_rate(self, plan: LoadPlan, at_most: Mapping[str, float]) -> Measurement:
+    async def highest_rate(
+        self, plan: LoadPlan, at_most: Mapping[str, float], to_beat_rps: float | None = None
+    ) -> Measurement:
         """See `rates.highest_rate`."""
-        return await self._alone(rates.highest_rate(self._endpoint, self._payloads, plan, at_most))
+        test = rates.highest_rate(self._endpoint, self._payloads, plan, at_most, to_beat_rps=to_beat_rps)
+        return await self._alone(test)
 
     async def closed(self, concurrency: int, plan: LoadPlan) -> Load:
         """One level of so many clients."""

@@ -72,10 +72,12 @@ class VirtualMeasure:
     plan: LoadPlan
     at_most: Mapping[str, float] = field(default_factory=dict)
 
-    def __call__(self, running: FakeReplica, settings: Settings) -> Measurement:
+    def __call__(self, running: FakeReplica, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
         """The measurement."""
         if self.at_most:
-            test = rates.highest_rate(running.endpoint, ["x"], self.plan, self.at_most, clock=VirtualClock())
+            test = rates.highest_rate(
+                running.endpoint, ["x"], self.plan, self.at_most, clock=VirtualClock(), to_beat_rps=to_beat_rps
+            )
         else:
-            test = rates.peak_rate(running.endpoint, ["x"], self.plan, clock=VirtualClock())
+            test = rates.peak_rate(running.endpoint, ["x"], self.plan, clock=VirtualClock(), to_beat_rps=to_beat_rps)
         return run_virtual(test)

@@ -10,6 +10,8 @@ from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.measurement import Load, Measurement
 from serve_deployments.plan import LoadPlan
 
+_TURNS = 4  # latencies that a level lasts at least: one to warm up, and a few to see whether they grow (our choice)
+
 
 @dataclass
 class LevelSearch:
@@ -38,23 +40,36 @@ class LevelSearch:
         """Time since the start."""
         return self.clock.now() - self.started_s
 
-    def has_time(self, rate_rps: float) -> bool:
-        """Whether a level at this rate can become steady before the time is up."""
-        window_s = max(self.plan.window_s, self.plan.window_requests / max(rate_rps, 1e-9))
-        return self.spent_s + self.plan.steady_windows * window_s <= self.plan.total_max_s
+    @property
+    def has_time(self) -> bool:
+        """Whether another level can be held, however short, before the time is up."""
+        return self.spent_s + self._least_s <= self.plan.total_max_s
 
-    def level_plan(self, plan: LoadPlan | None = None) -> LoadPlan:
-        """The plan for the next level, cut to the time left, but not below its shortest windows."""
-        plan = plan or self.plan
-        longest_s = min(plan.level_max_s, self.plan.total_max_s - self.spent_s)
-        return replace(plan, level_max_s=max(plan.window_s * plan.steady_windows, longest_s))
+    @property
+    def _least_s(self) -> float:
+        """What a level takes at least: `level_min_s`, and a few of the latencies that the last one had."""
+        mean_ms = self.loads[-1].latencies.mean_ms if self.loads else None
+        return max(self.plan.level_min_s, _TURNS * (mean_ms or 0.0) / 1e3)
+
+    def level_plan(self, share: float = 1.0) -> LoadPlan:
+        """The plan for the next level, which may take this share of the time left."""
+        longest_s = max(self._least_s, share * (self.plan.total_max_s - self.spent_s))
+        return replace(self.plan, level_max_s=max(self.plan.level_min_s, min(self.plan.level_max_s, longest_s)))
 
     def add(self, load: Load) -> Load:
         """Remembers a level."""
         self.loads.append(load)
         return load
 
-    def result(self, reported: Load, *, found: bool, reason: str) -> Measurement:
+    def result(
+        self,
+        reported: Load,
+        *,
+        found: bool,
+        reason: str,
+        ended_early: bool = False,
+        between_rps: tuple[float | None, float | None] = (None, None),
+    ) -> Measurement:
         """The answer. A limited client matters from the reported level up: it may hide a higher rate."""
         above = [load for load in self.loads if load.mode == reported.mode and _size(load) >= _size(reported)]
         return Measurement(
@@ -65,6 +80,9 @@ class LevelSearch:
             client_limited=any(load.client_limited for load in above),
             seconds=self.spent_s,
             reason=reason,
+            ended_early=ended_early,
+            rate_low_rps=between_rps[0],
+            rate_high_rps=between_rps[1],
         )
 
 

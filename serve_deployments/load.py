@@ -1,10 +1,10 @@
-"""One level of load, held until it is steady: `Clients` for a closed loop, `open_level` for a rate."""
+"""One level of load, held until its question is answered: `Clients` for a closed loop, `open_level` for a rate."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,41 +15,38 @@ from serve_deployments.clock import Clock, RealClock
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.measurement import Load
 from serve_deployments.plan import LoadPlan
+from serve_deployments.rules import Finding, Rule, UntilKnown, UntilPrecise
 from serve_deployments.sending import Requests
 from serve_deployments.summary import Level, summarise
-from serve_deployments.windows import Window
 
-_TICK_S = 0.02  # how often a level is looked at
+_TICK_S = 0.02  # how often a level is looked after
 _AFTER_ERROR_S = 0.05  # least time between a client's sends if the first failed: a refusal is no work done
 
 
-Hopeless = Callable[[Sequence[Window]], bool]
-"""Whether the windows that would be measured already say that the level fails, steady or not."""
-
-
 async def _watch(
-    requests: Requests,
-    deadline_s: float,
-    sender: asyncio.Task[None] | None = None,
-    hopeless: Hopeless = lambda windows: False,
-) -> bool:
-    """Until the level is steady, overloaded, hopeless or out of time. True: it counts as overloaded."""
-    windows, clock = requests.windows, requests.clock
-    due_s = clock.now()
+    requests: Requests, rule: Rule, deadline_s: float, sender: asyncio.Task[None] | None = None
+) -> tuple[Finding | None, bool]:
+    """Until the rule says that the level is over, or its time is. Its finding, and whether the sender gave up."""
+    events, clock = requests.events, requests.clock
+    due_s, looked_at = clock.now(), 0
+    events.read_cpu(due_s, clock.cpu_s())
     while True:
         due_s = max(due_s + _TICK_S, clock.now())
         await clock.sleep_until(due_s)
         now = clock.now()
+        events.read_cpu(now, clock.cpu_s())
         if sender is None:
-            windows.lag(now - due_s)
-        closed = windows.tick(now, requests.in_flight, clock.cpu_s())
-        if sender is not None and sender.done():
+            events.lag(now, now - due_s)
+        elif sender.done():
             sender.result()
-            return True
-        if closed and windows.queue_keeps_growing:
-            return True
-        if (closed and (windows.enough or hopeless(windows.measured))) or now >= deadline_s:
-            return False
+            return rule.look(events, last=True), True
+        if now >= deadline_s:
+            return rule.look(events, last=True), False
+        ended = len(events.ended_s)
+        if ended > (1 + rule.look_after) * looked_at:
+            looked_at = ended
+            if (finding := rule.look(events)) is not None and finding.over:
+                return finding, False
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -90,8 +87,13 @@ class Clients:
         finally:
             await _end(self._tasks.values())
 
-    async def hold(self, concurrency: int, plan: LoadPlan) -> Load:
+    async def hold(self, concurrency: int, plan: LoadPlan, rule: Rule | None = None) -> Load:
         """One level.
+
+        Args:
+            concurrency: clients.
+            plan: how to measure.
+            rule: when the level ends; once its rate is known to the plan's precision unless given.
 
         Raises:
             ValueError: fewer than one client.
@@ -100,12 +102,12 @@ class Clients:
             raise ValueError(f"a closed loop needs one client or more, got {concurrency}")
         started_s, started_at = self._clock.now(), self._clock.unix_s()
         await self._resize(concurrency)
-        windows = self._requests.count(plan)
-        await _watch(self._requests, started_s + plan.level_max_s)
+        events = self._requests.record()
+        finding, _ = await _watch(self._requests, rule or UntilPrecise(plan), started_s + plan.level_max_s)
         level = Level("closed", concurrency, None, started_at, self._clock.unix_s())
-        rest = windows.open_window(self._clock.now(), len(self._requests.due_s), self._clock.cpu_s())
         # Where nothing at all was answered, how long it has been waited for is all there is to say.
-        return summarise(level, windows, rest, late_s=self._requests.ages_s() if not windows.closed else ())
+        late_s = () if events.ended_s else self._requests.ages_s()
+        return summarise(level, events, finding, late_s, until_s=self._clock.now())
 
     async def _resize(self, concurrency: int) -> None:
         self._wanted = concurrency
@@ -144,7 +146,7 @@ async def open_level(
     *,
     clock: Clock | None = None,
     max_in_flight: int | None = None,
-    hopeless: Hopeless = lambda windows: False,
+    at_most: Mapping[str, float] | None = None,
 ) -> Load:
     """Requests at scheduled times, whether or not earlier ones have been answered.
 
@@ -155,7 +157,7 @@ async def open_level(
         plan: how to measure.
         clock: time; the machine's unless given.
         max_in_flight: stops the level as overloaded; `plan.max_in_flight` unless given.
-        hopeless: stops the level early, asked after each window.
+        at_most: metric → largest value allowed; the level ends once it is known whether all limits are kept.
     """
     clock = clock or RealClock()
     schedule = (
@@ -165,20 +167,20 @@ async def open_level(
     )
     requests = Requests(endpoint, payloads, clock)
     started_s, started_at = clock.now(), clock.unix_s()
-    windows = requests.count(plan, rate_rps)
+    events = requests.record(rate_rps)
     tasks: set[asyncio.Task[bool]] = set()
     bound = min(max_in_flight or math.inf, plan.max_in_flight)
     sender = asyncio.create_task(_send_all(requests, schedule, started_s, bound, tasks))
     try:
-        overloaded = await _watch(requests, started_s + plan.level_max_s, sender, hopeless)
+        rule = UntilKnown(plan, rate_rps, at_most or {})
+        finding, gave_up = await _watch(requests, rule, started_s + plan.level_max_s, sender)
         await _end([sender])
-        level = Level("open", None, rate_rps, started_at, clock.unix_s(), overloaded)
-        rest = windows.open_window(clock.now(), requests.in_flight, clock.cpu_s())
+        level = Level("open", None, rate_rps, started_at, clock.unix_s(), gave_up)
+        stopped_s, ended = clock.now(), len(events.ended_s)
         if tasks:
             await asyncio.wait(tasks, timeout=plan.drain_s)
-        after = windows.open_window(clock.now(), 0, clock.cpu_s()).latencies_s
-        late = after if windows.closed else after[len(rest.latencies_s) :]
-        return summarise(level, windows, rest, late_s=[*late, *requests.ages_s()])
+        after_s = [latency_s for latency_s in events.latency_s[ended:] if not math.isnan(latency_s)]
+        return summarise(level, events, finding, [*after_s, *requests.ages_s()], until_s=stopped_s, ended=ended)
     finally:
         await _end([sender, *tasks])
 
@@ -194,7 +196,8 @@ async def _send_all(
     for offset_s in schedule:
         due_s = requests.next_due_s = started_s + offset_s
         await requests.clock.sleep_until(due_s)
-        requests.windows.lag(requests.clock.now() - due_s)
+        now = requests.clock.now()
+        requests.events.lag(now, now - due_s)
         if len(tasks) >= bound:
             return
         task = asyncio.create_task(requests.send(due_s))

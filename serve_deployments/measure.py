@@ -37,8 +37,8 @@ class WithLoadActor:
     at_most: Mapping[str, float]
     find: Literal["peak", "highest_rate"] | None = None
 
-    def __call__(self, running: Running, settings: Settings) -> Measurement:
-        """The measurement of a replica that runs under `settings`.
+    def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
+        """The measurement of a replica that runs under `settings`; it ends once this rate is surely out of reach.
 
         Raises:
             LoadFailed: the load test did not come to an end.
@@ -52,7 +52,7 @@ class WithLoadActor:
         )
         try:
             apart = ray.get(actor.stand_apart.remote())
-            measurement = ray.get(self._ask(actor, settings), timeout=self.plan.total_max_s + _GRACE_S)
+            measurement = ray.get(self._ask(actor, settings, to_beat_rps), timeout=self.plan.total_max_s + _GRACE_S)
             # Another trial's replica may have leased the same cores meanwhile.
             return replace(measurement, apart=apart and ray.get(actor.is_apart.remote()))
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
@@ -61,12 +61,12 @@ class WithLoadActor:
         finally:
             ray.kill(actor)
 
-    def _ask(self, actor: Any, settings: Settings) -> Any:
+    def _ask(self, actor: Any, settings: Settings, to_beat_rps: float | None) -> Any:
         if self.find == "highest_rate" or (self.find is None and self.at_most):
-            return actor.highest_rate.remote(self.plan, dict(self.at_most))
+            return actor.highest_rate.remote(self.plan, dict(self.at_most), to_beat_rps)
         # Fewer clients than a batch could never fill one; the levels below say nothing of the peak.
         start = min(max(self.plan.start_concurrency, settings.max_batch_size), self.plan.max_concurrency)
-        return actor.peak_rate.remote(replace(self.plan, start_concurrency=start))
+        return actor.peak_rate.remote(replace(self.plan, start_concurrency=start), to_beat_rps)
 
 
 def _away_from(hostname: str) -> NodeAffinitySchedulingStrategy:

@@ -64,43 +64,41 @@ class Latencies:
         return {name: value for name in LATENCIES if (value := getattr(self, name)) is not None}
 
 
-def metrics_of(latencies_s: Sequence[float], errors: int) -> dict[str, float]:
-    """Latency metrics, as far as there are any, and the error rate: 1 where no request ended."""
-    ended = len(latencies_s) + errors
-    return {**Latencies.of(latencies_s).known, "error_rate": errors / ended if ended else 1.0}
-
-
 @dataclass(frozen=True)
 class Load:
-    """One level of load, held until it was steady.
+    """One level of load, held until its question was answered.
 
-    Rates, counts and latencies are those of the steady windows alone. A failed request counts in `error_rate`
+    Rates, counts and latencies leave the warm-up out. A failed request counts in `error_rate`
     and not in a rate or a latency. In an open level a latency counts from the scheduled time: requests that
     a stalled server or sender kept waiting have waited (no coordinated omission).
 
-    Of a level that never became steady, the last windows; an open one then also counts the latencies of the
-    requests in flight when it was stopped, those given up with their age, as a lower bound.
+    An open level that is not steady also counts the latencies of the requests in flight when it was stopped,
+    those given up with their age, as a lower bound.
 
     Args:
         mode: "closed": a number of clients, each of which waits for its answer; "open": a rate of arrivals.
         concurrency: clients of a closed level.
         requested_rps: rate of an open level.
         achieved_rps: answers per second.
-        duration_s: span measured, the windows together.
+        duration_s: span measured.
         completed: requests answered in it.
         errors: requests failed in it.
         error_rate: errors / (completed + errors); 1 where nothing ended.
-        steady: consecutive windows agreed.
+        steady: the precision was reached. Of a closed level: the 95 % interval of its rate; of an open one: it
+            is known with 95 % confidence whether it keeps the limits.
         overloaded: more were in flight than allowed, or what ended fell behind what was due: the queue
-            grew by more than 5 % of the arrivals, beyond what chance explains (`Windows.queue_grows`).
+            grew by more than 5 % of the arrivals, beyond what chance explains (`rules.UntilKnown`).
         client_cpu_share: CPU seconds of the measuring process per second; 1 is a whole core.
         client_lag_ms: 99th percentile of how late the measuring process was: sends against their schedule
             in an open level, a regular timer in a closed one.
         client_limited: the client was too busy or too late for the numbers to be the server's.
         latencies: of the requests completed.
-        warmup_s: time from the level's start to the first window measured.
+        warmup_s: time from the level's start to what is measured of it.
         started_at: seconds since 1970, warm-up included.
         ended_at: seconds since 1970.
+        rate_low_rps: lower end of the 95 % interval of `achieved_rps`; None where too little was seen for one, and
+            in levels that were stored before there were intervals.
+        rate_high_rps: its upper end.
     """
 
     mode: Literal["closed", "open"]
@@ -120,11 +118,25 @@ class Load:
     warmup_s: float
     started_at: float
     ended_at: float
+    rate_low_rps: float | None = None
+    rate_high_rps: float | None = None
+
+    @property
+    def rate_rps(self) -> float:
+        """The rate that the level stands for.
+
+        An open level that kept up could do what was asked for, less what failed: how many requests chance sent in
+        its few seconds says nothing of the server. But not more than the interval of what was achieved allows.
+        Otherwise what was achieved.
+        """
+        if self.requested_rps is None or self.overloaded or not self.completed:
+            return self.achieved_rps
+        return min(self.requested_rps * (1 - self.error_rate), self.rate_high_rps or math.inf)
 
     @property
     def metrics(self) -> dict[str, float]:
         """The level as a trial reports it: `METRICS`, without latencies where nothing was answered."""
-        return {"rps": self.achieved_rps, **self.latencies.known, "error_rate": self.error_rate}
+        return {"rps": self.rate_rps, **self.latencies.known, "error_rate": self.error_rate}
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; flat: the latencies stand beside the rest."""
@@ -154,6 +166,11 @@ class Measurement:
         seconds: what it took.
         reason: why the search ended where it did, as a sentence.
         apart: the client had cores that no replica uses.
+        ended_early: it stopped once its rate could no longer reach what was to be beaten: its rate is an estimate,
+            of less precision.
+        rate_low_rps: lower end of the 95 % interval of the rate, of a highest rate the rate that passed; None where it
+            is not known.
+        rate_high_rps: its upper end, of a highest rate the lowest that failed.
     """
 
     method: str
@@ -164,6 +181,9 @@ class Measurement:
     seconds: float
     reason: str
     apart: bool = True
+    ended_early: bool = False
+    rate_low_rps: float | None = None
+    rate_high_rps: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.reported < len(self.loads):
@@ -173,6 +193,16 @@ class Measurement:
     def best(self) -> Load | None:
         """The level that is the answer; None if none kept the limits."""
         return self.loads[self.reported] if self.found else None
+
+    @property
+    def steady(self) -> bool:
+        """Whether the reported level reached its precision."""
+        return self.loads[self.reported].steady
+
+    @property
+    def warmup_s(self) -> float:
+        """How much of `seconds` was warm-up, all levels together."""
+        return sum(load.warmup_s for load in self.loads)
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -9,24 +9,13 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """The rules of one load test.
-
-    Three consecutive windows within 10 % are the default of Triton's `perf_analyzer`
-    (`--stability-percentage`), whose windows are longer.
-
-    A percentile p says more than the largest value only from 1 / (1 - p) requests on: of fewer than 100
-    requests the p99 is the maximum. The defaults measure at least 3 x 20 = 60 of them, so a limit on p99 then
-    means that none of 60 breaks it, which is stricter. `window_requests=34` gives a true p99, `334` a p999;
-    a slow configuration pays for it in time.
+    """The rules of one load test: a level is held until its question is answered, within these bounds.
 
     Args:
-        window_s: a window lasts at least so long …
-        window_requests: … and at least until so many requests were answered, so that it also works below
-            one request per second.
-        steady_windows: how many consecutive windows must agree, and are measured. With 1 nothing is compared,
-            and the level is not called steady.
-        tolerance: how far windows that agree may lie apart, relative to the smallest.
-        level_max_s: a level that is not steady by then is measured over its last windows.
+        precision: a closed level ends once the 95 % interval of its rate is within so much of it, either way.
+        level_min_s: no level is measured for less, warm-up apart: what happens about once a second should have
+            happened. The default is our choice.
+        level_max_s: a level whose question is open by then counts by its estimate, and is marked as not steady.
         total_max_s: for all levels of a search together.
         drain_s: how long a level's last requests are waited for before they are given up. Should be more than
             one batch takes: what is still being served delays the next level.
@@ -41,35 +30,33 @@ class LoadPlan:
         ValueError: a value that makes no sense.
     """
 
-    window_s: float = 1.0
-    window_requests: int = 20
-    steady_windows: int = 3
-    tolerance: float = 0.10
+    precision: float = 0.05
+    level_min_s: float = 1.0
     level_max_s: float = 20.0
     total_max_s: float = 60.0
     drain_s: float = 2.0
     start_concurrency: int = 1
     max_concurrency: int = 256
     max_in_flight: int = 1024
-    rate_precision: float = 0.10
+    rate_precision: float = 0.05
     arrivals: Literal["poisson", "constant"] = "poisson"
     seed: int = 0
 
     def longer(self, factor: float) -> LoadPlan:
-        """The same plan with windows and bounds `factor` times as long: more requests, less chance."""
+        """The same plan with bounds `factor` times as long, and what so many more requests can tell."""
         return replace(
             self,
-            window_s=self.window_s * factor,
-            window_requests=math.ceil(self.window_requests * factor),
+            precision=self.precision / math.sqrt(factor),
+            level_min_s=self.level_min_s * factor,
             level_max_s=self.level_max_s * factor,
             total_max_s=self.total_max_s * factor,
         )
 
     def __post_init__(self) -> None:
-        for name in ("window_s", "tolerance", "level_max_s", "total_max_s", "rate_precision"):
+        for name in ("precision", "level_min_s", "level_max_s", "total_max_s", "rate_precision"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("window_requests", "steady_windows", "start_concurrency", "max_in_flight"):
+        for name in ("start_concurrency", "max_in_flight"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         if self.drain_s < 0:
@@ -78,10 +65,10 @@ class LoadPlan:
             raise ValueError(
                 f"max_concurrency={self.max_concurrency} is below start_concurrency={self.start_concurrency}"
             )
-        if self.level_max_s < self.window_s * self.steady_windows:
+        if self.level_max_s < self.level_min_s:
             raise ValueError(
-                f"{self.steady_windows} windows of {self.window_s} s do not fit into "
-                f"level_max_s={self.level_max_s}; raise it or shorten the windows"
+                f"a level of at least level_min_s={self.level_min_s} s does not fit into "
+                f"level_max_s={self.level_max_s}; raise it or lower level_min_s"
             )
         if self.arrivals not in ("poisson", "constant"):
             raise ValueError(f"arrivals are 'poisson' or 'constant', got {self.arrivals!r}")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from serve_deployments.bracket import Bracket
 from serve_deployments.clock import Clock, RealClock
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.levels import LevelSearch
 from serve_deployments.load import Clients, open_level
-from serve_deployments.measurement import LATENCIES, Load, Measurement, metrics_of
+from serve_deployments.measurement import LATENCIES, Load, Measurement
 from serve_deployments.plan import LoadPlan
-from serve_deployments.windows import Window
+from serve_deployments.rules import UntilPrecise, UntilSeen
 
 _GROWTH = 1.05  # a level that brings less than 5 % more has not raised the rate
-_TIE = 0.98  # closer than windows of 10 % can tell apart; more clients would then only wait longer
+_TIE = 0.98  # closer than intervals of 5 % can tell apart; more clients would then only wait longer
+_SHORT = 0.5  # the probe's levels are half as long: they only say where to look (our choice)
+_GLANCE = 1 / 8  # of the time left for one level of the probe (our choice)
+_FAIR = 1 / 3  # of the time left for one level, so that some are left for others (our choice)
 _PROBE_FACTOR = 4  # between the client counts of the probe: 1, 4, 16, …
 _FIRST = 0.8  # of what a closed loop does: random arrivals queue, at 0.8 for two service times (M/D/1)
 _SLOWEST = 0.1  # of what one client does: there one request in ten meets another; nothing slower is tried
@@ -25,38 +27,77 @@ _NO_QUEUE = 16  # in flight: about a batch
 
 
 async def peak_rate(
-    endpoint: Endpoint, payloads: Sequence[Payload], plan: LoadPlan, *, clock: Clock | None = None
+    endpoint: Endpoint,
+    payloads: Sequence[Payload],
+    plan: LoadPlan,
+    *,
+    clock: Clock | None = None,
+    to_beat_rps: float | None = None,
 ) -> Measurement:
     """The most answers per second, whatever the latency.
 
     Doubles the clients from `plan.start_concurrency` until the rate has grown by less than 5 % twice running
     or `plan.max_concurrency` is reached. Of levels within 2 % of the highest rate, the one of fewest clients
     is reported. Starting at twice the largest batch saves the levels that cannot fill it.
+
+    Args:
+        endpoint: what answers.
+        payloads: sent in turn.
+        plan: how to measure.
+        clock: time; the machine's unless given.
+        to_beat_rps: ends as soon as the peak is surely lower; None: never. From `plan.start_concurrency` on, each
+            doubling must then bring less than the one before, as it does where so many clients fill a batch.
     """
     search = LevelSearch("peak_rate", endpoint, payloads, plan, clock or RealClock())
     async with Clients(endpoint, payloads, plan, search.clock) as clients:
-        reason = await _climb(search, clients)
+        reason, ended_early = await _climb(search, clients, to_beat_rps or 0.0)
     highest_rps = max(load.achieved_rps for load in search.loads)
     reported = next(load for load in search.loads if load.achieved_rps >= _TIE * highest_rps)
     if not highest_rps:
         reason = f"no request was answered; {reason}"
-    return search.result(reported, found=highest_rps > 0, reason=reason)
+    return search.result(
+        reported,
+        found=highest_rps > 0,
+        reason=reason,
+        ended_early=ended_early,
+        between_rps=(reported.rate_low_rps, reported.rate_high_rps),
+    )
 
 
-async def _climb(search: LevelSearch, clients: Clients) -> str:
-    """Doubles the clients for as long as it pays; why it ended."""
+async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> tuple[str, bool]:
+    """Doubles the clients for as long as it pays; why it ended, and whether for what was to be beaten."""
     plan, concurrency, highest_rps, flat = search.plan, search.plan.start_concurrency, 0.0, 0
     while True:
-        load = search.add(await clients.hold(concurrency, search.level_plan()))
+        # What two more doublings, after which the climb would end, could still add: each at most as much as the last.
+        growth = _growth(search.loads)
+        beat_rps = to_beat_rps / growth**2 if growth else 0.0
+        level = search.level_plan()
+        load = search.add(await clients.hold(concurrency, level, UntilPrecise(level, beat_rps)))
+        growth = _growth(search.loads)
+        if growth and (load.rate_high_rps or math.inf) * growth**2 < to_beat_rps:
+            return f"{concurrency} clients: with {load.rate_high_rps:.3g} requests/s at most, " + _beaten(
+                to_beat_rps
+            ), True
         flat = flat + 1 if load.achieved_rps <= _GROWTH * highest_rps else 0
         highest_rps = max(highest_rps, load.achieved_rps)
         if flat == 2:
-            return f"beyond {concurrency // 4} clients the rate no longer grew"
+            return f"beyond {concurrency // 4} clients the rate no longer grew", False
         if concurrency >= plan.max_concurrency:
-            return f"{concurrency} clients are the declared maximum"
-        if not search.has_time(load.achieved_rps):
-            return f"out of time after {concurrency} clients"
+            return f"{concurrency} clients are the declared maximum", False
+        if not search.has_time:
+            return f"out of time after {concurrency} clients", False
         concurrency = min(2 * concurrency, plan.max_concurrency)
+
+
+def _growth(loads: Sequence[Load]) -> float | None:
+    """By what factor the last doubling of clients raised the rate at most, 1.05 at least; None before there was one."""
+    if len(loads) < 2 or not loads[-2].rate_low_rps:
+        return None
+    return max(_GROWTH, (loads[-1].rate_high_rps or math.inf) / loads[-2].rate_low_rps)
+
+
+def _beaten(to_beat_rps: float) -> str:
+    return f"it can no longer reach the {to_beat_rps:.3g} requests/s that were to be beaten"
 
 
 async def highest_rate(
@@ -66,12 +107,14 @@ async def highest_rate(
     at_most: Mapping[str, float],
     *,
     clock: Clock | None = None,
+    to_beat_rps: float | None = None,
+    foretold_rps: float | None = None,
 ) -> Measurement:
     """The highest rate of arrivals under which every limit is kept.
 
-    A short closed loop says where to look; then open levels, doubled until one fails and bisected until
-    the lowest failing rate is within `plan.rate_precision` of the highest passing one. A level passes if it
-    keeps the limits and was not overloaded, that is, kept up with 95 % of what was due.
+    A short closed loop says where to look; then open levels, until the lowest failing rate is within
+    `plan.rate_precision` of the highest passing one. A level passes if it keeps the limits and was not overloaded,
+    that is, kept up with 95 % of what was due.
 
     Args:
         endpoint: what answers.
@@ -79,65 +122,69 @@ async def highest_rate(
         plan: how to measure.
         at_most: metric → largest value allowed; latencies in ms and `error_rate`.
         clock: time; the machine's unless given.
+        to_beat_rps: ends as soon as a rate has passed and the highest is surely lower than this; None: never.
+        foretold_rps: where the highest rate is thought to be; one client alone is then all of the probe.
 
     Raises:
         ValueError: a limit on something that is not measured, or none at all.
     """
     _check(at_most)
     search = LevelSearch("highest_rate", endpoint, payloads, plan, clock or RealClock())
-    bracket = await _probe(search, at_most)
+    bracket = await _probe(search, at_most, foretold_rps)
     if bracket is None:
         alone = search.loads[-1]
         return search.result(alone, found=False, reason=f"one client alone: {_excess(alone, at_most)}")
-    opened, reason = await _bisect(search, bracket, at_most)
+    opened, reason, ended_early = await _narrow(search, bracket, at_most, to_beat_rps)
     passed = [load for load in opened if load.requested_rps == bracket.passed_rps]
     if passed:
-        return search.result(passed[0], found=True, reason=reason)
+        between_rps = passed[0].rate_rps, bracket.failed_rps
+        return search.result(passed[0], found=True, reason=reason, ended_early=ended_early, between_rps=between_rps)
     slowest = min(opened, key=lambda load: load.requested_rps or 0.0)
     reason = f"{slowest.requested_rps:.3g} requests/s: {_excess(slowest, at_most)}; {reason}"
     return search.result(slowest, found=False, reason=reason)
 
 
-async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> Bracket | None:
+async def _probe(search: LevelSearch, at_most: Mapping[str, float], foretold_rps: float | None) -> Bracket | None:
     """Where to look for the rate, from short closed levels; None if not even one client keeps the limits.
 
     A client in a closed loop waits for its answer, so N clients never queue as deep as random arrivals at
-    the same rate: what they reach within the limits is an upper estimate. A level of one window may break a
+    the same rate: what they reach within the limits is an upper estimate. A short level may break a
     limit by chance, so that none keeps them is believed only after a level of full length.
     """
-    plan, requests = search.plan, math.ceil(search.plan.window_requests / 2)
-    short = replace(plan, window_s=plan.window_s / 2, window_requests=requests, steady_windows=1)
+    plan = search.plan
     async with Clients(search.endpoint, search.payloads, plan, search.clock) as clients:
-        await _climb_until_broken(search, clients, short, at_most)
+        await _climb_until_broken(search, clients, at_most, once=foretold_rps is not None)
         kept = [load.achieved_rps for load in search.loads if not broken(load, at_most)]
-        if not kept:
+        if not kept and foretold_rps is None:
             alone = search.add(await clients.hold(1, search.level_plan()))
             if broken(alone, at_most):
                 return None
             kept = [alone.achieved_rps]
     reached = [load.achieved_rps for load in search.loads]
-    too_fast = [rate for rate in reached if rate > max(kept)]
+    too_fast = [rate for rate in reached if kept and rate > max(kept)]
+    known = foretold_rps is None
     return Bracket(
-        first_rps=_FIRST * math.sqrt(max(kept) * min(too_fast, default=max(kept))),
-        ceiling_rps=_GROWTH * max(reached),
+        first_rps=foretold_rps or _FIRST * math.sqrt(max(kept) * min(too_fast, default=max(kept))),
+        ceiling_rps=_GROWTH * max(reached) if known else math.inf,
         floor_rps=_SLOWEST * search.loads[0].achieved_rps,
         precision=plan.rate_precision,
+        capacity_rps=max(reached) if known else math.inf,
     )
 
 
 async def _climb_until_broken(
-    search: LevelSearch, clients: Clients, short: LoadPlan, at_most: Mapping[str, float]
+    search: LevelSearch, clients: Clients, at_most: Mapping[str, float], *, once: bool
 ) -> None:
     """1, 4, 16, … clients until limits no longer hold, the rate no longer grows or a third of the time is up.
 
     That one client breaks a limit does not end it: a batch that waits to be full is answered sooner when
     there are more.
     """
-    concurrency, highest_rps, kept_before = 1, 0.0, False
+    concurrency, highest_rps, kept_before, rule = 1, 0.0, False, UntilSeen(_SHORT * search.plan.level_min_s)
     while True:
-        load = search.add(await clients.hold(concurrency, search.level_plan(short)))
+        load = search.add(await clients.hold(concurrency, search.level_plan(_GLANCE), rule))
         kept, flat = not broken(load, at_most), load.achieved_rps <= _GROWTH * highest_rps
-        if flat or (kept_before and not kept) or concurrency >= search.plan.max_concurrency:
+        if once or flat or (kept_before and not kept) or concurrency >= search.plan.max_concurrency:
             return
         if search.spent_s > search.plan.total_max_s / 3:
             return
@@ -149,24 +196,43 @@ async def _climb_until_broken(
             return
 
 
-async def _bisect(search: LevelSearch, bracket: Bracket, at_most: Mapping[str, float]) -> tuple[list[Load], str]:
-    """The open levels, at least one, and why there are no more."""
+async def _narrow(
+    search: LevelSearch, bracket: Bracket, at_most: Mapping[str, float], to_beat_rps: float | None
+) -> tuple[list[Load], str, bool]:
+    """The open levels, at least one, why there are no more, and whether for what was to be beaten."""
     opened: list[Load] = []
     while (rate_rps := bracket.next_rate()) is not None:
-        if opened and not search.has_time(rate_rps):
-            return opened, f"out of time: the limit is {bracket}"
+        if opened and not search.has_time:
+            return opened, f"out of time: the limit is {bracket}", False
+        if to_beat_rps and (bracket.passed_rps or math.inf) < to_beat_rps < (bracket.failed_rps or math.inf):
+            rate_rps = to_beat_rps  # whether this fails is all that matters yet
+        elif to_beat_rps and not bracket.passed_rps and (bracket.failed_rps or math.inf) <= to_beat_rps:
+            rate_rps = max(_FIRST * rate_rps, bracket.floor_rps)  # it has lost: one rate that surely passes is enough
         load = await open_level(
             search.endpoint,
             search.payloads,
             rate_rps,
-            search.level_plan(),
+            search.level_plan(_FAIR),
             clock=search.clock,
             max_in_flight=_most_in_flight(rate_rps, at_most),
-            hopeless=lambda windows: _lost(windows, at_most),
+            at_most=at_most,
         )
         opened.append(search.add(load))
-        bracket.tell(rate_rps, not broken(load, at_most))
-    return opened, f"the limit is {bracket}"
+        bracket.tell(
+            rate_rps,
+            not broken(load, at_most),
+            room=None if load.overloaded else _room(load, at_most),
+            achieved_rps=load.achieved_rps if load.overloaded else None,
+        )
+        if to_beat_rps and bracket.passed_rps and (bracket.failed_rps or math.inf) <= to_beat_rps:
+            return opened, f"the limit is {bracket}: {_beaten(to_beat_rps)}", True
+    return opened, f"the limit is {bracket}", False
+
+
+def _room(load: Load, at_most: Mapping[str, float]) -> float | None:
+    """The smallest of limit over latency; None where no limit is on a latency or nothing was answered."""
+    rooms = [at_most[name] / value for name, value in load.latencies.known.items() if name in at_most and value > 0]
+    return max(min(rooms), 1e-3) if rooms else None
 
 
 def broken(load: Load, at_most: Mapping[str, float]) -> tuple[str, ...]:
@@ -188,14 +254,6 @@ def _excess(load: Load, at_most: Mapping[str, float]) -> str:
     if load.overloaded:
         over.append(f"overloaded, only {load.achieved_rps:.3g} requests/s were answered")
     return ", ".join(over)
-
-
-def _lost(windows: Sequence[Window], at_most: Mapping[str, float]) -> bool:
-    """Each of two or more windows breaks the same limit alone: then all of them together do."""
-    if len(windows) < 2:
-        return False
-    reported = [metrics_of(window.latencies_s, window.errors) for window in windows]
-    return any(all(not metrics.get(name, math.inf) <= limit for metrics in reported) for name, limit in at_most.items())
 
 
 def _tightest_s(at_most: Mapping[str, float]) -> float:

@@ -1,4 +1,4 @@
-"""Requests on their way: what is in flight, since when, and into which windows it counts."""
+"""Requests on their way: what is in flight, since when, and what became of the others."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Sequence
 
 from serve_deployments.clock import Clock
 from serve_deployments.endpoint import Endpoint, Payload
-from serve_deployments.plan import LoadPlan
-from serve_deployments.windows import Windows
+from serve_deployments.events import Events
 
 
 class Requests:
-    """Sends payloads in turn and keeps account of what is in flight, and into which windows it counts."""
+    """Sends payloads in turn, and writes down how each ended."""
 
     def __init__(self, endpoint: Endpoint, payloads: Sequence[Payload], clock: Clock) -> None:
         if not payloads:
             raise ValueError("a load test needs at least one payload")
         self.endpoint, self.payloads, self.clock = endpoint, payloads, clock
-        self.windows: Windows
+        self.events: Events
         self.due_s: dict[int, float] = {}  # of the requests in flight
         self.sent = 0
         self.next_due_s = math.inf  # of an open level's schedule
+        self._rate_rps = 0.0
 
-    def count(self, plan: LoadPlan, rate_rps: float | None = None) -> Windows:
-        """From now on requests count into new windows."""
-        self.windows = Windows(plan, self.clock.now(), self.clock.cpu_s(), rate_rps)
-        return self.windows
+    def record(self, rate_rps: float = 0.0) -> Events:
+        """From now on requests count into a new record, of a level of this rate (0: closed)."""
+        self.events, self._rate_rps = Events(self.clock.now()), rate_rps
+        return self.events
 
     async def send(self, due_s: float) -> bool:
         """Returns when the request has ended; whether it was answered.
@@ -43,7 +43,7 @@ class Requests:
             del self.due_s[number]
             raise
         now = self.clock.now()
-        self.windows.end(now, now - due_s if answered else None, len(self.due_s))
+        self.events.end(now, now - due_s if answered else None, self.in_flight)
         del self.due_s[number]
         return answered
 
@@ -63,7 +63,7 @@ class Requests:
     def in_flight(self) -> int:
         """Requests that are due and have not ended: also those that a late client has not sent yet."""
         late_s = max(0.0, self.clock.now() - self.next_due_s)
-        return len(self.due_s) + math.ceil(late_s * (self.windows.rate_rps or 0.0))
+        return len(self.due_s) + math.ceil(late_s * self._rate_rps)
 
     def ages_s(self) -> list[float]:
         """How long each request in flight has been waiting."""

@@ -1,4 +1,4 @@
-"""From windows to a `Load`: which statistics of a level are reported, and whose fault they are."""
+"""From events to a `Load`: which statistics of a level are reported, and whose fault they are."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from serve_deployments.events import Events
 from serve_deployments.measurement import Latencies, Load
-from serve_deployments.windows import Window, Windows
+from serve_deployments.rules import Finding
 
 _BUSY_SHARE = 0.85  # of a core: beyond it an event loop queues work of its own (the GIL allows it one core)
 _LAG_FLOOR_MS = 2.0  # asyncio's timers count milliseconds: less than two of them is no lag
-_LAG_SHARE = 0.2  # of the p99 latency: twice the tolerance that steady windows are allowed
+_LAG_SHARE = 0.2  # of the p99 latency: our choice; a rate found under a limit on it is off by a few per cent at most
 
 
 @dataclass(frozen=True)
@@ -27,43 +28,57 @@ class Level:
     stopped: bool = False
 
 
-def summarise(level: Level, windows: Windows, rest: Window, late_s: Sequence[float]) -> Load:
+def summarise(
+    level: Level,
+    events: Events,
+    finding: Finding | None,
+    late_s: Sequence[float],
+    *,
+    until_s: float,
+    ended: int | None = None,
+) -> Load:
     """The level's statistics.
 
     Args:
         level: what was asked.
-        windows: what was counted.
-        rest: the window that was open at the stop; measured only if no other is.
-        late_s: latencies of the requests that outlived the level. They count only if it was not steady:
-            those that were answered in time are the quicker ones, and alone would flatter the server.
+        events: what happened.
+        finding: what the rule made of it; None: too little happened, and all of it is measured.
+        late_s: latencies of the requests that outlived the level. They count only if its question is open or
+            it was overloaded: those that were answered in time are the quicker ones, and alone would flatter the
+            server.
+        until_s: when the level was stopped.
+        ended: how many requests had ended by then; all unless given.
     """
-    span = windows.measured or [rest]
-    steady = not level.stopped and windows.plan.steady_windows > 1 and windows.enough
-    latencies_s = [latency_s for window in span for latency_s in window.latencies_s]
-    completed, errors = len(latencies_s), sum(window.errors for window in span)
-    latencies = Latencies.of(latencies_s if windows.enough and not level.stopped else [*latencies_s, *late_s])
-    duration_s = span[-1].end_s - span[0].start_s
-    overloaded = level.stopped or windows.queue_grows
-    cpu_share = sum(w.cpu_share * (w.end_s - w.start_s) for w in span) / duration_s
-    lag_ms = 1e3 * _p99([lag_s for window in span for lag_s in window.lags_s])
+    ended = len(events.ended_s) if ended is None else ended
+    rest = events.span(0, ended, until_s=None if ended else until_s)
+    finding = finding or Finding(rest, None)
+    span, overloaded = finding.span, level.stopped or finding.overloaded
+    sure = finding.sure and not overloaded
+    answered_s = span.latency_s[span.answered].tolist()
+    completed, errors = len(answered_s), int((~span.answered).sum())
+    latencies = Latencies.of(answered_s if sure else [*answered_s, *late_s])
+    lag_ms = 1e3 * _p99(span.lag_s.tolist())
+    low, high = finding.estimate.bounds() if finding.estimate else (None, None)
     return Load(
         mode=level.mode,
         concurrency=level.concurrency,
         requested_rps=level.requested_rps,
-        achieved_rps=completed / duration_s,
-        duration_s=duration_s,
+        achieved_rps=completed / span.duration_s,
+        duration_s=span.duration_s,
         completed=completed,
         errors=errors,
         error_rate=errors / (completed + errors) if completed + errors else 1.0,
         latencies=latencies,
-        steady=steady,
+        steady=sure,
         overloaded=overloaded,
-        client_cpu_share=cpu_share,
+        client_cpu_share=span.cpu_share,
         client_lag_ms=lag_ms,
-        client_limited=client_limited(cpu_share, lag_ms, latencies.p99_ms),
-        warmup_s=span[0].start_s - windows.start_s,
+        client_limited=client_limited(span.cpu_share, lag_ms, latencies.p99_ms),
+        warmup_s=span.start_s - events.start_s,
         started_at=level.started_at,
         ended_at=level.ended_at,
+        rate_low_rps=None if low is None else max(0.0, low),
+        rate_high_rps=high,
     )
 
 

@@ -28,7 +28,7 @@ objective: {maximize: rps / usd_per_hour}
 limits: {p99_ms: 2000}
 budget: {trials: 2}
 prices: morphling-2021
-load: {window_s: 0.2, window_requests: 5, level_max_s: 1, total_max_s: 2}
+load: {level_min_s: 0.2, level_max_s: 1, total_max_s: 2}
 """
 
 

@@ -48,9 +48,9 @@ def serving(refuses: Callable = lambda settings: None, fragile: Callable = lambd
     def fake(study):
         measure = VirtualMeasure(LoadPlan(max_concurrency=64))
 
-        def measuring(running, settings):
+        def measuring(running, settings, **to_beat):
             fragile(settings)
-            return measure(running, settings)
+            return measure(running, settings, **to_beat)
 
         yield Bench(FakeBackend(service_s, refuses), measuring, lambda number: measuring)
 

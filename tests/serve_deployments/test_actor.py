@@ -7,7 +7,7 @@ from serve_deployments.actor import LoadActor
 from serve_deployments.fakes import FakeServer
 from serve_deployments.plan import LoadPlan
 
-PLAN = LoadPlan(window_s=0.5, window_requests=10, level_max_s=4, total_max_s=12, max_concurrency=4)
+PLAN = LoadPlan(level_min_s=0.5, level_max_s=4, total_max_s=12, max_concurrency=4)
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_the_actor_measures_in_real_time_and_ends_when_told(actor):
     level = ray.get(actor.open.remote(10.0, PLAN), timeout=60)
     assert level.latencies.p50_ms >= 49 and level.started_at > 1e9 and level.client_cpu_share < 0.85
 
-    running = actor.closed.remote(2, LoadPlan(window_s=30, level_max_s=100))
+    running = actor.closed.remote(2, LoadPlan(level_min_s=90, level_max_s=100))
     with pytest.raises(RuntimeError, match="running a load test already"):
         ray.get(actor.open.remote(10.0, PLAN), timeout=60)
     ray.get(actor.close.remote(), timeout=60)

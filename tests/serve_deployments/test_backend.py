@@ -16,7 +16,7 @@ from serve_deployments.settings import Settings
 
 pytestmark = pytest.mark.ray
 
-QUICK = LoadPlan(window_s=0.1, window_requests=5, level_max_s=1.0, total_max_s=4.0, max_concurrency=4)
+QUICK = LoadPlan(level_min_s=0.1, level_max_s=1.0, total_max_s=4.0, max_concurrency=4)
 
 
 def model(behaviour="works", factor=2):

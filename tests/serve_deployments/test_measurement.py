@@ -77,6 +77,23 @@ def test_json_there_and_back(latencies_s):
     assert table["loads"][0]["p99_ms"] == measurement.loads[0].latencies.p99_ms
 
 
+def test_what_was_stored_before_there_were_intervals_can_be_read():
+    measurement = Measurement("highest_rate", (level(rate_low_rps=9.0, rate_high_rps=10.0),), 0, True, False, 1.0, "")
+    table = measurement.as_dict()
+    for name in ("rate_low_rps", "rate_high_rps", "ended_early"):
+        table.pop(name)
+        table["loads"][0].pop(name, None)
+    read = Measurement.from_dict(table)
+    assert read.loads[0].rate_low_rps is None and not read.ended_early
+    assert replace(read, loads=measurement.loads) == measurement
+
+
+def test_a_level_that_kept_up_stands_for_the_rate_that_was_asked_for():
+    assert level(achieved_rps=8.0).metrics["rps"] == pytest.approx(10 * 0.95)
+    assert level(achieved_rps=8.0, overloaded=True).metrics["rps"] == 8.0
+    assert level(achieved_rps=8.0, mode="closed", requested_rps=None).metrics["rps"] == 8.0
+
+
 def test_nothing_found_still_reports_a_level():
     measurement = Measurement("highest_rate", (level(),), 0, False, False, 1.0, "too slow")
     assert measurement.best is None and measurement.metrics["p50_ms"] == pytest.approx(200, rel=1e-3)

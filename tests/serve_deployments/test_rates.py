@@ -14,12 +14,15 @@ from serve_deployments.rates import highest_rate, peak_rate
 CONSTANT = LoadPlan(arrivals="constant", total_max_s=600)
 
 
-def peak(server, plan=CONSTANT, **clock):
-    return run_virtual(peak_rate(server, ["x"], plan, clock=VirtualClock(**clock)))
+def peak(server, plan=CONSTANT, *, to_beat_rps=None, **clock):
+    return run_virtual(peak_rate(server, ["x"], plan, clock=VirtualClock(**clock), to_beat_rps=to_beat_rps))
 
 
-def highest(server, at_most, plan=CONSTANT, **clock):
-    return run_virtual(highest_rate(server, ["x"], plan, at_most, clock=VirtualClock(**clock)))
+def highest(server, at_most, plan=CONSTANT, *, to_beat_rps=None, foretold_rps=None, **clock):
+    test = highest_rate(
+        server, ["x"], plan, at_most, clock=VirtualClock(**clock), to_beat_rps=to_beat_rps, foretold_rps=foretold_rps
+    )
+    return run_virtual(test)
 
 
 @pytest.mark.parametrize(("cores", "max_batch"), [(1, 1), (2, 1), (1, 16), (3, 8)])
@@ -78,7 +81,7 @@ def test_highest_rate_of_a_queue_without_randomness_is_its_capacity(at_most):
 def test_highest_rate_of_random_arrivals_is_where_the_mean_wait_says(limit):
     """M/D/1: mean latency of k services at utilisation 2 (k - 1) / (2 k - 1)."""
     service_s = 0.005
-    plan = LoadPlan(window_s=30, level_max_s=300, total_max_s=1e5, rate_precision=0.04, seed=4)
+    plan = LoadPlan(precision=0.04, level_max_s=300, total_max_s=1e5, rate_precision=0.04, seed=4)
     found = highest(FakeServer(lambda size: service_s), {"mean_ms": limit * service_s * 1e3}, plan)
     boundary_rps = 2 * (limit - 1) / (2 * limit - 1) / service_s
     assert found.metrics["rps"] == pytest.approx(boundary_rps, rel=0.06)
@@ -98,10 +101,10 @@ def test_levels_that_cannot_pass_are_cut_short():
     assert failed and all(load.ended_at - load.started_at < 8 for load in failed)
 
 
-def test_a_trial_of_default_length_takes_twenty_seconds_and_half_as_long_with_half_windows():
+def test_a_trial_of_default_length_takes_thirty_seconds_and_no_longer_than_it_may():
     server = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16, wait_s=0.01)
-    assert highest(FakeServer(**server), {"p99_ms": 150}, LoadPlan()).seconds < 24
-    quick = highest(FakeServer(**server), {"p99_ms": 150}, LoadPlan(window_s=0.5, total_max_s=15))
+    assert highest(FakeServer(**server), {"p99_ms": 150}, LoadPlan()).seconds < 30
+    quick = highest(FakeServer(**server), {"p99_ms": 150}, LoadPlan(level_min_s=0.5, total_max_s=15))
     assert quick.found and quick.seconds < 16
 
 
@@ -121,7 +124,7 @@ def test_a_limit_that_every_rate_breaks_reports_the_lowest_rate():
 
 
 def test_below_one_request_per_second():
-    plan = LoadPlan(window_requests=5, level_max_s=400, total_max_s=4000, drain_s=20, arrivals="constant")
+    plan = LoadPlan(level_max_s=400, total_max_s=4000, drain_s=20, arrivals="constant")
     found = highest(FakeServer(lambda size: 4.0), {"p95_ms": 5000}, plan)
     assert 0.25 / 1.15 <= found.best.requested_rps <= 0.255
 
@@ -135,6 +138,35 @@ def test_total_time_is_kept():
 def test_a_busy_client_makes_it_a_lower_bound():
     assert peak(FakeServer(lambda size: 0.05), cpu_share=0.95).client_limited
     assert not peak(FakeServer(lambda size: 0.05), cpu_share=0.3).client_limited
+
+
+def test_a_peak_that_cannot_win_is_left_early_with_its_rate_estimated():
+    server = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16)
+    plan = LoadPlan(start_concurrency=16)
+    whole = peak(FakeServer(**server), plan)
+    beaten = peak(FakeServer(**server), plan, to_beat_rps=400.0)
+    assert beaten.ended_early and "400" in beaten.reason
+    assert beaten.seconds < 0.8 * whole.seconds and not whole.ended_early
+    assert beaten.metrics["rps"] == pytest.approx(160, rel=0.05)
+    # One that can win is measured as ever.
+    assert peak(FakeServer(**server), plan, to_beat_rps=100.0) == whole
+
+
+def test_a_highest_rate_that_cannot_win_is_left_once_that_is_known():
+    at_most, plan = {"p99_ms": 30.0}, LoadPlan()
+    whole = highest(FakeServer(lambda size: 0.005), at_most, plan)
+    beaten = highest(FakeServer(lambda size: 0.005), at_most, plan, to_beat_rps=180.0)
+    assert beaten.ended_early and beaten.found and "180" in beaten.reason
+    assert beaten.seconds < 0.8 * whole.seconds
+    assert beaten.metrics["rps"] < 180 and beaten.rate_high_rps <= 180
+
+
+def test_a_foretold_rate_saves_the_probe():
+    server = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16, wait_s=0.01)
+    blind = highest(FakeServer(**server), {"p99_ms": 150}, LoadPlan())
+    told = highest(FakeServer(**server), {"p99_ms": 150}, LoadPlan(), foretold_rps=blind.metrics["rps"])
+    assert [load.mode for load in told.loads].count("closed") == 1
+    assert told.metrics["rps"] == pytest.approx(blind.metrics["rps"], rel=0.06)
 
 
 def test_same_seed_same_measurement():
@@ -162,4 +194,5 @@ def test_bracket_closes_around_any_boundary(boundary, first, ceiling, precision)
         tried.append(rate)
         bracket.tell(rate, rate <= boundary)
     assert bracket.passed_rps <= boundary < bracket.failed_rps <= bracket.passed_rps * (1 + precision) * (1 + 1e-9)
-    assert len(set(tried)) == len(tried) <= 12 + math.log2(1 / precision)
+    # Ten doublings at most, the ceiling between two of them, and then halves of the logarithm of two.
+    assert len(set(tried)) == len(tried) <= 14 + math.log2(1 / precision)

@@ -1,0 +1,47 @@
+"""From the best value so far to the rate that a configuration needs to win: what lets a load test end early."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from raytune_infer.spec import PRICED
+from searchers.objective import Objective
+
+_RATES_RPS = np.geomspace(1e-4, 1e8, 241)
+"""Where an objective is looked at: from one request in three hours to what no machine can do."""
+
+_HALVINGS = 40  # of a step of 12 %: to the last digits of a float
+
+
+def rate_to_beat(objective: Objective, usd_per_hour: float, best: float | None) -> float | None:
+    """The rate above which a configuration of this price is better than the best so far.
+
+    Args:
+        objective: of the study. Only where its goal depends on `rps` and `usd_per_hour` alone, and grows with
+            `rps`, does a rate decide.
+        usd_per_hour: the configuration's price; NaN where unknown.
+        best: the best value so far (`Objective.value`: larger is better); None while there is none.
+
+    Returns:
+        The rate in requests per second; None where nothing is to be beaten, or a rate alone does not decide.
+    """
+    names = objective.goal.names
+    if best is None or "rps" not in names or not names <= {"rps", PRICED}:
+        return None
+
+    def values(rates_rps: np.ndarray) -> np.ndarray:
+        figures = objective.goal.over({"rps": rates_rps, PRICED: np.float64(usd_per_hour)})
+        with np.errstate(all="ignore"):
+            return 1 / figures if objective.minimize else figures
+
+    found = values(_RATES_RPS)
+    if not np.isfinite(found).all() or (found <= 0).any() or (np.diff(found) <= 0).any():
+        return None
+    above = int(np.searchsorted(found, best, side="right"))
+    if above in (0, found.size):
+        return None  # any rate wins, or none that a machine can do
+    low, high = _RATES_RPS[above - 1], _RATES_RPS[above]
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if values(np.array([middle]))[0] <= best else (low, middle)
+    return float(max(high, objective.at_least.get("rps", 0.0)))

@@ -1,0 +1,113 @@
+"""What happens in a level, in order: all that a decision about it rests on, wherever the load was sent from."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_NEVER = float("nan")
+
+
+@dataclass(frozen=True)
+class Span:
+    """The requests that ended after `start_s`, up to `end_s`, and how the client did meanwhile.
+
+    Args:
+        ended_s: `[n]` when each ended, ascending.
+        latency_s: `[n]` its latency; NaN where it failed.
+        in_flight: `[n]` how many requests were due and had not ended, just before it did.
+        lag_s: how late the client was, each time it was due.
+        cpu_share: CPU seconds of the client per second.
+    """
+
+    start_s: float
+    end_s: float
+    ended_s: np.ndarray
+    latency_s: np.ndarray
+    in_flight: np.ndarray
+    lag_s: np.ndarray
+    cpu_share: float
+
+    @property
+    def duration_s(self) -> float:
+        """Its length."""
+        return max(self.end_s - self.start_s, 1e-9)
+
+    @property
+    def answered(self) -> np.ndarray:
+        """`[n]` which requests were answered."""
+        return ~np.isnan(self.latency_s)
+
+
+@dataclass
+class Events:
+    """The record of one level, written as it is held.
+
+    Args:
+        start_s: when the level began.
+    """
+
+    start_s: float
+    ended_s: array[float] = field(default_factory=lambda: array("d"))
+    latency_s: array[float] = field(default_factory=lambda: array("d"))
+    in_flight: array[float] = field(default_factory=lambda: array("d"))
+    late: tuple[array[float], array[float]] = field(default_factory=lambda: (array("d"), array("d")))
+    cpu: tuple[array[float], array[float]] = field(default_factory=lambda: (array("d"), array("d")))
+
+    def end(self, now_s: float, latency_s: float | None, in_flight: int) -> None:
+        """A request was answered, or failed (None); `in_flight` still counts it."""
+        self.ended_s.append(now_s)
+        self.latency_s.append(_NEVER if latency_s is None else latency_s)
+        self.in_flight.append(in_flight)
+
+    def lag(self, now_s: float, late_s: float) -> None:
+        """The client did something so late."""
+        self.late[0].append(now_s)
+        self.late[1].append(late_s)
+
+    def read_cpu(self, now_s: float, cpu_s: float) -> None:
+        """The client has used so many CPU seconds by now."""
+        self.cpu[0].append(now_s)
+        self.cpu[1].append(cpu_s)
+
+    @property
+    def turned_over(self) -> int:
+        """How many requests ended until as many had as were in flight when the first did; 0: not so far.
+
+        The server has then turned over once under the level's load.
+        """
+        first = int(self.in_flight[0]) if self.in_flight else 1
+        return first if len(self.ended_s) >= first else 0
+
+    def span(self, first: int = 0, last: int | None = None, *, until_s: float | None = None) -> Span:
+        """From the end of request number `first` (1, 2, …; 0: from the start) to that of number `last`.
+
+        Args:
+            first: its own end is not in the span.
+            last: the last whose end is; the newest unless given.
+            until_s: the span's end where it is not that of a request.
+        """
+        last = len(self.ended_s) if last is None else last
+        start_s = self.ended_s[first - 1] if first else self.start_s
+        end_s = until_s if until_s is not None else self.ended_s[last - 1] if last > first else start_s
+        late_s, lag_s = (np.array(column) for column in self.late)
+        return Span(
+            start_s=start_s,
+            end_s=end_s,
+            ended_s=np.array(self.ended_s[first:last]),
+            latency_s=np.array(self.latency_s[first:last]),
+            in_flight=np.array(self.in_flight[first:last]),
+            lag_s=lag_s[(late_s >= start_s) & (late_s <= end_s)],
+            cpu_share=self._cpu_share(start_s, end_s),
+        )
+
+    def _cpu_share(self, start_s: float, end_s: float) -> float:
+        times_s, used_s = (np.array(column) for column in self.cpu)
+        inside = np.flatnonzero((times_s >= start_s) & (times_s <= end_s))
+        # Readings stand up to a tick beside the span's ends; of a span shorter than that, the level's own.
+        at = inside[[0, -1]] if inside.size > 1 else np.array([0, -1]) if times_s.size > 1 else None
+        if at is None:
+            return 0.0
+        return float(np.diff(used_s[at])[0] / max(np.diff(times_s[at])[0], 1e-9))

@@ -1,0 +1,186 @@
+"""How sure is a mean of what comes one after another, and is correlated? Pure statistics, by batch means.
+
+A server's answers are not independent: they come in bursts, and a slow second has slow neighbours. So the run is cut
+into a few batches, whose means are nearly independent (Law, Simulation Modeling and Analysis, 5th ed., section 9.5.3;
+10 to 30 batches suffice: Schmeiser, Operations Research 30, 1982). What correlation is left between neighbouring
+batches widens the interval as in an autoregressive process of order one (Tafazzoli et al., Skart, IIE Transactions
+43, 2011).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from scipy import stats
+
+BATCHES = 30
+"""The most of Schmeiser's range: their spread is then known best, so that luck seldom ends a run early."""
+
+COARSE = 10
+"""The least of it: longer batches show a longer memory. The wider of both intervals counts."""
+
+FEWEST = 6
+"""Batches below which nothing is said. Our choice: Student's factor is then 2.6, and slow servers need not give more
+than six bursts; coverage with it is in benchmarks/RESULTS.md."""
+
+SMALLEST = 4
+"""Values in a batch of `mean` at least. Our choice."""
+
+_ROUNDING = 1e-4  # relative; our choice, far below any precision asked for
+_MOST_CORRELATED = 0.9  # our choice: beyond it the run is too short to say how long the memory is
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and how far it may be off.
+
+    Args:
+        mean: the estimate.
+        error: its standard error, correlation counted.
+        batches: that it rests on.
+    """
+
+    mean: float
+    error: float
+    batches: int
+
+    def bounds(self, confidence: float = 0.95) -> tuple[float, float]:
+        """The two-sided interval (Student's t with batches - 1 degrees of freedom)."""
+        half = _student((1 + confidence) / 2, self.batches - 1) * self.error
+        return self.mean - half, self.mean + half
+
+    def within(self, precision: float, confidence: float = 0.95) -> bool:
+        """Whether the interval's half-width is at most this fraction of the mean."""
+        low, high = self.bounds(confidence)
+        return self.mean > 0 and high - low <= 2 * precision * self.mean
+
+
+def cuts(ended_s: np.ndarray, batches: int, *, ends_at_pause: bool = False) -> np.ndarray:
+    """Where to cut a run so that no burst is cut through: at most `batches` + 1 indices, ascending.
+
+    A server that batches answers in bursts, and a cut inside one would move a whole batch from one piece to its
+    neighbour. So around each of the evenly spaced times, the cut is made at a pause between answers: at the answer
+    before a gap that is at least half as long as the longest nearby, and as the mean. A stretch without such a pause
+    has no cut.
+
+    Args:
+        ended_s: `[n]` times of the answers, ascending.
+        batches: pieces wanted.
+        ends_at_pause: the last answer is known to be one before a pause.
+    """
+    if ended_s.size < 2 or ended_s[-1] <= ended_s[0]:
+        return np.empty(0, dtype=int)
+    targets = np.linspace(ended_s[0], ended_s[-1], batches + 1)
+    gaps = np.diff(ended_s)
+    gaps = np.append(gaps, gaps.max()) if ends_at_pause else gaps
+    edges = [0, *np.searchsorted(ended_s[: gaps.size], (targets[1:] + targets[:-1]) / 2), gaps.size]
+    found = []
+    for low, high in pairwise(edges):
+        pauses = gaps[low:high]
+        # Inside a burst gaps are far below the mean, between bursts above it.
+        if not pauses.size or pauses.max() < gaps.mean() / 2:
+            continue
+        at = low + np.flatnonzero(pauses >= pauses.max() / 2)
+        middle = low + pauses.size // 2
+        found.append(int(at[np.argmin(abs(at - middle))]))
+    return np.array(found, dtype=int)
+
+
+def rate(ended_s: np.ndarray, counted: np.ndarray) -> Estimate | None:
+    """Events per second of a run that is cut at pauses; None while it has too few pieces.
+
+    A ratio: counts over durations of the pieces, with the error of the regenerative method, which pieces of unequal
+    length do not disturb: z_i = count_i - rate x duration_i has mean 0 (Law, section 9.5.3).
+
+    Args:
+        ended_s: `[n]` times, ascending, of which the last is before a pause.
+        counted: `[n]` how much each counts: 1, or 0 for a failure.
+    """
+    total = np.concatenate([[0.0], np.cumsum(counted)])
+    found = []
+    for batches in (BATCHES, COARSE):
+        at = cuts(ended_s, batches, ends_at_pause=True)
+        counts, durations = np.diff(total[at + 1]), np.diff(ended_s[at])
+        if counts.size < FEWEST or not counts.sum():
+            continue
+        per_second = counts.sum() / durations.sum()
+        z = counts - per_second * durations
+        found.append(Estimate(float(per_second), float(_error_of_sum(z) / durations.sum()), z.size))
+    return _wider(found)
+
+
+def mean(values: np.ndarray, numbers: tuple[int, ...] = (BATCHES, COARSE)) -> Estimate | None:
+    """The mean of a correlated sequence, from batches of equal numbers; None while it is too short.
+
+    Args:
+        values: `[n]` in their order.
+        numbers: of batches; of several the widest interval counts.
+    """
+    found = []
+    for batches in {min(most, values.size // SMALLEST) for most in numbers}:
+        if batches >= FEWEST:
+            size = values.size // batches
+            means = values[values.size - size * batches :].reshape(batches, size).mean(axis=1)
+            found.append(Estimate(float(values.mean()), _error_of_sum(means) / batches, batches))
+    return _wider(found)
+
+
+def drift(values: np.ndarray) -> tuple[float, float]:
+    """The slope of a sequence, per step, and its standard error, from the steps between neighbours.
+
+    A queue below capacity returns, one above it is a random walk with a drift; a straight line fitted to a random
+    walk looks sloped by chance (Granger and Newbold, Journal of Econometrics 2, 1974), the mean of its steps
+    does not. The steps of a queue that returns cancel each other, so the test errs to the side of no drift.
+
+    Args:
+        values: `[n]` with n of 3 or more.
+    """
+    steps = np.diff(values)
+    return float(steps.mean()), float(steps.std(ddof=1) / math.sqrt(steps.size))
+
+
+def warm_from(values: np.ndarray) -> int:
+    """How many of the first values to leave out: the d that minimises the squared standard error of the rest.
+
+    MSER (White, Simulation 69, 1997), with its own safeguard: a minimum in the last half says that warm-up is not
+    over, and the half is left out. A warm-up begins at the beginning: where the first value is within the range of
+    those that would stay, nothing is left out, lest a stall later on be taken for one.
+
+    Args:
+        values: `[n]` means of pieces of equal weight, from the start on.
+    """
+    if values.size < 4:
+        return 0
+    error = [np.var(values[d:]) / (values.size - d) for d in range(values.size // 2 + 1)]
+    # What does not vary but for rounding is warm from the start.
+    d = int(np.argmin(np.maximum(error, (_ROUNDING * values.mean()) ** 2)))
+    beyond = _ROUNDING * values.mean()
+    return 0 if values[d:].min() - beyond <= values[0] <= values[d:].max() + beyond else d
+
+
+@lru_cache
+def _student(probability: float, freedom: int) -> float:
+    return float(stats.t.ppf(probability, freedom))
+
+
+def _wider(found: list[Estimate]) -> Estimate | None:
+    return max(found, key=lambda estimate: estimate.bounds()[1] - estimate.bounds()[0], default=None)
+
+
+def _error_of_sum(values: np.ndarray) -> float:
+    """Standard error of the sum of values that are correlated by r with their neighbours, r > 0 counted.
+
+    sqrt(n s^2 (1 + r) / (1 - r)). An r that is estimated from n values is too low by (1 + 3 r) / n (Kendall,
+    Biometrika 41, 1954), which is put right.
+    """
+    off = values - values.mean()
+    n, square = values.size, float(off @ off)
+    if square <= 0:
+        return 0.0
+    r = float(off[1:] @ off[:-1]) / square
+    r = min(max(0.0, r + (1 + 3 * r) / n), _MOST_CORRELATED)
+    return math.sqrt(n * square / (n - 1) * (1 + r) / (1 - r))
