@@ -22,6 +22,7 @@ from raytune_infer.knob_spec import KnobSpec
 from raytune_infer.samples import read_samples
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench
+from serve_deployments.arrivals import Arrivals
 from serve_deployments.loaders import ModelError
 from serve_deployments.measure import WithLoadActor
 from serve_deployments.models import Builder, ModelSource, Weights, check, check_precisions
@@ -47,7 +48,7 @@ class Service:
         self.samples = read_samples(spec)
         self.arrivals = read_arrivals(spec)
         self.source = model_source(spec)
-        self.plan = _plan(spec)
+        self.plan = _plan(spec, self.arrivals)
         self.prices = _prices(spec)
         # A module may stand beside service.yaml; replicas find it the same way.
         sys.path.insert(0, str(spec.folder))
@@ -107,10 +108,10 @@ def _seen_from_replicas(source: ModelSource, spec: ServiceSpec) -> ModelSource:
     return replace(source, path=str(path.relative_to(spec.folder))) if path.is_relative_to(spec.folder) else source
 
 
-def _plan(spec: ServiceSpec) -> LoadPlan:
+def _plan(spec: ServiceSpec, arrivals: Arrivals) -> LoadPlan:
     names = {f.name for f in fields(LoadPlan)}
     try:
-        return LoadPlan(**{k: v for k, v in spec.load.model_dump().items() if k in names})
+        return LoadPlan(**{k: v for k, v in spec.load.model_dump().items() if k in names} | {"arrivals": arrivals})
     except ValueError as error:
         raise SpecError(f"{spec.place('load')}: {error}") from None
 

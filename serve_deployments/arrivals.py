@@ -128,18 +128,6 @@ def nth(offsets: Iterable[float], index: int, of: int) -> Iterator[float]:
     return itertools.islice(offsets, index, None, of)
 
 
-def constant(rate_rps: float) -> Iterator[float]:
-    """Equally spaced, the first at 0."""
-    return CONSTANT.offsets(rate_rps, seed=0)
-
-
-def poisson(rate_rps: float, rng: np.random.Generator) -> Iterator[float]:
-    """Independent arrivals: exponential gaps of mean 1 / rate."""
-    _check(rate_rps)
-    gaps = iter(rng.standard_exponential, None)
-    return (units / rate_rps for units in itertools.accumulate(gaps))
-
-
 def _check(rate_rps: float) -> None:
     if not (math.isfinite(rate_rps) and rate_rps > 0):
         raise ValueError(f"a rate must be a positive number of requests per second, got {rate_rps}")

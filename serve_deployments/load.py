@@ -8,9 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
-from serve_deployments import arrivals
 from serve_deployments.clock import Clock, RealClock
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.measurement import Load
@@ -160,11 +157,7 @@ async def open_level(
         at_most: metric → largest value allowed; the level ends once it is known whether all limits are kept.
     """
     clock = clock or RealClock()
-    schedule = (
-        arrivals.poisson(rate_rps, np.random.default_rng(plan.seed))
-        if plan.arrivals == "poisson"
-        else arrivals.constant(rate_rps)
-    )
+    schedule = plan.arrivals.offsets(rate_rps, plan.seed)
     requests = Requests(endpoint, payloads, clock)
     started_s, started_at = clock.now(), clock.unix_s()
     events = requests.record(rate_rps)

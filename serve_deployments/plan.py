@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+
+from serve_deployments.arrivals import POISSON, Arrivals
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class LoadPlan:
         max_in_flight: an open level with more unanswered requests is stopped as overloaded.
         rate_precision: `highest_rate` is done when a rate that fails is at most so far above one that passes.
         arrivals: of open levels.
-        seed: of Poisson arrivals.
+        seed: of random arrivals.
 
     Raises:
         ValueError: a value that makes no sense.
@@ -39,7 +40,7 @@ class LoadPlan:
     max_concurrency: int = 256
     max_in_flight: int = 1024
     rate_precision: float = 0.05
-    arrivals: Literal["poisson", "constant"] = "poisson"
+    arrivals: Arrivals = POISSON
     seed: int = 0
 
     def longer(self, factor: float) -> LoadPlan:
@@ -70,5 +71,3 @@ class LoadPlan:
                 f"a level of at least level_min_s={self.level_min_s} s does not fit into "
                 f"level_max_s={self.level_max_s}; raise it or lower level_min_s"
             )
-        if self.arrivals not in ("poisson", "constant"):
-            raise ValueError(f"arrivals are 'poisson' or 'constant', got {self.arrivals!r}")

@@ -171,8 +171,8 @@ class UntilKnown:
     def _queue(self, span: Span, t: float) -> tuple[bool, bool]:
         """Whether requests in flight and latency both rise, by `t` standard errors of their drift; and by how much.
 
-        Overloaded is a server whose queue grows by more than 5 % of the arrivals, beyond what Poisson arrivals add
-        by themselves: `t` / 2 times the square root of their number.
+        Overloaded is a server whose queue grows by more than 5 % of the arrivals, beyond what chance adds to
+        their number: `t` / 2 of its standard deviations.
         """
         at = interval.cuts(span.ended_s, COARSE)
         if at.size - 1 < FEWEST:
@@ -193,5 +193,5 @@ class UntilKnown:
         return bool(few and grown > self._tolerated(self.rate_rps * span.duration_s, _GREW_T))
 
     def _tolerated(self, arrived: float, t: float) -> float:
-        chance = t / 2 * math.sqrt(arrived) if self.plan.arrivals == "poisson" else 0.0
-        return (1 - _KEPT_UP) * arrived + chance
+        # A count of n arrivals has the standard deviation cv sqrt(n), if their gaps are independent.
+        return (1 - _KEPT_UP) * arrived + t / 2 * self.plan.arrivals.cv * math.sqrt(arrived)

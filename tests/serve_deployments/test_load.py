@@ -5,11 +5,12 @@ import asyncio
 import numpy as np
 import pytest
 
+from serve_deployments.arrivals import CONSTANT, Renewal
 from serve_deployments.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load import Clients, closed_level, open_level
 from serve_deployments.plan import LoadPlan
 
-PLAN = LoadPlan(arrivals="constant")
+PLAN = LoadPlan(arrivals=CONSTANT)
 
 
 def closed(server, concurrency, plan=PLAN, **clock):
@@ -82,9 +83,19 @@ def test_poisson_arrivals_wait_as_pollaczek_and_khinchine_say(utilisation):
     assert load.latencies.mean_ms / 1e3 == pytest.approx(service_s + wait, rel=0.05)
 
 
+def test_bursts_wait_longer_but_no_longer_than_kingman_says():
+    """GI/D/1: mean wait <= cv^2 / (2 rate (1 - utilisation)) (Kingman 1962), and Poisson arrivals wait less."""
+    service_s, rate_rps, cv = 0.01, 50.0, 2.0
+    plan = LoadPlan(level_min_s=300, level_max_s=3000, seed=5, arrivals=Renewal(cv))
+    load = opened(FakeServer(lambda batch: service_s), rate_rps, plan)
+    wait_s = load.latencies.mean_ms / 1e3 - service_s
+    poisson_s = 0.5 / (2 * (1 - 0.5)) * service_s
+    assert 1.5 * poisson_s < wait_s < cv**2 / (2 * rate_rps * (1 - 0.5))
+
+
 def test_a_stall_shows_in_the_tail_from_the_scheduled_time():
     """Coordinated omission: a closed loop sends nothing while the server stalls, so it misses the stall."""
-    plan = LoadPlan(level_min_s=10, arrivals="constant")
+    plan = LoadPlan(level_min_s=10, arrivals=CONSTANT)
     stalled = dict(service_s=lambda batch: 0.005, stalls=((4.0, 1.0),))
     client = closed(FakeServer(**stalled), 1, plan)
     schedule = opened(FakeServer(**stalled), 100, plan)
@@ -144,7 +155,7 @@ def test_a_request_cancelled_by_its_server_is_an_error_not_the_end():
 
 
 def test_below_one_request_per_second():
-    plan = LoadPlan(level_max_s=600, arrivals="constant")
+    plan = LoadPlan(level_max_s=600, arrivals=CONSTANT)
     slow = FakeServer(lambda batch: 8.0)
     load = closed(slow, 1, plan)
     assert load.steady and load.achieved_rps == pytest.approx(0.125) and load.completed < 12
@@ -225,7 +236,7 @@ def test_same_seed_same_numbers():
     "changes",
     [
         {"level_min_s": 0}, {"precision": 0}, {"level_max_s": 0.5}, {"rate_precision": -0.1},
-        {"max_concurrency": 1, "start_concurrency": 2}, {"arrivals": "uniform"}, {"drain_s": -1},
+        {"max_concurrency": 1, "start_concurrency": 2}, {"drain_s": -1},
     ],
 )  # fmt: skip
 def test_plans_that_make_no_sense_are_refused(changes):

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_deployments import arrivals
 from serve_deployments.bracket import Bracket
 from serve_deployments.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.plan import LoadPlan
 from serve_deployments.rates import highest_rate, peak_rate
 
-CONSTANT = LoadPlan(arrivals="constant", total_max_s=600)
+CONSTANT = LoadPlan(arrivals=arrivals.CONSTANT, total_max_s=600)
 
 
 def peak(server, plan=CONSTANT, *, to_beat_rps=None, **clock):
@@ -124,7 +125,7 @@ def test_a_limit_that_every_rate_breaks_reports_the_lowest_rate():
 
 
 def test_below_one_request_per_second():
-    plan = LoadPlan(level_max_s=400, total_max_s=4000, drain_s=20, arrivals="constant")
+    plan = LoadPlan(level_max_s=400, total_max_s=4000, drain_s=20, arrivals=arrivals.CONSTANT)
     found = highest(FakeServer(lambda size: 4.0), {"p95_ms": 5000}, plan)
     assert 0.25 / 1.15 <= found.best.requested_rps <= 0.255
 
