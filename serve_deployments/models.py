@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from serve_deployments.batch_parts import TwoSteps
 from serve_deployments.endpoint import Payload
+from serve_deployments.limits import Enforcement
 from serve_deployments.loaders import LOADERS, Loader, ModelContext, ModelError
 
 Batch = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
@@ -117,6 +119,18 @@ def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) ->
     return _counted(batch, source.reference)
 
 
+def two_steps(batch: Batch) -> TwoSteps | None:
+    """The model itself, where it can have a second batch under way."""
+    built = getattr(batch, "built", batch)
+    return built if isinstance(built, TwoSteps) else None
+
+
+def told(batch: Batch) -> tuple[Enforcement, ...]:
+    """What the model says became of what was asked of it."""
+    tell: Callable[[], tuple[Enforcement, ...]] = getattr(getattr(batch, "built", batch), "told", tuple)
+    return tell()
+
+
 def locate(source: Weights) -> tuple[Path, Loader]:
     """The path on disk and the loader.
 
@@ -201,7 +215,9 @@ def _counted(batch: Callable[..., Any], what: str) -> Batch:
         return checked(payloads, await batch(payloads))
 
     is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
-    return answer_later if is_async else answer
+    counted = answer_later if is_async else answer
+    vars(counted)["built"] = batch  # for those who ask more of it: `two_steps`, `told`
+    return counted
 
 
 def is_emulated(source: ModelSource) -> bool:
