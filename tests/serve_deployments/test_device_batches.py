@@ -1,6 +1,8 @@
 """Batches on a device: the same answers as on the CPU, however late the device's copies are; and graphs by shape."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -195,3 +197,12 @@ def test_a_replica_begins_a_batch_while_another_computes():
         assert both == [PlainBatches(texts())(BATCHES[2]), PlainBatches(texts())(BATCHES[0])]
 
     asyncio.run(run())
+
+
+def test_the_builder_in_the_docs_works():
+    text = (Path(__file__).parents[2] / "docs" / "service-yaml.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(code, names)
+    rows = names["build"](size=3)([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert len(rows) == 2 and len(rows[0]) == 2
