@@ -55,10 +55,6 @@ class TwoSteps(Protocol):
         """Waits for a batch and returns its results; once for every `begin`, in any thread."""
         ...
 
-    def first_sizes(self, max_batch_size: int) -> Sequence[int]:
-        """Batch sizes to run before any load comes, the largest first: each may pay something only once."""
-        ...
-
 
 class PlainBatches:
     """The three functions one after the other, where nothing has to be moved.
@@ -66,11 +62,13 @@ class PlainBatches:
     Args:
         parts: the model.
         told: what there is to say about what was asked for.
+        every_size: see `fast_batches`.
     """
 
-    def __init__(self, parts: Parts, told: Sequence[Enforcement] = ()) -> None:
+    def __init__(self, parts: Parts, told: Sequence[Enforcement] = (), *, every_size: bool = False) -> None:
         self.parts = parts
         self._told = tuple(told)
+        self._every_size = every_size
 
     def __call__(self, payloads: list[Payload]) -> list[Any]:
         """One batch."""
@@ -79,13 +77,36 @@ class PlainBatches:
         with torch.inference_mode():
             return self.parts.split(self.parts.forward(self.parts.collate(payloads)))
 
+    def first_sizes(self, max_batch_size: int) -> Sequence[int]:
+        """Batch sizes to run before any load comes, the largest first."""
+        return first_sizes(max_batch_size, every_size=self._every_size)
+
     def told(self) -> tuple[Enforcement, ...]:
         """What became of what was asked for."""
         return self._told
 
 
+def first_sizes(max_batch_size: int, *, every_size: bool) -> Sequence[int]:
+    """The sizes that a replica runs first, the largest first: what memory it takes, and what a size pays only once.
+
+    Args:
+        max_batch_size: the largest.
+        every_size: all that batches can be filled up to, not the largest alone.
+    """
+    from serve_deployments.packing import buckets_up_to
+
+    if not every_size:
+        return (max_batch_size,)
+    return tuple(dict.fromkeys(min(size, max_batch_size) for size in buckets_up_to(max_batch_size)))
+
+
 def fast_batches(
-    parts: Parts, device: str = "cpu", *, cuda_graphs: bool = False, told: Sequence[Enforcement] = ()
+    parts: Parts,
+    device: str = "cpu",
+    *,
+    cuda_graphs: bool = False,
+    told: Sequence[Enforcement] = (),
+    every_size: bool = False,
 ) -> Callable[[list[Payload]], list[Any]]:
     """The batch function of a model; on a GPU one batch is copied while another one computes.
 
@@ -109,11 +130,13 @@ def fast_batches(
         cuda_graphs: record the model's kernels once for each shape of a batch and replay them. Batches are filled up to
             a few sizes with copies of a row. A model that cannot be recorded runs as without, and the trial says so.
         told: more to say in the trial's facts.
+        every_size: the model pays something when it first sees a size, as compiled ones do; then a replica runs
+            the usual sizes before any load comes. With CUDA graphs it does so anyway.
     """
     if not device.startswith("cuda"):
         nothing = Enforcement("cuda_graphs", "True", False, f"there are none on {device!r}")
-        return PlainBatches(parts, [*told, nothing] if cuda_graphs else told)
+        return PlainBatches(parts, [*told, nothing] if cuda_graphs else told, every_size=every_size)
     from serve_deployments.accelerator import Cuda
     from serve_deployments.device_batches import DeviceBatches
 
-    return DeviceBatches(parts, Cuda(device), cuda_graphs=cuda_graphs, told=told)
+    return DeviceBatches(parts, Cuda(device), cuda_graphs=cuda_graphs, told=told, every_size=every_size)

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 from serve_deployments.accelerator import Accelerator, Stream
-from serve_deployments.batch_parts import Parts
+from serve_deployments.batch_parts import Parts, first_sizes
 from serve_deployments.cuda_graphs import Graphs, run_packed
 from serve_deployments.endpoint import Payload
 from serve_deployments.limits import Enforcement
-from serve_deployments.packing import Layout, buckets_up_to
+from serve_deployments.packing import Layout
 
 IN_FLIGHT = 2
 """Batches under way at most. A third would only wait longer, with its requests fixed sooner."""
@@ -95,10 +95,17 @@ class DeviceBatches:
         accelerator: the device.
         cuda_graphs: whether to record the model's kernels.
         told: more to say of what was asked for.
+        every_size: the model pays something when it first sees a size.
     """
 
     def __init__(
-        self, parts: Parts, accelerator: Accelerator, *, cuda_graphs: bool = False, told: Sequence[Enforcement] = ()
+        self,
+        parts: Parts,
+        accelerator: Accelerator,
+        *,
+        cuda_graphs: bool = False,
+        told: Sequence[Enforcement] = (),
+        every_size: bool = False,
     ) -> None:
         self.parts = parts
         self._accelerator = accelerator
@@ -107,6 +114,8 @@ class DeviceBatches:
         self._graphs = Graphs(parts.forward, accelerator, self._compute) if cuda_graphs else None
         self._free = deque(_Slot(accelerator, self._copy_in, self._compute) for _ in range(IN_FLIGHT))
         self._told = tuple(told)
+        # Recording a graph costs something too, and under load that would be measured.
+        self._every_size = every_size or cuda_graphs
 
     def __call__(self, payloads: list[Payload]) -> list[Any]:
         """One batch, from payloads to results."""
@@ -153,10 +162,8 @@ class DeviceBatches:
         return results
 
     def first_sizes(self, max_batch_size: int) -> Sequence[int]:
-        """With graphs every size that batches are filled up to: recording one under load would be measured."""
-        if self._graphs is None:
-            return (max_batch_size,)
-        return tuple(dict.fromkeys(min(size, max_batch_size) for size in buckets_up_to(max_batch_size)))
+        """Batch sizes to run before any load comes, the largest first."""
+        return first_sizes(max_batch_size, every_size=self._every_size)
 
     def told(self) -> tuple[Enforcement, ...]:
         """What became of what was asked for."""

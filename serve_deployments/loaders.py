@@ -134,7 +134,7 @@ def transformers(
 
     filling = {"input_ids": tokenizer.pad_token_id or 0, "attention_mask": 0, "token_type_ids": 0}
     parts = Parts(collate, forward, split, filling, longest=limit)
-    return fast_batches(parts, context.device, cuda_graphs=cuda_graphs, told=told)
+    return fast_batches(parts, context.device, cuda_graphs=cuda_graphs, told=told, every_size=compile != "none")
 
 
 def torchscript(
@@ -166,7 +166,7 @@ def pt2(
     _needs_float32("pt2", context)
     module = torch.export.load(path).module().to(context.device)
     model, told = compiled(module, compile, device=context.device, cuda_graphs=cuda_graphs)
-    return _of_tensors(model, context, cuda_graphs=cuda_graphs, told=told)
+    return _of_tensors(model, context, cuda_graphs=cuda_graphs, told=told, every_size=compile != "none")
 
 
 def onnx(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
@@ -189,7 +189,7 @@ def onnx(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[An
 
 
 def _of_tensors(
-    model: Any, context: ModelContext, *, cuda_graphs: bool, told: Sequence[Enforcement] = ()
+    model: Any, context: ModelContext, *, cuda_graphs: bool, told: Sequence[Enforcement] = (), every_size: bool = False
 ) -> Callable[[list[Payload]], list[Any]]:
     import torch
 
@@ -209,7 +209,8 @@ def _of_tensors(
         rows = made["rows"]
         return list((rows.float() if rows.dtype == torch.bfloat16 else rows).numpy())
 
-    return fast_batches(Parts(collate, forward, split), context.device, cuda_graphs=cuda_graphs, told=told)
+    parts = Parts(collate, forward, split)
+    return fast_batches(parts, context.device, cuda_graphs=cuda_graphs, told=told, every_size=every_size)
 
 
 def _stack(payloads: list[Payload]) -> np.ndarray:

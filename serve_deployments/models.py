@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,12 @@ def two_steps(batch: Batch) -> TwoSteps | None:
     return built if isinstance(built, TwoSteps) else None
 
 
+def first_sizes(batch: Batch, max_batch_size: int) -> Sequence[int]:
+    """Batch sizes to run before any load comes, the largest first; the largest alone unless the model says more."""
+    sizes = getattr(getattr(batch, "built", batch), "first_sizes", None)
+    return (max_batch_size,) if sizes is None else sizes(max_batch_size)
+
+
 def told(batch: Batch) -> tuple[Enforcement, ...]:
     """What the model says became of what was asked of it."""
     tell: Callable[[], tuple[Enforcement, ...]] = getattr(getattr(batch, "built", batch), "told", tuple)
@@ -216,7 +222,7 @@ def _counted(batch: Callable[..., Any], what: str) -> Batch:
 
     is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
     counted = answer_later if is_async else answer
-    vars(counted)["built"] = batch  # for those who ask more of it: `two_steps`, `told`
+    vars(counted)["built"] = batch  # for those who ask more of it: `two_steps`, `first_sizes`, `told`
     return counted
 
 

@@ -20,7 +20,7 @@ from serve_deployments.coalesce import Coalescing
 from serve_deployments.gpu_memory import clean_after
 from serve_deployments.limits import CoreLease, Enforcement
 from serve_deployments.loaders import ModelContext
-from serve_deployments.models import Batch, ModelSource, load, told, two_steps
+from serve_deployments.models import Batch, ModelSource, first_sizes, load, told, two_steps
 from serve_deployments.settings import Settings
 
 _SEALED_BATCHES = 1024
@@ -87,21 +87,17 @@ class Model:
         return (*self.enforcements, *(() if self._batch is None else told(self._batch)))
 
     async def start(self, samples: Sequence[Any]) -> None:
-        """Enforce the limits, build the model and run one full batch of samples through it.
+        """Enforce the limits, build the model and run one full batch of samples through it; compiled ones, more sizes.
 
-        The batch pays what only the first one pays (lazy initialisation, allocation), and shows before any
+        The batches pay what only the first ones pay (lazy initialisation, allocation), and show before any
         load whether the largest batch fits in memory.
         """
         with self._noting_memory():
             await asyncio.get_running_loop().run_in_executor(self._thread, self._build)
         if samples:
-            for size in self._first_sizes():
+            assert self._batch is not None, "it has been built"
+            for size in first_sizes(self._batch, self.settings.max_batch_size):
                 await self([samples[i % len(samples)] for i in range(size)])
-
-    def _first_sizes(self) -> Sequence[int]:
-        assert self._batch is not None, "it has been built"
-        steps, most = two_steps(self._batch), self.settings.max_batch_size
-        return (most,) if steps is None else steps.first_sizes(most)
 
     def _build(self) -> None:
         # Cores first: what torch starts later inherits them. On the model's thread: OpenMP's settings are

@@ -179,6 +179,8 @@ def test_without_a_gpu_the_parts_run_as_they_are():
     assert isinstance(batch, PlainBatches) and not isinstance(batch, TwoSteps)
     assert [told.how for told in batch.told()] == ["there are none on 'cpu'"]
     assert isinstance(DeviceBatches(texts(), FakeAccelerator()), TwoSteps)
+    assert batch.first_sizes(10) == (10,)
+    assert fast_batches(texts(), every_size=True).first_sizes(10) == (10, 8, 4, 2, 1)
     assert Cuda("cuda:0").copy  # made without touching a GPU
 
 
