@@ -1,6 +1,7 @@
 """The script for a GPU: everything in it that needs none runs here, so that nothing of it is new when there is one."""
 
 import dataclasses
+import subprocess
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from gpu import DRY, Plan, in_this_process, machine, main, report, share
 from gpu_speed import TINY, _rungs, drawn
 from gpu_worker import Job, together
+from results import ROOT
 
 from serve_deployments.limits import Enforcement
 
@@ -86,3 +88,15 @@ def test_a_process_that_fails_says_why(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(broken))
     with pytest.raises(RuntimeError, match="failed: no driver"):
         together([Job("products", device="cpu")], {})
+
+
+def test_neither_ray_nor_anything_else_heavy_is_needed():
+    code = (
+        "import sys\n"
+        "for name in ('ray', 'pandas', 'pydantic', 'sqlalchemy', 'scipy', 'hdrh'): sys.modules[name] = None\n"
+        "sys.path.insert(0, 'benchmarks')\n"
+        "import gpu\n"
+        "gpu.main(['--plan'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "together about" in done.stdout, done.stderr
