@@ -14,18 +14,22 @@ if TYPE_CHECKING:
     from raytune_infer.spec import ServiceSpec, load_spec
     from raytune_infer.study import Study
     from searchers.tune import TuneSearcher
+    from serve_deployments.batch_parts import Parts, fast_batches
 
 __all__ = [
-    "Recommendation", "ServiceSpec", "Study", "StudyResult", "TuneSearcher", "UserError", "load_spec", "recommend",
+    "Parts", "Recommendation", "ServiceSpec", "Study", "StudyResult", "TuneSearcher", "UserError", "fast_batches",
+    "load_spec", "recommend",
 ]  # fmt: skip
 
 _HOMES = {
+    "Parts": "serve_deployments.batch_parts",
     "Recommendation": "raytune_infer.recommendation",
     "ServiceSpec": "raytune_infer.spec",
     "Study": "raytune_infer.study",
     "StudyResult": "raytune_infer.result",
     "TuneSearcher": "searchers.tune",
     "UserError": "raytune_infer.errors",
+    "fast_batches": "serve_deployments.batch_parts",
     "load_spec": "raytune_infer.spec",
     "recommend": "raytune_infer.recommendation",
 }

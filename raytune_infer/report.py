@@ -257,7 +257,7 @@ def inventory_table(inventory: Inventory, book: PriceBook) -> Table:
     for node in inventory.nodes:
         marks = [EMULATED] if node.emulated else []
         if node.gpu_type and not node.emulated:
-            marks.append("MPS runs" if node.has_mps else "no MPS: GPU share is not enforced")
+            marks.append("MPS runs" if node.has_mps else "no MPS: GPU share by a green context")
         table.add_row(
             node.hostname, str(node.cpu_cores), f"{node.memory_gib:.1f}",
             f"{node.gpus:g} × {node.gpu_type}" if node.gpu_type else "–",

@@ -17,43 +17,61 @@ Rows = list[Any]
 
 
 class Coalescing:
-    """One call of the model at a time, of as many waiting payloads as fit in a batch.
+    """Calls of the model, each of as many waiting payloads as fit in a batch.
+
+    One call at a time; but a batch that is full already need not wait for the model to be free, as nobody could join it
+    any more: where the model can have one under way ahead, its copies go on while the one before computes.
 
     Args:
         call: runs one batch; a result for each payload, in order.
         max_batch_size: payloads in a call at most. No single batch handed in may be larger.
+        ahead: full batches that the model takes while another one runs; asked for each time.
     """
 
-    def __init__(self, call: Callable[[Rows], Awaitable[Rows]], max_batch_size: int) -> None:
+    def __init__(
+        self, call: Callable[[Rows], Awaitable[Rows]], max_batch_size: int, ahead: Callable[[], int] = lambda: 0
+    ) -> None:
         self._call = call
         self._max_batch_size = max_batch_size
+        self._ahead = ahead
         self._waiting: deque[tuple[Rows, asyncio.Future[Rows]]] = deque()
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, payloads: Rows) -> Rows:
         """The results of these payloads; raises what the model raised on the call that they were part of."""
         answer: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
         self._waiting.append((payloads, answer))
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run())
+        if not self._running or (len(self._running) <= self._ahead() and self._full()):
+            self._running.add(asyncio.create_task(self._run()))
         return await answer
 
     async def _run(self) -> None:
-        while self._waiting:
-            joined = self._next()
-            payloads = [payload for part, _ in joined for payload in part]
-            try:
-                rows = await self._call(payloads)
-            except Exception as error:
-                for _, answer in joined:
-                    if not answer.done():
-                        answer.set_exception(error)
-                continue
-            start = 0
-            for part, answer in joined:
-                if not answer.done():  # whoever waited may have given up
-                    answer.set_result(rows[start : start + len(part)])
-                start += len(part)
+        mine = asyncio.current_task()
+        assert mine is not None
+        try:
+            while self._waiting and (self._running == {mine} or self._full()):
+                await self._answer(self._next())
+        finally:
+            self._running.discard(mine)
+
+    async def _answer(self, joined: list[tuple[Rows, asyncio.Future[Rows]]]) -> None:
+        payloads = [payload for part, _ in joined for payload in part]
+        try:
+            rows = await self._call(payloads)
+        except Exception as error:
+            for _, answer in joined:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        start = 0
+        for part, answer in joined:
+            if not answer.done():  # whoever waited may have given up
+                answer.set_result(rows[start : start + len(part)])
+            start += len(part)
+
+    def _full(self) -> bool:
+        """Whether what waits fills a batch."""
+        return sum(len(part) for part, _ in self._waiting) >= self._max_batch_size
 
     def _next(self) -> list[tuple[Rows, asyncio.Future[Rows]]]:
         """The waiting batches, oldest first, that fit in one call; at least one."""

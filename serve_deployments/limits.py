@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from serve_deployments.gpu_share import CannotConfine, confine
 from serve_deployments.settings import Settings
 
 
@@ -206,7 +207,9 @@ def enforce_threads(settings: Settings, torch: Any) -> Enforcement:
 
 
 def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:
-    """Cap this process's GPU memory and report on its share of the multiprocessors.
+    """Cap this process's GPU memory, and this thread's share of the multiprocessors.
+
+    By MPS where its daemon runs (a variable of the environment, see `Settings`), else by a green context.
 
     Args:
         settings: what was asked for.
@@ -230,11 +233,18 @@ def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:
         how = "torch.cuda.set_per_process_memory_fraction" if cuda else "emulated"
         done.append(Enforcement("gpu_memory", f"{settings.gpu_memory:g}", cuda, how))
     if 0 < settings.gpu_share < 1:
-        if not cuda:
-            how = "emulated"
-        elif settings.mps:
-            how = "CUDA MPS, active thread percentage"
-        else:
-            how = "CUDA MPS does not run on this node (nvidia-cuda-mps-control -d starts it)"
-        done.append(Enforcement("gpu_share", f"{settings.gpu_share:g}", cuda and settings.mps, how))
+        done.append(_share(settings, torch, cuda))
     return tuple(done)
+
+
+def _share(settings: Settings, torch: Any, cuda: bool) -> Enforcement:
+    asked = f"{settings.gpu_share:g}"
+    if not cuda:
+        return Enforcement("gpu_share", asked, False, "emulated")
+    if settings.mps:
+        return Enforcement("gpu_share", asked, True, "CUDA MPS, active thread percentage")
+    try:
+        return Enforcement("gpu_share", asked, True, confine(settings.gpu_share, torch))
+    except CannotConfine as error:
+        how = f"CUDA MPS does not run on this node (nvidia-cuda-mps-control -d starts it), and {error}"
+        return Enforcement("gpu_share", asked, False, how)

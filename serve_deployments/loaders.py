@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from serve_deployments.endpoint import Payload
+from serve_deployments.stacked import of_stacked, stacked
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 _AS_EXPORTED = ("float32",)  # the file fixes the precision; what it was exported in is what "float32" stands for
@@ -79,6 +78,8 @@ def transformers(
     *,
     task: Literal["embedding", "classification"] | None = None,
     max_length: int | None = None,
+    cuda_graphs: bool = False,
+    compile: str = "none",
 ) -> Callable[[list[str]], list[Any]]:
     """A Hugging Face folder, offline and from safetensors; its payloads are texts.
 
@@ -92,8 +93,13 @@ def transformers(
         context: precision and device.
         task: None: "classification" if the folder holds a classifier, "embedding" for other encoders.
         max_length: tokens at which texts are cut; None: as many as the model takes.
+        cuda_graphs: see `fast_batches`; lengths are filled up too.
+        compile: see `compiling.MODES`.
     """
     import torch
+
+    from serve_deployments.batch_parts import Parts, Tensors, fast_batches
+    from serve_deployments.compiling import compiled
 
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
@@ -119,23 +125,36 @@ def transformers(
     positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
     limit = max_length or min(tokenizer.model_max_length, positions)
 
-    @torch.inference_mode()
-    def answer(texts: list[str]) -> list[Any]:
-        tokens = tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        tokens = tokens.to(context.device)
-        output = model(**tokens)
+    run, told = compiled(model, compile, device=context.device, cuda_graphs=cuda_graphs)
+
+    def collate(texts: list[str]) -> Tensors:
+        return dict(tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt"))
+
+    def forward(tokens: Tensors) -> Tensors:
+        output = run(**tokens)
         if asked == "classification":
-            shares = output.logits.float().softmax(-1).tolist()
-            return [{model.config.id2label[i]: share for i, share in enumerate(row)} for row in shares]
+            return {"shares": output.logits.float().softmax(-1)}
         mask = tokens["attention_mask"].unsqueeze(-1).float()
         mean = (output.last_hidden_state.float() * mask).sum(1) / mask.sum(1)
-        return list(torch.nn.functional.normalize(mean, dim=-1).cpu().numpy())
+        return {"rows": torch.nn.functional.normalize(mean, dim=-1)}
 
-    return answer
+    def split(made: Tensors) -> list[Any]:
+        if asked == "classification":
+            return [{model.config.id2label[i]: share for i, share in enumerate(row)} for row in made["shares"].tolist()]
+        return list(made["rows"].numpy())
+
+    filling = {"input_ids": tokenizer.pad_token_id or 0, "attention_mask": 0, "token_type_ids": 0}
+    parts = Parts(collate, forward, split, filling, longest=limit)
+    return fast_batches(parts, context.device, cuda_graphs=cuda_graphs, told=told, every_size=compile != "none")
 
 
-def torchscript(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
-    """A TorchScript file, which is a program; its payloads are arrays of one shape."""
+def torchscript(
+    path: Path, context: ModelContext, *, cuda_graphs: bool = False
+) -> Callable[[list[Payload]], list[Any]]:
+    """A TorchScript file, which is a program; its payloads are arrays of one shape.
+
+    About `cuda_graphs` see `fast_batches`.
+    """
     import torch
 
     dtype = _dtype(context)
@@ -143,18 +162,27 @@ def torchscript(path: Path, context: ModelContext) -> Callable[[list[Payload]], 
         # Torch wants new files in another format; to read an old one there is still no other way.
         warnings.simplefilter("ignore", DeprecationWarning)
         model = torch.jit.load(path, map_location=context.device).to(dtype).eval()
-    return _of_tensors(model, context)
+    return of_stacked(model, dtype, context.device, cuda_graphs=cuda_graphs)
 
 
-def pt2(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
+def pt2(
+    path: Path, context: ModelContext, *, cuda_graphs: bool = False, compile: str = "none"
+) -> Callable[[list[Payload]], list[Any]]:
     """A file of `torch.export.save` whose first dimension is dynamic; its payloads are arrays of one shape.
 
-    Torch reads it with pickle, and warns in its documentation of files that one does not trust.
+    Torch reads it with pickle, and warns in its documentation of files that one does not trust. About `cuda_graphs`
+    see `fast_batches`, about `compile` see `compiling.MODES`.
     """
     import torch
 
+    from serve_deployments.compiling import compiled
+
     _needs_float32("pt2", context)
-    return _of_tensors(torch.export.load(path).module().to(context.device), context)
+    module = torch.export.load(path).module().to(context.device)
+    model, told = compiled(module, compile, device=context.device, cuda_graphs=cuda_graphs)
+    return of_stacked(
+        model, torch.float32, context.device, cuda_graphs=cuda_graphs, told=told, every_size=compile != "none"
+    )
 
 
 def onnx(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
@@ -173,26 +201,7 @@ def onnx(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[An
     if provider not in session.get_providers():
         raise ModelError(f"onnxruntime has no {provider} here; pip install onnxruntime-gpu on the GPU nodes")
     name = session.get_inputs()[0].name
-    return lambda payloads: list(session.run(None, {name: _stack(payloads)})[0])
-
-
-def _of_tensors(model: Any, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
-    import torch
-
-    @torch.inference_mode()
-    def answer(payloads: list[Payload]) -> list[Any]:
-        batch = torch.from_numpy(_stack(payloads)).to(context.device)
-        output = model(batch.to(_dtype(context)) if batch.is_floating_point() else batch)
-        tensor = output[0] if isinstance(output, (tuple, list)) else output
-        return list((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy())
-
-    return answer
-
-
-def _stack(payloads: list[Payload]) -> np.ndarray:
-    """`[batch, ...]`; numbers of Python become what models are trained in, not double precision."""
-    batch = np.stack([np.asarray(payload) for payload in payloads])
-    return batch.astype(np.float32) if batch.dtype == np.float64 else batch
+    return lambda payloads: list(session.run(None, {name: stacked(payloads)})[0])
 
 
 def _dtype(context: ModelContext) -> Any:

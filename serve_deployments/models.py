@@ -6,12 +6,14 @@ import importlib
 import importlib.util
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from serve_deployments.batch_parts import TwoSteps
 from serve_deployments.endpoint import Payload
+from serve_deployments.limits import Enforcement
 from serve_deployments.loaders import LOADERS, Loader, ModelContext, ModelError
 
 Batch = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
@@ -130,6 +132,24 @@ def caution(source: ModelSource) -> str | None:
     )
 
 
+def two_steps(batch: Batch) -> TwoSteps | None:
+    """The model itself, where it can have a second batch under way."""
+    built = getattr(batch, "built", batch)
+    return built if isinstance(built, TwoSteps) else None
+
+
+def first_sizes(batch: Batch, max_batch_size: int) -> Sequence[int]:
+    """Batch sizes to run before any load comes, the largest first; the largest alone unless the model says more."""
+    sizes = getattr(getattr(batch, "built", batch), "first_sizes", None)
+    return (max_batch_size,) if sizes is None else sizes(max_batch_size)
+
+
+def told(batch: Batch) -> tuple[Enforcement, ...]:
+    """What the model says became of what was asked of it."""
+    tell: Callable[[], tuple[Enforcement, ...]] = getattr(getattr(batch, "built", batch), "told", tuple)
+    return tell()
+
+
 def locate(source: Weights) -> tuple[Path, Loader]:
     """The path on disk and the loader.
 
@@ -235,7 +255,9 @@ def _counted(batch: Callable[..., Any], what: str) -> Batch:
         return checked(payloads, await batch(payloads))
 
     is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
-    return answer_later if is_async else answer
+    counted = answer_later if is_async else answer
+    vars(counted)["built"] = batch  # for those who ask more of it: `two_steps`, `first_sizes`, `told`
+    return counted
 
 
 def is_emulated(source: ModelSource) -> bool:

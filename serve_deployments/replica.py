@@ -17,9 +17,10 @@ from ray import serve
 
 from serve_deployments import limits
 from serve_deployments.coalesce import Coalescing
+from serve_deployments.gpu_memory import clean_after
 from serve_deployments.limits import CoreLease, Enforcement
 from serve_deployments.loaders import ModelContext
-from serve_deployments.models import Batch, ModelSource, load
+from serve_deployments.models import Batch, ModelSource, first_sizes, load, told, two_steps
 from serve_deployments.settings import Settings
 
 _SEALED_BATCHES = 1024
@@ -72,19 +73,31 @@ class Model:
         self._source = source
         # One thread: a batch must not stop the event loop from taking in the requests of the next one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        # A second one, which only waits for the device: the first can begin the next batch meanwhile.
+        self._waiter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="results")
         self._batch: Batch | None = None
 
-    async def start(self, samples: Sequence[Any]) -> None:
-        """Enforce the limits, build the model and run one full batch of samples through it.
+    @property
+    def ahead(self) -> int:
+        """Batches that it takes while another one computes."""
+        return 0 if self._batch is None or two_steps(self._batch) is None else 1
 
-        The batch pays what only the first one pays (lazy initialisation, allocation), and shows before any
+    def told(self) -> tuple[Enforcement, ...]:
+        """What became of each limit, and of what else was asked for."""
+        return (*self.enforcements, *(() if self._batch is None else told(self._batch)))
+
+    async def start(self, samples: Sequence[Any]) -> None:
+        """Enforce the limits, build the model and run one full batch of samples through it; compiled ones, more sizes.
+
+        The batches pay what only the first ones pay (lazy initialisation, allocation), and show before any
         load whether the largest batch fits in memory.
         """
         with self._noting_memory():
             await asyncio.get_running_loop().run_in_executor(self._thread, self._build)
         if samples:
-            batch = [samples[i % len(samples)] for i in range(self.settings.max_batch_size)]
-            await self(batch)
+            assert self._batch is not None, "it has been built"
+            for size in first_sizes(self._batch, self.settings.max_batch_size):
+                await self([samples[i % len(samples)] for i in range(size)])
 
     def _build(self) -> None:
         # Cores first: what torch starts later inherits them. On the model's thread: OpenMP's settings are
@@ -110,10 +123,14 @@ class Model:
     async def __call__(self, payloads: list[Any]) -> list[Any]:
         """One batch; remembers when it did not fit in memory."""
         assert self._batch is not None, "start() comes first"
+        loop = asyncio.get_running_loop()
         with self._noting_memory():
             if inspect.iscoroutinefunction(self._batch):
                 return await self._batch(payloads)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, cast(Answer, self._batch), payloads)
+            if (steps := two_steps(self._batch)) is not None:
+                begun = await loop.run_in_executor(self._thread, steps.begin, payloads)
+                return await loop.run_in_executor(self._waiter, steps.finish, begun)
+            return await loop.run_in_executor(self._thread, cast(Answer, self._batch), payloads)
 
     @contextmanager
     def _noting_memory(self) -> Iterator[None]:
@@ -122,6 +139,10 @@ class Model:
         except Exception as error:
             if is_out_of_memory(error):
                 self.out_of_memory = first_line(error)
+                if self.device != "cpu":
+                    import torch
+
+                    clean_after(error, torch)
             raise
 
     def stop(self) -> None:
@@ -171,7 +192,7 @@ class ReplicaServer:
 
     def reconfigure(self, settings: Mapping[str, Any]) -> None:
         """Take over the batch settings while warm; the others need another replica."""
-        self._coalescing = Coalescing(self._model, int(settings["max_batch_size"]))
+        self._coalescing = Coalescing(self._model, int(settings["max_batch_size"]), ahead=lambda: self._model.ahead)
         batching: Any = self._batch  # Serve's decorator adds the setters
         batching.set_max_batch_size(int(settings["max_batch_size"]))
         batching.set_batch_wait_timeout_s(float(settings["batch_wait_ms"]) / 1000)
@@ -196,7 +217,7 @@ class ReplicaServer:
             hostname=socket.gethostname(),
             pid=os.getpid(),
             cores=model.lease.cores if model.lease else (),
-            enforcements=tuple(model.enforcements),
+            enforcements=model.told(),
             device=model.device,
             failure=self._failure,
             out_of_memory=model.out_of_memory,

@@ -71,3 +71,29 @@ def test_it_works_again_after_it_was_idle():
         return [await coalescing([1]), await coalescing([2])]
 
     assert run_virtual(main()) == [[2], [4]]
+
+
+class Slow:
+    """Takes a second a call; notes when each began and with what."""
+
+    def __init__(self):
+        self.calls = []
+
+    async def __call__(self, payloads):
+        self.calls.append((asyncio.get_running_loop().time(), payloads))
+        await asyncio.sleep(1)
+        return payloads
+
+
+def test_only_a_full_batch_goes_ahead_of_the_one_that_runs():
+    async def main():
+        model = Slow()
+        coalescing = Coalescing(model, 2, ahead=lambda: 1)
+        first = asyncio.create_task(coalescing([1]))
+        await asyncio.sleep(0.25)
+        others = [asyncio.create_task(coalescing([n])) for n in (2, 3, 4)]  # a full one, and one that has to wait
+        assert [await task for task in (first, *others)] == [[1], [2], [3], [4]]
+        started = model.calls[0][0]
+        return [(begun - started, payloads) for begun, payloads in model.calls]
+
+    assert run_virtual(main()) == [(0, [1]), (0.25, [2, 3]), (1.25, [4])]

