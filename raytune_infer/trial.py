@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -36,7 +37,7 @@ class Bench:
 
 
 def run_trial(settings: Settings, name: str, *, backend: Backend, measure: Measure) -> Outcome:
-    """Deploy, measure, take down.
+    """Have a replica, measure it, leave it.
 
     Args:
         settings: what the replica runs under.
@@ -49,8 +50,11 @@ def run_trial(settings: Settings, name: str, *, backend: Backend, measure: Measu
     """
     try:
         with backend.running(settings, name) as replica:
+            up = time.monotonic()
             measurement = measure(replica, settings)
-            facts = replica.facts()
+            facts, readied = replica.facts(), replica.readied
+            measured = time.monotonic()
+        left = time.monotonic()
     except CouldNotRun as error:
         return Outcome(metrics=None, reason=f"{type(error).__name__}: {error}", settings=settings.as_dict())
     except Exception as error:
@@ -72,4 +76,11 @@ def run_trial(settings: Settings, name: str, *, backend: Backend, measure: Measu
         enforcements=tuple(asdict(e) for e in (*facts.enforcements, apart)),
         hostname=facts.hostname,
         settings=settings.as_dict(),
+        in_place=readied.in_place,
+        overhead={
+            **readied.seconds,
+            # In virtual time a measurement takes longer than what passes here.
+            "load": max(0.0, measured - up - measurement.seconds),
+            "leave": left - measured,
+        },
     )

@@ -38,6 +38,18 @@ class Coalescing:
             self._running = asyncio.create_task(self._run())
         return await answer
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._waiting and (self._running is None or self._running.done())
+
+    def refuse(self, error: Exception) -> None:
+        """Answer all that wait with an error; the call that runs is not disturbed."""
+        for _, answer in self._waiting:
+            if not answer.done():
+                answer.set_exception(error)
+        self._waiting.clear()
+
     async def _run(self) -> None:
         while self._waiting:
             joined = self._next()

@@ -61,6 +61,7 @@ class Loader:
         check: raises `ModelError` if what is at the path cannot be read.
         build: path, context and the user's arguments → a function from payloads to as many results.
         precisions: that it can load weights in.
+        consumes: fields of `ModelContext` that the built model depends on.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Loader:
     check: Callable[[Path], None]
     build: Callable[..., Callable[[list[Payload]], list[Any]]]
     precisions: tuple[str, ...] = PRECISIONS
+    consumes: frozenset[str] = frozenset({"precision", "device"})
 
 
 def transformers(
@@ -244,6 +246,7 @@ LOADERS: dict[str, Loader] = {
             check=_check_file,
             build=onnx,
             precisions=_AS_EXPORTED,
+            consumes=frozenset({"precision", "device", "threads", "gpu_memory_gib"}),
         ),
         Loader(
             name="torchscript",
