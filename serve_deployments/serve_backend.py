@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from ray.serve.schema import ApplicationStatus
 
 from serve_deployments.backend import DeployFailed, DeployTimeout, OutOfMemory, Readied, ReplicaDied
 from serve_deployments.endpoint import Payload
+from serve_deployments.handles import HandleEndpoint, forget, handle_of
 from serve_deployments.models import ModelSource
 from serve_deployments.replica import Replica, ReplicaFacts
 from serve_deployments.settings import Settings
@@ -28,34 +28,6 @@ _LOOK_S = 0.5
 """How often a deploy is looked into that does not come to an end."""
 _ANSWER_S = 30.0
 """A replica that does not say how it is for this long counts as hung."""
-
-
-class HandleEndpoint:
-    """An Endpoint over Serve's own path: router, queue and replica, without HTTP.
-
-    Args:
-        app: name of the Serve application.
-    """
-
-    def __init__(self, app: str) -> None:
-        self.app = app
-        self._handle: DeploymentHandle[Any] | None = None
-
-    async def infer(self, payload: Payload) -> None:
-        """One request to the application; raises what the replica raised."""
-        if self._handle is None:
-            # Made where it is used: a handle belongs to its process. By value (gRPC): 2 to 3 times the
-            # requests/s of the path by reference, for small payloads.
-            self._handle = deployment_handle(self.app).options(_by_reference=False)
-        response = self._handle.infer.remote(payload)
-        try:
-            await response
-        except asyncio.CancelledError:
-            response.cancel()  # else it stays in the replica's queue, in the way of the next load level
-            raise
-
-    def __reduce__(self) -> tuple[type[HandleEndpoint], tuple[str]]:
-        return HandleEndpoint, (self.app,)
 
 
 @dataclass(frozen=True)
@@ -89,8 +61,8 @@ class ServeReplica:
 
     @property
     def handle(self) -> DeploymentHandle[Any]:
-        """Serve's handle: its own cache keeps one for each process. A replica need not be up yet."""
-        return deployment_handle(self.app)
+        """Serve's handle; the replica need not be up yet."""
+        return handle_of(self.app)
 
     def _told(self, response: Any, deadline_s: float) -> ReplicaFacts:
         try:
@@ -165,7 +137,7 @@ class ServeBackend:
         # Not serve.run: that waits for ever for what no node can hold.
         run_many([RunTarget(bound, name=app, route_prefix=None)], wait_for_applications_running=False)
         # Sent now, it arrives the moment the replica is up, and nobody has to look again and again.
-        change = deployment_handle(app).change.remote(settings.as_dict())
+        change = handle_of(app).change.remote(settings.as_dict())
         try:
             return check(self._awaited(change, app, options, while_waiting or (lambda: None)))
         except (ray.exceptions.RayError, RayServeException) as error:
@@ -222,12 +194,6 @@ def _whole_gpu(settings: Settings) -> dict[str, Any]:
     return {} if settings.gpu_type is None else {"num_gpus": 1}
 
 
-def deployment_handle(app: str) -> DeploymentHandle[Any]:
-    """The handle of an application's replica, whether or not it is up; made once in each process."""
-    handle: DeploymentHandle[Any] = serve.get_deployment_handle("Replica", app, _check_exists=False)
-    return handle
-
-
 def with_job_environment(options: dict[str, Any]) -> dict[str, Any]:
     """Actor options whose environment adds to the job's; Serve would let it replace the job's."""
     job = dict(ray.get_runtime_context().runtime_env)
@@ -240,6 +206,7 @@ def with_job_environment(options: dict[str, Any]) -> dict[str, Any]:
 def delete(app: str, *, deadline_s: float = 30.0) -> None:
     """Take an application down and wait until Serve has forgotten it, or not at all for 0 s; never raises."""
     with suppress(Exception):  # teardown runs while another error is on its way: it must not hide that one
+        forget(app)
         serve.delete(app, _blocking=False)
         if not deadline_s:
             return

@@ -94,7 +94,7 @@ class _Stay:
         """Leave the replica to whoever comes next."""
         self.mine.discard(kept.app)
         for app in self.backend.pool.park(self.name, kept, facts.free_memory):
-            self._take_down(app, wait=False)
+            self._take_down(app, wait=app == kept.app)  # those of others hold no cores that anyone waits for
 
     def clear(self) -> None:
         """Take down what is still this trial's."""
