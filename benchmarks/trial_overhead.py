@@ -14,22 +14,24 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ray
+import yaml
 from ray import serve
-from results import ran, section
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from results import RESULTS, Origin, markdown, put
 
-from raytune_infer import Study, load_spec
+from raytune_infer import Study
+from raytune_infer.document import Document
 from raytune_infer.history import TrialRecord
 from raytune_infer.progress import Silent
 from raytune_infer.service import Service, model_source
 from raytune_infer.session import ray_session
-from raytune_infer.spec import ServiceSpec
+from raytune_infer.spec import ServiceSpec, parse_spec
 from serve_deployments.load_side import let_go, load_actor
 from serve_deployments.loaders import ModelContext
 from serve_deployments.models import ModelSource, load
@@ -79,13 +81,6 @@ def new_replica(backend: WarmBackend, name: str) -> float:
         return took
 
 
-@contextmanager
-def timed(into: dict[str, list[float]], part: str) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    into.setdefault(part, []).append(time.monotonic() - began)
-
-
 def change(backend: WarmBackend, settings: Settings, name: str, samples: Sequence[Any]) -> dict[str, float]:
     """Seconds of each part of a trial that measures nothing."""
     began = time.monotonic()
@@ -93,9 +88,7 @@ def change(backend: WarmBackend, settings: Settings, name: str, samples: Sequenc
         assert replica.readied.in_place or name == "first"
         up = time.monotonic()
         endpoint, facts = replica.endpoint, replica.facts()
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
-        )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         with load_actor(here) as actor:
             ray.get(actor.aim.remote(lambda: endpoint, list(samples)))
             ray.get(actor.stand_apart.remote())
@@ -119,18 +112,17 @@ class Watch(Silent):
         self.trials.append(trial)
 
 
-def through_tune(spec: ServiceSpec, trials: int) -> tuple[list[dict[str, float]], int]:
-    """Parts of each trial after the first, in seconds; and how many of them were changed in place."""
+def through_tune(spec: ServiceSpec, trials: int) -> list[dict[str, float]]:
+    """Of each trial that was changed in place, its parts in seconds."""
     watch, rows = Watch([], []), []
     with tempfile.TemporaryDirectory() as folder:
         Study(spec, searcher="random", out=Path(folder) / "run", history=False).run(trials, progress=watch)
-    searched = [i for i, t in enumerate(watch.trials) if t.purpose == "search" and t.outcome.in_place]
-    for i in searched:
+    for i in (i for i, t in enumerate(watch.trials) if t.purpose == "search" and t.outcome.in_place):
         outcome = watch.trials[i].outcome
         measured = outcome.loads[-1]["ended_at"] - outcome.loads[0]["started_at"]
         between = watch.ended[i] - watch.ended[i - 1] - measured
         rows.append({**outcome.overhead, "Tune": between - outcome.overhead_s, "all": between})
-    return rows, len(searched)
+    return rows
 
 
 def medians(rows: Sequence[dict[str, float]]) -> str:
@@ -138,42 +130,51 @@ def medians(rows: Sequence[dict[str, float]]) -> str:
     return ", ".join(f"{part} {statistics.median(row.get(part, 0.0) for row in rows):.3f}" for part in parts)
 
 
-def spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+def row_of(what: str, values: Sequence[float], own: float, goal: str, parts: str = "") -> list[str]:
+    middle = statistics.median(values)
+    spread = f"{middle:.2f} ({min(values):.2f}–{max(values):.2f})"
+    return [what, str(len(values)), spread, f"{middle / own:.3f}", goal, parts]
 
 
-def line(what: str, values: Sequence[float], own: float, goal: str, parts: str = "") -> str:
-    return f"| {what} | {len(values)} | {spread(values)} | {statistics.median(values) / own:.2f} | {goal} | {parts} |"
-
-
-def without_tune(spec: ServiceSpec, repeats: int) -> list[str]:
-    service, took, changes = Service(spec), {"own": [], "new": []}, {}  # type: ignore[var-annotated]
+def without_tune(spec: ServiceSpec, repeats: int) -> tuple[float, list[list[str]]]:
+    """Seconds of Ray's own deploy (median), and the table's rows."""
+    service = Service(spec)
     samples = service.samples
+    own: list[float] = []
+    new: list[float] = []
+    changes: dict[str, list[dict[str, float]]] = {what: [] for what in CHANGES}
     serve.start(proxy_location="Disabled")
     with shared_pool() as pool:
         backend = WarmBackend(ServeBackend(model_source(spec), samples, PREFIX), pool)
         try:
             rays_own_deploy(service.source, samples[0])  # files into the page cache, Serve's first time
             for i in range(repeats):
-                took["own"].append(rays_own_deploy(service.source, samples[0]))
-                took["new"].append(new_replica(backend, f"new-{i}"))
+                own.append(rays_own_deploy(service.source, samples[0]))
+                new.append(new_replica(backend, f"new-{i}"))
             change(backend, START, "first", samples)
             for what, steps in CHANGES.items():
                 for i in range(2 * repeats):
                     settings = replace(START, **steps[i % 2])
-                    changes.setdefault(what, []).append(change(backend, settings, f"{what}-{i}", samples))
+                    changes[what].append(change(backend, settings, f"{what}-{i}".replace(" ", ""), samples))
         finally:
             delete_left_behind(PREFIX)
             let_go()
-    own = statistics.median(took["own"])
-    return [
-        line("Ray's own deploy", took["own"], own, ""),
-        line("new replica", took["new"], own, "1.2 × Ray's own"),
-        *(
-            line(f"in place: {what}", [row["all"] for row in rows], own, "0.2 s", medians(rows))
-            for what, rows in changes.items()
-        ),
-    ]
+    middle = statistics.median(own)
+    table = [row_of("Ray's own deploy", own, middle, ""), row_of("new replica", new, middle, "1.2 × Ray's own")]
+    for what, rows in changes.items():
+        table.append(row_of(f"in place: {what}", [row["all"] for row in rows], middle, "0.2 s", medians(rows)))
+    return middle, table
+
+
+def small(path: Path) -> ServiceSpec:
+    """The same service with knobs that change in place, and tests that are soon over."""
+    table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    table["knobs"] = {
+        "cpu_cores": [1], "max_batch_size": [1, 2, 4, 8], "batch_wait_ms": [0, 5], "precision": ["float32", "bfloat16"],
+    }  # fmt: skip
+    table["load"] = {"window_s": 0.2, "total_max_s": 2}
+    table.pop("budget", None)
+    return parse_spec(Document(yaml.safe_dump(table), path.name), folder=path.resolve().parent)
 
 
 def main() -> None:
@@ -181,9 +182,19 @@ def main() -> None:
     parser.add_argument("--spec", type=Path, default=Path("examples/minilm.yaml"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    spec = load_spec(arguments.spec)
-    print(spec)
+    spec = small(arguments.spec)
+    with ray_session(address=None, emulate=None, folder=spec.folder):
+        own, table = without_tune(spec, arguments.repeats)
+    rows = through_tune(spec, arguments.trials)
+    table.append(row_of("in place, through Tune", [row["all"] for row in rows], own, "0.2 s", medians(rows)))
+    header = [
+        "a trial's seconds that are not measurement", "n", "median (range) s", "÷ Ray's own", "goal", "parts, median s",
+    ]  # fmt: skip
+    body = markdown(header, table)
+    print(body)
+    put(arguments.out, f"Seconds of a trial that are not measurement: {spec.name}", Origin.here(), body)
 
 
 if __name__ == "__main__":

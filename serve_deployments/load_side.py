@@ -11,6 +11,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serve_deployments.actor import LoadActor
 
+_ANSWER_S = 5.0
+"""A kept actor that says nothing for this long is replaced: it has nothing else to do."""
+
 _kept: dict[str, Any] = {}
 """Of this process, by node: an actor ends with the process that made it, so others could not rely on it."""
 
@@ -25,7 +28,7 @@ def load_actor(where: NodeAffinitySchedulingStrategy) -> Iterator[Any]:
     """
     node = str(where.node_id)
     actor = _kept.pop(node, None)  # taken out: another thread's measurement needs another actor
-    if actor is None:
+    if actor is None or not _alive(actor):
         actor = ray.remote(LoadActor).options(num_cpus=0, scheduling_strategy=where).remote()
     try:
         yield actor
@@ -35,6 +38,15 @@ def load_actor(where: NodeAffinitySchedulingStrategy) -> Iterator[Any]:
     if (other := _kept.get(node)) is not None:
         ray.kill(other)
     _kept[node] = actor
+
+
+def _alive(actor: Any) -> bool:
+    try:
+        ray.get(actor.__ray_ready__.remote(), timeout=_ANSWER_S)
+    except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+        ray.kill(actor)
+        return False
+    return True
 
 
 def let_go() -> None:

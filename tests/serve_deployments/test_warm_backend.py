@@ -98,6 +98,14 @@ def test_one_that_cannot_be_changed_is_replaced_by_a_new_one(backend):
     assert apps() == {"warm-unlucky"}
 
 
+def test_one_that_died_while_idle_is_not_used_again(backend):
+    [kept] = backend.pool.idle()
+    os.kill(kept.pid, signal.SIGKILL)  # and Serve starts another one in its place
+    with backend.running(ONE, "after") as replica:
+        assert answer(replica) == "float32 1" and not replica.readied.in_place
+    assert apps() == {"warm-after"}
+
+
 def test_parallel_trials_share_neither_a_replica_nor_cores(backend):
     with ExitStack() as both:
         one, other = (both.enter_context(backend.running(ONE, name)) for name in ("left", "right"))
