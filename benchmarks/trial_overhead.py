@@ -157,6 +157,7 @@ def without_tune(spec: ServiceSpec, repeats: int) -> tuple[float, list[list[str]
                     settings = replace(START, **steps[i % 2])
                     changes[what].append(change(backend, settings, f"{what}-{i}".replace(" ", ""), samples))
         finally:
+            backend.close()
             delete_left_behind(PREFIX)
             let_go()
     middle = statistics.median(own)

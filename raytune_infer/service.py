@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,9 @@ class Service:
         measure = WithLoadActor(self.plan, self.samples, at_most=spec.latency_limits, find=spec.load.find)
         fresh = ServeBackend(source, self.samples, prefix, deadline_s=spec.budget.deploy_s)
         try:
-            with shared_pool() as pool:
+            with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:
                 yield Bench(
-                    WarmBackend(fresh, pool),
+                    backend,
                     measure,
                     # What is recommended, and by how much, rests on two numbers: they may take their time.
                     replace(measure, plan=self.plan.longer(_PATIENCE)),

@@ -75,8 +75,8 @@ class FakeBackend:
                 readied,
             )
             if self.pool is not None and kept is not None:
-                for app in self.pool.park(name, replace(kept, settings=settings)):
-                    self.pool.forget(app)
+                for gone in self.pool.park(name, replace(kept, settings=settings)):
+                    self.pool.forget(gone.app)
         finally:
             self.remove(name)
             self.alive -= 1

@@ -5,7 +5,7 @@ Trials share one through an actor (`shared_pool`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from serve_deployments.settings import Settings
 
@@ -27,6 +27,7 @@ class Kept:
         node: id of the node it is on.
         pid: its process; 0 while it is not known.
         changeable: arguments that its model can change while it lives.
+        group: name of the cores that are reserved for it; empty if none are.
     """
 
     app: str
@@ -34,6 +35,7 @@ class Kept:
     node: str
     pid: int = 0
     changeable: frozenset[str] = frozenset()
+    group: str = ""
 
     def can_become(self, settings: Settings) -> bool:
         """Whether these settings need no other replica."""
@@ -74,14 +76,14 @@ class Pool:
             return None
         return self._hold(trial, max(fitting, key=lambda kept: kept.likeness(settings)))
 
-    def add(self, trial: str, kept: Kept) -> tuple[str, ...]:
+    def add(self, trial: str, kept: Kept) -> tuple[Kept, ...]:
         """A replica that the trial is about to start; returns those to take down first, as memory is short there."""
         self._held[kept.app] = (trial, kept)
         if self._free_memory.get(kept.node, 1.0) >= self._least_free:
             return ()
-        return tuple(self._hold(trial, k).app for k in list(self._idle.values()) if k.node == kept.node)
+        return tuple(self._hold(trial, k) for k in list(self._idle.values()) if k.node == kept.node)
 
-    def park(self, trial: str, kept: Kept, free_memory: float | None = None) -> tuple[str, ...]:
+    def park(self, trial: str, kept: Kept, free_memory: float | None = None) -> tuple[Kept, ...]:
         """The trial needs the replica no more, which is well; returns those to take down, the longest idle first.
 
         Args:
@@ -99,25 +101,35 @@ class Pool:
             neighbours = [k for k in self._idle.values() if k.node == kept.node and k not in gone]
             if free_memory < self._least_free and len(neighbours) > 1:
                 gone.append(neighbours[0])
-        return tuple(self._hold(trial, k).app for k in gone)
+        return tuple(self._hold(trial, k) for k in gone)
 
-    def evict(self, trial: str, gpu_type: str, node: str | None = None) -> str | None:
+    def evict(self, trial: str, gpu_type: str, node: str | None = None) -> Kept | None:
         """The longest idle replica that keeps a GPU of this type, to be taken down by the trial; None if none does."""
         for kept in self._idle.values():
             if kept.settings.gpu_type == gpu_type and node in (None, kept.node):
-                return self._hold(trial, kept).app
+                return self._hold(trial, kept)
         return None
 
     def forget(self, app: str) -> None:
         """A replica that was held is gone."""
         self._held.pop(app, None)
 
-    def drop(self, trial: str) -> tuple[str, ...]:
+    def drop(self, trial: str) -> tuple[Kept, ...]:
         """The trial has died: what it held, to be taken down and never used again."""
-        apps = tuple(app for app, (holder, _) in self._held.items() if holder == trial)
-        for app in apps:
-            del self._held[app]
-        return apps
+        held = tuple(kept for holder, kept in self._held.values() if holder == trial)
+        for kept in held:
+            del self._held[kept.app]
+        return held
+
+    def spare(self) -> tuple[str, ...]:
+        """Somebody wants cores: the groups of idle replicas, which have none from now on."""
+        groups = tuple(kept.group for kept in self._idle.values() if kept.group)
+        self._idle = {app: replace(kept, group="") for app, kept in self._idle.items()}
+        return groups
+
+    def groups(self) -> frozenset[str]:
+        """All reserved cores that go with a replica."""
+        return frozenset(k.group for k in (*self._idle.values(), *(kept for _, kept in self._held.values())))
 
     def idle(self) -> tuple[Kept, ...]:
         """The idle replicas, the longest idle first."""

@@ -58,7 +58,7 @@ class ReplicaFacts:
 
 
 class NotServing(RuntimeError):
-    """A request reached a replica that is parked or being changed."""
+    """The replica is parked, being changed, or not the one that was meant."""
 
 
 class NotDrained(RuntimeError):
@@ -86,16 +86,19 @@ class ReplicaServer:
         if settings is not None:
             await self._take_on(Settings(**settings))
 
-    async def change(self, settings: Mapping[str, Any]) -> ReplicaFacts:
+    async def change(self, settings: Mapping[str, Any], pid: int | None = None) -> ReplicaFacts:
         """Run under other settings of the same placement, once what is being served has ended.
 
         Args:
             settings: `Settings` as a dictionary.
+            pid: refuse to if this is another process, which Serve started in place of one that died.
 
         Returns:
             The facts; where it went wrong, with the failure. Then the replica is of no more use.
         """
         try:
+            if pid not in (None, os.getpid()):
+                raise NotServing(f"process {pid} has ended")
             await self._drain()
             await self._take_on(Settings(**settings))
         except Exception as error:

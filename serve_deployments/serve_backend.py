@@ -51,9 +51,9 @@ class ServeReplica:
         """What the replica says of itself now."""
         return self._told(self.handle.facts.remote(), _ANSWER_S)
 
-    def change(self, settings: Settings, *, deadline_s: float) -> ReplicaFacts:
+    def change(self, settings: Settings, pid: int, *, deadline_s: float) -> ReplicaFacts:
         """Change it in place; see `ReplicaServer.change`."""
-        return self._told(self.handle.change.remote(settings.as_dict()), deadline_s)
+        return self._told(self.handle.change.remote(settings.as_dict(), pid), deadline_s)
 
     def park(self) -> ReplicaFacts:
         """Let it idle without cores; see `ReplicaServer.park`."""

@@ -29,15 +29,15 @@ class SharedPool:
         """See `Pool.take`."""
         return self._ask(None, self._actor.take, trial, settings, node)
 
-    def add(self, trial: str, kept: Kept) -> tuple[str, ...]:
+    def add(self, trial: str, kept: Kept) -> tuple[Kept, ...]:
         """See `Pool.add`."""
         return self._ask((), self._actor.add, trial, kept)
 
-    def park(self, trial: str, kept: Kept, free_memory: float | None = None) -> tuple[str, ...]:
+    def park(self, trial: str, kept: Kept, free_memory: float | None = None) -> tuple[Kept, ...]:
         """See `Pool.park`; a pool that is gone keeps nothing."""
-        return self._ask((kept.app,), self._actor.park, trial, kept, free_memory)
+        return self._ask((kept,), self._actor.park, trial, kept, free_memory)
 
-    def evict(self, trial: str, gpu_type: str, node: str | None = None) -> str | None:
+    def evict(self, trial: str, gpu_type: str, node: str | None = None) -> Kept | None:
         """See `Pool.evict`."""
         return self._ask(None, self._actor.evict, trial, gpu_type, node)
 
@@ -45,9 +45,17 @@ class SharedPool:
         """See `Pool.forget`; not waited for."""
         self._actor.forget.remote(app)
 
-    def drop(self, trial: str) -> tuple[str, ...]:
+    def drop(self, trial: str) -> tuple[Kept, ...]:
         """See `Pool.drop`."""
         return self._ask((), self._actor.drop, trial)
+
+    def spare(self) -> tuple[str, ...]:
+        """See `Pool.spare`."""
+        return self._ask((), self._actor.spare)
+
+    def groups(self) -> frozenset[str]:
+        """See `Pool.groups`."""
+        return self._ask(frozenset(), self._actor.groups)
 
     def idle(self) -> tuple[Kept, ...]:
         """See `Pool.idle`."""

@@ -91,6 +91,7 @@ class Warm(OnServe):
         return super().left() - len(self.backend.pool.idle())
 
     def close(self) -> None:
+        self.backend.close()
         delete_left_behind("contract")
 
 

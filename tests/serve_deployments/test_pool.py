@@ -15,7 +15,11 @@ ONE, TWO, GPU = Settings(cpu_cores=1), Settings(cpu_cores=2), Settings(gpu_type=
 def parked(pool, name, settings=ONE, node="n", free_memory=None, **more):
     kept = Kept(name, settings, node, **more)
     pool.add(name, kept)
-    return pool.park(name, kept, free_memory)
+    return names(pool.park(name, kept, free_memory))
+
+
+def names(replicas):
+    return tuple(kept.app for kept in replicas)
 
 
 def test_a_replica_is_taken_for_what_it_can_become_and_for_nothing_else():
@@ -73,7 +77,7 @@ def test_short_memory_costs_the_neighbours_their_place():
     # A new replica where memory is short needs all the room there is.
     parked(pool, "d", free_memory=0.01)
     left = {k.app for k in pool.idle() if k.node == "n"}
-    assert set(pool.add("e", Kept("e", TWO, "n"))) == left != set()
+    assert set(names(pool.add("e", Kept("e", TWO, "n")))) == left != set()
 
 
 def test_a_gpu_is_given_up_by_the_longest_idle_of_its_kind():
@@ -81,8 +85,8 @@ def test_a_gpu_is_given_up_by_the_longest_idle_of_its_kind():
     for name, settings in (("cpu", ONE), ("first", GPU), ("second", GPU), ("other", replace(GPU, gpu_type="L4"))):
         parked(pool, name, settings, node=f"node of {name}")
     assert pool.evict("t", "T4", "node of other") is None
-    assert pool.evict("t", "T4") == "first"
-    assert pool.evict("t", "T4", "node of second") == "second"
+    assert pool.evict("t", "T4").app == "first"
+    assert pool.evict("t", "T4", "node of second").app == "second"
     assert pool.evict("t", "T4") is None
 
 
@@ -91,10 +95,20 @@ def test_what_a_dead_trial_held_is_never_used_again():
     parked(pool, "a")
     kept = pool.take("t", ONE)
     pool.add("t", Kept("b", TWO, "n"))
-    assert set(pool.drop("t")) == {"a", "b"}
+    assert set(names(pool.drop("t"))) == {"a", "b"}
     assert pool.park("t", kept) == ()  # it was not dead after all, but too late
     assert pool.idle() == () and pool.held() == {}
     assert pool.drop("t") == ()
+
+
+def test_reserved_cores_go_with_a_replica_until_somebody_wants_them():
+    pool = Pool()
+    parked(pool, "a", group="cores of a")
+    parked(pool, "b", TWO, group="cores of b")
+    assert pool.take("t", ONE).group == "cores of a"
+    assert pool.spare() == ("cores of b",) and pool.spare() == ()
+    assert pool.groups() - {""} == {"cores of a"}
+    assert pool.take("u", TWO).group == ""
 
 
 @given(st.sampled_from([ONE, TWO, GPU]), st.integers(1, 5000), st.sampled_from(["float32", "bfloat16"]))
@@ -120,7 +134,7 @@ class Trials(RuleBasedStateMachine):
         if kept is None:
             self.count += 1
             kept = Kept(f"app-{self.count}", settings, "n")
-            self.taken_down(trial, self.pool.add(trial, kept))
+            self.taken_down(trial, names(self.pool.add(trial, kept)))
         assert kept.app not in self.gone
         assert kept.app not in {other.app for other in self.mine.values()}
         self.mine[trial] = kept
@@ -128,7 +142,7 @@ class Trials(RuleBasedStateMachine):
     @rule(trial=st.sampled_from("tuv"), free=st.sampled_from([None, 0.01, 0.9]))
     def end_well(self, trial, free):
         if (kept := self.mine.pop(trial, None)) is not None:
-            self.taken_down(trial, self.pool.park(trial, kept, free))
+            self.taken_down(trial, names(self.pool.park(trial, kept, free)))
 
     @rule(trial=st.sampled_from("tuv"))
     def fail(self, trial):
@@ -138,12 +152,12 @@ class Trials(RuleBasedStateMachine):
     @rule(trial=st.sampled_from("tuv"))
     def die(self, trial):
         kept = self.mine.pop(trial, None)
-        assert set(self.pool.drop(trial)) == (set() if kept is None else {kept.app})
+        assert set(names(self.pool.drop(trial))) == (set() if kept is None else {kept.app})
         self.gone |= set() if kept is None else {kept.app}
 
     @rule(trial=st.sampled_from("tuv"))
     def need_a_gpu(self, trial):
-        self.taken_down(trial, filter(None, [self.pool.evict(trial, "T4")]))
+        self.taken_down(trial, names(filter(None, [self.pool.evict(trial, "T4")])))
 
     def taken_down(self, trial, apps):
         for app in apps:
