@@ -11,9 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import JSON, ForeignKey, String, Text, UniqueConstraint, create_engine, event, select
+from sqlalchemy import (
+    JSON,
+    Engine,
+    ForeignKey,
+    String,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+from sqlalchemy.schema import CreateColumn
 
 from raytune_infer.errors import RunError
 from searchers.base import History, Observation
@@ -36,6 +49,8 @@ class Outcome:
         enforcements: what became of each limit, as dictionaries.
         hostname: the machine of the replica.
         settings: what the replica ran under, as a dictionary of `serve_deployments.settings.Settings`.
+        in_place: the replica was there before and was changed; None where that is not known.
+        overhead: what the trial did apart from measuring → seconds; empty where that is not known.
     """
 
     metrics: Mapping[str, float] | None
@@ -47,6 +62,13 @@ class Outcome:
     enforcements: Sequence[Mapping[str, Any]] = ()
     hostname: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    in_place: bool | None = None
+    overhead: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def overhead_s(self) -> float:
+        """Seconds of the trial that were no measurement, as far as they are known."""
+        return sum(self.overhead.values())
 
     @property
     def steady(self) -> bool:
@@ -141,6 +163,8 @@ class _Trial(_Base):
     hostname: Mapped[str | None] = mapped_column(String(255))
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     emulated: Mapped[bool] = mapped_column(default=False)
+    in_place: Mapped[bool | None]
+    overhead: Mapped[dict[str, Any] | None]
     started_at: Mapped[dt.datetime]
     finished_at: Mapped[dt.datetime | None]
     measurements: Mapped[list[_Measurement]] = relationship(order_by="_Measurement.id")
@@ -174,6 +198,7 @@ class Database:
                 # A write that has returned is on the disk, and readers (`show`) do not wait for the writer.
                 event.listen(self._engine, "connect", _durable_sqlite)
             _Base.metadata.create_all(self._engine)
+            _add_new_columns(self._engine)
         except (ArgumentError, ModuleNotFoundError, SQLAlchemyError) as error:
             said = str(error).splitlines()[0]
             raise RunError(
@@ -243,6 +268,7 @@ class Database:
                 row.reason, row.value = outcome.reason, value
                 row.client_limited, row.hostname = outcome.client_limited, outcome.hostname
                 row.settings, row.reported, row.ended = dict(outcome.settings), outcome.reported, outcome.ended
+                row.in_place, row.overhead = outcome.in_place, dict(outcome.overhead)
                 row.enforcements = [dict(e) for e in outcome.enforcements]
                 row.measurements = [_measurement(load) for load in outcome.loads]
                 session.flush()
@@ -285,6 +311,7 @@ def _trial_record(row: _Trial) -> TrialRecord:
         metrics=row.metrics, reason=row.reason, loads=tuple(m.load for m in row.measurements),
         client_limited=row.client_limited, enforcements=tuple(row.enforcements), hostname=row.hostname,
         settings=row.settings, reported=row.reported, ended=row.ended,
+        in_place=row.in_place, overhead=row.overhead or {},
     )  # fmt: skip
     return TrialRecord(
         number=row.number, purpose="final" if row.purpose == "final" else "search", position=row.position,
@@ -297,6 +324,17 @@ def _trial_record(row: _Trial) -> TrialRecord:
 def _measurement(load: Mapping[str, Any]) -> _Measurement:
     times = [dt.datetime.fromtimestamp(load[key], dt.UTC).replace(tzinfo=None) for key in ("started_at", "ended_at")]
     return _Measurement(started_at=times[0], finished_at=times[1], load=dict(load))
+
+
+def _add_new_columns(engine: Engine) -> None:
+    """Columns that a database of an earlier version lacks; all that came later may be null."""
+    for table in _Base.metadata.sorted_tables:
+        there = {column["name"] for column in inspect(engine).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                ddl = f"ALTER TABLE {table.name} ADD COLUMN {CreateColumn(column).compile(dialect=engine.dialect)}"
+                with engine.begin() as connection:
+                    connection.execute(text(ddl))
 
 
 def _now() -> dt.datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ from raytune_infer.samples import read_samples
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench
 from serve_deployments.arrivals import Arrivals
+from serve_deployments.load_side import let_go
 from serve_deployments.loaders import ModelError
 from serve_deployments.measure import WithLoadActor
 from serve_deployments.models import Builder, ModelSource, Weights, check, check_precisions
 from serve_deployments.plan import LoadPlan
 from serve_deployments.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.shared_pool import shared_pool
+from serve_deployments.warm_backend import WarmBackend
 
 Serving = Callable[[StudyRecord], AbstractContextManager[Bench]]
 """What runs and what loads the replicas of one study, for as long as it searches."""
@@ -69,13 +72,16 @@ class Service:
         delete_left_behind(prefix)  # of a driver that was killed
         spec, source = self.spec, _seen_from_replicas(self.source, self.spec)
         measure = WithLoadActor(self.plan, self.samples, at_most=spec.latency_limits, find=spec.load.find)
+        fresh = ServeBackend(source, self.samples, prefix, deadline_s=spec.budget.deploy_s)
         try:
-            yield Bench(
-                ServeBackend(source, self.samples, prefix, deadline_s=spec.budget.deploy_s),
-                measure,
-                lambda number: replace(measure, plan=replace(self.plan, seed=self.plan.seed + number)),
-            )
+            with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:
+                yield Bench(
+                    backend,
+                    measure,
+                    lambda number: replace(measure, plan=replace(self.plan, seed=self.plan.seed + number)),
+                )
         finally:
+            let_go()
             delete_left_behind(prefix)
             # On someone's cluster a Serve that is left running without a proxy stays so for whoever deploys next.
             if not ran_before and not serve.status().applications:

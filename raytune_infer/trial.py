@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -46,7 +47,7 @@ class Bench:
 def run_trial(
     settings: Settings, name: str, *, backend: Backend, measure: Measure, to_beat_rps: float | None = None
 ) -> Outcome:
-    """Deploy, measure, take down.
+    """Have a replica, measure it, leave it.
 
     Args:
         settings: what the replica runs under.
@@ -60,8 +61,11 @@ def run_trial(
     """
     try:
         with backend.running(settings, name) as replica:
+            up = time.monotonic()
             measurement = measure(replica, settings, to_beat_rps=to_beat_rps)
-            facts = replica.facts()
+            facts, readied = replica.facts(), replica.readied
+            measured = time.monotonic()
+        left = time.monotonic()
     except CouldNotRun as error:
         return Outcome(metrics=None, reason=f"{type(error).__name__}: {error}", settings=settings.as_dict())
     except Exception as error:
@@ -83,4 +87,11 @@ def run_trial(
         enforcements=tuple(asdict(e) for e in (*facts.enforcements, apart)),
         hostname=facts.hostname,
         settings=settings.as_dict(),
+        in_place=readied.in_place,
+        overhead={
+            **readied.seconds,
+            # In virtual time a measurement takes longer than what passes here.
+            "load": max(0.0, measured - up - measurement.seconds),
+            "leave": left - measured,
+        },
     )

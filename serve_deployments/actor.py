@@ -23,17 +23,29 @@ class LoadActor:
     one is refused. `ray.cancel` on a call and `close` both end a test without leaving requests behind.
 
     Args:
-        endpoint: makes the endpoint, here inside the actor; a Serve handle is to be made where it is used.
-        payloads: sent in turn.
+        endpoint: see `aim`; None for an actor that is told later.
+        payloads: likewise.
     """
 
-    def __init__(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
-        if not payloads:
-            raise ValueError("a load test needs at least one payload")
-        self._endpoint = endpoint()
-        self._payloads = payloads
+    def __init__(self, endpoint: Callable[[], Endpoint] | None = None, payloads: Sequence[Payload] = ()) -> None:
         self._own_cores: set[int] = set()
         self._running: asyncio.Task[Any] | None = None
+        if endpoint is not None:
+            self._aim(endpoint, payloads)
+
+    async def aim(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
+        """Send to another endpoint from now on.
+
+        Args:
+            endpoint: makes the endpoint, here inside the actor; a Serve handle is to be made where it is used.
+            payloads: sent in turn.
+        """
+        self._aim(endpoint, payloads)
+
+    def _aim(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
+        if not payloads:
+            raise ValueError("a load test needs at least one payload")
+        self._endpoint, self._payloads = endpoint(), payloads
 
     async def stand_apart(self) -> bool:
         """Move to the cores of this machine that no replica leases; False where none is left."""

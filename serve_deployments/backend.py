@@ -8,7 +8,9 @@ CouldNotRun
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from serve_deployments.endpoint import Endpoint
@@ -40,8 +42,26 @@ class LoadFailed(CouldNotRun):
     """The load test did not come to an end."""
 
 
+@dataclass(frozen=True)
+class Readied:
+    """How a replica came to run under the settings asked for.
+
+    Args:
+        in_place: it was there already and was changed; False: it is new.
+        seconds: what was done for it ("reserve", "deploy", "change") → how long that took.
+    """
+
+    in_place: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
 class Running(Protocol):
     """A replica that is up."""
+
+    @property
+    def readied(self) -> Readied:
+        """What it took to have it."""
+        ...
 
     @property
     def endpoint(self) -> Endpoint:
@@ -57,7 +77,10 @@ class Backend(Protocol):
     """Runs replicas."""
 
     def running(self, settings: Settings, name: str) -> AbstractContextManager[Running]:
-        """A replica under these settings for as long as the context lasts; then it is gone, on every path.
+        """A replica under these settings for as long as the context lasts.
+
+        Then it is gone; or, if all went well, kept by a backend that has another use for it: idle, without cores,
+        until another trial comes or the study ends.
 
         Args:
             settings: what it runs under.

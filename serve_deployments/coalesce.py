@@ -45,6 +45,18 @@ class Coalescing:
             self._running.add(asyncio.create_task(self._run()))
         return await answer
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._waiting and not self._running
+
+    def refuse(self, error: Exception) -> None:
+        """Answer all that wait with an error; the call that runs is not disturbed."""
+        for _, answer in self._waiting:
+            if not answer.done():
+                answer.set_exception(error)
+        self._waiting.clear()
+
     async def _run(self) -> None:
         mine = asyncio.current_task()
         assert mine is not None

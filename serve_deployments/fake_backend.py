@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from serve_deployments import rates
-from serve_deployments.backend import CouldNotRun
+from serve_deployments.backend import CouldNotRun, Readied
 from serve_deployments.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measurement import Measurement
 from serve_deployments.plan import LoadPlan
+from serve_deployments.pool import Kept, Pool
 from serve_deployments.replica import ReplicaFacts
 from serve_deployments.settings import Settings
+from serve_deployments.shared_pool import SharedPool
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,11 @@ class FakeReplica:
 
     Args:
         endpoint: the server.
+        readied: what it took to have it, in virtual seconds.
     """
 
     endpoint: FakeServer
+    readied: Readied = field(default_factory=Readied)
 
     def facts(self) -> ReplicaFacts:
         """It is on no machine and nothing went wrong."""
@@ -37,11 +41,17 @@ class FakeBackend:
     Args:
         service_s: settings and batch size → seconds that the batch takes.
         refuses: settings → why they cannot run; None if they can.
-        alive: how many replicas are running now.
+        pool: keeps replicas between trials; None: each trial has a new one.
+        new_s: virtual seconds that a new replica takes.
+        change_s: virtual seconds that a change in place takes.
+        alive: how many replicas are running now, the idle ones not counted.
     """
 
     service_s: Callable[[Settings, int], float]
     refuses: Callable[[Settings], CouldNotRun | None] = lambda settings: None
+    pool: Pool | SharedPool | None = None
+    new_s: float = 0.0
+    change_s: float = 0.0
     alive: int = field(default=0, init=False)
 
     @contextmanager
@@ -49,6 +59,11 @@ class FakeBackend:
         """See `Backend.running`."""
         if (refusal := self.refuses(settings)) is not None:
             raise refusal
+        kept = None if self.pool is None else self.pool.take(name, settings)
+        readied = Readied(False, {"deploy": self.new_s}) if kept is None else Readied(True, {"change": self.change_s})
+        if self.pool is not None and kept is None:
+            kept = Kept(name, settings, node="fake")
+            self.pool.add(name, kept)
         self.alive += 1
         try:
             yield FakeReplica(
@@ -56,13 +71,20 @@ class FakeBackend:
                     lambda batch: self.service_s(settings, batch),
                     max_batch=settings.max_batch_size,
                     wait_s=settings.batch_wait_ms / 1000,
-                )
+                ),
+                readied,
             )
+            if self.pool is not None and kept is not None:
+                for gone in self.pool.park(name, replace(kept, settings=settings)):
+                    self.pool.forget(gone.app)
         finally:
+            self.remove(name)
             self.alive -= 1
 
     def remove(self, name: str) -> None:
         """See `Backend.remove`; a fake replica is part of the process that died."""
+        if self.pool is not None:
+            self.pool.drop(name)
 
 
 @dataclass(frozen=True)

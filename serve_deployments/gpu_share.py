@@ -15,8 +15,9 @@ _NEWER = (8, 8)
 """Compute capability's first digit → the smallest part and its steps, in multiprocessors (CUDA Driver API 13.0, "Green
 Contexts"); from 9.0 on 8 and 8."""
 
-_held: list[Any] = []
-"""torch destroys a context with its object; a replica has its share as long as its process lives."""
+_held: dict[float, tuple[Any, str]] = {}
+"""Share → its context and how it was made. A replica has its share as long as its process lives, and torch destroys a
+context with its object; asked again (a warm replica is changed), the thread has it already."""
 
 
 class CannotConfine(RuntimeError):
@@ -48,6 +49,8 @@ def confine(share: float, torch: Any) -> str:
     Raises:
         CannotConfine: this torch, driver or GPU cannot.
     """
+    if share in _held:
+        return _held[share][1]
     green = getattr(torch.cuda, "green_contexts", None)
     if green is None or not getattr(green, "SUPPORTED", True) or not hasattr(green.GreenContext, "Stream"):
         raise CannotConfine(f"torch {torch.__version__} has no green contexts with streams (2.11 for CUDA 13 has)")
@@ -62,6 +65,7 @@ def confine(share: float, torch: Any) -> str:
     except (RuntimeError, AttributeError, TypeError) as error:  # an old driver; a build against an old CUDA
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CannotConfine(f"no green context can be made: {first}") from error
-    _held.append(context)
     total, percent = device.multi_processor_count, 100 * count / device.multi_processor_count
-    return f"green context, {count} of {total} multiprocessors ({percent:.0f} %) for the model's thread"
+    how = f"green context, {count} of {total} multiprocessors ({percent:.0f} %) for the model's thread"
+    _held[share] = context, how
+    return how

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -140,11 +141,15 @@ def unleased_cores(cores: Iterable[int], *, folder: Path | None = None) -> set[i
 
 def machine_cores() -> set[int]:
     """Numbers of the cores that this process may use, as many as its container's quota is worth."""
-    if not hasattr(os, "sched_getaffinity"):
-        return set(range(os.cpu_count() or 1))
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(_cores_at_first())
     quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
     return set(cores if quota >= len(cores) else cores[: max(1, math.ceil(quota))])
+
+
+@cache
+def _cores_at_first() -> frozenset[int]:
+    """The cores before this process pinned itself: it has to find its way back to the others."""
+    return frozenset(os.sched_getaffinity(0) if can_pin() else range(os.cpu_count() or 1))
 
 
 def _quota(file: Path) -> float:

@@ -60,6 +60,7 @@ class Loader:
         precisions: that it can load weights in.
         executes: reading a file may execute code from it, so that it is read only where asked for by name, and a
             study says so before it begins.
+        consumes: fields of `ModelContext` that the built model depends on.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Loader:
     build: Callable[..., Callable[[list[Payload]], list[Any]]]
     precisions: tuple[str, ...] = PRECISIONS
     executes: bool = False
+    consumes: frozenset[str] = frozenset({"precision", "device"})
 
 
 def transformers(
@@ -277,6 +279,7 @@ LOADERS: dict[str, Loader] = {
             check=_check_file,
             build=onnx,
             precisions=_AS_EXPORTED,
+            consumes=frozenset({"precision", "device", "threads", "gpu_memory_gib"}),
         ),
         Loader(
             name="torchscript",

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from serve_deployments.actor import LoadActor
 from serve_deployments.backend import LoadFailed, Running
 from serve_deployments.endpoint import Payload
+from serve_deployments.load_side import load_actor
 from serve_deployments.measurement import Measurement
 from serve_deployments.plan import LoadPlan
 from serve_deployments.settings import Settings
@@ -45,21 +45,16 @@ class WithLoadActor:
         """
         facts = running.facts()
         endpoint = running.endpoint
-        actor: Any = (
-            ray.remote(LoadActor)
-            .options(num_cpus=0, scheduling_strategy=_away_from(facts.hostname))
-            .remote(lambda: endpoint, list(self.payloads))
-        )
         try:
-            apart = ray.get(actor.stand_apart.remote())
-            measurement = ray.get(self._ask(actor, settings, to_beat_rps), timeout=self.plan.total_max_s + _GRACE_S)
-            # Another trial's replica may have leased the same cores meanwhile.
-            return replace(measurement, apart=apart and ray.get(actor.is_apart.remote()))
+            with load_actor(_away_from(facts.hostname)) as actor:
+                ray.get(actor.aim.remote(lambda: endpoint, list(self.payloads)))
+                apart = ray.get(actor.stand_apart.remote())
+                measurement = ray.get(self._ask(actor, settings, to_beat_rps), timeout=self.plan.total_max_s + _GRACE_S)
+                # Another trial's replica may have leased the same cores meanwhile.
+                return replace(measurement, apart=apart and ray.get(actor.is_apart.remote()))
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
             said = str(error).strip().splitlines()
             raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error
-        finally:
-            ray.kill(actor)
 
     def _ask(self, actor: Any, settings: Settings, to_beat_rps: float | None) -> Any:
         if self.find == "highest_rate" or (self.find is None and self.at_most):
@@ -73,7 +68,6 @@ def _away_from(hostname: str) -> NodeAffinitySchedulingStrategy:
     """A node on another machine than the replica's where there is one, else the node of the caller.
 
     Of several, one without GPUs, then one with many cores: replicas that are measured there need their own.
-    Being explicit also takes the actor out of the trial's placement group, which reserves nothing for it.
     """
     other = [node for node in ray.nodes() if node["Alive"] and node["NodeManagerHostname"] != hostname]
     if not other:

@@ -150,6 +150,28 @@ def told(batch: Batch) -> tuple[Enforcement, ...]:
     return tell()
 
 
+def consumes(source: ModelSource) -> frozenset[str]:
+    """Those fields of `ModelContext` that go into the model when it is built; when one changes, so must the model."""
+    if isinstance(source, Builder):
+        return frozenset(_accepted(_find(source), ModelContext()))
+    return locate(source)[1].consumes
+
+
+def changer(batch: Batch) -> Callable[..., None] | None:
+    """The model's own way to change arguments while it lives: the method `change` of what its builder returned."""
+    found: Callable[..., None] | None = getattr(getattr(batch, "built", batch), "change", None)
+    return found
+
+
+def changeable(batch: Batch) -> frozenset[str]:
+    """Names of the builder's arguments that the model can change while it lives: parameters of its `change`."""
+    change = changer(batch)
+    if change is None:
+        return frozenset()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return frozenset(name for name, p in inspect.signature(change).parameters.items() if p.kind in kinds)
+
+
 def locate(source: Weights) -> tuple[Path, Loader]:
     """The path on disk and the loader.
 
@@ -256,7 +278,7 @@ def _counted(batch: Callable[..., Any], what: str) -> Batch:
 
     is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
     counted = answer_later if is_async else answer
-    vars(counted)["built"] = batch  # for those who ask more of it: `two_steps`, `first_sizes`, `told`
+    vars(counted)["built"] = batch  # for those who ask more of it: `two_steps`, `first_sizes`, `told`, `changer`
     return counted
 
 

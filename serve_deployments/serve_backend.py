@@ -2,64 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray import serve
 from ray.serve.api import RunTarget, run_many
 from ray.serve.context import _get_global_client as get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus
 
-from serve_deployments.backend import DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
+from serve_deployments.backend import DeployFailed, DeployTimeout, OutOfMemory, Readied, ReplicaDied
 from serve_deployments.endpoint import Payload
+from serve_deployments.handles import HandleEndpoint, forget, handle_of
 from serve_deployments.models import ModelSource
 from serve_deployments.replica import Replica, ReplicaFacts
 from serve_deployments.settings import Settings
 
 _POLL_S = 0.05
+_LOOK_S = 0.5
+"""How often a deploy is looked into that does not come to an end."""
 _ANSWER_S = 30.0
 """A replica that does not say how it is for this long counts as hung."""
 
 
-class HandleEndpoint:
-    """An Endpoint over Serve's own path: router, queue and replica, without HTTP.
-
-    Args:
-        app: name of the Serve application.
-    """
-
-    def __init__(self, app: str) -> None:
-        self.app = app
-        self._handle: DeploymentHandle[Any] | None = None
-
-    async def infer(self, payload: Payload) -> None:
-        """One request to the application; raises what the replica raised."""
-        if self._handle is None:
-            # Made where it is used: a handle belongs to its process. By value (gRPC): 2 to 3 times the
-            # requests/s of the path by reference, for small payloads.
-            self._handle = serve.get_app_handle(self.app).options(_by_reference=False)
-        response = self._handle.infer.remote(payload)
-        try:
-            await response
-        except asyncio.CancelledError:
-            response.cancel()  # else it stays in the replica's queue, in the way of the next load level
-            raise
-
-    def __reduce__(self) -> tuple[type[HandleEndpoint], tuple[str]]:
-        return HandleEndpoint, (self.app,)
-
-
 @dataclass(frozen=True)
 class ServeReplica:
-    """A running Serve application with one replica."""
+    """A Serve application with one replica.
+
+    Args:
+        app: name of the application.
+        readied: what it took to have it.
+    """
 
     app: str
+    readied: Readied = field(default_factory=Readied)
 
     @property
     def endpoint(self) -> HandleEndpoint:
@@ -68,10 +49,25 @@ class ServeReplica:
 
     def facts(self) -> ReplicaFacts:
         """What the replica says of itself now."""
-        handle: DeploymentHandle[Any] = serve.get_app_handle(self.app)
+        return self._told(self.handle.facts.remote(), _ANSWER_S)
+
+    def change(self, settings: Settings, pid: int, *, deadline_s: float) -> ReplicaFacts:
+        """Change it in place; see `ReplicaServer.change`."""
+        return self._told(self.handle.change.remote(settings.as_dict(), pid), deadline_s)
+
+    def park(self) -> ReplicaFacts:
+        """Let it idle without cores; see `ReplicaServer.park`."""
+        return self._told(self.handle.park.remote(), _ANSWER_S)
+
+    @property
+    def handle(self) -> DeploymentHandle[Any]:
+        """Serve's handle; the replica need not be up yet."""
+        return handle_of(self.app)
+
+    def _told(self, response: Any, deadline_s: float) -> ReplicaFacts:
         try:
-            facts: ReplicaFacts = handle.facts.remote().result(timeout_s=_ANSWER_S)
-        except (ray.exceptions.RayError, TimeoutError) as error:
+            facts: ReplicaFacts = response.result(timeout_s=deadline_s)
+        except (ray.exceptions.RayError, RayServeException, TimeoutError) as error:
             raise ReplicaDied(f"the replica no longer answers: {type(error).__name__}") from error
         return facts
 
@@ -85,7 +81,7 @@ class ServeBackend:
         samples: payloads for the replica's first, unmeasured batch.
         prefix: applications are called `PREFIX-TRIAL`; one study has one prefix, so that what a killed driver
             left behind can be found.
-        deadline_s: how long a replica may take from its start until it is ready.
+        deadline_s: how long a replica may take from its start until it is ready, or to be changed.
         queue_s: how long it may wait for resources that other trials hold.
     """
 
@@ -98,72 +94,104 @@ class ServeBackend:
     @contextmanager
     def running(self, settings: Settings, name: str) -> Iterator[ServeReplica]:
         """See `Backend.running`."""
-        replica = ServeReplica(self._app(name))
+        app, began = self.app(name), time.monotonic()
         try:
-            self._deploy(replica.app, settings)
-            self._wait(replica.app, settings)
-            before = replica.facts()
-            self._check(before)
+            before = self.deploy(app, settings, {**settings.ray_actor_options, **_whole_gpu(settings)})
+            replica = ServeReplica(app, Readied(seconds={"deploy": time.monotonic() - began}))
             yield replica
-            # A batch under load may need more memory than the one at the start; and Serve quietly starts
-            # another replica for one that died.
-            after = replica.facts()
-            self._check(after)
-            if after.pid != before.pid:
-                raise ReplicaDied(f"process {before.pid} on {before.hostname} ended under load")
+            check_same(before.pid, replica.facts())
         finally:
-            delete(replica.app)
+            delete(app)
 
     def remove(self, name: str) -> None:
         """See `Backend.remove`."""
-        delete(self._app(name))
+        delete(self.app(name))
 
-    def _app(self, name: str) -> str:
+    def app(self, name: str) -> str:
+        """What the application of a trial is called."""
         return f"{self.prefix}-{name}"
 
-    def _deploy(self, app: str, settings: Settings) -> None:
-        options = with_job_environment(settings.ray_actor_options)
-        if settings.gpu_type is not None:
-            options["num_gpus"] = 1  # a GPU to itself while it is measured, whatever its share of it
+    def deploy(
+        self, app: str, settings: Settings, options: dict[str, Any], *, while_waiting: Callable[[], None] | None = None
+    ) -> ReplicaFacts:
+        """Start an application and have its replica take on the settings; it is the caller's to take down.
+
+        Args:
+            app: what to call it.
+            settings: what it runs under.
+            options: Serve's `ray_actor_options`.
+            while_waiting: called now and then while no node has room.
+
+        Raises:
+            CouldNotRun: one of its kinds.
+        """
         deployment = Replica.options(
             num_replicas=1,
             max_ongoing_requests=settings.max_ongoing_requests,
-            ray_actor_options=options,
+            ray_actor_options=with_job_environment(options),
             graceful_shutdown_wait_loop_s=0.05,
             graceful_shutdown_timeout_s=1.0,
             health_check_period_s=2.0,
         )
-        bound = deployment.bind(self.source, settings.as_dict(), list(self.samples), tell_failure=True)
+        bound = deployment.bind(self.source, None, list(self.samples))
         # Not serve.run: that waits for ever for what no node can hold.
         run_many([RunTarget(bound, name=app, route_prefix=None)], wait_for_applications_running=False)
+        # Sent now, it arrives the moment the replica is up, and nobody has to look again and again.
+        change = handle_of(app).change.remote(settings.as_dict())
+        try:
+            return check(self._awaited(change, app, options, while_waiting or (lambda: None)))
+        except (ray.exceptions.RayError, RayServeException) as error:
+            raise DeployFailed(f"the replica's process ended before it was ready ({_said(_details(app))})") from error
+        finally:
+            change.cancel()  # harmless once it has ended
 
-    def _wait(self, app: str, settings: Settings) -> None:
+    def _awaited(
+        self, change: Any, app: str, options: dict[str, Any], while_waiting: Callable[[], None]
+    ) -> ReplicaFacts:
         asked, started = time.monotonic(), None
         while True:
+            with suppress(TimeoutError):
+                facts: ReplicaFacts = change.result(timeout_s=_LOOK_S)
+                return facts
             details = _details(app)
-            status = details.get("status", "NOT_STARTED")
-            if status == ApplicationStatus.RUNNING:
-                return
-            if status == ApplicationStatus.DEPLOY_FAILED:
+            if details.get("status") == ApplicationStatus.DEPLOY_FAILED:
                 raise DeployFailed(_said(details))
             now = time.monotonic()
             if started is None and _has_node(details):
                 started = now
             if now >= (asked + self.queue_s if started is None else started + self.deadline_s):
                 raise DeployTimeout(
-                    f"{settings.ray_actor_options} found no room in {self.queue_s:g} s; free the resources "
-                    "or drop the value"
+                    f"{options} found no room in {self.queue_s:g} s; free the resources or drop the value"
                     if started is None
                     else f"the replica was not ready after {self.deadline_s:g} s ({_said(details)}); "
                     "raise `budget.deploy_s` if the model takes longer to load"
                 )
-            time.sleep(_POLL_S)
+            if started is None:
+                while_waiting()
 
-    def _check(self, facts: ReplicaFacts) -> None:
-        if facts.out_of_memory is not None:
-            raise OutOfMemory(facts.out_of_memory)
-        if facts.failure is not None:
-            raise DeployFailed(facts.failure)
+
+def check(facts: ReplicaFacts) -> ReplicaFacts:
+    """The facts of a replica that is well; raises what they tell otherwise."""
+    if facts.out_of_memory is not None:
+        raise OutOfMemory(facts.out_of_memory)
+    if facts.failure is not None:
+        raise DeployFailed(facts.failure)
+    return facts
+
+
+def check_same(pid: int, facts: ReplicaFacts) -> ReplicaFacts:
+    """The facts of a replica that is well and still the same process."""
+    # A batch under load may need more memory than the one at the start; and Serve quietly starts another replica for
+    # one that died.
+    check(facts)
+    if facts.pid != pid:
+        raise ReplicaDied(f"process {pid} on {facts.hostname} has ended")
+    return facts
+
+
+def _whole_gpu(settings: Settings) -> dict[str, Any]:
+    # A GPU to itself while it is measured, whatever its share of it.
+    return {} if settings.gpu_type is None else {"num_gpus": 1}
 
 
 def with_job_environment(options: dict[str, Any]) -> dict[str, Any]:
@@ -176,9 +204,12 @@ def with_job_environment(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def delete(app: str, *, deadline_s: float = 30.0) -> None:
-    """Take an application down and wait until Serve has forgotten it; never raises."""
+    """Take an application down and wait until Serve has forgotten it, or not at all for 0 s; never raises."""
     with suppress(Exception):  # teardown runs while another error is on its way: it must not hide that one
+        forget(app)
         serve.delete(app, _blocking=False)
+        if not deadline_s:
+            return
         until = time.monotonic() + deadline_s
         while app in serve.status().applications and time.monotonic() < until:
             time.sleep(_POLL_S)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+_IN_PLACE = frozenset({"max_batch_size", "batch_wait_ms", "threads", "precision", "gpu_memory", "gpu_memory_gib"})
+"""What a living replica can change; the rest is decided when its process starts."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,20 @@ class Settings:
         Serve's own default is 5, which would silently cap the batches. And a replica that is full is asked again
         only after a back-off of 25 ms to 500 ms, in which it may fall idle: with room for 8, a model of 13 ms fell
         from 77 requests/s at 4 clients to 41 at 16, and a chance queue never drained. So queues belong in the
-        replica.
+        replica. Serve cannot change this number in place; 1024, four times the clients of a load test, is the
+        same for every usual batch size: so it need not change, and what is exported has what was measured.
         """
-        return max(2 * self.max_batch_size, 100)
+        return max(2 * self.max_batch_size, 1024)
+
+    def placement(self, changeable: Iterable[str] = ()) -> str:
+        """What another replica is needed for: two settings with the same can take turns in one process.
+
+        Args:
+            changeable: names of those `args` that the model itself can change.
+        """
+        kept = {key: value for key, value in self.as_dict().items() if key not in _IN_PLACE}
+        kept["args"] = {key: value for key, value in self.args.items() if key not in set(changeable)}
+        return json.dumps({**kept, "max_ongoing_requests": self.max_ongoing_requests}, sort_keys=True, default=repr)
 
     @property
     def ray_actor_options(self) -> dict[str, Any]:

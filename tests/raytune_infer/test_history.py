@@ -1,6 +1,7 @@
 """The history: what was written is there after a crash, and nothing is counted twice."""
 
 import math
+import sqlite3
 
 import pytest
 
@@ -46,6 +47,23 @@ def test_a_trial_comes_back_as_it_was(url):
     [trial] = Database(url).trials(study)
     assert trial.outcome == outcome
     assert (trial.number, trial.position, trial.config, trial.value) == (1, 7, CONFIG, 8.0)
+
+
+def test_what_an_earlier_version_wrote_is_read(url):
+    database = Database(url)
+    study = new_study(database)
+    database.finish_trial(start(database, study), Outcome({"rps": 4.0}, in_place=True, overhead={"change": 0.5}), 8.0)
+    database.close()
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as file:
+        for column in ("in_place", "overhead"):
+            file.execute(f"ALTER TABLE trials DROP COLUMN {column}")
+    file.close()
+    again = Database(url)
+    [trial] = again.trials(study)
+    assert (trial.value, trial.outcome.in_place, trial.outcome.overhead_s) == (8.0, None, 0.0)
+    outcome = Outcome({"rps": 4.0}, in_place=False, overhead={"deploy": 2.0, "leave": 1.0})
+    again.finish_trial(start(again, study), outcome, 8.0)
+    assert again.trials(study)[1].outcome == outcome and outcome.overhead_s == 3.0
 
 
 def test_only_finished_trials_count_and_an_interrupted_one_never_does(url):

@@ -17,6 +17,7 @@ from serve_deployments.backend import OutOfMemory
 from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.plan import LoadPlan
 from serve_deployments.settings import Settings
+from serve_deployments.shared_pool import shared_pool
 
 pytestmark = pytest.mark.ray
 
@@ -72,6 +73,22 @@ def test_it_finds_the_best_and_compares_it_with_the_default(local_ray, tmp_path)
     searched = [t for t in result.trials if t.purpose == "search"]
     assert len(searched) == len({t.position for t in searched}) == 6
     assert all(t.emulated for t in result.trials)
+
+
+def test_replicas_stay_between_trials(local_ray, tmp_path):
+    @contextmanager
+    def warm(study):
+        measure = VirtualMeasure(LoadPlan(max_concurrency=64))
+        with shared_pool() as pool:
+            yield Bench(FakeBackend(service_s, pool=pool, new_s=10.0, change_s=0.1), measure, measure)
+            assert {kept.settings.cpu_cores for kept in pool.idle()} == {1, 2} and not pool.held()
+
+    result = study(tmp_path / "run", serving=warm).run()
+    searched = [t for t in result.trials if t.purpose == "search"]
+    new = [t for t in searched if not t.outcome.in_place]
+    assert len(searched) == 6 and sorted(t.config["cpu_cores"] for t in new) == [1, 2]
+    assert all(t.outcome.overhead["deploy"] == 10.0 for t in new)
+    assert all(t.outcome.overhead["change"] == 0.1 for t in result.trials if t not in new)
 
 
 def test_what_cannot_run_never_wins_and_never_ends_the_run(local_ray, tmp_path):

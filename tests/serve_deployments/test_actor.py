@@ -2,9 +2,11 @@
 
 import pytest
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serve_deployments.actor import LoadActor
 from serve_deployments.fakes import FakeServer
+from serve_deployments.load_side import let_go, load_actor
 from serve_deployments.plan import LoadPlan
 
 PLAN = LoadPlan(level_min_s=0.5, level_max_s=4, total_max_s=12, max_concurrency=4)
@@ -15,6 +17,24 @@ def actor(local_ray):
     made = ray.remote(LoadActor).options(num_cpus=0).remote(lambda: FakeServer(lambda batch: 0.05), ["a", "b"])
     yield made
     ray.kill(made)
+
+
+@pytest.mark.ray
+def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    with load_actor(here) as first:
+        ray.get(first.aim.remote(lambda: FakeServer(lambda batch: 0.01), ["a"]))
+        with load_actor(here) as second:
+            assert second is not first  # one test at a time
+    with pytest.raises(ZeroDivisionError), load_actor(here) as again:
+        assert again is first
+        raise ZeroDivisionError
+    with load_actor(here) as third:
+        assert third is not first
+    ray.kill(third)
+    with load_actor(here) as fourth:
+        assert fourth is not third
+    let_go()
 
 
 @pytest.mark.ray

@@ -11,8 +11,10 @@ from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measure import WithLoadActor
 from serve_deployments.models import Builder
 from serve_deployments.plan import LoadPlan
+from serve_deployments.pool import Pool
 from serve_deployments.serve_backend import ServeBackend, delete_left_behind
 from serve_deployments.settings import Settings
+from serve_deployments.warm_backend import WarmBackend
 
 pytestmark = pytest.mark.ray
 
@@ -67,9 +69,38 @@ class OnServe:
         return sum(app.startswith("contract") for app in serve.status().applications)
 
 
-@pytest.fixture(params=[Fake, OnServe], scope="module")
+class FakeWarm(Fake):
+    """The fake backend, keeping its replicas."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backend.pool = Pool()
+
+    def left(self) -> int:
+        return len(self.backend.pool.held())
+
+
+class Warm(OnServe):
+    """Replicas that are kept, under the contract's terms: an idle one is not left behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backend = WarmBackend(self.backend, Pool())
+
+    def left(self) -> int:
+        return super().left() - len(self.backend.pool.idle())
+
+    def close(self) -> None:
+        self.backend.close()
+        delete_left_behind("contract")
+
+
+@pytest.fixture(params=[Fake, FakeWarm, OnServe, Warm], scope="module")
 def kit(request, local_ray):
-    return request.param()
+    kit = request.param()
+    yield kit
+    if isinstance(kit, Warm):
+        kit.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from serve_deployments.batch_parts import Parts, PlainBatches, TwoSteps, fast_ba
 from serve_deployments.cuda_graphs import Graphs
 from serve_deployments.device_batches import DeviceBatches
 from serve_deployments.fake_accelerator import FakeAccelerator
+from serve_deployments.hosting import HostedModel
 from serve_deployments.models import Builder
 from serve_deployments.packing import Layout, bucket, buckets_up_to
-from serve_deployments.replica import Model
 from serve_deployments.settings import Settings
 
 torch.manual_seed(0)
@@ -191,8 +191,8 @@ def late():
 
 def test_a_replica_begins_a_batch_while_another_computes():
     async def run():
-        model = Model(Builder(f"{__name__}:late"), Settings(max_batch_size=3, emulated=True))
-        await model.start([[1, 2], [3]])
+        model = HostedModel(Builder(f"{__name__}:late"), [[1, 2], [3]])
+        await model.take_on(Settings(max_batch_size=3, emulated=True))
         # 3, 2 and 1 payloads to begin with, so that nothing is recorded under load.
         assert model.ahead == 1 and model.told()[-1].how == "3 recorded, 0 batches replayed, 3 run without"
         both = await asyncio.gather(model(BATCHES[2]), model(BATCHES[0]))

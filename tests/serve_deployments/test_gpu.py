@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments import replica
+from serve_deployments import gpu_share, hosting
 from serve_deployments.gpu_memory import clean_after
 from serve_deployments.gpu_share import CannotConfine, confine, multiprocessors
 from serve_deployments.limits import enforce_gpu
@@ -39,6 +39,18 @@ class GreenTorch:
 
 
 QUARTER = Settings(gpu_type="H100", gpu_share=0.25)
+
+
+@pytest.fixture(autouse=True)
+def a_new_process(monkeypatch):
+    """No share is held yet."""
+    monkeypatch.setattr(gpu_share, "_held", {})
+
+
+def test_a_replica_that_is_changed_keeps_its_share():
+    torch = GreenTorch()
+    assert enforce_gpu(QUARTER, torch) == enforce_gpu(QUARTER, torch)
+    assert [name for name, _ in torch.calls].count("create") == 1
 
 
 def test_a_share_is_a_part_of_the_multiprocessors_and_the_thread_computes_there():
@@ -132,11 +144,11 @@ def test_the_device_is_clean_though_the_error_lives_on():
 
 def test_a_replica_that_runs_out_of_memory_says_so_and_cleans_up(monkeypatch):
     cleaned = []
-    monkeypatch.setattr(replica, "clean_after", lambda error, torch: cleaned.append(str(error)))
+    monkeypatch.setattr(hosting, "clean_after", lambda error, torch: cleaned.append(str(error)))
 
     async def run():
-        model = replica.Model(Builder(f"{__name__}:build"), Settings(emulated=True))
-        await model.start([])
+        model = hosting.HostedModel(Builder(f"{__name__}:build"))
+        await model.take_on(Settings(emulated=True))
         model.device = "cuda"
         with pytest.raises(OutOfMemoryError):
             await model([1])

@@ -1,0 +1,176 @@
+"""The pool's books: one trial for a replica, the longest idle goes first, nothing that failed comes back."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from serve_deployments.pool import Kept, Pool
+from serve_deployments.settings import Settings
+
+ONE, TWO, GPU = Settings(cpu_cores=1), Settings(cpu_cores=2), Settings(gpu_type="T4")
+
+
+def parked(pool, name, settings=ONE, node="n", free_memory=None, **more):
+    kept = Kept(name, settings, node, **more)
+    pool.add(name, kept)
+    return names(pool.park(name, kept, free_memory))
+
+
+def names(replicas):
+    return tuple(kept.app for kept in replicas)
+
+
+def test_a_replica_is_taken_for_what_it_can_become_and_for_nothing_else():
+    pool = Pool()
+    parked(pool, "a", replace(ONE, args={"size": 1, "k": 1}), changeable=frozenset({"k"}))
+    asked = Settings(max_batch_size=8, batch_wait_ms=5, threads=1, precision="bfloat16", args={"size": 1, "k": 2})
+    for other in (
+        replace(asked, cpu_cores=2),
+        replace(asked, env={"A": "1"}),
+        replace(asked, gpu_type="T4"),
+        replace(asked, emulated=True),
+        replace(asked, args={"size": 2, "k": 2}),
+        replace(asked, max_batch_size=4096),  # more than it lets in
+    ):
+        assert pool.take("t", other) is None
+    assert pool.take("t", asked, node="elsewhere") is None
+    assert pool.take("t", asked).app == "a"
+    assert pool.take("u", asked) is None
+
+
+def test_of_several_it_is_the_most_alike():
+    pool = Pool()
+    parked(pool, "half", replace(ONE, precision="bfloat16"))
+    parked(pool, "full", ONE)
+    assert pool.take("t", replace(ONE, precision="bfloat16", max_batch_size=2)).app == "half"
+
+
+def test_it_is_handed_on_with_what_it_runs_under_now():
+    pool = Pool()
+    parked(pool, "a")
+    kept = pool.take("t", replace(ONE, max_batch_size=4))
+    assert pool.park("t", replace(kept, settings=replace(ONE, max_batch_size=4))) == ()
+    assert pool.take("u", ONE).settings.max_batch_size == 4
+
+
+def test_the_longest_idle_goes_where_too_many_are():
+    pool = Pool(most_idle=2)
+    assert parked(pool, "a") == parked(pool, "b") == ()
+    pool.park("t", pool.take("t", ONE))  # either; it is the last in line now
+    first = pool.idle()[0].app
+    assert parked(pool, "c") == (first,)
+    assert pool.take("t", ONE).app != first  # it is on its way out
+    assert pool.held()[first] == "c"
+    pool.forget(first)
+    assert first not in pool.held()
+
+
+def test_short_memory_costs_the_neighbours_their_place():
+    pool = Pool()
+    parked(pool, "a", free_memory=0.9)
+    parked(pool, "far", node="m", free_memory=0.01)
+    assert parked(pool, "b", free_memory=0.01) == ("a",)
+    assert parked(pool, "c", TWO, free_memory=0.9) == ()
+    assert pool.take("t", ONE) is not None
+    # A new replica where memory is short needs all the room there is.
+    parked(pool, "d", free_memory=0.01)
+    left = {k.app for k in pool.idle() if k.node == "n"}
+    assert set(names(pool.add("e", Kept("e", TWO, "n")))) == left != set()
+
+
+def test_a_gpu_is_given_up_by_the_longest_idle_of_its_kind():
+    pool = Pool()
+    for name, settings in (("cpu", ONE), ("first", GPU), ("second", GPU), ("other", replace(GPU, gpu_type="L4"))):
+        parked(pool, name, settings, node=f"node of {name}")
+    assert pool.evict("t", "T4", "node of other") is None
+    assert pool.evict("t", "T4").app == "first"
+    assert pool.evict("t", "T4", "node of second").app == "second"
+    assert pool.evict("t", "T4") is None
+
+
+def test_what_a_dead_trial_held_is_never_used_again():
+    pool = Pool()
+    parked(pool, "a")
+    kept = pool.take("t", ONE)
+    pool.add("t", Kept("b", TWO, "n"))
+    assert set(names(pool.drop("t"))) == {"a", "b"}
+    assert pool.park("t", kept) == ()  # it was not dead after all, but too late
+    assert pool.idle() == () and pool.held() == {}
+    assert pool.drop("t") == ()
+
+
+def test_reserved_cores_go_with_a_replica_until_somebody_wants_them():
+    pool = Pool()
+    parked(pool, "a", group="cores of a")
+    parked(pool, "b", TWO, group="cores of b")
+    assert pool.take("t", ONE).group == "cores of a"
+    assert pool.spare() == ("cores of b",) and pool.spare() == ()
+    assert pool.groups() - {""} == {"cores of a"}
+    assert pool.take("u", TWO).group == ""
+
+
+@given(st.sampled_from([ONE, TWO, GPU]), st.integers(1, 5000), st.sampled_from(["float32", "bfloat16"]))
+def test_becoming_is_symmetric(settings, batch, precision):
+    changed = replace(settings, max_batch_size=batch, precision=precision)
+    assert Kept("a", settings, "n").can_become(changed) == Kept("a", changed, "n").can_become(settings)
+
+
+class Trials(RuleBasedStateMachine):
+    """Any order of events: a replica is idle, or one trial's, or gone for good."""
+
+    @initialize(most=st.integers(0, 3))
+    def start(self, most):
+        self.pool, self.most, self.count = Pool(most), most, 0
+        self.mine: dict[str, Kept] = {}  # trial → what it runs on
+        self.gone: set[str] = set()
+
+    @rule(trial=st.sampled_from("tuv"), settings=st.sampled_from([ONE, TWO, GPU]))
+    def begin(self, trial, settings):
+        if trial in self.mine:
+            return
+        kept = self.pool.take(trial, settings)
+        if kept is None:
+            self.count += 1
+            kept = Kept(f"app-{self.count}", settings, "n")
+            self.taken_down(trial, names(self.pool.add(trial, kept)))
+        assert kept.app not in self.gone
+        assert kept.app not in {other.app for other in self.mine.values()}
+        self.mine[trial] = kept
+
+    @rule(trial=st.sampled_from("tuv"), free=st.sampled_from([None, 0.01, 0.9]))
+    def end_well(self, trial, free):
+        if (kept := self.mine.pop(trial, None)) is not None:
+            self.taken_down(trial, names(self.pool.park(trial, kept, free)))
+
+    @rule(trial=st.sampled_from("tuv"))
+    def fail(self, trial):
+        if (kept := self.mine.pop(trial, None)) is not None:
+            self.taken_down(trial, (kept.app,))
+
+    @rule(trial=st.sampled_from("tuv"))
+    def die(self, trial):
+        kept = self.mine.pop(trial, None)
+        assert set(names(self.pool.drop(trial))) == (set() if kept is None else {kept.app})
+        self.gone |= set() if kept is None else {kept.app}
+
+    @rule(trial=st.sampled_from("tuv"))
+    def need_a_gpu(self, trial):
+        self.taken_down(trial, names(filter(None, [self.pool.evict(trial, "T4")])))
+
+    def taken_down(self, trial, apps):
+        for app in apps:
+            assert self.pool.held()[app] == trial
+            self.pool.forget(app)
+            self.gone.add(app)
+
+    @invariant()
+    def the_books_are_right(self):
+        idle = {kept.app for kept in self.pool.idle()}
+        assert self.pool.held() == {kept.app: trial for trial, kept in self.mine.items()}
+        assert idle.isdisjoint(self.pool.held()) and (idle | set(self.pool.held())).isdisjoint(self.gone)
+        assert len(idle) <= self.most
+
+
+TestTrials = Trials.TestCase
