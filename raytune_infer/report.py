@@ -101,7 +101,7 @@ def spelled(config: Mapping[str, object]) -> str:
 
 
 def marks(trial: TrialRecord) -> str:
-    """What stands before a rate: "≥" if the replica can do more, "~" if it was not steady."""
+    """What stands before a rate: "≥" if the replica can do more, "~" if its precision was not reached."""
     return ("≥ " if trial.outcome.client_limited else "") + ("" if trial.outcome.steady else "~")
 
 
@@ -201,7 +201,7 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
     for t in trials:
         notes = [f"could not run: {t.outcome.reason}"] if t.outcome.reason else []
         if not t.outcome.steady:
-            notes.append("~: the load had not become steady in its time; measured over its last windows")
+            notes.append("~: the precision was not reached in its time; the rate is an estimate")
         if t.outcome.client_limited:
             notes.append("≥: the load side was the bottleneck, the replica can do more")
         if t.emulated:

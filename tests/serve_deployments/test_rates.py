@@ -99,7 +99,7 @@ def test_highest_rate_keeps_below_the_rate_at_which_requests_fail():
 def test_levels_that_cannot_pass_are_cut_short():
     found = highest(FakeServer(lambda size: 0.04), {"p99_ms": 100.0})
     failed = [load for load in found.loads if load.mode == "open" and not load.latencies.p99_ms <= 100]
-    assert failed and all(load.ended_at - load.started_at < 8 for load in failed)
+    assert failed and all(load.ended_at - load.started_at < 15 for load in failed)  # of 20 s
 
 
 def test_a_trial_of_default_length_takes_thirty_seconds_and_no_longer_than_it_may():
