@@ -5,7 +5,7 @@
 First without Tune, interleaved in one run: a bare `serve.run` of the same model (until it says that it runs; its
 constructor loads the model and answers one sample), a new replica from the backend (until it is ready for load), and
 changes in place (reserve, change, a load actor's arrangements, park). Then a study through Tune whose trials share one
-replica: from the end of a trial to the end of the next, less the measurement. About five minutes on two cores.
+replica: from the end of a trial to the end of the next, less the measurement. About four minutes on two cores.
 """
 
 from __future__ import annotations

@@ -56,23 +56,30 @@ def _first_against_second(comparison: Comparison) -> str | None:
 
 def standings(comparison: Comparison, objective: Objective) -> Table:
     """Everyone who took part, a line each, the best mean first."""
-    level = f"{100 * CONFIDENCE:g} %"
-    table = Table(title=f"Measured side by side in {_count(comparison.rounds, 'round')}", title_justify="left")
-    for heading in (objective.goal.text, level, "× the recommended", level, "limits kept", "USD per hour"):
-        table.add_column(heading, justify="right", overflow="fold")
-    table.add_column("configuration", overflow="fold")
+    rounds = _count(comparison.rounds, "round")
+    title = f"Measured side by side in {rounds} (with intervals of {100 * CONFIDENCE:g} %)"
+    table = Table(title=title, title_justify="left")
+    for heading in (objective.goal.text, "× the recommended", "limits kept", "USD per hour"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("configuration")
     table.add_column("")
     for c in comparison.contestants:
         mean, ratio = _mean_and_ratio(c, comparison)
         table.add_row(
-            "–" if mean is None else f"{mean.value:.4g}", bounds(mean),
-            "–" if ratio is None else f"{ratio.value:.2f}", bounds(ratio, ".2f"),
-            f"{c.kept} of {len(c.trials)}", "–" if math.isnan(c.usd_per_hour) else f"{c.usd_per_hour:.4f}",
+            _with_interval(mean, ".4g"), _with_interval(ratio, ".2f"), f"{c.kept} of {len(c.trials)}",
+            "–" if math.isnan(c.usd_per_hour) else f"{c.usd_per_hour:.4f}",
             escape("  ".join(f"{name}={value}" for name, value in c.trials[0].config.items())),
             ", ".join(_marks(c, comparison)),
             style="bold green" if c is comparison.recommended else None,
         )  # fmt: skip
     return table
+
+
+def _with_interval(estimate: Estimate | None, digits: str) -> str:
+    """`1740 (1690 to 1820)`."""
+    if estimate is None:
+        return "–"
+    return f"{estimate.value:{digits}}" + (f" ({bounds(estimate, digits)})" if estimate.bounded else "")
 
 
 def bounds(estimate: Estimate | None, digits: str = ".4g") -> str:
