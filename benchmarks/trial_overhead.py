@@ -178,7 +178,7 @@ def small(path: Path) -> ServiceSpec:
     table["knobs"] = {
         "cpu_cores": [1], "max_batch_size": [1, 2, 4, 8], "batch_wait_ms": [0, 5], "precision": ["float32", "bfloat16"],
     }  # fmt: skip
-    table["load"] = {"window_s": 0.2, "total_max_s": 2}
+    table["load"] = {"level_min_s": 0.2, "total_max_s": 2}
     table.pop("budget", None)
     return parse_spec(Document(yaml.safe_dump(table), path.name), folder=path.resolve().parent)
 

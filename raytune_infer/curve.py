@@ -26,7 +26,7 @@ class Level:
     Args:
         mode: "closed": clients that wait for their answer; "open": arrivals.
         asked: clients, or arrivals per second.
-        rps: answers per second.
+        rps: the rate that it stands for (`Load.rate_rps`); of older records, answers per second.
         metrics: those recorded by name; a latency is missing where no request was answered.
         histogram: of the latencies, for percentiles that were not recorded; None if it is not there.
         overloaded: the queue only grew, or more were in flight than allowed.
@@ -54,12 +54,13 @@ class Level:
     def of(cls, load: Mapping[str, Any]) -> Self:
         """A level from its record; what older or newer records have besides is left alone."""
         recorded = {name: load.get(name) for name in (*LATENCIES, "error_rate")}
+        rps = load.get("rate_rps", load["achieved_rps"])
         low, high = load.get("rate_low_rps"), load.get("rate_high_rps")
         return cls(
             mode=load["mode"],
             asked=float(load["concurrency"] if load["mode"] == "closed" else load["requested_rps"]),
-            rps=load["achieved_rps"],
-            metrics={"rps": load["achieved_rps"], **{k: v for k, v in recorded.items() if v is not None}},
+            rps=rps,
+            metrics={"rps": rps, **{k: v for k, v in recorded.items() if v is not None}},
             histogram=load.get("histogram"),
             overloaded=load["overloaded"],
             fell_behind=load["overloaded"] and _fell_behind(load),
@@ -83,7 +84,7 @@ class Level:
 
 
 def _fell_behind(load: Mapping[str, Any]) -> bool:
-    """By more than 5 % of what was due, beyond one standard deviation of Poisson arrivals (`Windows.queue_grows`).
+    """By more than 5 % of what was due, beyond one standard deviation of Poisson arrivals (see `rules.UntilKnown`).
 
     Nothing is said of a level that was stopped before it was warm: there the queue has yet to fill.
     """

@@ -29,20 +29,19 @@ def ranking_table(found: Recommendation) -> Table:
     latencies = [name for name in found.objective.at_most if name.endswith("_ms")] or ["p99_ms"]
     used = any(r.known.level is not None and r.known.level.usage is not None for r in everything)
     table = Table(title=EMULATED if any(r.emulated for r in everything) else None, title_justify="left")
-    knobs = list(everything[0].config)
-    headings = ["", *knobs, "requests/s", "could be", *(name.replace("_", " ") for name in latencies)]
+    headings = ["", "configuration", "requests/s", "could be", *(name.replace("_", " ") for name in latencies)]
     headings += [*(["model busy", "batch", "cores", "GPU"] if used else []), "USD/hour", "USD per million"]
     for heading in (*headings, found.objective.goal.text):
-        table.add_column(escape(heading), justify="right", overflow="fold")
-    table.add_column("", overflow="fold", min_width=16)
+        table.add_column(escape(heading), justify="left" if heading == "configuration" else "right", overflow="fold")
     for place, r in enumerate(everything, 1):
         level = r.known.level
         counts = r.value is not None
         told = {name: level.value(name) if level is not None else None for name in latencies}
         table.add_row(
-            str(place) if counts else "–", *(str(r.config[knob]) for knob in knobs), rate(r), possible(r),
+            str(place) if counts else "–", escape(spelled(r.config)), rate(r),
+            ", ".join(filter(None, [possible(r), "" if counts else why_not(found, r)])),
             *("" if value is None else f"{value:.4g}" for value in told.values()), *(_usage(r) if used else ()),
-            _number(r.usd_per_hour), _usd_per_million(r), _number(r.figure), "" if counts else why_not(found, r),
+            _number(r.usd_per_hour), _usd_per_million(r), _number(r.figure),
             style="bold green" if r is found.best else None if counts else "dim",
         )  # fmt: skip
     return table
@@ -53,7 +52,9 @@ def rate(r: Ranked) -> str:
     level = r.known.level
     if level is None:
         return ""
-    interval = "" if level.interval_rps is None else " ({:.4g}–{:.4g})".format(*level.interval_rps)
+    # The interval of an open level is that of the arrivals, which says nothing of the replica.
+    told = level.interval_rps if level.mode == "closed" else None
+    interval = "" if told is None else " ({:.4g}–{:.4g})".format(*told)
     return f"{'' if r.known.resolved else '≥ '}{'' if level.steady else '~'}{level.rps:.4g}{interval}"
 
 

@@ -45,7 +45,8 @@ def _first_against_second(comparison: Comparison) -> str | None:
     named = "the second, the default" if second.position == comparison.default else "the second"
     said = f"the first is {ratio.value:.2f}× {named} ({_interval(ratio)})"
     if len(comparison.alike) < 2:
-        return said
+        # Of the default all is said already.
+        return None if second.position == comparison.default else said
     # A third, of fewer rounds, may be like the first although the second is not.
     tied = "so they cannot be told apart" if second in comparison.alike else "but not all can be told apart from it"
     if recommended is first:

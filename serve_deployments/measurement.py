@@ -142,12 +142,13 @@ class Load:
         """For JSON; flat: the latencies stand beside the rest."""
         table = asdict(self)
         latencies = table.pop("latencies")
-        return {**table, **latencies}
+        return {**table, **latencies, "rate_rps": self.rate_rps}
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Self:
         """The inverse of `as_dict`."""
         rest = dict(table)
+        rest.pop("rate_rps", None)  # follows from the others
         latencies = Latencies(**{field.name: rest.pop(field.name) for field in fields(Latencies)})
         return cls(**rest, latencies=latencies)
 

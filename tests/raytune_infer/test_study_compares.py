@@ -31,7 +31,7 @@ budget: {trials: 4, compare_s: 1000}
 """
 
 
-PLAN = LoadPlan(window_s=0.3, window_requests=10, max_concurrency=8)
+PLAN = LoadPlan(level_min_s=0.3, max_concurrency=8)
 
 
 class Machine:
@@ -49,11 +49,11 @@ class Machine:
         speed = 3.0 if self.measured == 1 else math.exp(-0.03 * self.measured)
         return (0.010 + 0.001 * batch) / speed / (1.01 if settings.cpu_cores == 2 else 1.0)
 
-    def measure(self, running, settings):
+    def measure(self, running, settings, *, to_beat_rps=None):
         self.measured += 1
         if self.measured == self.dies_in:
             raise KeyboardInterrupt
-        return VirtualMeasure(PLAN)(running, settings)
+        return VirtualMeasure(PLAN)(running, settings, to_beat_rps=to_beat_rps)
 
     def measure_in(self, number: int) -> Callable:
         self.seeds.append((self.measured + 1, number))
