@@ -80,7 +80,8 @@ def test_replicas_stay_between_trials(local_ray, tmp_path):
     def warm(study):
         measure = VirtualMeasure(LoadPlan(max_concurrency=64))
         with shared_pool() as pool:
-            yield Bench(FakeBackend(service_s, pool=pool, new_s=10.0, change_s=0.1), measure, measure)
+            backend = FakeBackend(service_s, pool=pool, new_s=10.0, change_s=0.1)
+            yield Bench(backend, measure, lambda number: measure)
             assert {kept.settings.cpu_cores for kept in pool.idle()} == {1, 2} and not pool.held()
 
     result = study(tmp_path / "run", serving=warm).run()

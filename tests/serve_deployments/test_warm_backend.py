@@ -58,7 +58,8 @@ def answer(replica, payload="x"):
 
 
 def reserved_groups():
-    return [g for g in placement_group_table().values() if g["state"] != "REMOVED"]
+    """Ours have a name; Tune keeps its own for a while after a run."""
+    return [g for g in placement_group_table().values() if g["name"] and g["state"] != "REMOVED"]
 
 
 def apps():
