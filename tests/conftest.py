@@ -7,6 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use Ray go first, and all to one of the processes that tests are run in.
+
+    They share a cluster and mostly wait for it; meanwhile the other process does the rest, which mostly computes.
+    """
+    for item in items:
+        if item.get_closest_marker("ray") or "local_ray" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """One small Ray on this machine for all tests of a session; an initialised one is used as it is."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import ray
 import yaml
 
 from raytune_infer.cli import main
@@ -124,6 +125,7 @@ def test_each_refusal_names_what_is_wrong(tmp_path, words, said, monkeypatch, ca
     (tmp_path / "tiny.yaml").write_text(SPEC)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # by the tests before this one
     monkeypatch.setattr(sys, "argv", ["raytune-infer", *words])
     with pytest.raises(SystemExit) as ended:
         main()
