@@ -37,6 +37,8 @@ BELOW, ABOVE = 0.85, 1.15
 both are a good step away (our choice)."""
 QUERIES = 1000
 """LoadGen calls a p99 valid from 459 queries on if none is late, from 662 on if one is (early stopping, 99 %)."""
+LONGEST = 4
+"""Levels that a test of LoadGen may take at most for so many queries; slower services get fewer."""
 TERMS = """\
 *Closed*: so many clients, each waits for its answer. *Open*, *Server*: Poisson arrivals, latency from when a request
 was due. *Offline*: a set at once, rate = set ÷ time to its last answer. Ratios are within a round; *by chance* is what
@@ -81,7 +83,13 @@ def judge(aimed: Tools, rounds: int, queries: int) -> list[Judged]:
     tests = {f"{share:g} × {rate_rps:.0f}": share * rate_rps for share in (BELOW, ABOVE)}
     server = {
         asked: [
-            loadgen.Server(at_rps, aimed.seconds, aimed.service.p99_ms, queries=queries, seed=100 + number)
+            loadgen.Server(
+                at_rps,
+                aimed.seconds,
+                aimed.service.p99_ms,
+                queries=min(queries, round(LONGEST * aimed.seconds * at_rps)),
+                seed=100 + number,
+            )
             for number in range(rounds)
         ]
         for asked, at_rps in tests.items()

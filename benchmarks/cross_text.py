@@ -182,7 +182,8 @@ def verdicts(judged: Sequence[Judged], queries: int) -> str:
     return "\n\n".join([
         "### The highest rate under a bound on p99, judged by LoadGen",
         "`WithLoadActor` finds the highest rate; then LoadGen's Server tests a rate that should be valid and one that "
-        f"should not, {queries} queries or more each. VALID also needs LoadGen's early stopping to be sure, with 99 % "
-        "confidence, that 99 % of all latencies would be within the bound.",
+        f"should not, {queries} queries each where that does not take too long. VALID also needs LoadGen's early "
+        "stopping to be sure, with 99 % confidence, that 99 % of all latencies would be within the bound; with less "
+        "than 459 queries it cannot be.",
         markdown(header, rows),
     ])  # fmt: skip

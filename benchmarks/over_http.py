@@ -61,6 +61,12 @@ class HttpEndpoint:
         async with self._session.post(self.url, data=payload, headers=_JSON) as answer:
             await answer.read()
 
+    async def close(self) -> None:
+        """Give the connections up."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
 
 def wait_until_up(url: str, body: bytes, deadline_s: float = 30.0) -> None:
     """Until the proxy knows the way to a replica and that answers.
