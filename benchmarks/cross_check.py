@@ -5,7 +5,7 @@
 Replicas on a Ray Serve of this machine: a model that sleeps for a known time, and that of examples/minilm.yaml with its
 sentences, both in batches of 8 on one core. In each round every tool measures the replica once, by handle or over HTTP
 (loopback); every other round goes in reverse. Compared are ratios within a round. LoadGen comes with the extra `bench`,
-wrk with the system (`apt-get install wrk`). About four minutes a service; `--quick` shows in less than one that
+wrk with the system (`apt-get install wrk`). About seven minutes a service; `--quick` shows in one minute that
 everything is there.
 """
 

@@ -173,10 +173,6 @@ class Proxy:
             for thread in self._process.threads():
                 os.sched_setaffinity(thread.id, cores)
 
-    def listens_on(self) -> set[str]:
-        """Addresses of the sockets that it listens on."""
-        return {c.laddr.ip for c in self._process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
-
 
 def _title(process: psutil.Process) -> str:
     try:

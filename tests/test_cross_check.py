@@ -17,6 +17,7 @@ import numpy as np
 import over_http
 import pytest
 import repeatability
+import served
 from cross_text import Checked, Judged, goal_met
 from cross_tools import AT_ONCE, CLOSED, HTTP, OFFLINE, OPEN, SERVER, WRK
 from rounds import Seen, chance, middle, order, ratios, values, variation, variation_within
@@ -254,6 +255,20 @@ def test_a_bare_loop_answers_full_batches():
     source = cross_check.SERVICES["sleeping-10"]().source
     seen = repeatability.BareLoop(source, 8, {"service_ms": 1.0}, ["x"]).run(0.0, [])
     assert 0 < seen.rate_rps <= 8 / 1e-3
+
+
+def test_services_are_what_they_are_called():
+    made = {name: build() for name, build in cross_check.SERVICES.items()}
+    assert {name: service.name for name, service in made.items()} == {name: name for name in made}
+    assert made["sleeping-10"].true_rps == pytest.approx(800)
+    # The demo's own limit and sentences.
+    assert made["minilm"].p99_ms == 250 and len(made["minilm"].payloads) == 40
+
+
+def test_somebody_elses_cluster_is_left_alone(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(SystemExit, match="unset RAY_ADDRESS"), served.local_serve():
+        pass
 
 
 ROUND = {
