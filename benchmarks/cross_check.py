@@ -23,7 +23,7 @@ from cross_text import Checked, Judged, echo_section, section, verdicts
 from cross_tools import CLOSED, HTTP, WRK, Tools, tools
 from results import RESULTS, ROOT, Origin, put
 from rounds import Round, order
-from served import Service, described, echo, local_serve, sleeping
+from served import Service, described, echo, local_serve, others, sleeping
 
 SERVICES: dict[str, Callable[[], Service]] = {
     "sleeping-10": lambda: sleeping(10.0),
@@ -112,6 +112,24 @@ def way(port: int, rounds: int, seconds: float) -> list[Round]:
     return found
 
 
+def text(
+    there_and_back: Sequence[Round],
+    results: Sequence[tuple[Checked, list[Judged]]],
+    rounds: int,
+    seconds: float,
+    queries: int,
+) -> str:
+    """The section."""
+    judged = [each for _, those in results for each in those]
+    return "\n\n".join([
+        f"One replica, batches of 8 on one core; medians (ranges) of {rounds} rounds, levels of {seconds:g} s or more; "
+        f"{others()}. {TERMS}",
+        echo_section(there_and_back),
+        *(section(checked) for checked, _ in results),
+        *([verdicts(judged, queries)] if judged else []),
+    ])  # fmt: skip
+
+
 def preflight() -> None:
     """Refuses where a tool is missing, before anything is started."""
     if importlib.util.find_spec("mlperf_loadgen") is None:
@@ -133,23 +151,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.quick:
         asked.services, asked.rounds, asked.seconds = ["sleeping-40"], 1, 1.0
     preflight()
+    queries, results = 1 if asked.quick else QUERIES, []
     with local_serve() as port:
         there_and_back = way(port, asked.rounds, asked.seconds)
-        results = [
-            check(SERVICES[name](), port, asked.rounds, asked.seconds, 1 if asked.quick else QUERIES)
-            for name in asked.services
-        ]
-    judged = [each for _, those in results for each in those]
-    body = "\n\n".join([
-        f"One replica, batches of 8 on one core; medians (ranges) of {asked.rounds} rounds, levels of "
-        f"{asked.seconds:g} s or more. {TERMS}",
-        echo_section(there_and_back),
-        *(section(checked) for checked, _ in results),
-        *([verdicts(judged, 1 if asked.quick else QUERIES)] if judged else []),
-    ])  # fmt: skip
+        for name in asked.services:
+            results.append(check(SERVICES[name](), port, asked.rounds, asked.seconds, queries))
+            body = text(there_and_back, results, asked.rounds, asked.seconds, queries)
+            if not asked.quick:  # after each service, so that a later one that fails takes nothing with it
+                put(asked.out, "Checked against MLPerf LoadGen and wrk", Origin.here(), body)
     print(body)
-    if not asked.quick:
-        put(asked.out, "Checked against MLPerf LoadGen and wrk", Origin.here(), body)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Ten measurements of one warm replica: how far do they differ, and how much of that is the machine's own?
 
-    python benchmarks/repeatability.py [--service minilm] [--runs 10] [--fixed 10] [--quick]
+    python benchmarks/repeatability.py [--service minilm] [--runs 10] [--fixed 10] [--total 12] [--quick]
 
 Interleaved, in each of the rounds: what a trial does (the peak, until sure), one closed level until sure, one of a
 fixed window, and a bare loop of the same model over full batches, on the replica's core while that is idle. The bare
@@ -23,7 +23,7 @@ from cross_tools import of
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from results import RESULTS, Origin, markdown, put
 from rounds import Round, Seen, middle, order, ratios, values, variation, variation_within
-from served import Service, actor, local_serve, up
+from served import Service, actor, local_serve, others, up
 
 from serve_deployments.endpoint import Payload
 from serve_deployments.limits import can_pin, pin
@@ -74,16 +74,29 @@ class BareLoop:
                 return Seen(done / took)
 
 
-def measured(service: Service, port: int, runs: int, fixed_s: float) -> tuple[list[Round], dict[str, list[float]]]:
-    """A figure of each kind a round, and the seconds that each took."""
+def measured(
+    service: Service, port: int, runs: int, fixed_s: float, total_s: float
+) -> tuple[list[Round], dict[str, list[float]]]:
+    """A figure of each kind a round, and the seconds that each took.
+
+    Args:
+        service: what is measured.
+        port: of Serve's HTTP proxy.
+        runs: rounds.
+        fixed_s: the fixed window; the bare loop runs half as long.
+        total_s: what a trial may measure in all, and a level of its own until it is sure.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     bare_args = (service.source, service.settings.max_batch_size, dict(service.settings.args), list(service.payloads))
     seconds: dict[str, list[float]] = {name: [] for name in (TRIAL, LEVEL, FIXED, BARE)}
     with up(service, port) as (replica, _), actor(BareLoop, *bare_args) as bare:
-        first = _peak(service, replica)  # its connections, and how many clients are enough
+        first = _peak(service, replica, total_s)  # its connections, and how many clients are enough
         clients = first.loads[first.reported].concurrency or 1
         cores = list(replica.facts().cores)
-        until_sure, fixed = LoadPlan(), LoadPlan(level_min_s=fixed_s, level_max_s=2 * fixed_s, precision=1e9)
+        until_sure, fixed = (
+            LoadPlan(level_max_s=total_s),
+            LoadPlan(level_min_s=fixed_s, level_max_s=2 * fixed_s, precision=1e9),
+        )
 
         def level(plan: LoadPlan) -> Seen:
             endpoint = replica.endpoint
@@ -92,7 +105,7 @@ def measured(service: Service, port: int, runs: int, fixed_s: float) -> tuple[li
                 return of(ray.get(ours.closed.remote(clients, plan)))
 
         todo: dict[str, Callable[[], Seen]] = {
-            TRIAL: lambda: Seen(_peak(service, replica).metrics["rps"]),
+            TRIAL: lambda: Seen(_peak(service, replica, total_s).metrics["rps"]),
             LEVEL: lambda: level(until_sure),
             FIXED: lambda: level(fixed),
             BARE: lambda: ray.get(bare.run.remote(fixed_s / 2, cores)),
@@ -109,8 +122,9 @@ def measured(service: Service, port: int, runs: int, fixed_s: float) -> tuple[li
     return rounds, seconds
 
 
-def _peak(service: Service, replica: ServeReplica) -> Any:
-    return WithLoadActor(LoadPlan(max_concurrency=64), service.payloads, {}, "peak")(replica, service.settings)
+def _peak(service: Service, replica: ServeReplica, total_s: float) -> Any:
+    plan = LoadPlan(level_max_s=total_s / 2, total_max_s=total_s, max_concurrency=64)
+    return WithLoadActor(plan, service.payloads, {}, "peak")(replica, service.settings)
 
 
 def table(rounds: Sequence[Round], seconds: Mapping[str, Sequence[float]]) -> str:
@@ -137,20 +151,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--service", choices=SERVICES, default="minilm")
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--fixed", type=float, default=10.0, help="seconds of the fixed window")
+    parser.add_argument("--total", type=float, default=12.0, help="seconds that a trial may measure, as in the demo")
     parser.add_argument("--quick", action="store_true", help="two rounds, a window of 1 s; writes nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of results")
     asked = parser.parse_args(arguments)
     if asked.quick:
-        asked.runs, asked.fixed = 2, 1.0
-    if asked.runs < 2 or asked.fixed < 1:
-        parser.error(f"--runs is 2 or more and --fixed 1 or more, got {asked.runs} and {asked.fixed:g}")
+        asked.runs, asked.fixed, asked.total = 2, 1.0, 4.0
+    if asked.runs < 2 or asked.fixed < 1 or asked.total < 2:
+        parser.error(
+            f"--runs and --total are 2 or more, --fixed is 1 or more, got {asked.runs}, {asked.total:g}, {asked.fixed:g}"
+        )
     with local_serve() as port:
-        rounds, seconds = measured(SERVICES[asked.service](), port, asked.runs, asked.fixed)
+        rounds, seconds = measured(SERVICES[asked.service](), port, asked.runs, asked.fixed, asked.total)
     body = (
         f"One warm replica, batches of 8 on one core, measured {asked.runs} times each way, interleaved, every other "
         "round in reverse. Variation: standard deviation ÷ mean, with the interval that so few runs leave it (χ²). The "
         "bare loop runs on the replica's core while that is idle: its variation is the machine's. The variation of the "
-        "ratio to it within a round has the machine's slow drift taken out.\n\n" + table(rounds, seconds)
+        f"ratio to it within a round has the machine's slow drift taken out. {others().capitalize()}.\n\n"
+        + table(rounds, seconds)
     )
     print(body)
     if not asked.quick:

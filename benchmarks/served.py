@@ -70,6 +70,11 @@ def described(path: Path) -> Service:
     return Service(service.spec.name, service.source, Settings(max_batch_size=BATCH), service.samples, bound_ms)
 
 
+def others() -> str:
+    """How busy the machine was: a figure of shared cores should say so."""
+    return f"load average {os.getloadavg()[2]:.1f} over the last 15 minutes, this benchmark included"
+
+
 @contextmanager
 def local_serve() -> Iterator[int]:
     """Ray and Serve on this machine, its HTTP proxy on loopback alone; gives the proxy's port.

@@ -316,6 +316,14 @@ def test_the_section_says_what_there_is():
     assert "| x | 0.85 × 100 | 85 | 2 | 1 of 1 | 0 of 1 |" in table
 
 
+def test_the_text_has_all_services_and_how_busy_the_machine_was():
+    judged = [Judged("a", "0.85 × 100", 85.0, [Seen(85, 1, 2)])]
+    results = [(Checked("a", 16, 140.0, 4.0, [ROUND]), judged), (Checked("b", 16, 140.0, 4.0, [ROUND]), [])]
+    text = cross_check.text([ROUND], results, rounds=1, seconds=4.0, queries=1000)
+    assert "### a\n" in text and "### b\n" in text and "judged by LoadGen" in text and "load average" in text
+    assert "judged by LoadGen" not in cross_check.text([ROUND], results[1:], rounds=1, seconds=4.0, queries=1000)
+
+
 def test_repeatability_is_taken_beside_the_machines_own():
     kinds = (repeatability.TRIAL, repeatability.LEVEL, repeatability.FIXED, repeatability.BARE)
     # The machine swings by 10 %, and all figures with it.
