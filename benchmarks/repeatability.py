@@ -159,7 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         asked.runs, asked.fixed, asked.total = 2, 1.0, 4.0
     if asked.runs < 2 or asked.fixed < 1 or asked.total < 2:
         parser.error(
-            f"--runs and --total are 2 or more, --fixed is 1 or more, got {asked.runs}, {asked.total:g}, {asked.fixed:g}"
+            "--runs and --total are 2 or more, --fixed is 1 or more, "
+            f"got {asked.runs}, {asked.total:g} and {asked.fixed:g}"
         )
     with local_serve() as port:
         rounds, seconds = measured(SERVICES[asked.service](), port, asked.runs, asked.fixed, asked.total)
