@@ -41,9 +41,9 @@ LONGEST = 4
 """Levels that a test of LoadGen may take at most for so many queries; slower services get fewer."""
 TERMS = """\
 *Closed*: so many clients, each waits for its answer. *Open*, *Server*: Poisson arrivals, latency from when a request
-was due. *Offline*: a set at once, rate = set ÷ time to its last answer. Ratios are within a round; *by chance* is what
-arrivals that are drawn apart make two rates differ in 95 of 100 cases. *Limited*: levels of which our client says that
-it was the bottleneck itself."""
+was due. *Offline*: a set at once, rate = set ÷ time to its last answer. Ratios are within a round; of rates they are
+geometric means over the rounds, and their goal is met, or missed, where the whole 95 % interval (Student's t) is
+within, or outside of, 5 %. *Limited*: levels of which our client says that it was the bottleneck."""
 
 
 def rounds_of(aimed: Tools, clients: int, rate_rps: float, rounds: int) -> list[Round]:

@@ -81,7 +81,7 @@ def measured(
 
     Args:
         service: what is measured.
-        port: of Serve's HTTP proxy.
+        port: of Serve, whose proxy is left out.
         runs: rounds.
         fixed_s: the fixed window; the bare loop runs half as long.
         total_s: what a trial may measure in all, and a level of its own until it is sure.
@@ -89,7 +89,7 @@ def measured(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     bare_args = (service.source, service.settings.max_batch_size, dict(service.settings.args), list(service.payloads))
     seconds: dict[str, list[float]] = {name: [] for name in (TRIAL, LEVEL, FIXED, BARE)}
-    with up(service, port) as (replica, _), actor(BareLoop, *bare_args) as bare:
+    with up(service, port, http=False) as (replica, _), actor(BareLoop, *bare_args) as bare:
         first = _peak(service, replica, total_s)  # its connections, and how many clients are enough
         clients = first.loads[first.reported].concurrency or 1
         cores = list(replica.facts().cores)
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "--runs and --total are 2 or more, --fixed is 1 or more, "
             f"got {asked.runs}, {asked.total:g} and {asked.fixed:g}"
         )
-    with local_serve() as port:
+    with local_serve(http=False) as port:
         rounds, seconds = measured(SERVICES[asked.service](), port, asked.runs, asked.fixed, asked.total)
     body = (
         f"One warm replica, batches of 8 on one core, measured {asked.runs} times each way, interleaved, every other "

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy.stats import chi2
-
-Z95 = statistics.NormalDist().inv_cdf(0.975)
+from scipy.stats import t as student_t
 
 
 @dataclass(frozen=True)
@@ -88,17 +87,22 @@ def variation(numbers: Sequence[float]) -> float:
     return statistics.stdev(numbers) / statistics.fmean(numbers)
 
 
-def chance(counts: Sequence[float]) -> float:
-    """How far the median ratio of two Poisson counts is from 1 by chance, relative, in 95 of 100 cases.
+def mean_ratio(found: Sequence[float]) -> tuple[float, float, float]:
+    """Geometric mean of ratios from several rounds, and its 95 % interval: Student's t on their logarithms.
 
-    A count of n has the standard deviation √n; the ratio of two of about n then √(2 / n), their mean over k rounds
-    √(2 / (n k)), their median √(π / 2) times as much.
+    Without bounds where there are fewer than two rounds.
 
-    Args:
-        counts: about how many requests either tool sent, a round each.
+    Raises:
+        ValueError: no ratio, or one that has no logarithm.
     """
-    total = math.fsum(counts)
-    return Z95 * math.sqrt(math.pi / 2 * 2 / total) if total else math.inf
+    if not found or min(found) <= 0:
+        raise ValueError(f"a mean of ratios needs one or more, all above 0, got {list(found)}")
+    logs = [math.log(ratio) for ratio in found]
+    mean = statistics.fmean(logs)
+    if len(logs) < 2:
+        return math.exp(mean), 0.0, math.inf
+    half = float(student_t.ppf(0.975, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
 def variation_within(found: float, runs: int) -> tuple[float, float]:

@@ -76,8 +76,11 @@ def others() -> str:
 
 
 @contextmanager
-def local_serve() -> Iterator[int]:
+def local_serve(*, http: bool = True) -> Iterator[int]:
     """Ray and Serve on this machine, its HTTP proxy on loopback alone; gives the proxy's port.
+
+    Args:
+        http: with a proxy; otherwise nobody listens at the port.
 
     Raises:
         SystemExit: a cluster is named by RAY_ADDRESS, whose Serve would be another's.
@@ -87,7 +90,7 @@ def local_serve() -> Iterator[int]:
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     port = free_port()
     with ray_session(address=None, emulate=None, folder=Path(__file__).resolve().parent):
-        serve.start(proxy_location="HeadOnly", http_options={"host": HOST, "port": port})
+        serve.start(proxy_location="HeadOnly" if http else "Disabled", http_options={"host": HOST, "port": port})
         try:
             yield port
         finally:
@@ -96,12 +99,13 @@ def local_serve() -> Iterator[int]:
 
 
 @contextmanager
-def up(service: Service, port: int) -> Iterator[tuple[ServeReplica, str]]:
-    """A new replica, and where it is to be found over HTTP."""
+def up(service: Service, port: int, *, http: bool = True) -> Iterator[tuple[ServeReplica, str]]:
+    """A new replica, and where it is to be found over HTTP, if there is a proxy."""
     backend = ServeBackend(service.source, service.payloads, PREFIX, route=f"/{service.name}")
     url = f"http://{HOST}:{port}/{service.name}"
     with backend.running(service.settings, service.name) as replica:
-        wait_until_up(url, encoded(service.payloads)[0])
+        if http:
+            wait_until_up(url, encoded(service.payloads)[0])
         yield replica, url
 
 
