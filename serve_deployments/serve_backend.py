@@ -83,6 +83,7 @@ class ServeBackend:
             left behind can be found.
         deadline_s: how long a replica may take from its start until it is ready, or to be changed.
         queue_s: how long it may wait for resources that other trials hold.
+        route: the path under which Serve's HTTP proxy passes requests on, if there is one; None: no path.
     """
 
     source: ModelSource
@@ -90,6 +91,7 @@ class ServeBackend:
     prefix: str
     deadline_s: float = 120.0
     queue_s: float = 900.0
+    route: str | None = None
 
     @contextmanager
     def running(self, settings: Settings, name: str) -> Iterator[ServeReplica]:
@@ -135,7 +137,7 @@ class ServeBackend:
         )
         bound = deployment.bind(self.source, None, list(self.samples))
         # Not serve.run: that waits for ever for what no node can hold.
-        run_many([RunTarget(bound, name=app, route_prefix=None)], wait_for_applications_running=False)
+        run_many([RunTarget(bound, name=app, route_prefix=self.route)], wait_for_applications_running=False)
         # Sent now, it arrives the moment the replica is up, and nobody has to look again and again.
         change = handle_of(app).change.remote(settings.as_dict())
         try:
