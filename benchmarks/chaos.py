@@ -37,9 +37,7 @@ _TRIALS = 8
 
 @contextmanager
 def cluster_of_three() -> Iterator[Cluster]:
-    """A head and two nodes that replicas run on; their workers find this folder's modules, and have leases of their
-    own, so that other studies on the machine do not disturb this one.
-    """
+    """A head and two nodes that replicas run on, with core leases apart from those of other studies on the machine."""
     temporary = tempfile.mkdtemp(prefix="chaos-")
     os.environ |= {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, HERE))), "RAY_TMPDIR": "/tmp", "TMPDIR": temporary}
     tempfile.tempdir = None  # it is read again

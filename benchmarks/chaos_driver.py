@@ -22,6 +22,7 @@ RAY_GOES_ON = Fault("driver killed, Ray goes on", lambda rng: True, hits=4)
 DRIVERS = (OWN_RAY, RAY_GOES_ON)
 
 _WITHIN_S = 6.0
+_FIRST_S = 120.0
 _ENDS_S = 600.0
 
 
@@ -43,9 +44,8 @@ def driver_killed(fault: Fault, out: Path, *, trials: int, hits: int, seed: int)
     ]  # fmt: skip
     struck, left = 0, []
     for _ in range(hits):
-        done = _trials(out)
         driver = subprocess.Popen(_again(command, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        awaited(lambda driver=driver, done=done: _trials(out) > done or driver.poll() is not None, "a trial", seconds=120)
+        _one_trial_further(driver, out)
         try:
             driver.wait(rng.uniform(0.0, _WITHIN_S))
             break  # it was quicker
@@ -60,6 +60,11 @@ def driver_killed(fault: Fault, out: Path, *, trials: int, hits: int, seed: int)
     said = None if last.returncode == 0 else f"exit code {last.returncode}: {(last.stdout + last.stderr)[-300:]}"
     left += [f"left behind: {line}" for line in sorted(nothing_left(before))]
     return account(fault, out, trials, struck, said, left, time.monotonic() - began)
+
+
+def _one_trial_further(driver: subprocess.Popen[bytes], out: Path) -> None:
+    done = _trials(out)
+    awaited(lambda: _trials(out) > done or driver.poll() is not None, "a trial that ends", seconds=_FIRST_S)
 
 
 def _again(command: list[str], out: Path) -> list[str]:
