@@ -25,7 +25,7 @@ from pathlib import Path
 import ray
 from chaos_driver import DRIVERS, driver_killed
 from chaos_faults import FAULTS, Fault
-from chaos_node import node_fault
+from chaos_node import node_fault, two_nodes
 from chaos_study import HERE, Account, disturbed
 from ray import serve
 from ray.cluster_utils import Cluster
@@ -43,8 +43,7 @@ def cluster_of_three() -> Iterator[Cluster]:
     tempfile.tempdir = None  # it is read again
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=2)
+        two_nodes(cluster)
         ray.init(address=cluster.address, log_to_driver=False)
         serve.start(proxy_location="Disabled")
         yield cluster
@@ -75,6 +74,7 @@ def accounts(cluster: Cluster, names: Sequence[str], times: int, seed: int, runs
             shutil.rmtree(out, ignore_errors=True)
             hits = min(fault.hits, times - struck)
             how = driver_killed if fault in DRIVERS else disturbed
+            fault.prepare()
             each = how(fault, out, trials=_TRIALS, hits=hits, seed=seed + number)
             with journal.open("a") as lines:
                 lines.write(json.dumps(asdict(each)) + "\n")

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psutil
 from leftovers import workers
@@ -33,6 +33,7 @@ class Fault:
         reason: a regular expression: what a trial says that suffered from it.
         hits: how many a study takes at most.
         always: every trial that is struck fails.
+        prepare: called before each study.
     """
 
     name: str
@@ -40,7 +41,8 @@ class Fault:
     behaviour: str = "works"
     reason: str = "$^"
     hits: int = 5
-    always: bool = field(default=False)
+    always: bool = False
+    prepare: Callable[[], None] = lambda: None
 
 
 def kill(title: str) -> Strike:
@@ -53,6 +55,11 @@ def kill(title: str) -> Strike:
         return bool(found)
 
     return strike
+
+
+def under_load(strike: Strike) -> Strike:
+    """Strikes while a load actor is at work, and not before."""
+    return lambda rng: bool(workers(f"{LOAD}.peak_rate")) and strike(rng)
 
 
 def stop_for_a_while(title: str) -> Strike:
@@ -104,6 +111,7 @@ class Saboteur:
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self.hits = 0
+        self.failures: list[str] = []
 
     def started(self, number: int) -> None:
         """A trial has begun."""
@@ -128,3 +136,6 @@ class Saboteur:
                     return
             except psutil.NoSuchProcess:
                 continue  # it was quicker
+            except Exception as error:
+                self.failures.append(f"the strike itself failed: {error!r}")
+                return

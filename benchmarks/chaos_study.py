@@ -81,34 +81,44 @@ def disturbed(fault: Fault, out: Path, *, trials: int, hits: int, seed: int) -> 
         hits: how often it strikes from outside, each time in another trial.
         seed: of the search, the moments and the victims.
     """
-    rng, before, began = random.Random(seed), what_is_there(), time.monotonic()
+    rng = random.Random(seed)
     numbers = frozenset(rng.sample(range(1, trials + 1), min(hits, trials)))
-    saboteur = Saboteur(fault.strike or (lambda rng: True), numbers if fault.strike else frozenset(), rng, _WITHIN_S)
+    saboteurs = [] if fault.strike is None else [Saboteur(fault.strike, numbers, rng, _WITHIN_S)]
+    return survived(fault, out, saboteurs, trials=trials, seed=seed)
+
+
+def survived(fault: Fault, out: Path, saboteurs: Sequence[Saboteur], *, trials: int, seed: int) -> Account:
+    """One study while these are at work; what is left of it is looked for."""
+    before, began = what_is_there(), time.monotonic()
     spec = parse_spec(Document(spec_text(fault, trials), "chaos.yaml"), folder=HERE)
-    said = _run(spec, out, saboteur, seed)
+    said = _run(spec, out, saboteurs, seed)
     left = [f"left behind: {line}" for line in sorted(nothing_left(before))]
-    return account(fault, out, trials, saboteur.hits, said, left, time.monotonic() - began)
+    left += [failure for saboteur in saboteurs for failure in saboteur.failures]
+    hits = sum(saboteur.hits for saboteur in saboteurs)
+    return account(fault, out, trials, hits, said, left, time.monotonic() - began)
 
 
-def _run(spec: ServiceSpec, out: Path, saboteur: Saboteur, seed: int) -> str | None:
+def _run(spec: ServiceSpec, out: Path, saboteurs: Sequence[Saboteur], seed: int) -> str | None:
     """Runs the study; why it has no recommendation, None if it has one."""
     try:
-        Study(spec, searcher="random", seed=seed, out=out, history=False).run(progress=_Told(saboteur))
+        Study(spec, searcher="random", seed=seed, out=out, history=False).run(progress=_Told(saboteurs))
     except AllFailed as error:
         return f"AllFailed: {error}"
     except Exception as error:
         return f"the study ended with {type(error).__name__}: {error}"
     finally:
-        saboteur.leave()
+        for saboteur in saboteurs:
+            saboteur.leave()
     return None
 
 
 class _Told(Silent):
-    def __init__(self, saboteur: Saboteur) -> None:
-        self._saboteur = saboteur
+    def __init__(self, saboteurs: Sequence[Saboteur]) -> None:
+        self._saboteurs = saboteurs
 
     def started(self, number: int, purpose: Purpose, config: Config) -> None:
-        self._saboteur.started(number)
+        for saboteur in self._saboteurs:
+            saboteur.started(number)
 
 
 def account(
@@ -122,7 +132,7 @@ def account(
         trials: the budget.
         hits: how often it struck from outside.
         said: why there is no recommendation; None if there is one.
-        left: what was left behind.
+        left: what was left behind, and other breaches.
         seconds: what all took.
     """
     database, study = open_run(out).load()

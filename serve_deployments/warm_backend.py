@@ -123,9 +123,11 @@ class _Stay:
         try:
             with self._timed("deploy"):
                 return self._new(node)
-        except NodeDied:
+        except CouldNotRun:
+            if is_alive(node):
+                raise
             self.clear()
-            return self.ready()  # ends: what idled there has gone with the node
+            return self.ready()  # ends: each time there is a node less
 
     def leave(self, kept: Kept, facts: ReplicaFacts) -> None:
         """Leave the replica and its cores to whoever comes next."""
