@@ -1,5 +1,6 @@
 # make demo   everything from nothing to a recommendation, on this machine, without a GPU
 # make test   all checks and tests
+# make chaos  a study under every fault, twenty times each: two to three hours, goes on where it was interrupted
 # make install sets up .venv and nothing else
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,7 +9,7 @@ BIN    := $(VENV)/bin
 # cannot reach this index takes what it is offered elsewhere. For GPUs: make install TORCH_INDEX=https://download.pytorch.org/whl/cu130
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test check clean
+.PHONY: install demo test chaos clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +29,9 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses=2 --dist=loadgroup
+
+chaos: install
+	$(BIN)/python benchmarks/chaos.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

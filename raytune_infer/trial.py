@@ -73,16 +73,19 @@ def run_trial(
         _log.exception("trial failed")
         reason = f"Unforeseen: {type(error).__name__}: {error}"
         return Outcome(metrics=None, reason=reason, settings=settings.as_dict())
-    if not measurement.found and measurement.loads[measurement.reported].overloaded:
-        # Not one rate could be held, so no number of it means anything.
-        return Outcome(metrics=None, reason=f"NoRate: {measurement.reason}", settings=settings.as_dict())
+    level = measurement.loads[measurement.reported]
+    raised = f"; the model raised {facts.raised} times, first {facts.said}" if facts.raised else ""
+    ended = measurement.reason + raised
+    if not measurement.found and (level.overloaded or not level.completed):
+        # Not one rate could be held, or nothing was answered, so no number of it means anything.
+        return Outcome(metrics=None, reason=f"NoRate: {ended}", settings=settings.as_dict())
     # The limit is that of the load side, but who trusts the number must know of it.
     apart = Enforcement("load on other cores", "yes", measurement.apart, "pinned" if measurement.apart else _NO_CORES)
     return Outcome(
         metrics={k: v for k, v in measurement.metrics.items() if math.isfinite(v)},
         loads=tuple(load.as_dict() for load in measurement.loads),
         reported=measurement.reported,
-        ended=measurement.reason,
+        ended=ended,
         client_limited=measurement.client_limited,
         enforcements=tuple(asdict(e) for e in (*facts.enforcements, apart)),
         hostname=facts.hostname,

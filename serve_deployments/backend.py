@@ -3,7 +3,10 @@
 CouldNotRun
 ├── DeployTimeout    no replica in time: nothing that it fits on, or the model takes too long to load
 ├── DeployFailed     the replica started and said why the model does not run
-└── OutOfMemory      a batch did not fit in the memory allowed
+├── OutOfMemory      a batch did not fit in the memory allowed
+├── ReplicaDied      the replica's process ended while it was measured
+├── NodeDied         the node that the replica was to run on is gone
+└── LoadFailed       the load test did not come to an end
 """
 
 from __future__ import annotations
@@ -36,6 +39,10 @@ class OutOfMemory(CouldNotRun):
 
 class ReplicaDied(CouldNotRun):
     """The replica's process ended while it was measured."""
+
+
+class NodeDied(CouldNotRun):
+    """The node that the replica was to run on is gone."""
 
 
 class LoadFailed(CouldNotRun):

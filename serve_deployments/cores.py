@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 
+import ray
 from ray.util.placement_group import (
     get_placement_group,
     placement_group,
@@ -56,6 +57,17 @@ def reserve(name: str, cores: int, labels: Mapping[str, str], *, wait_s: float, 
         f"{bundle}{where} found no room in {wait_s:g} s; free the resources, add a node that has them, "
         "or drop the value"
     )
+
+
+def reserved(prefix: str) -> tuple[str, ...]:
+    """Names of all groups that begin so, whoever made them."""
+    groups = placement_group_table().values()
+    return tuple(g["name"] for g in groups if g["name"].startswith(prefix) and g["state"] != "REMOVED")
+
+
+def is_alive(node: str) -> bool:
+    """Whether a node is there, as far as Ray knows: of one that died at once, it learns after seconds."""
+    return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
 
 
 def release(name: str) -> None:

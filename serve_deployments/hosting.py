@@ -50,6 +50,7 @@ class HostedModel:
         self.device = "cpu"
         self.out_of_memory: str | None = None
         self.raised = 0
+        self.said: str | None = None
         self._source, self._samples = source, samples
         # One thread: a batch must not stop the event loop from taking in the requests of the next one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
@@ -164,6 +165,7 @@ class HostedModel:
             yield
         except Exception as error:
             self.raised += 1
+            self.said = self.said or first_line(error)
             if is_out_of_memory(error):
                 self.out_of_memory = first_line(error)
                 if self.device != "cpu":

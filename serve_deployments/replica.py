@@ -41,8 +41,10 @@ class ReplicaFacts:
         failure: why the model does not run here; None if it does.
         out_of_memory: the device's words when a batch did not fit; None if none did.
         raised: how many times the model raised.
+        said: what it raised first; None if it never did.
         changeable: arguments that the model can change while it lives.
         free_memory: share of the machine's memory that is available.
+        idle_with: of a parked replica the cores that stay reserved for it, by name; None while it is not parked.
     """
 
     hostname: str
@@ -53,8 +55,10 @@ class ReplicaFacts:
     failure: str | None
     out_of_memory: str | None
     raised: int = 0
+    said: str | None = None
     changeable: frozenset[str] = frozenset()
     free_memory: float = 1.0
+    idle_with: str | None = None
 
 
 class NotServing(RuntimeError):
@@ -83,6 +87,7 @@ class ReplicaServer:
         self._coalescing = Coalescing(self._model, 1)
         self._failure: str | None = None
         self._open, self._serving = False, 0
+        self._idle_with: str | None = None
         if settings is not None:
             await self._take_on(Settings(**settings))
 
@@ -105,8 +110,15 @@ class ReplicaServer:
             self._failure = first_line(error)
         return await self.facts()
 
-    async def park(self) -> ReplicaFacts:
-        """End what is being served and give the cores back; the facts are those of before, or tell a failure."""
+    async def park(self, group: str = "") -> ReplicaFacts:
+        """End what is being served and give the cores back.
+
+        Args:
+            group: name of the cores that stay reserved for it.
+
+        Returns:
+            The facts of before, or of the failure.
+        """
         facts = await self.facts()
         try:
             await self._drain()
@@ -114,9 +126,11 @@ class ReplicaServer:
             self._failure = first_line(error)
             return await self.facts()
         self._model.park()
+        self._idle_with = group
         return facts
 
     async def _take_on(self, settings: Settings) -> None:
+        self._idle_with = None
         await self._model.take_on(settings)
         self._coalescing = Coalescing(self._model, settings.max_batch_size, ahead=lambda: self._model.ahead)
         batching: Any = self._batch  # Serve's decorator adds the setters
@@ -165,8 +179,10 @@ class ReplicaServer:
             failure=self._failure,
             out_of_memory=model.out_of_memory,
             raised=model.raised,
+            said=model.said,
             changeable=model.changeable,
             free_memory=memory.available / memory.total,
+            idle_with=self._idle_with,
         )
 
     def __del__(self) -> None:

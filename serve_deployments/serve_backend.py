@@ -55,9 +55,9 @@ class ServeReplica:
         """Change it in place; see `ReplicaServer.change`."""
         return self._told(self.handle.change.remote(settings.as_dict(), pid), deadline_s)
 
-    def park(self) -> ReplicaFacts:
+    def park(self, group: str = "") -> ReplicaFacts:
         """Let it idle without cores; see `ReplicaServer.park`."""
-        return self._told(self.handle.park.remote(), _ANSWER_S)
+        return self._told(self.handle.park.remote(group), _ANSWER_S)
 
     @property
     def handle(self) -> DeploymentHandle[Any]:
@@ -122,7 +122,7 @@ class ServeBackend:
             app: what to call it.
             settings: what it runs under.
             options: Serve's `ray_actor_options`.
-            while_waiting: called now and then while no node has room.
+            while_waiting: called now and then while no node has room; may raise.
 
         Raises:
             CouldNotRun: one of its kinds.
@@ -219,10 +219,15 @@ def delete(app: str, *, deadline_s: float = 30.0) -> None:
 
 def delete_left_behind(prefix: str) -> tuple[str, ...]:
     """Take down all applications of one study, which a killed driver may have left; returns their names."""
-    left = tuple(app for app in serve.status().applications if app.startswith(f"{prefix}-"))
+    left = applications(prefix)
     for app in left:
         delete(app)
     return left
+
+
+def applications(prefix: str) -> tuple[str, ...]:
+    """The names of all applications of one study that Serve knows."""
+    return tuple(app for app in serve.status().applications if app.startswith(f"{prefix}-"))
 
 
 def _details(app: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serve_deployments.pool import MOST_IDLE, Kept, Pool
 from serve_deployments.settings import Settings
@@ -76,8 +77,9 @@ class SharedPool:
 
 @contextmanager
 def shared_pool(most_idle: int = MOST_IDLE) -> Iterator[SharedPool]:
-    """A pool for all processes of this job; it ends with the context, or with the job."""
-    make: Callable[..., Any] = ray.remote(Pool).options(num_cpus=0).remote
+    """A pool for all processes of this job, on the node of this one; it ends with the context, or with the job."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    make: Callable[..., Any] = ray.remote(Pool).options(num_cpus=0, scheduling_strategy=here).remote
     actor = make(most_idle)
     try:
         yield SharedPool(actor)

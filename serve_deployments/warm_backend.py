@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serve_deployments.backend import CouldNotRun, Readied
-from serve_deployments.cores import NoRoom, release, reserve
+from serve_deployments.backend import CouldNotRun, NodeDied, Readied
+from serve_deployments.cores import NoRoom, is_alive, release, reserve, reserved
 from serve_deployments.pool import Kept, Pool
 from serve_deployments.replica import ReplicaFacts
-from serve_deployments.serve_backend import ServeBackend, ServeReplica, check, check_same, delete
+from serve_deployments.serve_backend import ServeBackend, ServeReplica, applications, check, check_same, delete
 from serve_deployments.settings import Settings
 from serve_deployments.shared_pool import SharedPool
 
@@ -47,7 +47,7 @@ class WarmBackend:
             kept, facts = stay.ready()
             replica = ServeReplica(kept.app, stay.readied)
             yield replica
-            after = check_same(facts.pid, replica.park())
+            after = check_same(facts.pid, replica.park(stay.group))
             if after.raised == 0:  # else it works, but who knows what its model is like now
                 stay.leave(kept, after)
         finally:
@@ -56,16 +56,28 @@ class WarmBackend:
     def remove(self, name: str) -> None:
         """See `Backend.remove`."""
         take_down(self.pool.drop(name))
-        own = self.fresh.app(name)
+        own, groups = self.fresh.app(name), self.pool.groups()
         if self.pool.gone:
             delete(own)  # without a pool, replicas are not handed on, so this one must be the trial's own
-        if own not in self.pool.groups():
-            release(own)  # reserved, and not yet written down
+        for group in {own, _asking(own)} - groups:
+            release(group)  # reserved, and not yet written down
 
     def close(self) -> None:
         """The study is over: give back all cores. The replicas go with those of the prefix."""
-        for group in self.pool.groups():
+        for group in reserved(f"{self.fresh.prefix}-"):
             release(group)
+
+    def sweep(self) -> None:
+        """Take down what idles and nobody will come for, now that the pool is gone: it keeps cores, memory, GPUs.
+
+        The replicas are asked, as nobody else knows. One that a trial has taken and not yet changed may go too: then
+        that trial gets a new one.
+        """
+        for app in applications(self.fresh.prefix):
+            with suppress(CouldNotRun):  # it does not answer: whoever measures it takes it down
+                if (group := ServeReplica(app).facts().idle_with) is not None:
+                    delete(app)
+                    release(group)
 
 
 def take_down(kept: Iterable[Kept], *, wait: bool = True) -> None:
@@ -108,8 +120,14 @@ class _Stay:
                 return done
             except CouldNotRun:
                 self._end(self.mine)
-        with self._timed("deploy"):
-            return self._new(node)
+        try:
+            with self._timed("deploy"):
+                return self._new(node)
+        except CouldNotRun:
+            if is_alive(node):
+                raise
+            self.clear()
+            return self.ready()  # ends: each time there is a node less
 
     def leave(self, kept: Kept, facts: ReplicaFacts) -> None:
         """Leave the replica and its cores to whoever comes next."""
@@ -150,6 +168,9 @@ class _Stay:
     def _take(self, node: str | None = None) -> Kept | None:
         """An idle replica from the pool, if there is one, and the cores that are reserved with it."""
         self.mine = self.backend.pool.take(self.name, self.settings, node)
+        while self.mine is not None and not is_alive(self.mine.node):
+            self._end(self.mine)
+            self.mine = self.backend.pool.take(self.name, self.settings, node)
         if self.mine is not None and self.mine.group:
             if self.group:
                 release(self.mine.group)  # there are others already
@@ -169,11 +190,13 @@ class _Stay:
         """Give back what is reserved for idle replicas."""
         for group in self.backend.pool.spare():
             release(group)
+        if self.backend.pool.gone:
+            self.backend.sweep()
 
     def _node_with_gpu(self, labels: dict[str, str]) -> str:
         """A node that has cores and a GPU free, if need be because an idle replica there has to go."""
         self._spare()
-        name, until = f"{self.backend.fresh.app(self.name)}-gpu", time.monotonic() + self.backend.fresh.queue_s
+        name, until = _asking(self.backend.fresh.app(self.name)), time.monotonic() + self.backend.fresh.queue_s
         while True:
             try:
                 node = reserve(name, self.settings.cpu_cores, labels, wait_s=_SHORT_S, gpus=1)
@@ -206,12 +229,17 @@ class _Stay:
         options: dict[str, Any] = {
             "num_cpus": 0, "label_selector": {_NODE_ID: node}, "runtime_env": {"env_vars": environment},
         }  # fmt: skip
-        make_room: Callable[[], None] | None = None
         if settings.gpu_type is not None:
             options["num_gpus"] = 1  # a GPU to itself while it is measured, whatever its share of it
-            make_room = lambda: self._evict(node)  # noqa: E731  # another trial may have been quicker
-        facts = fresh.deploy(kept.app, settings, options, while_waiting=make_room)
+        facts = fresh.deploy(kept.app, settings, options, while_waiting=lambda: self._make_room(node))
         return replace(kept, pid=facts.pid, changeable=facts.changeable), facts
+
+    def _make_room(self, node: str) -> None:
+        """The replica cannot start there yet."""
+        if not is_alive(node):
+            raise NodeDied(f"node {node} is gone")
+        if self.settings.gpu_type is not None:
+            self._evict(node)  # another trial may have been quicker
 
     def _end(self, kept: Kept) -> None:
         take_down([kept])
@@ -225,4 +253,10 @@ class _Stay:
         try:
             yield
         finally:
-            self.readied = replace(self.readied, seconds={**self.readied.seconds, part: time.monotonic() - began})
+            spent_s = self.readied.seconds.get(part, 0.0) + time.monotonic() - began
+            self.readied = replace(self.readied, seconds={**self.readied.seconds, part: spent_s})
+
+
+def _asking(group: str) -> str:
+    """Name of the cores and the GPU that are reserved only to learn which node has them."""
+    return f"{group}-gpu"

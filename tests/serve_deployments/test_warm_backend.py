@@ -104,6 +104,9 @@ def test_one_that_cannot_be_changed_is_replaced_by_a_new_one(backend):
 def test_one_that_died_while_idle_is_not_used_again(backend):
     [kept] = backend.pool.idle()
     os.kill(kept.pid, signal.SIGKILL)  # and Serve starts another one in its place
+    with_its_node = replace(kept, app="warm-gone", node="of before")
+    backend.pool.add("before", with_its_node)
+    backend.pool.park("before", with_its_node)
     with backend.running(ONE, "after") as replica:
         assert answer(replica) == "float32 1" and not replica.readied.in_place
     assert apps() == {"warm-after"}
@@ -150,10 +153,14 @@ def test_a_trial_that_is_killed_gives_up_its_replica_and_its_cores(backend):
     assert not reserved_groups()
 
 
-def test_without_a_pool_trials_go_on(backend):
+def test_without_a_pool_trials_go_on_and_nothing_idles(backend):
     actor = ray.remote(Pool).options(num_cpus=0).remote()
     poolless = replace(backend, pool=SharedPool(actor))
+    with poolless.running(ONE, "orphan"):
+        pass
+    assert "warm-orphan" in apps() and reserved_groups()
     ray.kill(actor)
     with poolless.running(ONE, "alone") as replica:
         assert answer(replica) == "float32 1"
-    assert "warm-alone" not in apps()
+        assert apps() == {"warm-alone"} and len(reserved_groups()) == 1
+    assert not apps() and not reserved_groups()

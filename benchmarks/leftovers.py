@@ -1,0 +1,111 @@
+"""What a study may leave behind on this machine's Ray: actors, their processes, applications, groups, core leases."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import ray
+from ray import serve
+from ray.util.placement_group import placement_group_table
+
+SETTLES_S = 30.0
+"""Ray ends processes some time after it was told to: what is still there after this stays. Our choice, ten times what
+a replica takes to stop."""
+
+_RAYS_OWN = ("IDLE", "DashboardAgent", "RuntimeEnvAgent", "ServeController", "IO_WORKER", "SPILL", "RESTORE")
+_LOOK_S = 0.1
+
+
+def workers(title: str = "") -> list[psutil.Process]:
+    """Processes of Ray below this one that belong to somebody, whose title begins so, the youngest last.
+
+    Ray gives its workers titles such as `ray::LoadActor.peak_rate`.
+    """
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            name = process.cmdline()[0] if process.status() != psutil.STATUS_ZOMBIE else ""
+        except (psutil.NoSuchProcess, IndexError):
+            continue
+        if name.startswith("ray::" + title) and not (not title and name[5:].startswith(_RAYS_OWN)):
+            found.append(process)
+    return sorted(found, key=lambda process: process.create_time())
+
+
+def what_is_there() -> frozenset[str]:
+    """All that could be left behind, each as a line for people."""
+    return frozenset((*_processes(), *_in_ray(), *_leases()))
+
+
+def nothing_left(before: frozenset[str], *, settles_s: float = SETTLES_S) -> frozenset[str]:
+    """What was not there before and does not go away; empty if all is well.
+
+    Args:
+        before: `what_is_there` of then.
+        settles_s: how long it may take.
+    """
+    until = time.monotonic() + settles_s
+    while (left := what_is_there() - before) and time.monotonic() < until:
+        time.sleep(_LOOK_S)
+    return left
+
+
+def awaited(condition: Callable[[], object], what: str, *, seconds: float = SETTLES_S) -> None:
+    """Returns once it holds; TimeoutError if it does not in time."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= until:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(_LOOK_S)
+
+
+def _processes() -> Iterator[str]:
+    for process in workers():
+        try:
+            yield f"process {process.pid} {process.cmdline()[0].split('.')[0]}"
+        except (psutil.NoSuchProcess, IndexError):
+            continue
+
+
+def _in_ray() -> Iterator[str]:
+    # Not ray.util.state, which needs a dashboard; this asks the same store.
+    for key, actor in ray._private.state.actors().items():
+        if actor["State"] != "DEAD" and actor["ActorClassName"] != "ServeController":
+            yield f"actor {actor['ActorClassName']} {key[:8]} {actor['State']}"
+    for key, group in placement_group_table().items():
+        if group["state"] != "REMOVED":
+            yield f"placement group {group['name'] or key[:8]} {group['state']}"
+    for app in serve.status().applications:
+        yield f"application {app}"
+
+
+def _leases() -> Iterator[str]:
+    """Cores that a process below this one leases: who holds which lock is in /proc."""
+    ours = {process.pid for process in psutil.Process().children(recursive=True)}
+    folder = Path(tempfile.gettempdir()) / "raytune-infer-cores"
+    cores = {lock.stat().st_ino: lock.stem for lock in folder.glob("*.lock")}
+    for line in Path("/proc/locks").read_text().splitlines():
+        _, kind, *_, pid, place, _, _ = line.split()
+        inode = int(place.split(":")[-1])
+        if kind == "FLOCK" and inode in cores and int(pid) in ours:
+            yield f"lease of core {cores[inode]} by {pid}"
+
+
+def open_things(process: psutil.Process | None = None) -> dict[str, int]:
+    """How many files, sockets and threads a process has open."""
+    process = process or psutil.Process()
+    links = [_link(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+    sockets = sum(link.startswith("socket:") for link in links)
+    return {"files": len(links) - sockets, "sockets": sockets, "threads": process.num_threads()}
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:  # the descriptor of the listing itself
+        return ""
