@@ -37,7 +37,7 @@ class Team:
     def __init__(self, endpoint: Endpoint, senders: Sequence[Sender], clock: Clock, more: More | None = None) -> None:
         self.endpoint, self.clock = endpoint, clock
         self._senders, self._more = senders, more
-        self.events = Events(clock.now())
+        self.events = Events(math.inf)  # what happens before there is a record does not count
         self.gave_up = False
         self._rate_rps = 0.0  # of the schedule
         self._in_flight = 0
