@@ -70,7 +70,8 @@ class Coalescing:
         assert mine is not None
         try:
             while self._waiting and (self._running == {mine} or self._full()):
-                await self._answer(self._next())
+                if joined := self._next():
+                    await self._answer(joined)
         finally:
             self._running.discard(mine)
 
@@ -78,6 +79,10 @@ class Coalescing:
         payloads = [payload for part, _ in joined for payload in part]
         try:
             rows = await self._call(payloads)
+            if len(rows) != len(payloads):
+                raise ValueError(
+                    f"the model returned {len(rows)} results for {len(payloads)} payloads; one each is needed"
+                )
         except Exception as error:
             for _, answer in joined:
                 if not answer.done():
@@ -98,11 +103,17 @@ class Coalescing:
         self._queued(self._payloads)
 
     def _next(self) -> list[tuple[Rows, asyncio.Future[Rows]]]:
-        """The waiting batches, oldest first, that fit in one call; at least one."""
-        joined = [self._waiting.popleft()]
-        room = self._max_batch_size - len(joined[0][0])
-        while self._waiting and len(self._waiting[0][0]) <= room:
-            joined.append(self._waiting.popleft())
-            room -= len(joined[-1][0])
-        self._count(-sum(len(part) for part, _ in joined))
+        """The waiting batches, oldest first, that fit in one call; those whose callers gave up are left out."""
+        joined: list[tuple[Rows, asyncio.Future[Rows]]] = []
+        room, gone = self._max_batch_size, 0
+        while self._waiting:
+            part, answer = self._waiting[0]
+            if not answer.done():
+                if joined and len(part) > room:
+                    break
+                joined.append((part, answer))
+                room -= len(part)
+            self._waiting.popleft()
+            gone += len(part)
+        self._count(-gone)
         return joined
