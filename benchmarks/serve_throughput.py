@@ -6,13 +6,16 @@ The trivial replica answers what it is sent; a closed loop of so many clients as
 processes, with and without the settings of the fast path (`serve_deployments/serve_path.py`), of the senders and of the
 replica apart. Then a stack of linear layers, whose batches take 5 ms and more: its peak through Serve (the level of two
 batches of clients) over the requests/s of the same model in a bare loop, one before and one after it, in a process of
-its own on as many cores. Rows of a round follow one another; figures are medians of the rounds. About four minutes.
+its own on as many cores. Rows of a round follow one another; figures are medians of the rounds. Requests per core
+are requests/s over CPU seconds per second: what a whole core would do, which says more where cores are shared. About
+four minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -169,6 +172,10 @@ def against_bare(repeats: int, batches: Sequence[int], seconds: float) -> list[l
     ]
 
 
+def _cores(load: Load) -> float:
+    return (load.usage.cpu_cores if load.usage else None) or math.nan
+
+
 def _busy(load: Load) -> float:
     return (load.usage.busy_share if load.usage else None) or 0.0
 
@@ -184,7 +191,9 @@ def row_of(name: str, loads: Sequence[Load], first: Sequence[Load]) -> list[str]
         f"{statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})",
         f"{statistics.median([a.achieved_rps / b.achieved_rps for a, b in zip(loads, first, strict=True)]):.2f}",
         f"{statistics.median([load.client_cpu_share for load in loads]):.2f}",
-        f"{statistics.median([load.usage.cpu_cores or 0.0 for load in loads if load.usage] or [0.0]):.2f}",
+        f"{statistics.median([_cores(load) for load in loads]):.2f}",
+        f"{statistics.median([load.achieved_rps / load.client_cpu_share for load in loads]) / loads[0].senders:.0f}",
+        f"{statistics.median([load.achieved_rps / _cores(load) for load in loads]):.0f}",
         f"{statistics.median([load.client_lag_ms for load in loads]):.1f}",
         f"{statistics.median([load.latencies.p50_ms or 0.0 for load in loads]):.1f}",
     ]
