@@ -220,7 +220,7 @@ def main() -> None:
         first = next(iter(found.values()))
         header = [
             "settings of the fast path", "requests/s (range)", "÷ neither", "busiest sender, cores", "replica, cores",
-            "lag p99 ms", "p50 ms",
+        "per core of senders", "per core of the replica", "lag p99 ms", "p50 ms",
         ]  # fmt: skip
         sent = markdown(header, [row_of(name, loads, first) for name, loads in found.items()])
         print(sent, flush=True)
