@@ -20,6 +20,7 @@ from serve_deployments.summary import Level, summarise
 from serve_deployments.team import Team, team_of
 from serve_deployments.usage import Usage
 
+_REPEATS = 1 / 3  # of the time of a search, for levels that are held again with more senders (our choice)
 _USAGE_S = 1.0  # a replica that is too busy to say what it did for this long is not waited for (our choice)
 
 
@@ -38,6 +39,14 @@ async def _watch(team: Team, rule: Rule, deadline_s: float) -> Finding | None:
             looked_at = ended
             if (finding := rule.look(events)) is not None and finding.over:
                 return finding
+
+
+async def _stronger(team: Team, load: Load, plan: LoadPlan) -> bool:
+    """Whether the level is to be held again with more senders, as these were its bottleneck."""
+    if not load.client_limited:
+        return False
+    team.repeated_s += load.ended_at - load.started_at
+    return team.repeated_s <= _REPEATS * plan.total_max_s and await team.grow()
 
 
 async def _usage(team: Team) -> Usage | None:
@@ -97,7 +106,7 @@ class Clients:
             raise ValueError(f"a closed loop needs one client or more, got {concurrency}")
         while True:
             load = await self._hold(concurrency, plan, rule or UntilPrecise(plan))
-            if not load.client_limited or not await self._team.grow():
+            if not await _stronger(self._team, load, plan):
                 return load
 
     async def _hold(self, concurrency: int, plan: LoadPlan, rule: Rule) -> Load:
@@ -154,7 +163,7 @@ async def open_level(
         load = await _open(
             team, rate_rps, plan, min(max_in_flight or plan.max_in_flight, plan.max_in_flight), at_most or {}
         )
-        if not load.client_limited or not await team.grow():
+        if not await _stronger(team, load, plan):
             return load
 
 

@@ -39,6 +39,7 @@ class Team:
         self._senders, self._more = senders, more
         self.events = Events(math.inf)  # what happens before there is a record does not count
         self.gave_up = False
+        self.repeated_s = 0.0  # spent on levels that were held again
         self._rate_rps = 0.0  # of the schedule
         self._in_flight = 0
         self._waiting_s: list[float] = []  # when each request in flight was due

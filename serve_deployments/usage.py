@@ -212,7 +212,8 @@ def meter_of(device: str) -> Meter:
     import pynvml
     import torch
 
-    return Meter(nvml=pynvml, gpu_uuid=f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+    uuid = getattr(torch.cuda.get_device_properties(0), "uuid", None)  # ROCm's builds of torch have none
+    return Meter(nvml=pynvml, gpu_uuid=None if uuid is None else f"GPU-{uuid}")
 
 
 def _opened(nvml: Any, uuid: str) -> Any:
