@@ -185,6 +185,9 @@ class BareLoop:
             asyncio.get_running_loop().call_soon(self._serve)
         await answer
 
+    async def usage(self) -> None:
+        """It does not say."""
+
     def _serve(self) -> None:
         import torch
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from serve_deployments import rates
+from serve_deployments.clock import RealClock
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.limits import can_pin, machine_cores, pin, unleased_cores
 from serve_deployments.load import closed_level, open_level
 from serve_deployments.measurement import Load, Measurement
+from serve_deployments.places import Place, free_places
 from serve_deployments.plan import LoadPlan
+from serve_deployments.remote_sender import RemoteSender
+from serve_deployments.sending import OwnSender, Sender
+from serve_deployments.team import Team
 
 T = TypeVar("T")
 
@@ -19,8 +25,9 @@ T = TypeVar("T")
 class LoadActor:
     """Sends load to one endpoint and measures it; `ray.remote(LoadActor)` makes it an asynchronous actor.
 
-    Its client's CPU share is that of the whole process, so an actor should hold one test at a time; a second
-    one is refused. `ray.cancel` on a call and `close` both end a test without leaving requests behind.
+    It sends from its own process until that is the bottleneck, then from as many processes as there are cores for.
+    Their CPU shares are those of whole processes, so an actor should hold one test at a time; a second one is
+    refused. `ray.cancel` on a call and `close` both end a test without leaving requests behind.
 
     Args:
         endpoint: see `aim`; None for an actor that is told later.
@@ -29,6 +36,7 @@ class LoadActor:
 
     def __init__(self, endpoint: Callable[[], Endpoint] | None = None, payloads: Sequence[Payload] = ()) -> None:
         self._own_cores: set[int] = set()
+        self._senders: dict[Place, Any] = {}  # kept for the next endpoint
         self._running: asyncio.Task[Any] | None = None
         if endpoint is not None:
             self._aim(endpoint, payloads)
@@ -45,7 +53,28 @@ class LoadActor:
     def _aim(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
         if not payloads:
             raise ValueError("a load test needs at least one payload")
-        self._endpoint, self._payloads = endpoint(), payloads
+        made, clock = endpoint(), RealClock()
+        # This process alone, until that is the bottleneck.
+        self._team = Team(made, [OwnSender(made, payloads, clock)], clock, partial(self._more, endpoint, payloads))
+        self._payloads = payloads
+
+    async def _more(
+        self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload], senders: int
+    ) -> Sequence[Sender]:
+        """Twice as many senders, in processes of their own, as far as there are cores for them."""
+        free = await free_places()
+        places = free[: 2 * senders]
+        if len(places) <= senders:
+            return ()
+        for place in places:
+            if place not in self._senders:
+                self._senders[place] = place.start()
+        return await asyncio.gather(
+            *(
+                RemoteSender.aimed(self._senders[place], endpoint, payloads, index, len(places), place.cores)
+                for index, place in enumerate(places)
+            )
+        )
 
     async def stand_apart(self) -> bool:
         """Move to the cores of this machine that no replica leases; False where none is left."""
@@ -60,22 +89,22 @@ class LoadActor:
 
     async def peak_rate(self, plan: LoadPlan, to_beat_rps: float | None = None) -> Measurement:
         """See `rates.peak_rate`."""
-        return await self._alone(rates.peak_rate(self._endpoint, self._payloads, plan, to_beat_rps=to_beat_rps))
+        return await self._alone(rates.peak_rate(self._team, self._payloads, plan, to_beat_rps=to_beat_rps))
 
     async def highest_rate(
         self, plan: LoadPlan, at_most: Mapping[str, float], to_beat_rps: float | None = None
     ) -> Measurement:
         """See `rates.highest_rate`."""
-        test = rates.highest_rate(self._endpoint, self._payloads, plan, at_most, to_beat_rps=to_beat_rps)
+        test = rates.highest_rate(self._team, self._payloads, plan, at_most, to_beat_rps=to_beat_rps)
         return await self._alone(test)
 
     async def closed(self, concurrency: int, plan: LoadPlan) -> Load:
         """One level of so many clients."""
-        return await self._alone(closed_level(self._endpoint, self._payloads, concurrency, plan))
+        return await self._alone(closed_level(self._team, self._payloads, concurrency, plan))
 
     async def open(self, rate_rps: float, plan: LoadPlan) -> Load:
         """One level of so many requests per second."""
-        return await self._alone(open_level(self._endpoint, self._payloads, rate_rps, plan))
+        return await self._alone(open_level(self._team, self._payloads, rate_rps, plan))
 
     async def close(self) -> None:
         """Ends a running test, whose caller then gets a cancellation error."""

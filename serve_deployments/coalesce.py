@@ -26,14 +26,20 @@ class Coalescing:
         call: runs one batch; a result for each payload, in order.
         max_batch_size: payloads in a call at most. No single batch handed in may be larger.
         ahead: full batches that the model takes while another one runs; asked for each time.
+        queued: told how many payloads wait, each time that changes.
     """
 
     def __init__(
-        self, call: Callable[[Rows], Awaitable[Rows]], max_batch_size: int, ahead: Callable[[], int] = lambda: 0
+        self,
+        call: Callable[[Rows], Awaitable[Rows]],
+        max_batch_size: int,
+        ahead: Callable[[], int] = lambda: 0,
+        queued: Callable[[int], None] = lambda payloads: None,
     ) -> None:
         self._call = call
         self._max_batch_size = max_batch_size
-        self._ahead = ahead
+        self._ahead, self._queued = ahead, queued
+        self._payloads = 0  # of all that wait
         self._waiting: deque[tuple[Rows, asyncio.Future[Rows]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -41,6 +47,7 @@ class Coalescing:
         """The results of these payloads; raises what the model raised on the call that they were part of."""
         answer: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
         self._waiting.append((payloads, answer))
+        self._count(len(payloads))
         if not self._running or (len(self._running) <= self._ahead() and self._full()):
             self._running.add(asyncio.create_task(self._run()))
         return await answer
@@ -56,13 +63,15 @@ class Coalescing:
             if not answer.done():
                 answer.set_exception(error)
         self._waiting.clear()
+        self._count(-self._payloads)
 
     async def _run(self) -> None:
         mine = asyncio.current_task()
         assert mine is not None
         try:
             while self._waiting and (self._running == {mine} or self._full()):
-                await self._answer(self._next())
+                if joined := self._next():
+                    await self._answer(joined)
         finally:
             self._running.discard(mine)
 
@@ -70,6 +79,10 @@ class Coalescing:
         payloads = [payload for part, _ in joined for payload in part]
         try:
             rows = await self._call(payloads)
+            if len(rows) != len(payloads):
+                raise ValueError(
+                    f"the model returned {len(rows)} results for {len(payloads)} payloads; one each is needed"
+                )
         except Exception as error:
             for _, answer in joined:
                 if not answer.done():
@@ -83,13 +96,24 @@ class Coalescing:
 
     def _full(self) -> bool:
         """Whether what waits fills a batch."""
-        return sum(len(part) for part, _ in self._waiting) >= self._max_batch_size
+        return self._payloads >= self._max_batch_size
+
+    def _count(self, more: int) -> None:
+        self._payloads += more
+        self._queued(self._payloads)
 
     def _next(self) -> list[tuple[Rows, asyncio.Future[Rows]]]:
-        """The waiting batches, oldest first, that fit in one call; at least one."""
-        joined = [self._waiting.popleft()]
-        room = self._max_batch_size - len(joined[0][0])
-        while self._waiting and len(self._waiting[0][0]) <= room:
-            joined.append(self._waiting.popleft())
-            room -= len(joined[-1][0])
+        """The waiting batches, oldest first, that fit in one call; those whose callers gave up are left out."""
+        joined: list[tuple[Rows, asyncio.Future[Rows]]] = []
+        room, gone = self._max_batch_size, 0
+        while self._waiting:
+            part, answer = self._waiting[0]
+            if not answer.done():
+                if joined and len(part) > room:
+                    break
+                joined.append((part, answer))
+                room -= len(part)
+            self._waiting.popleft()
+            gone += len(part)
+        self._count(-gone)
         return joined

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from serve_deployments.usage import Usage
+
 Payload = Any
 """One request's content, as the model takes it: a text, an array, …"""
 
@@ -20,4 +22,8 @@ class Endpoint(Protocol):
         Raises:
             Exception: the request failed; of whatever type, it counts as one error.
         """
+        ...
+
+    async def usage(self) -> Usage | None:
+        """What the server did so far; None if it does not tell."""
         ...

@@ -19,7 +19,7 @@ class Span:
         latency_s: `[n]` its latency; NaN where it failed.
         in_flight: `[n]` how many requests were due and had not ended, just before it did.
         lag_s: how late the client was, each time it was due.
-        cpu_share: CPU seconds of the client per second.
+        cpu_share: CPU seconds of the client per second; of several senders, of the busiest.
     """
 
     start_s: float
@@ -54,7 +54,7 @@ class Events:
     latency_s: array[float] = field(default_factory=lambda: array("d"))
     in_flight: array[float] = field(default_factory=lambda: array("d"))
     late: tuple[array[float], array[float]] = field(default_factory=lambda: (array("d"), array("d")))
-    cpu: tuple[array[float], array[float]] = field(default_factory=lambda: (array("d"), array("d")))
+    cpu: dict[int, tuple[array[float], array[float]]] = field(default_factory=dict)  # of each sender
 
     def end(self, now_s: float, latency_s: float | None, in_flight: int) -> None:
         """A request was answered, or failed (None); `in_flight` still counts it."""
@@ -67,10 +67,11 @@ class Events:
         self.late[0].append(now_s)
         self.late[1].append(late_s)
 
-    def read_cpu(self, now_s: float, cpu_s: float) -> None:
-        """The client has used so many CPU seconds by now."""
-        self.cpu[0].append(now_s)
-        self.cpu[1].append(cpu_s)
+    def read_cpu(self, now_s: float, cpu_s: float, sender: int = 0) -> None:
+        """A sender's process has used so many CPU seconds by now."""
+        times_s, used_s = self.cpu.setdefault(sender, (array("d"), array("d")))
+        times_s.append(now_s)
+        used_s.append(cpu_s)
 
     @property
     def turned_over(self) -> int:
@@ -100,14 +101,15 @@ class Events:
             latency_s=np.array(self.latency_s[first:last]),
             in_flight=np.array(self.in_flight[first:last]),
             lag_s=lag_s[(late_s >= start_s) & (late_s <= end_s)],
-            cpu_share=self._cpu_share(start_s, end_s),
+            cpu_share=max((_cpu_share(*readings, start_s, end_s) for readings in self.cpu.values()), default=0.0),
         )
 
-    def _cpu_share(self, start_s: float, end_s: float) -> float:
-        times_s, used_s = (np.array(column) for column in self.cpu)
-        inside = np.flatnonzero((times_s >= start_s) & (times_s <= end_s))
-        # Readings stand up to a tick beside the span's ends; of a span shorter than that, the level's own.
-        at = inside[[0, -1]] if inside.size > 1 else np.array([0, -1]) if times_s.size > 1 else None
-        if at is None:
-            return 0.0
-        return float(np.diff(used_s[at])[0] / max(np.diff(times_s[at])[0], 1e-9))
+
+def _cpu_share(times: array[float], used: array[float], start_s: float, end_s: float) -> float:
+    times_s, used_s = np.array(times), np.array(used)
+    inside = np.flatnonzero((times_s >= start_s) & (times_s <= end_s))
+    # Readings stand up to a tick beside the span's ends; of a span shorter than that, the level's own.
+    at = inside[[0, -1]] if inside.size > 1 else np.array([0, -1]) if times_s.size > 1 else None
+    if at is None:
+        return 0.0
+    return float(np.diff(used_s[at])[0] / max(np.diff(times_s[at])[0], 1e-9))

@@ -132,6 +132,9 @@ class FakeServer:
         finally:
             self.in_flight -= 1
 
+    async def usage(self) -> None:
+        """It does not say."""
+
     def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         while self._busy < self.cores:

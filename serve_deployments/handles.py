@@ -9,6 +9,7 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from serve_deployments.endpoint import Payload
+from serve_deployments.usage import Usage
 
 DEPLOYMENT = "Replica"
 """What the deployment is called in every application."""
@@ -51,13 +52,23 @@ class HandleEndpoint:
 
     async def infer(self, payload: Payload) -> None:
         """One request to the application; raises what the replica raised."""
+        await self._answer(self._made().infer.remote(payload))
+
+    async def usage(self) -> Usage | None:
+        """What the replica says that it did."""
+        used: Usage = await self._answer(self._made().usage.remote())
+        return used
+
+    def _made(self) -> DeploymentHandle[Any]:
         if self._handle is None:
             # Made where it is used: a handle belongs to its process. By value (gRPC): 2 to 3 times the
             # requests/s of the path by reference, for small payloads.
             self._handle = handle_of(self.app).options(_by_reference=False)
-        response = self._handle.infer.remote(payload)
+        return self._handle
+
+    async def _answer(self, response: Any) -> Any:
         try:
-            await response
+            return await response
         except asyncio.CancelledError:
             response.cancel()  # else it stays in the replica's queue, in the way of the next load level
             raise

@@ -4,54 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from serve_deployments.clock import Clock, RealClock
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.measurement import Load
 from serve_deployments.plan import LoadPlan
 from serve_deployments.rules import Finding, Rule, UntilKnown, UntilPrecise
-from serve_deployments.sending import Requests
+from serve_deployments.sending import Schedule
 from serve_deployments.summary import Level, summarise
+from serve_deployments.team import Team, team_of
+from serve_deployments.usage import Usage
 
-_TICK_S = 0.02  # how often a level is looked after
-_AFTER_ERROR_S = 0.05  # least time between a client's sends if the first failed: a refusal is no work done
+_REPEATS = 1 / 3  # of the time of a search, for levels that are held again with more senders (our choice)
+_USAGE_S = 1.0  # a replica that is too busy to say what it did for this long is not waited for (our choice)
 
 
-async def _watch(
-    requests: Requests, rule: Rule, deadline_s: float, sender: asyncio.Task[None] | None = None
-) -> tuple[Finding | None, bool]:
-    """Until the rule says that the level is over, or its time is. Its finding, and whether the sender gave up."""
-    events, clock = requests.events, requests.clock
+async def _watch(team: Team, rule: Rule, deadline_s: float) -> Finding | None:
+    """Until the rule says that the level is over, its time is, or the senders gave up; the rule's finding."""
+    events, clock = team.events, team.clock
     due_s, looked_at = clock.now(), 0
-    events.read_cpu(due_s, clock.cpu_s())
     while True:
-        due_s = max(due_s + _TICK_S, clock.now())
+        due_s = max(due_s + team.look_s, clock.now())
         await clock.sleep_until(due_s)
-        now = clock.now()
-        events.read_cpu(now, clock.cpu_s())
-        if sender is None:
-            events.lag(now, now - due_s)
-        elif sender.done():
-            sender.result()
-            return rule.look(events, last=True), True
-        if now >= deadline_s:
-            return rule.look(events, last=True), False
+        await team.collect()
+        if team.gave_up or clock.now() >= deadline_s:
+            return rule.look(events, last=True)
         ended = len(events.ended_s)
         if ended > (1 + rule.look_after) * looked_at:
             looked_at = ended
             if (finding := rule.look(events)) is not None and finding.over:
-                return finding, False
+                return finding
 
 
-async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels what still runs and waits until it has ended."""
-    running = list(tasks)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+async def _stronger(team: Team, load: Load, plan: LoadPlan) -> bool:
+    """Whether the level is to be held again with more senders, as these were its bottleneck."""
+    if not load.client_limited:
+        return False
+    team.repeated_s += load.ended_at - load.started_at
+    return team.repeated_s <= _REPEATS * plan.total_max_s and await team.grow()
+
+
+async def _usage(team: Team) -> Usage | None:
+    """What the server did so far; None where it does not say so in time."""
+    with suppress(Exception):  # whatever is wrong with it, its requests will show
+        return await asyncio.wait_for(team.usage(), _USAGE_S)
+    return None
+
+
+def _between(before: Usage | None, after: Usage | None) -> Usage | None:
+    """What the server did in a level; None if it did not say, or is another one by now."""
+    if before is None or after is None:
+        return None
+    with suppress(ValueError):
+        return after.since(before)
+    return None
 
 
 class Clients:
@@ -65,11 +76,8 @@ class Clients:
     def __init__(
         self, endpoint: Endpoint, payloads: Sequence[Payload], plan: LoadPlan, clock: Clock | None = None
     ) -> None:
-        self._clock = clock or RealClock()
-        self._requests = Requests(endpoint, payloads, self._clock)
+        self._team = team_of(endpoint, payloads, clock or RealClock())
         self._plan = plan
-        self._wanted = 0
-        self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,15 +85,14 @@ class Clients:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._wanted = 0
         try:
-            if kind is None and self._tasks:
-                await asyncio.wait(self._tasks.values(), timeout=self._plan.drain_s)
+            if kind is None:
+                await self._team.quiet(self._plan.drain_s)
         finally:
-            await _end(self._tasks.values())
+            await self._team.cancel()
 
     async def hold(self, concurrency: int, plan: LoadPlan, rule: Rule | None = None) -> Load:
-        """One level.
+        """One level; again with more senders for as long as they were the bottleneck and there are more.
 
         Args:
             concurrency: clients.
@@ -97,29 +104,24 @@ class Clients:
         """
         if concurrency < 1:
             raise ValueError(f"a closed loop needs one client or more, got {concurrency}")
-        started_s, started_at = self._clock.now(), self._clock.unix_s()
-        await self._resize(concurrency)
-        events = self._requests.record()
-        finding, _ = await _watch(self._requests, rule or UntilPrecise(plan), started_s + plan.level_max_s)
-        level = Level("closed", concurrency, None, started_at, self._clock.unix_s())
+        while True:
+            load = await self._hold(concurrency, plan, rule or UntilPrecise(plan))
+            if not await _stronger(self._team, load, plan):
+                return load
+
+    async def _hold(self, concurrency: int, plan: LoadPlan, rule: Rule) -> Load:
+        team, clock = self._team, self._team.clock
+        started_s, started_at = clock.now(), clock.unix_s()
+        before = await _usage(team)
+        await team.clients(concurrency, self._plan.drain_s)
+        events = await team.record()
+        finding = await _watch(team, rule, started_s + plan.level_max_s)
+        until_s = clock.now()
+        level = Level("closed", concurrency, None, started_at, clock.unix_s())
         # Where nothing at all was answered, how long it has been waited for is all there is to say.
-        late_s = () if events.ended_s else self._requests.ages_s()
-        return summarise(level, events, finding, late_s, until_s=self._clock.now())
-
-    async def _resize(self, concurrency: int) -> None:
-        self._wanted = concurrency
-        dismissed = [task for index, task in self._tasks.items() if index >= concurrency and not task.done()]
-        if dismissed:
-            await asyncio.wait(dismissed, timeout=self._plan.drain_s)
-        for index in range(concurrency):
-            if index not in self._tasks or self._tasks[index].done():
-                self._tasks[index] = asyncio.create_task(self._client(index))
-
-    async def _client(self, index: int) -> None:
-        while index < self._wanted:
-            sent_s = self._clock.now()
-            if not await self._requests.send(sent_s):
-                await self._clock.sleep_until(sent_s + _AFTER_ERROR_S)
+        late_s = () if events.ended_s else team.ages_s()
+        load = summarise(level, events, finding, late_s, until_s=until_s)
+        return replace(load, usage=_between(before, await _usage(team)), senders=team.size)
 
 
 async def closed_level(
@@ -156,43 +158,29 @@ async def open_level(
         max_in_flight: stops the level as overloaded; `plan.max_in_flight` unless given.
         at_most: metric → largest value allowed; the level ends once it is known whether all limits are kept.
     """
-    clock = clock or RealClock()
-    schedule = plan.arrivals.offsets(rate_rps, plan.seed)
-    requests = Requests(endpoint, payloads, clock)
-    started_s, started_at = clock.now(), clock.unix_s()
-    events = requests.record(rate_rps)
-    tasks: set[asyncio.Task[bool]] = set()
-    bound = min(max_in_flight or math.inf, plan.max_in_flight)
-    sender = asyncio.create_task(_send_all(requests, schedule, started_s, bound, tasks))
+    team = team_of(endpoint, payloads, clock or RealClock())
+    while True:
+        load = await _open(
+            team, rate_rps, plan, min(max_in_flight or plan.max_in_flight, plan.max_in_flight), at_most or {}
+        )
+        if not await _stronger(team, load, plan):
+            return load
+
+
+async def _open(team: Team, rate_rps: float, plan: LoadPlan, bound: int, at_most: Mapping[str, float]) -> Load:
+    clock = team.clock
     try:
-        rule = UntilKnown(plan, rate_rps, at_most or {})
-        finding, gave_up = await _watch(requests, rule, started_s + plan.level_max_s, sender)
-        await _end([sender])
-        level = Level("open", None, rate_rps, started_at, clock.unix_s(), gave_up)
+        before = await _usage(team)
+        started_s, started_at = clock.now(), clock.unix_s()
+        events = await team.record()
+        await team.follow(Schedule(plan.arrivals, rate_rps, plan.seed, started_s, bound))
+        finding = await _watch(team, UntilKnown(plan, rate_rps, at_most), started_s + plan.level_max_s)
+        level = Level("open", None, rate_rps, started_at, clock.unix_s(), team.gave_up)
         stopped_s, ended = clock.now(), len(events.ended_s)
-        if tasks:
-            await asyncio.wait(tasks, timeout=plan.drain_s)
+        after, _ = await asyncio.gather(_usage(team), team.quiet(plan.drain_s))
+        await team.collect()
         after_s = [latency_s for latency_s in events.latency_s[ended:] if not math.isnan(latency_s)]
-        return summarise(level, events, finding, [*after_s, *requests.ages_s()], until_s=stopped_s, ended=ended)
+        load = summarise(level, events, finding, [*after_s, *team.ages_s()], until_s=stopped_s, ended=ended)
+        return replace(load, usage=_between(before, after), senders=team.size)
     finally:
-        await _end([sender, *tasks])
-
-
-async def _send_all(
-    requests: Requests,
-    schedule: Iterator[float],
-    started_s: float,
-    bound: float,
-    tasks: set[asyncio.Task[bool]],
-) -> None:
-    """Sends on schedule until more than `bound` are in flight."""
-    for offset_s in schedule:
-        due_s = requests.next_due_s = started_s + offset_s
-        await requests.clock.sleep_until(due_s)
-        now = requests.clock.now()
-        requests.events.lag(now, now - due_s)
-        if len(tasks) >= bound:
-            return
-        task = asyncio.create_task(requests.send(due_s))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        await team.cancel()

@@ -10,6 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serve_deployments.actor import LoadActor
+from serve_deployments.serve_path import LOAD_ENVIRONMENT
 
 _ANSWER_S = 5.0
 """A kept actor that says nothing for this long is replaced: it has nothing else to do."""
@@ -29,7 +30,8 @@ def load_actor(where: NodeAffinitySchedulingStrategy) -> Iterator[Any]:
     node = str(where.node_id)
     actor = _kept.pop(node, None)  # taken out: another thread's measurement needs another actor
     if actor is None or not _alive(actor):
-        actor = ray.remote(LoadActor).options(num_cpus=0, scheduling_strategy=where).remote()
+        environment = {"env_vars": LOAD_ENVIRONMENT}
+        actor = ray.remote(LoadActor).options(num_cpus=0, scheduling_strategy=where, runtime_env=environment).remote()
     try:
         yield actor
     except BaseException:

@@ -52,6 +52,10 @@ class WithLoadActor:
                 measurement = ray.get(self._ask(actor, settings, to_beat_rps), timeout=self.plan.total_max_s + _GRACE_S)
                 # Another trial's replica may have leased the same cores meanwhile.
                 return replace(measurement, apart=apart and ray.get(actor.is_apart.remote()))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, LoadFailed):
+                raise error.cause from None  # in its own words, without the traceback of another process
+            raise
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
             said = str(error).strip().splitlines()
             raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error

@@ -9,6 +9,8 @@ from typing import Any, Literal, Self
 
 from hdrh.histogram import HdrHistogram
 
+from serve_deployments.usage import Usage
+
 PERCENTILES: Mapping[str, float] = {
     "p50_ms": 50, "p75_ms": 75, "p90_ms": 90, "p95_ms": 95, "p99_ms": 99, "p999_ms": 99.9,
 }  # fmt: skip
@@ -88,7 +90,7 @@ class Load:
             is known with 95 % confidence whether it keeps the limits.
         overloaded: more were in flight than allowed, or what ended fell behind what was due: the queue
             grew by more than 5 % of the arrivals, beyond what chance explains (`rules.UntilKnown`).
-        client_cpu_share: CPU seconds of the measuring process per second; 1 is a whole core.
+        client_cpu_share: CPU seconds of the busiest sending process per second; 1 is a whole core.
         client_lag_ms: 99th percentile of how late the measuring process was: sends against their schedule
             in an open level, a regular timer in a closed one.
         client_limited: the client was too busy or too late for the numbers to be the server's.
@@ -99,6 +101,8 @@ class Load:
         rate_low_rps: lower end of the 95 % interval of `achieved_rps`; None where too little was seen for one, and
             in levels that were stored before there were intervals.
         rate_high_rps: its upper end.
+        usage: what the replica did in the level, warm-up included; None where it did not say.
+        senders: how many processes the load was sent from.
     """
 
     mode: Literal["closed", "open"]
@@ -120,6 +124,8 @@ class Load:
     ended_at: float
     rate_low_rps: float | None = None
     rate_high_rps: float | None = None
+    usage: Usage | None = None
+    senders: int = 1
 
     @property
     def rate_rps(self) -> float:
@@ -142,7 +148,8 @@ class Load:
         """For JSON; flat: the latencies stand beside the rest."""
         table = asdict(self)
         latencies = table.pop("latencies")
-        return {**table, **latencies, "rate_rps": self.rate_rps}
+        usage = None if self.usage is None else self.usage.as_dict()
+        return {**table, **latencies, "rate_rps": self.rate_rps, "usage": usage}
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Self:
@@ -150,7 +157,8 @@ class Load:
         rest = dict(table)
         rest.pop("rate_rps", None)  # follows from the others
         latencies = Latencies(**{field.name: rest.pop(field.name) for field in fields(Latencies)})
-        return cls(**rest, latencies=latencies)
+        usage = rest.pop("usage", None)
+        return cls(**rest, latencies=latencies, usage=None if usage is None else Usage.from_dict(usage))
 
 
 @dataclass(frozen=True)

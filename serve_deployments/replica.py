@@ -17,6 +17,7 @@ from serve_deployments.hosting import HostedModel, first_line
 from serve_deployments.limits import Enforcement
 from serve_deployments.models import ModelSource
 from serve_deployments.settings import Settings
+from serve_deployments.usage import Meter, Usage, meter_of
 
 _SEALED_BATCHES = 1 << 20
 """More than `max_ongoing_requests` ever lets in, so that Serve's own queue never holds a batch back."""
@@ -84,9 +85,10 @@ class ReplicaServer:
         self, source: ModelSource, settings: Mapping[str, Any] | None = None, samples: Sequence[Any] = ()
     ) -> None:
         self._model = HostedModel(source, samples)
-        self._coalescing = Coalescing(self._model, 1)
+        self._meter: Meter | None = None
+        self._coalescing = Coalescing(self._run, 1)
         self._failure: str | None = None
-        self._open, self._serving = False, 0
+        self._open, self._serving, self._waits = False, 0, False
         self._idle_with: str | None = None
         if settings is not None:
             await self._take_on(Settings(**settings))
@@ -132,10 +134,15 @@ class ReplicaServer:
     async def _take_on(self, settings: Settings) -> None:
         self._idle_with = None
         await self._model.take_on(settings)
-        self._coalescing = Coalescing(self._model, settings.max_batch_size, ahead=lambda: self._model.ahead)
+        if self._meter is None:  # once, so that readings can be subtracted; not before it is known which device
+            self._meter = meter_of(self._model.device)
+        self._coalescing = Coalescing(
+            self._run, settings.max_batch_size, ahead=lambda: self._model.ahead, queued=self._meter.queued
+        )
         batching: Any = self._batch  # Serve's decorator adds the setters
         batching.set_max_batch_size(settings.max_batch_size)
         batching.set_batch_wait_timeout_s(settings.batch_wait_ms / 1000)
+        self._waits = settings.batch_wait_ms > 0
         self._open = True
 
     async def _drain(self) -> None:
@@ -148,6 +155,11 @@ class ReplicaServer:
                 raise NotDrained(f"a batch under way did not end in {DRAIN_S:g} s")
             await asyncio.sleep(_DRAIN_POLL_S)
 
+    async def _run(self, payloads: list[Any]) -> list[Any]:
+        assert self._meter is not None, "made with the model"
+        with self._meter.running(len(payloads)):
+            return await self._model(payloads)
+
     # Batches that Serve has sealed are let in while the model is busy: there they become one.
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0, max_concurrent_batches=_SEALED_BATCHES)
     async def _batch(self, payloads: list[Any]) -> list[Any]:
@@ -159,7 +171,10 @@ class ReplicaServer:
             raise NotServing("the replica is parked or being changed")
         self._serving += 1
         try:
-            return await self._batch(payload)
+            if self._waits:
+                return await self._batch(payload)
+            # Without a wait Serve's batches hold one request or two, and cost as much as the rest of its path.
+            return (await self._coalescing([payload]))[0]
         finally:
             self._serving -= 1
 
@@ -184,6 +199,10 @@ class ReplicaServer:
             free_memory=memory.available / memory.total,
             idle_with=self._idle_with,
         )
+
+    async def usage(self) -> Usage | None:
+        """What it did since it took on its first settings; None before that."""
+        return None if self._meter is None else self._meter.read()
 
     def __del__(self) -> None:
         if hasattr(self, "_model"):

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from serve_deployments.serve_path import REPLICA_ENVIRONMENT
+
 _IN_PLACE = frozenset({"max_batch_size", "batch_wait_ms", "threads", "precision", "gpu_memory", "gpu_memory_gib"})
 """What a living replica can change; the rest is decided when its process starts."""
 
@@ -100,14 +102,13 @@ class Settings:
             options["num_gpus"] = self.num_gpus
         if self.node_labels:
             options["label_selector"] = dict(self.node_labels)
-        if env := self.environment:
-            options["runtime_env"] = {"env_vars": env}
+        options["runtime_env"] = {"env_vars": self.environment}
         return options
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of the replica's process: the user's, and what must be set before CUDA starts."""
-        env = dict(self.env)
+        """Environment of the replica's process: the fast path, the user's, and what must be set before CUDA starts."""
+        env = {**REPLICA_ENVIRONMENT, **self.env}
         if self.gpu_type is not None and 0 < self.gpu_share < 1:
             # Read by the CUDA MPS client library when the context is made (CUDA MPS guide, section 4.2.5).
             env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{100 * self.gpu_share:g}"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -126,9 +127,22 @@ class Meter:
         self._gpu = None if nvml is None or gpu_uuid is None else _opened(nvml, gpu_uuid)
         self._batches: Counter[int] = Counter()
         self._busy_s = self._gpu_busy_s = self._gpu_seen_s = 0.0
-        self._queue = self._queue_most = 0
-        self._started_s = self._sampled_s = now()
+        self._queue = self._queue_most = self._running = 0
+        self._started_s = self._sampled_s = self._counted_s = now()
         self._cpu_before_s = self._cpu_s()
+
+    @contextmanager
+    def running(self, size: int) -> Iterator[None]:
+        """A batch for as long as the model runs it; time in which two run counts once."""
+        if not self._running:
+            self._counted_s = self._now()
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            before_s, self._counted_s = self._counted_s, self._now()
+            self.batch(size, self._counted_s - before_s)
 
     def batch(self, size: int, seconds: float) -> None:
         """The model ran a batch of `size` requests in `seconds`."""
@@ -189,6 +203,17 @@ class Meter:
             return int(self._nvml.nvmlDeviceGetMemoryInfo(self._gpu).used)
         except self._nvml.NVMLError:
             return None
+
+
+def meter_of(device: str) -> Meter:
+    """The meter of this process, whose model runs on "cpu" or on "cuda", its only GPU."""
+    if device == "cpu":
+        return Meter()
+    import pynvml
+    import torch
+
+    uuid = getattr(torch.cuda.get_device_properties(0), "uuid", None)  # ROCm's builds of torch have none
+    return Meter(nvml=pynvml, gpu_uuid=None if uuid is None else f"GPU-{uuid}")
 
 
 def _opened(nvml: Any, uuid: str) -> Any:

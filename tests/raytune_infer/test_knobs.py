@@ -88,7 +88,7 @@ def test_settings_carry_every_knob_to_where_it_acts():
     options = settings.ray_actor_options
     assert options["num_cpus"] == 2
     assert options["label_selector"]["ray.io/accelerator-type"] == "in(T4)" or "T4" in str(options["label_selector"])
-    assert options["runtime_env"]["env_vars"] == {"DEBUG": "7"}
+    assert options["runtime_env"]["env_vars"]["DEBUG"] == "7"
 
 
 def test_a_share_of_the_gpu_is_set_before_cuda_starts():

@@ -1,13 +1,22 @@
 """The load actor as a real Ray actor, against a fake server in its process and the machine's clock."""
 
+import asyncio
+import time
+
 import pytest
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serve_deployments.actor import LoadActor
+from serve_deployments.backend import LoadFailed
+from serve_deployments.clock import RealClock
 from serve_deployments.fakes import FakeServer
+from serve_deployments.limits import machine_cores, unleased_cores
+from serve_deployments.load import closed_level
 from serve_deployments.load_side import let_go, load_actor
 from serve_deployments.plan import LoadPlan
+from serve_deployments.remote_sender import RemoteSender, SenderActor
+from serve_deployments.team import Team
 
 PLAN = LoadPlan(level_min_s=0.5, level_max_s=4, total_max_s=12, max_concurrency=4)
 
@@ -53,3 +62,54 @@ def test_the_actor_measures_in_real_time_and_ends_when_told(actor):
         ray.get(running, timeout=60)
     # It can be used again.
     assert ray.get(actor.closed.remote(1, PLAN), timeout=60).completed > 0
+
+
+@pytest.mark.ray
+def test_two_processes_share_a_load_and_fail_it_when_one_dies(local_ray):
+    """Each sends to a server of its own; in the record they are one."""
+    actors = [ray.remote(SenderActor).options(num_cpus=0).remote() for _ in range(2)]
+
+    async def shared():
+        server = FakeServer(lambda batch: 0.05, cores=9)
+        senders = [
+            await RemoteSender.aimed(
+                actor, lambda: FakeServer(lambda batch: 0.05, cores=9), ["a"], i, 2, machine_cores()
+            )
+            for i, actor in enumerate(actors)
+        ]
+        team = Team(server, senders, RealClock())
+        load = await closed_level(team, ["a"], 5, PLAN)
+        ray.kill(actors[1])
+        with pytest.raises(LoadFailed, match="has ended"):
+            await closed_level(team, ["a"], 5, PLAN)
+        return load
+
+    load = asyncio.run(shared())
+    assert load.senders == 2 and not load.errors and 0 < load.client_cpu_share < 1
+    assert 20 < load.achieved_rps <= 5 / 0.05 and load.latencies.p50_ms >= 50
+    ray.kill(actors[0])
+
+
+class Spinning:
+    """Answers after work in the client's own process: whoever sends is the bottleneck."""
+
+    async def infer(self, payload):
+        until = time.monotonic() + 0.003
+        while time.monotonic() < until:
+            pass
+        await asyncio.sleep(0)
+
+    async def usage(self):
+        return None
+
+
+@pytest.mark.ray
+def test_an_actor_that_is_the_bottleneck_shares_its_load_where_there_are_cores(local_ray):
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    with load_actor(here) as actor:
+        ray.get(actor.aim.remote(Spinning, ["a"]))
+        load = ray.get(actor.closed.remote(8, LoadPlan(level_min_s=0.3, level_max_s=1)), timeout=60)
+    let_go()
+    free = len(unleased_cores(machine_cores()))
+    assert load.client_limited  # however many they are: it is no work of a server's
+    assert load.senders == max(1, free)

@@ -114,6 +114,10 @@ def test_it_is_up_while_needed_and_gone_afterwards(kit):
         assert replica.facts().failure is None
         measured = kit.measure(replica, Settings(max_batch_size=2))
         assert measured.metrics["rps"] > 0 and measured.metrics["error_rate"] == 0
+        used = [load.usage for load in measured.loads]
+        if isinstance(kit, OnServe):
+            assert all(u.seconds > 0 and set(u.batches) <= {1, 2} and u.memory_bytes > 0 for u in used)
+            assert sum(size * n for size, n in used[-1].batches.items()) >= measured.loads[-1].completed
     assert kit.left() == 0
 
 

@@ -97,3 +97,30 @@ def test_only_a_full_batch_goes_ahead_of_the_one_that_runs():
         return [(begun - started, payloads) for begun, payloads in model.calls]
 
     assert run_virtual(main()) == [(0, [1]), (0.25, [2, 3]), (1.25, [4])]
+
+
+def test_what_nobody_waits_for_is_not_computed_and_the_queue_is_told():
+    async def main():
+        model, told = Model(), []
+        coalescing = Coalescing(model, 2, queued=told.append)
+        tasks = [asyncio.create_task(coalescing([i])) for i in range(6)]
+        await asyncio.sleep(0.5)
+        for task in tasks[2:5]:
+            task.cancel()
+        rows = await asyncio.gather(*tasks, return_exceptions=True)
+        return model.batches, told, [row for row in rows if isinstance(row, list)]
+
+    batches, told, rows = run_virtual(main())
+    assert batches == [[0, 1], [5]] and rows == [[0], [2], [10]]
+    assert max(told) == 6 and told[-1] == 0
+
+
+def test_too_few_results_are_an_error_for_all_of_the_call():
+    async def main():
+        async def short(payloads):
+            return payloads[1:]
+
+        coalescing = Coalescing(short, 3)
+        return await asyncio.gather(*(coalescing([i]) for i in range(3)), return_exceptions=True)
+
+    assert all("2 results for 3 payloads" in str(error) for error in run_virtual(main()))

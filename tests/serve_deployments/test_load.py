@@ -150,6 +150,9 @@ def test_a_request_cancelled_by_its_server_is_an_error_not_the_end():
             await asyncio.sleep(0.01)
             raise asyncio.CancelledError
 
+        async def usage(self):
+            return None
+
     load = closed(Cancels(), 2)
     assert load.error_rate == 1 and load.errors >= 60
 

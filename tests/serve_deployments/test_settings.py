@@ -2,6 +2,7 @@
 
 import pytest
 
+from serve_deployments.serve_path import REPLICA_ENVIRONMENT
 from serve_deployments.settings import Settings
 
 
@@ -15,6 +16,12 @@ def test_ray_reserves_the_scarcer_of_compute_and_memory():
 def test_serve_lets_in_one_batch_running_and_one_forming_and_a_queue():
     assert Settings(max_batch_size=64).max_ongoing_requests >= 128
     assert Settings().max_ongoing_requests >= 32
+
+
+def test_the_users_environment_comes_before_ours():
+    name, ours = next(iter(REPLICA_ENVIRONMENT.items()))
+    assert Settings().ray_actor_options["runtime_env"]["env_vars"][name] == ours
+    assert Settings(env={name: "other"}).environment[name] == "other"
 
 
 def test_a_dictionary_is_the_way_back():

@@ -45,6 +45,28 @@ def test_a_level_is_the_difference_of_two_readings():
     assert level.gpu_utilisation is None and level.gpu_memory_bytes is None
 
 
+def test_time_in_which_two_batches_run_counts_once():
+    """From 0 to 4 and from 1 to 3, then from 10 to 12 and from 11 to 15: nine seconds in all."""
+    time = FakeTime()
+    meter = Meter(FakeProcess(), now=time.clock)
+
+    def run(*steps):
+        running = {}
+        for at_s, size in steps:
+            time.now_s = at_s
+            if size in running:
+                running.pop(size).__exit__(None, None, None)
+            else:
+                running[size] = meter.running(size)
+                running[size].__enter__()
+
+    run((0, 8), (1, 4), (3, 4), (4, 8))
+    assert meter.read().busy_s == 4
+    run((10, 8), (11, 4), (12, 8), (15, 4))
+    reading = meter.read()
+    assert reading.busy_s == 9 and reading.batches == {8: 2, 4: 2}
+
+
 def test_each_reading_has_its_own_most():
     meter = Meter(FakeProcess(), now=FakeTime().clock)
     meter.queued(30)

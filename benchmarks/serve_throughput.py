@@ -1,0 +1,242 @@
+"""Requests/s driven through Serve to one trivial replica, and a replica's peak against its model in a bare loop.
+
+    python benchmarks/serve_throughput.py [--repeats 2] [--clients 64] [--seconds 3]
+
+The trivial replica answers what it is sent; a closed loop of so many clients asks it, from one, two and three sending
+processes, with and without the settings of the fast path (`serve_deployments/serve_path.py`), of the senders and of the
+replica apart. Then a stack of linear layers, whose batches take 5 ms and more: its peak through Serve (the level of two
+batches of clients) over the requests/s of the same model in a bare loop, one before and one after it, in a process of
+its own on as many cores. Rows of a round follow one another; figures are medians of the rounds. Requests per core
+are requests/s over CPU seconds per second: what a whole core would do, which says more where cores are shared. About
+four minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from results import RESULTS, Origin, markdown, put
+
+from serve_deployments.clock import RealClock
+from serve_deployments.handles import HandleEndpoint
+from serve_deployments.limits import machine_cores, pin, unleased_cores
+from serve_deployments.load import closed_level
+from serve_deployments.loaders import ModelContext
+from serve_deployments.measurement import Load
+from serve_deployments.models import Builder, load
+from serve_deployments.plan import LoadPlan
+from serve_deployments.remote_sender import RemoteSender, SenderActor
+from serve_deployments.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.serve_path import LOAD_ENVIRONMENT, REPLICA_ENVIRONMENT
+from serve_deployments.settings import Settings
+from serve_deployments.team import Team
+
+PREFIX = "throughput"
+PAYLOAD = "a sentence of some words, as long as most are"
+SLOW = {"load": {name: "1" for name in LOAD_ENVIRONMENT}, "replica": {name: "1" for name in REPLICA_ENVIRONMENT}}
+"""Ray's own defaults, which are all 1."""
+
+WIDTH, TOKENS, LAYERS = 1024, 24, 4
+"""Some 5 ms a payload on one core."""
+
+
+def echo() -> Callable[[list[Any]], list[Any]]:
+    """A model that takes no time."""
+    return lambda payloads: payloads
+
+
+def layers(width: int = WIDTH) -> Callable[[list[Any]], list[Any]]:
+    """A model whose batches take some milliseconds."""
+    import torch
+
+    model = torch.nn.Sequential(*(torch.nn.Linear(width, width) for _ in range(LAYERS))).eval()
+    row = torch.randn(TOKENS, width)
+
+    def batch(payloads: list[Any]) -> list[Any]:
+        with torch.inference_mode():
+            return model(row.expand(len(payloads), TOKENS, width).contiguous()).sum(dim=(1, 2)).tolist()  # type: ignore[no-any-return]
+
+    return batch
+
+
+@ray.remote(num_cpus=0)
+class Bare:
+    """The model in a bare loop, on cores that no replica leases."""
+
+    def __init__(self, reference: str) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self._model: Any = load(Builder(reference), {}, ModelContext())
+
+    def rps(self, batch: int, seconds: float) -> float:
+        pin(sorted(unleased_cores(machine_cores()))[:1])
+        rows, until, done = [PAYLOAD] * batch, time.monotonic() + seconds, 0
+        self._model(rows)
+        began = time.monotonic()
+        while time.monotonic() < until:
+            self._model(rows)
+            done += batch
+        return done / (time.monotonic() - began)
+
+
+class Senders:
+    """Sending processes, kept from row to row."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, list[Any]] = {"fast": [], "slow": []}
+
+    def first(self, count: int, kind: str) -> list[Any]:
+        kept = self._kept[kind]
+        variables = LOAD_ENVIRONMENT if kind == "fast" else SLOW["load"]
+        while len(kept) < count:
+            options = {"num_cpus": 0, "runtime_env": {"env_vars": dict(variables)}}
+            kept.append(ray.remote(SenderActor).options(**options).remote())
+        return kept[:count]
+
+
+async def level(app: str, actors: Sequence[Any], clients: int, seconds: float) -> Load:
+    """A closed loop, sent by these."""
+    endpoint, payloads, cores = HandleEndpoint(app), [PAYLOAD], unleased_cores(machine_cores()) or machine_cores()
+    senders = await asyncio.gather(
+        *(
+            RemoteSender.aimed(actor, lambda: HandleEndpoint(app), payloads, i, len(actors), cores)
+            for i, actor in enumerate(actors)
+        )
+    )
+    plan = LoadPlan(level_min_s=seconds, level_max_s=3 * seconds, max_concurrency=clients)
+    return await closed_level(Team(endpoint, senders, RealClock()), payloads, clients, plan)
+
+
+ROWS: Mapping[str, tuple[int, str, str]] = {
+    "1 sender, neither": (1, "slow", "slow"),
+    "1 sender, its own settings": (1, "fast", "slow"),
+    "1 sender, the replica's settings": (1, "slow", "fast"),
+    "1 sender, both": (1, "fast", "fast"),
+    "2 senders, both": (2, "fast", "fast"),
+    "3 senders, both": (3, "fast", "fast"),
+}
+
+
+def driven(repeats: int, clients: int, seconds: float) -> dict[str, list[Load]]:
+    """The trivial replica's levels by row."""
+    backend, senders = ServeBackend(Builder("serve_throughput:echo"), [PAYLOAD], PREFIX), Senders()
+    found: dict[str, list[Load]] = {row: [] for row in ROWS}
+    for repeat in range(repeats):
+        for replica in ("slow", "fast"):
+            settings = Settings(max_batch_size=32, env=SLOW["replica"] if replica == "slow" else {})
+            with backend.running(settings, f"echo-{replica}-{repeat}") as running:
+                for row, (count, kind, wanted) in ROWS.items():
+                    if wanted == replica:
+                        actors = senders.first(count, kind)
+                        found[row].append(asyncio.run(level(running.app, actors, clients, seconds)))
+    return found
+
+
+def against_bare(repeats: int, batches: Sequence[int], seconds: float) -> list[list[str]]:
+    """The model's peak through Serve over the same in a bare loop."""
+    reference = "serve_throughput:layers"
+    backend, senders, bare = ServeBackend(Builder(reference), [PAYLOAD], PREFIX), Senders(), Bare.remote(reference)
+    ratios: dict[int, list[float]] = {batch: [] for batch in batches}
+    alone: dict[int, list[float]] = {batch: [] for batch in batches}
+    shares: dict[int, list[Load]] = {batch: [] for batch in batches}
+    for repeat in range(repeats):
+        for batch in batches:
+            before = ray.get(bare.rps.remote(batch, seconds))
+            with backend.running(replace(Settings(), max_batch_size=batch), f"layers-{batch}-{repeat}") as running:
+                served = asyncio.run(level(running.app, senders.first(1, "fast"), 2 * batch, seconds))
+            bare_rps = statistics.mean([before, ray.get(bare.rps.remote(batch, seconds))])
+            ratios[batch].append(served.achieved_rps / bare_rps)
+            alone[batch].append(bare_rps)
+            shares[batch].append(served)
+    return [
+        [
+            f"batches of {batch}: {1e3 * batch / statistics.median(alone[batch]):.1f} ms alone",
+            f"{statistics.median(alone[batch]):.0f}",
+            f"{statistics.median([load.achieved_rps for load in shares[batch]]):.0f}",
+            f"{statistics.median(ratios[batch]):.2f} ({min(ratios[batch]):.2f} to {max(ratios[batch]):.2f})",
+            f"{statistics.median([_busy(load) for load in shares[batch]]):.2f}",
+            f"{statistics.median([_batch(load) for load in shares[batch]]):.1f}",
+        ]
+        for batch in batches
+    ]
+
+
+def _cores(load: Load) -> float:
+    return (load.usage.cpu_cores if load.usage else None) or math.nan
+
+
+def _busy(load: Load) -> float:
+    return (load.usage.busy_share if load.usage else None) or 0.0
+
+
+def _batch(load: Load) -> float:
+    return (load.usage.mean_batch if load.usage else None) or 0.0
+
+
+def row_of(name: str, loads: Sequence[Load], first: Sequence[Load]) -> list[str]:
+    rates = [load.achieved_rps for load in loads]
+    return [
+        name,
+        f"{statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})",
+        f"{statistics.median([a.achieved_rps / b.achieved_rps for a, b in zip(loads, first, strict=True)]):.2f}",
+        f"{statistics.median([load.client_cpu_share for load in loads]):.2f}",
+        f"{statistics.median([_cores(load) for load in loads]):.2f}",
+        f"{statistics.median([load.achieved_rps / load.client_cpu_share for load in loads]) / loads[0].senders:.0f}",
+        f"{statistics.median([load.achieved_rps / _cores(load) for load in loads]):.0f}",
+        f"{statistics.median([load.client_lag_ms for load in loads]):.1f}",
+        f"{statistics.median([load.latencies.p50_ms or 0.0 for load in loads]):.1f}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--note", default="", help="a sentence on the machine's state, put under the tables")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    here = str(Path(__file__).resolve().parent)
+    root = str(Path(__file__).resolve().parent.parent)
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": f"{here}:{root}"}},
+    )  # fmt: skip
+    serve.start(proxy_location="Disabled")
+    try:
+        found = driven(arguments.repeats, arguments.clients, arguments.seconds)
+        first = next(iter(found.values()))
+        header = [
+            "settings of the fast path", "requests/s (range)", "÷ neither", "busiest sender, cores", "replica, cores",
+        "per core of senders", "per core of the replica", "lag p99 ms", "p50 ms",
+        ]  # fmt: skip
+        sent = markdown(header, [row_of(name, loads, first) for name, loads in found.items()])
+        print(sent, flush=True)
+        against = against_bare(arguments.repeats, arguments.batches, arguments.seconds)
+    finally:
+        delete_left_behind(PREFIX)
+        ray.shutdown()
+    header = ["layers", "bare loop, requests/s", "through Serve", "÷ bare (range)", "busy", "mean batch"]
+    body = (
+        f"A trivial replica, {arguments.clients} clients; the goal is 2,000 requests/s.\n\n{sent}\n\n"
+        f"A model with batches of 5 ms and more; the goal is 0.9 of the bare loop.\n\n{markdown(header, against)}\n\n"
+        f"{arguments.note}"
+    )
+    print(body)
+    put(arguments.out, "Requests/s through Serve", Origin.here(), body)
+
+
+if __name__ == "__main__":
+    main()
