@@ -101,7 +101,10 @@ class Team:
 
     async def collect(self) -> None:
         """Bring the record up to date, as far as all senders have told."""
-        logs = await asyncio.gather(*(sender.log() for sender in self._senders))
+        if len(self._senders) == 1:  # without a task: that would take two rounds of the loop that sends
+            logs = [await self._senders[0].log()]
+        else:
+            logs = await asyncio.gather(*(sender.log() for sender in self._senders))
         for index, log in enumerate(logs):
             self._to_come += [(time_s, index, latency_s) for time_s, latency_s in log.happened]
             for time_s, late_s in log.late:
