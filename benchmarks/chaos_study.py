@@ -33,7 +33,7 @@ knobs:
   batch_wait_ms: [0, 1]
   odd: {{kind: args, values: {odd}}}
 objective: {{maximize: rps}}
-load: {{level_min_s: 0.1, level_max_s: 0.3, total_max_s: 2, max_concurrency: 16}}
+load: {{precision: 0.5, level_min_s: 0.1, level_max_s: 2, total_max_s: 4, max_concurrency: 16}}
 budget: {{trials: {trials}, compare_s: 0.1, deploy_s: 30}}
 """
 _WITHIN_S = 1.5

@@ -48,7 +48,7 @@ knobs:
   max_batch_size: {batches}
   batch_wait_ms: {waits}
 objective: {{maximize: rps}}
-load: {{level_min_s: 0.1, level_max_s: 0.2, total_max_s: 0.3, max_concurrency: 64}}
+load: {{precision: 0.5, level_min_s: 0.1, level_max_s: 2, total_max_s: 4, max_concurrency: 64}}
 budget: {{trials: {trials}, compare_s: 0.1}}
 """
 
