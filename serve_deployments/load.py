@@ -144,6 +144,7 @@ async def open_level(
     clock: Clock | None = None,
     max_in_flight: int | None = None,
     at_most: Mapping[str, float] | None = None,
+    rule: Rule | None = None,
 ) -> Load:
     """Requests at scheduled times, whether or not earlier ones have been answered.
 
@@ -155,6 +156,7 @@ async def open_level(
         clock: time; the machine's unless given.
         max_in_flight: stops the level as overloaded; `plan.max_in_flight` unless given.
         at_most: metric → largest value allowed; the level ends once it is known whether all limits are kept.
+        rule: when the level ends, where that is not all.
     """
     clock = clock or RealClock()
     schedule = plan.arrivals.offsets(rate_rps, plan.seed)
@@ -165,7 +167,7 @@ async def open_level(
     bound = min(max_in_flight or math.inf, plan.max_in_flight)
     sender = asyncio.create_task(_send_all(requests, schedule, started_s, bound, tasks))
     try:
-        rule = UntilKnown(plan, rate_rps, at_most or {})
+        rule = rule or UntilKnown(plan, rate_rps, at_most or {})
         finding, gave_up = await _watch(requests, rule, started_s + plan.level_max_s, sender)
         await _end([sender])
         level = Level("open", None, rate_rps, started_at, clock.unix_s(), gave_up)
