@@ -14,7 +14,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ class Server:
             first = last
         return float(np.percentile(latencies, _PERCENT))
 
-    @lru_cache
+    @cached_property
     def true_rps(self) -> float:
         """The highest rate whose p99 is within the limit."""
         low, high = 1e-3 / self.full_s, 2 * self.batch / self.full_s
@@ -113,15 +113,15 @@ SERVERS = (
 def row(server: Server, runs: int, plan: LoadPlan) -> tuple[list[str], list[float], list[float]]:
     """A line of the table; seconds and ratios of its runs."""
     found = [server.found(seed, plan) for seed in range(runs)]
-    ratios = np.array([(x.loads[x.reported].rate_rps if x.found else 0.0) / server.true_rps() for x in found])
+    ratios = np.array([(x.loads[x.reported].rate_rps if x.found else 0.0) / server.true_rps for x in found])
     seconds = [x.seconds for x in found]
     middle = np.median(ratios)
     between = [
-        (x.rate_low_rps or 0) / (1 + plan.rate_precision) <= server.true_rps() <= (x.rate_high_rps or math.inf)
+        (x.rate_low_rps or 0) / (1 + plan.rate_precision) <= server.true_rps <= (x.rate_high_rps or math.inf)
         for x in found
     ]
     cells = [
-        f"{server.true_rps():.4g}", f"{np.mean(seconds):.1f}", f"{max(seconds):.1f}",
+        f"{server.true_rps:.4g}", f"{np.mean(seconds):.1f}", f"{max(seconds):.1f}",
         f"{np.mean([len(x.loads) for x in found]):.1f}", f"{middle:.3f}", f"{ratios.min():.2f} to {ratios.max():.2f}",
         f"{np.mean(abs(ratios - 1) > WRONG):.0%}", f"{np.mean(between):.0%}",
         f"{np.mean(['out of time' in x.reason for x in found]):.0%}",
@@ -150,7 +150,7 @@ def show_levels(plan: LoadPlan) -> None:
     """Each level of one run of each server."""
     for server in SERVERS:
         found = server.found(0, plan)
-        print(f"{server.name}: true {server.true_rps():.4g}, {found.seconds:.1f} s: {found.reason}")
+        print(f"{server.name}: true {server.true_rps:.4g}, {found.seconds:.1f} s: {found.reason}")
         previous_s = found.loads[0].started_at
         for i, load in enumerate(found.loads):
             asked = f"{load.concurrency} clients" if load.concurrency else f"{load.requested_rps:.4g} rps"

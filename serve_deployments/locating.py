@@ -67,7 +67,7 @@ class UntilLocated:
             self.after = self.after.cannot(min(self.rate_rps, finding.estimate.bounds()[1]))
         keeps = all(one is not None and one.holds for one in seen)
         beaten = self.beat_rps > 0 and self.after.below(self.beat_rps) > BEATEN
-        long_enough = span.duration_s >= self.plan.level_min_s - 1e-9
+        long_enough = span.duration_s >= self.plan.level_min_s - 1e-9 and None not in seen
         precise, off = is_precise(self.after, self.plan.rate_precision), self._off()
         near = abs(off) <= math.log1p(self.plan.rate_precision)
         # A level that keeps the limits above the probable crossing, or breaks them below it, tells the most.

@@ -144,7 +144,7 @@ async def highest_rate(
         reason = f"out of time: {reason}"
     passed = [] if crossing.at_floor(plan.rate_precision) else _kept(search, at_most)
     if not passed:
-        slowest = min(_opened(search), key=lambda load: load.requested_rps or 0.0)
+        slowest = min(_opened(search), key=lambda load: (_asked(load), not broken(load, at_most)))
         reason = f"{slowest.requested_rps:.3g} requests/s: {_excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
     # Not the highest that passed: of levels near the limit that is the luckiest.
@@ -251,7 +251,7 @@ async def _locate(
         if kept and beat_rps and crossing.below(beat_rps) > BEATEN:
             return crossing, True
         answers = [x for x in kept if abs(_off(x, crossing, plan)) <= math.log1p(plan.rate_precision)]
-        hopeless = rate_rps == crossing.floor_rps and crossing.at_floor(plan.rate_precision)
+        hopeless = rate_rps == crossing.floor_rps and load not in kept and crossing.at_floor(plan.rate_precision)
         if hopeless or (answers and is_precise(crossing, plan.rate_precision)) or not search.has_time:
             return crossing, False
 
