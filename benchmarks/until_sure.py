@@ -233,8 +233,8 @@ def real(runs: int) -> str:
         "variation",
     ]
     said = (
-        f"On this machine, torch in a bare loop, {runs} levels each of at most {REAL.level_max_s:g} s and one window of "
-        f"{REAL_FIXED.level_min_s:g} s."
+        f"On this machine, torch in a bare loop, {runs} levels each of at most {REAL.level_max_s:g} s and one "
+        f"window of {REAL_FIXED.level_min_s:g} s."
     )
     return said + "\n\n" + markdown(header, lines)
 

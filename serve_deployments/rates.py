@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from serve_deployments.clock import Clock, RealClock
 from serve_deployments.crossing import Crossing
 from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.kept_limits import broken, check, excess, most_in_flight, room, tightest_s
 from serve_deployments.levels import LevelSearch
 from serve_deployments.load import Clients, open_level
 from serve_deployments.locating import BEATEN, UntilLocated, is_precise, target_rps
-from serve_deployments.measurement import LATENCIES, Load, Measurement
+from serve_deployments.measurement import Load, Measurement
 from serve_deployments.plan import LoadPlan
 from serve_deployments.rules import UntilPrecise, UntilSeen
 
@@ -23,8 +24,6 @@ _FAIR = 1 / 2  # of the time left for one level, so that some are left for other
 _PROBE_FACTOR = 8  # between the client counts of the probe: 1, 8, 64, …
 _FIRST = 0.8  # of what a closed loop does: random arrivals queue, at 0.8 for two service times (M/D/1)
 _SLOWEST = 0.1  # of what one client does: there one request in ten meets another; nothing slower is tried
-_TAILS = ("p95_ms", "p99_ms", "p999_ms", "max_ms")
-_NO_QUEUE = 16  # in flight: about a batch
 
 
 async def peak_rate(
@@ -129,12 +128,12 @@ async def highest_rate(
     Raises:
         ValueError: a limit on something that is not measured, or none at all.
     """
-    _check(at_most)
+    check(at_most)
     search = LevelSearch("highest_rate", endpoint, payloads, plan, clock or RealClock())
     crossing = await _probe(search, at_most, foretold_rps)
     if crossing is None:
         alone = search.loads[-1]
-        return search.result(alone, found=False, reason=f"one client alone: {_excess(alone, at_most)}")
+        return search.result(alone, found=False, reason=f"one client alone: {excess(alone, at_most)}")
     crossing, ended_early = await _locate(search, crossing, at_most, to_beat_rps or 0.0)
     low, high = crossing.quantile(0.025), crossing.quantile(0.975)
     reason = f"the limit is between {low:.3g} and {high:.3g} requests/s"
@@ -145,7 +144,7 @@ async def highest_rate(
     passed = [] if crossing.at_floor(plan.rate_precision) else _kept(search, at_most)
     if not passed:
         slowest = min(_opened(search), key=lambda load: (_asked(load), not broken(load, at_most)))
-        reason = f"{slowest.requested_rps:.3g} requests/s: {_excess(slowest, at_most)}; {reason}"
+        reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
     # Not the highest that passed: of levels near the limit that is the luckiest.
     best = min(passed, key=lambda load: abs(_off(load, crossing, plan)))
@@ -190,7 +189,7 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float], foretold_rps
     slower = most.achieved_rps
     too_fast = [rate for rate in reached if rate > slower]
     # Where the climb ended for want of time, the next level would have reached more, by what room there was.
-    more = 1.0 if bounded else math.sqrt(min(_room(most, at_most), _PROBE_FACTOR**2))
+    more = 1.0 if bounded else math.sqrt(min(room(most, at_most), _PROBE_FACTOR**2))
     known = foretold_rps is None
     return Crossing.about(
         foretold_rps or _FIRST * more * math.sqrt(slower * min(too_fast, default=slower)),
@@ -222,7 +221,7 @@ async def _climb_until_broken(
         highest_rps, kept_before = max(highest_rps, load.achieved_rps), kept_before or kept
         # Little's law: with more clients the mean latency is above the limit even at twice the rate, and a level that
         # is bound to fail takes the longest of all.
-        most = 2 * highest_rps * _tightest_s(at_most) if kept_before else math.inf
+        most = 2 * highest_rps * tightest_s(at_most) if kept_before else math.inf
         if most < 1.5 * concurrency:
             return 2.0
         concurrency = int(min(_PROBE_FACTOR * concurrency, search.plan.max_concurrency, most))
@@ -242,7 +241,7 @@ async def _locate(
             rate_rps,
             plan,
             clock=search.clock,
-            max_in_flight=_most_in_flight(rate_rps, at_most),
+            max_in_flight=most_in_flight(rate_rps, at_most),
             rule=rule,
         )
         search.add(load)
@@ -266,63 +265,9 @@ def _next_rate(search: LevelSearch, crossing: Crossing, at_most: Mapping[str, fl
     broke = [_asked(load) for load in opened if broken(load, at_most)]
     if opened and not broke:
         # In an M/M/1 queue 1 / latency falls along a straight line to 0 at the capacity.
-        last, room = _asked(opened[-1]), _room(opened[-1], at_most)
-        ahead_rps = last + (1 - 1 / room) * max(0.0, min(crossing.ceiling_rps, 3 * last) - last)
+        last, its = _asked(opened[-1]), room(opened[-1], at_most)
+        ahead_rps = last + (1 - 1 / its) * max(0.0, min(crossing.ceiling_rps, 3 * last) - last)
         return min(max(rate_rps, ahead_rps), 2 * last)
     if broke and len(broke) == len(opened) and is_precise(crossing, precision):
         return min(rate_rps, broke[0] / (1 + precision))  # it was bad luck, or the belief is wrong
     return rate_rps
-
-
-def _room(load: Load, at_most: Mapping[str, float]) -> float:
-    """The smallest of limit over latency, 1 at least; 1 where no limit is on a latency."""
-    rooms = [at_most[name] / value for name, value in load.latencies.known.items() if name in at_most and value > 0]
-    return max(1.0, min(rooms, default=1.0))
-
-
-def broken(load: Load, at_most: Mapping[str, float]) -> tuple[str, ...]:
-    """Names of the limits that a level does not keep; an overloaded level keeps none."""
-    if load.overloaded:
-        return tuple(at_most)
-    metrics = load.metrics
-    return tuple(name for name, limit in at_most.items() if not metrics.get(name, math.inf) <= limit)
-
-
-def _excess(load: Load, at_most: Mapping[str, float]) -> str:
-    """For people: "p99_ms is 120, the limit 100"."""
-    metrics = load.metrics
-    over = [
-        f"{name} is {metrics[name]:.4g}, the limit {limit:.4g}" if name in metrics else f"{name} has no value"
-        for name, limit in at_most.items()
-        if not metrics.get(name, math.inf) <= limit
-    ]
-    if load.overloaded:
-        over.append(f"overloaded, only {load.achieved_rps:.3g} requests/s were answered")
-    return ", ".join(over)
-
-
-def _tightest_s(at_most: Mapping[str, float]) -> float:
-    """The lowest latency limit; infinity if there is none."""
-    return min((at_most[name] / 1e3 for name in LATENCIES if name in at_most), default=math.inf)
-
-
-def _most_in_flight(rate_rps: float, at_most: Mapping[str, float]) -> int | None:
-    """How many requests in flight prove that a latency limit is lost, so that the level can stop at once.
-
-    Little's law: with more than rate x limit in flight the mean latency is above the limit. Three times
-    that many are no accident to a limit on the tail; one on the bulk may survive a short stall: ten times.
-    """
-    factors = {name: 3 if name in _TAILS else 10 for name in LATENCIES}
-    limits = [factors[name] * limit / 1e3 for name, limit in at_most.items() if name in factors]
-    return max(_NO_QUEUE, math.ceil(rate_rps * min(limits))) if limits else None
-
-
-def _check(at_most: Mapping[str, float]) -> None:
-    known = (*LATENCIES, "error_rate")
-    unknown = sorted(set(at_most) - set(known))
-    if unknown or not at_most:
-        asked = f"a limit on {', '.join(unknown)}" if unknown else "no limit"
-        raise ValueError(f"{asked} was asked for; there are {', '.join(known)}; without limits use peak_rate")
-    for name, limit in at_most.items():
-        if not limit >= 0:
-            raise ValueError(f"the limit of {name} must be 0 or more, got {limit}")
