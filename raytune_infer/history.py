@@ -50,6 +50,7 @@ class Outcome:
         hostname: the machine of the replica.
         settings: what the replica ran under, as a dictionary of `serve_deployments.settings.Settings`.
         in_place: the replica was there before and was changed; None where that is not known.
+        ended_early: its load test stopped once it could no longer win; None where that is not known.
         overhead: what the trial did apart from measuring → seconds; empty where that is not known.
     """
 
@@ -63,6 +64,7 @@ class Outcome:
     hostname: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     in_place: bool | None = None
+    ended_early: bool | None = None
     overhead: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -164,6 +166,7 @@ class _Trial(_Base):
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     emulated: Mapped[bool] = mapped_column(default=False)
     in_place: Mapped[bool | None]
+    ended_early: Mapped[bool | None]
     overhead: Mapped[dict[str, Any] | None]
     started_at: Mapped[dt.datetime]
     finished_at: Mapped[dt.datetime | None]
@@ -269,6 +272,7 @@ class Database:
                 row.client_limited, row.hostname = outcome.client_limited, outcome.hostname
                 row.settings, row.reported, row.ended = dict(outcome.settings), outcome.reported, outcome.ended
                 row.in_place, row.overhead = outcome.in_place, dict(outcome.overhead)
+                row.ended_early = outcome.ended_early
                 row.enforcements = [dict(e) for e in outcome.enforcements]
                 row.measurements = [_measurement(load) for load in outcome.loads]
                 session.flush()
@@ -311,7 +315,7 @@ def _trial_record(row: _Trial) -> TrialRecord:
         metrics=row.metrics, reason=row.reason, loads=tuple(m.load for m in row.measurements),
         client_limited=row.client_limited, enforcements=tuple(row.enforcements), hostname=row.hostname,
         settings=row.settings, reported=row.reported, ended=row.ended,
-        in_place=row.in_place, overhead=row.overhead or {},
+        in_place=row.in_place, ended_early=row.ended_early, overhead=row.overhead or {},
     )  # fmt: skip
     return TrialRecord(
         number=row.number, purpose="final" if row.purpose == "final" else "search", position=row.position,

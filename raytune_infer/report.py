@@ -80,6 +80,8 @@ class ConsoleProgress:
         elif trial.value is not None and trial.purpose == "search" and trial.value > self._best:
             self._best = trial.value
             mark = "  [green]best so far[/]"
+        if trial.outcome.ended_early:
+            mark += "  [dim]ended early: cannot beat the best so far[/]"
         return f"{figures(trial)}{mark}"
 
     def _broken(self, trial: TrialRecord) -> tuple[str, ...]:
@@ -192,6 +194,8 @@ def _state(trial: TrialRecord) -> str:
         return "could not run"
     if trial.value is None:
         return "breaks a limit"
+    if trial.outcome.ended_early:
+        return "ended early"
     return "measured again" if trial.purpose == "final" else ""
 
 
@@ -202,6 +206,8 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
         notes = [f"could not run: {t.outcome.reason}"] if t.outcome.reason else []
         if not t.outcome.steady:
             notes.append("~: the precision was not reached in its time; the rate is an estimate")
+        if t.outcome.ended_early:
+            notes.append("ended early: cannot beat the best of then; the rate is an estimate")
         if t.outcome.client_limited:
             notes.append("≥: the load side was the bottleneck, the replica can do more")
         if t.emulated:
@@ -222,6 +228,7 @@ def frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
             "trial": t.number, "purpose": t.purpose, **t.config, **t.metrics, "usd_per_hour": t.usd_per_hour,
             "value": t.value, "seconds": t.seconds, "client_limited": t.outcome.client_limited,
             "emulated": t.emulated, "could_not_run": t.outcome.reason,
+            "ended_early": t.outcome.ended_early,
         }
         for t in trials
     )  # fmt: skip

@@ -91,6 +91,7 @@ def run_trial(
         hostname=facts.hostname,
         settings=settings.as_dict(),
         in_place=readied.in_place,
+        ended_early=measurement.ended_early,
         overhead={
             **readied.seconds,
             # In virtual time a measurement takes longer than what passes here.

@@ -13,6 +13,9 @@ from serve_deployments.plan import LoadPlan
 _TURNS = 4  # latencies that a level lasts at least: one to warm up, and a few to see whether they grow (our choice)
 
 
+_APART = 1_000_003  # between the seeds of levels: trials have neighbouring ones
+
+
 @dataclass
 class LevelSearch:
     """The levels held in answer to one question.
@@ -54,7 +57,9 @@ class LevelSearch:
     def level_plan(self, share: float = 1.0) -> LoadPlan:
         """The plan for the next level, which may take this share of the time left."""
         longest_s = max(self._least_s, share * (self.plan.total_max_s - self.spent_s))
-        return replace(self.plan, level_max_s=max(self.plan.level_min_s, min(self.plan.level_max_s, longest_s)))
+        longest_s = max(self.plan.level_min_s, min(self.plan.level_max_s, longest_s))
+        # Other arrivals than those of the levels before: of the same ones, each would show the same luck again.
+        return replace(self.plan, level_max_s=longest_s, seed=self.plan.seed + _APART * len(self.loads))
 
     def add(self, load: Load) -> Load:
         """Remembers a level."""

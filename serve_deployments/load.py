@@ -146,6 +146,7 @@ async def open_level(
     clock: Clock | None = None,
     max_in_flight: int | None = None,
     at_most: Mapping[str, float] | None = None,
+    rule: Rule | None = None,
 ) -> Load:
     """Requests at scheduled times, whether or not earlier ones have been answered.
 
@@ -157,24 +158,25 @@ async def open_level(
         clock: time; the machine's unless given.
         max_in_flight: stops the level as overloaded; `plan.max_in_flight` unless given.
         at_most: metric → largest value allowed; the level ends once it is known whether all limits are kept.
+        rule: when the level ends, where that is not all.
     """
     team = team_of(endpoint, payloads, clock or RealClock())
+    bound = min(max_in_flight or plan.max_in_flight, plan.max_in_flight)
+    rule = rule or UntilKnown(plan, rate_rps, at_most or {})
     while True:
-        load = await _open(
-            team, rate_rps, plan, min(max_in_flight or plan.max_in_flight, plan.max_in_flight), at_most or {}
-        )
+        load = await _open(team, rate_rps, plan, bound, rule)
         if not await _stronger(team, load, plan):
             return load
 
 
-async def _open(team: Team, rate_rps: float, plan: LoadPlan, bound: int, at_most: Mapping[str, float]) -> Load:
+async def _open(team: Team, rate_rps: float, plan: LoadPlan, bound: int, rule: Rule) -> Load:
     clock = team.clock
     try:
         before = await _usage(team)
         started_s, started_at = clock.now(), clock.unix_s()
         events = await team.record()
         await team.follow(Schedule(plan.arrivals, rate_rps, plan.seed, started_s, bound))
-        finding = await _watch(team, UntilKnown(plan, rate_rps, at_most), started_s + plan.level_max_s)
+        finding = await _watch(team, rule, started_s + plan.level_max_s)
         level = Level("open", None, rate_rps, started_at, clock.unix_s(), team.gave_up)
         stopped_s, ended = clock.now(), len(events.ended_s)
         after, _ = await asyncio.gather(_usage(team), team.quiet(plan.drain_s))

@@ -131,11 +131,11 @@ class Load:
     def rate_rps(self) -> float:
         """The rate that the level stands for.
 
-        An open level that surely kept the limits could do what was asked for, less what failed: how many requests
-        chance sent in its few seconds says nothing of the server. But not more than the interval of what was
-        achieved allows. Otherwise what was achieved.
+        An open level that kept up could do what was asked for, less what failed: how many requests chance sent in
+        its few seconds says nothing of the server. But not more than the interval of what was achieved allows.
+        Otherwise what was achieved.
         """
-        if self.requested_rps is None or self.overloaded or not self.steady:
+        if self.requested_rps is None or self.overloaded:
             return self.achieved_rps
         return min(self.requested_rps * (1 - self.error_rate), self.rate_high_rps or math.inf)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from serve_deployments.bracket import Bracket
 from serve_deployments.clock import Clock, RealClock
+from serve_deployments.crossing import Crossing
 from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.kept_limits import broken, check, excess, most_in_flight, room, tightest_s
 from serve_deployments.levels import LevelSearch
 from serve_deployments.load import Clients, open_level
-from serve_deployments.measurement import LATENCIES, Load, Measurement
+from serve_deployments.locating import BEATEN, UntilLocated, is_precise, target_rps
+from serve_deployments.measurement import Load, Measurement
 from serve_deployments.plan import LoadPlan
 from serve_deployments.rules import UntilPrecise, UntilSeen
 
@@ -18,12 +20,10 @@ _GROWTH = 1.05  # a level that brings less than 5 % more has not raised the rate
 _TIE = 0.98  # closer than intervals of 5 % can tell apart; more clients would then only wait longer
 _SHORT = 0.5  # the probe's levels are half as long: they only say where to look (our choice)
 _GLANCE = 1 / 8  # of the time left for one level of the probe (our choice)
-_FAIR = 1 / 3  # of the time left for one level, so that some are left for others (our choice)
-_PROBE_FACTOR = 4  # between the client counts of the probe: 1, 4, 16, …
+_FAIR = 1 / 2  # of the time left for one level, so that some are left for others (our choice)
+_PROBE_FACTOR = 8  # between the client counts of the probe: 1, 8, 64, …
 _FIRST = 0.8  # of what a closed loop does: random arrivals queue, at 0.8 for two service times (M/D/1)
 _SLOWEST = 0.1  # of what one client does: there one request in ten meets another; nothing slower is tried
-_TAILS = ("p95_ms", "p99_ms", "p999_ms", "max_ms")
-_NO_QUEUE = 16  # in flight: about a batch
 
 
 async def peak_rate(
@@ -128,23 +128,47 @@ async def highest_rate(
     Raises:
         ValueError: a limit on something that is not measured, or none at all.
     """
-    _check(at_most)
+    check(at_most)
     search = LevelSearch("highest_rate", endpoint, payloads, plan, clock or RealClock())
-    bracket = await _probe(search, at_most, foretold_rps)
-    if bracket is None:
+    crossing = await _probe(search, at_most, foretold_rps)
+    if crossing is None:
         alone = search.loads[-1]
-        return search.result(alone, found=False, reason=f"one client alone: {_excess(alone, at_most)}")
-    opened, reason, ended_early = await _narrow(search, bracket, at_most, to_beat_rps)
-    passed = [load for load in opened if load.requested_rps == bracket.passed_rps]
-    if passed:
-        between_rps = passed[0].rate_rps, bracket.failed_rps
-        return search.result(passed[0], found=True, reason=reason, ended_early=ended_early, between_rps=between_rps)
-    slowest = min(opened, key=lambda load: load.requested_rps or 0.0)
-    reason = f"{slowest.requested_rps:.3g} requests/s: {_excess(slowest, at_most)}; {reason}"
-    return search.result(slowest, found=False, reason=reason)
+        return search.result(alone, found=False, reason=f"one client alone: {excess(alone, at_most)}")
+    crossing, ended_early = await _locate(search, crossing, at_most, to_beat_rps or 0.0)
+    low, high = crossing.quantile(0.025), crossing.quantile(0.975)
+    reason = f"the limit is between {low:.3g} and {high:.3g} requests/s"
+    if ended_early:
+        reason += f": {_beaten(to_beat_rps or 0.0)}"
+    elif not is_precise(crossing, plan.rate_precision):
+        reason = f"out of time: {reason}"
+    passed = [] if crossing.at_floor(plan.rate_precision) else _kept(search, at_most)
+    if not passed:
+        slowest = min(_opened(search), key=lambda load: (_asked(load), not broken(load, at_most)))
+        reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
+        return search.result(slowest, found=False, reason=reason)
+    # Not the highest that passed: of levels near the limit that is the luckiest.
+    best = min(passed, key=lambda load: abs(_off(load, crossing, plan)))
+    return search.result(best, found=True, reason=reason, ended_early=ended_early, between_rps=(low, high))
 
 
-async def _probe(search: LevelSearch, at_most: Mapping[str, float], foretold_rps: float | None) -> Bracket | None:
+def _off(load: Load, crossing: Crossing, plan: LoadPlan) -> float:
+    """How far a level is from where one should be held; logarithm."""
+    return math.log(_asked(load) / target_rps(crossing, plan.rate_precision))
+
+
+def _asked(load: Load) -> float:
+    return load.requested_rps or 0.0
+
+
+def _opened(search: LevelSearch) -> list[Load]:
+    return [load for load in search.loads if load.mode == "open"]
+
+
+def _kept(search: LevelSearch, at_most: Mapping[str, float]) -> list[Load]:
+    return [load for load in _opened(search) if not broken(load, at_most)]
+
+
+async def _probe(search: LevelSearch, at_most: Mapping[str, float], foretold_rps: float | None) -> Crossing | None:
     """Where to look for the rate, from short closed levels; None if not even one client keeps the limits.
 
     A client in a closed loop waits for its answer, so N clients never queue as deep as random arrivals at
@@ -153,131 +177,97 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float], foretold_rps
     """
     plan = search.plan
     async with Clients(search.endpoint, search.payloads, plan, search.clock) as clients:
-        await _climb_until_broken(search, clients, at_most, once=foretold_rps is not None)
-        kept = [load.achieved_rps for load in search.loads if not broken(load, at_most)]
+        bounded = await _climb_until_broken(search, clients, at_most, once=foretold_rps is not None)
+        kept = [load for load in search.loads if not broken(load, at_most)]
         if not kept and foretold_rps is None:
             alone = search.add(await clients.hold(1, search.level_plan()))
             if broken(alone, at_most):
                 return None
-            kept = [alone.achieved_rps]
+            kept = [alone]
+    most = max(kept, key=lambda load: load.achieved_rps, default=search.loads[0])
     reached = [load.achieved_rps for load in search.loads]
-    too_fast = [rate for rate in reached if kept and rate > max(kept)]
+    slower = most.achieved_rps
+    too_fast = [rate for rate in reached if rate > slower]
+    # Where the climb ended for want of time, the next level would have reached more, by what room there was.
+    more = 1.0 if bounded else math.sqrt(min(room(most, at_most), _PROBE_FACTOR**2))
     known = foretold_rps is None
-    return Bracket(
-        first_rps=foretold_rps or _FIRST * math.sqrt(max(kept) * min(too_fast, default=max(kept))),
-        ceiling_rps=_GROWTH * max(reached) if known else math.inf,
+    return Crossing.about(
+        foretold_rps or _FIRST * more * math.sqrt(slower * min(too_fast, default=slower)),
+        len(at_most),
         floor_rps=_SLOWEST * search.loads[0].achieved_rps,
-        precision=plan.rate_precision,
-        capacity_rps=max(reached) if known else math.inf,
+        ceiling_rps=bounded * max(reached) if known and bounded else math.inf,
     )
 
 
 async def _climb_until_broken(
     search: LevelSearch, clients: Clients, at_most: Mapping[str, float], *, once: bool
-) -> None:
-    """1, 4, 16, … clients until limits no longer hold, the rate no longer grows or a third of the time is up.
+) -> float:
+    """1, 8, 64, … clients until limits no longer hold, the rate no longer grows or a third of the time is up.
 
     That one client breaks a limit does not end it: a batch that waits to be full is answered sooner when
     there are more.
+
+    Returns:
+        How many times the highest rate that was reached the server can do at most, probably; 0: not known.
     """
     concurrency, highest_rps, kept_before, rule = 1, 0.0, False, UntilSeen(_SHORT * search.plan.level_min_s)
     while True:
         load = search.add(await clients.hold(concurrency, search.level_plan(_GLANCE), rule))
         kept, flat = not broken(load, at_most), load.achieved_rps <= _GROWTH * highest_rps
-        if once or flat or (kept_before and not kept) or concurrency >= search.plan.max_concurrency:
-            return
-        if search.spent_s > search.plan.total_max_s / 3:
-            return
+        if flat or (kept_before and not kept):
+            return _GROWTH
+        if once or concurrency >= search.plan.max_concurrency or search.spent_s > search.plan.total_max_s / 4:
+            return 0.0
         highest_rps, kept_before = max(highest_rps, load.achieved_rps), kept_before or kept
-        concurrency = min(_PROBE_FACTOR * concurrency, search.plan.max_concurrency)
-        # Little's law: with so many clients the mean latency is above the limit even at twice the rate, and a
-        # level that is bound to fail takes the longest of all.
-        if kept_before and concurrency / (2 * highest_rps) > _tightest_s(at_most):
-            return
+        # Little's law: with more clients the mean latency is above the limit even at twice the rate, and a level that
+        # is bound to fail takes the longest of all.
+        most = 2 * highest_rps * tightest_s(at_most) if kept_before else math.inf
+        if most < 1.5 * concurrency:
+            return 2.0
+        concurrency = int(min(_PROBE_FACTOR * concurrency, search.plan.max_concurrency, most))
 
 
-async def _narrow(
-    search: LevelSearch, bracket: Bracket, at_most: Mapping[str, float], to_beat_rps: float | None
-) -> tuple[list[Load], str, bool]:
-    """The open levels, at least one, why there are no more, and whether for what was to be beaten."""
-    opened: list[Load] = []
-    while (rate_rps := bracket.next_rate()) is not None:
-        if opened and not search.has_time:
-            return opened, f"out of time: the limit is {bracket}", False
-        if to_beat_rps and (bracket.passed_rps or math.inf) < to_beat_rps < (bracket.failed_rps or math.inf):
-            rate_rps = to_beat_rps  # whether this fails is all that matters yet
-        elif to_beat_rps and not bracket.passed_rps and (bracket.failed_rps or math.inf) <= to_beat_rps:
-            rate_rps = max(_FIRST * rate_rps, bracket.floor_rps)  # it has lost: one rate that surely passes is enough
+async def _locate(
+    search: LevelSearch, crossing: Crossing, at_most: Mapping[str, float], beat_rps: float
+) -> tuple[Crossing, bool]:
+    """Open levels, at least one, until the crossing is known and one level is an answer; whether it can't win."""
+    while True:
+        rate_rps = _next_rate(search, crossing, at_most)
+        plan = search.level_plan(1.0 if _kept(search, at_most) else _FAIR)
+        rule = UntilLocated(plan, rate_rps, at_most, crossing, beat_rps)
         load = await open_level(
             search.endpoint,
             search.payloads,
             rate_rps,
-            search.level_plan(_FAIR),
+            plan,
             clock=search.clock,
-            max_in_flight=_most_in_flight(rate_rps, at_most),
-            at_most=at_most,
+            max_in_flight=most_in_flight(rate_rps, at_most),
+            rule=rule,
         )
-        opened.append(search.add(load))
-        bracket.tell(
-            rate_rps,
-            not broken(load, at_most),
-            room=None if load.overloaded else _room(load, at_most),
-            achieved_rps=load.achieved_rps if load.overloaded else None,
-        )
-        if to_beat_rps and bracket.passed_rps and (bracket.failed_rps or math.inf) <= to_beat_rps:
-            return opened, f"the limit is {bracket}: {_beaten(to_beat_rps)}", True
-    return opened, f"the limit is {bracket}", False
+        search.add(load)
+        crossing = rule.after.cannot(load.achieved_rps) if load.overloaded else rule.after
+        kept = _kept(search, at_most)
+        if kept and beat_rps and crossing.below(beat_rps) > BEATEN:
+            return crossing, True
+        answers = [x for x in kept if abs(_off(x, crossing, plan)) <= math.log1p(plan.rate_precision)]
+        hopeless = rate_rps == crossing.floor_rps and load not in kept and crossing.at_floor(plan.rate_precision)
+        if hopeless or (answers and is_precise(crossing, plan.rate_precision)) or not search.has_time:
+            return crossing, False
 
 
-def _room(load: Load, at_most: Mapping[str, float]) -> float | None:
-    """The smallest of limit over latency; None where no limit is on a latency or nothing was answered."""
-    rooms = [at_most[name] / value for name, value in load.latencies.known.items() if name in at_most and value > 0]
-    return max(min(rooms), 1e-3) if rooms else None
-
-
-def broken(load: Load, at_most: Mapping[str, float]) -> tuple[str, ...]:
-    """Names of the limits that a level does not keep; an overloaded level keeps none."""
-    if load.overloaded:
-        return tuple(at_most)
-    metrics = load.metrics
-    return tuple(name for name, limit in at_most.items() if not metrics.get(name, math.inf) <= limit)
-
-
-def _excess(load: Load, at_most: Mapping[str, float]) -> str:
-    """For people: "p99_ms is 120, the limit 100"."""
-    metrics = load.metrics
-    over = [
-        f"{name} is {metrics[name]:.4g}, the limit {limit:.4g}" if name in metrics else f"{name} has no value"
-        for name, limit in at_most.items()
-        if not metrics.get(name, math.inf) <= limit
-    ]
-    if load.overloaded:
-        over.append(f"overloaded, only {load.achieved_rps:.3g} requests/s were answered")
-    return ", ".join(over)
-
-
-def _tightest_s(at_most: Mapping[str, float]) -> float:
-    """The lowest latency limit; infinity if there is none."""
-    return min((at_most[name] / 1e3 for name in LATENCIES if name in at_most), default=math.inf)
-
-
-def _most_in_flight(rate_rps: float, at_most: Mapping[str, float]) -> int | None:
-    """How many requests in flight prove that a latency limit is lost, so that the level can stop at once.
-
-    Little's law: with more than rate x limit in flight the mean latency is above the limit. Three times
-    that many are no accident to a limit on the tail; one on the bulk may survive a short stall: ten times.
-    """
-    factors = {name: 3 if name in _TAILS else 10 for name in LATENCIES}
-    limits = [factors[name] * limit / 1e3 for name, limit in at_most.items() if name in factors]
-    return max(_NO_QUEUE, math.ceil(rate_rps * min(limits))) if limits else None
-
-
-def _check(at_most: Mapping[str, float]) -> None:
-    known = (*LATENCIES, "error_rate")
-    unknown = sorted(set(at_most) - set(known))
-    if unknown or not at_most:
-        asked = f"a limit on {', '.join(unknown)}" if unknown else "no limit"
-        raise ValueError(f"{asked} was asked for; there are {', '.join(known)}; without limits use peak_rate")
-    for name, limit in at_most.items():
-        if not limit >= 0:
-            raise ValueError(f"the limit of {name} must be 0 or more, got {limit}")
+def _next_rate(search: LevelSearch, crossing: Crossing, at_most: Mapping[str, float]) -> float:
+    """The probable crossing, or what is farther on while nothing is known of one side of it."""
+    precision = search.plan.rate_precision
+    rate_rps = target_rps(crossing, precision)
+    if crossing.at_floor(precision):
+        return crossing.floor_rps
+    opened = sorted(_opened(search), key=_asked)
+    broke = [_asked(load) for load in opened if broken(load, at_most)]
+    if opened and not broke:
+        # In an M/M/1 queue 1 / latency falls along a straight line to 0 at the capacity.
+        last, its = _asked(opened[-1]), room(opened[-1], at_most)
+        ahead_rps = last + (1 - 1 / its) * max(0.0, min(crossing.ceiling_rps, 3 * last) - last)
+        return min(max(rate_rps, ahead_rps), 2 * last)
+    if broke and len(broke) == len(opened) and is_precise(crossing, precision):
+        return min(rate_rps, broke[0] / (1 + precision))  # it was bad luck, or the belief is wrong
+    return rate_rps

@@ -32,6 +32,7 @@ class Finding:
         sure: the level's question is answered with the confidence and precision asked for.
         overloaded: its queue only grows.
         beaten: its rate is below what was to be beaten.
+        left: a level of another rate would tell more.
     """
 
     span: Span
@@ -39,11 +40,12 @@ class Finding:
     sure: bool = False
     overloaded: bool = False
     beaten: bool = False
+    left: bool = False
 
     @property
     def over(self) -> bool:
         """There is no need to go on."""
-        return self.sure or self.overloaded or self.beaten
+        return self.sure or self.overloaded or self.beaten or self.left
 
 
 class Rule(Protocol):
@@ -105,7 +107,7 @@ class UntilPrecise:
 
 @dataclass(frozen=True)
 class UntilSeen:
-    """A closed level ends once each client was answered twice after the warm-up, or so: enough to know where to look.
+    """A closed level ends once each client was answered after the warm-up, or so: enough to know where to look.
 
     Args:
         least_s: it is measured for no less.
@@ -120,7 +122,7 @@ class UntilSeen:
         if not turned or len(events.ended_s) == turned:
             return None
         span = events.span(turned)
-        return Finding(span, None, sure=span.ended_s.size >= 2 * turned and span.duration_s >= self.least_s)
+        return Finding(span, None, sure=span.ended_s.size >= turned and span.duration_s >= self.least_s)
 
 
 def _with_start(span: Span) -> tuple[np.ndarray, np.ndarray]:

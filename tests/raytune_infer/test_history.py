@@ -55,13 +55,13 @@ def test_what_an_earlier_version_wrote_is_read(url):
     database.finish_trial(start(database, study), Outcome({"rps": 4.0}, in_place=True, overhead={"change": 0.5}), 8.0)
     database.close()
     with sqlite3.connect(url.removeprefix("sqlite:///")) as file:
-        for column in ("in_place", "overhead"):
+        for column in ("in_place", "overhead", "ended_early"):
             file.execute(f"ALTER TABLE trials DROP COLUMN {column}")
     file.close()
     again = Database(url)
     [trial] = again.trials(study)
     assert (trial.value, trial.outcome.in_place, trial.outcome.overhead_s) == (8.0, None, 0.0)
-    outcome = Outcome({"rps": 4.0}, in_place=False, overhead={"deploy": 2.0, "leave": 1.0})
+    outcome = Outcome({"rps": 4.0}, in_place=False, ended_early=True, overhead={"deploy": 2.0, "leave": 1.0})
     again.finish_trial(start(again, study), outcome, 8.0)
     assert again.trials(study)[1].outcome == outcome and outcome.overhead_s == 3.0
 

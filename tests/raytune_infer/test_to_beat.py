@@ -5,7 +5,11 @@ import math
 import pytest
 
 from raytune_infer.to_beat import rate_to_beat
+from raytune_infer.trial import run_trial
 from searchers.objective import Expression, Objective
+from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.plan import LoadPlan
+from serve_deployments.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -41,3 +45,31 @@ def test_twice_the_price_needs_twice_the_rate_and_an_unknown_price_says_nothing(
 def test_a_rate_that_does_not_count_does_not_win():
     objective = Objective(Expression("rps / usd_per_hour"), at_least={"rps": 50.0})
     assert rate_to_beat(objective, 0.1, 150.0) == 50.0
+
+
+@pytest.mark.parametrize("at_most", [{}, {"p99_ms": 200.0}])
+def test_trials_that_cannot_win_end_early_and_the_same_one_wins(at_most):
+    """One core: 10 ms and 1 ms an item, so the larger the batch the better; tried from the best to the worst."""
+    objective = Objective(Expression("rps"), at_most=at_most)
+    backend = FakeBackend(lambda settings, batch: 0.010 + 0.001 * batch)
+    measure = VirtualMeasure(LoadPlan(max_concurrency=64, total_max_s=20.0), at_most)
+
+    def tried(informed):
+        outcomes, best = {}, None
+        for size in (16, 4, 1):
+            to_beat_rps = rate_to_beat(objective, 1.0, best) if informed else None
+            settings = Settings(cpu_cores=1, max_batch_size=size)
+            outcome = run_trial(settings, "t", backend=backend, measure=measure, to_beat_rps=to_beat_rps)
+            value = objective.value({**outcome.metrics}, 1.0)
+            best, outcomes[size] = max(best or 0.0, value or 0.0), outcome
+        return outcomes
+
+    def held_s(outcomes):
+        return sum(load["ended_at"] - load["started_at"] for outcome in outcomes.values() for load in outcome.loads)
+
+    informed, blind = tried(True), tried(False)
+    assert [outcome.ended_early for outcome in informed.values()] == [False, True, True]
+    assert not any(outcome.ended_early for outcome in blind.values())
+    assert max(informed, key=lambda size: informed[size].metrics["rps"]) == 16
+    assert informed[16].metrics == blind[16].metrics
+    assert held_s(informed) < 0.8 * held_s(blind)

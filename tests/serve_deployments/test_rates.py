@@ -3,11 +3,8 @@
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from serve_deployments import arrivals
-from serve_deployments.bracket import Bracket
 from serve_deployments.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.plan import LoadPlan
 from serve_deployments.rates import highest_rate, peak_rate
@@ -180,20 +177,3 @@ def test_same_seed_same_measurement():
 def test_limits_that_make_no_sense_are_refused(at_most):
     with pytest.raises(ValueError):
         highest(FakeServer(lambda size: 0.1), at_most)
-
-
-@given(
-    boundary=st.floats(1, 1000),
-    first=st.floats(1, 1000),
-    ceiling=st.floats(1, 1000),
-    precision=st.sampled_from([0.03, 0.1, 0.3]),
-)
-def test_bracket_closes_around_any_boundary(boundary, first, ceiling, precision):
-    bracket = Bracket(first, ceiling, floor_rps=0.5, precision=precision)
-    tried = []
-    while (rate := bracket.next_rate()) is not None:
-        tried.append(rate)
-        bracket.tell(rate, rate <= boundary)
-    assert bracket.passed_rps <= boundary < bracket.failed_rps <= bracket.passed_rps * (1 + precision) * (1 + 1e-9)
-    # Ten doublings at most, the ceiling between two of them, and then halves of the logarithm of two.
-    assert len(set(tried)) == len(tried) <= 14 + math.log2(1 / precision)

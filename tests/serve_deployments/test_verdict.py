@@ -31,13 +31,13 @@ def decided(latencies_s, name, limit):
     return None, count
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.002, True), (0.05, False)])
-def test_a_p99_limit_that_five_times_too_few_or_many_break_is_decided_rightly(share, expected):
+@pytest.mark.parametrize(("share", "expected"), [(0.002, True), (0.03, False), (0.05, False)])
+def test_a_p99_limit_that_far_too_few_or_many_break_is_decided_rightly(share, expected):
     rng, rate = np.random.default_rng(3), 0.7
     limit_ms = 1e3 * math.log(1 / share) / (1 - rate)  # so that this share of all requests is above it
     verdicts = [decided(waiting_queue(rate, 8000, rng), "p99_ms", limit_ms)[0] for _ in range(40)]
-    # 5 % of wrong ones are meant; 40 runs have more than 6 in 1 of 100 cases.
-    assert verdicts.count(not expected) <= 6
+    # 5 % of wrong ones are meant; 40 runs have more than 4 in 1 of 20 cases.
+    assert verdicts.count(not expected) <= 4, verdicts.count(not expected)
     assert verdicts.count(expected) >= 30
 
 

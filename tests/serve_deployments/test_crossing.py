@@ -1,0 +1,66 @@
+"""Beliefs about the rate at which a limit begins to be broken, against shares that are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from serve_deployments.crossing import Crossing
+from serve_deployments.verdict import Evidence
+
+
+def share_above(rate_rps, capacity_rps, limit_s):
+    """P(latency > limit) in an M/M/1 queue."""
+    return math.exp(-(capacity_rps - rate_rps) * limit_s)
+
+
+def limit_at(rate_rps, capacity_rps, share=0.01):
+    """The limit that is broken from this rate on."""
+    return math.log(1 / share) / (capacity_rps - rate_rps)
+
+
+@pytest.mark.parametrize("first_rps", [30.0, 80.0, 150.0])
+@pytest.mark.parametrize("load", [0.5, 0.8, 0.95])
+def test_levels_lead_to_the_crossing_wherever_the_first_is(first_rps, load):
+    true_rps, capacity_rps, rng = 80.0, 80.0 / load, np.random.default_rng(5)
+    limit_s = limit_at(true_rps, capacity_rps)
+    crossing = Crossing.about(first_rps, 1, floor_rps=1.0)
+    for _ in range(40):
+        rate_rps = crossing.quantile(0.5)
+        share = share_above(rate_rps, capacity_rps, limit_s) if rate_rps < capacity_rps else 1.0
+        above = rng.binomial(150, min(share, 1.0))
+        crossing = crossing.after(rate_rps, [Evidence(share=0.01, above=above, count=150)])
+    assert crossing.quantile(0.5) == pytest.approx(true_rps, rel=0.08)
+    assert crossing.spread < 0.1
+
+
+def test_the_first_limit_to_break_decides():
+    """No failure in 5000 requests says that there is room; the tail says that there is none."""
+    tail, errors = Evidence(share=0.01, above=50, count=5000), Evidence(share=0.01, above=0, count=5000)
+    both = Crossing.about(100.0, 2, floor_rps=1.0).after(100.0, [tail, errors])
+    alone = Crossing.about(100.0, 1, floor_rps=1.0).after(100.0, [tail])
+    assert both.quantile(0.5) == pytest.approx(alone.quantile(0.5), rel=0.01)
+
+
+def test_a_mean_is_believed_by_its_error():
+    crossing = Crossing.about(100.0, 1, floor_rps=1.0)
+    over = crossing.after(100.0, [Evidence(log_ratio=0.5, error=0.02)])
+    under = crossing.after(100.0, [Evidence(log_ratio=-0.5, error=0.02)])
+    assert over.below(100.0) > 0.99 and under.below(100.0) < 0.01
+
+
+def test_what_breaks_at_the_lowest_rate_is_given_up():
+    crossing = Crossing.about(20.0, 1, floor_rps=2.0)
+    assert not crossing.at_floor(0.05)
+    for _ in range(3):
+        crossing = crossing.after(2.0, [Evidence(certain=True)])
+    assert crossing.at_floor(0.05)
+
+
+def test_a_ceiling_is_doubted_only_if_levels_pass_above_it():
+    crossing = Crossing.about(80.0, 1, floor_rps=1.0, ceiling_rps=100.0)
+    assert crossing.below(120.0) > 0.9
+    for _ in range(4):
+        crossing = crossing.after(130.0, [Evidence(share=0.01, above=0, count=1000)])
+    assert crossing.below(120.0) < 0.1
+    assert crossing.cannot(150.0).below(150.0) > 0.9
