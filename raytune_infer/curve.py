@@ -36,6 +36,8 @@ class Level:
         client_limited: the load side was the bottleneck.
         interval_rps: 95 % interval of the rate; None where none was recorded.
         usage: what the replica did; None where that was not recorded.
+        completed: requests answered.
+        reported: the trial reported this level.
     """
 
     mode: Mode
@@ -49,9 +51,11 @@ class Level:
     client_limited: bool = False
     interval_rps: tuple[float, float] | None = None
     usage: Usage | None = None
+    completed: int = 0
+    reported: bool = False
 
     @classmethod
-    def of(cls, load: Mapping[str, Any]) -> Self:
+    def of(cls, load: Mapping[str, Any], *, reported: bool = False) -> Self:
         """A level from its record; what older or newer records have besides is left alone."""
         recorded = {name: load.get(name) for name in (*LATENCIES, "error_rate")}
         rps = load.get("rate_rps", load["achieved_rps"])
@@ -68,6 +72,8 @@ class Level:
             client_limited=load["client_limited"],
             interval_rps=None if low is None or high is None else (low, high),
             usage=None if load.get("usage") is None else Usage.from_dict(load["usage"]),
+            completed=load.get("completed", 0),
+            reported=reported,
         )
 
     def value(self, name: str) -> float | None:
@@ -76,6 +82,10 @@ class Level:
             return self.metrics[name]
         percent = percent_of(name)
         return None if percent is None or not self.histogram else _percentile_ms(self.histogram, percent)
+
+    def above(self, limit_ms: float) -> int | None:
+        """How many answers took longer than a limit; None where the histogram is not there."""
+        return None if not self.histogram else _count_above(self.histogram, limit_ms)
 
     def with_metrics(self, names: Iterable[str]) -> dict[str, float]:
         """The metrics recorded, and those of `names` that the histogram tells."""
@@ -129,3 +139,12 @@ def in_order(levels: Iterable[Level], mode: Mode) -> tuple[Level, ...]:
             alike.setdefault(level.asked, []).append(level)
     middle = {asked: sorted(same, key=lambda level: level.rps)[(len(same) - 1) // 2] for asked, same in alike.items()}
     return tuple(middle[asked] for asked in sorted(middle))
+
+
+@lru_cache(maxsize=4096)
+def _count_above(histogram: str, limit_ms: float) -> int:
+    recorded = HdrHistogram.decode(histogram)
+    return sum(
+        step.count_at_value_iterated_to for step in recorded.get_recorded_iterator()
+        if step.value_iterated_to > 1e3 * limit_ms
+    )  # fmt: skip

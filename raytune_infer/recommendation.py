@@ -171,7 +171,9 @@ def rank(
     within = arrivals_within if arrivals else clients_within
     ranked = []
     for ts in measured.values():
-        levels = tuple(Level.of(load) for t in ts for load in t.outcome.loads)
+        levels = tuple(
+            Level.of(load, reported=i == t.outcome.reported) for t in ts for i, load in enumerate(t.outcome.loads)
+        )
         known = within(levels, limits, precision)
         usd_per_hour = _usd_per_hour(ts[0], book, objective)
         figure, value = _now(objective, known, usd_per_hour)

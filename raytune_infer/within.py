@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytune_infer.curve import Level, in_order
+from scipy.stats import binom
+
+from raytune_infer.curve import Level, in_order, percent_of
 
 _STOPPED_BY = 3.0
 """A level is stopped as overloaded once more than this many times rate x limit are in flight, the limit being that
 of the run (`serve_deployments.rates._most_in_flight`, where tails have 3 and the bulk has 10). By Little's law the
 mean latency is then above any limit up to three times the run's; of a looser one such a level says nothing."""
 
+_CHANCE = 0.05  # the convention
 _GROWTH = 1.05  # more clients that bring less than 5 % more: the peak is reached (`rates.peak_rate`)
 _TIE = 0.98  # of closed levels within 2 % of the highest rate, the one of fewest clients (`rates.peak_rate`)
 _SLOWEST = 0.1  # of what one client does: nothing slower is ever tried (`rates.highest_rate`)
@@ -34,7 +37,24 @@ class Limits:
         """Whether a level kept them; None if it does not tell."""
         if level.overloaded:
             return None if self._was_stopped_early and not level.fell_behind else False
-        return all(self.keeps(level, name) for name in self.at_most)
+        if all(self.keeps(level, name) for name in self.at_most):
+            return True
+        return None if all(self.keeps(level, name) or self._by_chance(level, name) for name in self.at_most) else False
+
+    def _by_chance(self, level: Level, name: str) -> bool:
+        """Whether so many answers above a percentile's limit are no wonder (5 %) though the percentile keeps it.
+
+        A level that a search left early has few: its p99 may be the largest of twenty.
+        """
+        percent, above = percent_of(name), level.above(self.at_most[name])
+        if percent is None or above is None or not level.completed:
+            return False
+        return bool(binom.sf(above - 1, level.completed, 1 - percent / 100) > _CHANCE)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether these are the limits that the levels were held under."""
+        return dict(self.at_most) == dict(self.held_under)
 
     def keeps(self, level: Level, name: str) -> bool:
         """Whether a level kept one of the limits; a metric without a value keeps none."""
@@ -84,11 +104,17 @@ def arrivals_within(levels: Sequence[Level], limits: Limits, precision: float) -
     them at a higher rate than any open level kept is an upper bound, used where open levels give none or where
     none kept them. So is the rate that more clients no longer raised: the replica cannot do more.
 
+    Under the run's own limits the trials' own answers stand; of several trials the middle one.
+
     Args:
         levels: of one configuration, of all its trials.
         limits: to be kept.
         precision: how far apart, relatively, a rate that keeps them and one that breaks them are left.
     """
+    if limits.unchanged and (own := [at for at in levels if at.reported and limits.kept(at)]):
+        middle = sorted(own, key=lambda at: at.rps)[(len(own) - 1) // 2]
+        limited = any(at.client_limited for at in own)
+        return Known(middle, math.inf if limited else middle.rps, not limited, client_limited=limited)
     told, cut, contradicted = _split(in_order(levels, "open"), limits)
     level = told[cut - 1] if cut else None
     broke = told[cut] if cut < len(told) else None
