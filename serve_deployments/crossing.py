@@ -29,8 +29,8 @@ _STEEPNESS = 2.0 ** np.arange(-1, 6)
 """a: from a third of the capacity to 97 % of it."""
 
 _WIDTH = math.log(1.5)
-"""Half of the first guesses are right within this factor: closed loops and queues of random arrivals. Our choice, by
-benchmarks/highest_rate_cost.py; the tails are Cauchy's, so that a guess that is far off is soon given up."""
+"""The first guess is believed within this factor, one way or the other. Our choice; the tails are those of a Cauchy
+distribution, so that a guess that is far off is soon given up."""
 
 _EDGE = 0.1  # how exactly a ceiling is known, relative (our choice)
 _SURPRISE = 1e3  # how many times less likely a rate far above the ceiling is, so that levels can still show it

@@ -14,8 +14,8 @@ from serve_deployments.rules import Finding, UntilKnown
 from serve_deployments.verdict import evidence
 
 SURE = 1.0
-"""Standard deviations of the belief that fit into the precision asked for. Our choice, by
-benchmarks/highest_rate_cost.py: with 2, most measurements take all the time that they may."""
+"""Standard deviations of the belief that fit into the precision asked for. Our choice: more
+would take far longer than a trial may."""
 
 BEATEN = 0.99  # confidence that a rate is too low to go on: looked at often, so above 95 %
 
