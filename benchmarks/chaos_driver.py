@@ -13,7 +13,7 @@ import psutil
 import ray
 from chaos_faults import Fault
 from chaos_study import HERE, Account, account, spec_text
-from leftovers import awaited, nothing_left, what_is_there
+from leftovers import awaited, nothing_left, what_is_there, workers
 
 from raytune_infer.run_folder import open_run
 
@@ -50,7 +50,7 @@ def driver_killed(fault: Fault, out: Path, *, trials: int, hits: int, seed: int)
             driver.wait(rng.uniform(0.0, _WITHIN_S))
             break  # it was quicker
         except subprocess.TimeoutExpired:
-            own = psutil.Process(driver.pid).children(recursive=True)
+            own = workers(below=psutil.Process(driver.pid))
             driver.kill()
             driver.wait()
             struck += 1

@@ -21,13 +21,13 @@ _RAYS_OWN = ("IDLE", "DashboardAgent", "RuntimeEnvAgent", "ServeController", "IO
 _LOOK_S = 0.1
 
 
-def workers(title: str = "") -> list[psutil.Process]:
-    """Processes of Ray below this one that belong to somebody, whose title begins so, the youngest last.
+def workers(title: str = "", below: psutil.Process | None = None) -> list[psutil.Process]:
+    """Processes of Ray below this one, or another, that belong to somebody, whose title begins so, the youngest last.
 
     Ray gives its workers titles such as `ray::LoadActor.peak_rate`.
     """
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in (below or psutil.Process()).children(recursive=True):
         try:
             name = process.cmdline()[0] if process.status() != psutil.STATUS_ZOMBIE else ""
         except (psutil.NoSuchProcess, IndexError):
