@@ -24,7 +24,7 @@ objective: {maximize: rps / usd_per_hour}
 limits: {p99_ms: 100}
 """
 CONFIGS = [{"cpu_cores": cores, "max_batch_size": batch} for cores in (1, 2) for batch in (1, 4, 16)]
-PLAN = LoadPlan(max_concurrency=128, level_max_s=8)
+PLAN = LoadPlan(max_concurrency=128, level_max_s=20, total_max_s=120)
 
 
 def service_s(settings: Settings, batch: int) -> float:
