@@ -38,8 +38,13 @@ class Limits:
         if level.overloaded:
             return None if self._was_stopped_early and not level.fell_behind else False
         if all(self.keeps(level, name) for name in self.at_most):
-            return True
+            return None if any(self._too_few(level, name) for name in self.at_most) else True
         return None if all(self.keeps(level, name) or self._by_chance(level, name) for name in self.at_most) else False
+
+    def _too_few(self, level: Level, name: str) -> bool:
+        """Whether a percentile of chance arrivals is only the largest of the answers: of fewer than 100 the p99 is."""
+        percent = percent_of(name)
+        return level.mode == "open" and percent is not None and 0 < level.completed < 1 / (1 - percent / 100) - 1e-9
 
     def _by_chance(self, level: Level, name: str) -> bool:
         """Whether so many answers above a percentile's limit are no wonder (5 %) though the percentile keeps it.
