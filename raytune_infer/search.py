@@ -93,6 +93,14 @@ class _Recorder(Callback):
     ) -> None:
         self._finish(trial, Outcome(**result["outcome"]))
 
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        # Tune keeps what each trial reported, statistics of every number in it, and writes all of it again and
+        # again; the history has it, so a study's memory need not grow with its trials.
+        kept = trial.run_metadata
+        kept.last_result.pop("outcome", None)
+        kept.metric_analysis.clear()
+        kept.metric_n_steps.clear()
+
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         # run_trial turns every exception into an outcome, so only the end of its process comes here.
         self._backend.remove(trial.trial_id)

@@ -177,9 +177,9 @@ class Measurement:
         apart: the client had cores that no replica uses.
         ended_early: it stopped once its rate could no longer reach what was to be beaten: its rate is an estimate,
             of less precision.
-        rate_low_rps: lower end of the 95 % interval of the rate, of a highest rate the rate that passed; None where it
-            is not known.
-        rate_high_rps: its upper end, of a highest rate the lowest that failed.
+        rate_low_rps: lower end of the 95 % interval of the rate, of a highest rate that of the belief about it; None
+            where it is not known.
+        rate_high_rps: its upper end.
     """
 
     method: str
