@@ -1,8 +1,8 @@
 """When requests arrive: a pattern of gaps whose mean is 1, which a rate then stretches into seconds.
 
 A pattern is a value: it can be compared, hashed, sent to another process, and asked for its schedule there. The
-same pattern and seed give the same schedule at every rate, only stretched. The seed is that of the level's number: trials
-of one study are compared under the same luck (common random numbers), levels of one trial have each their own.
+same pattern and seed give the same schedule at every rate, only stretched. The seed is that of the level's number:
+trials of one study are compared under the same luck (common random numbers), levels of one trial have each their own.
 """
 
 from __future__ import annotations
