@@ -28,7 +28,11 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses=2 --dist=loadgroup
+	# Tests that use Ray mostly wait; those that don't run beside them, and are shown when both are done.
+	@$(BIN)/pytest -m "not ray" > $(VENV)/tests-without-ray.log 2>&1 & without=$$!; \
+	$(BIN)/pytest -m ray; with=$$?; \
+	wait $$without; without=$$?; cat $(VENV)/tests-without-ray.log; \
+	test $$with -eq 0 -a $$without -eq 0
 
 chaos: install
 	$(BIN)/python benchmarks/chaos.py

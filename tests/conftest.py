@@ -7,16 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that use Ray go first, and all to one of the processes that tests are run in.
-
-    They share a cluster and mostly wait for it; meanwhile the other process does the rest, which mostly computes.
-    """
-    for item in items:
-        if item.get_closest_marker("ray") or "local_ray" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that use Ray say so: they wait for it, beside those that compute (see Makefile)."""
+    if "local_ray" in getattr(item, "fixturenames", ()):
+        item.add_marker("ray")
 
 
 @pytest.fixture(scope="session")
