@@ -23,6 +23,9 @@ _GLANCE = 1 / 8  # of the time left for one level of the probe (our choice)
 _FAIR = 1 / 2  # of the time left for one level, so that some are left for others (our choice)
 _PROBE_FACTOR = 8  # between the client counts of the probe: 1, 8, 64, …
 _FIRST = 0.8  # of what a closed loop does: random arrivals queue, at 0.8 for two service times (M/D/1)
+_SAFE = 0.1  # chance that a rate fails which is tried because all before it did
+_BACK = 0.7  # of the lowest rate that failed, where none has passed (our choice)
+_LATE = 2  # levels more than there is time for, if no rate has passed yet: else the trial was for nothing
 _SLOWEST = 0.1  # of what one client does: there one request in ten meets another; nothing slower is tried
 
 
@@ -231,6 +234,7 @@ async def _locate(
     search: LevelSearch, crossing: Crossing, at_most: Mapping[str, float], beat_rps: float
 ) -> tuple[Crossing, bool]:
     """Open levels, at least one, until the crossing is known and one level is an answer; whether it can't win."""
+    late = 0
     while True:
         rate_rps = _next_rate(search, crossing, at_most)
         plan = search.level_plan(1.0 if _kept(search, at_most) else _FAIR)
@@ -251,7 +255,10 @@ async def _locate(
             return crossing, True
         answers = [x for x in kept if abs(_off(x, crossing, plan)) <= math.log1p(plan.rate_precision)]
         hopeless = rate_rps == crossing.floor_rps and load not in kept and crossing.at_floor(plan.rate_precision)
-        if hopeless or (answers and is_precise(crossing, plan.rate_precision)) or not search.has_time:
+        if hopeless or (answers and is_precise(crossing, plan.rate_precision)):
+            return crossing, False
+        late += not search.has_time
+        if late > (0 if kept else _LATE):
             return crossing, False
 
 
@@ -268,6 +275,10 @@ def _next_rate(search: LevelSearch, crossing: Crossing, at_most: Mapping[str, fl
         last, its = _asked(opened[-1]), room(opened[-1], at_most)
         ahead_rps = last + (1 - 1 / its) * max(0.0, min(crossing.ceiling_rps, 3 * last) - last)
         return min(max(rate_rps, ahead_rps), 2 * last)
-    if broke and len(broke) == len(opened) and is_precise(crossing, precision):
-        return min(rate_rps, broke[0] / (1 + precision))  # it was bad luck, or the belief is wrong
+    if broke and len(broke) == len(opened):
+        if search.spent_s > search.plan.total_max_s / 2:
+            # A search that knows only what is too fast has no answer: rather too slow, once.
+            return max(crossing.floor_rps, min(rate_rps, crossing.quantile(_SAFE), _BACK * broke[0]))
+        if is_precise(crossing, precision):
+            return min(rate_rps, broke[0] / (1 + precision))  # it was bad luck, or the belief is wrong
     return rate_rps

@@ -31,6 +31,10 @@ budget: {trials: 6}
 """
 
 
+PLAN = LoadPlan(max_concurrency=64, precision=0.1, rate_precision=0.1, level_max_s=2.0, total_max_s=4.0)
+"""Virtual seconds cost real ones: some thousand requests a measurement are enough here."""
+
+
 def service_s(settings: Settings, batch: int) -> float:
     """10 ms and 1 ms an item on one core; two cores do not help, so one core and the largest batch is best."""
     return 0.010 + 0.001 * batch
@@ -47,7 +51,7 @@ def refuse_all(settings: Settings) -> OutOfMemory:
 def serving(refuses: Callable = lambda settings: None, fragile: Callable = lambda settings: None):
     @contextmanager
     def fake(study):
-        measure = VirtualMeasure(LoadPlan(max_concurrency=64))
+        measure = VirtualMeasure(PLAN)
 
         def measuring(running, settings, **to_beat):
             fragile(settings)
@@ -78,7 +82,7 @@ def test_it_finds_the_best_and_compares_it_with_the_default(local_ray, tmp_path)
 def test_replicas_stay_between_trials(local_ray, tmp_path):
     @contextmanager
     def warm(study):
-        measure = VirtualMeasure(LoadPlan(max_concurrency=64))
+        measure = VirtualMeasure(PLAN)
         with shared_pool() as pool:
             backend = FakeBackend(service_s, pool=pool, new_s=10.0, change_s=0.1)
             yield Bench(backend, measure, lambda number: measure)
