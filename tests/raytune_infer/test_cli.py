@@ -20,11 +20,10 @@ name: tiny
 model: {build: "cluster.emulated:model", args: {profile: bert-large}}
 samples: [a text]
 knobs:
-  cpu_cores: [1, 2]
   gpu_memory: [0.05, 0.4]
   max_batch_size: [1, 8]
   gpu_type: [V100, H100-SXM]
-default: {cpu_cores: 2, gpu_memory: 0.4, max_batch_size: 1, gpu_type: V100}
+default: {gpu_memory: 0.4, max_batch_size: 1, gpu_type: V100}
 objective: {maximize: rps / usd_per_hour}
 limits: {p99_ms: 2000}
 budget: {trials: 2}
@@ -79,12 +78,12 @@ def test_a_killed_study_is_resumed_shown_and_exported(tmp_path, monkeypatch, cap
 
     resumed = run("tune", "tiny.yaml", "--resume", "--out", "run", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert "8 configurations left out: asks an H100-SXM" in resumed.stdout
+    assert "4 configurations left out: asks an H100-SXM" in resumed.stdout
     assert "Recommendation (emulated)" in resumed.stdout
 
     trials = pd.read_csv(tmp_path / "run" / "trials.csv")
     searched = trials[trials.purpose == "search"]
-    knobs = ["cpu_cores", "gpu_memory", "max_batch_size", "gpu_type"]
+    knobs = ["gpu_memory", "max_batch_size", "gpu_type"]
     assert len(searched) == len(searched.drop_duplicates(knobs)) == 2
     assert trials.emulated.all()
 

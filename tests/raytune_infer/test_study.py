@@ -31,7 +31,7 @@ budget: {trials: 6}
 """
 
 
-PLAN = LoadPlan(max_concurrency=64, precision=0.1, rate_precision=0.1, level_max_s=2.0, total_max_s=4.0)
+PLAN = LoadPlan(max_concurrency=64, precision=0.1, rate_precision=0.1, level_max_s=2.0, total_max_s=16.0)
 """Virtual seconds cost real ones: some thousand requests a measurement are enough here."""
 
 
