@@ -28,11 +28,13 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	# Tests that use Ray mostly wait; those that don't run beside them, and are shown when both are done.
-	@$(BIN)/pytest -m "not ray" > $(VENV)/tests-without-ray.log 2>&1 & without=$$!; \
-	$(BIN)/pytest -m ray; with=$$?; \
-	wait $$without; without=$$?; cat $(VENV)/tests-without-ray.log; \
-	test $$with -eq 0 -a $$without -eq 0
+	# Three processes side by side, as tests that use Ray mostly wait; two of those, each with a cluster of its own.
+	@$(BIN)/pytest -m "not ray" > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
+	$(BIN)/pytest -m ray tests/serve_deployments tests/test_chaos.py > $(VENV)/tests-serving.log 2>&1 & serving=$$!; \
+	$(BIN)/pytest -m ray tests/cluster tests/raytune_infer tests/searchers; studies=$$?; \
+	wait $$serving; serving=$$?; cat $(VENV)/tests-serving.log; \
+	wait $$computing; computing=$$?; cat $(VENV)/tests-computing.log; \
+	test $$studies -eq 0 -a $$serving -eq 0 -a $$computing -eq 0
 
 chaos: install
 	$(BIN)/python benchmarks/chaos.py
