@@ -95,7 +95,8 @@ class Warm(OnServe):
         delete_left_behind("contract")
 
 
-@pytest.fixture(params=[Fake, FakeWarm, OnServe, Warm], scope="module")
+# A warm backend deploys as the other does, so that one apart is for `make chaos`.
+@pytest.fixture(params=[Fake, FakeWarm, pytest.param(OnServe, marks=pytest.mark.slow), Warm], scope="module")
 def kit(request, local_ray):
     kit = request.param()
     yield kit
