@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100, help="most trials of one search")
     parser.add_argument("--seeds", type=int, default=1, help="searches per model and searcher")
     parser.add_argument("--draws", type=int, default=1, help="random sets of points per model, for the errors")
-    parser.add_argument("--searchers", nargs="+", default=["morphling", "ernest", "hyperopt", "random"])
+    parser.add_argument("--searchers", nargs="+", default=["meta", "morphling", "ernest", "hyperopt", "random"])
     parser.add_argument("--model", type=Path, help="a meta-model other than the shipped one, for the errors")
     asked = parser.parse_args()
     torch.set_num_threads(1)
