@@ -15,6 +15,7 @@ IN_TURN = (f"{REPLICA}raytune-infer-chaos", LOAD, TRIAL)
 FAULT = Fault("each process in turn", kill(REPLICA), reason="ReplicaDied: |LoadFailed: |TrialDied: ")
 
 
+@pytest.mark.slow
 def test_a_study_survives_the_loss_of_each_of_its_processes_under_load(local_ray, tmp_path):
     from ray import serve
 

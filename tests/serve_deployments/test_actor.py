@@ -104,6 +104,7 @@ class Spinning:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_an_actor_that_is_the_bottleneck_shares_its_load_where_there_are_cores(local_ray):
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     with load_actor(here) as actor:

@@ -101,6 +101,7 @@ def test_one_that_cannot_be_changed_is_replaced_by_a_new_one(backend):
     assert apps() == {"warm-unlucky"}
 
 
+@pytest.mark.slow
 def test_one_that_died_while_idle_is_not_used_again(backend):
     [kept] = backend.pool.idle()
     os.kill(kept.pid, signal.SIGKILL)  # and Serve starts another one in its place
@@ -121,6 +122,7 @@ def test_parallel_trials_share_neither_a_replica_nor_cores(backend):
     assert len(backend.pool.idle()) == 2
 
 
+@pytest.mark.slow
 def test_a_model_that_raised_or_a_trial_that_failed_leaves_nothing_to_reuse(backend):
     with backend.running(ONE, "raises") as replica:
         first = replica.app
@@ -153,6 +155,7 @@ def test_a_trial_that_is_killed_gives_up_its_replica_and_its_cores(backend):
     assert not reserved_groups()
 
 
+@pytest.mark.slow
 def test_without_a_pool_trials_go_on_and_nothing_idles(backend):
     actor = ray.remote(Pool).options(num_cpus=0).remote()
     poolless = replace(backend, pool=SharedPool(actor))
