@@ -31,7 +31,7 @@ test: install
 	# Three processes side by side, as tests that use Ray mostly wait; two of those, each with a cluster of its own.
 	@$(BIN)/pytest -m "not ray" > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
 	$(BIN)/pytest -m "ray and not slow" tests/serve_deployments tests/test_chaos.py > $(VENV)/tests-serving.log 2>&1 & serving=$$!; \
-	$(BIN)/pytest -m ray tests/cluster tests/raytune_infer tests/searchers; studies=$$?; \
+	$(BIN)/pytest -m "ray and not slow" tests/cluster tests/raytune_infer tests/searchers; studies=$$?; \
 	wait $$serving; serving=$$?; cat $(VENV)/tests-serving.log; \
 	wait $$computing; computing=$$?; cat $(VENV)/tests-computing.log; \
 	test $$studies -eq 0 -a $$serving -eq 0 -a $$computing -eq 0

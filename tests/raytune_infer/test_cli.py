@@ -70,6 +70,7 @@ def kill_after_first_trial(words: Sequence[str], cwd: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_study_is_resumed_shown_and_exported(tmp_path, monkeypatch, capsys):
     (tmp_path / "tiny.yaml").write_text(SPEC)
