@@ -10,15 +10,9 @@ from typing import Any
 import numpy as np
 from found import Found
 
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "raytune-infer",  # else the ids in the file are random
-    "svg.fonttype": "none",  # text as text: a tenth of the size, and it can be searched
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-}
+from raytune_infer import curve_drawing
+
+STYLE = {**curve_drawing.STYLE, "font.size": 11}
 DASHES = ("-", "--", ":", "-.")
 POINTS = 60
 """Of a line, at most."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from hdrh.histogram import HdrHistogram
 
-from serve_deployments.measurement import LATENCIES
+from serve_deployments.measurement import LATENCIES, percentile_ms
 from serve_deployments.usage import Usage
 
 Mode = Literal["closed", "open"]
@@ -32,7 +32,7 @@ class Level:
         overloaded: the queue only grew, or more were in flight than allowed.
         fell_behind: of an overloaded level, that answers stayed behind arrivals once it was warm: no limit can
             be kept there. Else it was stopped for what was in flight, which depends on the run's limits.
-        steady: consecutive windows agreed.
+        steady: its question was answered (`Load.steady`).
         client_limited: the load side was the bottleneck.
         interval_rps: 95 % interval of the rate; None where none was recorded.
         usage: what the replica did; None where that was not recorded.
@@ -119,12 +119,7 @@ def percent_of(name: str) -> float | None:
 def _percentile_ms(histogram: str, percent: float) -> float | None:
     """The smallest recorded latency that at least `percent` % do not exceed; None of an empty histogram."""
     recorded = HdrHistogram.decode(histogram)
-    count = recorded.get_total_count()
-    if not count:
-        return None
-    # The library rounds the rank to the nearest; asked for a rank's own percentile it obeys (see `Latencies.of`).
-    rank = math.ceil(percent / 100 * count - 1e-9)
-    return float(recorded.get_value_at_percentile(100 * rank / count)) / 1e3
+    return percentile_ms(recorded, percent) if recorded.get_total_count() else None
 
 
 def in_order(levels: Iterable[Level], mode: Mode) -> tuple[Level, ...]:

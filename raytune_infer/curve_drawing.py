@@ -13,7 +13,7 @@ from raytune_infer.recommendation import Ranked, Recommendation
 
 _BEST = 3  # two lines each; more cannot be told apart
 _FORMS = ("svg", "png")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "raytune-infer",  # else the ids in the file are random
     "svg.fonttype": "none",  # text as text: a tenth of the size, and it can be searched
     "font.size": 10,
@@ -120,7 +120,7 @@ def _figure(path: Path, rows: int) -> Iterator[Any]:
     # Not pyplot, which keeps a state of its own: whoever calls this may be drawing too.
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.6 + 1.2 * (rows - 1)), layout="constrained")
         axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=[3, 1][:rows])
         yield axes[:, 0]

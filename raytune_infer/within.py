@@ -12,7 +12,7 @@ from raytune_infer.curve import Level, in_order, percent_of
 
 _STOPPED_BY = 3.0
 """A level is stopped as overloaded once more than this many times rate x limit are in flight, the limit being that
-of the run (`serve_deployments.rates._most_in_flight`, where tails have 3 and the bulk has 10). By Little's law the
+of the run (`serve_deployments.kept_limits.most_in_flight`, where tails have 3 and the bulk has 10). By Little's law the
 mean latency is then above any limit up to three times the run's; of a looser one such a level says nothing."""
 
 _CHANCE = 0.05  # the convention
@@ -193,7 +193,7 @@ def _split(levels: Sequence[Level], limits: Limits) -> tuple[list[Level], int, i
     """Where levels in ascending order stop keeping the limits.
 
     The cut is the one that fewest levels contradict, by being broken below it or kept above it; of several the
-    lowest, so that one level kept above one broken (chance) is not believed, as in `Bracket.tell`.
+    lowest, so that one level kept above one broken (chance) is not believed.
 
     Returns:
         The levels that tell, how many of them are below the cut, and how many contradict it.

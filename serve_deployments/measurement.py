@@ -22,6 +22,14 @@ _LONGEST_US = 3_600_000_000  # the histogram's range is one hour; longer latenci
 _DIGITS = 3
 
 
+def percentile_ms(recorded: HdrHistogram, percent: float) -> float:
+    """The smallest latency recorded, in microseconds and at least one, that at least `percent` % do not exceed."""
+    count = recorded.get_total_count()
+    # The library rounds the rank to the nearest; asked for a rank's own percentile it obeys.
+    rank = math.ceil(percent / 100 * count - 1e-9)
+    return float(recorded.get_value_at_percentile(100 * rank / count)) / 1e3
+
+
 @dataclass(frozen=True)
 class Latencies:
     """Percentiles of some latencies in milliseconds, all None where there are none.
@@ -53,9 +61,7 @@ class Latencies:
         values: dict[str, float | None] = dict.fromkeys(LATENCIES)
         if count:
             for name, percent in PERCENTILES.items():
-                # The library rounds the rank to the nearest; asked for a rank's own percentile it obeys.
-                rank = math.ceil(percent / 100 * count - 1e-9)
-                values[name] = recorded.get_value_at_percentile(100 * rank / count) / 1e3
+                values[name] = percentile_ms(recorded, percent)
             values["mean_ms"] = sum(latencies_s) / count * 1e3
             values["max_ms"] = max(latencies_s) * 1e3
         return cls(**values, histogram=recorded.encode().decode("ascii"))

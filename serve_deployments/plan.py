@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from serve_deployments.arrivals import POISSON, Arrivals
 
@@ -42,16 +41,6 @@ class LoadPlan:
     rate_precision: float = 0.05
     arrivals: Arrivals = POISSON
     seed: int = 0
-
-    def longer(self, factor: float) -> LoadPlan:
-        """The same plan with bounds `factor` times as long, and what so many more requests can tell."""
-        return replace(
-            self,
-            precision=self.precision / math.sqrt(factor),
-            level_min_s=self.level_min_s * factor,
-            level_max_s=self.level_max_s * factor,
-            total_max_s=self.total_max_s * factor,
-        )
 
     def __post_init__(self) -> None:
         for name in ("precision", "level_min_s", "level_max_s", "total_max_s", "rate_precision"):

@@ -115,8 +115,8 @@ async def highest_rate(
 ) -> Measurement:
     """The highest rate of arrivals under which every limit is kept.
 
-    A short closed loop says where to look; then open levels, until the lowest failing rate is within
-    `plan.rate_precision` of the highest passing one. A level passes if it keeps the limits and was not overloaded,
+    A short closed loop says where to look; then open levels, until what all of them say together locates the rate to
+    `plan.rate_precision`. A level passes if it keeps the limits and was not overloaded,
     that is, kept up with 95 % of what was due.
 
     Args:

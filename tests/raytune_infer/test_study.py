@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from stop_after import StopAfter
 
 from raytune_infer import Study
 from raytune_infer.document import Document
 from raytune_infer.errors import AllFailed, RunError, SpecError, UserError
 from raytune_infer.history import Outcome
-from raytune_infer.progress import Silent
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench
 from serve_deployments.backend import OutOfMemory
@@ -112,18 +112,6 @@ def test_a_trial_that_breaks_is_a_trial_that_could_not_run(local_ray, tmp_path):
     result = study(tmp_path / "run", serving=serving(fragile=fragile)).run()
     broken = [t for t in result.trials if t.outcome.reason]
     assert len(broken) == 2 and all("a defect of ours" in t.outcome.reason for t in broken)
-
-
-class StopAfter(Silent):
-    """Interrupts the run as a user does, once so many trials have ended."""
-
-    def __init__(self, trials: int) -> None:
-        self.left = trials
-
-    def finished(self, trial) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 class Notes(StopAfter):

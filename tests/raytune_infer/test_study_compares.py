@@ -7,13 +7,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
+from stop_after import StopAfter
 
 from cluster.inventory import Inventory, Node
 from raytune_infer import Study, StudyResult
 from raytune_infer.cli import main
 from raytune_infer.comparison import in_rounds
 from raytune_infer.document import Document
-from raytune_infer.progress import Silent
 from raytune_infer.report import recommendation, write_files
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench, run_trial
@@ -62,18 +62,6 @@ class Machine:
     @contextmanager
     def serving(self, study):
         yield Bench(FakeBackend(self.service_s), self.measure, self.measure_in)
-
-
-class StopAfter(Silent):
-    """Interrupts the run as a user does, once so many trials have ended."""
-
-    def __init__(self, trials: int) -> None:
-        self.left = trials
-
-    def finished(self, trial) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture
