@@ -18,7 +18,7 @@ import torch
 
 from cluster.prices import load_prices
 from cluster.profiles import PROFILES
-from raytune_infer.emulated_tasks import PAPER_KNOBS, emulate
+from raytune_infer.learning.emulated_tasks import PAPER_KNOBS, emulate
 from searchers.baselines.ernest import fit
 from searchers.maml import adapt, unit_of
 from searchers.meta_model import MetaModel

@@ -17,8 +17,8 @@ import pandas as pd
 from conditions import keep, parser_of, parts_of, plans_of
 from results import Origin, markdown, put
 
-from raytune_infer.replays import Plan, Unit
-from raytune_infer.suites import Suite, load_suite
+from raytune_infer.replaying.replays import Plan, Unit
+from raytune_infer.replaying.suites import Suite, load_suite
 from searchers.base import History, Observation
 from searchers.meta import Meta
 from searchers.reading import Reading, reading_of

@@ -23,8 +23,8 @@ from conditions import parser_of, parts_of, plans_of
 from drawings import reliability
 from results import Origin, markdown, put
 
-from raytune_infer.replays import Plan, Unit
-from raytune_infer.suites import Suite, load_suite
+from raytune_infer.replaying.replays import Plan, Unit
+from raytune_infer.replaying.suites import Suite, load_suite
 from searchers.base import Foretelling, History, Problem
 from searchers.named import NAMED, named
 from searchers.replay import Table, replay

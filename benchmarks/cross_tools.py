@@ -16,13 +16,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rounds import Seen
 from served import Service, actor, up
 
+from serve_deployments.device.limits import can_pin, machine_cores, pin, unleased_cores
 from serve_deployments.endpoint import Endpoint, Payload
-from serve_deployments.limits import can_pin, machine_cores, pin, unleased_cores
-from serve_deployments.load_side import load_actor
-from serve_deployments.measure import WithLoadActor
-from serve_deployments.measurement import Load, Measurement
-from serve_deployments.plan import LoadPlan
-from serve_deployments.serve_backend import ServeReplica
+from serve_deployments.measuring.load_side import load_actor
+from serve_deployments.measuring.measure import WithLoadActor
+from serve_deployments.measuring.measurement import Load, Measurement
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.serve_backend import ServeReplica
 
 # The names of the measurements, as the tables show them.
 CLOSED = "ours, closed"

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from serve_deployments.accelerator import Accelerator
-from serve_deployments.batch_parts import Parts, Tensors
-from serve_deployments.compiling import compiled
-from serve_deployments.device_batches import IN_FLIGHT, DeviceBatches
+from serve_deployments.device.accelerator import Accelerator
+from serve_deployments.device.device_batches import IN_FLIGHT, DeviceBatches
+from serve_deployments.models.batch_parts import Parts, Tensors
+from serve_deployments.models.compiling import compiled
 
 LENGTHS = (16, 64)
 """Tokens of a text, drawn evenly; our choice: a sentence to a short paragraph."""

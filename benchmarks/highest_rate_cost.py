@@ -21,10 +21,10 @@ import numpy as np
 from results import RESULTS, Origin, markdown, put
 from until_sure import constant, gamma, remembering
 
-from serve_deployments.fakes import FakeServer, VirtualClock, run_virtual
-from serve_deployments.measurement import Measurement
-from serve_deployments.plan import LoadPlan
-from serve_deployments.rates import highest_rate
+from serve_deployments.measuring.measurement import Measurement
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates import highest_rate
+from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 
 WRONG = 0.10
 """An error that matters: a rate off by more than this."""

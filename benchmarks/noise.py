@@ -19,7 +19,7 @@ from conditions import keep, parser_of, plans_of, rows_of, settings
 from found import Found, found_by, ratio
 from results import Origin, markdown, put
 
-from raytune_infer.suites import Suite
+from raytune_infer.replaying.suites import Suite
 from searchers.named import DEFAULT, NAMED
 from searchers.replay import Table
 

@@ -25,14 +25,14 @@ from results import RESULTS, Origin, markdown, put
 from rounds import Round, Seen, middle, order, ratios, values, variation, variation_within
 from served import Service, actor, local_serve, others, up
 
+from serve_deployments.device.limits import can_pin, pin
 from serve_deployments.endpoint import Payload
-from serve_deployments.limits import can_pin, pin
-from serve_deployments.load_side import load_actor
-from serve_deployments.loaders import ModelContext
-from serve_deployments.measure import WithLoadActor
-from serve_deployments.models import ModelSource, load
-from serve_deployments.plan import LoadPlan
-from serve_deployments.serve_backend import ServeReplica
+from serve_deployments.measuring.load_side import load_actor
+from serve_deployments.measuring.measure import WithLoadActor
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.models.loaders import ModelContext
+from serve_deployments.models.model import ModelSource, load
+from serve_deployments.replicas.serve_backend import ServeReplica
 
 TRIAL = "peak, as a trial finds it"
 LEVEL = "one level until sure"

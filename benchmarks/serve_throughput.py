@@ -27,19 +27,19 @@ import ray
 from ray import serve
 from results import RESULTS, Origin, markdown, put
 
-from serve_deployments.clock import RealClock
-from serve_deployments.handles import HandleEndpoint
-from serve_deployments.limits import machine_cores, pin, unleased_cores
-from serve_deployments.load import closed_level
-from serve_deployments.loaders import ModelContext
-from serve_deployments.measurement import Load
-from serve_deployments.models import Builder, load
-from serve_deployments.plan import LoadPlan
-from serve_deployments.remote_sender import RemoteSender, SenderActor
-from serve_deployments.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.device.limits import machine_cores, pin, unleased_cores
+from serve_deployments.load.clock import RealClock
+from serve_deployments.load.remote_sender import RemoteSender, SenderActor
+from serve_deployments.load.team import Team
+from serve_deployments.measuring.level import closed_level
+from serve_deployments.measuring.measurement import Load
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.models.loaders import ModelContext
+from serve_deployments.models.model import Builder, load
+from serve_deployments.replicas.handles import HandleEndpoint
+from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
 from serve_deployments.serve_path import LOAD_ENVIRONMENT, REPLICA_ENVIRONMENT
 from serve_deployments.settings import Settings
-from serve_deployments.team import Team
 
 PREFIX = "throughput"
 PAYLOAD = "a sentence of some words, as long as most are"

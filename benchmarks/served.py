@@ -18,9 +18,9 @@ from raytune_infer.service import Service as Described
 from raytune_infer.session import ray_session
 from raytune_infer.spec import load_spec
 from serve_deployments.endpoint import Payload
-from serve_deployments.load_side import let_go
-from serve_deployments.models import Builder, ModelSource
-from serve_deployments.serve_backend import ServeBackend, ServeReplica, delete_left_behind
+from serve_deployments.measuring.load_side import let_go
+from serve_deployments.models.model import Builder, ModelSource
+from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, delete_left_behind
 from serve_deployments.settings import Settings
 
 PREFIX = "benchmark"

@@ -32,10 +32,10 @@ from raytune_infer.session import ray_session
 from raytune_infer.spec import parse_spec
 from raytune_infer.study import Serving
 from raytune_infer.trial import Bench
-from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.plan import LoadPlan
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.settings import Settings
-from serve_deployments.shared_pool import shared_pool
 
 WARM_UP = 0.2
 HERE = Path(__file__).resolve().parent

@@ -25,8 +25,8 @@ from results import RESULTS, Origin, markdown, put
 from cluster.gpus import CATALOGUE
 from cluster.profiles import PROFILES
 from cluster.roofline import ModelProfile
-from raytune_infer.emulated_tasks import time_batches
 from raytune_infer.encoding import encode
+from raytune_infer.learning.emulated_tasks import time_batches
 from searchers.base import History, Observation, Problem, Task
 from searchers.named import NAMED, named
 from searchers.objective import Expression, Objective

@@ -18,8 +18,8 @@ from conditions import keep, parser_of, parts_of, plans_of, settings
 from found import KEYS, found_by, ratio
 from results import Origin, markdown, put
 
-from raytune_infer.replays import Plan, Unit
-from raytune_infer.suites import Suite, load_suite
+from raytune_infer.replaying.replays import Plan, Unit
+from raytune_infer.replaying.suites import Suite, load_suite
 from searchers.meta import NEAR, Meta
 from searchers.replay import Step, Table, fractions, replay
 from searchers.switching import replicas

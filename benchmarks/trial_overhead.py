@@ -32,14 +32,14 @@ from raytune_infer.progress import Silent
 from raytune_infer.service import Service, model_source
 from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec, parse_spec
-from serve_deployments.limits import machine_cores
-from serve_deployments.load_side import let_go, load_actor
-from serve_deployments.loaders import ModelContext
-from serve_deployments.models import ModelSource, load
-from serve_deployments.serve_backend import ServeBackend, delete, delete_left_behind
+from serve_deployments.device.limits import machine_cores
+from serve_deployments.measuring.load_side import let_go, load_actor
+from serve_deployments.models.loaders import ModelContext
+from serve_deployments.models.model import ModelSource, load
+from serve_deployments.replicas.serve_backend import ServeBackend, delete, delete_left_behind
+from serve_deployments.replicas.shared_pool import shared_pool
+from serve_deployments.replicas.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
-from serve_deployments.shared_pool import shared_pool
-from serve_deployments.warm_backend import WarmBackend
 
 START = Settings(cpu_cores=1)
 CHANGES = {

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_infer.errors import UserError
-    from raytune_infer.recommendation import Recommendation, recommend
+    from raytune_infer.recommending.recommendation import Recommendation, recommend
     from raytune_infer.result import StudyResult
     from raytune_infer.spec import ServiceSpec, load_spec
     from raytune_infer.study import Study
     from searchers.tune import TuneSearcher
-    from serve_deployments.batch_parts import Parts, fast_batches
+    from serve_deployments.models.batch_parts import Parts, fast_batches
 
 __all__ = [
     "Parts", "Recommendation", "ServiceSpec", "Study", "StudyResult", "TuneSearcher", "UserError", "fast_batches",
@@ -22,16 +22,16 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Parts": "serve_deployments.batch_parts",
-    "Recommendation": "raytune_infer.recommendation",
+    "Parts": "serve_deployments.models.batch_parts",
+    "Recommendation": "raytune_infer.recommending.recommendation",
     "ServiceSpec": "raytune_infer.spec",
     "Study": "raytune_infer.study",
     "StudyResult": "raytune_infer.result",
     "TuneSearcher": "searchers.tune",
     "UserError": "raytune_infer.errors",
-    "fast_batches": "serve_deployments.batch_parts",
+    "fast_batches": "serve_deployments.models.batch_parts",
     "load_spec": "raytune_infer.spec",
-    "recommend": "raytune_infer.recommendation",
+    "recommend": "raytune_infer.recommending.recommendation",
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from raytune_infer.document import shown
 from raytune_infer.errors import SpecError
 from raytune_infer.spec import ServiceSpec
-from serve_deployments.arrivals import CONSTANT, POISSON, Arrivals, Renewal, Trace
+from serve_deployments.load.arrivals import CONSTANT, POISSON, Arrivals, Renewal, Trace
 
 
 def read_arrivals(spec: ServiceSpec) -> Arrivals:

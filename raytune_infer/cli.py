@@ -62,11 +62,11 @@ def tune(
 ) -> None:
     """Find the best configuration of a service."""
     # Imported late: `--help` and a wrong option must not wait for torch and Ray.
+    from raytune_infer.comparing.verdict import standings, verdict
     from raytune_infer.export import serve_config
     from raytune_infer.report import ConsoleProgress, recommendation, write_files
     from raytune_infer.spec import load_spec
     from raytune_infer.study import Study
-    from raytune_infer.verdict import standings, verdict
     from serve_deployments.settings import Settings
 
     console = _console()
@@ -97,13 +97,13 @@ def tune(
 @app.command()
 def show(run: RunPath) -> None:
     """The trials of a run, its best, and why each failed one failed."""
-    from raytune_infer.comparison import compared
+    from raytune_infer.comparing.comparison import compared
+    from raytune_infer.comparing.verdict import standings, verdict
     from raytune_infer.document import Document
     from raytune_infer.report import footnotes, trials_table
     from raytune_infer.result import best_of, position_of
     from raytune_infer.run_folder import open_run
     from raytune_infer.spec import parse_spec
-    from raytune_infer.verdict import standings, verdict
 
     console = _console()
     database, study = open_run(run).load()
@@ -142,10 +142,10 @@ def recommend(
     curve: Annotated[Path | None, typer.Option(help="Draw latency over rate of the best few: a .svg or .png.")] = None,
 ) -> None:
     """Rank a run's trials again under other limits, prices or goals, without a new trial."""
-    from raytune_infer.curve_drawing import draw_curves, drawable
-    from raytune_infer.other_objective import bounds
-    from raytune_infer.recommendation import recommend as ranked_again
-    from raytune_infer.recommendation_report import asked, notes, ranking_table, trials_needed
+    from raytune_infer.recommending.curve_drawing import draw_curves, drawable
+    from raytune_infer.recommending.other_objective import bounds
+    from raytune_infer.recommending.recommendation import recommend as ranked_again
+    from raytune_infer.recommending.recommendation_report import asked, notes, ranking_table, trials_needed
 
     if curve is not None:
         drawable(curve)
@@ -228,10 +228,10 @@ def replay(
     """Judge searchers on measured tables: no cluster, no waiting."""
     from rich.progress import Progress
 
-    from raytune_infer.prior import read_prior
-    from raytune_infer.replay_report import summary
-    from raytune_infer.replays import Plan, check_out, run, write
-    from raytune_infer.suites import load_suite
+    from raytune_infer.learning.prior import read_prior
+    from raytune_infer.replaying.replay_report import summary
+    from raytune_infer.replaying.replays import Plan, check_out, run, write
+    from raytune_infer.replaying.suites import load_suite
     from searchers.named import DEFAULT
 
     console = _console()
@@ -273,9 +273,9 @@ def meta_train(
     from rich.progress import Progress
 
     from raytune_infer.errors import UserError
-    from raytune_infer.meta_train import Recipe, meta_train_shipped
-    from raytune_infer.studied_tasks import measured_tasks
-    from raytune_infer.surface_recipe import recipe_of, train_surfaces
+    from raytune_infer.learning.meta_train import Recipe, meta_train_shipped
+    from raytune_infer.learning.studied_tasks import measured_tasks
+    from raytune_infer.learning.surface_recipe import recipe_of, train_surfaces
 
     if model is Pretrained.morphling and studied:
         raise UserError("morphling's meta-model learns from synthetic services alone; leave --from out")

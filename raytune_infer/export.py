@@ -38,7 +38,7 @@ def serve_config(spec: ServiceSpec, settings: Settings) -> str:
     application: dict[str, Any] = {
         "name": spec.name,
         "route_prefix": "/",
-        "import_path": "serve_deployments.application:application",
+        "import_path": "serve_deployments.replicas.application:application",
         "args": {"model": asdict(model_source(spec)), "settings": settings.as_dict()},
         "deployments": [
             {

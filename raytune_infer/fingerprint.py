@@ -8,7 +8,7 @@ from typing import Any
 
 from raytune_infer.knobs import ServiceSpace
 from raytune_infer.service import Service
-from serve_deployments.arrivals import Trace
+from serve_deployments.load.arrivals import Trace
 
 
 def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:

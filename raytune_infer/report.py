@@ -15,10 +15,10 @@ from rich.table import Table
 
 from cluster.inventory import Inventory
 from cluster.prices import NoPrice, PriceBook, usd_per_million
-from raytune_infer.blocks import CONFIDENCE
+from raytune_infer.comparing.blocks import CONFIDENCE
+from raytune_infer.comparing.verdict import as_dict, bounds
 from raytune_infer.history import Purpose, TrialRecord
 from raytune_infer.result import StudyResult
-from raytune_infer.verdict import as_dict, bounds
 from searchers.objective import Objective
 from searchers.space import Config
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raytune_infer.blocks import Estimate
-from raytune_infer.comparison import Comparison, compared
+from raytune_infer.comparing.blocks import Estimate
+from raytune_infer.comparing.comparison import Comparison, compared
 from raytune_infer.errors import AllFailed
 from raytune_infer.history import TrialRecord
 from raytune_infer.run_folder import RunFolder

@@ -14,15 +14,15 @@ from ray import tune
 from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
 
+from raytune_infer.comparing.to_beat import rate_to_beat
 from raytune_infer.history import Database, Outcome, Purpose, StudyRecord, TrialRecord, observations
 from raytune_infer.knobs import Resolver, ServiceSpace
 from raytune_infer.progress import Progress
-from raytune_infer.to_beat import rate_to_beat
 from raytune_infer.trial import Bench, Measure, run_trial
 from searchers.base import Foretelling, Problem
 from searchers.named import Factory
 from searchers.tune import TuneSearcher
-from serve_deployments.backend import Backend
+from serve_deployments.replicas.backend import Backend
 
 WORTHWHILE = 0.05
 """A gain that a search goes on for, as a fraction of the best so far."""

@@ -22,15 +22,15 @@ from raytune_infer.knob_spec import KnobSpec
 from raytune_infer.samples import read_samples
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench
-from serve_deployments.arrivals import Arrivals
-from serve_deployments.load_side import let_go
-from serve_deployments.loaders import ModelError
-from serve_deployments.measure import WithLoadActor
-from serve_deployments.models import Builder, ModelSource, Weights, check, check_precisions
-from serve_deployments.plan import LoadPlan
-from serve_deployments.serve_backend import ServeBackend, delete_left_behind
-from serve_deployments.shared_pool import shared_pool
-from serve_deployments.warm_backend import WarmBackend
+from serve_deployments.load.arrivals import Arrivals
+from serve_deployments.measuring.load_side import let_go
+from serve_deployments.measuring.measure import WithLoadActor
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.models.loaders import ModelError
+from serve_deployments.models.model import Builder, ModelSource, Weights, check, check_precisions
+from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.replicas.shared_pool import shared_pool
+from serve_deployments.replicas.warm_backend import WarmBackend
 
 Serving = Callable[[StudyRecord], AbstractContextManager[Bench]]
 """What runs and what loads the replicas of one study, for as long as it searches."""

@@ -18,7 +18,7 @@ import searchers
 import serve_deployments
 from cluster.emulated import emulated_cluster, parse
 from raytune_infer.errors import UserError
-from serve_deployments.limits import machine_cores
+from serve_deployments.device.limits import machine_cores
 
 _ANSWER_S = 5.0
 OUR_PACKAGES = (raytune_infer, searchers, serve_deployments, cluster)

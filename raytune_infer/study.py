@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster import inventory as ray_inventory
-from raytune_infer.earlier_studies import earlier_studies
+from raytune_infer.comparing.race import Race, Turn, usual_seconds
 from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.fingerprint import differences, fingerprint
 from raytune_infer.history import Database, StudyRecord, TrialRecord
 from raytune_infer.knobs import ServiceSpace, service_space
-from raytune_infer.prior import Prior, kept_prior, read_prior
+from raytune_infer.learning.earlier_studies import earlier_studies
+from raytune_infer.learning.prior import Prior, kept_prior, read_prior
 from raytune_infer.progress import Progress, Silent
-from raytune_infer.race import Race, Turn, usual_seconds
 from raytune_infer.result import StudyResult, conclude, ranking
 from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run
 from raytune_infer.search import WORTHWHILE, Ledger, search
@@ -25,7 +25,7 @@ from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench, run_trial
 from searchers.named import DEFAULT, FORETELLS, LEARNS, named
-from serve_deployments.models import caution, is_emulated
+from serve_deployments.models.model import caution, is_emulated
 
 _COMPARE_PART = 0.5
 """Of the seconds that the search took, what the comparison takes at most unless told. Our choice: sixteen trials leave

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from raytune_infer.history import Outcome
-from serve_deployments.backend import Backend, CouldNotRun, Running
-from serve_deployments.limits import Enforcement
-from serve_deployments.measurement import Measurement
+from serve_deployments.device.limits import Enforcement
+from serve_deployments.measuring.measurement import Measurement
+from serve_deployments.replicas.backend import Backend, CouldNotRun, Running
 from serve_deployments.settings import Settings
 
 _NO_CORES = "replicas have every core of the machine, or took those of the load"

@@ -13,7 +13,7 @@ from searchers.base import Problem
 from searchers.gaussian import Gaussian
 from searchers.quantities import role
 from searchers.reading import RUNS
-from searchers.surfaces import SurfaceModel
+from searchers.surfaces.belief import SurfaceModel
 
 Beliefs = Mapping[str, Gaussian]
 """For the logarithm of each metric, and for RUNS, what it may be."""

@@ -25,7 +25,7 @@ from searchers.gaussian import Posterior
 from searchers.monotone import Monotone
 from searchers.reading import RUNS, Reading, reading_of, values
 from searchers.shortlist import Shortlisted
-from searchers.surfaces import SurfaceModel, pretrained
+from searchers.surfaces.belief import SurfaceModel, pretrained
 from searchers.switching import replicas, sparing, warm
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from searchers.baselines.quantile_transfer import QuantileTransfer
 from searchers.baselines.random_search import RandomSearch
 from searchers.meta import meta
 from searchers.morphling import Morphling
-from searchers.surfaces import SurfaceModel
+from searchers.surfaces.belief import SurfaceModel
 
 Factory = Callable[[Problem], Searcher]
 

@@ -31,9 +31,9 @@ from switching import switched
 
 import searchers.named
 from cluster.profiles import PROFILES
-from raytune_infer.emulated_tasks import time_batches
-from raytune_infer.replays import Plan, Unit
-from raytune_infer.suites import Suite, load_suite
+from raytune_infer.learning.emulated_tasks import time_batches
+from raytune_infer.replaying.replays import Plan, Unit
+from raytune_infer.replaying.suites import Suite, load_suite
 from searchers.base import Observation
 from searchers.baselines.random_search import RandomSearch
 from searchers.replay import Step

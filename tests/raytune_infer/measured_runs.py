@@ -11,8 +11,8 @@ from raytune_infer.knobs import price
 from raytune_infer.run_folder import RunFolder
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import run_trial
-from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.plan import LoadPlan
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.settings import Settings
 
 SPEC = """\

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raytune_infer.blocks import Estimate, Noise, fit
+from raytune_infer.comparing.blocks import Estimate, Noise, fit
 
 NAN = math.nan
 

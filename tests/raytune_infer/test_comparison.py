@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from raytune_infer.comparison import compared, in_rounds
+from raytune_infer.comparing.comparison import compared, in_rounds
+from raytune_infer.comparing.verdict import as_dict, standings, verdict
 from raytune_infer.history import Outcome, TrialRecord
-from raytune_infer.verdict import as_dict, standings, verdict
 from searchers.objective import Expression, Objective
 
 GOAL = Objective(Expression("rps"), at_most={"p99_ms": 100})

@@ -5,8 +5,8 @@ import pytest
 
 from cluster.gpus import CATALOGUE, FEATURE_NAMES
 from raytune_infer.emulated_parts import UNKNOWN_KNOB, random_cards, random_language_model
-from raytune_infer.emulated_services import random_batch_inference, random_generation, random_service
 from raytune_infer.encoding import encode
+from raytune_infer.learning.emulated_services import random_batch_inference, random_generation, random_service
 from searchers.quantities import ROLES, role
 
 KNOWN = {

@@ -8,7 +8,7 @@ import pytest
 from raytune_infer import Study
 from raytune_infer.document import Document
 from raytune_infer.errors import RunError, UserError
-from raytune_infer.prior import COPY, kept_prior, read_prior
+from raytune_infer.learning.prior import COPY, kept_prior, read_prior
 from raytune_infer.run_folder import RunFolder, open_run
 from raytune_infer.spec import parse_spec
 from searchers.base import History, Problem
@@ -16,7 +16,7 @@ from searchers.morphling import PRETRAINED as MORPHLINGS
 from searchers.named import NAMED, TAKES_SURFACES, named
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
-from searchers.surfaces import pretrained
+from searchers.surfaces.belief import pretrained
 
 SPEC = """\
 name: fake

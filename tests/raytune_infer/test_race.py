@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raytune_infer.comparison import compared, in_rounds
+from raytune_infer.comparing.comparison import compared, in_rounds
+from raytune_infer.comparing.race import MAX_ROUNDS, Race, Turn, usual_seconds
 from raytune_infer.history import Outcome, TrialRecord
-from raytune_infer.race import MAX_ROUNDS, Race, Turn, usual_seconds
 from searchers.objective import Expression, Objective
 
 GOAL = Objective(Expression("rps"), at_most={"p99_ms": 100})

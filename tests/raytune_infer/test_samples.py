@@ -11,7 +11,7 @@ from raytune_infer.document import Document
 from raytune_infer.errors import SpecError
 from raytune_infer.samples import mixed, read_samples
 from raytune_infer.spec import ServiceSpec, parse_spec
-from serve_deployments.arrivals import CONSTANT, POISSON, Renewal, Trace
+from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal, Trace
 
 GOOD = "name: a\nmodel: {path: x}\nknobs: {cpu_cores: [1]}\nobjective: {maximize: rps}\n"
 

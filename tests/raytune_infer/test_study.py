@@ -13,11 +13,11 @@ from raytune_infer.errors import AllFailed, RunError, SpecError, UserError
 from raytune_infer.history import Outcome
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench
-from serve_deployments.backend import OutOfMemory
-from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.plan import LoadPlan
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.backend import OutOfMemory
+from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.settings import Settings
-from serve_deployments.shared_pool import shared_pool
 
 pytestmark = pytest.mark.ray
 

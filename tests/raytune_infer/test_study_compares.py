@@ -12,13 +12,13 @@ from stop_after import StopAfter
 from cluster.inventory import Inventory, Node
 from raytune_infer import Study, StudyResult
 from raytune_infer.cli import main
-from raytune_infer.comparison import in_rounds
+from raytune_infer.comparing.comparison import in_rounds
 from raytune_infer.document import Document
 from raytune_infer.report import recommendation, write_files
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench, run_trial
-from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.plan import LoadPlan
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.settings import Settings
 
 SPEC = """\

@@ -8,16 +8,16 @@ import pytest
 from typer.testing import CliRunner
 
 from raytune_infer.cli import app
-from raytune_infer.emulated_services import random_service
 from raytune_infer.errors import RunError, UserError
 from raytune_infer.history import Database, Outcome
+from raytune_infer.learning.emulated_services import random_service
+from raytune_infer.learning.studied_tasks import measured_tasks
+from raytune_infer.learning.surface_judge import fitted, score
+from raytune_infer.learning.surface_recipe import SurfaceRecipe, recipe_of, train_surfaces
 from raytune_infer.run_folder import RunFolder
-from raytune_infer.studied_tasks import measured_tasks
-from raytune_infer.surface_judge import fitted, score
-from raytune_infer.surface_recipe import SurfaceRecipe, recipe_of, train_surfaces
-from searchers.surface_tasks import studied
-from searchers.surface_training import Training
-from searchers.surfaces import SurfaceModel
+from searchers.surfaces.belief import SurfaceModel
+from searchers.surfaces.tasks import studied
+from searchers.surfaces.training import Training
 
 KNOBS = {"gpu_type": ["none", "T4"], "max_batch_size": [1, 2, 4], "compile": [True, False]}
 TINY = SurfaceRecipe(
@@ -101,7 +101,7 @@ def test_the_recipe_from_the_command_line():
 
 
 def test_meta_train_from_the_command_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("raytune_infer.surface_recipe.recipe_of", lambda steps, seed: replace(TINY, seed=seed))
+    monkeypatch.setattr("raytune_infer.learning.surface_recipe.recipe_of", lambda steps, seed: replace(TINY, seed=seed))
     database = Database(f"sqlite:///{tmp_path / 'history.db'}")
     study(database, 6)
     database.close()

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 import pytest
 
 from raytune_infer.trial import run_trial
-from serve_deployments.backend import Readied
-from serve_deployments.fake_backend import VirtualMeasure
-from serve_deployments.plan import LoadPlan
-from serve_deployments.replica import ReplicaFacts
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.backend import Readied
+from serve_deployments.replicas.fake_backend import VirtualMeasure
+from serve_deployments.replicas.replica import ReplicaFacts
 from serve_deployments.settings import Settings
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytune_infer.curve import Level
-from raytune_infer.within import Limits, arrivals_within, clients_within
+from raytune_infer.recommending.curve import Level
+from raytune_infer.recommending.within import Limits, arrivals_within, clients_within
 
 PRECISION = 0.1
 

@@ -9,11 +9,11 @@ import torch
 from searchers.base import Observation, Task
 from searchers.quantities import ROLES, role
 from searchers.space import Knob, Space
-from searchers.surface_families import Families
-from searchers.surface_inputs import Inputs
-from searchers.surface_tasks import inputs_of, kinds, shelve, studied
-from searchers.surface_training import Training, residual_loss, train
-from searchers.surfaces import SurfaceModel, pretrained
+from searchers.surfaces.belief import SurfaceModel, pretrained
+from searchers.surfaces.families import Families
+from searchers.surfaces.inputs import Inputs
+from searchers.surfaces.tasks import inputs_of, kinds, shelve, studied
+from searchers.surfaces.training import Training, residual_loss, train
 
 BATCH = Knob("max_batch_size", tuple(2**i for i in range(8)))
 CARD = Knob("card", ("small", "middle", "large"), "categorical", ("log2_speed",), ((0.0,), (1.0,), (3.0,)))

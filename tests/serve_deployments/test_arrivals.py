@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from serve_deployments.arrivals import CONSTANT, POISSON, Renewal, Trace, nth
+from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal, Trace, nth
 
 TRACE = Trace((10.0, 11.0, 13.0))
 PATTERNS = [CONSTANT, POISSON, Renewal(0.5), Renewal(3.0), TRACE]

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import ray
 
-from serve_deployments.backend import CouldNotRun, DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
-from serve_deployments.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.measure import WithLoadActor
-from serve_deployments.models import Builder
-from serve_deployments.plan import LoadPlan
-from serve_deployments.pool import Pool
-from serve_deployments.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.measuring.measure import WithLoadActor
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.models.model import Builder
+from serve_deployments.replicas.backend import CouldNotRun, DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
+from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.replicas.pool import Pool
+from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.replicas.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
-from serve_deployments.warm_backend import WarmBackend
 
 pytestmark = pytest.mark.ray
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from serve_deployments.coalesce import Coalescing
-from serve_deployments.fakes import run_virtual
+from serve_deployments.replicas.coalesce import Coalescing
+from serve_deployments.replicas.fakes import run_virtual
 
 
 class Model:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from serve_deployments.compiling import MODES, compiled
-from serve_deployments.loaders import ModelError
+from serve_deployments.models.compiling import MODES, compiled
+from serve_deployments.models.loaders import ModelError
 
 
 @pytest.mark.parametrize(

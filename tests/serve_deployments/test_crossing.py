@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from serve_deployments.crossing import Crossing
-from serve_deployments.verdict import Evidence
+from serve_deployments.measuring.crossing import Crossing
+from serve_deployments.measuring.verdict import Evidence
 
 
 def share_above(rate_rps, capacity_rps, limit_s):

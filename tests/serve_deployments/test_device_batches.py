@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from serve_deployments.accelerator import Cuda
-from serve_deployments.batch_parts import Parts, PlainBatches, TwoSteps, fast_batches
-from serve_deployments.cuda_graphs import Graphs
-from serve_deployments.device_batches import DeviceBatches
-from serve_deployments.fake_accelerator import FakeAccelerator
-from serve_deployments.hosting import HostedModel
-from serve_deployments.models import Builder
-from serve_deployments.packing import Layout, bucket, buckets_up_to
+from serve_deployments.device.accelerator import Cuda
+from serve_deployments.device.cuda_graphs import Graphs
+from serve_deployments.device.device_batches import DeviceBatches
+from serve_deployments.device.fake_accelerator import FakeAccelerator
+from serve_deployments.models.batch_parts import Parts, PlainBatches, TwoSteps, fast_batches
+from serve_deployments.models.model import Builder
+from serve_deployments.models.packing import Layout, bucket, buckets_up_to
+from serve_deployments.replicas.hosting import HostedModel
 from serve_deployments.settings import Settings
 
 torch.manual_seed(0)

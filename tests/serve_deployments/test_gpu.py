@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments import gpu_share, hosting
-from serve_deployments.gpu_memory import clean_after
-from serve_deployments.gpu_share import CannotConfine, confine, multiprocessors
-from serve_deployments.limits import enforce_gpu
-from serve_deployments.models import Builder
+from serve_deployments.device import gpu_share
+from serve_deployments.device.gpu_memory import clean_after
+from serve_deployments.device.gpu_share import CannotConfine, confine, multiprocessors
+from serve_deployments.device.limits import enforce_gpu
+from serve_deployments.models.model import Builder
+from serve_deployments.replicas import hosting
 from serve_deployments.settings import Settings
 
 

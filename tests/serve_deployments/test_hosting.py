@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from serve_deployments.hosting import HostedModel
-from serve_deployments.models import Builder
+from serve_deployments.models.model import Builder
+from serve_deployments.replicas.hosting import HostedModel
 from serve_deployments.settings import Settings
 
 FIRST = Settings(emulated=True, max_batch_size=2, args={"a": 1, "b": 1})

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from serve_deployments import interval
-from serve_deployments.events import Events
-from serve_deployments.plan import LoadPlan
-from serve_deployments.rules import UntilPrecise
+from serve_deployments.load.events import Events
+from serve_deployments.measuring import interval
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rules import UntilPrecise
 
 
 def services_s(kind, rng, count):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments.limits import CoreLease, NoCores, NoDevice, enforce_cpu, enforce_gpu, pin, unleased_cores
+from serve_deployments.device.limits import CoreLease, NoCores, NoDevice, enforce_cpu, enforce_gpu, pin, unleased_cores
 from serve_deployments.settings import Settings
 
 
@@ -54,7 +54,7 @@ def test_the_end_of_a_process_however_it_comes_ends_its_lease(tmp_path):
     script = f"""
         import os, signal
         from pathlib import Path
-        from serve_deployments.limits import CoreLease
+        from serve_deployments.device.limits import CoreLease
         kept = CoreLease(3, folder=Path({str(tmp_path)!r}), available=[0, 1, 2], deadline_s=0)
         os.kill(os.getpid(), signal.SIGKILL)
     """

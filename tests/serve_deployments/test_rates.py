@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from serve_deployments import arrivals
-from serve_deployments.fakes import FakeServer, VirtualClock, run_virtual
-from serve_deployments.plan import LoadPlan
-from serve_deployments.rates import highest_rate, peak_rate
+from serve_deployments.measuring.level import arrivals
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates import highest_rate, peak_rate
+from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 
 CONSTANT = LoadPlan(arrivals=arrivals.CONSTANT, total_max_s=600)
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from serve_deployments.backend import LoadFailed
-from serve_deployments.fakes import FakeServer, VirtualClock, run_virtual
-from serve_deployments.load import Clients, closed_level, open_level
-from serve_deployments.plan import LoadPlan
-from serve_deployments.sending import OwnSender, Schedule
-from serve_deployments.team import Team
+from serve_deployments.load.sending import OwnSender, Schedule
+from serve_deployments.load.team import Team
+from serve_deployments.measuring.level import Clients, closed_level, open_level
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.backend import LoadFailed
+from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.usage import Usage
 
 PLAN = LoadPlan(seed=3)

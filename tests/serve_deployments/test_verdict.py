@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from serve_deployments.verdict import SURE, all_kept, kept
+from serve_deployments.measuring.verdict import SURE, all_kept, kept
 
 
 def waiting_queue(rate, count, rng):

@@ -10,13 +10,13 @@ import ray
 from ray import serve
 from ray.util.placement_group import placement_group_table
 
-from serve_deployments.limits import unleased_cores
-from serve_deployments.models import Builder
-from serve_deployments.pool import Pool
-from serve_deployments.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.device.limits import unleased_cores
+from serve_deployments.models.model import Builder
+from serve_deployments.replicas.pool import Pool
+from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.replicas.shared_pool import SharedPool, shared_pool
+from serve_deployments.replicas.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
-from serve_deployments.shared_pool import SharedPool, shared_pool
-from serve_deployments.warm_backend import WarmBackend
 
 pytestmark = pytest.mark.ray
 

@@ -1,0 +1,202 @@
+"""What the comparison at the end says: who is first, who cannot be told apart from it, who is recommended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from raytune_infer.comparing.blocks import Blocks, Estimate, Noise, fit
+from raytune_infer.history import TrialRecord
+from searchers.objective import Objective
+
+Round = dict[int, TrialRecord]
+"""Position → its measurement, of one round."""
+
+MISSES = 2
+"""Rounds without its limits kept that end a configuration's part in the comparison. Our choice: the p99 of one level
+breaks by chance, of two hardly."""
+
+
+USUAL = Noise(sigma=0.05, freedom=4.0)
+"""Load tests of some seconds, side by side on a shared machine, repeat to about 10 % (docs/status.md). Worth four
+degrees of freedom (our choice): two rounds of two then tell a half more from equal, and one that has more of its own
+soon outweighs it."""
+
+
+def in_rounds(trials: Sequence[TrialRecord]) -> tuple[Round, ...]:
+    """The measurements of the comparison, round by round.
+
+    A round is a run of trials of consecutive numbers in which no configuration stands twice, so nobody has to write
+    rounds down. A number is missing where a run was killed: what was measured before is not side by side with what
+    came after, so the round ends there, and lacks some cells.
+    """
+    rounds: list[Round] = []
+    before = None
+    for trial in sorted((t for t in trials if t.purpose == "final"), key=lambda t: t.number):
+        if before is None or trial.number != before + 1 or trial.position in rounds[-1]:
+            rounds.append({})
+        rounds[-1][trial.position] = trial
+        before = trial.number
+    return tuple(rounds)
+
+
+@dataclass(frozen=True, eq=False)
+class Contestant:
+    """One configuration in the comparison.
+
+    Args:
+        position: its number in the space.
+        trials: its measurements, one a round; one at least.
+
+    Raises:
+        ValueError: there is no measurement.
+    """
+
+    position: int
+    trials: tuple[TrialRecord, ...]
+
+    def __post_init__(self) -> None:
+        if not self.trials:
+            raise ValueError(f"configuration {self.position} was not measured, so it takes no part")
+
+    @property
+    def kept(self) -> int:
+        """In how many of its rounds it ran and kept every limit."""
+        return sum(t.value is not None for t in self.trials)
+
+    @property
+    def out(self) -> bool:
+        """Whether it takes no part any more: it could not run once, or broke a limit twice."""
+        return any(t.outcome.metrics is None for t in self.trials) or len(self.trials) - self.kept >= MISSES
+
+    @property
+    def counts(self) -> bool:
+        """Whether it may be recommended: not out, and limits kept in most of its rounds."""
+        return not self.out and 2 * self.kept > len(self.trials)
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Its price; NaN where unknown."""
+        return self.trials[0].usd_per_hour
+
+    @property
+    def typical(self) -> TrialRecord:
+        """The median of the rounds that count, of two the worse: numbers that one measurement really gave."""
+        kept = sorted((t for t in self.trials if t.value is not None), key=lambda t: -(t.value or 0.0))
+        return kept[len(kept) // 2] if kept else self.trials[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The rounds so far.
+
+    Every interval is one of 95 % for all comparisons with one configuration together. Who stays alike with the
+    first is so with that confidence a set that has the true best in it: selecting the apparent best does not spoil
+    that (Hsu, Multiple Comparisons: Theory and Methods, 1996, ch. 4; his one-sided bounds are narrower than ours).
+
+    Args:
+        rounds: how many there were, one that was begun included.
+        contestants: who took part: those that count, the best mean first, then the others.
+        default: position of the configuration to beat; None if it does not fit on this cluster.
+        blocks: fitted to those that count, in their order; None if none does.
+    """
+
+    rounds: int
+    contestants: tuple[Contestant, ...]
+    default: int | None
+    blocks: Blocks | None
+
+    @cached_property
+    def counting(self) -> tuple[Contestant, ...]:
+        """Those that count, the best mean first."""
+        return tuple(c for c in self.contestants if c.counts)
+
+    @property
+    def first(self) -> Contestant | None:
+        """The apparent best; None if none counts."""
+        return self.counting[0] if self.counting else None
+
+    @cached_property
+    def alike(self) -> tuple[Contestant, ...]:
+        """The first and those that cannot be told apart from it, the best mean first; empty if none counts.
+
+        Of whom there is no interval, nothing of the kind can be said.
+        """
+        if self.first is None:
+            return ()
+        over = [(c, self.ratio(self.first, c)) for c in self.counting]
+        return tuple(c for c, ratio in over if ratio.bounded and ratio.contains(1))
+
+    @property
+    def recommended(self) -> Contestant | None:
+        """The cheapest of those alike, of equal ones the best mean; None if none counts."""
+        # An unknown price is no bargain.
+        return min(self.alike, key=lambda c: math.inf if math.isnan(c.usd_per_hour) else c.usd_per_hour, default=None)
+
+    def mean(self, contestant: Contestant) -> Estimate:
+        """Mean of the goal's figure of one that counts."""
+        assert self.blocks is not None, "somebody counts"
+        return self.blocks.mean(self.counting.index(contestant))
+
+    def ratio(self, numerator: Contestant, denominator: Contestant) -> Estimate:
+        """Ratio of the goal's figures of two that count."""
+        assert self.blocks is not None, "somebody counts"
+        if numerator is denominator:
+            return Estimate(1.0, 1.0, 1.0)
+        places = [self.counting.index(c) for c in (numerator, denominator)]
+        return self.blocks.ratio(*places, comparisons=len(self.counting) - 1)
+
+    @property
+    def over_default(self) -> Estimate | None:
+        """The recommended one's figure over the default's; None if the default or nobody counts."""
+        default = self.of(self.default)
+        if self.recommended is None or default is None or not default.counts:
+            return None
+        return self.ratio(self.recommended, default)
+
+    def of(self, position: int | None) -> Contestant | None:
+        """The contestant at a position; None if it takes no part."""
+        return next((c for c in self.contestants if c.position == position), None)
+
+    def clear(self, within: float) -> bool:
+        """Whether more rounds would tell nothing that matters.
+
+        Each of the others is surely worse than the first, or surely as good but for a factor of `1 + within`.
+        """
+        ratios = [self.ratio(self.counting[0], c) for c in self.counting[1:]]
+        return all(not ratio.contains(1) or ratio.within(within) for ratio in ratios)
+
+
+def compared(trials: Sequence[TrialRecord], objective: Objective, default: int | None) -> Comparison:
+    """The comparison as far as it has come.
+
+    A round in which a limit broke gives no figure: the rate at which a limit was missed is not one to rank by.
+
+    Args:
+        trials: of a study; those of its search are ignored.
+        objective: whose figures are compared.
+        default: position of the configuration to beat.
+    """
+    rounds = in_rounds(trials)
+    everyone = [
+        Contestant(position, tuple(r[position] for r in rounds if position in r))
+        for position in dict.fromkeys(p for r in rounds for p in r)
+    ]
+    counting = [c for c in everyone if c.counts]
+    if not counting:
+        return Comparison(len(rounds), tuple(everyone), default, None)
+    figures = np.array([[_figure(r.get(c.position), objective) for r in rounds] for c in counting])
+    order = np.argsort(fit(figures, USUAL).mu * (1 if objective.minimize else -1), kind="stable")
+    best_first = tuple(counting[i] for i in order)
+    others = tuple(c for c in everyone if not c.counts)
+    return Comparison(len(rounds), best_first + others, default, fit(figures[order], USUAL))
+
+
+def _figure(trial: TrialRecord | None, objective: Objective) -> float:
+    if trial is None or trial.value is None:
+        return math.nan
+    return objective.figure(trial.metrics, trial.usd_per_hour)

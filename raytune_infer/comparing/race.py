@@ -1,0 +1,126 @@
+"""Which configuration the comparison at the end measures next: a function of what it has measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import NamedTuple
+
+from raytune_infer.comparing.comparison import Comparison, compared, in_rounds
+from raytune_infer.history import TrialRecord
+from searchers.objective import Objective
+
+CANDIDATES = 3
+"""Of the search's best, so many take part at most. Our choice: the cheapest that keeps a limit often sits right at it,
+and the luckiest of many numbers is seldom the best; beyond the third, a search's own noise has hardly hidden it."""
+
+MIN_ROUNDS, MAX_ROUNDS = 2, 4
+"""One round gives no interval. Four, of three candidates and the default, leave nine degrees of freedom, where
+Student's factor (2.26) is near its limit (1.96); more rounds narrow an interval only by the root of their number."""
+
+
+class Turn(NamedTuple):
+    """What to measure next.
+
+    Args:
+        position: the configuration.
+        round: of the comparison: 1, 2, …
+    """
+
+    position: int
+    round: int
+
+
+@dataclass(frozen=True)
+class Race:
+    """The rules of one study's comparison.
+
+    Every round measures each configuration that is still in it once. Even rounds go through them in reverse:
+    over two rounds each has the same mean time, so a drift that is linear cancels out within rounds as well as
+    between them; and who ends a round begins the next, on a replica that is there already.
+
+    Args:
+        ranking: positions that counted in the search, the best first.
+        default: position of the configuration to beat; None if it does not fit on this cluster.
+        objective: whose figures are compared.
+        budget_s: no round begins that would end later, once there were two.
+        trial_s: what one measurement is expected to take, before there was any.
+        within: a difference of this part of a figure does not matter.
+
+    Raises:
+        ValueError: seconds below 0.
+    """
+
+    ranking: Sequence[int]
+    default: int | None
+    objective: Objective
+    budget_s: float
+    trial_s: float
+    within: float
+
+    def __post_init__(self) -> None:
+        if not (self.budget_s >= 0 and self.trial_s >= 0):
+            raise ValueError(f"seconds of 0 or more are needed, got {self.budget_s}, {self.trial_s} each")
+
+    @property
+    def candidates(self) -> int:
+        """How many of the search's best the budget has two rounds for, beside the default; one in any case."""
+        round_s = self.budget_s / MIN_ROUNDS
+        affordable = [n for n in range(1, CANDIDATES + 1) if (n + (self.default is not None)) * self.trial_s <= round_s]
+        return max(affordable, default=1)
+
+    def turn(self, trials: Sequence[TrialRecord]) -> Turn | None:
+        """What to measure next; None when the comparison is over.
+
+        Args:
+            trials: the study's finished ones; those of its search are ignored.
+        """
+        rounds = in_rounds(trials)
+        comparison = compared(trials, self.objective, self.default)
+        field = self._field(comparison, _seconds(trials))
+        now = len(rounds)
+        if rounds and (waiting := [p for p in _in_order(field, now) if p not in rounds[-1]]):
+            return Turn(waiting[0], now)
+        if not field or self._enough(comparison, field, trials):
+            return None
+        return Turn(_in_order(field, now + 1)[0], now + 1)
+
+    def _field(self, comparison: Comparison, spent_s: float) -> list[int]:
+        """Who is still in it. The search's next best comes in when the last of those before it is out."""
+        ranked = [p for p in self.ranking if p != self.default]
+        out = {c.position for c in comparison.contestants if c.out}
+        begun = [i for i, p in enumerate(ranked, start=1) if comparison.of(p) is not None]
+        size = max([min(self.candidates, len(ranked)), *begun])
+        while out.issuperset(ranked[:size]) and size < len(ranked) and (size < CANDIDATES or spent_s < self.budget_s):
+            size += 1
+        default = [] if self.default is None else [self.default]
+        return [p for p in (*ranked[:size], *default) if p not in out]
+
+    def _enough(self, comparison: Comparison, field: Sequence[int], trials: Sequence[TrialRecord]) -> bool:
+        """Whether a round that is complete was the last."""
+        runners = [c for p in field if (c := comparison.of(p)) is not None]
+        if not runners or any(len(c.trials) < MIN_ROUNDS for c in runners):
+            return False
+        undecided = [c for c in runners if not c.counts]
+        searched = [c for c in runners if c.position != self.default] or runners
+        if not any(c.counts for c in searched):
+            return False  # each kept its limits once and broke them once: another round tells, whatever it costs
+        finals = [t for t in trials if t.purpose == "final"]
+        next_s = len(field) * fmean(t.seconds for t in finals)
+        if comparison.rounds >= MAX_ROUNDS or _seconds(trials) + next_s > self.budget_s:
+            return True
+        return not undecided and comparison.clear(self.within)
+
+
+def usual_seconds(trials: Sequence[TrialRecord]) -> float:
+    """What a trial of the search took that counted, by their median; 0 if there is none."""
+    return median([t.seconds for t in trials if t.purpose == "search" and t.value is not None] or [0.0])
+
+
+def _in_order(field: Sequence[int], number: int) -> list[int]:
+    return list(field) if number % 2 else list(reversed(field))
+
+
+def _seconds(trials: Sequence[TrialRecord]) -> float:
+    return sum(t.seconds for t in trials if t.purpose == "final")

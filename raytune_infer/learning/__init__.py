@@ -1,0 +1,1 @@
+"""Where searchers learn from: emulated services, earlier studies, `meta-train`."""

@@ -1,0 +1,1 @@
+"""`replay`: searchers judged on measured tables."""

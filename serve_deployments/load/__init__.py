@@ -1,0 +1,1 @@
+"""Requests sent on schedule, by one sender or several, and what came of each."""

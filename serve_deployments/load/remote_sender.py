@@ -1,0 +1,133 @@
+"""A sender in a process of its own, an asynchronous Ray actor; and from here."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+
+from serve_deployments.device.limits import can_pin, pin
+from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.load.clock import RealClock
+from serve_deployments.load.sending import Log, OwnSender, Schedule
+from serve_deployments.replicas.backend import LoadFailed
+
+_ROUND_TRIPS = 5
+"""Of which the fastest tells how far another machine's clock is ahead: to half of that round trip. Our choice."""
+
+
+class SenderActor:
+    """`OwnSender` in another process; `aim` comes first, and again for another endpoint."""
+
+    async def aim(
+        self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload], index: int, of: int, cores: Iterable[int]
+    ) -> str:
+        """Send to another endpoint from now on.
+
+        Args:
+            endpoint: makes it.
+            payloads: of all senders.
+            index: which sender of them this is.
+            of: how many there are.
+            cores: where to run.
+
+        Returns:
+            The machine's name.
+        """
+        if can_pin():
+            pin(cores)
+        self._sender = OwnSender(endpoint(), payloads, RealClock(), index, of)
+        return socket.gethostname()
+
+    async def now(self) -> float:
+        """Its clock."""
+        return time.monotonic()
+
+    async def clients(self, count: int, wait_s: float) -> None:
+        """See `Sender`."""
+        await self._sender.clients(count, wait_s)
+
+    async def follow(self, schedule: Schedule) -> None:
+        """See `Sender`."""
+        await self._sender.follow(schedule)
+
+    async def quiet(self, wait_s: float) -> None:
+        """See `Sender`."""
+        await self._sender.quiet(wait_s)
+
+    async def cancel(self) -> None:
+        """See `Sender`."""
+        await self._sender.cancel()
+
+    async def log(self) -> Log:
+        """See `Sender`."""
+        return await self._sender.log()
+
+
+@dataclass(frozen=True)
+class RemoteSender:
+    """A `SenderActor` as the coordinator sees it: in its own time.
+
+    Args:
+        actor: the handle.
+        ahead_s: how far the actor's clock is ahead.
+    """
+
+    actor: Any
+    ahead_s: float = 0.0
+
+    @classmethod
+    async def aimed(cls, actor: Any, *args: Any) -> RemoteSender:
+        """The sender once it is aimed (see `SenderActor.aim`); the clock of one machine is one."""
+        host = await _answer(actor.aim.remote(*args))
+        return cls(actor, 0.0 if host == socket.gethostname() else await _ahead_s(actor))
+
+    async def clients(self, count: int, wait_s: float) -> None:
+        """See `Sender`."""
+        await _answer(self.actor.clients.remote(count, wait_s))
+
+    async def follow(self, schedule: Schedule) -> None:
+        """See `Sender`."""
+        await _answer(self.actor.follow.remote(replace(schedule, start_s=schedule.start_s + self.ahead_s)))
+
+    async def quiet(self, wait_s: float) -> None:
+        """See `Sender`."""
+        await _answer(self.actor.quiet.remote(wait_s))
+
+    async def cancel(self) -> None:
+        """See `Sender`."""
+        await _answer(self.actor.cancel.remote())
+
+    async def log(self) -> Log:
+        """See `Sender`."""
+        log: Log = await _answer(self.actor.log.remote())
+        return log.earlier(self.ahead_s) if self.ahead_s else log
+
+
+async def _ahead_s(actor: Any) -> float:
+    """How far the actor's clock is ahead of this process's: it is read halfway through a round trip, or nearly so."""
+    trips = []
+    for _ in range(_ROUND_TRIPS):
+        asked_s = time.monotonic()
+        there_s = await _answer(actor.now.remote())
+        told_s = time.monotonic()
+        trips.append((told_s - asked_s, there_s - (asked_s + told_s) / 2))
+    return min(trips)[1]
+
+
+async def _answer(reference: Any) -> Any:
+    """What an actor answers.
+
+    Raises:
+        LoadFailed: it died.
+    """
+    try:
+        return await reference
+    except ray.exceptions.RayActorError as error:
+        raise LoadFailed(
+            "a process that sent a share of the load has ended; nothing can be said of its level"
+        ) from error

@@ -1,0 +1,147 @@
+"""Several senders who share one load, and the one record of what happened to all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from operator import itemgetter
+
+from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.load.clock import Clock
+from serve_deployments.load.events import Events
+from serve_deployments.load.sending import TICK_S, OwnSender, Schedule, Sender
+from serve_deployments.usage import Usage
+
+_MESSAGE_S = 0.05
+"""How often several senders are asked. Our choice: an answer costs one about half a millisecond, 1 % of its core; and a
+level ends so much later than it could at most."""
+
+More = Callable[[int], Awaitable[Sequence[Sender]]]
+"""How many send now → more senders in their place; none where there is no room for more."""
+
+
+class Team:
+    """An endpoint, and who sends to it: this process alone, or as many senders as it takes.
+
+    It is handed on wherever an endpoint is: a level then leaves the sending to the team.
+
+    Args:
+        endpoint: what answers.
+        senders: who sends; the number of each is its place here.
+        clock: time of the record.
+        more: asked for more senders when these were the bottleneck.
+    """
+
+    def __init__(self, endpoint: Endpoint, senders: Sequence[Sender], clock: Clock, more: More | None = None) -> None:
+        self.endpoint, self.clock = endpoint, clock
+        self._senders, self._more = senders, more
+        self.events = Events(math.inf)  # what happens before there is a record does not count
+        self.gave_up = False
+        self.repeated_s = 0.0  # spent on levels that were held again
+        self._rate_rps = 0.0  # of the schedule
+        self._in_flight = 0
+        self._waiting_s: list[float] = []  # when each request in flight was due
+        self._to_come: list[tuple[float, int, float | None]] = []  # seen by one, but not yet all, when others had ended
+
+    @property
+    def look_s(self) -> float:
+        """How often to `collect`: what is in another process costs a message."""
+        return TICK_S if len(self._senders) == 1 else _MESSAGE_S
+
+    @property
+    def size(self) -> int:
+        """How many send."""
+        return len(self._senders)
+
+    async def infer(self, payload: Payload) -> None:
+        """See `Endpoint`."""
+        await self.endpoint.infer(payload)
+
+    async def usage(self) -> Usage | None:
+        """See `Endpoint`."""
+        return await self.endpoint.usage()
+
+    async def clients(self, count: int, wait_s: float) -> None:
+        """A closed loop of so many clients, dealt out among the senders."""
+        of = len(self._senders)
+        shares = [(count + of - 1 - index) // of for index in range(of)]
+        await asyncio.gather(*(s.clients(n, wait_s) for s, n in zip(self._senders, shares, strict=True)))
+
+    async def follow(self, schedule: Schedule) -> None:
+        """Begin to send on schedule."""
+        self._rate_rps = schedule.rate_rps
+        share = replace(schedule, most_in_flight=-(-schedule.most_in_flight // len(self._senders)))
+        await asyncio.gather(*(sender.follow(share) for sender in self._senders))
+
+    async def quiet(self, wait_s: float) -> None:
+        """Send no more, and wait up to so long for the answers."""
+        await asyncio.gather(*(sender.quiet(wait_s) for sender in self._senders))
+
+    async def cancel(self) -> None:
+        """Send no more and withdraw what is in flight."""
+        await asyncio.gather(*(sender.cancel() for sender in self._senders))
+        await self.collect()
+
+    async def grow(self) -> bool:
+        """More senders instead of these, whose requests have ended; whether there was room for more."""
+        if self._more is None or not (senders := await self._more(len(self._senders))):
+            return False
+        await self.cancel()
+        self._senders, self._in_flight, self._to_come = senders, 0, []
+        return True
+
+    async def record(self) -> Events:
+        """From now on what happens counts into a new record."""
+        await self.collect()
+        self.events, self.gave_up = Events(self.clock.now()), False
+        await self.collect()  # the CPU seconds to begin with
+        return self.events
+
+    async def collect(self) -> None:
+        """Bring the record up to date, as far as all senders have told."""
+        if len(self._senders) == 1:  # without a task: that would take two rounds of the loop that sends
+            logs = [await self._senders[0].log()]
+        else:
+            logs = await asyncio.gather(*(sender.log() for sender in self._senders))
+        for index, log in enumerate(logs):
+            self._to_come += [(time_s, index, latency_s) for time_s, latency_s in log.happened]
+            for time_s, late_s in log.late:
+                self.events.lag(time_s, late_s)
+            self.events.read_cpu(log.until_s, log.cpu_s, index)
+            self.gave_up = self.gave_up or log.gave_up
+        self._waiting_s = [due_s for log in logs for due_s in log.waiting_s]
+        self._merge(min(log.until_s for log in logs), [log.next_due_s for log in logs])
+
+    def _merge(self, until_s: float, next_due_s: Sequence[float]) -> None:
+        """Put into the record what happened up to a time, in order; of equal times each sender's own order is kept."""
+        self._to_come.sort(key=itemgetter(0, 1))
+        merged = 0
+        for time_s, _, latency_s in self._to_come:
+            if time_s > until_s:
+                break
+            merged += 1
+            if latency_s is None:
+                self._in_flight += 1
+                continue
+            if time_s >= self.events.start_s:
+                self.events.end(time_s, latency_s, self._in_flight + self._unsent(time_s, next_due_s))
+            self._in_flight -= 1
+        del self._to_come[:merged]
+
+    def _unsent(self, time_s: float, next_due_s: Sequence[float]) -> int:
+        """Requests that were due and that late senders have not sent yet: those are in flight too."""
+        rate_rps = self._rate_rps / len(next_due_s)
+        return sum(math.ceil((time_s - due_s) * rate_rps) for due_s in next_due_s if due_s < time_s)
+
+    def ages_s(self) -> list[float]:
+        """How long each request in flight has been waiting."""
+        return [self.clock.now() - due_s for due_s in self._waiting_s]
+
+
+def team_of(endpoint: Endpoint, payloads: Sequence[Payload], clock: Clock) -> Team:
+    """The endpoint's own team where it comes with one; else this process sends."""
+    if isinstance(endpoint, Team):
+        return endpoint
+    return Team(endpoint, [OwnSender(endpoint, payloads, clock)], clock)

@@ -1,0 +1,1 @@
+"""What a replica can do: load at chosen rates until the number is sure."""

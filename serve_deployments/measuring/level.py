@@ -1,0 +1,188 @@
+"""One level of load, held until its question is answered: `Clients` for a closed loop, `open_level` for a rate."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.load.clock import Clock, RealClock
+from serve_deployments.load.sending import Schedule
+from serve_deployments.load.team import Team, team_of
+from serve_deployments.measuring.measurement import Load
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rules import Finding, Rule, UntilKnown, UntilPrecise
+from serve_deployments.measuring.summary import Level, summarise
+from serve_deployments.usage import Usage
+
+_REPEATS = 1 / 3  # of the time of a search, for levels that are held again with more senders (our choice)
+_USAGE_S = 1.0  # a replica that is too busy to say what it did for this long is not waited for (our choice)
+
+
+async def _watch(team: Team, rule: Rule, deadline_s: float) -> Finding | None:
+    """Until the rule says that the level is over, its time is, or the senders gave up; the rule's finding."""
+    events, clock = team.events, team.clock
+    due_s, looked_at = clock.now(), 0
+    while True:
+        due_s = max(due_s + team.look_s, clock.now())
+        await clock.sleep_until(due_s)
+        await team.collect()
+        if team.gave_up or clock.now() >= deadline_s:
+            return rule.look(events, last=True)
+        ended = len(events.ended_s)
+        if ended > (1 + rule.look_after) * looked_at:
+            looked_at = ended
+            if (finding := rule.look(events)) is not None and finding.over:
+                return finding
+
+
+async def _stronger(team: Team, load: Load, plan: LoadPlan) -> bool:
+    """Whether the level is to be held again with more senders, as these were its bottleneck."""
+    if not load.client_limited:
+        return False
+    team.repeated_s += load.ended_at - load.started_at
+    return team.repeated_s <= _REPEATS * plan.total_max_s and await team.grow()
+
+
+async def _usage(team: Team) -> Usage | None:
+    """What the server did so far; None where it does not say so in time."""
+    with suppress(Exception):  # whatever is wrong with it, its requests will show
+        return await asyncio.wait_for(team.usage(), _USAGE_S)
+    return None
+
+
+def _between(before: Usage | None, after: Usage | None) -> Usage | None:
+    """What the server did in a level; None if it did not say, or is another one by now."""
+    if before is None or after is None:
+        return None
+    with suppress(ValueError):
+        return after.since(before)
+    return None
+
+
+class Clients:
+    """A closed loop: each client sends its next request when its last one has ended.
+
+    An asynchronous context manager. From level to level clients are added or dismissed, while the others go
+    on: the server stays busy, so that the next level warms up faster. Leaving waits up to `drain_s` for the
+    last answers; after an exception everything is cancelled at once.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, payloads: Sequence[Payload], plan: LoadPlan, clock: Clock | None = None
+    ) -> None:
+        self._team = team_of(endpoint, payloads, clock or RealClock())
+        self._plan = plan
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                await self._team.quiet(self._plan.drain_s)
+        finally:
+            await self._team.cancel()
+
+    async def hold(self, concurrency: int, plan: LoadPlan, rule: Rule | None = None) -> Load:
+        """One level; again with more senders for as long as they were the bottleneck and there are more.
+
+        Args:
+            concurrency: clients.
+            plan: how to measure.
+            rule: when the level ends; once its rate is known to the plan's precision unless given.
+
+        Raises:
+            ValueError: fewer than one client.
+        """
+        if concurrency < 1:
+            raise ValueError(f"a closed loop needs one client or more, got {concurrency}")
+        while True:
+            load = await self._hold(concurrency, plan, rule or UntilPrecise(plan))
+            if not await _stronger(self._team, load, plan):
+                return load
+
+    async def _hold(self, concurrency: int, plan: LoadPlan, rule: Rule) -> Load:
+        team, clock = self._team, self._team.clock
+        started_s, started_at = clock.now(), clock.unix_s()
+        before = await _usage(team)
+        await team.clients(concurrency, self._plan.drain_s)
+        events = await team.record()
+        finding = await _watch(team, rule, started_s + plan.level_max_s)
+        until_s = clock.now()
+        level = Level("closed", concurrency, None, started_at, clock.unix_s())
+        # Where nothing at all was answered, how long it has been waited for is all there is to say.
+        late_s = () if events.ended_s else team.ages_s()
+        load = summarise(level, events, finding, late_s, until_s=until_s)
+        return replace(load, usage=_between(before, await _usage(team)), senders=team.size)
+
+
+async def closed_level(
+    endpoint: Endpoint,
+    payloads: Sequence[Payload],
+    concurrency: int,
+    plan: LoadPlan,
+    *,
+    clock: Clock | None = None,
+) -> Load:
+    """A closed loop of `concurrency` clients, from start to end."""
+    async with Clients(endpoint, payloads, plan, clock) as clients:
+        return await clients.hold(concurrency, plan)
+
+
+async def open_level(
+    endpoint: Endpoint,
+    payloads: Sequence[Payload],
+    rate_rps: float,
+    plan: LoadPlan,
+    *,
+    clock: Clock | None = None,
+    max_in_flight: int | None = None,
+    at_most: Mapping[str, float] | None = None,
+    rule: Rule | None = None,
+) -> Load:
+    """Requests at scheduled times, whether or not earlier ones have been answered.
+
+    Args:
+        endpoint: what answers.
+        payloads: sent in turn.
+        rate_rps: mean rate of the schedule.
+        plan: how to measure.
+        clock: time; the machine's unless given.
+        max_in_flight: stops the level as overloaded; `plan.max_in_flight` unless given.
+        at_most: metric → largest value allowed; the level ends once it is known whether all limits are kept.
+        rule: when the level ends, where that is not all.
+    """
+    team = team_of(endpoint, payloads, clock or RealClock())
+    bound = min(max_in_flight or plan.max_in_flight, plan.max_in_flight)
+    rule = rule or UntilKnown(plan, rate_rps, at_most or {})
+    while True:
+        load = await _open(team, rate_rps, plan, bound, rule)
+        if not await _stronger(team, load, plan):
+            return load
+
+
+async def _open(team: Team, rate_rps: float, plan: LoadPlan, bound: int, rule: Rule) -> Load:
+    clock = team.clock
+    try:
+        before = await _usage(team)
+        started_s, started_at = clock.now(), clock.unix_s()
+        events = await team.record()
+        await team.follow(Schedule(plan.arrivals, rate_rps, plan.seed, started_s, bound))
+        finding = await _watch(team, rule, started_s + plan.level_max_s)
+        level = Level("open", None, rate_rps, started_at, clock.unix_s(), team.gave_up)
+        stopped_s, ended = clock.now(), len(events.ended_s)
+        after, _ = await asyncio.gather(_usage(team), team.quiet(plan.drain_s))
+        await team.collect()
+        after_s = [latency_s for latency_s in events.latency_s[ended:] if not math.isnan(latency_s)]
+        load = summarise(level, events, finding, [*after_s, *team.ages_s()], until_s=stopped_s, ended=ended)
+        return replace(load, usage=_between(before, after), senders=team.size)
+    finally:
+        await team.cancel()

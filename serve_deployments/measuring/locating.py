@@ -1,0 +1,85 @@
+"""An open level in a search for the highest rate: held for as long as no other rate would tell more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from serve_deployments.load.events import Events
+from serve_deployments.measuring.crossing import Crossing
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rules import Finding, UntilKnown
+from serve_deployments.measuring.verdict import evidence
+
+SURE = 1.0
+"""Standard deviations of the belief that fit into the precision asked for. Our choice: more
+would take far longer than a trial may."""
+
+BEATEN = 0.99  # confidence that a rate is too low to go on: looked at often, so above 95 %
+
+
+def target_rps(crossing: Crossing, precision: float) -> float:
+    """Where to hold a level: so little below the probable crossing that it keeps the limits, if the belief is right."""
+    return crossing.quantile(0.5) / (1 + precision / 2)
+
+
+def is_precise(crossing: Crossing, precision: float) -> bool:
+    """Whether the crossing is known to the precision asked for."""
+    return SURE * crossing.spread <= math.log1p(precision)
+
+
+@dataclass
+class UntilLocated:
+    """Ends once the crossing is known and this level is an answer, or once another rate would tell more of it.
+
+    Args:
+        plan: precision and bounds.
+        rate_rps: mean rate of arrivals.
+        at_most: metric → largest value allowed.
+        before: what is believed before this level.
+        beat_rps: ends too when the crossing is surely below this.
+        after: what is believed with what it has shown so far.
+    """
+
+    plan: LoadPlan
+    rate_rps: float
+    at_most: Mapping[str, float]
+    before: Crossing
+    beat_rps: float = 0.0
+    after: Crossing = field(init=False)
+    look_after: ClassVar[float] = 0.1  # a belief may be looked at any time; so it costs little however long it takes
+
+    def __post_init__(self) -> None:
+        self.after = self.before
+
+    def look(self, events: Events, *, last: bool = False) -> Finding | None:
+        """See `Rule`."""
+        finding = UntilKnown(self.plan, self.rate_rps, self.at_most).look(events, last=last)
+        if finding is None:
+            return None
+        span = finding.span
+        seen = [evidence(name, limit, span.latency_s) for name, limit in self.at_most.items()]
+        self.after = self.before.after(self.rate_rps, seen)
+        if finding.overloaded and finding.estimate:
+            # Not even what it answered is within the limits, or it would not have fallen behind.
+            self.after = self.after.cannot(min(self.rate_rps, finding.estimate.bounds()[1]))
+        keeps = all(one is not None and one.holds for one in seen)
+        beaten = self.beat_rps > 0 and self.after.below(self.beat_rps) > BEATEN
+        long_enough = span.duration_s >= self.plan.level_min_s - 1e-9 and None not in seen
+        precise, off = is_precise(self.after, self.plan.rate_precision), self._off()
+        near = abs(off) <= math.log1p(self.plan.rate_precision)
+        # A level that keeps the limits above the probable crossing, or breaks them below it, tells the most.
+        elsewhere = abs(off) > max(2 * math.log1p(self.plan.rate_precision), self.after.spread / 2)
+        elsewhere = elsewhere and keeps == (off > 0) and (long_enough or (off < 0 and None not in seen))
+        return replace(
+            finding,
+            sure=precise and near and keeps and long_enough,
+            left=elsewhere or (precise and not (near and keeps) and long_enough),
+            beaten=beaten and long_enough,
+        )
+
+    def _off(self) -> float:
+        """How far above this rate the next level would be; logarithm."""
+        return math.log(target_rps(self.after, self.plan.rate_precision) / self.rate_rps)

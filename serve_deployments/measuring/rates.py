@@ -1,0 +1,284 @@
+"""Which rate can it do? Levels of load, chosen one after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.load.clock import Clock, RealClock
+from serve_deployments.measuring.crossing import Crossing
+from serve_deployments.measuring.kept_limits import broken, check, excess, most_in_flight, room, tightest_s
+from serve_deployments.measuring.level import Clients, open_level
+from serve_deployments.measuring.level_search import LevelSearch
+from serve_deployments.measuring.locating import BEATEN, UntilLocated, is_precise, target_rps
+from serve_deployments.measuring.measurement import Load, Measurement
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rules import UntilPrecise, UntilSeen
+
+GROWTH = 1.05  # a level that brings less than 5 % more has not raised the rate
+TIE = 0.98  # closer than intervals of 5 % can tell apart; more clients would then only wait longer
+_SHORT = 0.5  # the probe's levels are half as long: they only say where to look (our choice)
+_GLANCE = 1 / 8  # of the time left for one level of the probe (our choice)
+_FAIR = 1 / 2  # of the time left for one level, so that some are left for others (our choice)
+_PROBE_FACTOR = 8  # between the client counts of the probe: 1, 8, 64, …
+_FIRST = 0.8  # of what a closed loop does: random arrivals queue, at 0.8 for two service times (M/D/1)
+_SAFE = 0.1  # chance that a rate fails which is tried because all before it did
+_BACK = 0.7  # of the lowest rate that failed, where none has passed (our choice)
+_LATE = 2  # levels more than there is time for, if no rate has passed yet: else the trial was for nothing
+SLOWEST = 0.1  # of what one client does: there one request in ten meets another; nothing slower is tried
+
+
+async def peak_rate(
+    endpoint: Endpoint,
+    payloads: Sequence[Payload],
+    plan: LoadPlan,
+    *,
+    clock: Clock | None = None,
+    to_beat_rps: float | None = None,
+) -> Measurement:
+    """The most answers per second, whatever the latency.
+
+    Doubles the clients from `plan.start_concurrency` until the rate has grown by less than 5 % twice running
+    or `plan.max_concurrency` is reached. Of levels within 2 % of the highest rate, the one of fewest clients
+    is reported. Starting at the largest batch (`LoadPlan.filling`) saves the levels that cannot fill it.
+
+    Args:
+        endpoint: what answers.
+        payloads: sent in turn.
+        plan: how to measure.
+        clock: time; the machine's unless given.
+        to_beat_rps: ends as soon as the peak is surely lower; None: never. From `plan.start_concurrency` on, each
+            doubling must then bring less than the one before, as it does where so many clients fill a batch.
+    """
+    search = LevelSearch("peak_rate", endpoint, payloads, plan, clock or RealClock())
+    async with Clients(endpoint, payloads, plan, search.clock) as clients:
+        reason, ended_early = await _climb(search, clients, to_beat_rps or 0.0)
+    highest_rps = max(load.achieved_rps for load in search.loads)
+    reported = next(load for load in search.loads if load.achieved_rps >= TIE * highest_rps)
+    if not highest_rps:
+        reason = f"no request was answered; {reason}"
+    return search.result(
+        reported,
+        found=highest_rps > 0,
+        reason=reason,
+        ended_early=ended_early,
+        between_rps=(reported.rate_low_rps, reported.rate_high_rps),
+    )
+
+
+async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> tuple[str, bool]:
+    """Doubles the clients for as long as it pays; why it ended, and whether for what was to be beaten."""
+    plan, concurrency, highest_rps, flat = search.plan, search.plan.start_concurrency, 0.0, 0
+    while True:
+        # What two more doublings, after which the climb would end, could still add: each at most as much as the last.
+        growth = _growth(search.loads)
+        beat_rps = to_beat_rps / growth**2 if growth else 0.0
+        level = search.level_plan()
+        load = search.add(await clients.hold(concurrency, level, UntilPrecise(level, beat_rps)))
+        growth = _growth(search.loads)
+        if growth and (load.rate_high_rps or math.inf) * growth**2 < to_beat_rps:
+            return f"{concurrency} clients: with {load.rate_high_rps:.3g} requests/s at most, " + _beaten(
+                to_beat_rps
+            ), True
+        flat = flat + 1 if load.achieved_rps <= GROWTH * highest_rps else 0
+        highest_rps = max(highest_rps, load.achieved_rps)
+        if flat == 2:
+            return f"beyond {concurrency // 4} clients the rate no longer grew", False
+        if concurrency >= plan.max_concurrency:
+            return f"{concurrency} clients are the declared maximum", False
+        if not search.has_time:
+            return f"out of time after {concurrency} clients", False
+        concurrency = min(2 * concurrency, plan.max_concurrency)
+
+
+def _growth(loads: Sequence[Load]) -> float | None:
+    """By what factor the last doubling of clients raised the rate at most, 1.05 at least; None before there was one."""
+    if len(loads) < 2 or not loads[-2].rate_low_rps:
+        return None
+    return max(GROWTH, (loads[-1].rate_high_rps or math.inf) / loads[-2].rate_low_rps)
+
+
+def _beaten(to_beat_rps: float) -> str:
+    return f"it can no longer reach the {to_beat_rps:.3g} requests/s that were to be beaten"
+
+
+async def highest_rate(
+    endpoint: Endpoint,
+    payloads: Sequence[Payload],
+    plan: LoadPlan,
+    at_most: Mapping[str, float],
+    *,
+    clock: Clock | None = None,
+    to_beat_rps: float | None = None,
+    foretold_rps: float | None = None,
+) -> Measurement:
+    """The highest rate of arrivals under which every limit is kept.
+
+    A short closed loop says where to look; then open levels, until what all of them say together locates the rate to
+    `plan.rate_precision`. A level passes if it keeps the limits and was not overloaded,
+    that is, kept up with 95 % of what was due.
+
+    Args:
+        endpoint: what answers.
+        payloads: sent in turn.
+        plan: how to measure.
+        at_most: metric → largest value allowed; latencies in ms and `error_rate`.
+        clock: time; the machine's unless given.
+        to_beat_rps: ends as soon as a rate has passed and the highest is surely lower than this; None: never.
+        foretold_rps: where the highest rate is thought to be; one client alone is then all of the probe.
+
+    Raises:
+        ValueError: a limit on something that is not measured, or none at all.
+    """
+    check(at_most)
+    search = LevelSearch("highest_rate", endpoint, payloads, plan, clock or RealClock())
+    crossing = await _probe(search, at_most, foretold_rps)
+    if crossing is None:
+        alone = search.loads[-1]
+        return search.result(alone, found=False, reason=f"one client alone: {excess(alone, at_most)}")
+    crossing, ended_early = await _locate(search, crossing, at_most, to_beat_rps or 0.0)
+    low, high = crossing.quantile(0.025), crossing.quantile(0.975)
+    reason = f"the limit is between {low:.3g} and {high:.3g} requests/s"
+    if ended_early:
+        reason += f": {_beaten(to_beat_rps or 0.0)}"
+    elif not is_precise(crossing, plan.rate_precision):
+        reason = f"out of time: {reason}"
+    passed = [] if crossing.at_floor(plan.rate_precision) else _kept(search, at_most)
+    if not passed:
+        slowest = min(_opened(search), key=lambda load: (_asked(load), not broken(load, at_most)))
+        reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
+        return search.result(slowest, found=False, reason=reason)
+    # Not the highest that passed: of levels near the limit that is the luckiest.
+    best = min(passed, key=lambda load: abs(_off(load, crossing, plan)))
+    return search.result(best, found=True, reason=reason, ended_early=ended_early, between_rps=(low, high))
+
+
+def _off(load: Load, crossing: Crossing, plan: LoadPlan) -> float:
+    """How far a level is from where one should be held; logarithm."""
+    return math.log(_asked(load) / target_rps(crossing, plan.rate_precision))
+
+
+def _asked(load: Load) -> float:
+    return load.requested_rps or 0.0
+
+
+def _opened(search: LevelSearch) -> list[Load]:
+    return [load for load in search.loads if load.mode == "open"]
+
+
+def _kept(search: LevelSearch, at_most: Mapping[str, float]) -> list[Load]:
+    return [load for load in _opened(search) if not broken(load, at_most)]
+
+
+async def _probe(search: LevelSearch, at_most: Mapping[str, float], foretold_rps: float | None) -> Crossing | None:
+    """Where to look for the rate, from short closed levels; None if not even one client keeps the limits.
+
+    A client in a closed loop waits for its answer, so N clients never queue as deep as random arrivals at
+    the same rate: what they reach within the limits is an upper estimate. A short level may break a
+    limit by chance, so that none keeps them is believed only after a level of full length.
+    """
+    plan = search.plan
+    async with Clients(search.endpoint, search.payloads, plan, search.clock) as clients:
+        bounded = await _climb_until_broken(search, clients, at_most, once=foretold_rps is not None)
+        kept = [load for load in search.loads if not broken(load, at_most)]
+        if not kept and foretold_rps is None:
+            alone = search.add(await clients.hold(1, search.level_plan()))
+            if broken(alone, at_most):
+                return None
+            kept = [alone]
+    most = max(kept, key=lambda load: load.achieved_rps, default=search.loads[0])
+    reached = [load.achieved_rps for load in search.loads]
+    slower = most.achieved_rps
+    too_fast = [rate for rate in reached if rate > slower]
+    # Where the climb ended for want of time, the next level would have reached more, by what room there was.
+    more = 1.0 if bounded else math.sqrt(min(room(most, at_most), _PROBE_FACTOR**2))
+    known = foretold_rps is None
+    return Crossing.about(
+        foretold_rps or _FIRST * more * math.sqrt(slower * min(too_fast, default=slower)),
+        len(at_most),
+        floor_rps=SLOWEST * search.loads[0].achieved_rps,
+        ceiling_rps=bounded * max(reached) if known and bounded else math.inf,
+    )
+
+
+async def _climb_until_broken(
+    search: LevelSearch, clients: Clients, at_most: Mapping[str, float], *, once: bool
+) -> float:
+    """1, 8, 64, … clients until limits no longer hold, the rate no longer grows or a third of the time is up.
+
+    That one client breaks a limit does not end it: a batch that waits to be full is answered sooner when
+    there are more.
+
+    Returns:
+        How many times the highest rate that was reached the server can do at most, probably; 0: not known.
+    """
+    concurrency, highest_rps, kept_before, rule = 1, 0.0, False, UntilSeen(_SHORT * search.plan.level_min_s)
+    while True:
+        load = search.add(await clients.hold(concurrency, search.level_plan(_GLANCE), rule))
+        kept, flat = not broken(load, at_most), load.achieved_rps <= GROWTH * highest_rps
+        if flat or (kept_before and not kept):
+            return GROWTH
+        if once or concurrency >= search.plan.max_concurrency or search.spent_s > search.plan.total_max_s / 4:
+            return 0.0
+        highest_rps, kept_before = max(highest_rps, load.achieved_rps), kept_before or kept
+        # Little's law: with more clients the mean latency is above the limit even at twice the rate, and a level that
+        # is bound to fail takes the longest of all.
+        most = 2 * highest_rps * tightest_s(at_most) if kept_before else math.inf
+        if most < 1.5 * concurrency:
+            return 2.0
+        concurrency = int(min(_PROBE_FACTOR * concurrency, search.plan.max_concurrency, most))
+
+
+async def _locate(
+    search: LevelSearch, crossing: Crossing, at_most: Mapping[str, float], beat_rps: float
+) -> tuple[Crossing, bool]:
+    """Open levels, at least one, until the crossing is known and one level is an answer; whether it can't win."""
+    late = 0
+    while True:
+        rate_rps = _next_rate(search, crossing, at_most)
+        plan = search.level_plan(1.0 if _kept(search, at_most) else _FAIR)
+        rule = UntilLocated(plan, rate_rps, at_most, crossing, beat_rps)
+        load = await open_level(
+            search.endpoint,
+            search.payloads,
+            rate_rps,
+            plan,
+            clock=search.clock,
+            max_in_flight=most_in_flight(rate_rps, at_most),
+            rule=rule,
+        )
+        search.add(load)
+        crossing = rule.after.cannot(load.achieved_rps) if load.overloaded else rule.after
+        kept = _kept(search, at_most)
+        if kept and beat_rps and crossing.below(beat_rps) > BEATEN:
+            return crossing, True
+        answers = [x for x in kept if abs(_off(x, crossing, plan)) <= math.log1p(plan.rate_precision)]
+        hopeless = rate_rps == crossing.floor_rps and load not in kept and crossing.at_floor(plan.rate_precision)
+        if hopeless or (answers and is_precise(crossing, plan.rate_precision)):
+            return crossing, False
+        late += not search.has_time
+        if late > (0 if kept else _LATE):
+            return crossing, False
+
+
+def _next_rate(search: LevelSearch, crossing: Crossing, at_most: Mapping[str, float]) -> float:
+    """The probable crossing, or what is farther on while nothing is known of one side of it."""
+    precision = search.plan.rate_precision
+    rate_rps = target_rps(crossing, precision)
+    if crossing.at_floor(precision):
+        return crossing.floor_rps
+    opened = sorted(_opened(search), key=_asked)
+    broke = [_asked(load) for load in opened if broken(load, at_most)]
+    if opened and not broke:
+        # In an M/M/1 queue 1 / latency falls along a straight line to 0 at the capacity.
+        last, its = _asked(opened[-1]), room(opened[-1], at_most)
+        ahead_rps = last + (1 - 1 / its) * max(0.0, min(crossing.ceiling_rps, 3 * last) - last)
+        return min(max(rate_rps, ahead_rps), 2 * last)
+    if broke and len(broke) == len(opened):
+        if search.spent_s > search.plan.total_max_s / 2:
+            # A search that knows only what is too fast has no answer: rather too slow, once.
+            return max(crossing.floor_rps, min(rate_rps, crossing.quantile(_SAFE), _BACK * broke[0]))
+        if is_precise(crossing, precision):
+            return min(rate_rps, broke[0] / (1 + precision))  # it was bad luck, or the belief is wrong
+    return rate_rps

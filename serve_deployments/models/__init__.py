@@ -1,0 +1,1 @@
+"""From a name to a model that answers batches: loaders, exported programs, how batches are put together."""

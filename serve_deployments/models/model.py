@@ -1,0 +1,287 @@
+"""From a model's reference to a function that answers a batch; checked before anything is started."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from serve_deployments.device.limits import Enforcement
+from serve_deployments.endpoint import Payload
+from serve_deployments.models.batch_parts import TwoSteps
+from serve_deployments.models.loaders import LOADERS, Loader, ModelContext, ModelError
+
+Batch = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
+"""One result for each payload, in order. `inspect.iscoroutinefunction` says whether to await it."""
+
+
+_NAMED = 20  # names of a module that an error lists; our choice
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Code that builds the model.
+
+    Args:
+        reference: `module:callable`. It is called with the model's arguments and with those of
+            `ModelContext`'s fields that its signature accepts, and returns a function from a list of
+            payloads to a list of as many results, synchronous or not.
+    """
+
+    reference: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", self.reference):
+            raise ModelError(f"{self.reference!r} is not of the form module:callable")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A folder or file of weights, and what reads it.
+
+    Args:
+        path: on disk, or `package:NAME/sub/folder` inside an installed package, which is not imported.
+        loader: one of `LOADERS`; None: guessed where that is unambiguous and safe.
+    """
+
+    path: str
+    loader: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.loader is not None and self.loader not in LOADERS:
+            raise ModelError(f"there is no loader {self.loader!r}; there are {', '.join(LOADERS)}")
+
+
+ModelSource = Builder | Weights
+
+
+def source_of(reference: str, loader: str | None = None) -> ModelSource:
+    """What a reference as people write it means: `module:callable`, or a path if it looks like one."""
+    is_path = loader is not None or reference.startswith("package:") or ":" not in reference or "/" in reference
+    return Weights(reference, loader) if is_path else Builder(reference)
+
+
+def check(source: ModelSource, args: Mapping[str, Any]) -> None:
+    """Finds out what can be found out without reading weights; a builder's module is imported.
+
+    Raises:
+        ModelError: the model cannot be built like this, and what would help.
+    """
+    if isinstance(source, Builder):
+        _bind(source.reference, _find(source), {**_accepted(_find(source), ModelContext()), **args})
+        return
+    path, loader = locate(source)
+    missing = [name for name in loader.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(f"loader {loader.name!r} needs {', '.join(missing)}, not installed; {loader.remedy}")
+    loader.check(path)
+    _bind(f"loader {loader.name!r}", loader.build, args, path, ModelContext())
+
+
+def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
+    """Refuses precisions that would fail, or change nothing, in this model.
+
+    Raises:
+        ModelError: naming the precision and what there is.
+    """
+    if isinstance(source, Builder):
+        if "precision" not in _accepted(_find(source), ModelContext()):
+            raise ModelError(
+                f"{source.reference} takes no argument `precision`, so such a knob would change nothing; "
+                "add the argument to it, or drop the knob"
+            )
+        return
+    _, loader = locate(source)
+    if odd := [p for p in precisions if p not in loader.precisions]:
+        raise ModelError(f"loader {loader.name!r} cannot do {', '.join(odd)}; it does {', '.join(loader.precisions)}")
+
+
+def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) -> Batch:
+    """The model, ready to answer batches.
+
+    Raises:
+        ModelError: as `check`; or what was built cannot be called. A batch raises it too, when the model
+            returns another number of results than it got payloads.
+    """
+    check(source, args)
+    if isinstance(source, Weights):
+        path, loader = locate(source)
+        return _counted(loader.build(path, context, **args), loader.name)
+    builder = _find(source)
+    batch = builder(**{**_accepted(builder, context), **args})
+    if not callable(batch):
+        raise ModelError(
+            f"{source.reference} returned {type(batch).__name__}, expected a function from a list of payloads "
+            "to a list of results"
+        )
+    return _counted(batch, source.reference)
+
+
+def caution(source: ModelSource) -> str | None:
+    """What the user should know before the model is read; None if reading it executes nothing from its files."""
+    if isinstance(source, Builder) or not locate(source)[1].executes:
+        return None
+    return (
+        f"loader {source.loader!r} may execute code from {source.path}: go on only if you trust where the file comes "
+        "from; safetensors and onnx execute none"
+    )
+
+
+def two_steps(batch: Batch) -> TwoSteps | None:
+    """The model itself, where it can have a second batch under way."""
+    built = getattr(batch, "built", batch)
+    return built if isinstance(built, TwoSteps) else None
+
+
+def first_sizes(batch: Batch, max_batch_size: int) -> Sequence[int]:
+    """Batch sizes to run before any load comes, the largest first; the largest alone unless the model says more."""
+    sizes = getattr(getattr(batch, "built", batch), "first_sizes", None)
+    return (max_batch_size,) if sizes is None else sizes(max_batch_size)
+
+
+def told(batch: Batch) -> tuple[Enforcement, ...]:
+    """What the model says became of what was asked of it."""
+    tell: Callable[[], tuple[Enforcement, ...]] = getattr(getattr(batch, "built", batch), "told", tuple)
+    return tell()
+
+
+def consumes(source: ModelSource) -> frozenset[str]:
+    """Those fields of `ModelContext` that go into the model when it is built; when one changes, so must the model."""
+    if isinstance(source, Builder):
+        return frozenset(_accepted(_find(source), ModelContext()))
+    return locate(source)[1].consumes
+
+
+def changer(batch: Batch) -> Callable[..., None] | None:
+    """The model's own way to change arguments while it lives: the method `change` of what its builder returned."""
+    found: Callable[..., None] | None = getattr(getattr(batch, "built", batch), "change", None)
+    return found
+
+
+def changeable(batch: Batch) -> frozenset[str]:
+    """Names of the builder's arguments that the model can change while it lives: parameters of its `change`."""
+    change = changer(batch)
+    if change is None:
+        return frozenset()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return frozenset(name for name, p in inspect.signature(change).parameters.items() if p.kind in kinds)
+
+
+def locate(source: Weights) -> tuple[Path, Loader]:
+    """The path on disk and the loader.
+
+    Raises:
+        ModelError: nothing is there, or no loader can be guessed.
+    """
+    try:
+        path = _path(source.path)
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, `~someone`, a package without a file
+        raise ModelError(f"cannot look for a model at {source.path!r}: {error}") from None
+    if not there:
+        raise ModelError(f"there is no model at {path}" + (f" ({source.path})" if str(path) != source.path else ""))
+    if source.loader is not None:
+        return path, LOADERS[source.loader]
+    for loader in LOADERS.values():
+        if loader.guesses(path):
+            return path, loader
+    raise ModelError(
+        f"{path} does not say how to load it; name a loader: {', '.join(LOADERS)}. Guessed are only folders with "
+        "config.json (transformers) and .onnx: other files may execute code when read"
+    )
+
+
+def _path(text: str) -> Path:
+    if not text.startswith("package:"):
+        return Path(text).expanduser()
+    name, _, inside = text.removeprefix("package:").partition("/")
+    # Only a top-level name: to look for a dotted one would import its parents.
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(f"package {name!r} of {text!r} is not installed; pip install it, or give a path on disk")
+    return Path(spec.submodule_search_locations[0]) / inside
+
+
+def _find(source: Builder) -> Callable[..., Any]:
+    module_name, _, name = source.reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # whatever a user's module does at import, the model cannot be built
+        raise ModelError(
+            f"cannot import {module_name!r} of {source.reference!r}: {type(error).__name__}: {error}; "
+            "is it installed or on PYTHONPATH?"
+        ) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [name for name in dir(found) if not name.startswith("_")]
+            there = ", ".join(public[:_NAMED] + ["…"] * (len(public) > _NAMED)) or "nothing"
+            raise ModelError(f"{source.reference!r}: there is no {part!r} in {module_name}, which has {there}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ModelError(f"{source.reference!r} is {type(found).__name__}, expected a function or class")
+    return found
+
+
+def _accepted(function: Callable[..., Any], context: ModelContext) -> dict[str, Any]:
+    """Those fields of the context that the function's signature takes by keyword."""
+    parameters = _signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return asdict(context)
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return {name: value for name, value in asdict(context).items() if name in names}
+
+
+def _bind(what: str, function: Callable[..., Any], args: Mapping[str, Any], *first: Any) -> None:
+    signature = _signature(function)
+    try:
+        signature.bind(*first, **args)
+    except TypeError as error:
+        taken = [_as_written(p) for p in list(signature.parameters.values())[len(first) :]]
+        raise ModelError(f"{what}: {error}; it takes {', '.join(taken) or 'no arguments'}") from None
+
+
+def _as_written(parameter: inspect.Parameter) -> str:
+    """A parameter as a caller thinks of it: without its type, and its default only where that is a plain value."""
+    default = parameter.default
+    if default is parameter.empty:
+        return str(parameter.replace(annotation=parameter.empty))
+    return f"{parameter.name}={default!r}" if isinstance(default, str | int | float) else f"{parameter.name}=…"
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # many of those that are written in C
+        name = getattr(function, "__qualname__", "it")
+        raise ModelError(f"{name} does not say which arguments it takes; call it in a function of yours") from None
+
+
+def _counted(batch: Callable[..., Any], what: str) -> Batch:
+    """The same function, refusing a result of another length: an answer would reach the wrong caller."""
+
+    def checked(payloads: list[Payload], results: Any) -> list[Any]:
+        if not hasattr(results, "__len__") or len(results) != len(payloads):
+            got = len(results) if hasattr(results, "__len__") else type(results).__name__
+            raise ModelError(f"{what} returned {got} results for {len(payloads)} payloads; one each is needed")
+        return list(results)
+
+    def answer(payloads: list[Payload]) -> list[Any]:
+        return checked(payloads, batch(payloads))
+
+    async def answer_later(payloads: list[Payload]) -> list[Any]:
+        return checked(payloads, await batch(payloads))
+
+    is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
+    counted = answer_later if is_async else answer
+    vars(counted)["built"] = batch  # for those who ask more of it: `two_steps`, `first_sizes`, `told`, `changer`
+    return counted
+
+
+def is_emulated(source: ModelSource) -> bool:
+    """Whether the model only pretends to compute: its builder says so by an attribute `emulated`."""
+    return isinstance(source, Builder) and bool(getattr(_find(source), "emulated", False))

@@ -1,0 +1,1 @@
+"""Serve replicas with a configuration: deployed, kept warm, changed in place, taken down."""

@@ -1,0 +1,22 @@
+"""What a Serve config names: the same replica as in a trial, in production."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray.serve import Application
+
+from serve_deployments.models.model import Builder, ModelSource, Weights
+from serve_deployments.replicas.replica import Replica
+
+
+def application(args: Mapping[str, Any]) -> Application:
+    """The application of an exported config.
+
+    Args:
+        args: `model`, the fields of a Builder or of Weights, and `settings`, those of Settings.
+    """
+    model = args["model"]
+    source: ModelSource = Builder(**model) if "reference" in model else Weights(**model)
+    return Replica.bind(source, args["settings"])

@@ -1,0 +1,186 @@
+"""A model held to its settings, and changed while it lives; what a replica does apart from Serve."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
+from serve_deployments.device import limits
+from serve_deployments.device.gpu_memory import clean_after
+from serve_deployments.device.limits import CoreLease, Enforcement
+from serve_deployments.models.loaders import ModelContext
+from serve_deployments.models.model import (
+    Batch,
+    ModelSource,
+    changeable,
+    changer,
+    consumes,
+    first_sizes,
+    load,
+    told,
+    two_steps,
+)
+from serve_deployments.settings import Settings
+
+Answer = Callable[[list[Any]], list[Any]]
+
+LEASE_DEADLINE_S = 60.0
+"""How long a replica waits for cores that another one still holds: Serve stops a replica in 1 s to 3 s, so
+a minute only passes where another study keeps them."""
+
+
+class HostedModel:
+    """A model in this process, under settings that may change.
+
+    Args:
+        source: where the model comes from.
+        samples: payloads for the full batch that is run before any load.
+    """
+
+    def __init__(self, source: ModelSource, samples: Sequence[Any] = ()) -> None:
+        self.settings: Settings | None = None
+        self.lease: CoreLease | None = None
+        self.enforcements: tuple[Enforcement, ...] = ()
+        self.device = "cpu"
+        self.out_of_memory: str | None = None
+        self.raised = 0
+        self.said: str | None = None
+        self._source, self._samples = source, samples
+        # One thread: a batch must not stop the event loop from taking in the requests of the next one.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        # A second one, which only waits for the device: the first can begin the next batch meanwhile.
+        self._waiter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="results")
+        self._cpu: Enforcement | None = None
+        self._batch: Batch | None = None
+        self._tried: set[int] = set()
+
+    @property
+    def ahead(self) -> int:
+        """Batches that it takes while another one computes."""
+        return 0 if self._batch is None or two_steps(self._batch) is None else 1
+
+    def told(self) -> tuple[Enforcement, ...]:
+        """What became of each limit, and of what else was asked for."""
+        return (*self.enforcements, *(() if self._batch is None else told(self._batch)))
+
+    @property
+    def changeable(self) -> frozenset[str]:
+        """The arguments that the model can change while it lives."""
+        return frozenset() if self._batch is None else changeable(self._batch)
+
+    async def take_on(self, settings: Settings) -> None:
+        """Run under these settings from now on: enforce the limits, build or change the model, try a full batch.
+
+        The batch pays what only the first one pays (lazy initialisation, allocation, shapes never seen), and shows
+        before any load whether the largest batch fits in memory; a compiled model runs more sizes. A batch is left out
+        where this very model has run one of its size under these arguments.
+        """
+        with self._noting_memory():
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, settings)
+        if self._samples:
+            assert self._batch is not None, "it has been built"
+            for size in first_sizes(self._batch, settings.max_batch_size):
+                if size not in self._tried:
+                    await self([self._samples[i % len(self._samples)] for i in range(size)])
+                    self._tried.add(size)
+
+    def park(self) -> None:
+        """Give the cores back and keep the rest, until the next `take_on`."""
+        if self.lease is not None:
+            self.lease.release()
+            self.lease = None
+            # What little an idle process does (Serve's health checks) must not stick to a core that is measured.
+            if limits.can_pin():
+                limits.pin(limits.machine_cores())
+
+    def _apply(self, settings: Settings) -> None:
+        # On the model's thread: OpenMP's settings are a thread's own. Cores first: what torch starts later
+        # inherits them.
+        if self.lease is None:
+            take = partial(CoreLease, deadline_s=LEASE_DEADLINE_S)
+            self.lease, self._cpu = limits.enforce_cpu(settings, lease=take)
+        assert self._cpu is not None, "said by enforce_cpu"
+        import torch
+
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.empty_cache()  # what a larger batch left there would count towards the new cap
+        threads = limits.enforce_threads(settings, torch)
+        self.enforcements = (self._cpu, threads, *limits.enforce_gpu(settings, torch))
+        self.device = "cuda" if settings.gpu_type and cuda else "cpu"
+        before, self.settings = self.settings, settings
+        if self._batch is None or before is None or self._ingredients(before) != self._ingredients(settings):
+            self._batch = None  # before the next one is built: there may be no room for both
+            self._tried.clear()
+            if cuda:
+                gc.collect()
+                torch.cuda.empty_cache()
+            self._batch = load(self._source, settings.args, self._context(settings))
+            return
+        if before.args != settings.args:
+            change = changer(self._batch)
+            assert change is not None, "only settings of the same placement come here"
+            change(**{name: value for name, value in settings.args.items() if before.args[name] != value})
+            self._tried.clear()
+        if (before.threads, before.gpu_memory) != (settings.threads, settings.gpu_memory):
+            self._tried.clear()
+
+    def _ingredients(self, settings: Settings) -> dict[str, Any]:
+        """What of the settings went into the model when it was built."""
+        context = self._context(settings)
+        return {name: getattr(context, name) for name in consumes(self._source)}
+
+    def _context(self, settings: Settings) -> ModelContext:
+        return ModelContext(
+            precision=settings.precision,
+            device=self.device,
+            cpu_cores=settings.cpu_cores,
+            threads=settings.threads or settings.cpu_cores,
+            gpu_type=settings.gpu_type,
+            gpu_share=settings.gpu_share or 1.0,
+            gpu_memory_gib=settings.gpu_memory_gib,
+        )
+
+    async def __call__(self, payloads: list[Any]) -> list[Any]:
+        """One batch; remembers that it failed, and when it did not fit in memory."""
+        assert self._batch is not None, "take_on() comes first"
+        with self._noting_memory():
+            if inspect.iscoroutinefunction(self._batch):
+                return await self._batch(payloads)
+            loop = asyncio.get_running_loop()
+            if (steps := two_steps(self._batch)) is not None:
+                begun = await loop.run_in_executor(self._thread, steps.begin, payloads)
+                return await loop.run_in_executor(self._waiter, steps.finish, begun)
+            return await loop.run_in_executor(self._thread, cast(Answer, self._batch), payloads)
+
+    @contextmanager
+    def _noting_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.raised += 1
+            self.said = self.said or first_line(error)
+            if is_out_of_memory(error):
+                self.out_of_memory = first_line(error)
+                if self.device != "cpu":
+                    import torch
+
+                    clean_after(error, torch)
+            raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that a device or the machine had no memory left."""
+    return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, with its type where that is not said by our own errors."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    return text if is_out_of_memory(error) and text else f"{type(error).__name__}: {text}".removesuffix(": ")

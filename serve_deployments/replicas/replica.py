@@ -1,0 +1,213 @@
+"""The Serve deployment that runs any model under any settings, measured and in production alike."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from ray import serve
+
+from serve_deployments.device.limits import Enforcement
+from serve_deployments.models.model import ModelSource
+from serve_deployments.replicas.coalesce import Coalescing
+from serve_deployments.replicas.hosting import HostedModel, first_line
+from serve_deployments.settings import Settings
+from serve_deployments.usage import Meter, Usage, meter_of
+
+_SEALED_BATCHES = 1 << 20
+"""More than `max_ongoing_requests` ever lets in, so that Serve's own queue never holds a batch back."""
+
+DRAIN_S = 10.0
+"""How long a batch under way may last when the replica is to be changed or parked; what only waits is refused. Our
+choice, by the longest call of a model that an interactive service could bear."""
+
+_DRAIN_POLL_S = 0.001
+
+
+@dataclass(frozen=True)
+class ReplicaFacts:
+    """What a replica says of itself.
+
+    Args:
+        hostname: the machine it is on.
+        pid: its process.
+        cores: the cores it leased; empty where none could be, and while it is parked.
+        enforcements: what became of each limit.
+        device: "cpu" or "cuda".
+        failure: why the model does not run here; None if it does.
+        out_of_memory: the device's words when a batch did not fit; None if none did.
+        raised: how many times the model raised.
+        said: what it raised first; None if it never did.
+        changeable: arguments that the model can change while it lives.
+        free_memory: share of the machine's memory that is available.
+        idle_with: of a parked replica the cores that stay reserved for it, by name; None while it is not parked.
+    """
+
+    hostname: str
+    pid: int
+    cores: tuple[int, ...]
+    enforcements: tuple[Enforcement, ...]
+    device: str
+    failure: str | None
+    out_of_memory: str | None
+    raised: int = 0
+    said: str | None = None
+    changeable: frozenset[str] = frozenset()
+    free_memory: float = 1.0
+    idle_with: str | None = None
+
+
+class NotServing(RuntimeError):
+    """The replica is parked, being changed, or not the one that was meant."""
+
+
+class NotDrained(RuntimeError):
+    """What the replica was still doing did not end in time."""
+
+
+class ReplicaServer:
+    """Serves one model with dynamic batching.
+
+    Args:
+        source: where the model comes from.
+        settings: `Settings` as a dictionary; None for a replica that starts parked, without a model, and waits for
+            `change`. Serve would start one whose constructor raises three times over and report a traceback as
+            text, and it starts another one for one that died: that must not take cores that are nobody's.
+        samples: payloads for the full, unmeasured batch.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, source: ModelSource, settings: Mapping[str, Any] | None = None, samples: Sequence[Any] = ()
+    ) -> None:
+        self._model = HostedModel(source, samples)
+        self._meter: Meter | None = None
+        self._coalescing = Coalescing(self._run, 1)
+        self._failure: str | None = None
+        self._open, self._serving, self._waits = False, 0, False
+        self._idle_with: str | None = None
+        if settings is not None:
+            await self._take_on(Settings(**settings))
+
+    async def change(self, settings: Mapping[str, Any], pid: int | None = None) -> ReplicaFacts:
+        """Run under other settings of the same placement, once what is being served has ended.
+
+        Args:
+            settings: `Settings` as a dictionary.
+            pid: refuse to if this is another process, which Serve started in place of one that died.
+
+        Returns:
+            The facts; where it went wrong, with the failure. Then the replica is of no more use.
+        """
+        try:
+            if pid not in (None, os.getpid()):
+                raise NotServing(f"process {pid} has ended")
+            await self._drain()
+            await self._take_on(Settings(**settings))
+        except Exception as error:
+            self._failure = first_line(error)
+        return await self.facts()
+
+    async def park(self, group: str = "") -> ReplicaFacts:
+        """End what is being served and give the cores back.
+
+        Args:
+            group: name of the cores that stay reserved for it.
+
+        Returns:
+            The facts of before, or of the failure.
+        """
+        facts = await self.facts()
+        try:
+            await self._drain()
+        except NotDrained as error:
+            self._failure = first_line(error)
+            return await self.facts()
+        self._model.park()
+        self._idle_with = group
+        return facts
+
+    async def _take_on(self, settings: Settings) -> None:
+        self._idle_with = None
+        await self._model.take_on(settings)
+        if self._meter is None:  # once, so that readings can be subtracted; not before it is known which device
+            self._meter = meter_of(self._model.device)
+        self._coalescing = Coalescing(
+            self._run, settings.max_batch_size, ahead=lambda: self._model.ahead, queued=self._meter.queued
+        )
+        batching: Any = self._batch  # Serve's decorator adds the setters
+        batching.set_max_batch_size(settings.max_batch_size)
+        batching.set_batch_wait_timeout_s(settings.batch_wait_ms / 1000)
+        self._waits = settings.batch_wait_ms > 0
+        self._open = True
+
+    async def _drain(self) -> None:
+        """Refuse what waits, let the call that runs end. Raises NotDrained after `DRAIN_S`."""
+        self._open = False
+        until = asyncio.get_running_loop().time() + DRAIN_S
+        while self._serving or not self._coalescing.idle:
+            self._coalescing.refuse(NotServing("the replica is being changed"))
+            if asyncio.get_running_loop().time() >= until:
+                raise NotDrained(f"a batch under way did not end in {DRAIN_S:g} s")
+            await asyncio.sleep(_DRAIN_POLL_S)
+
+    async def _run(self, payloads: list[Any]) -> list[Any]:
+        assert self._meter is not None, "made with the model"
+        with self._meter.running(len(payloads)):
+            return await self._model(payloads)
+
+    # Batches that Serve has sealed are let in while the model is busy: there they become one.
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0, max_concurrent_batches=_SEALED_BATCHES)
+    async def _batch(self, payloads: list[Any]) -> list[Any]:
+        return await self._coalescing(payloads)
+
+    async def infer(self, payload: Any) -> Any:
+        """One request through a DeploymentHandle."""
+        if not self._open:
+            raise NotServing("the replica is parked or being changed")
+        self._serving += 1
+        try:
+            if self._waits:
+                return await self._batch(payload)
+            # Without a wait Serve's batches hold one request or two, and cost as much as the rest of its path.
+            return (await self._coalescing([payload]))[0]
+        finally:
+            self._serving -= 1
+
+    async def __call__(self, request: Any) -> Any:
+        """One request over HTTP: the JSON body is the payload, the answer is JSON."""
+        return await self.infer(await request.json())
+
+    async def facts(self) -> ReplicaFacts:
+        """Where it runs, what is enforced, and what went wrong."""
+        model, memory = self._model, psutil.virtual_memory()
+        return ReplicaFacts(
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            cores=model.lease.cores if model.lease else (),
+            enforcements=model.told(),
+            device=model.device,
+            failure=self._failure,
+            out_of_memory=model.out_of_memory,
+            raised=model.raised,
+            said=model.said,
+            changeable=model.changeable,
+            free_memory=memory.available / memory.total,
+            idle_with=self._idle_with,
+        )
+
+    async def usage(self) -> Usage | None:
+        """What it did since it took on its first settings; None before that."""
+        return None if self._meter is None else self._meter.read()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_model"):
+            self._model.park()
+
+
+Replica: serve.Deployment = serve.deployment(name="Replica")(ReplicaServer)
+"""The deployment; `Replica.options(…).bind(source, settings)` makes an application of it."""

@@ -1,0 +1,248 @@
+"""Replicas on Ray Serve: one application for each, deployed with a deadline and taken down on every path."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.api import RunTarget, run_many
+from ray.serve.context import _get_global_client as get_global_client
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
+
+from serve_deployments.endpoint import Payload
+from serve_deployments.models.model import ModelSource
+from serve_deployments.replicas.backend import DeployFailed, DeployTimeout, OutOfMemory, Readied, ReplicaDied
+from serve_deployments.replicas.handles import HandleEndpoint, forget, handle_of
+from serve_deployments.replicas.replica import Replica, ReplicaFacts
+from serve_deployments.settings import Settings
+
+_POLL_S = 0.05
+_LOOK_S = 0.5
+"""How often a deploy is looked into that does not come to an end."""
+_ANSWER_S = 30.0
+"""A replica that does not say how it is for this long counts as hung."""
+
+
+@dataclass(frozen=True)
+class ServeReplica:
+    """A Serve application with one replica.
+
+    Args:
+        app: name of the application.
+        readied: what it took to have it.
+    """
+
+    app: str
+    readied: Readied = field(default_factory=Readied)
+
+    @property
+    def endpoint(self) -> HandleEndpoint:
+        """Where to send requests."""
+        return HandleEndpoint(self.app)
+
+    def facts(self) -> ReplicaFacts:
+        """What the replica says of itself now."""
+        return self._told(self.handle.facts.remote(), _ANSWER_S)
+
+    def change(self, settings: Settings, pid: int, *, deadline_s: float) -> ReplicaFacts:
+        """Change it in place; see `ReplicaServer.change`."""
+        return self._told(self.handle.change.remote(settings.as_dict(), pid), deadline_s)
+
+    def park(self, group: str = "") -> ReplicaFacts:
+        """Let it idle without cores; see `ReplicaServer.park`."""
+        return self._told(self.handle.park.remote(group), _ANSWER_S)
+
+    @property
+    def handle(self) -> DeploymentHandle[Any]:
+        """Serve's handle; the replica need not be up yet."""
+        return handle_of(self.app)
+
+    def _told(self, response: Any, deadline_s: float) -> ReplicaFacts:
+        try:
+            facts: ReplicaFacts = response.result(timeout_s=deadline_s)
+        except (ray.exceptions.RayError, RayServeException, TimeoutError) as error:
+            raise ReplicaDied(f"the replica no longer answers: {type(error).__name__}") from error
+        return facts
+
+
+@dataclass(frozen=True)
+class ServeBackend:
+    """Deploys a replica of one model for each configuration.
+
+    Args:
+        source: where the model comes from.
+        samples: payloads for the replica's first, unmeasured batch.
+        prefix: applications are called `PREFIX-TRIAL`; one study has one prefix, so that what a killed driver
+            left behind can be found.
+        deadline_s: how long a replica may take from its start until it is ready, or to be changed.
+        queue_s: how long it may wait for resources that other trials hold.
+        route: the path under which Serve's HTTP proxy passes requests on, if there is one; None: no path.
+    """
+
+    source: ModelSource
+    samples: Sequence[Payload]
+    prefix: str
+    deadline_s: float = 120.0
+    queue_s: float = 900.0
+    route: str | None = None
+
+    @contextmanager
+    def running(self, settings: Settings, name: str) -> Iterator[ServeReplica]:
+        """See `Backend.running`."""
+        app, began = self.app(name), time.monotonic()
+        try:
+            before = self.deploy(app, settings, {**settings.ray_actor_options, **_whole_gpu(settings)})
+            replica = ServeReplica(app, Readied(seconds={"deploy": time.monotonic() - began}))
+            yield replica
+            check_same(before.pid, replica.facts())
+        finally:
+            delete(app)
+
+    def remove(self, name: str) -> None:
+        """See `Backend.remove`."""
+        delete(self.app(name))
+
+    def app(self, name: str) -> str:
+        """What the application of a trial is called."""
+        return f"{self.prefix}-{name}"
+
+    def deploy(
+        self, app: str, settings: Settings, options: dict[str, Any], *, while_waiting: Callable[[], None] | None = None
+    ) -> ReplicaFacts:
+        """Start an application and have its replica take on the settings; it is the caller's to take down.
+
+        Args:
+            app: what to call it.
+            settings: what it runs under.
+            options: Serve's `ray_actor_options`.
+            while_waiting: called now and then while no node has room; may raise.
+
+        Raises:
+            CouldNotRun: one of its kinds.
+        """
+        deployment = Replica.options(
+            num_replicas=1,
+            max_ongoing_requests=settings.max_ongoing_requests,
+            ray_actor_options=with_job_environment(options),
+            graceful_shutdown_wait_loop_s=0.05,
+            graceful_shutdown_timeout_s=1.0,
+            health_check_period_s=2.0,
+        )
+        bound = deployment.bind(self.source, None, list(self.samples))
+        # Not serve.run: that waits for ever for what no node can hold.
+        run_many([RunTarget(bound, name=app, route_prefix=self.route)], wait_for_applications_running=False)
+        # Sent now, it arrives the moment the replica is up, and nobody has to look again and again.
+        change = handle_of(app).change.remote(settings.as_dict())
+        try:
+            return check(self._awaited(change, app, options, while_waiting or (lambda: None)))
+        except (ray.exceptions.RayError, RayServeException) as error:
+            raise DeployFailed(f"the replica's process ended before it was ready ({_said(_details(app))})") from error
+        finally:
+            change.cancel()  # harmless once it has ended
+
+    def _awaited(
+        self, change: Any, app: str, options: dict[str, Any], while_waiting: Callable[[], None]
+    ) -> ReplicaFacts:
+        asked, started = time.monotonic(), None
+        while True:
+            with suppress(TimeoutError):
+                facts: ReplicaFacts = change.result(timeout_s=_LOOK_S)
+                return facts
+            details = _details(app)
+            if details.get("status") == ApplicationStatus.DEPLOY_FAILED:
+                raise DeployFailed(_said(details))
+            now = time.monotonic()
+            if started is None and _has_node(details):
+                started = now
+            if now >= (asked + self.queue_s if started is None else started + self.deadline_s):
+                raise DeployTimeout(
+                    f"{options} found no room in {self.queue_s:g} s; free the resources or drop the value"
+                    if started is None
+                    else f"the replica was not ready after {self.deadline_s:g} s ({_said(details)}); "
+                    "raise `budget.deploy_s` if the model takes longer to load"
+                )
+            if started is None:
+                while_waiting()
+
+
+def check(facts: ReplicaFacts) -> ReplicaFacts:
+    """The facts of a replica that is well; raises what they tell otherwise."""
+    if facts.out_of_memory is not None:
+        raise OutOfMemory(facts.out_of_memory)
+    if facts.failure is not None:
+        raise DeployFailed(facts.failure)
+    return facts
+
+
+def check_same(pid: int, facts: ReplicaFacts) -> ReplicaFacts:
+    """The facts of a replica that is well and still the same process."""
+    # A batch under load may need more memory than the one at the start; and Serve quietly starts another replica for
+    # one that died.
+    check(facts)
+    if facts.pid != pid:
+        raise ReplicaDied(f"process {pid} on {facts.hostname} has ended")
+    return facts
+
+
+def _whole_gpu(settings: Settings) -> dict[str, Any]:
+    # A GPU to itself while it is measured, whatever its share of it.
+    return {} if settings.gpu_type is None else {"num_gpus": 1}
+
+
+def with_job_environment(options: dict[str, Any]) -> dict[str, Any]:
+    """Actor options whose environment adds to the job's; Serve would let it replace the job's."""
+    job = dict(ray.get_runtime_context().runtime_env)
+    own = options.get("runtime_env", {})
+    variables = {**job.get("env_vars", {}), **own.get("env_vars", {})}
+    environment = {**job, **own, **({"env_vars": variables} if variables else {})}
+    return {**options, "runtime_env": environment} if environment else options
+
+
+def delete(app: str, *, deadline_s: float = 30.0) -> None:
+    """Take an application down and wait until Serve has forgotten it, or not at all for 0 s; never raises."""
+    with suppress(Exception):  # teardown runs while another error is on its way: it must not hide that one
+        forget(app)
+        serve.delete(app, _blocking=False)
+        if not deadline_s:
+            return
+        until = time.monotonic() + deadline_s
+        while app in serve.status().applications and time.monotonic() < until:
+            time.sleep(_POLL_S)
+
+
+def delete_left_behind(prefix: str) -> tuple[str, ...]:
+    """Take down all applications of one study, which a killed driver may have left; returns their names."""
+    left = applications(prefix)
+    for app in left:
+        delete(app)
+    return left
+
+
+def applications(prefix: str) -> tuple[str, ...]:
+    """The names of all applications of one study that Serve knows."""
+    return tuple(app for app in serve.status().applications if app.startswith(f"{prefix}-"))
+
+
+def _details(app: str) -> dict[str, Any]:
+    """Serve's own account of one application, with its replicas; empty while it does not know it."""
+    client = get_global_client()
+    assert client is not None, "Serve was started before"
+    details: dict[str, Any] = client.get_serve_details()
+    return details["applications"].get(app, {})
+
+
+def _has_node(details: dict[str, Any]) -> bool:
+    replicas = [r for d in details.get("deployments", {}).values() for r in d["replicas"]]
+    return any(replica.get("node_id") for replica in replicas)
+
+
+def _said(details: dict[str, Any]) -> str:
+    lines = [details.get("message", ""), *(d["message"] for d in details.get("deployments", {}).values())]
+    return " ".join(" ".join(line.split()) for line in lines if line)[:600] or "Serve says nothing"

@@ -1,0 +1,87 @@
+"""One `Pool` for all trial processes of a job, in an actor of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from serve_deployments.replicas.pool import MOST_IDLE, Kept, Pool
+from serve_deployments.settings import Settings
+
+T = TypeVar("T")
+
+
+class SharedPool:
+    """A `Pool` in an actor. If that is gone nothing is idle any more, and trials go on with new replicas.
+
+    Args:
+        actor: handle of `ray.remote(Pool)`.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self.gone = False
+
+    def take(self, trial: str, settings: Settings, node: str | None = None) -> Kept | None:
+        """See `Pool.take`."""
+        return self._ask(None, self._actor.take, trial, settings, node)
+
+    def add(self, trial: str, kept: Kept) -> tuple[Kept, ...]:
+        """See `Pool.add`."""
+        return self._ask((), self._actor.add, trial, kept)
+
+    def park(self, trial: str, kept: Kept, free_memory: float | None = None) -> tuple[Kept, ...]:
+        """See `Pool.park`; a pool that is gone keeps nothing."""
+        return self._ask((kept,), self._actor.park, trial, kept, free_memory)
+
+    def evict(self, trial: str, gpu_type: str, node: str | None = None) -> Kept | None:
+        """See `Pool.evict`."""
+        return self._ask(None, self._actor.evict, trial, gpu_type, node)
+
+    def forget(self, app: str) -> None:
+        """See `Pool.forget`; not waited for."""
+        self._actor.forget.remote(app)
+
+    def drop(self, trial: str) -> tuple[Kept, ...]:
+        """See `Pool.drop`."""
+        return self._ask((), self._actor.drop, trial)
+
+    def spare(self) -> tuple[str, ...]:
+        """See `Pool.spare`."""
+        return self._ask((), self._actor.spare)
+
+    def groups(self) -> frozenset[str]:
+        """See `Pool.groups`."""
+        return self._ask(frozenset(), self._actor.groups)
+
+    def idle(self) -> tuple[Kept, ...]:
+        """See `Pool.idle`."""
+        return self._ask((), self._actor.idle)
+
+    def held(self) -> dict[str, str]:
+        """See `Pool.held`."""
+        return self._ask({}, self._actor.held)
+
+    def _ask(self, gone: T, method: Any, *args: Any) -> T:
+        try:
+            answer: T = ray.get(method.remote(*args))
+        except ray.exceptions.RayActorError:
+            self.gone = True
+            return gone
+        return answer
+
+
+@contextmanager
+def shared_pool(most_idle: int = MOST_IDLE) -> Iterator[SharedPool]:
+    """A pool for all processes of this job, on the node of this one; it ends with the context, or with the job."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    make: Callable[..., Any] = ray.remote(Pool).options(num_cpus=0, scheduling_strategy=here).remote
+    actor = make(most_idle)
+    try:
+        yield SharedPool(actor)
+    finally:
+        ray.kill(actor)

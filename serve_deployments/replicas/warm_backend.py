@@ -1,0 +1,262 @@
+"""Replicas that stay between trials: taken from a pool and changed in place where that will do, new where not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from serve_deployments.replicas.backend import CouldNotRun, NodeDied, Readied
+from serve_deployments.replicas.cores import NoRoom, is_alive, release, reserve, reserved
+from serve_deployments.replicas.pool import Kept, Pool
+from serve_deployments.replicas.replica import ReplicaFacts
+from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, applications, check, check_same, delete
+from serve_deployments.replicas.shared_pool import SharedPool
+from serve_deployments.settings import Settings
+
+_NODE_ID = "ray.io/node-id"
+_SHORT_S = 2.0
+"""How long to wait for cores where an idle replica is, before those of any node will do, and for a GPU, before an idle
+replica has to give up its own. Ray takes up to 1 s to see that something has become free."""
+
+
+@dataclass(frozen=True)
+class WarmBackend:
+    """Replicas of one model, reused from trial to trial.
+
+    Cores are reserved in Ray for the replica that serves, and stay so while it is idle until somebody else of the
+    study wants cores; what it leases on the machine it gives back at once. A replica of which anything went wrong is
+    taken down: what raised, did not answer in time or came back as another process is never used again. If that was a
+    change in place, the trial gets a new replica: only what a new one cannot do counts against a configuration.
+
+    Args:
+        fresh: deploys the new ones.
+        pool: the replicas there are; shared by all trials.
+    """
+
+    fresh: ServeBackend
+    pool: Pool | SharedPool
+
+    @contextmanager
+    def running(self, settings: Settings, name: str) -> Iterator[ServeReplica]:
+        """See `Backend.running`."""
+        stay = _Stay(self, settings, name)
+        try:
+            kept, facts = stay.ready()
+            replica = ServeReplica(kept.app, stay.readied)
+            yield replica
+            after = check_same(facts.pid, replica.park(stay.group))
+            if after.raised == 0:  # else it works, but who knows what its model is like now
+                stay.leave(kept, after)
+        finally:
+            stay.clear()
+
+    def remove(self, name: str) -> None:
+        """See `Backend.remove`."""
+        take_down(self.pool.drop(name))
+        own, groups = self.fresh.app(name), self.pool.groups()
+        if self.pool.gone:
+            delete(own)  # without a pool, replicas are not handed on, so this one must be the trial's own
+        for group in {own, _asking(own)} - groups:
+            release(group)  # reserved, and not yet written down
+
+    def close(self) -> None:
+        """The study is over: give back all cores. The replicas go with those of the prefix."""
+        for group in reserved(f"{self.fresh.prefix}-"):
+            release(group)
+
+    def sweep(self) -> None:
+        """Take down what idles and nobody will come for, now that the pool is gone: it keeps cores, memory, GPUs.
+
+        The replicas are asked, as nobody else knows. One that a trial has taken and not yet changed may go too: then
+        that trial gets a new one.
+        """
+        for app in applications(self.fresh.prefix):
+            with suppress(CouldNotRun):  # it does not answer: whoever measures it takes it down
+                if (group := ServeReplica(app).facts().idle_with) is not None:
+                    delete(app)
+                    release(group)
+
+
+def take_down(kept: Iterable[Kept], *, wait: bool = True) -> None:
+    """End replicas and give back their cores."""
+    for replica in kept:
+        delete(replica.app, deadline_s=30.0 if wait else 0.0)
+        if replica.group:
+            release(replica.group)
+
+
+@dataclass
+class _Stay:
+    """One trial with its replica; knows what to take down.
+
+    Args:
+        backend: whose replicas.
+        settings: what the trial wants.
+        name: of the trial.
+        readied: what was done for it so far.
+        group: the cores reserved for it, by name.
+        mine: the replica that it holds.
+    """
+
+    backend: WarmBackend
+    settings: Settings
+    name: str
+    readied: Readied = field(default_factory=Readied)
+    group: str = ""
+    mine: Kept | None = None
+
+    def ready(self) -> tuple[Kept, ReplicaFacts]:
+        """A replica under the settings, on cores that are reserved until `leave` or `clear`."""
+        with self._timed("reserve"):
+            node = self._place()
+        if self.mine is not None:
+            try:
+                with self._timed("change"):
+                    done = self._changed(self.mine)
+                self.readied = replace(self.readied, in_place=True)
+                return done
+            except CouldNotRun:
+                self._end(self.mine)
+        try:
+            with self._timed("deploy"):
+                return self._new(node)
+        except CouldNotRun:
+            if is_alive(node):
+                raise
+            self.clear()
+            return self.ready()  # ends: each time there is a node less
+
+    def leave(self, kept: Kept, facts: ReplicaFacts) -> None:
+        """Leave the replica and its cores to whoever comes next."""
+        left = replace(kept, settings=self.settings, group=self.group)
+        gone = self.backend.pool.park(self.name, left, facts.free_memory)
+        self.mine, self.group = None, ""
+        for old in gone:
+            # Others than its own hold no cores that anyone waits for.
+            take_down([old], wait=old.app == kept.app)
+            self.backend.pool.forget(old.app)
+
+    def clear(self) -> None:
+        """Take down what is still this trial's."""
+        if self.mine is not None:
+            self._end(self.mine)
+        if self.group:
+            release(self.group)
+            self.group = ""
+
+    def _place(self) -> str:
+        """Cores of a node, and an idle replica there if one will do; returns the node."""
+        pool = self.backend.pool
+        if (kept := self._take()) is not None:
+            if self.group:
+                return kept.node
+            try:
+                return self._reserve({_NODE_ID: kept.node}, _SHORT_S)
+            except NoRoom:
+                pool.park(self.name, kept)
+                self.mine = None
+        labels = dict(self.settings.node_labels)
+        if self.settings.gpu_type is not None:
+            labels = {_NODE_ID: self._node_with_gpu(labels)}
+        node = self._reserve(labels, self.backend.fresh.queue_s)
+        self._take(node)
+        return node
+
+    def _take(self, node: str | None = None) -> Kept | None:
+        """An idle replica from the pool, if there is one, and the cores that are reserved with it."""
+        self.mine = self.backend.pool.take(self.name, self.settings, node)
+        while self.mine is not None and not is_alive(self.mine.node):
+            self._end(self.mine)
+            self.mine = self.backend.pool.take(self.name, self.settings, node)
+        if self.mine is not None and self.mine.group:
+            if self.group:
+                release(self.mine.group)  # there are others already
+            else:
+                self.group = self.mine.group
+            self.mine = replace(self.mine, group="")
+        return self.mine
+
+    def _reserve(self, labels: dict[str, str], wait_s: float) -> str:
+        self._spare()
+        name = self.backend.fresh.app(self.name)
+        node = reserve(name, self.settings.cpu_cores, labels, wait_s=wait_s)
+        self.group = name
+        return node
+
+    def _spare(self) -> None:
+        """Give back what is reserved for idle replicas."""
+        for group in self.backend.pool.spare():
+            release(group)
+        if self.backend.pool.gone:
+            self.backend.sweep()
+
+    def _node_with_gpu(self, labels: dict[str, str]) -> str:
+        """A node that has cores and a GPU free, if need be because an idle replica there has to go."""
+        self._spare()
+        name, until = _asking(self.backend.fresh.app(self.name)), time.monotonic() + self.backend.fresh.queue_s
+        while True:
+            try:
+                node = reserve(name, self.settings.cpu_cores, labels, wait_s=_SHORT_S, gpus=1)
+            except NoRoom:
+                if time.monotonic() >= until:
+                    raise
+                self._evict()
+            else:
+                # Only to ask: it cannot be handed to the replica, whose GPU outlasts the trial.
+                release(name)
+                return node
+
+    def _evict(self, node: str | None = None) -> None:
+        assert self.settings.gpu_type is not None, "only GPUs are evicted for"
+        kept = self.backend.pool.evict(self.name, self.settings.gpu_type, node)
+        if kept is not None:
+            self._end(kept)
+
+    def _changed(self, kept: Kept) -> tuple[Kept, ReplicaFacts]:
+        facts = ServeReplica(kept.app).change(self.settings, kept.pid, deadline_s=self.backend.fresh.deadline_s)
+        return kept, check(facts)
+
+    def _new(self, node: str) -> tuple[Kept, ReplicaFacts]:
+        fresh, settings = self.backend.fresh, self.settings
+        kept = self.mine = Kept(fresh.app(self.name), settings, node)
+        for old in self.backend.pool.add(self.name, replace(kept, group=self.group)):
+            self._end(old)
+        # The cores are the trial's. Ray would derive the threads of OpenMP from what the actor reserves.
+        environment = {"OMP_NUM_THREADS": str(settings.cpu_cores), **settings.environment}
+        options: dict[str, Any] = {
+            "num_cpus": 0, "label_selector": {_NODE_ID: node}, "runtime_env": {"env_vars": environment},
+        }  # fmt: skip
+        if settings.gpu_type is not None:
+            options["num_gpus"] = 1  # a GPU to itself while it is measured, whatever its share of it
+        facts = fresh.deploy(kept.app, settings, options, while_waiting=lambda: self._make_room(node))
+        return replace(kept, pid=facts.pid, changeable=facts.changeable), facts
+
+    def _make_room(self, node: str) -> None:
+        """The replica cannot start there yet."""
+        if not is_alive(node):
+            raise NodeDied(f"node {node} is gone")
+        if self.settings.gpu_type is not None:
+            self._evict(node)  # another trial may have been quicker
+
+    def _end(self, kept: Kept) -> None:
+        take_down([kept])
+        self.backend.pool.forget(kept.app)
+        if self.mine is not None and self.mine.app == kept.app:
+            self.mine = None
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            spent_s = self.readied.seconds.get(part, 0.0) + time.monotonic() - began
+            self.readied = replace(self.readied, seconds={**self.readied.seconds, part: spent_s})
+
+
+def _asking(group: str) -> str:
+    """Name of the cores and the GPU that are reserved only to learn which node has them."""
+    return f"{group}-gpu"
