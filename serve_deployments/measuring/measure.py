@@ -63,9 +63,7 @@ class WithLoadActor:
     def _ask(self, actor: Any, settings: Settings, to_beat_rps: float | None) -> Any:
         if self.find == "highest_rate" or (self.find is None and self.at_most):
             return actor.highest_rate.remote(self.plan, dict(self.at_most), to_beat_rps)
-        # Fewer clients than a batch could never fill one; the levels below say nothing of the peak.
-        start = min(max(self.plan.start_concurrency, settings.max_batch_size), self.plan.max_concurrency)
-        return actor.peak_rate.remote(replace(self.plan, start_concurrency=start), to_beat_rps)
+        return actor.peak_rate.remote(self.plan.filling(settings.max_batch_size), to_beat_rps)
 
 
 def _away_from(hostname: str) -> NodeAffinitySchedulingStrategy:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from serve_deployments.load.arrivals import POISSON, Arrivals
 
@@ -60,3 +61,7 @@ class LoadPlan:
                 f"a level of at least level_min_s={self.level_min_s} s does not fit into "
                 f"level_max_s={self.level_max_s}; raise it or lower level_min_s"
             )
+
+    def filling(self, batch: int) -> Self:
+        """The plan of a peak rate of batches so large: fewer clients could never fill one, and say nothing of it."""
+        return replace(self, start_concurrency=min(max(self.start_concurrency, batch), self.max_concurrency))

@@ -101,5 +101,6 @@ class VirtualMeasure:
                 running.endpoint, ["x"], self.plan, self.at_most, clock=VirtualClock(), to_beat_rps=to_beat_rps
             )
         else:
-            test = rates.peak_rate(running.endpoint, ["x"], self.plan, clock=VirtualClock(), to_beat_rps=to_beat_rps)
+            plan = self.plan.filling(settings.max_batch_size)
+            test = rates.peak_rate(running.endpoint, ["x"], plan, clock=VirtualClock(), to_beat_rps=to_beat_rps)
         return run_virtual(test)
