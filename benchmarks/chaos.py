@@ -90,17 +90,21 @@ def table(found: Sequence[Account]) -> str:
     rows = []
     for fault in dict.fromkeys(each.fault for each in found):
         own = [each for each in found if each.fault == fault]
+        sums = [sum(figures) for figures in zip(*(_figures(each) for each in own), strict=True)]
         reasons: Counter[str] = Counter()
         for each in own:
             reasons.update(each.reasons)
-        rows.append([
-            fault, f"{sum(each.hits for each in own)}", f"{len(own)}", f"{sum(each.trials for each in own)}",
-            f"{sum(each.failed for each in own)}", f"{sum(each.recommended for each in own)}",
-            f"{sum(len(each.breaches) for each in own)}", f"{sum(each.seconds for each in own):.0f}",
-            "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3)) or "–",
-        ])  # fmt: skip
-    header = ["fault", "strikes", "studies", "trials", "failed", "recommended", "breaches", "s", "what trials said"]
+        said = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3)) or "–"
+        rows.append([fault, *(f"{figure:.0f}" for figure in sums), said])
+    header = [
+        "fault", "studies", "strikes", "trials", "tried again", "failed", "recommended", "breaches", "s",
+        "what trials said",
+    ]  # fmt: skip
     return markdown(header, rows)
+
+
+def _figures(each: Account) -> tuple[float, ...]:
+    return 1, each.hits, each.trials, each.again, each.failed, each.recommended, len(each.breaches), each.seconds
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ class Fault:
         name: as tables show it.
         strike: does the harm from outside; None where the model itself is the fault.
         behaviour: the model's.
-        reason: a regular expression: what a trial says that suffered from it.
+        reason: a regular expression: what a trial says that suffered from it, or was tried again because of it.
         hits: how many a study takes at most.
         always: every trial that is struck fails.
         prepare: called before each study.
@@ -76,7 +76,7 @@ def stop_for_a_while(title: str) -> Strike:
     return strike
 
 
-_DIED = "ReplicaDied|DeployFailed: the replica's process ended|DeployFailed: ActorDied"
+_DIED = "ReplicaDied|DeployFailed: ActorDied"
 
 FAULTS = (
     Fault("replica killed", kill(REPLICA), reason=_DIED),
@@ -87,7 +87,7 @@ FAULTS = (
     Fault("Serve's controller killed", kill(CONTROLLER), reason=_DIED),
     Fault("every 10th request raises", behaviour="raises"),
     Fault("every request raises", behaviour="always_raises", reason="NoRate: .*every request is bad", always=True),
-    Fault("a batch hangs", behaviour="hangs", reason="DeployFailed: NotDrained", always=True),
+    Fault("a batch hangs", behaviour="hangs", reason="ModelStuck: ", always=True),
     Fault("memory leaks", behaviour="leaks"),
     Fault("MemoryError", behaviour="needs_too_much", reason="OutOfMemory: 2 GiB", always=True),
     Fault("out of memory", behaviour="runs_out_of_memory", reason="OutOfMemory", always=True),

@@ -49,7 +49,8 @@ class Account:
         hits: how often it struck; of a model that misbehaves, trials of configurations that do.
         trials: of the search, that ended.
         failed: of those, with a reason.
-        reasons: what they said → how often.
+        again: of those, at the second attempt.
+        reasons: what they said, of either attempt → how often.
         recommended: there was a recommendation; else a reason why not.
         seconds: what all took.
         breaches: of what must hold, for people; empty if all is well.
@@ -59,6 +60,7 @@ class Account:
     hits: int
     trials: int
     failed: int
+    again: int
     reasons: dict[str, int]
     recommended: bool
     seconds: float
@@ -141,6 +143,8 @@ def account(
     database.close()
     searched = [t for t in everything if t.purpose == "search"]
     failed = [t for t in everything if t.outcome.reason is not None]
+    again = [t for t in everything if t.outcome.lost is not None]
+    said_so = [words for t in everything for words in (t.outcome.reason, t.outcome.lost) if words]
     odd = [t for t in everything if t.config["odd"]]
     struck = hits if fault.strike else len(odd)
     breaches = [*left]
@@ -152,22 +156,27 @@ def account(
         breaches.append(f"{unfinished} trials without an end, or a number given twice")
     if len(failed) > struck or (not fault.strike and not set(map(_number, failed)) <= set(map(_number, odd))):
         breaches.append(f"{len(failed)} trials failed, {struck} were struck")
-    breaches += [f"trial {t.number} says {t.outcome.reason!r}" for t in failed if not _told(fault, t)]
+    if len(again) > struck:
+        breaches.append(f"{len(again)} trials were tried again, {struck} were struck")
+    breaches += [f"a trial says {words!r}" for words in said_so if re.match(fault.reason, words) is None]
     if fault.always and len(failed) < len(odd):
         breaches.append(f"{len(odd)} should have failed, {len(failed)} have")
     breaches += [f"trial {t.number} has neither a rate nor a reason" for t in everything if _silent(t)]
-    reasons = Counter(_shortened(t.outcome.reason or "") for t in failed)
     return Account(
-        fault.name, struck, len(searched), len(failed), dict(reasons), said is None, round(seconds, 1), breaches
+        fault=fault.name,
+        hits=struck,
+        trials=len(searched),
+        failed=len(failed),
+        again=len(again),
+        reasons=dict(Counter(map(_shortened, said_so))),
+        recommended=said is None,
+        seconds=round(seconds, 1),
+        breaches=breaches,
     )
 
 
 def _number(trial: TrialRecord) -> int:
     return trial.number
-
-
-def _told(fault: Fault, trial: TrialRecord) -> bool:
-    return re.match(fault.reason, trial.outcome.reason or "") is not None
 
 
 def _silent(trial: TrialRecord) -> bool:

@@ -52,6 +52,7 @@ class Outcome:
         in_place: the replica was there before and was changed; None where that is not known.
         ended_early: its load test stopped once it could no longer win; None where that is not known.
         overhead: what the trial did apart from measuring → seconds; empty where that is not known.
+        lost: why an earlier attempt at the trial came to nothing; None where there was none.
     """
 
     metrics: Mapping[str, float] | None
@@ -66,6 +67,7 @@ class Outcome:
     in_place: bool | None = None
     ended_early: bool | None = None
     overhead: Mapping[str, float] = field(default_factory=dict)
+    lost: str | None = None
 
     @property
     def overhead_s(self) -> float:
@@ -168,6 +170,7 @@ class _Trial(_Base):
     in_place: Mapped[bool | None]
     ended_early: Mapped[bool | None]
     overhead: Mapped[dict[str, Any] | None]
+    lost: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[dt.datetime]
     finished_at: Mapped[dt.datetime | None]
     measurements: Mapped[list[_Measurement]] = relationship(order_by="_Measurement.id")
@@ -272,7 +275,7 @@ class Database:
                 row.client_limited, row.hostname = outcome.client_limited, outcome.hostname
                 row.settings, row.reported, row.ended = dict(outcome.settings), outcome.reported, outcome.ended
                 row.in_place, row.overhead = outcome.in_place, dict(outcome.overhead)
-                row.ended_early = outcome.ended_early
+                row.ended_early, row.lost = outcome.ended_early, outcome.lost
                 row.enforcements = [dict(e) for e in outcome.enforcements]
                 row.measurements = [_measurement(load) for load in outcome.loads]
                 session.flush()
@@ -316,6 +319,7 @@ def _trial_record(row: _Trial) -> TrialRecord:
         client_limited=row.client_limited, enforcements=tuple(row.enforcements), hostname=row.hostname,
         settings=row.settings, reported=row.reported, ended=row.ended,
         in_place=row.in_place, ended_early=row.ended_early, overhead=row.overhead or {},
+        lost=row.lost,
     )  # fmt: skip
     return TrialRecord(
         number=row.number, purpose="final" if row.purpose == "final" else "search", position=row.position,

@@ -73,13 +73,13 @@ class ConsoleProgress:
     def _said(self, trial: TrialRecord) -> str:
         if trial.outcome.reason is not None:
             return f"[red]could not run[/]  {escape(trial.outcome.reason)}"
-        mark = ""
+        mark = f"  [yellow]at the second attempt[/]: {escape(trial.outcome.lost)}" if trial.outcome.lost else ""
         if broken := self._broken(trial):
-            mark = "  [yellow]breaks " + ", ".join(f"{n} ({trial.metrics.get(n, math.nan):.4g})" for n in broken)
+            mark += "  [yellow]breaks " + ", ".join(f"{n} ({trial.metrics.get(n, math.nan):.4g})" for n in broken)
             mark += "[/]"
         elif trial.value is not None and trial.purpose == "search" and trial.value > self._best:
             self._best = trial.value
-            mark = "  [green]best so far[/]"
+            mark += "  [green]best so far[/]"
         if trial.outcome.ended_early:
             mark += "  [dim]ended early: cannot beat the best so far[/]"
         return f"{figures(trial)}{mark}"
@@ -204,6 +204,8 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
     said: dict[str, list[int]] = {}
     for t in trials:
         notes = [f"could not run: {t.outcome.reason}"] if t.outcome.reason else []
+        if t.outcome.lost:
+            notes.append(f"tried again: {t.outcome.lost}")
         if not t.outcome.steady:
             notes.append("~: the precision was not reached in its time; the rate is an estimate")
         if t.outcome.ended_early:
@@ -227,7 +229,7 @@ def frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
         {
             "trial": t.number, "purpose": t.purpose, **t.config, **t.metrics, "usd_per_hour": t.usd_per_hour,
             "value": t.value, "seconds": t.seconds, "client_limited": t.outcome.client_limited,
-            "emulated": t.emulated, "could_not_run": t.outcome.reason,
+            "emulated": t.emulated, "could_not_run": t.outcome.reason, "lost": t.outcome.lost,
             "ended_early": t.outcome.ended_early,
         }
         for t in trials

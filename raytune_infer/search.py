@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ WORTHWHILE = 0.05
 
 _TO_BEAT = "to_beat_rps"
 """Travels with a configuration to its trial, and is none of its knobs."""
+
+_DIED = "TrialDied: the trial's own process ended"
 
 _TRIAL_MEMORY_BYTES = 64 * 2**20
 """A trial's own process asks for no core: it waits, and the replica must have them all. Tune needs some
@@ -78,6 +80,7 @@ class _Recorder(Callback):
     def __init__(self, ledger: Ledger, problem: Problem, backend: Backend) -> None:
         self._ledger, self._problem, self._backend = ledger, problem, backend
         self._running: dict[str, tuple[int, int]] = {}
+        self._lost: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tuner pickles its callbacks for Tuner.restore. A run of ours goes on from the history instead, and a
@@ -85,6 +88,8 @@ class _Recorder(Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        if trial.trial_id in self._lost:
+            return  # the second attempt at a trial that is in the ledger
         position = self._problem.space.position(_knobs(trial.config))
         self._running[trial.trial_id] = (self._ledger.start(position, "search"), position)
 
@@ -101,15 +106,20 @@ class _Recorder(Callback):
         kept.metric_analysis.clear()
         kept.metric_n_steps.clear()
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         # run_trial turns every exception into an outcome, so only the end of its process comes here.
         self._backend.remove(trial.trial_id)
-        self._finish(trial, Outcome(metrics=None, reason="TrialDied: the trial's own process ended"))
+        self._lost.add(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._backend.remove(trial.trial_id)
+        self._finish(trial, Outcome(metrics=None, reason=_DIED))
 
     def _finish(self, trial: Trial, outcome: Outcome) -> None:
         # A trial that fails after its report has both events; the first one stands.
         if (running := self._running.pop(trial.trial_id, None)) is not None:
-            self._ledger.finish(*running, outcome)
+            lost = outcome.lost or (_DIED if trial.trial_id in self._lost else None)
+            self._ledger.finish(*running, replace(outcome, lost=lost))
 
 
 class _UntilEnough(TuneSearcher):
@@ -194,6 +204,7 @@ def search(
         run_config=tune.RunConfig(
             name="tune", storage_path=str(storage.resolve()), verbose=0,
             callbacks=[_Recorder(ledger, space.problem, bench.backend)],
+            failure_config=tune.FailureConfig(max_failures=1),  # a process that ended: once more, as in run_trial
         ),
     ).fit()  # fmt: skip
     return algorithm.left

@@ -6,13 +6,13 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from raytune_infer.history import Outcome
 from serve_deployments.device.limits import Enforcement
 from serve_deployments.measuring.measurement import Measurement
-from serve_deployments.replicas.backend import Backend, CouldNotRun, Running
+from serve_deployments.replicas.backend import Backend, CouldNotRun, Lost, Running
 from serve_deployments.settings import Settings
 
 _NO_CORES = "replicas have every core of the machine, or took those of the load"
@@ -47,7 +47,7 @@ class Bench:
 def run_trial(
     settings: Settings, name: str, *, backend: Backend, measure: Measure, to_beat_rps: float | None = None
 ) -> Outcome:
-    """Have a replica, measure it, leave it.
+    """Have a replica, measure it, leave it; once more if what it ran on is lost.
 
     Args:
         settings: what the replica runs under.
@@ -60,19 +60,36 @@ def run_trial(
         What was measured, or the reason why the configuration could not run.
     """
     try:
+        return _attempt(settings, name, backend, measure, to_beat_rps)
+    except Lost as error:
+        lost = _words(error)
+    try:
+        return replace(_attempt(settings, name, backend, measure, to_beat_rps), lost=lost)
+    except Lost as error:
+        return Outcome(metrics=None, reason=_words(error), settings=settings.as_dict(), lost=lost)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, to_beat_rps: float | None) -> Outcome:
+    """One attempt at a trial; raises Lost if what it ran on is lost."""
+    try:
         with backend.running(settings, name) as replica:
             up = time.monotonic()
             measurement = measure(replica, settings, to_beat_rps=to_beat_rps)
             facts, readied = replica.facts(), replica.readied
             measured = time.monotonic()
         left = time.monotonic()
+    except Lost:
+        raise
     except CouldNotRun as error:
-        return Outcome(metrics=None, reason=f"{type(error).__name__}: {error}", settings=settings.as_dict())
+        return Outcome(metrics=None, reason=_words(error), settings=settings.as_dict())
     except Exception as error:
         # Unforeseen, so the log has all of it; but one odd trial must not end the search.
         _log.exception("trial failed")
-        reason = f"Unforeseen: {type(error).__name__}: {error}"
-        return Outcome(metrics=None, reason=reason, settings=settings.as_dict())
+        return Outcome(metrics=None, reason=f"Unforeseen: {_words(error)}", settings=settings.as_dict())
     level = measurement.loads[measurement.reported]
     raised = f"; the model raised {facts.raised} times, first {facts.said}" if facts.raised else ""
     ended = measurement.reason + raised

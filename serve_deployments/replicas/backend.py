@@ -4,9 +4,11 @@ CouldNotRun
 ├── DeployTimeout    no replica in time: nothing that it fits on, or the model takes too long to load
 ├── DeployFailed     the replica started and said why the model does not run
 ├── OutOfMemory      a batch did not fit in the memory allowed
-├── ReplicaDied      the replica's process ended while it was measured
-├── NodeDied         the node that the replica was to run on is gone
-└── LoadFailed       the load test did not come to an end
+├── ModelStuck       a batch did not come to an end
+└── Lost             what it ran on was lost, which need not be the configuration's fault: worth another attempt
+    ├── ReplicaDied  the replica's process ended
+    ├── NodeDied     the node that the replica was to run on is gone
+    └── LoadFailed   the load test did not come to an end
 """
 
 from __future__ import annotations
@@ -37,15 +39,23 @@ class OutOfMemory(CouldNotRun):
     """The model or a batch did not fit in the memory allowed."""
 
 
-class ReplicaDied(CouldNotRun):
-    """The replica's process ended while it was measured."""
+class ModelStuck(CouldNotRun):
+    """A batch did not come to an end."""
 
 
-class NodeDied(CouldNotRun):
+class Lost(CouldNotRun):
+    """What it ran on was lost, which need not be the configuration's fault."""
+
+
+class ReplicaDied(Lost):
+    """The replica's process ended."""
+
+
+class NodeDied(Lost):
     """The node that the replica was to run on is gone."""
 
 
-class LoadFailed(CouldNotRun):
+class LoadFailed(Lost):
     """The load test did not come to an end."""
 
 

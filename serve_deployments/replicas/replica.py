@@ -125,7 +125,7 @@ class ReplicaServer:
         try:
             await self._drain()
         except NotDrained as error:
-            self._failure = first_line(error)
+            self._failure = str(error)
             return await self.facts()
         self._model.park()
         self._idle_with = group

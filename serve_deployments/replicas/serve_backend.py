@@ -18,7 +18,15 @@ from ray.serve.schema import ApplicationStatus
 
 from serve_deployments.endpoint import Payload
 from serve_deployments.models.model import ModelSource
-from serve_deployments.replicas.backend import DeployFailed, DeployTimeout, OutOfMemory, Readied, ReplicaDied
+from serve_deployments.replicas.backend import (
+    CouldNotRun,
+    DeployFailed,
+    DeployTimeout,
+    ModelStuck,
+    OutOfMemory,
+    Readied,
+    ReplicaDied,
+)
 from serve_deployments.replicas.handles import HandleEndpoint, forget, handle_of
 from serve_deployments.replicas.replica import Replica, ReplicaFacts
 from serve_deployments.settings import Settings
@@ -143,7 +151,7 @@ class ServeBackend:
         try:
             return check(self._awaited(change, app, options, while_waiting or (lambda: None)))
         except (ray.exceptions.RayError, RayServeException) as error:
-            raise DeployFailed(f"the replica's process ended before it was ready ({_said(_details(app))})") from error
+            raise ReplicaDied(f"the replica's process ended before it was ready ({_said(_details(app))})") from error
         finally:
             change.cancel()  # harmless once it has ended
 
@@ -172,12 +180,17 @@ class ServeBackend:
                 while_waiting()
 
 
-def check(facts: ReplicaFacts) -> ReplicaFacts:
-    """The facts of a replica that is well; raises what they tell otherwise."""
+def check(facts: ReplicaFacts, failed: type[CouldNotRun] = DeployFailed) -> ReplicaFacts:
+    """The facts of a replica that is well; raises what they tell otherwise.
+
+    Args:
+        facts: of the replica.
+        failed: what it means that its model does not run.
+    """
     if facts.out_of_memory is not None:
         raise OutOfMemory(facts.out_of_memory)
     if facts.failure is not None:
-        raise DeployFailed(facts.failure)
+        raise failed(facts.failure)
     return facts
 
 
@@ -185,7 +198,7 @@ def check_same(pid: int, facts: ReplicaFacts) -> ReplicaFacts:
     """The facts of a replica that is well and still the same process."""
     # A batch under load may need more memory than the one at the start; and Serve quietly starts another replica for
     # one that died.
-    check(facts)
+    check(facts, ModelStuck)
     if facts.pid != pid:
         raise ReplicaDied(f"process {pid} on {facts.hostname} has ended")
     return facts

@@ -6,8 +6,8 @@ import pytest
 
 from raytune_infer.trial import run_trial
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.backend import Readied
-from serve_deployments.replicas.fake_backend import VirtualMeasure
+from serve_deployments.replicas.backend import LoadFailed, OutOfMemory, Readied, ReplicaDied
+from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.replicas.replica import ReplicaFacts
 from serve_deployments.settings import Settings
 
@@ -38,3 +38,28 @@ def test_a_model_that_answers_nothing_could_not_run_and_its_words_are_the_reason
     assert outcome.metrics is None
     assert outcome.reason.startswith("NoRate: ")
     assert outcome.reason.endswith("; the model raised 3 times, first ValueError: bad input")
+
+
+def outcome_of(losses):
+    """Of a trial whose first attempts end so; then it can be measured."""
+    backend = FakeBackend(lambda settings, batch: 0.01, lambda settings: losses.pop(0) if losses else None)
+    return run_trial(Settings(), "trial", backend=backend, measure=VirtualMeasure(LoadPlan(), {}))
+
+
+def test_a_trial_that_lost_its_replica_is_tried_once_more_and_says_so():
+    outcome = outcome_of([ReplicaDied("process 1 has ended")])
+    assert outcome.reason is None and outcome.metrics["rps"] > 0
+    assert outcome.lost == "ReplicaDied: process 1 has ended"
+
+
+def test_a_second_loss_stands_beside_the_first():
+    losses = [LoadFailed("no end"), ReplicaDied("process 2 has ended"), ReplicaDied("never asked")]
+    outcome = outcome_of(losses)
+    assert (outcome.lost, outcome.reason) == ("LoadFailed: no end", "ReplicaDied: process 2 has ended")
+    assert len(losses) == 1
+
+
+def test_what_is_the_configurations_own_fault_is_not_tried_again():
+    losses = [OutOfMemory("2 GiB"), ReplicaDied("never asked")]
+    outcome = outcome_of(losses)
+    assert (outcome.lost, outcome.reason) == (None, "OutOfMemory: 2 GiB") and len(losses) == 1
