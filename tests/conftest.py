@@ -13,6 +13,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("ray")
 
 
+def start_ray() -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=128 * 1024**2,
+    )
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """One small Ray on this machine for all tests of a session; an initialised one is used as it is."""
@@ -24,12 +36,10 @@ def local_ray() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # Workers must be able to import the test module that a trainable is defined in.
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-        ray.init(
-            address="local",
-            num_cpus=4,
-            include_dashboard=False,
-            log_to_driver=False,
-            object_store_memory=128 * 1024**2,
-        )
+        try:
+            start_ray()
+        except Exception:  # it says no more: a node that was not up within Ray's own 30 s, on a busy machine
+            ray.shutdown()
+            start_ray()
         yield
         ray.shutdown()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from serve_deployments.measuring.level import arrivals
+from serve_deployments.load import arrivals
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.rates import highest_rate, peak_rate
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
