@@ -73,6 +73,7 @@ class LevelSearch:
         found: bool,
         reason: str,
         ended_early: bool = False,
+        estimate_rps: float | None = None,
         between_rps: tuple[float | None, float | None] = (None, None),
     ) -> Measurement:
         """The answer. A limited client matters from the reported level up: it may hide a higher rate."""
@@ -86,6 +87,7 @@ class LevelSearch:
             seconds=self.spent_s,
             reason=reason,
             ended_early=ended_early,
+            estimate_rps=estimate_rps,
             rate_low_rps=between_rps[0],
             rate_high_rps=between_rps[1],
         )

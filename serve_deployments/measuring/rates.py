@@ -151,7 +151,10 @@ async def highest_rate(
         return search.result(slowest, found=False, reason=reason)
     # Not the highest that passed: of levels near the limit that is the luckiest.
     best = min(passed, key=lambda load: abs(_off(load, crossing, plan)))
-    return search.result(best, found=True, reason=reason, ended_early=ended_early, between_rps=(low, high))
+    estimate_rps = min(crossing.quantile(0.5), to_beat_rps or math.inf) if ended_early else None
+    return search.result(
+        best, found=True, reason=reason, ended_early=ended_early, estimate_rps=estimate_rps, between_rps=(low, high)
+    )
 
 
 def _off(load: Load, crossing: Crossing, plan: LoadPlan) -> float:

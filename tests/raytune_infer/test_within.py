@@ -87,12 +87,6 @@ def test_a_level_broken_by_chance_below_several_kept_ones_is_not_believed():
     assert (known.level.rps, known.at_most_rps, known.resolved, known.contradicted) == (280, 300, True, 1)
 
 
-def test_the_luck_of_the_arrivals_is_shared():
-    levels = [arrivals(100, 10, achieved=90), arrivals(200, 150, achieved=170)]
-    known = within(levels, p99_ms=100)
-    assert known.level.rps == 90 and known.at_most_rps == pytest.approx(180)
-
-
 def test_a_busy_load_side_hides_what_more_there_is():
     known = within([arrivals(100, 10), arrivals(105, 120, client_limited=True)], p99_ms=100)
     assert (known.level.rps, known.at_most_rps, known.resolved, known.client_limited) == (100, math.inf, False, True)
