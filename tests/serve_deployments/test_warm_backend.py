@@ -103,7 +103,9 @@ def test_one_that_cannot_be_changed_is_replaced_by_a_new_one(backend):
 
 @pytest.mark.slow
 def test_one_that_died_while_idle_is_not_used_again(backend):
-    [kept] = backend.pool.idle()
+    with backend.running(ONE, "idle") as replica:
+        app = replica.app
+    [kept] = [each for each in backend.pool.idle() if each.app == app]
     os.kill(kept.pid, signal.SIGKILL)  # and Serve starts another one in its place
     with_its_node = replace(kept, app="warm-gone", node="of before")
     backend.pool.add("before", with_its_node)
