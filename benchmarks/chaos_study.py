@@ -16,8 +16,8 @@ from leftovers import nothing_left, what_is_there
 from raytune_infer import Study
 from raytune_infer.document import Document
 from raytune_infer.errors import AllFailed
-from raytune_infer.history import Purpose, TrialRecord
 from raytune_infer.progress import Silent
+from raytune_infer.records import Purpose, TrialRecord
 from raytune_infer.run_folder import open_run
 from raytune_infer.spec import ServiceSpec, parse_spec
 from searchers.space import Config

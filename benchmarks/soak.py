@@ -26,8 +26,8 @@ from results import RESULTS, Origin, markdown, put
 
 from raytune_infer import Study
 from raytune_infer.document import Document
-from raytune_infer.history import StudyRecord, TrialRecord
 from raytune_infer.progress import Silent
+from raytune_infer.records import StudyRecord, TrialRecord
 from raytune_infer.session import ray_session
 from raytune_infer.spec import parse_spec
 from raytune_infer.study import Serving

@@ -27,8 +27,8 @@ from results import RESULTS, Origin, markdown, put
 
 from raytune_infer import Study
 from raytune_infer.document import Document
-from raytune_infer.history import TrialRecord
 from raytune_infer.progress import Silent
+from raytune_infer.records import TrialRecord
 from raytune_infer.service import Service, model_source
 from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec, parse_spec

@@ -63,8 +63,10 @@ def tune(
     """Find the best configuration of a service."""
     # Imported late: `--help` and a wrong option must not wait for torch and Ray.
     from raytune_infer.comparing.verdict import standings, verdict
+    from raytune_infer.console import ConsoleProgress
     from raytune_infer.export import serve_config
-    from raytune_infer.report import ConsoleProgress, recommendation, write_files
+    from raytune_infer.report import recommendation
+    from raytune_infer.report_files import write_files
     from raytune_infer.spec import load_spec
     from raytune_infer.study import Study
     from serve_deployments.settings import Settings
@@ -199,7 +201,7 @@ def cluster(
     """Nodes, GPU types, cores, memory and prices; what is emulated."""
     from cluster import inventory
     from cluster.prices import DEFAULT_BOOK, load_prices
-    from raytune_infer.report import inventory_table
+    from raytune_infer.inventory_report import inventory_table
     from raytune_infer.session import ray_session
 
     book = load_prices(prices or DEFAULT_BOOK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from raytune_infer.history import Purpose, TrialRecord
+from raytune_infer.records import Purpose, TrialRecord
 from searchers.objective import Objective
 from searchers.space import Config
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from raytune_infer.comparing.blocks import Estimate
 from raytune_infer.comparing.comparison import Comparison, compared
 from raytune_infer.errors import AllFailed
-from raytune_infer.history import TrialRecord
+from raytune_infer.records import TrialRecord
 from raytune_infer.run_folder import RunFolder
 from searchers.base import Problem
 from searchers.objective import Objective

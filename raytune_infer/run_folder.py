@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raytune_infer.errors import RunError
-from raytune_infer.history import Database, StudyRecord
+from raytune_infer.history import Database
+from raytune_infer.records import StudyRecord
 
 _POINTER = "run.json"
 

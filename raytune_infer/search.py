@@ -15,9 +15,10 @@ from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
 
 from raytune_infer.comparing.to_beat import rate_to_beat
-from raytune_infer.history import Database, Outcome, Purpose, StudyRecord, TrialRecord, observations
+from raytune_infer.history import Database
 from raytune_infer.knobs import Resolver, ServiceSpace
 from raytune_infer.progress import Progress
+from raytune_infer.records import Outcome, Purpose, StudyRecord, TrialRecord, observations
 from raytune_infer.trial import Bench, Measure, run_trial
 from searchers.base import Foretelling, Problem
 from searchers.named import Factory

@@ -17,8 +17,8 @@ from ray.serve.context import _get_global_client as get_global_client
 from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
 from raytune_infer.arrivals import read_arrivals
 from raytune_infer.errors import SpecError
-from raytune_infer.history import StudyRecord
 from raytune_infer.knob_spec import KnobSpec
+from raytune_infer.records import StudyRecord
 from raytune_infer.samples import read_samples
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench

@@ -12,11 +12,12 @@ from cluster import inventory as ray_inventory
 from raytune_infer.comparing.race import Race, Turn, usual_seconds
 from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.fingerprint import differences, fingerprint
-from raytune_infer.history import Database, StudyRecord, TrialRecord
+from raytune_infer.history import Database
 from raytune_infer.knobs import ServiceSpace, service_space
 from raytune_infer.learning.earlier_studies import earlier_studies
 from raytune_infer.learning.prior import Prior, kept_prior, read_prior
 from raytune_infer.progress import Progress, Silent
+from raytune_infer.records import StudyRecord, TrialRecord
 from raytune_infer.result import StudyResult, conclude, ranking
 from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run
 from raytune_infer.search import WORTHWHILE, Ledger, search

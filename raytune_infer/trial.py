@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
-from raytune_infer.history import Outcome
+from raytune_infer.records import Outcome
 from serve_deployments.device.limits import Enforcement
 from serve_deployments.measuring.measurement import Measurement
 from serve_deployments.replicas.backend import Backend, CouldNotRun, Lost, Running

@@ -9,8 +9,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from raytune_infer.history import Database, StudyRecord
+from raytune_infer.history import Database
 from raytune_infer.learning.studied_tasks import enough, study_task
+from raytune_infer.records import StudyRecord
 from raytune_infer.run_folder import OWN_DATABASE, RunFolder, open_run, runs_in
 from searchers.base import Task
 

@@ -11,7 +11,8 @@ import yaml
 
 from raytune_infer.encoding import encode
 from raytune_infer.errors import RunError
-from raytune_infer.history import Database, StudyRecord, TrialRecord
+from raytune_infer.history import Database
+from raytune_infer.records import StudyRecord, TrialRecord
 from raytune_infer.replaying.suite_file import SUITE_FILE
 from raytune_infer.replaying.suites import load_suite
 from raytune_infer.run_folder import open_run

@@ -10,11 +10,11 @@ from pathlib import Path
 from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
 from raytune_infer.document import Document
 from raytune_infer.errors import AllFailed, UserError
-from raytune_infer.history import TrialRecord
 from raytune_infer.knobs import price
 from raytune_infer.recommending.curve import Level
 from raytune_infer.recommending.other_objective import Bounds, changed
 from raytune_infer.recommending.within import Known, Limits, arrivals_within, clients_within
+from raytune_infer.records import TrialRecord
 from raytune_infer.run_folder import open_run
 from raytune_infer.spec import PRICED, parse_spec
 from searchers.objective import Objective

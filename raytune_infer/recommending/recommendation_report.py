@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.prices import usd_per_million
+from raytune_infer.figures import EMULATED, spelled
 from raytune_infer.recommending.recommendation import Ranked, Recommendation
-from raytune_infer.report import EMULATED, spelled
 from raytune_infer.spec import PRICED
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cluster.prices import load_prices
 from raytune_infer.document import Document
-from raytune_infer.history import Outcome
 from raytune_infer.knobs import price
+from raytune_infer.records import Outcome
 from raytune_infer.run_folder import RunFolder
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import run_trial

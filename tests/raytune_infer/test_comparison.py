@@ -8,7 +8,7 @@ import pytest
 
 from raytune_infer.comparing.comparison import compared, in_rounds
 from raytune_infer.comparing.verdict import as_dict, standings, verdict
-from raytune_infer.history import Outcome, TrialRecord
+from raytune_infer.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 
 GOAL = Objective(Expression("rps"), at_most={"p99_ms": 100})

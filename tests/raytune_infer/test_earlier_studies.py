@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from raytune_infer.history import Outcome, StudyRecord
 from raytune_infer.learning.earlier_studies import earlier_studies
+from raytune_infer.records import Outcome, StudyRecord
 from raytune_infer.run_folder import RunFolder, open_run
 from searchers.named import LEARNS, NAMED
 

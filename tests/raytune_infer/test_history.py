@@ -6,7 +6,8 @@ import sqlite3
 import pytest
 
 from raytune_infer.errors import RunError
-from raytune_infer.history import Database, Outcome, observations
+from raytune_infer.history import Database
+from raytune_infer.records import Outcome, observations
 
 CONFIG = {"max_batch_size": 4, "precision": "float32"}
 LOAD = {"started_at": 10.0, "ended_at": 12.5, "mode": "open", "requested_rps": 5.0}

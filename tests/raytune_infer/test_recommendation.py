@@ -10,9 +10,9 @@ from measured_runs import CONFIGS, SPEC, measured, write_run
 from raytune_infer import recommend
 from raytune_infer.cli import main
 from raytune_infer.errors import AllFailed, RunError, UserError
-from raytune_infer.history import Outcome, TrialRecord
 from raytune_infer.recommending.recommendation import rank
 from raytune_infer.recommending.recommendation_report import notes, rate, trials_needed
+from raytune_infer.records import Outcome, TrialRecord
 from raytune_infer.run_folder import open_run
 from searchers.objective import Expression, Objective
 from serve_deployments.replicas.backend import OutOfMemory

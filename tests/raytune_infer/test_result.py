@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raytune_infer.errors import AllFailed
-from raytune_infer.history import Outcome, TrialRecord
+from raytune_infer.records import Outcome, TrialRecord
 from raytune_infer.result import best_of, conclude, ranking
 from raytune_infer.run_folder import RunFolder
 from searchers.base import Problem

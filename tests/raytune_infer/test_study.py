@@ -10,7 +10,7 @@ from stop_after import StopAfter
 from raytune_infer import Study
 from raytune_infer.document import Document
 from raytune_infer.errors import AllFailed, RunError, SpecError, UserError
-from raytune_infer.history import Outcome
+from raytune_infer.records import Outcome
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench
 from serve_deployments.measuring.plan import LoadPlan

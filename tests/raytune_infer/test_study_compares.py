@@ -14,7 +14,8 @@ from raytune_infer import Study, StudyResult
 from raytune_infer.cli import main
 from raytune_infer.comparing.comparison import in_rounds
 from raytune_infer.document import Document
-from raytune_infer.report import recommendation, write_files
+from raytune_infer.report import recommendation
+from raytune_infer.report_files import write_files
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench, run_trial
 from serve_deployments.measuring.plan import LoadPlan

@@ -9,11 +9,12 @@ from typer.testing import CliRunner
 
 from raytune_infer.cli import app
 from raytune_infer.errors import RunError, UserError
-from raytune_infer.history import Database, Outcome
+from raytune_infer.history import Database
 from raytune_infer.learning.emulated_services import random_service
 from raytune_infer.learning.studied_tasks import measured_tasks
 from raytune_infer.learning.surface_judge import fitted, score
 from raytune_infer.learning.surface_recipe import SurfaceRecipe, recipe_of, train_surfaces
+from raytune_infer.records import Outcome
 from raytune_infer.run_folder import RunFolder
 from searchers.surfaces.belief import SurfaceModel
 from searchers.surfaces.tasks import studied
