@@ -14,6 +14,7 @@ from typing import Any, cast
 from serve_deployments.device import limits
 from serve_deployments.device.gpu_memory import clean_after
 from serve_deployments.device.limits import CoreLease, Enforcement
+from serve_deployments.models.batch_parts import TwoSteps
 from serve_deployments.models.loaders import ModelContext
 from serve_deployments.models.model import (
     Batch,
@@ -58,12 +59,13 @@ class HostedModel:
         self._waiter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="results")
         self._cpu: Enforcement | None = None
         self._batch: Batch | None = None
+        self._steps: TwoSteps | None = None  # of the batch: asked for each request, too dear to find out each time
         self._tried: set[int] = set()
 
     @property
     def ahead(self) -> int:
         """Batches that it takes while another one computes."""
-        return 0 if self._batch is None or two_steps(self._batch) is None else 1
+        return 0 if self._steps is None else 1
 
     def told(self) -> tuple[Enforcement, ...]:
         """What became of each limit, and of what else was asked for."""
@@ -116,12 +118,13 @@ class HostedModel:
         self.device = "cuda" if settings.gpu_type and cuda else "cpu"
         before, self.settings = self.settings, settings
         if self._batch is None or before is None or self._ingredients(before) != self._ingredients(settings):
-            self._batch = None  # before the next one is built: there may be no room for both
+            self._batch = self._steps = None  # before the next one is built: there may be no room for both
             self._tried.clear()
             if cuda:
                 gc.collect()
                 torch.cuda.empty_cache()
             self._batch = load(self._source, settings.args, self._context(settings))
+            self._steps = two_steps(self._batch)
             return
         if before.args != settings.args:
             change = changer(self._batch)
@@ -154,9 +157,9 @@ class HostedModel:
             if inspect.iscoroutinefunction(self._batch):
                 return await self._batch(payloads)
             loop = asyncio.get_running_loop()
-            if (steps := two_steps(self._batch)) is not None:
-                begun = await loop.run_in_executor(self._thread, steps.begin, payloads)
-                return await loop.run_in_executor(self._waiter, steps.finish, begun)
+            if self._steps is not None:
+                begun = await loop.run_in_executor(self._thread, self._steps.begin, payloads)
+                return await loop.run_in_executor(self._waiter, self._steps.finish, begun)
             return await loop.run_in_executor(self._thread, cast(Answer, self._batch), payloads)
 
     @contextmanager
