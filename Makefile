@@ -29,7 +29,8 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	# Three processes side by side, as tests that use Ray mostly wait; two of those, each with a cluster of its own.
-	@$(BIN)/pytest -m "not ray" > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
+	# Those that compute are nice, for Ray must be up within 30 s (its own bound).
+	@nice $(BIN)/pytest -m "not ray" > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
 	$(BIN)/pytest -m "ray and not slow" tests/serve_deployments tests/test_chaos.py > $(VENV)/tests-serving.log 2>&1 & serving=$$!; \
 	$(BIN)/pytest -m "ray and not slow" tests/cluster tests/raytune_infer tests/searchers; studies=$$?; \
 	wait $$serving; serving=$$?; cat $(VENV)/tests-serving.log; \

@@ -1,8 +1,12 @@
 """What every package's tests share."""
 
+import fcntl
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,16 +17,38 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("ray")
 
 
-def start_ray() -> None:
+@pytest.fixture
+def ray_starts_alone() -> Iterator[None]:
+    """For a test that starts a cluster of its own."""
+    with one_at_a_time():
+        yield
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """`make test` has two processes with a Ray each. A node must be up within 30 s (Ray's own bound), and where nothing
+    is compiled yet that is too short for two that start at once on two cores."""
+    with (Path(tempfile.gettempdir()) / "raytune-infer-tests-start-ray").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def start_ray(attempts: int = 3) -> None:
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=128 * 1024**2,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=128 * 1024**2,
+        )
+    except Exception:  # it says no more: most likely that the node was not up in time
+        ray.shutdown()
+        if attempts == 1:
+            raise
+        start_ray(attempts - 1)
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +62,7 @@ def local_ray() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # Workers must be able to import the test module that a trainable is defined in.
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-        try:
-            start_ray()
-        except Exception:  # it says no more: a node that was not up within Ray's own 30 s, on a busy machine
-            ray.shutdown()
+        with one_at_a_time():
             start_ray()
         yield
         ray.shutdown()

@@ -7,7 +7,7 @@ from cluster.inventory import Demand
 pytestmark = pytest.mark.ray
 
 
-def test_an_emulated_cluster_comes_up_and_goes_away():
+def test_an_emulated_cluster_comes_up_and_goes_away(ray_starts_alone):
     connected = ray.is_initialized()
     if connected:
         pytest.skip("this process is connected to another cluster")
