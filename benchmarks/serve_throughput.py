@@ -8,7 +8,7 @@ the replica apart. Then stacks of linear layers, whose batches take 5 ms and mor
 of two batches of clients) over the requests/s of the same model in a bare loop, one before and one after it, in a
 process of its own on as many cores. Rows of a round follow one another; figures are medians of the rounds. Requests
 per core are requests/s over CPU seconds per second: what a whole core would do, which says more where cores are
-shared. About four minutes.
+shared. About six minutes.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ from raytune_infer.records import TrialRecord
 EMULATED = "emulated"
 """Stands beside every number that no real device gave."""
 
+EMULATED_NOTE = "emulated: the numbers are of a model of the devices, not of devices"
+ESTIMATE_NOTE = "~: the precision was not reached in its time; the rate is an estimate"
+
 
 def spelled(config: Mapping[str, object]) -> str:
     """A configuration on one line."""

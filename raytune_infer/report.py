@@ -9,7 +9,7 @@ from rich.table import Table
 
 from raytune_infer.comparing.blocks import CONFIDENCE
 from raytune_infer.comparing.verdict import bounds
-from raytune_infer.figures import EMULATED, marks, usd_per_million_of
+from raytune_infer.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE, marks, usd_per_million_of
 from raytune_infer.records import TrialRecord
 from raytune_infer.result import StudyResult
 from searchers.objective import Objective
@@ -104,13 +104,13 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
         if t.outcome.lost:
             notes.append(f"tried again: {t.outcome.lost}")
         if not t.outcome.steady:
-            notes.append("~: the precision was not reached in its time; the rate is an estimate")
+            notes.append(ESTIMATE_NOTE)
         if t.outcome.ended_early:
             notes.append("ended early: cannot beat the best of then; the rate is an estimate")
         if t.outcome.client_limited:
             notes.append("≥: the load side was the bottleneck, the replica can do more")
         if t.emulated:
-            notes.append("emulated: the numbers are of a model of the devices, not of devices")
+            notes.append(EMULATED_NOTE)
         else:
             told = t.outcome.enforcements
             notes += [f"{e['limit']} not enforced: {e['how']}" for e in told if not e["enforced"]]

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.prices import usd_per_million
-from raytune_infer.figures import EMULATED, spelled
+from raytune_infer.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE, spelled
 from raytune_infer.recommending.recommendation import Ranked, Recommendation
 from raytune_infer.spec import PRICED
 
@@ -96,7 +96,7 @@ def notes(found: Recommendation) -> list[str]:
     if any(k.estimate_rps is not None for k in knowns):
         said.append("≈: an interpolation, of log latency over log rate between two levels; it ranks nothing")
     if any(k.level is not None and not k.level.steady for k in knowns):
-        said.append("~: the load had not become steady in its time; measured over its last windows")
+        said.append(ESTIMATE_NOTE)
     for r in everything:
         who = f"trial {', '.join(map(str, r.trials))}"
         if r.known.client_limited:
@@ -108,7 +108,7 @@ def notes(found: Recommendation) -> list[str]:
     if found.untried:
         said.append(f"{found.untried} configurations of the space were never tried; nothing is known of them")
     if any(r.emulated for r in everything):
-        said.append("emulated: the numbers are of a model of the devices, not of devices")
+        said.append(EMULATED_NOTE)
     return said
 
 
