@@ -65,6 +65,8 @@ class _Trial(_Base):
     metrics: Mapped[dict[str, Any] | None]
     reason: Mapped[str | None] = mapped_column(Text)
     reported: Mapped[int | None]
+    rate_low_rps: Mapped[float | None]
+    rate_high_rps: Mapped[float | None]
     ended: Mapped[str | None] = mapped_column(Text)
     client_limited: Mapped[bool] = mapped_column(default=False)
     enforcements: Mapped[list[Any]] = mapped_column(default=list)
@@ -178,6 +180,7 @@ class Database:
                 row.reason, row.value = outcome.reason, value
                 row.client_limited, row.hostname = outcome.client_limited, outcome.hostname
                 row.settings, row.reported, row.ended = dict(outcome.settings), outcome.reported, outcome.ended
+                row.rate_low_rps, row.rate_high_rps = outcome.interval_rps or (None, None)
                 row.in_place, row.overhead = outcome.in_place, dict(outcome.overhead)
                 row.ended_early, row.lost = outcome.ended_early, outcome.lost
                 row.enforcements = [dict(e) for e in outcome.enforcements]
@@ -212,12 +215,13 @@ def _study_record(row: _Study) -> StudyRecord:
 
 def _trial_record(row: _Trial) -> TrialRecord:
     assert row.finished_at is not None, "only finished trials are read"
+    low, high = row.rate_low_rps, row.rate_high_rps
     outcome = Outcome(
         metrics=row.metrics, reason=row.reason, loads=tuple(m.load for m in row.measurements),
         client_limited=row.client_limited, enforcements=tuple(row.enforcements), hostname=row.hostname,
         settings=row.settings, reported=row.reported, ended=row.ended,
         in_place=row.in_place, ended_early=row.ended_early, overhead=row.overhead or {},
-        lost=row.lost,
+        lost=row.lost, interval_rps=None if low is None or high is None else (low, high),
     )  # fmt: skip
     return TrialRecord(
         number=row.number, purpose="final" if row.purpose == "final" else "search", position=row.position,

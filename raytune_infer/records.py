@@ -22,6 +22,7 @@ class Outcome:
         reason: why it could not; None if it did.
         loads: every load level that was held, as dictionaries of `serve_deployments.measuring.measurement.Load`.
         reported: index in `loads` of the level that `metrics` are of; `rps` is an estimate where it ended early.
+        interval_rps: 95 % interval of the rate, in requests per second; None where it is not known.
         ended: why the load test ended where it did.
         client_limited: the load side was the bottleneck, so the rate is a lower bound.
         enforcements: what became of each limit, as dictionaries.
@@ -37,6 +38,7 @@ class Outcome:
     reason: str | None = None
     loads: Sequence[Mapping[str, Any]] = ()
     reported: int | None = None
+    interval_rps: tuple[float, float] | None = None
     ended: str | None = None
     client_limited: bool = False
     enforcements: Sequence[Mapping[str, Any]] = ()

@@ -19,13 +19,19 @@ def frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     """The trials as a table to work with: a row each, knobs, metrics and remarks as columns."""
     return pd.DataFrame(
         {
-            "trial": t.number, "purpose": t.purpose, **t.config, **t.metrics, "usd_per_hour": t.usd_per_hour,
-            "value": t.value, "seconds": t.seconds, "client_limited": t.outcome.client_limited,
+            "trial": t.number, "purpose": t.purpose, **t.config, **t.metrics, **_interval(t),
+            "usd_per_hour": t.usd_per_hour, "value": t.value, "seconds": t.seconds, "client_limited": t.outcome.client_limited,
             "emulated": t.emulated, "could_not_run": t.outcome.reason, "lost": t.outcome.lost,
             "ended_early": t.outcome.ended_early,
         }
         for t in trials
     )  # fmt: skip
+
+
+def _interval(trial: TrialRecord) -> dict[str, float]:
+    """The 95 % interval of the rate in columns; not a number where it is not known."""
+    low, high = trial.outcome.interval_rps or (math.nan, math.nan)
+    return {"rate_low_rps": low, "rate_high_rps": high}
 
 
 def write_files(result: StudyResult, serve_config: str) -> dict[str, Path]:

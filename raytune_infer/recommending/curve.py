@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Self
@@ -17,6 +17,21 @@ from serve_deployments.usage import Usage
 Mode = Literal["closed", "open"]
 
 _PERCENTILE = re.compile(r"p([1-9]\d?|[1-9]\d+[1-9])_ms")
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a trial said of the level that stands for it.
+
+    Args:
+        rps: the trial's rate; an estimate where it ended early.
+        interval_rps: its 95 % interval; None where none was recorded.
+        ended_early: the trial stopped once it could no longer win.
+    """
+
+    rps: float
+    interval_rps: tuple[float, float] | None = None
+    ended_early: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,7 @@ class Level:
         interval_rps: 95 % interval of the rate; None where none was recorded.
         usage: what the replica did; None where that was not recorded.
         completed: requests answered.
-        reported: the trial reported this level.
+        reported: what the trial said, of the level that stands for it.
     """
 
     mode: Mode
@@ -52,10 +67,10 @@ class Level:
     interval_rps: tuple[float, float] | None = None
     usage: Usage | None = None
     completed: int = 0
-    reported: bool = False
+    reported: Reported | None = None
 
     @classmethod
-    def of(cls, load: Mapping[str, Any], *, reported: bool = False) -> Self:
+    def of(cls, load: Mapping[str, Any], *, reported: Reported | None = None) -> Self:
         """A level from its record; what older or newer records have besides is left alone."""
         recorded = {name: load.get(name) for name in (*LATENCIES, "error_rate")}
         rps = load.get("rate_rps", load["achieved_rps"])
@@ -126,14 +141,18 @@ def in_order(levels: Iterable[Level], mode: Mode) -> tuple[Level, ...]:
     """The levels of one mode by what was asked of them, one for each.
 
     Of those that asked the same, as when a configuration was measured again, the one of the middle rate stands
-    for all; of two the lower. The highest of several would be the luckiest.
+    for all. The highest of several would be the luckiest.
     """
     alike: dict[float, list[Level]] = {}
     for level in levels:
         if level.mode == mode:
             alike.setdefault(level.asked, []).append(level)
-    middle = {asked: sorted(same, key=lambda level: level.rps)[(len(same) - 1) // 2] for asked, same in alike.items()}
-    return tuple(middle[asked] for asked in sorted(middle))
+    return tuple(middle(alike[asked]) for asked in sorted(alike))
+
+
+def middle(levels: Sequence[Level]) -> Level:
+    """The one of the middle rate; of two the lower."""
+    return sorted(levels, key=lambda level: level.rps)[(len(levels) - 1) // 2]
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,7 @@ from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
 from raytune_infer.document import Document
 from raytune_infer.errors import AllFailed, UserError
 from raytune_infer.knobs import price
-from raytune_infer.recommending.curve import Level
+from raytune_infer.recommending.curve import Level, Reported
 from raytune_infer.recommending.other_objective import Bounds, changed
 from raytune_infer.recommending.within import Known, Limits, arrivals_within, clients_within
 from raytune_infer.records import TrialRecord
@@ -172,8 +172,9 @@ def rank(
     ranked = []
     for ts in measured.values():
         levels = tuple(
-            Level.of(load, reported=i == t.outcome.reported) for t in ts for i, load in enumerate(t.outcome.loads)
-        )
+            Level.of(load, reported=_reported(t) if i == t.outcome.reported else None)
+            for t in ts for i, load in enumerate(t.outcome.loads)
+        )  # fmt: skip
         known = within(levels, limits, precision)
         usd_per_hour = _usd_per_hour(ts[0], book, objective)
         figure, value = _now(objective, known, usd_per_hour)
@@ -200,6 +201,11 @@ def rank(
         failed={t.number: t.outcome.reason or "" for t in trials if t.position not in measured},
         untried=None if size is None else size - len(by_config),
     )
+
+
+def _reported(trial: TrialRecord) -> Reported:
+    outcome = trial.outcome
+    return Reported(trial.metrics["rps"], outcome.interval_rps, bool(outcome.ended_early))
 
 
 def _usd_per_hour(trial: TrialRecord, book: PriceBook | None, objective: Objective) -> float:

@@ -53,7 +53,7 @@ def rate(r: Ranked) -> str:
     if level is None:
         return ""
     # The interval of an open level is that of the arrivals, which says nothing of the replica.
-    told = level.interval_rps if level.mode == "closed" else None
+    told = level.interval_rps if level.mode == "closed" else r.known.interval_rps
     interval = "" if told is None else " ({:.4g}–{:.4g})".format(*told)
     return f"{'' if r.known.resolved else '≥ '}{'' if level.steady else '~'}{level.rps:.4g}{interval}"
 
@@ -94,7 +94,10 @@ def notes(found: Recommendation) -> list[str]:
     if any(not k.resolved and k.level is not None for k in knowns):
         said.append("≥: that rate kept the limits, and no level says that a higher one does not, up to `could be`")
     if any(k.estimate_rps is not None for k in knowns):
-        said.append("≈: an interpolation, of log latency over log rate between two levels; it ranks nothing")
+        said.append(
+            "≈: an estimate, which ranks nothing: an interpolation of log latency over log rate between two levels, or "
+            "what a trial believed that ended early"
+        )
     if any(k.level is not None and not k.level.steady for k in knowns):
         said.append(ESTIMATE_NOTE)
     for r in everything:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from scipy.stats import binom
 
-from raytune_infer.recommending.curve import Level, in_order, percent_of
+from raytune_infer.recommending.curve import Level, in_order, middle, percent_of
 from serve_deployments.measuring.kept_limits import LOST_TAIL
 from serve_deployments.measuring.rates import GROWTH, SLOWEST, TIE
 
@@ -83,6 +83,7 @@ class Known:
         alone: where no arrivals kept them, the closed level that did at the highest rate: a hint where to look.
         contradicted: levels that say otherwise: broken below `level`, or kept above the lowest broken one.
         client_limited: the load side was the bottleneck at or above `level`.
+        interval_rps: 95 % interval of the rate, where the trials' own answers stand.
     """
 
     level: Level | None
@@ -93,6 +94,7 @@ class Known:
     alone: Level | None = None
     contradicted: int = 0
     client_limited: bool = False
+    interval_rps: tuple[float, float] | None = None
 
     @property
     def at_least_rps(self) -> float:
@@ -108,7 +110,7 @@ def arrivals_within(levels: Sequence[Level], limits: Limits, precision: float) -
     them at a higher rate than any open level kept is an upper bound, used where open levels give none or where
     none kept them. So is the rate that more clients no longer raised: the replica cannot do more.
 
-    Under the run's own limits the trials' own answers stand; of several trials the middle one.
+    Under the run's own limits the trials' own answers stand; see `_answered`.
 
     Args:
         levels: of one configuration, of all its trials.
@@ -116,9 +118,7 @@ def arrivals_within(levels: Sequence[Level], limits: Limits, precision: float) -
         precision: how far apart, relatively, a rate that keeps them and one that breaks them are left.
     """
     if limits.unchanged and (own := [at for at in levels if at.reported and limits.kept(at)]):
-        middle = sorted(own, key=lambda at: at.rps)[(len(own) - 1) // 2]
-        limited = any(at.client_limited for at in own)
-        return Known(middle, math.inf if limited else middle.rps, not limited, client_limited=limited)
+        return _answered(own)
     told, cut, contradicted = _split(in_order(levels, "open"), limits)
     level = told[cut - 1] if cut else None
     broke = told[cut] if cut < len(told) else None
@@ -140,6 +140,24 @@ def arrivals_within(levels: Sequence[Level], limits: Limits, precision: float) -
         crossing = None
     at_most = max(at_most, *(at.rps for at in told[cut:] if limits.kept(at)), 0.0)
     return Known(level, at_most, False, crossing, alone=alone, contradicted=contradicted)
+
+
+def _answered(own: Sequence[Level]) -> Known:
+    """What trials have said themselves, by the levels that stand for them; of several the middle one.
+
+    A trial that ended early knew enough to lose, not what the rate is. It is asked only where no other is: the level
+    kept the limits, and the rate is somewhere in the trial's interval.
+    """
+    whole = [at for at in own if at.reported and not at.reported.ended_early]
+    level = middle(whole or own)
+    said = level.reported
+    assert said is not None, "own answers are reported"
+    limited = any(at.client_limited for at in own)
+    if whole or said.interval_rps is None:
+        at_most = math.inf if limited else level.rps
+        return Known(level, at_most, not limited, client_limited=limited, interval_rps=said.interval_rps)
+    at_most = math.inf if limited else max(said.interval_rps[1], level.rps)
+    return Known(level, at_most, False, said.rps, client_limited=limited)
 
 
 def _most_by_clients(closed: Sequence[Level], limits: Limits, *, above_rps: float) -> float:

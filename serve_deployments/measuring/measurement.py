@@ -218,6 +218,12 @@ class Measurement:
         return self.loads[self.reported].steady
 
     @property
+    def interval_rps(self) -> tuple[float, float] | None:
+        """95 % interval of the rate; None unless both ends are known."""
+        low, high = self.rate_low_rps, self.rate_high_rps
+        return None if low is None or high is None else (low, high)
+
+    @property
     def warmup_s(self) -> float:
         """How much of `seconds` was warm-up, all levels together."""
         return sum(load.warmup_s for load in self.loads)

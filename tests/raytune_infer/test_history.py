@@ -62,7 +62,8 @@ def test_what_an_earlier_version_wrote_is_read(url):
     again = Database(url)
     [trial] = again.trials(study)
     assert (trial.value, trial.outcome.in_place, trial.outcome.overhead_s) == (8.0, None, 0.0)
-    outcome = Outcome({"rps": 4.0}, in_place=False, ended_early=True, overhead={"deploy": 2.0, "leave": 1.0})
+    more = {"ended_early": True, "overhead": {"deploy": 2.0, "leave": 1.0}, "interval_rps": (3.5, 4.5)}
+    outcome = Outcome({"rps": 4.0}, in_place=False, **more)
     again.finish_trial(start(again, study), outcome, 8.0)
     assert again.trials(study)[1].outcome == outcome and outcome.overhead_s == 3.0
 

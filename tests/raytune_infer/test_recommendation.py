@@ -11,7 +11,7 @@ from raytune_infer import recommend
 from raytune_infer.cli import main
 from raytune_infer.errors import AllFailed, RunError, UserError
 from raytune_infer.recommending.recommendation import rank
-from raytune_infer.recommending.recommendation_report import notes, rate, trials_needed
+from raytune_infer.recommending.recommendation_report import notes, possible, rate, trials_needed
 from raytune_infer.records import Outcome, TrialRecord
 from raytune_infer.run_folder import open_run
 from searchers.objective import Expression, Objective
@@ -99,9 +99,10 @@ def level(rps, p99_ms, **more):
     return {**record, **more}
 
 
-def trial(number, position, *levels, usd=1.0, purpose="search", config=None):
+def trial(number, position, *levels, usd=1.0, purpose="search", config=None, rps=None, **more):
     config = config or {"max_batch_size": 2**position}
-    return TrialRecord(number, purpose, position, config, usd, None, Outcome({}, loads=levels), 1.0, False)
+    outcome = Outcome({"rps": rps or (levels[0]["achieved_rps"] if levels else 0.0)}, loads=levels, **more)
+    return TrialRecord(number, purpose, position, config, usd, None, outcome, 1.0, False)
 
 
 def ranked(*trials, goal="rps", held_under=100.0, minimize=False, book=None, **limits):
@@ -129,6 +130,18 @@ def test_it_says_where_a_new_trial_could_change_the_answer_and_only_there():
 def test_the_first_is_never_one_that_is_only_estimated():
     found = ranked(trial(1, 0, level(100, 10), level(1000, 60)), trial(2, 1, level(120, 49), level(125, 51)), p99_ms=50)
     assert found.best.trials == (2,) and found.needed[0].known.estimate_rps > 120
+
+
+def test_a_trial_that_ended_early_is_not_taken_at_its_word():
+    early = {"reported": 0, "ended_early": True, "interval_rps": (120.0, 260.0)}
+    found = ranked(
+        trial(1, 0, level(300, 49), level(320, 51), reported=0, interval_rps=(295.0, 310.0)),
+        trial(2, 1, level(100, 10), level(500, 90), **early, rps=180.0),
+        held_under=50, p99_ms=50,
+    )  # fmt: skip
+    first, second = found.ranked
+    assert rate(first) == "300 (295–310)" and first.known.resolved and not found.needed
+    assert rate(second) == "≥ 100" and possible(second) == "< 260, ≈ 180"
 
 
 def test_a_configuration_measured_again_is_one_configuration_with_both_curves():
