@@ -31,9 +31,6 @@ from ray import serve
 from ray.cluster_utils import Cluster
 from results import RESULTS, ROOT, Origin, markdown, put
 
-_TRIALS = 8
-"""Of a study: all configurations of the service there are, and what misbehaves is half of twice as many."""
-
 
 @contextmanager
 def cluster_of_three() -> Iterator[Cluster]:
@@ -75,7 +72,7 @@ def accounts(cluster: Cluster, names: Sequence[str], times: int, seed: int, runs
             hits = min(fault.hits, times - struck)
             how = driver_killed if fault in DRIVERS else disturbed
             fault.prepare()
-            each = how(fault, out, trials=_TRIALS, hits=hits, seed=seed + number)
+            each = how(fault, out, hits=hits, seed=seed + number)
             with journal.open("a") as lines:
                 lines.write(json.dumps(asdict(each)) + "\n")
             print(json.dumps(asdict(each)), flush=True)

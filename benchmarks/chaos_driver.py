@@ -26,7 +26,7 @@ _FIRST_S = 120.0
 _ENDS_S = 600.0
 
 
-def driver_killed(fault: Fault, out: Path, *, trials: int, hits: int, seed: int) -> Account:
+def driver_killed(fault: Fault, out: Path, *, hits: int, seed: int) -> Account:
     """One study, whose driver is a process of its own: see `chaos_study.disturbed`.
 
     Each life of the driver but the last is ended at a random moment after it has got one trial further.
@@ -35,7 +35,7 @@ def driver_killed(fault: Fault, out: Path, *, trials: int, hits: int, seed: int)
     out.mkdir(parents=True)
     folder = out / "service"
     folder.mkdir()
-    (folder / "service.yaml").write_text(spec_text(fault, trials))
+    (folder / "service.yaml").write_text(spec_text(fault))
     shutil.copy(HERE / "chaos_model.py", folder)
     where = ["--address", ray.get_runtime_context().gcs_address] if fault is RAY_GOES_ON else []
     command = [
@@ -59,7 +59,7 @@ def driver_killed(fault: Fault, out: Path, *, trials: int, hits: int, seed: int)
     last = subprocess.run(_again(command, out), capture_output=True, text=True, timeout=_ENDS_S)
     said = None if last.returncode == 0 else f"exit code {last.returncode}: {(last.stdout + last.stderr)[-300:]}"
     left += [f"left behind: {line}" for line in sorted(nothing_left(before))]
-    return account(fault, out, trials, struck, said, left, time.monotonic() - began)
+    return account(fault, out, struck, said, left, time.monotonic() - began)
 
 
 def _one_trial_further(driver: subprocess.Popen[bytes], out: Path) -> None:

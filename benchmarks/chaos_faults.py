@@ -32,6 +32,8 @@ class Fault:
         behaviour: the model's.
         reason: a regular expression: what a trial says that suffered from it, or was tried again because of it.
         hits: how many a study takes at most.
+        trials: of a study. At most all configurations of the service, of which there are eight, and where half of
+            them misbehave twice as many.
         always: every trial that is struck fails.
         prepare: called before each study.
     """
@@ -41,6 +43,7 @@ class Fault:
     behaviour: str = "works"
     reason: str = "$^"
     hits: int = 5
+    trials: int = 8
     always: bool = False
     prepare: Callable[[], None] = lambda: None
 
@@ -81,7 +84,7 @@ _DIED = "ReplicaDied|DeployFailed: ActorDied"
 FAULTS = (
     Fault("replica killed", kill(REPLICA), reason=_DIED),
     Fault("load actor killed", kill(LOAD), reason="LoadFailed: .*"),
-    Fault("pool killed", kill(POOL), hits=1),
+    Fault("pool killed", kill(POOL), hits=1, trials=3),
     Fault("trial's process killed", kill(TRIAL), reason="TrialDied"),
     Fault("Serve's controller stopped for seconds", stop_for_a_while(CONTROLLER), reason=_DIED),
     Fault("Serve's controller killed", kill(CONTROLLER), reason=_DIED),

@@ -26,4 +26,4 @@ def node_fault(cluster: Cluster) -> Fault:
         return bool(found)
 
     reason = "ReplicaDied|LoadFailed|TrialDied"
-    return Fault("node killed", strike, reason=reason, hits=1, prepare=lambda: two_nodes(cluster))
+    return Fault("node killed", strike, reason=reason, hits=1, trials=3, prepare=lambda: two_nodes(cluster))

@@ -67,37 +67,36 @@ class Account:
     breaches: list[str] = field(default_factory=list)
 
 
-def spec_text(fault: Fault, trials: int) -> str:
-    """service.yaml of a study of so many trials; half its configurations misbehave if the fault is the model's."""
+def spec_text(fault: Fault) -> str:
+    """service.yaml of a study; half its configurations misbehave if the fault is the model's."""
     odd = [0] if fault.behaviour == "works" else [0, 1]
-    return SPEC.format(behaviour=fault.behaviour, odd=odd, trials=trials)
+    return SPEC.format(behaviour=fault.behaviour, odd=odd, trials=fault.trials)
 
 
-def disturbed(fault: Fault, out: Path, *, trials: int, hits: int, seed: int) -> Account:
+def disturbed(fault: Fault, out: Path, *, hits: int, seed: int) -> Account:
     """One study on the Ray that this process is connected to.
 
     Args:
         fault: what goes wrong.
         out: folder of the run.
-        trials: of the search.
         hits: how often it strikes from outside, each time in another trial.
         seed: of the search, the moments and the victims.
     """
     rng = random.Random(seed)
-    numbers = frozenset(rng.sample(range(1, trials + 1), min(hits, trials)))
+    numbers = frozenset(rng.sample(range(1, fault.trials + 1), min(hits, fault.trials)))
     saboteurs = [] if fault.strike is None else [Saboteur(fault.strike, numbers, rng, _WITHIN_S)]
-    return survived(fault, out, saboteurs, trials=trials, seed=seed)
+    return survived(fault, out, saboteurs, seed=seed)
 
 
-def survived(fault: Fault, out: Path, saboteurs: Sequence[Saboteur], *, trials: int, seed: int) -> Account:
+def survived(fault: Fault, out: Path, saboteurs: Sequence[Saboteur], *, seed: int) -> Account:
     """One study while these are at work; what is left of it is looked for."""
     before, began = what_is_there(), time.monotonic()
-    spec = parse_spec(Document(spec_text(fault, trials), "chaos.yaml"), folder=HERE)
+    spec = parse_spec(Document(spec_text(fault), "chaos.yaml"), folder=HERE)
     said = _run(spec, out, saboteurs, seed)
     left = [f"left behind: {line}" for line in sorted(nothing_left(before))]
     left += [failure for saboteur in saboteurs for failure in saboteur.failures]
     hits = sum(saboteur.hits for saboteur in saboteurs)
-    return account(fault, out, trials, hits, said, left, time.monotonic() - began)
+    return account(fault, out, hits, said, left, time.monotonic() - began)
 
 
 def _run(spec: ServiceSpec, out: Path, saboteurs: Sequence[Saboteur], seed: int) -> str | None:
@@ -123,15 +122,12 @@ class _Told(Silent):
             saboteur.started(number)
 
 
-def account(
-    fault: Fault, out: Path, trials: int, hits: int, said: str | None, left: Sequence[str], seconds: float
-) -> Account:
+def account(fault: Fault, out: Path, hits: int, said: str | None, left: Sequence[str], seconds: float) -> Account:
     """Reads the run's books and compares them with what must hold.
 
     Args:
         fault: what went wrong.
         out: folder of the run.
-        trials: the budget.
         hits: how often it struck from outside.
         said: why there is no recommendation; None if there is one.
         left: what was left behind, and other breaches.
@@ -141,6 +137,7 @@ def account(
     everything = database.trials(study)
     unfinished = database.interrupt_running(study)
     database.close()
+    trials = fault.trials
     searched = [t for t in everything if t.purpose == "search"]
     failed = [t for t in everything if t.outcome.reason is not None]
     again = [t for t in everything if t.outcome.lost is not None]

@@ -26,6 +26,7 @@ from cluster.gpus import CATALOGUE
 from cluster.profiles import PROFILES
 from cluster.roofline import ModelProfile
 from raytune_infer.encoding import encode
+from raytune_infer.environment import environment
 from raytune_infer.learning.emulated_tasks import time_batches
 from searchers.base import History, Observation, Problem, Task
 from searchers.named import NAMED, named
@@ -36,6 +37,7 @@ KNOBS = ("cpu_cores", "gpu_type", "gpu_memory", "gpu_share", "max_batch_size", "
 SIZES: Mapping[int, tuple[int, ...]] = {1_000: (5, 2, 5, 2, 5, 2), 1_000_000: (20, 10, 25, 5, 10, 4)}
 """Configurations → values of each knob."""
 TRIALS, SOURCES, MEASURED = 20, 4, 100
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def knobs(sizes: Sequence[int]) -> list[Knob]:
@@ -98,7 +100,8 @@ def timed(searcher: str, size: int, repeats: int, limit_s: float, memory_gib: fl
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_time, args=(theirs, searcher, size, repeats, memory_gib), daemon=True)
-    process.start()
+    with environment(ONE_THREAD):
+        process.start()
     theirs.close()
     try:
         if not _ready(ours):

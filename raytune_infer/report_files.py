@@ -20,8 +20,9 @@ def frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "trial": t.number, "purpose": t.purpose, **t.config, **t.metrics, **_interval(t),
-            "usd_per_hour": t.usd_per_hour, "value": t.value, "seconds": t.seconds, "client_limited": t.outcome.client_limited,
-            "emulated": t.emulated, "could_not_run": t.outcome.reason, "lost": t.outcome.lost,
+            "usd_per_hour": t.usd_per_hour, "value": t.value, "seconds": t.seconds,
+            "client_limited": t.outcome.client_limited, "emulated": t.emulated,
+            "could_not_run": t.outcome.reason, "lost": t.outcome.lost,
             "ended_early": t.outcome.ended_early,
         }
         for t in trials

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
 
 from raytune_infer.comparing.to_beat import rate_to_beat
+from raytune_infer.environment import environment
 from raytune_infer.history import Database
 from raytune_infer.knobs import Resolver, ServiceSpace
 from raytune_infer.progress import Progress
@@ -193,22 +195,38 @@ def search(
         tune.with_parameters(_trainable, resolver=space.resolver, backend=bench.backend, measure=bench.measure),
         tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
     )
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C must reach us: Tune would return as if done
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that repeat what the history has
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by the ledger
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # prints a banner even at verbose=0; ours says it all
-    tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=algorithm, num_samples=trials, max_concurrent_trials=parallel, reuse_actors=True
-        ),
-        run_config=tune.RunConfig(
-            name="tune", storage_path=str(storage.resolve()), verbose=0,
-            callbacks=[_Recorder(ledger, space.problem, bench.backend)],
-            failure_config=tune.FailureConfig(max_failures=1),  # a process that ended: once more, as in run_trial
-        ),
-    ).fit()  # fmt: skip
+    with _quiet_tune():
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=algorithm, num_samples=trials, max_concurrent_trials=parallel, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name="tune", storage_path=str(storage.resolve()), verbose=0,
+                callbacks=[_Recorder(ledger, space.problem, bench.backend)],
+                failure_config=tune.FailureConfig(max_failures=1),  # a process that ended: once more, as in run_trial
+            ),
+        ).fit()  # fmt: skip
     return algorithm.left
+
+
+@contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Tune without what ledger and history do, for this run alone. What the user sets stands."""
+    wanted = {
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach us: Tune would return as if done
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # files that repeat what the history has
+        "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # all trials written anew every ten seconds, though nobody reads them
+        "RAY_AIR_NEW_OUTPUT": "0",  # prints a banner even at verbose=0
+    }
+    log = logging.getLogger("ray.tune")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # failed trials are told by the ledger
+    try:
+        with environment({name: os.environ.get(name, value) for name, value in wanted.items()}):
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _knobs(config: Mapping[str, Any]) -> dict[str, Any]:

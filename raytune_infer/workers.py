@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import traceback
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
+
+from raytune_infer.environment import environment
 
 Common = TypeVar("Common")
 Unit = TypeVar("Unit")
@@ -100,18 +101,12 @@ def _serve(pipe: Connection, work: Work[Common, Unit, Result], common: Common) -
 @contextmanager
 def _quiet_single_threaded_children() -> Iterator[None]:
     """Processes started here have one thread for arithmetic, and leave Ctrl-C to their parent."""
-    before = {name: os.environ.get(name) for name in _THREADS}
     # A signal that is ignored stays so in a child, from its first instruction on.
     main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
-        yield
+        with environment(dict.fromkeys(_THREADS, "1")):
+            yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
         if main:
             signal.signal(signal.SIGINT, handler)

@@ -153,15 +153,20 @@ def _completed(grid: Atlas, tasks: Sequence[Evidence], scales: kernel.Scales) ->
         return out
     scales = replace(scales, own=max(scales.own, 0.02))  # a gram matrix of near-equal rows must stay invertible
     common = np.full(g, float(np.mean(np.concatenate([task.y for task in tasks]))))
+    gaps = [np.setdiff1d(np.arange(g), task.rows) for task in tasks]
+    pulls = [_pull(grid, missing, task.rows, scales) for missing, task in zip(gaps, tasks, strict=True)]
     for _ in range(2):  # the mean of all needs every surface, and each surface the mean
-        for surface, task in zip(out, tasks, strict=True):
-            missing = np.setdiff1d(np.arange(g), task.rows)
-            gram = kernel.variance(grid.axes, grid.ranks[task.rows], scales)
-            pull = cho_solve(cho_factor(gram), task.y - common[task.rows])
-            cross = kernel.covariance(grid.axes, grid.ranks[missing], grid.ranks[task.rows], scales)
-            surface[missing] = common[missing] + cross @ pull
+        for surface, task, missing, pull in zip(out, tasks, gaps, pulls, strict=True):
+            surface[missing] = common[missing] + pull @ (task.y - common[task.rows])
         common = out.mean(axis=0)
     return out
+
+
+def _pull(grid: Atlas, missing: np.ndarray, measured: np.ndarray, scales: kernel.Scales) -> np.ndarray:
+    """`[missing, measured]` how far each row is pulled along by what each measured one is off by."""
+    gram = kernel.variance(grid.axes, grid.ranks[measured], scales)
+    cross = kernel.covariance(grid.axes, grid.ranks[missing], grid.ranks[measured], scales)
+    return cho_solve(cho_factor(gram), cross.T).T
 
 
 def _weights(facts: np.ndarray, at: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
