@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cluster import gpus, profiles, roofline
+from cluster import gpu_names, gpus, profiles, roofline
 from cluster.inventory import ACCELERATOR_LABEL, ACCELERATOR_RESOURCE, EMULATED_LABEL
 
 BatchCallable = Callable[[list[Any]], Awaitable[list[Any]]]
@@ -35,7 +35,7 @@ def parse(spec: str) -> tuple[tuple[gpus.Gpu, int], ...]:
                 f"{part.strip()!r} in {spec!r} is no node of an emulated cluster; write "
                 "TYPE:COUNT with a count of 1 or more, separated by commas, as in T4:1,V100:2"
             )
-        nodes.append((gpus.find(name), int(number) if colon else 1))
+        nodes.append((gpu_names.find(name), int(number) if colon else 1))
     return tuple(nodes)
 
 
@@ -171,7 +171,7 @@ def model(
     """
     return EmulatedModel(
         profiles.profile(profile),
-        None if gpu_type is None else gpus.find(gpu_type),
+        None if gpu_type is None else gpu_names.find(gpu_type),
         cpu_cores=cpu_cores,
         gpu_share=gpu_share,
         gpu_memory_gib=gpu_memory_gib,

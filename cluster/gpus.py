@@ -7,9 +7,7 @@ cores for 16 bit and int8 where the card has them, ordinary cores for float32. W
 the sparse rate, half of it stands here.
 """
 
-import difflib
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,10 +19,6 @@ FEATURE_NAMES = (
     "log2_gpu_float32_gflop_s",
     "log2_gpu_float16_gflop_s",
 )
-
-
-class UnknownGpu(ValueError):
-    """A GPU name that is not in the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -369,79 +363,3 @@ CPU_CORE = Gpu("CPU core", 2.0, 3.2, {"float32": 40e9, "int8": 160e9}, (), "AWS 
 # A CPU is the low end of the same scales, not an absence: finite, and ordered below every GPU. It is one
 # core, because the number of cores is a knob of its own.
 NO_GPU_FEATURES: tuple[float, ...] = CPU_CORE.features()
-
-_MAKERS = frozenset("nvidia amd intel habana tesla geforce instinct data center gpu accelerator".split())
-"""Words of a product's name that do not tell one card from another."""
-
-_FORMS = ("sxm", "pcie", "oam")
-"""How a card is mounted: part of the name only where the forms of a card differ, as the H100's do."""
-
-
-@dataclass(frozen=True)
-class _Spelling:
-    """What is left of a name without case, separators, makers and the order of form and size.
-
-    Attributes:
-        model: everything else, run together: `a100`, `rtx4090`.
-        form: one of `_FORMS`; empty if not named.
-        gib: the size that is named; 0 if none is.
-    """
-
-    model: str
-    form: str = ""
-    gib: int = 0
-
-
-def _spelling(name: str) -> _Spelling:
-    """`NVIDIA A100-SXM4-80GB`, `a100_sxm_80g` → model a100, form sxm, 80 GiB."""
-    model, form, gib = "", "", 0
-    for word in re.findall(r"[a-z0-9.]+", name.lower()):
-        if word in _MAKERS:
-            continue
-        size = re.fullmatch(r"(\d{1,4})g(i?b)?", word)
-        mounted = next((f for f in _FORMS if re.fullmatch(f + r"\d?", word)), "")
-        if size and model and not gib:
-            gib = int(size[1])
-        elif mounted and not form:
-            form = mounted
-        else:
-            model += word
-    return _Spelling(model, form, gib)
-
-
-_BY_SPELLING: dict[_Spelling, Gpu] = {_spelling(n): gpu for gpu in CATALOGUE for n in (gpu.name, *gpu.aliases)}
-
-
-def _known(name: str) -> Gpu | None:
-    """The GPU of that name, the most telling spelling first; a card of another size than named is not it."""
-    asked = _spelling(name)
-    for form, gib in ((asked.form, asked.gib), ("", asked.gib), (asked.form, 0), ("", 0)):
-        gpu = _BY_SPELLING.get(_Spelling(asked.model, form, gib))
-        if gpu is not None and (gib or not asked.gib or gpu.memory_gib == asked.gib):
-            return gpu
-    return None
-
-
-def find(name: str) -> Gpu:
-    """The GPU of that name or alias, however it is spelled: `A100-80G`, `NVIDIA A100-SXM4-80GB`, `h100_sxm`.
-
-    Raises:
-        UnknownGpu: no such name; the message has the closest ones.
-    """
-    gpu = _known(name)
-    if gpu is not None:
-        return gpu
-    name = name if len(name) <= 60 else name[:59] + "…"
-    by_name = {n.lower(): gpu.name for gpu in CATALOGUE for n in (gpu.name, *gpu.aliases)}
-    close = difflib.get_close_matches(name.strip().lower(), by_name, n=8, cutoff=0.4)
-    known = sorted({by_name[match] for match in close}) or [gpu.name for gpu in CATALOGUE]
-    raise UnknownGpu(
-        f"no GPU {name!r} in the catalogue; {'closest are' if close else 'there are'} "
-        f"{', '.join(known)}; use one of them or add its datasheet to cluster/gpus.py"
-    )
-
-
-def canonical(name: str) -> str:
-    """The catalogue's name for a GPU, or the name as it came where the catalogue has no such GPU."""
-    gpu = _known(name)
-    return name.strip() if gpu is None else gpu.name

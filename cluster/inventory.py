@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import gpus, nvml
+from cluster import gpu_names, nvml
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
 NODE_ID_LABEL = "ray.io/node-id"
@@ -88,7 +88,7 @@ class Inventory:
 
     def with_gpu(self, gpu_type: str) -> tuple[Node, ...]:
         """The nodes with GPUs of this type, by name or alias."""
-        return tuple(node for node in self.nodes if node.gpu_type == gpus.canonical(gpu_type))
+        return tuple(node for node in self.nodes if node.gpu_type == gpu_names.canonical(gpu_type))
 
     def label_selector(self, gpu_type: str) -> dict[str, str]:
         """The `label_selector` that makes Ray use nodes with this GPU type and no others.
@@ -113,7 +113,7 @@ class Inventory:
         on = "one node"
         if demand.gpu_type is not None:
             nodes = self.with_gpu(demand.gpu_type)
-            kind = gpus.canonical(demand.gpu_type)
+            kind = gpu_names.canonical(demand.gpu_type)
             if not nodes:
                 return f"asks {_a(kind)}, the cluster has {self._types()}; add {_a(kind)} node or ask for another"
             on = f"{_a(kind)} node"
@@ -182,16 +182,16 @@ def _gpu(label: str | None, reading: nvml.Reading | None) -> tuple[str, float]:
     if reading is not None and reading.devices:
         device = min(reading.devices, key=lambda device: device.memory_gib)
         name = device.name if _known(device.name) or label is None else label
-        return gpus.canonical(name), device.memory_gib
+        return gpu_names.canonical(name), device.memory_gib
     if label is None:
         return UNKNOWN_GPU, 0.0
-    return gpus.canonical(label), gpus.find(label).memory_gib if _known(label) else 0.0
+    return gpu_names.canonical(label), gpu_names.find(label).memory_gib if _known(label) else 0.0
 
 
 def _known(name: str) -> bool:
     try:
-        gpus.find(name)
-    except gpus.UnknownGpu:
+        gpu_names.find(name)
+    except gpu_names.UnknownGpu:
         return False
     return True
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cluster import gpus
+from cluster import gpu_names
 from cluster.document import Document, Unreadable, shown, text_of
 
 DEFAULT_BOOK = "cloud-2026"
@@ -66,7 +66,7 @@ class PriceBook:
         prices: dict[str, float] = {}
         for written, usd in self.gpu_usd_per_hour.items():
             _check_price(usd, "gpu_usd_per_hour", written)
-            gpu_type = gpus.canonical(written)
+            gpu_type = gpu_names.canonical(written)
             if gpu_type in prices:
                 raise PriceBookError(
                     f"`gpu_usd_per_hour` names {gpu_type} twice ({shown(written)} is the same GPU); "
@@ -101,7 +101,7 @@ class PriceBook:
         return usd if gpu_type is None else usd + self._gpu_price(gpu_type) * gpu_share
 
     def _gpu_price(self, gpu_type: str) -> float:
-        usd = self.gpu_usd_per_hour.get(gpus.canonical(gpu_type))
+        usd = self.gpu_usd_per_hour.get(gpu_names.canonical(gpu_type))
         if usd is None:
             raise NoPrice(
                 f"price book {self.name!r} has no price for a {gpu_type}, only for "

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cluster import gpus
+from cluster import gpu_names, gpus
 from raytune_infer.document import shown
 from searchers.space import Knob, Value
 
@@ -147,7 +147,7 @@ def _log2_plus_1(value: Value) -> tuple[float, ...]:
 
 def _gpu_features(value: Value) -> tuple[float, ...]:
     name = gpu_name(value)
-    return gpus.NO_GPU_FEATURES if name is None else gpus.find(name).features()
+    return gpus.NO_GPU_FEATURES if name is None else gpu_names.find(name).features()
 
 
 def _precision_features(value: Value) -> tuple[float, ...]:
@@ -179,7 +179,7 @@ def _gpu_type(value: Value) -> str | None:
         return f"needs names of GPU types, or {NO_GPU!r}, got {shown(value)}"
     try:
         _gpu_features(value)
-    except gpus.UnknownGpu as error:
+    except gpu_names.UnknownGpu as error:
         return f"has a value that is not known: {error}"
     return None
 

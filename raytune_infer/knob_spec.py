@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Mapping
 from typing import Literal
 
-from cluster import gpus
+from cluster import gpu_names
 from raytune_infer.document import shown
 from raytune_infer.encoding import STANDARD_KNOBS
 from raytune_infer.spec_errors import At, Part
@@ -80,5 +80,5 @@ def _check_own(name: str, knob: KnobSpec) -> None:
 def _identity(knob: str, value: Value) -> Hashable:
     """Equal for two spellings of one value: 5 and 5.0, T4 and "Tesla T4"; 1 and True stay two."""
     if knob == "gpu_type" and isinstance(value, str):
-        return gpus.canonical(value)
+        return gpu_names.canonical(value)
     return (isinstance(value, bool), value)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster import gpus
+from cluster import gpu_names
 from cluster.inventory import Demand, Inventory
 from cluster.prices import NoPrice, PriceBook
 from raytune_infer.encoding import STANDARD_KNOBS, encode, gpu_name
@@ -65,7 +65,7 @@ class Resolver:
             standard.pop("gpu_share", None)
             standard.pop("gpu_memory", None)
         else:
-            standard["gpu_type"] = gpus.canonical(gpu)
+            standard["gpu_type"] = gpu_names.canonical(gpu)
             standard["node_labels"] = self._inventory.label_selector(gpu)
             standard["mps"] = all(node.has_mps for node in self._inventory.with_gpu(gpu))
             if "gpu_memory" in standard:
@@ -79,7 +79,7 @@ class Resolver:
 
     def _memory_gib(self, gpu: str) -> float:
         nodes = self._inventory.with_gpu(gpu)
-        return max((n.gpu_memory_gib for n in nodes), default=0.0) or gpus.find(gpu).memory_gib
+        return max((n.gpu_memory_gib for n in nodes), default=0.0) or gpu_names.find(gpu).memory_gib
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,9 @@ class TuneSearcher(ray.tune.search.Searcher):
         problem, _ = self._ready()
         if not result or result.get("could_not_run"):
             return None
-        metrics = {sys.intern(str(key)): float(v) for key, v in result.items() if _is_number(v) and not _is_tunes_own(key)}
+        metrics = {
+            sys.intern(str(key)): float(v) for key, v in result.items() if _is_number(v) and not _is_tunes_own(key)
+        }
         if self._metric:
             figure = result.get(self._metric)
             metrics[FIGURE] = float(figure) if _is_number(figure) else math.nan

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cluster import roofline
-from cluster.gpus import Gpu, find
+from cluster.gpu_names import find
+from cluster.gpus import Gpu
 from cluster.prices import PriceBook
 from cluster.profiles import random_profiles
 from cluster.roofline import ModelProfile

@@ -5,7 +5,7 @@ import torch
 
 from cluster import emulated, profiles, roofline
 from cluster.fakes import FakeTime
-from cluster.gpus import UnknownGpu, find
+from cluster.gpu_names import UnknownGpu, find
 
 
 def build(time, **changes):

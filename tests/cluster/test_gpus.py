@@ -4,8 +4,9 @@ from collections import Counter
 import pytest
 from ray.util.accelerators import accelerators
 
-from cluster import gpus
-from cluster.gpus import CATALOGUE, FEATURE_NAMES, NO_GPU_FEATURES, find
+from cluster import gpu_names, gpus
+from cluster.gpu_names import find
+from cluster.gpus import CATALOGUE, FEATURE_NAMES, NO_GPU_FEATURES
 
 ASKED_FOR = (
     "K80 M60 P100 V100 T4 A10 A10G A30 A100-40G A100-80G L4 L40S H100-PCIe H100-SXM H200 B200 "
@@ -14,7 +15,7 @@ ASKED_FOR = (
 
 
 def test_has_every_card_and_no_name_twice():
-    names = Counter(gpus._spelling(name) for gpu in CATALOGUE for name in (gpu.name, *gpu.aliases))
+    names = Counter(gpu_names._spelling(name) for gpu in CATALOGUE for name in (gpu.name, *gpu.aliases))
     assert set(ASKED_FOR) <= {gpu.name for gpu in CATALOGUE}
     assert [name for name, times in names.items() if times > 1] == []
 
@@ -81,7 +82,7 @@ def test_find_by_product_name(product, name):
     "product", ["", "GPU", "H100 NVL", "L40", "T4 32GB", "RTX 4090 Laptop GPU", "NVIDIA A100-SXM4-40GB MIG 1g.5gb"]
 )
 def test_a_card_of_another_size_or_kind_is_not_taken_for_one_that_is_known(product):
-    with pytest.raises(gpus.UnknownGpu):
+    with pytest.raises(gpu_names.UnknownGpu):
         find(product)
 
 
@@ -110,10 +111,10 @@ def test_knows_the_names_of_ray():
 
 
 def test_an_unknown_name_is_answered_with_the_closest():
-    with pytest.raises(gpus.UnknownGpu, match=r"no GPU 'A100-60GB'.*A100-80G.*cluster/gpus.py"):
+    with pytest.raises(gpu_names.UnknownGpu, match=r"no GPU 'A100-60GB'.*A100-80G.*cluster/gpus.py"):
         find("A100-60GB")
-    assert gpus.canonical("Radeon 9700") == "Radeon 9700"
-    assert gpus.canonical("tesla t4") == "T4"
+    assert gpu_names.canonical("Radeon 9700") == "Radeon 9700"
+    assert gpu_names.canonical("tesla t4") == "T4"
 
 
 def test_features():

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from cluster import gpus
+from cluster import gpu_names
 from cluster.prices import NoPrice, PriceBookError, built_in, load_prices, usd_per_million
 
 GOOD = """
@@ -49,7 +49,7 @@ def test_a_share_by_hand():
 def test_built_in_books(name):
     book = load_prices(name)
     assert book.name == name and book.date.year == int(name[-4:]) and book.source
-    assert all(gpus.find(gpu).name == gpu for gpu in book.gpu_usd_per_hour)
+    assert all(gpu_names.find(gpu).name == gpu for gpu in book.gpu_usd_per_hour)
     assert pickle.loads(pickle.dumps(book)) == book
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from cluster import roofline
-from cluster.gpus import CATALOGUE, CPU_CORE, find
+from cluster.gpu_names import find
+from cluster.gpus import CATALOGUE, CPU_CORE
 from cluster.profiles import PROFILES, profile, random_profiles
 from cluster.roofline import ModelProfile, fits, memory_gib, rps, service_time_s
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cluster import profiles, roofline
-from cluster.gpus import FEATURE_NAMES, find
+from cluster.gpu_names import find
+from cluster.gpus import FEATURE_NAMES
 from cluster.prices import load_prices
 from raytune_infer.encoding import encode
 from raytune_infer.learning.emulated_tasks import PAPER_KNOBS, emulate, random_architecture, random_table

@@ -14,7 +14,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cluster.gpus import FEATURE_NAMES, NO_GPU_FEATURES, find
+from cluster.gpu_names import find
+from cluster.gpus import FEATURE_NAMES, NO_GPU_FEATURES
 from raytune_infer.cli import app
 from raytune_infer.encoding import encode, encode_found
 from raytune_infer.errors import SuiteError, UserError
