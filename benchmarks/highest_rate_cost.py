@@ -113,7 +113,7 @@ SERVERS = (
 def row(server: Server, runs: int, plan: LoadPlan) -> tuple[list[str], list[float], list[float]]:
     """A line of the table; seconds and ratios of its runs."""
     found = [server.found(seed, plan) for seed in range(runs)]
-    ratios = np.array([(x.loads[x.reported].rate_rps if x.found else 0.0) / server.true_rps for x in found])
+    ratios = np.array([(x.metrics["rps"] if x.found else 0.0) / server.true_rps for x in found])
     seconds = [x.seconds for x in found]
     middle = np.median(ratios)
     between = [

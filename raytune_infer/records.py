@@ -21,7 +21,7 @@ class Outcome:
         metrics: what was measured; None if the configuration could not run.
         reason: why it could not; None if it did.
         loads: every load level that was held, as dictionaries of `serve_deployments.measuring.measurement.Load`.
-        reported: index in `loads` of the level that `metrics` are of; `rps` is an estimate where it ended early.
+        reported: index in `loads` of the level that `metrics` are of; `rps` may be an estimate from all levels.
         interval_rps: 95 % interval of the rate, in requests per second; None where it is not known.
         ended: why the load test ended where it did.
         client_limited: the load side was the bottleneck, so the rate is a lower bound.

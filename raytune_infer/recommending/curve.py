@@ -24,7 +24,7 @@ class Reported:
     """What a trial said of the level that stands for it.
 
     Args:
-        rps: the trial's rate; an estimate where it ended early.
+        rps: the trial's rate; an estimate from all levels where it ended early or was not precise in time.
         interval_rps: its 95 % interval; None where none was recorded.
         ended_early: the trial stopped once it could no longer win.
     """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scipy.stats import binom
 
-from raytune_infer.recommending.curve import Level, in_order, middle, percent_of
+from raytune_infer.recommending.curve import Level, Reported, in_order, middle, percent_of
 from serve_deployments.measuring.kept_limits import LOST_TAIL
 from serve_deployments.measuring.rates import GROWTH, SLOWEST, TIE
 
@@ -148,7 +148,7 @@ def _answered(own: Sequence[Level]) -> Known:
     A trial that ended early knew enough to lose, not what the rate is. It is asked only where no other is: the level
     kept the limits, and the rate is somewhere in the trial's interval.
     """
-    whole = [at for at in own if at.reported and not at.reported.ended_early]
+    whole = [_as_reported(at, at.reported) for at in own if at.reported and not at.reported.ended_early]
     level = middle(whole or own)
     said = level.reported
     assert said is not None, "own answers are reported"
@@ -158,6 +158,11 @@ def _answered(own: Sequence[Level]) -> Known:
         return Known(level, at_most, not limited, client_limited=limited, interval_rps=said.interval_rps)
     at_most = math.inf if limited else max(said.interval_rps[1], level.rps)
     return Known(level, at_most, False, said.rps, client_limited=limited)
+
+
+def _as_reported(level: Level, said: Reported) -> Level:
+    """The level at the rate that its trial reported, which may be an estimate from all of its levels."""
+    return replace(level, rps=said.rps, metrics={**level.metrics, "rps": said.rps})
 
 
 def _most_by_clients(closed: Sequence[Level], limits: Limits, *, above_rps: float) -> float:

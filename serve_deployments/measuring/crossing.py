@@ -43,15 +43,25 @@ _DOUBT = 0.02  # that a level which surely failed says nothing: overloaded by an
 class Crossing:
     """What is believed of the rate from which on one limit or another is broken.
 
+    Requests come in bursts, so that n of them are worth n / D independent ones. D is that of all levels together: by its
+    own D a level in which a burst fell, and so many above the limit, would count less than one of better luck, and the
+    rate would be believed too high.
+
     Args:
         rates: `[m]` that it may be, ascending.
-        log_belief: `[limits, m, a]` logarithm of how likely each is for each limit, with each steepness; up to a
-            constant a limit.
+        log_prior: `[limits, m, a]` logarithm of how likely each is for each limit, with each steepness, by all but
+            counted requests; up to a constant a limit, as the next.
+        log_counted: the same by counted requests, were they independent.
+        counted: `[limits]` how many requests these are.
+        independent: `[limits]` the same, each level's divided by its own D.
         ceiling_rps: what the server probably cannot do; infinity where nothing is known of that.
     """
 
     rates: np.ndarray
-    log_belief: np.ndarray
+    log_prior: np.ndarray
+    log_counted: np.ndarray
+    counted: np.ndarray
+    independent: np.ndarray
     ceiling_rps: float = math.inf
 
     @classmethod
@@ -69,19 +79,29 @@ class Crossing:
         log_belief = -np.log1p((np.log(rates / first_rps) / _WIDTH) ** 2)
         beyond = np.log(np.maximum(rates / ceiling_rps, 1.0)) / _EDGE
         log_belief -= np.minimum(beyond**2 / 2, math.log(_SURPRISE))
-        return cls(rates, np.tile(log_belief[:, None], (limits, 1, _STEEPNESS.size)), ceiling_rps)
+        log_prior = np.tile(log_belief[:, None], (limits, 1, _STEEPNESS.size))
+        return cls(rates, log_prior, np.zeros_like(log_prior), np.zeros(limits), np.zeros(limits), ceiling_rps)
 
     def after(self, rate_rps: float, seen: Sequence[Evidence | None]) -> Self:
         """With what a level of this rate has shown of each limit, in their order; None: nothing."""
-        shown = [
-            self._of(rate_rps, one) if one else np.zeros_like(its)
-            for one, its in zip(seen, self.log_belief, strict=True)
-        ]
-        return replace(self, log_belief=self.log_belief + np.stack(shown))
+        out = replace(
+            self, log_prior=self.log_prior.copy(), log_counted=self.log_counted.copy(), counted=self.counted.copy(),
+            independent=self.independent.copy(),
+        )  # fmt: skip
+        for limit, one in enumerate(seen):
+            if one is None:
+                continue
+            if one.certain or one.share is None:
+                out.log_prior[limit] += self._of(rate_rps, one)
+            else:
+                out.log_counted[limit] += self._of(rate_rps, one)
+                out.counted[limit] += one.count
+                out.independent[limit] += one.count / one.effect
+        return out
 
     def cannot(self, rate_rps: float) -> Self:
         """With a server that surely cannot answer this rate."""
-        return replace(self, log_belief=self.log_belief + math.log(_DOUBT) * (self.rates > rate_rps)[:, None])
+        return replace(self, log_prior=self.log_prior + math.log(_DOUBT) * (self.rates > rate_rps)[:, None])
 
     def quantile(self, probability: float) -> float:
         """The rate that the true one is below with this probability."""
@@ -108,7 +128,8 @@ class Crossing:
     @cached_property
     def _cumulated(self) -> np.ndarray:
         """`[m]` the first limit to break is the lowest: each is kept, if all are."""
-        by_rate = logsumexp(self.log_belief, axis=2)
+        worth = np.where(self.counted > 0, self.independent / np.maximum(self.counted, 1.0), 1.0)  # 1 / D
+        by_rate = logsumexp(self.log_prior + self.log_counted * worth[:, None, None], axis=2)
         mass = np.exp(by_rate - by_rate.max(axis=1, keepdims=True))
         up_to = np.cumsum(mass, axis=1) / mass.sum(axis=1, keepdims=True)
         return np.asarray(1 - np.prod(1 - up_to, axis=0))

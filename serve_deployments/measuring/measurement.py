@@ -183,8 +183,9 @@ class Measurement:
         apart: the client had cores that no replica uses.
         ended_early: it stopped once its rate could no longer reach what was to be beaten: its rate is an estimate,
             of less precision.
-        estimate_rps: that of a highest rate that ended early. The levels held so far only say where the rate is, and
-            none of them need be near it. None: the reported level's own rate is the answer.
+        estimate_rps: that of a highest rate that ended early, or was not known to its precision in time. The levels
+            held so far only say where the rate is, and none of them need be near it. None: the reported level's own
+            rate is the answer.
         rate_low_rps: lower end of the 95 % interval of the rate, of a highest rate that of the belief about it; None
             where it is not known.
         rate_high_rps: its upper end.

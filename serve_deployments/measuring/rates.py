@@ -140,10 +140,13 @@ async def highest_rate(
     crossing, ended_early = await _locate(search, crossing, at_most, to_beat_rps or 0.0)
     low, high = crossing.quantile(0.025), crossing.quantile(0.975)
     reason = f"the limit is between {low:.3g} and {high:.3g} requests/s"
+    estimate_rps = None
     if ended_early:
         reason += f": {_beaten(to_beat_rps or 0.0)}"
+        estimate_rps = min(target_rps(crossing, plan.rate_precision), to_beat_rps or math.inf)
     elif not is_precise(crossing, plan.rate_precision):
         reason = f"out of time: {reason}"
+        estimate_rps = target_rps(crossing, plan.rate_precision)
     passed = [] if crossing.at_floor(plan.rate_precision) else _kept(search, at_most)
     if not passed:
         slowest = min(_opened(search), key=lambda load: (_asked(load), not broken(load, at_most)))
@@ -151,7 +154,6 @@ async def highest_rate(
         return search.result(slowest, found=False, reason=reason)
     # Not the highest that passed: of levels near the limit that is the luckiest.
     best = min(passed, key=lambda load: abs(_off(load, crossing, plan)))
-    estimate_rps = min(crossing.quantile(0.5), to_beat_rps or math.inf) if ended_early else None
     return search.result(
         best, found=True, reason=reason, ended_early=ended_early, estimate_rps=estimate_rps, between_rps=(low, high)
     )

@@ -39,12 +39,13 @@ _SEEN = 10  # our choice: of fewer, batch means say nothing
 
 @dataclass(frozen=True)
 class Evidence:
-    """What requests show of one limit, worth so many independent ones.
+    """What requests show of one limit.
 
     Args:
         share: of requests that may be above it; None: the limit is on the mean.
-        above: independent requests above it.
-        count: independent requests in all.
+        above: requests above it.
+        count: requests in all.
+        effect: D, how many of them are worth one independent one.
         certain: none may be above it, and one was.
         log_ratio: logarithm of mean over limit.
         error: its standard error.
@@ -53,6 +54,7 @@ class Evidence:
     share: float | None = None
     above: float = 0.0
     count: float = 0.0
+    effect: float = 1.0
     certain: bool = False
     log_ratio: float = 0.0
     error: float = math.inf
@@ -72,9 +74,8 @@ class Evidence:
             return _decided(2 * precision * self.log_ratio / self.error**2)
         odds = self.share / (1 - self.share)
         low, high = odds / _ZONE / (1 + odds / _ZONE), odds * _ZONE / (1 + odds * _ZONE)
-        return _decided(
-            self.above * math.log(high / low) + (self.count - self.above) * math.log((1 - high) / (1 - low))
-        )
+        log_ratio = self.above * math.log(high / low) + (self.count - self.above) * math.log((1 - high) / (1 - low))
+        return _decided(log_ratio / self.effect)
 
 
 def evidence(name: str, limit: float, latency_s: np.ndarray) -> Evidence | None:
@@ -125,7 +126,7 @@ def _of_share(above: np.ndarray, values: np.ndarray, share: float) -> Evidence |
     if effect is None:
         return None
     share = min(max(share, _AS_A_TAIL), 1 - _AS_A_TAIL)
-    return Evidence(share=share, above=float(above.sum() / effect), count=above.size / effect)
+    return Evidence(share=share, above=float(above.sum()), count=float(above.size), effect=effect)
 
 
 def _of_mean(values: np.ndarray, limit: float) -> Evidence | None:

@@ -42,6 +42,19 @@ def test_the_first_limit_to_break_decides():
     assert both.quantile(0.5) == pytest.approx(alone.quantile(0.5), rel=0.01)
 
 
+def test_luck_of_bursts_does_not_move_the_belief():
+    """Bursts of ten: one level in ten has one, and by its own design effect would weigh a tenth of the others."""
+    rng, middles = np.random.default_rng(3), []
+    for _ in range(40):
+        crossing = Crossing.about(100.0, 1, floor_rps=1.0)
+        for burst in rng.random(30) < 0.1:
+            crossing = crossing.after(
+                100.0, [Evidence(share=0.01, above=10.0 * burst, count=100, effect=10.0 if burst else 1.0)]
+            )
+        middles.append(crossing.quantile(0.5))
+    assert np.exp(np.mean(np.log(middles))) == pytest.approx(100.0, rel=0.05)
+
+
 def test_a_mean_is_believed_by_its_error():
     crossing = Crossing.about(100.0, 1, floor_rps=1.0)
     over = crossing.after(100.0, [Evidence(log_ratio=0.5, error=0.02)])
