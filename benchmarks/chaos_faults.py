@@ -94,7 +94,12 @@ FAULTS = (
     Fault("memory leaks", behaviour="leaks"),
     Fault("MemoryError", behaviour="needs_too_much", reason="OutOfMemory: 2 GiB", always=True),
     Fault("out of memory", behaviour="runs_out_of_memory", reason="OutOfMemory", always=True),
-    Fault("too few rows", behaviour="answers_too_little", reason=r"NoRate: .* returned \d+ results for \d+ payloads", always=True),
+    Fault(
+        "too few rows",
+        behaviour="answers_too_little",
+        reason=r"NoRate: .* returned \d+ results for \d+ payloads",
+        always=True,
+    ),
     Fault("the model's process exits", behaviour="exits", reason="ReplicaDied", always=True),
 )
 
