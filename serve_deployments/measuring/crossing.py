@@ -43,9 +43,9 @@ _DOUBT = 0.02  # that a level which surely failed says nothing: overloaded by an
 class Crossing:
     """What is believed of the rate from which on one limit or another is broken.
 
-    Requests come in bursts, so that n of them are worth n / D independent ones. D is that of all levels together: by its
-    own D a level in which a burst fell, and so many above the limit, would count less than one of better luck, and the
-    rate would be believed too high.
+    Requests come in bursts, so that n of them are worth n / D independent ones. D is that of all levels together: by
+    its own D a level in which a burst fell, and so many above the limit, would count less than one of better luck, and
+    the rate would be believed too high.
 
     Args:
         rates: `[m]` that it may be, ascending.
