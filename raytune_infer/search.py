@@ -195,7 +195,7 @@ def search(
         tune.with_parameters(_trainable, resolver=space.resolver, backend=bench.backend, measure=bench.measure),
         tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
     )
-    with _quiet_tune():
+    with quiet_tune():
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -211,7 +211,7 @@ def search(
 
 
 @contextmanager
-def _quiet_tune() -> Iterator[None]:
+def quiet_tune() -> Iterator[None]:
     """Tune without what ledger and history do, for this run alone. What the user sets stands."""
     wanted = {
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach us: Tune would return as if done
