@@ -30,6 +30,7 @@ from sqlalchemy.schema import CreateColumn
 from raytune_infer.errors import RunError
 from raytune_infer.records import Outcome, Purpose, StudyRecord, TrialRecord
 from searchers.space import Config
+from serve_deployments.measuring.measurement import interval_of
 
 
 class _Base(DeclarativeBase):
@@ -215,13 +216,12 @@ def _study_record(row: _Study) -> StudyRecord:
 
 def _trial_record(row: _Trial) -> TrialRecord:
     assert row.finished_at is not None, "only finished trials are read"
-    low, high = row.rate_low_rps, row.rate_high_rps
     outcome = Outcome(
         metrics=row.metrics, reason=row.reason, loads=tuple(m.load for m in row.measurements),
         client_limited=row.client_limited, enforcements=tuple(row.enforcements), hostname=row.hostname,
         settings=row.settings, reported=row.reported, ended=row.ended,
         in_place=row.in_place, ended_early=row.ended_early, overhead=row.overhead or {},
-        lost=row.lost, interval_rps=None if low is None or high is None else (low, high),
+        lost=row.lost, interval_rps=interval_of(row.rate_low_rps, row.rate_high_rps),
     )  # fmt: skip
     return TrialRecord(
         number=row.number, purpose="final" if row.purpose == "final" else "search", position=row.position,

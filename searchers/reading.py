@@ -71,6 +71,5 @@ def reading_of(problem: Problem) -> tuple[Reading, Objective]:
 
 def values(objective: Objective, drawn: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:
     """`[S, n]` values of samples of every quantity; 0 for what does not count."""
-    runs = drawn[RUNS] > 0
     metrics = {name: np.exp(np.clip(logs, -50, 50)) for name, logs in drawn.items() if name != RUNS}
-    return np.where(runs, objective.values(metrics, usd_per_hour.astype(drawn[RUNS].dtype)), 0.0)
+    return np.where(drawn[RUNS] > 0, objective.values(metrics, usd_per_hour.astype(drawn[RUNS].dtype)), 0.0)

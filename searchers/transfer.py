@@ -153,10 +153,13 @@ def _completed(grid: Atlas, tasks: Sequence[Evidence], scales: kernel.Scales) ->
         return out
     scales = replace(scales, own=max(scales.own, 0.02))  # a gram matrix of near-equal rows must stay invertible
     common = np.full(g, float(np.mean(np.concatenate([task.y for task in tasks]))))
-    gaps = [np.setdiff1d(np.arange(g), task.rows) for task in tasks]
-    pulls = [_pull(grid, missing, task.rows, scales) for missing, task in zip(gaps, tasks, strict=True)]
+    gaps = [
+        (surface, task, missing, _pull(grid, missing, task.rows, scales))
+        for surface, task in zip(out, tasks, strict=True)
+        if len(missing := np.setdiff1d(np.arange(g), task.rows))
+    ]
     for _ in range(2):  # the mean of all needs every surface, and each surface the mean
-        for surface, task, missing, pull in zip(out, tasks, gaps, pulls, strict=True):
+        for surface, task, missing, pull in gaps:
             surface[missing] = common[missing] + pull @ (task.y - common[task.rows])
         common = out.mean(axis=0)
     return out

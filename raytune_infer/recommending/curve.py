@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from hdrh.histogram import HdrHistogram
 
-from serve_deployments.measuring.measurement import LATENCIES, percentile_ms
+from serve_deployments.measuring.measurement import LATENCIES, interval_of, percentile_ms
 from serve_deployments.usage import Usage
 
 Mode = Literal["closed", "open"]
@@ -74,7 +74,6 @@ class Level:
         """A level from its record; what older or newer records have besides is left alone."""
         recorded = {name: load.get(name) for name in (*LATENCIES, "error_rate")}
         rps = load.get("rate_rps", load["achieved_rps"])
-        low, high = load.get("rate_low_rps"), load.get("rate_high_rps")
         return cls(
             mode=load["mode"],
             asked=float(load["concurrency"] if load["mode"] == "closed" else load["requested_rps"]),
@@ -85,7 +84,7 @@ class Level:
             fell_behind=load["overloaded"] and _fell_behind(load),
             steady=load["steady"],
             client_limited=load["client_limited"],
-            interval_rps=None if low is None or high is None else (low, high),
+            interval_rps=interval_of(load.get("rate_low_rps"), load.get("rate_high_rps")),
             usage=None if load.get("usage") is None else Usage.from_dict(load["usage"]),
             completed=load.get("completed", 0),
             reported=reported,

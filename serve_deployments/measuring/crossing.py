@@ -88,7 +88,7 @@ class Crossing:
             self, log_prior=self.log_prior.copy(), log_counted=self.log_counted.copy(), counted=self.counted.copy(),
             independent=self.independent.copy(),
         )  # fmt: skip
-        for limit, one in enumerate(seen):
+        for limit, one in zip(range(len(self.counted)), seen, strict=True):
             if one is None:
                 continue
             if one.certain or one.share is None:

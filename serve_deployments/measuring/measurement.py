@@ -30,6 +30,11 @@ def percentile_ms(recorded: HdrHistogram, percent: float) -> float:
     return float(recorded.get_value_at_percentile(100 * rank / count)) / 1e3
 
 
+def interval_of(low: float | None, high: float | None) -> tuple[float, float] | None:
+    """Both ends of an interval; None unless both are known."""
+    return None if low is None or high is None else (low, high)
+
+
 @dataclass(frozen=True)
 class Latencies:
     """Percentiles of some latencies in milliseconds, all None where there are none.
@@ -221,8 +226,7 @@ class Measurement:
     @property
     def interval_rps(self) -> tuple[float, float] | None:
         """95 % interval of the rate; None unless both ends are known."""
-        low, high = self.rate_low_rps, self.rate_high_rps
-        return None if low is None or high is None else (low, high)
+        return interval_of(self.rate_low_rps, self.rate_high_rps)
 
     @property
     def warmup_s(self) -> float:
