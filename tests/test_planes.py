@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from plane_grid import Grid, physical_cpus, planned_s
 from plane_models import MODELS
 from plane_profile import facts, profile
 from plane_timing import Patience, expected_s, interval, left_out, measure, timing
-from planes import Grid, answers, main, physical_cpus, planned_s
+from planes import answers, main
 from roofline_fit import Measured, calibrate, judge
 from scipy.stats import binom
 
