@@ -15,6 +15,10 @@ from serve_deployments.measuring.measurement import Measurement
 from serve_deployments.replicas.backend import Backend, CouldNotRun, Lost, Running
 from serve_deployments.settings import Settings
 
+_ALONE = 0.05
+"""A part of its cores that a replica may lose to others and count as alone. Our choice: Ray's own processes and the
+system take some, and a rate's interval has room for it."""
+
 _NO_CORES = "replicas have every core of the machine, or took those of the load"
 _log = logging.getLogger(__name__)
 
@@ -96,8 +100,6 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
     if not measurement.found and (level.overloaded or not level.completed):
         # Not one rate could be held, or nothing was answered, so no number of it means anything.
         return Outcome(metrics=None, reason=f"NoRate: {ended}", settings=settings.as_dict())
-    # The limit is that of the load side, but who trusts the number must know of it.
-    apart = Enforcement("load on other cores", "yes", measurement.apart, "pinned" if measurement.apart else _NO_CORES)
     return Outcome(
         metrics={k: v for k, v in measurement.metrics.items() if math.isfinite(v)},
         loads=tuple(load.as_dict() for load in measurement.loads),
@@ -105,7 +107,7 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
         interval_rps=measurement.interval_rps,
         ended=ended,
         client_limited=measurement.client_limited,
-        enforcements=tuple(asdict(e) for e in (*facts.enforcements, apart)),
+        enforcements=tuple(asdict(e) for e in (*facts.enforcements, *_surroundings(measurement))),
         hostname=facts.hostname,
         settings=settings.as_dict(),
         in_place=readied.in_place,
@@ -117,3 +119,13 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
             "leave": left - measured,
         },
     )
+
+
+def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:
+    """What else the machine did meanwhile: no limit of the replica, but who trusts the number must know of it."""
+    apart, share = measurement.apart, measurement.others_share
+    told = [Enforcement("load on other cores", "yes", apart, "pinned" if apart else _NO_CORES)]
+    if share is not None:
+        had = f"less than {_ALONE:.0%}" if share < _ALONE else f"about {max(10, round(100 * share, -1)):.0f}%"
+        told.append(Enforcement("cores to itself", "yes", share < _ALONE, f"other processes had {had} of them"))
+    return tuple(told)

@@ -1,4 +1,4 @@
-"""What a replica did while it was measured: batches formed, time busy, CPU, memory, GPU, queue.
+"""What a replica did while it was measured: batches formed, time busy, CPU, memory, GPU, queue; and others beside it.
 
 A `Meter` belongs to a replica and counts from its start; the difference of two readings is a level's share.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import psutil
+
+from serve_deployments.device.other_work import OtherWork, busy_s
 
 _GPU_PERIOD_S = 1.0
 """NVML's utilisation is that of the last 1/6 s to 1 s, by product; reading it more often would count some twice."""
@@ -35,6 +37,8 @@ class Usage:
             inside containers, where NVML does not know the process by its number.
         queue: requests that wait for a batch, now.
         queue_most: the most that waited at once since the reading before.
+        others_s: CPU seconds that other processes had of the cores that the replica is pinned to.
+        cores_s: over so many seconds of cores, each counted; 0 where it is not pinned, or nobody tells.
     """
 
     seconds: float = 0.0
@@ -47,9 +51,11 @@ class Usage:
     gpu_memory_bytes: int | None = None
     queue: int = 0
     queue_most: int = 0
+    others_s: float = 0.0
+    cores_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "busy_s", "cpu_s", "gpu_busy_s", "gpu_seen_s", "memory_bytes", "queue", "queue_most"):
+        for name in (*_COUNTERS, "memory_bytes", "queue", "queue_most"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if any(size < 1 or count < 1 for size, count in self.batches.items()):
@@ -85,6 +91,11 @@ class Usage:
         return self.cpu_s / self.seconds if self.seconds else None
 
     @property
+    def others_share(self) -> float | None:
+        """Part of its cores that other processes had, 0 to 1; None where nobody tells."""
+        return self.others_s / self.cores_s if self.cores_s else None
+
+    @property
     def gpu_utilisation(self) -> float | None:
         """Part of the time in which a kernel ran, 0 to 1; None where NVML did not tell."""
         return self.gpu_busy_s / self.gpu_seen_s if self.gpu_seen_s else None
@@ -100,7 +111,7 @@ class Usage:
         return cls(**{**table, "batches": {int(size): count for size, count in table["batches"].items()}})
 
 
-_COUNTERS = ("seconds", "busy_s", "cpu_s", "gpu_busy_s", "gpu_seen_s")
+_COUNTERS = ("seconds", "busy_s", "cpu_s", "gpu_busy_s", "gpu_seen_s", "others_s", "cores_s")
 
 
 class Meter:
@@ -112,6 +123,7 @@ class Meter:
         gpu_uuid: the GPU's, as NVML spells it ("GPU-…"). By UUID, because an index counts what
             CUDA_VISIBLE_DEVICES leaves, and NVML counts all.
         now: seconds of a clock that never goes back.
+        core_busy_s: CPU seconds that each core of the machine has been busy so far.
     """
 
     def __init__(
@@ -121,6 +133,7 @@ class Meter:
         nvml: Any = None,
         gpu_uuid: str | None = None,
         now: Callable[[], float] = time.monotonic,
+        core_busy_s: Callable[[], list[float]] = busy_s,
     ) -> None:
         self._process, self._now = process or psutil.Process(), now
         self._nvml = nvml
@@ -130,6 +143,11 @@ class Meter:
         self._queue = self._queue_most = self._running = 0
         self._started_s = self._sampled_s = self._counted_s = now()
         self._cpu_before_s = self._cpu_s()
+        self._others = OtherWork(self._cpu_s, core_busy_s, now)
+
+    def pinned(self, cores: Iterable[int]) -> None:
+        """The process has these cores from now on; none: it is on those of all."""
+        self._others.watch(cores)
 
     @contextmanager
     def running(self, size: int) -> Iterator[None]:
@@ -157,6 +175,7 @@ class Meter:
 
     def read(self) -> Usage:
         """Everything since the start. The maximum of the queue starts anew: each reading has its own."""
+        others_s, cores_s = self._others.read()
         reading = Usage(
             seconds=self._now() - self._started_s,
             batches=dict(self._batches),
@@ -168,6 +187,8 @@ class Meter:
             gpu_memory_bytes=self._gpu_memory_bytes(),
             queue=self._queue,
             queue_most=self._queue_most,
+            others_s=others_s,
+            cores_s=cores_s,
         )
         self._queue_most = self._queue
         return reading

@@ -229,6 +229,13 @@ class Measurement:
         return interval_of(self.rate_low_rps, self.rate_high_rps)
 
     @property
+    def others_share(self) -> float | None:
+        """Part of the replica's cores that other processes had, 0 to 1, all levels together; None if nobody told."""
+        told = [load.usage for load in self.loads if load.usage is not None]
+        cores_s = sum(usage.cores_s for usage in told)
+        return sum(usage.others_s for usage in told) / cores_s if cores_s else None
+
+    @property
     def warmup_s(self) -> float:
         """How much of `seconds` was warm-up, all levels together."""
         return sum(load.warmup_s for load in self.loads)

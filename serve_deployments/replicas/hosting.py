@@ -72,6 +72,13 @@ class HostedModel:
         return (*self.enforcements, *(() if self._batch is None else told(self._batch)))
 
     @property
+    def cores(self) -> tuple[int, ...]:
+        """The cores that the process is pinned to; none where it is on those of all."""
+        if self.lease is None or self._cpu is None or not self._cpu.enforced:
+            return ()
+        return self.lease.cores
+
+    @property
     def changeable(self) -> frozenset[str]:
         """The arguments that the model can change while it lives."""
         return frozenset() if self._batch is None else changeable(self._batch)

@@ -128,6 +128,8 @@ class ReplicaServer:
             self._failure = str(error)
             return await self.facts()
         self._model.park()
+        if self._meter is not None:
+            self._meter.pinned(())
         self._idle_with = group
         return facts
 
@@ -136,6 +138,7 @@ class ReplicaServer:
         await self._model.take_on(settings)
         if self._meter is None:  # once, so that readings can be subtracted; not before it is known which device
             self._meter = meter_of(self._model.device)
+        self._meter.pinned(self._model.cores)
         self._coalescing = Coalescing(
             self._run, settings.max_batch_size, ahead=lambda: self._model.ahead, queued=self._meter.queued
         )

@@ -1,6 +1,7 @@
 """One trial: what it says when there is nothing to measure."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from serve_deployments.replicas.backend import LoadFailed, OutOfMemory, Readied,
 from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.replicas.replica import ReplicaFacts
 from serve_deployments.settings import Settings
+from serve_deployments.usage import Usage
 
 
 class Broken:
@@ -63,3 +65,22 @@ def test_what_is_the_configurations_own_fault_is_not_tried_again():
     losses = [OutOfMemory("2 GiB"), ReplicaDied("never asked")]
     outcome = outcome_of(losses)
     assert (outcome.lost, outcome.reason) == (None, "OutOfMemory: 2 GiB") and len(losses) == 1
+
+
+@pytest.mark.parametrize(
+    "others_s, kept, said",
+    [(None, None, None), (0.1, True, "less than 5%"), (0.6, False, "about 10%"), (3.4, False, "about 30%")],
+)
+def test_a_trial_says_what_others_had_of_its_cores(others_s, kept, said):
+    """Of ten seconds of cores."""
+
+    def measure(running, settings, *, to_beat_rps=None):
+        measured = VirtualMeasure(LoadPlan())(running, settings)
+        usage = None if others_s is None else Usage(others_s=others_s, cores_s=10.0)
+        return replace(measured, loads=tuple(replace(load, usage=usage) for load in measured.loads))
+
+    backend = FakeBackend(lambda settings, batch: 0.01)
+    outcome = run_trial(Settings(), "trial", backend=backend, measure=measure)
+    told = [e for e in outcome.enforcements if e["limit"] == "cores to itself"]
+    assert len(told) == (kept is not None)
+    assert all(e["enforced"] == kept and said in e["how"] for e in told)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from serve_deployments.device.limits import can_pin
 from serve_deployments.measuring.measure import WithLoadActor
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.model import Builder
@@ -116,6 +117,7 @@ def test_it_is_up_while_needed_and_gone_afterwards(kit):
         assert measured.metrics["rps"] > 0 and measured.metrics["error_rate"] == 0
         used = [load.usage for load in measured.loads]
         if isinstance(kit, OnServe):
+            assert (measured.others_share is not None) == can_pin()
             assert all(u.seconds > 0 and set(u.batches) <= {1, 2} and u.memory_bytes > 0 for u in used)
             assert sum(size * n for size, n in used[-1].batches.items()) >= measured.loads[-1].completed
     assert kit.left() == 0

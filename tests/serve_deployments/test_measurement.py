@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_deployments.measuring.measurement import LATENCIES, METRICS, PERCENTILES, Latencies, Load, Measurement
+from serve_deployments.usage import Usage
 
 
 def level(**changes):
@@ -99,3 +100,13 @@ def test_nothing_found_still_reports_a_level():
     assert measurement.best is None and measurement.metrics["p50_ms"] == pytest.approx(200, rel=1e-3)
     with pytest.raises(ValueError, match="level 1"):
         replace(measurement, reported=1)
+
+
+def test_what_others_had_of_the_cores_is_that_of_all_levels():
+    def measured(*used):
+        loads = tuple(level(usage=usage) for usage in used)
+        return Measurement("highest_rate", loads, 0, True, False, 1.0, "")
+
+    told = measured(Usage(others_s=1.0, cores_s=4.0), None, Usage(others_s=2.0, cores_s=2.0))
+    assert told.others_share == 0.5
+    assert measured(None).others_share is None and measured(Usage(seconds=3.0)).others_share is None

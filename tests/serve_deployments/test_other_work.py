@@ -1,0 +1,97 @@
+"""What others had of a process's cores: by the books of a fake machine, and beside a process that really burns one."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cluster.fakes import FakeTime
+from serve_deployments.device.limits import can_pin, machine_cores
+from serve_deployments.device.other_work import OtherWork, busy_s
+
+
+class Machine:
+    """Its cores' busy seconds, and those of the process."""
+
+    def __init__(self, cores):
+        self.busy_s, self.own_s, self.time = [100.0] * cores, 7.0, FakeTime()
+        self.others = OtherWork(lambda: self.own_s, lambda: list(self.busy_s), self.time.clock)
+
+    def goes_on(self, seconds, own_s, *busy_s):
+        self.time.now_s += seconds
+        self.own_s += own_s
+        self.busy_s = [before + more for before, more in zip(self.busy_s, busy_s, strict=True)]
+
+
+def test_what_is_busy_and_not_its_own_is_others():
+    machine = Machine(3)
+    machine.others.watch([0, 2])
+    machine.goes_on(10, 12, 9, 10, 8)
+    assert machine.others.read() == (5, 20)
+    machine.goes_on(10, 4, 2, 10, 2)
+    assert machine.others.read() == (5, 40)
+
+
+def test_only_while_it_is_pinned_and_only_there():
+    machine = Machine(2)
+    machine.goes_on(10, 0, 10, 10)
+    machine.others.watch([1])
+    machine.goes_on(4, 1, 4, 2)
+    machine.others.watch([])
+    machine.goes_on(10, 0, 10, 10)
+    machine.others.watch([0])
+    machine.goes_on(4, 0, 4, 4)
+    assert machine.others.read() == (5, 8)
+
+
+def test_ticks_that_come_late_are_not_counted_twice():
+    """The process's own second is told before the core's: then the core catches up, and nobody else was there."""
+    machine = Machine(1)
+    machine.others.watch([0])
+    machine.goes_on(1, 1, 0.9)
+    assert machine.others.read() == (0, 1)
+    machine.goes_on(1, 1, 1.1)
+    assert machine.others.read() == (0, 2)
+
+
+def test_cores_that_the_system_does_not_know_are_not_watched():
+    machine = Machine(2)
+    machine.others.watch([1, 2])
+    machine.goes_on(5, 0, 5, 5)
+    assert machine.others.read() == (0, 0)
+
+
+_BESIDE = """
+import json, os, subprocess, sys, time
+from serve_deployments.device.limits import pin
+from serve_deployments.usage import Meter
+core = int(sys.argv[1])
+burner = subprocess.Popen([sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}])\\nwhile True: pass"])
+pin([core])
+meter = Meter()
+meter.pinned([core])
+until = time.monotonic() + 1.5
+while time.monotonic() < until:
+    pass
+burner.kill()
+burner.wait()
+print(json.dumps(meter.read().as_dict()))
+"""
+
+
+@pytest.mark.skipif(not can_pin(), reason="this system has no CPU affinity")
+def test_beside_a_process_that_burns_the_same_core():
+    done = subprocess.run(
+        [sys.executable, "-c", _BESIDE, str(min(machine_cores()))], capture_output=True, text=True, check=True
+    )
+    told = json.loads(done.stdout)
+    assert told["cores_s"] >= 1.5
+    # Half of it, by the scheduler's fairness; more where the machine is busy.
+    assert 0.25 < told["others_s"] / told["cores_s"] <= 1.1
+
+
+def test_each_core_of_this_machine_has_been_busy():
+    first, second = busy_s(), busy_s()
+    assert len(first) > max(machine_cores())
+    assert all(0 <= before <= after for before, after in zip(first, second, strict=True))
