@@ -48,23 +48,24 @@ class HandleEndpoint:
 
     def __init__(self, app: str) -> None:
         self.app = app
-        self._handle: DeploymentHandle[Any] | None = None
+        self._methods: dict[str, DeploymentHandle[Any]] = {}
 
     async def infer(self, payload: Payload) -> None:
         """One request to the application; raises what the replica raised."""
-        await self._answer(self._made().infer.remote(payload))
+        await self._answer(self._method("infer").remote(payload))
 
     async def usage(self) -> Usage | None:
         """What the replica says that it did."""
-        used: Usage = await self._answer(self._made().usage.remote())
+        used: Usage = await self._answer(self._method("usage").remote())
         return used
 
-    def _made(self) -> DeploymentHandle[Any]:
-        if self._handle is None:
+    def _method(self, name: str) -> DeploymentHandle[Any]:
+        """The handle to a method: kept, as each `handle.method` makes another handle."""
+        if name not in self._methods:
             # Made where it is used: a handle belongs to its process. By value (gRPC): 2 to 3 times the
             # requests/s of the path by reference, for small payloads.
-            self._handle = handle_of(self.app).options(_by_reference=False)
-        return self._handle
+            self._methods[name] = handle_of(self.app).options(method_name=name, _by_reference=False)
+        return self._methods[name]
 
     async def _answer(self, response: Any) -> Any:
         try:

@@ -14,13 +14,10 @@ from ray import serve
 
 from serve_deployments.device.limits import Enforcement
 from serve_deployments.models.model import ModelSource
-from serve_deployments.replicas.coalesce import Coalescing
+from serve_deployments.replicas.dynamic_batching import DynamicBatching
 from serve_deployments.replicas.hosting import HostedModel, first_line
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Meter, Usage, meter_of
-
-_SEALED_BATCHES = 1 << 20
-"""More than `max_ongoing_requests` ever lets in, so that Serve's own queue never holds a batch back."""
 
 DRAIN_S = 10.0
 """How long a batch under way may last when the replica is to be changed or parked; what only waits is refused. Our
@@ -86,9 +83,9 @@ class ReplicaServer:
     ) -> None:
         self._model = HostedModel(source, samples)
         self._meter: Meter | None = None
-        self._coalescing = Coalescing(self._run, 1)
+        self._batching = DynamicBatching(self._run, 1)
         self._failure: str | None = None
-        self._open, self._serving, self._waits = False, 0, False
+        self._open, self._serving = False, 0
         self._idle_with: str | None = None
         if settings is not None:
             await self._take_on(Settings(**settings))
@@ -139,21 +136,18 @@ class ReplicaServer:
         if self._meter is None:  # once, so that readings can be subtracted; not before it is known which device
             self._meter = meter_of(self._model.device)
         self._meter.pinned(self._model.cores)
-        self._coalescing = Coalescing(
-            self._run, settings.max_batch_size, ahead=lambda: self._model.ahead, queued=self._meter.queued
-        )
-        batching: Any = self._batch  # Serve's decorator adds the setters
-        batching.set_max_batch_size(settings.max_batch_size)
-        batching.set_batch_wait_timeout_s(settings.batch_wait_ms / 1000)
-        self._waits = settings.batch_wait_ms > 0
+        self._batching = DynamicBatching(
+            self._run, settings.max_batch_size, settings.batch_wait_ms / 1e3,
+            ahead=lambda: self._model.ahead, queued=self._meter.queued,
+        )  # fmt: skip
         self._open = True
 
     async def _drain(self) -> None:
         """Refuse what waits, let the call that runs end. Raises NotDrained after `DRAIN_S`."""
         self._open = False
         until = asyncio.get_running_loop().time() + DRAIN_S
-        while self._serving or not self._coalescing.idle:
-            self._coalescing.refuse(NotServing("the replica is being changed"))
+        while self._serving or not self._batching.idle:
+            self._batching.refuse(NotServing("the replica is being changed"))
             if asyncio.get_running_loop().time() >= until:
                 raise NotDrained(f"a batch under way did not end in {DRAIN_S:g} s")
             await asyncio.sleep(_DRAIN_POLL_S)
@@ -163,21 +157,13 @@ class ReplicaServer:
         with self._meter.running(len(payloads)):
             return await self._model(payloads)
 
-    # Batches that Serve has sealed are let in while the model is busy: there they become one.
-    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0, max_concurrent_batches=_SEALED_BATCHES)
-    async def _batch(self, payloads: list[Any]) -> list[Any]:
-        return await self._coalescing(payloads)
-
     async def infer(self, payload: Any) -> Any:
         """One request through a DeploymentHandle."""
         if not self._open:
             raise NotServing("the replica is parked or being changed")
         self._serving += 1
         try:
-            if self._waits:
-                return await self._batch(payload)
-            # Without a wait Serve's batches hold one request or two, and cost as much as the rest of its path.
-            return (await self._coalescing([payload]))[0]
+            return await self._batching(payload)
         finally:
             self._serving -= 1
 
