@@ -19,6 +19,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import ray
 from ray import serve
 from results import RESULTS, Origin, markdown, put
 
+from raytune_infer.session import ray_session
 from serve_deployments.device.limits import machine_cores, pin, unleased_cores
 from serve_deployments.load.clock import RealClock
 from serve_deployments.load.remote_sender import RemoteSender, SenderActor
@@ -119,27 +121,44 @@ async def level(app: str, actors: Sequence[Any], clients: int, seconds: float) -
     return await closed_level(Team(endpoint, senders, RealClock()), payloads, clients, plan)
 
 
-ROWS: Mapping[str, tuple[int, str, str]] = {
-    "1 sender, neither": (1, "slow", "slow"),
-    "1 sender, its own settings": (1, "fast", "slow"),
-    "1 sender, the replica's settings": (1, "slow", "fast"),
-    "1 sender, both": (1, "fast", "fast"),
-    "2 senders, both": (2, "fast", "fast"),
-    "3 senders, both": (3, "fast", "fast"),
+@dataclass(frozen=True)
+class Way:
+    """How a row's requests are sent and taken: by so many senders, with the fast path's settings or without."""
+
+    senders: int
+    load: str
+    replica: str
+    wait_ms: float = 0.0
+
+
+ROWS: Mapping[str, Way] = {
+    "1 sender, neither": Way(1, "slow", "slow"),
+    "1 sender, its own settings": Way(1, "fast", "slow"),
+    "1 sender, the replica's settings": Way(1, "slow", "fast"),
+    "1 sender, both": Way(1, "fast", "fast"),
+    "2 senders, both": Way(2, "fast", "fast"),
+    "3 senders, both": Way(3, "fast", "fast"),
+    "1 sender, both, batches wait 10 ms": Way(1, "fast", "fast", 10.0),
+    "2 senders, both, batches wait 10 ms": Way(2, "fast", "fast", 10.0),
 }
+SENT = [
+    "settings of the fast path", "requests/s (range)", "÷ neither", "busiest sender, cores", "replica, cores",
+    "per core of senders", "per core of the replica", "lag p99 ms", "p50 ms",
+]  # fmt: skip
 
 
 def driven(repeats: int, clients: int, seconds: float) -> dict[str, list[Load]]:
     """The trivial replica's levels by row."""
     backend, senders = ServeBackend(Builder("serve_throughput:echo"), [PAYLOAD], PREFIX), Senders()
     found: dict[str, list[Load]] = {row: [] for row in ROWS}
+    replicas = dict.fromkeys((way.replica, way.wait_ms) for way in ROWS.values())
     for repeat in range(repeats):
-        for replica in ("slow", "fast"):
-            settings = Settings(max_batch_size=32, env=SLOW["replica"] if replica == "slow" else {})
-            with backend.running(settings, f"echo-{replica}-{repeat}") as running:
-                for row, (count, kind, wanted) in ROWS.items():
-                    if wanted == replica:
-                        actors = senders.first(count, kind)
+        for kind, wait_ms in replicas:
+            settings = Settings(max_batch_size=32, batch_wait_ms=wait_ms, env=SLOW["replica"] if kind == "slow" else {})
+            with backend.running(settings, f"echo-{kind}-{wait_ms:g}-{repeat}") as running:
+                for row, way in ROWS.items():
+                    if (way.replica, way.wait_ms) == (kind, wait_ms):
+                        actors = senders.first(way.senders, way.load)
                         found[row].append(asyncio.run(level(running.app, actors, clients, seconds)))
     return found
 
@@ -205,26 +224,17 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence on the machine's state, put under the tables")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    here = str(Path(__file__).resolve().parent)
-    root = str(Path(__file__).resolve().parent.parent)
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": f"{here}:{root}"}},
-    )  # fmt: skip
-    serve.start(proxy_location="Disabled")
-    try:
-        found = driven(arguments.repeats, arguments.clients, arguments.seconds)
-        first = next(iter(found.values()))
-        header = [
-            "settings of the fast path", "requests/s (range)", "÷ neither", "busiest sender, cores", "replica, cores",
-        "per core of senders", "per core of the replica", "lag p99 ms", "p50 ms",
-        ]  # fmt: skip
-        sent = markdown(header, [row_of(name, loads, first) for name, loads in found.items()])
-        print(sent, flush=True)
-        against = against_bare(arguments.repeats, MODELS, arguments.seconds)
-    finally:
-        delete_left_behind(PREFIX)
-        ray.shutdown()
+    # Which lets workers import this file's models, and starts Ray as a study does.
+    with ray_session(address=None, emulate=None, folder=Path(__file__).resolve().parent):
+        serve.start(proxy_location="Disabled")
+        try:
+            found = driven(arguments.repeats, arguments.clients, arguments.seconds)
+            first = next(iter(found.values()))
+            sent = markdown(SENT, [row_of(name, loads, first) for name, loads in found.items()])
+            print(sent, flush=True)
+            against = against_bare(arguments.repeats, MODELS, arguments.seconds)
+        finally:
+            delete_left_behind(PREFIX)
     header = [
         "model", "a batch alone, ms", "bare loop, requests/s", "through Serve", "÷ bare (range)", "more a request, ms",
         "mean batch",
