@@ -12,7 +12,6 @@ from typing import Any
 import loadgen
 import ray
 from over_http import HttpEndpoint, Proxy, encoded, wrk
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rounds import Seen
 from served import Service, actor, up
 
@@ -165,7 +164,7 @@ def of(load: Load) -> Seen:
 @contextmanager
 def tools(service: Service, port: int, seconds: float) -> Iterator[Tools]:
     """A new replica of the service, and all tools beside it, on the cores that it does not use."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = ray.get_runtime_context().get_node_id()
     with up(service, port) as (replica, url), actor(OtherClient) as other:
         proxy = Proxy()
         proxy.pin(unleased_cores(machine_cores()))

@@ -20,7 +20,6 @@ from typing import Any, cast
 import ray
 from cross_check import SERVICES
 from cross_tools import of
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from results import RESULTS, Origin, markdown, put
 from rounds import Round, Seen, middle, order, ratios, values, variation, variation_within
 from served import Service, actor, local_serve, others, up
@@ -86,7 +85,7 @@ def measured(
         fixed_s: the fixed window; the bare loop runs half as long.
         total_s: what a trial may measure in all, and a level of its own until it is sure.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = ray.get_runtime_context().get_node_id()
     bare_args = (service.source, service.settings.max_batch_size, dict(service.settings.args), list(service.payloads))
     seconds: dict[str, list[float]] = {name: [] for name in (TRIAL, LEVEL, FIXED, BARE)}
     with up(service, port, http=False) as (replica, _), actor(BareLoop, *bare_args) as bare:

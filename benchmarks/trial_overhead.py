@@ -22,7 +22,6 @@ from typing import Any
 import ray
 import yaml
 from ray import serve
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from results import RESULTS, Origin, markdown, put
 
 from raytune_infer import Study
@@ -91,7 +90,7 @@ def change(backend: WarmBackend, settings: Settings, name: str, samples: Sequenc
         up = time.monotonic()
         endpoint = replica.endpoint
         replica.facts()
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        here = ray.get_runtime_context().get_node_id()
         with load_actor(here) as actor:
             ray.get(actor.aim.remote(lambda: endpoint, list(samples)))
             ray.get(actor.stand_apart.remote())

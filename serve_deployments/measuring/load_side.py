@@ -20,17 +20,16 @@ _kept: dict[str, Any] = {}
 
 
 @contextmanager
-def load_actor(where: NodeAffinitySchedulingStrategy) -> Iterator[Any]:
+def load_actor(node: str) -> Iterator[Any]:
     """A load actor on a node, for one measurement at a time; kept for the next one, unless something is raised.
 
     Args:
-        where: the node. Being explicit also takes the actor out of the trial's placement group, which reserves
-            nothing for it.
+        node: its id in Ray. The actor is there or nowhere: Ray takes a soft affinity of an actor that asks for no
+            resource lightly, and had it on any node. It also takes the actor out of the trial's placement group.
     """
-    node = str(where.node_id)
     actor = _kept.pop(node, None)  # taken out: another thread's measurement needs another actor
     if actor is None or not _alive(actor):
-        environment = {"env_vars": LOAD_ENVIRONMENT}
+        where, environment = NodeAffinitySchedulingStrategy(node, soft=False), {"env_vars": LOAD_ENVIRONMENT}
         actor = ray.remote(LoadActor).options(num_cpus=0, scheduling_strategy=where, runtime_env=environment).remote()
     try:
         yield actor

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serve_deployments.endpoint import Payload
 from serve_deployments.measuring.load_side import load_actor
@@ -56,7 +55,7 @@ class WithLoadActor:
             if isinstance(error.cause, LoadFailed):
                 raise error.cause from None  # in its own words, without the traceback of another process
             raise
-        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+        except ray.exceptions.RayError as error:  # it died, does not answer, or its node is gone
             said = str(error).strip().splitlines()
             raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error
 
@@ -66,14 +65,14 @@ class WithLoadActor:
         return actor.peak_rate.remote(self.plan.filling(settings.max_batch_size), to_beat_rps)
 
 
-def _away_from(hostname: str) -> NodeAffinitySchedulingStrategy:
-    """A node on another machine than the replica's where there is one, else the node of the caller.
+def _away_from(hostname: str) -> str:
+    """Id of a node on another machine than the replica's where there is one, else of the caller's node.
 
     Of several, one without GPUs, then one with many cores: replicas that are measured there need their own.
     """
     other = [node for node in ray.nodes() if node["Alive"] and node["NodeManagerHostname"] != hostname]
     if not other:
-        return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        return str(ray.get_runtime_context().get_node_id())
     resources = [(node["Resources"].get("GPU", 0), -node["Resources"].get("CPU", 0)) for node in other]
     alike = [node["NodeID"] for node, r in zip(other, resources, strict=True) if r == min(resources)]
-    return NodeAffinitySchedulingStrategy(random.choice(alike), soft=True)
+    return str(random.choice(alike))

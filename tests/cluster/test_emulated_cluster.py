@@ -3,6 +3,7 @@ import ray
 
 from cluster import emulated, inventory
 from cluster.inventory import Demand
+from serve_deployments.measuring.load_side import let_go, load_actor
 
 pytestmark = pytest.mark.ray
 
@@ -29,5 +30,11 @@ def test_an_emulated_cluster_comes_up_and_goes_away(ray_starts_alone):
         where = ray.remote(lambda: ray.get_runtime_context().get_node_id())
         selected = where.options(num_gpus=0.5, label_selector=found.label_selector("T4"))
         assert ray.get(selected.remote(), timeout=60) == node_id
+        # Nor does a load actor go elsewhere, though it asks for nothing that its node could lack.
+        for node in (*found.nodes, *found.nodes):
+            with load_actor(node.node_id) as actor:
+                is_on = actor.__ray_call__.remote(lambda self: ray.get_runtime_context().get_node_id())
+                assert ray.get(is_on, timeout=60) == node.node_id
+            let_go()
         raise KeyError("the test's own")
     assert not ray.is_initialized()

@@ -5,7 +5,6 @@ import time
 
 import pytest
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serve_deployments.device.limits import machine_cores, unleased_cores
 from serve_deployments.load.clock import RealClock
@@ -30,7 +29,7 @@ def actor(local_ray):
 
 @pytest.mark.ray
 def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = ray.get_runtime_context().get_node_id()
     with load_actor(here) as first:
         ray.get(first.aim.remote(lambda: FakeServer(lambda batch: 0.01), ["a"]))
         with load_actor(here) as second:
@@ -106,7 +105,7 @@ class Spinning:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_an_actor_that_is_the_bottleneck_shares_its_load_where_there_are_cores(local_ray):
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = ray.get_runtime_context().get_node_id()
     with load_actor(here) as actor:
         ray.get(actor.aim.remote(Spinning, ["a"]))
         load = ray.get(actor.closed.remote(8, LoadPlan(level_min_s=0.3, level_max_s=1)), timeout=60)
