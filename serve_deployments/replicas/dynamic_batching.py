@@ -48,7 +48,8 @@ class DynamicBatching:
         self._max_batch_size, self._wait_s = max_batch_size, wait_s
         self._ahead, self._queued = ahead, queued
         self._waiting: deque[_Request] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = 0  # batches
+        self._tasks: set[asyncio.Task[None]] = set()
         self._look: asyncio.Handle | None = None  # when the queue will be looked at
 
     async def __call__(self, payload: Any) -> Any:
@@ -60,8 +61,8 @@ class DynamicBatching:
         if self._full:
             if self._may_begin():
                 self._look_at(request.came_s)
-        elif self._look is None and not self._running:
-            self._look_at(self._due_s)
+        elif self._look is None:
+            self._look_again()
         return await request.answer
 
     @property
@@ -85,43 +86,53 @@ class DynamicBatching:
     def _begin(self) -> None:
         """Begin the batches that may go in now, and look again when the next one may."""
         self._look = None
-        while self._waiting and self._may_begin():
-            if batch := self._next():
-                task = asyncio.create_task(self._run(batch))
-                self._running.add(task)
-                task.add_done_callback(self._ended)
+        while batch := self._next():
+            task = asyncio.create_task(self._run(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._look_again()
+
+    async def _run(self, batch: list[_Request]) -> None:
+        """This batch, and then whatever may go in as it ends: a task for each would cost turns of a busy loop."""
+        while batch:
+            try:
+                await self._answer(batch)
+            finally:
+                self._running -= 1
+            batch = self._next()
+        self._look_again()
+
+    def _look_again(self) -> None:
         if self._waiting and not self._running:
-            self._look_at(self._due_s)
+            self._look_at(self._waiting[0].came_s + self._wait_s)
 
     def _may_begin(self) -> bool:
         if self._full:
-            return len(self._running) <= self._ahead()
+            return self._running <= self._ahead()
         # A timer may fire one rounding error early.
-        return not self._running and self._due_s <= asyncio.get_running_loop().time() + 1e-9
+        waited_s = asyncio.get_running_loop().time() - self._waiting[0].came_s
+        return not self._running and waited_s >= self._wait_s - 1e-9
 
     @property
     def _full(self) -> bool:
         return len(self._waiting) >= self._max_batch_size
 
-    @property
-    def _due_s(self) -> float:
-        return self._waiting[0].came_s + self._wait_s
-
     def _next(self) -> list[_Request]:
-        """The oldest requests, as many as fit in one call; those whose callers gave up are left out."""
+        """The next batch, which counts as running from now on; none if none may begin.
+
+        The oldest requests, as many as fit in one call; those whose callers gave up are left out.
+        """
         batch: list[_Request] = []
-        while self._waiting and len(batch) < self._max_batch_size:
-            request = self._waiting.popleft()
-            if not request.answer.done():
-                batch.append(request)
-        self._queued(len(self._waiting))
+        while not batch and self._waiting and self._may_begin():
+            while self._waiting and len(batch) < self._max_batch_size:
+                request = self._waiting.popleft()
+                if not request.answer.done():
+                    batch.append(request)
+            self._queued(len(self._waiting))
+        self._running += bool(batch)
         return batch
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._begin()
-
-    async def _run(self, batch: list[_Request]) -> None:
+    async def _answer(self, batch: list[_Request]) -> None:
         try:
             rows = await self._call([request.payload for request in batch])
             if len(rows) != len(batch):
