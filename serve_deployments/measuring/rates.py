@@ -111,7 +111,6 @@ async def highest_rate(
     *,
     clock: Clock | None = None,
     to_beat_rps: float | None = None,
-    foretold_rps: float | None = None,
 ) -> Measurement:
     """The highest rate of arrivals under which every limit is kept.
 
@@ -126,14 +125,13 @@ async def highest_rate(
         at_most: metric → largest value allowed; latencies in ms and `error_rate`.
         clock: time; the machine's unless given.
         to_beat_rps: ends as soon as a rate has passed and the highest is surely lower than this; None: never.
-        foretold_rps: where the highest rate is thought to be; one client alone is then all of the probe.
 
     Raises:
         ValueError: a limit on something that is not measured, or none at all.
     """
     check(at_most)
     search = LevelSearch("highest_rate", endpoint, payloads, plan, clock or RealClock())
-    crossing = await _probe(search, at_most, foretold_rps)
+    crossing = await _probe(search, at_most)
     if crossing is None:
         alone = search.loads[-1]
         return search.result(alone, found=False, reason=f"one client alone: {excess(alone, at_most)}")
@@ -176,7 +174,7 @@ def _kept(search: LevelSearch, at_most: Mapping[str, float]) -> list[Load]:
     return [load for load in _opened(search) if not broken(load, at_most)]
 
 
-async def _probe(search: LevelSearch, at_most: Mapping[str, float], foretold_rps: float | None) -> Crossing | None:
+async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> Crossing | None:
     """Where to look for the rate, from short closed levels; None if not even one client keeps the limits.
 
     A client in a closed loop waits for its answer, so N clients never queue as deep as random arrivals at
@@ -185,31 +183,28 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float], foretold_rps
     """
     plan = search.plan
     async with Clients(search.endpoint, search.payloads, plan, search.clock) as clients:
-        bounded = await _climb_until_broken(search, clients, at_most, once=foretold_rps is not None)
+        bounded = await _climb_until_broken(search, clients, at_most)
         kept = [load for load in search.loads if not broken(load, at_most)]
-        if not kept and foretold_rps is None:
+        if not kept:
             alone = search.add(await clients.hold(1, search.level_plan()))
             if broken(alone, at_most):
                 return None
             kept = [alone]
-    most = max(kept, key=lambda load: load.achieved_rps, default=search.loads[0])
+    most = max(kept, key=lambda load: load.achieved_rps)
     reached = [load.achieved_rps for load in search.loads]
     slower = most.achieved_rps
     too_fast = [rate for rate in reached if rate > slower]
     # Where the climb ended for want of time, the next level would have reached more, by what room there was.
     more = 1.0 if bounded else math.sqrt(min(room(most, at_most), _PROBE_FACTOR**2))
-    known = foretold_rps is None
     return Crossing.about(
-        foretold_rps or _FIRST * more * math.sqrt(slower * min(too_fast, default=slower)),
+        _FIRST * more * math.sqrt(slower * min(too_fast, default=slower)),
         len(at_most),
         floor_rps=SLOWEST * search.loads[0].achieved_rps,
-        ceiling_rps=bounded * max(reached) if known and bounded else math.inf,
+        ceiling_rps=bounded * max(reached) if bounded else math.inf,
     )
 
 
-async def _climb_until_broken(
-    search: LevelSearch, clients: Clients, at_most: Mapping[str, float], *, once: bool
-) -> float:
+async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Mapping[str, float]) -> float:
     """1, 8, 64, … clients until limits no longer hold, the rate no longer grows or a third of the time is up.
 
     That one client breaks a limit does not end it: a batch that waits to be full is answered sooner when
@@ -224,7 +219,7 @@ async def _climb_until_broken(
         kept, flat = not broken(load, at_most), load.achieved_rps <= GROWTH * highest_rps
         if flat or (kept_before and not kept):
             return GROWTH
-        if once or concurrency >= search.plan.max_concurrency or search.spent_s > search.plan.total_max_s / 4:
+        if concurrency >= search.plan.max_concurrency or search.spent_s > search.plan.total_max_s / 4:
             return 0.0
         highest_rps, kept_before = max(highest_rps, load.achieved_rps), kept_before or kept
         # Little's law: with more clients the mean latency is above the limit even at twice the rate, and a level that

@@ -16,10 +16,8 @@ def peak(server, plan=CONSTANT, *, to_beat_rps=None, **clock):
     return run_virtual(peak_rate(server, ["x"], plan, clock=VirtualClock(**clock), to_beat_rps=to_beat_rps))
 
 
-def highest(server, at_most, plan=CONSTANT, *, to_beat_rps=None, foretold_rps=None, **clock):
-    test = highest_rate(
-        server, ["x"], plan, at_most, clock=VirtualClock(**clock), to_beat_rps=to_beat_rps, foretold_rps=foretold_rps
-    )
+def highest(server, at_most, plan=CONSTANT, *, to_beat_rps=None, **clock):
+    test = highest_rate(server, ["x"], plan, at_most, clock=VirtualClock(**clock), to_beat_rps=to_beat_rps)
     return run_virtual(test)
 
 
@@ -159,15 +157,6 @@ def test_a_highest_rate_that_cannot_win_is_left_once_that_is_known():
     assert beaten.metrics["rps"] < 180 and beaten.rate_high_rps <= 180
     # Where the rate probably is, not where a level happened to be held.
     assert beaten.metrics["rps"] == pytest.approx(whole.metrics["rps"], rel=0.2)
-
-
-def test_a_foretold_rate_saves_the_probe():
-    server = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16, wait_s=0.01)
-    plan = LoadPlan(level_max_s=400, total_max_s=2000, rate_precision=0.02)  # so long that neither has to be lucky
-    blind = highest(FakeServer(**server), {"p99_ms": 150}, plan)
-    told = highest(FakeServer(**server), {"p99_ms": 150}, plan, foretold_rps=blind.metrics["rps"])
-    assert [load.mode for load in told.loads].count("closed") == 1
-    assert told.metrics["rps"] == pytest.approx(blind.metrics["rps"], rel=0.06)
 
 
 def test_same_seed_same_measurement():
