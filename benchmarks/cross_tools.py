@@ -94,7 +94,7 @@ class Tools:
 
     def measurements(self, clients: int, rate_rps: float, seed: int) -> Mapping[str, Callable[[], Seen]]:
         """Name → measurement, of a closed loop of so many clients and of arrivals at this rate."""
-        # Not more at once than the replica takes in: Serve asks a full one again only after up to 0.5 s, again and again.
+        # No more at once than the replica takes in: Serve leaves a full one alone for up to 0.5 s, again and again.
         most = self.service.settings.max_ongoing_requests
         samples = min(max(8 * clients, round(self.seconds * rate_rps)), most)
         server = loadgen.Server(rate_rps, self.seconds, self.service.p99_ms, seed=seed)
