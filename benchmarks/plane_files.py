@@ -14,6 +14,7 @@ import torch
 from plane_grid import Grid, physical_cpus
 from plane_models import MODELS
 from plane_timing import Patience, Row
+from results import processor
 
 METRICS = {"rps": "requests/s", "latency_ms": "ms"}
 
@@ -102,10 +103,6 @@ def finished(record: Path, grid: Grid) -> dict[str, Any]:
 
 
 def machine(device: str) -> str:
-    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    cpu = f"{names[0] if names else platform.machine()}, {len(physical_cpus())} cores"
+    """What was measured on: processor and cores, before them the GPU where it was one."""
+    cpu = f"{processor()}, {len(physical_cpus())} cores"
     return cpu if device == "cpu" else f"{torch.cuda.get_device_name()} beside {cpu}"
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []

@@ -114,11 +114,16 @@ def _from_root(argument: str) -> str:
     return shown if shown.count("..") <= 1 else path.name
 
 
-def _machine() -> str:
+def processor() -> str:
+    """What this machine's processor is called."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{names[0] if names else platform.machine()}, {cores} cores, Python {platform.python_version()}"
+    return f"{processor()}, {cores} cores, Python {platform.python_version()}"
 
 
 def _revision() -> str:

@@ -4,11 +4,11 @@
 
 The trivial replica answers what it is sent; a closed loop of so many clients asks it, from one, two and three sending
 processes, with and without the settings of the fast path (`serve_deployments/serve_path.py`), of the senders and of
-the replica apart. Then stacks of linear layers, whose batches take 5 ms and more: their peak through Serve (the level
-of two batches of clients) over the requests/s of the same model in a bare loop, one before and one after it, in a
-process of its own on as many cores. Rows of a round follow one another; figures are medians of the rounds. Requests
-per core are requests/s over CPU seconds per second: what a whole core would do, which says more where cores are
-shared. About six minutes.
+the replica apart, and with batches that wait. Then stacks of linear layers, whose batches take 5 ms and more: their
+peak through Serve (the level of two batches of clients) over the requests/s of the same model in a bare loop, one
+before and one after it, in a process of its own on as many cores. Rows of a round follow one another; figures are
+medians of the rounds. Requests per core are requests/s over CPU seconds per second: what a whole core would do, which
+says more where cores are shared. About six minutes.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence on the machine's state, put under the tables")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    # Which lets workers import this file's models, and starts Ray as a study does.
+    # As for a study: workers find this file's models, and do not yield to the rest of the machine.
     with ray_session(address=None, emulate=None, folder=Path(__file__).resolve().parent):
         serve.start(proxy_location="Disabled")
         try:

@@ -7,6 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
+def unless_set(variables: Mapping[str, str]) -> dict[str, str]:
+    """These variables, but with the value that the user has given them where there is one."""
+    return {name: os.environ.get(name, value) for name, value in variables.items()}
+
+
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """These variables are set inside; afterwards they are as before."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
 
 from raytune_infer.comparing.to_beat import rate_to_beat
-from raytune_infer.environment import environment
+from raytune_infer.environment import environment, unless_set
 from raytune_infer.history import Database
 from raytune_infer.knobs import Resolver, ServiceSpace
 from raytune_infer.progress import Progress
@@ -223,7 +222,7 @@ def quiet_tune() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.CRITICAL)  # failed trials are told by the ledger
     try:
-        with environment({name: os.environ.get(name, value) for name, value in wanted.items()}):
+        with environment(unless_set(wanted)):
             yield
     finally:
         log.setLevel(level)

@@ -17,7 +17,7 @@ import raytune_infer
 import searchers
 import serve_deployments
 from cluster.emulated import emulated_cluster, parse
-from raytune_infer.environment import environment
+from raytune_infer.environment import environment, unless_set
 from raytune_infer.errors import UserError
 from serve_deployments.device.limits import machine_cores
 
@@ -60,7 +60,7 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
         with _connected(address, _shipped_environment(folder)):
             yield
         return
-    with environment({name: os.environ.get(name, value) for name, value in _OWN_RAY.items()}):
+    with environment(unless_set(_OWN_RAY)):
         if emulate is not None:
             with emulated_cluster(emulate) as own_address, _connected(own_address, _local_environment(folder)):
                 yield

@@ -91,11 +91,6 @@ class Usage:
         return self.cpu_s / self.seconds if self.seconds else None
 
     @property
-    def others_share(self) -> float | None:
-        """Part of its cores that other processes had, 0 to 1; None where nobody tells."""
-        return self.others_s / self.cores_s if self.cores_s else None
-
-    @property
     def gpu_utilisation(self) -> float | None:
         """Part of the time in which a kernel ran, 0 to 1; None where NVML did not tell."""
         return self.gpu_busy_s / self.gpu_seen_s if self.gpu_seen_s else None

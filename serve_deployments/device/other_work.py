@@ -27,9 +27,8 @@ class OtherWork:
     def watch(self, cores: Iterable[int]) -> None:
         """The process is pinned to these from now on; to none: nothing is watched."""
         self.read()
-        self._cores = tuple(cores)
-        if not set(self._cores) <= set(range(len(self._busy_s()))):
-            self._cores = ()
+        known, wanted = len(self._busy_s()), tuple(cores)
+        self._cores = wanted if all(core < known for core in wanted) else ()
         self._began_s, self._before_s = self._now(), self._not_own_s()
 
     def read(self) -> tuple[float, float]:

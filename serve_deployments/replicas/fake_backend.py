@@ -19,7 +19,7 @@ from serve_deployments.settings import Settings
 
 @dataclass(frozen=True)
 class FakeReplica:
-    """A server that batches as Serve does.
+    """A server that batches as a replica does.
 
     Args:
         endpoint: the server.

@@ -77,7 +77,7 @@ class VirtualClock:
 
 @dataclass
 class FakeServer:
-    """An Endpoint that batches as Serve does, in the running loop's time.
+    """An Endpoint that batches as a replica does, in the running loop's time.
 
     A core takes a batch when `max_batch` requests wait or the oldest has waited `wait_s`.
 
