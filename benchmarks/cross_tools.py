@@ -21,6 +21,7 @@ from serve_deployments.measuring.load_side import load_actor
 from serve_deployments.measuring.measure import WithLoadActor
 from serve_deployments.measuring.measurement import Load, Measurement
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.serve_backend import ServeReplica
 
 # The names of the measurements, as the tables show them.
@@ -84,12 +85,12 @@ class Tools:
         """The most answers per second, as a trial finds it."""
         # In a trial levels end as soon as they may; to look for the clients that are enough they may here too.
         plan = LoadPlan(level_max_s=2 * self.seconds, total_max_s=6 * self.seconds, max_concurrency=64)
-        return WithLoadActor(plan, self.service.payloads, {}, "peak")(self.replica, self.service.settings)
+        return WithLoadActor(Question(plan), self.service.payloads)(self.replica, self.service.settings)
 
     def highest(self) -> Measurement:
         """The highest rate under the bound on p99, as a trial finds it."""
         plan = LoadPlan(level_max_s=4 * self.seconds, total_max_s=8 * self.seconds)
-        find = WithLoadActor(plan, self.service.payloads, {"p99_ms": self.service.p99_ms}, "highest_rate")
+        find = WithLoadActor(Question(plan, {"p99_ms": self.service.p99_ms}), self.service.payloads)
         return find(self.replica, self.service.settings)
 
     def measurements(self, clients: int, rate_rps: float, seed: int) -> Mapping[str, Callable[[], Seen]]:

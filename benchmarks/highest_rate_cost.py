@@ -23,8 +23,9 @@ from until_sure import constant, gamma, remembering
 
 from serve_deployments.measuring.measurement import Measurement
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.rates import highest_rate
+from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.settings import Settings
 
 WRONG = 0.10
 """An error that matters: a rate off by more than this."""
@@ -68,7 +69,8 @@ class Server:
         async def test() -> Measurement:
             clock = VirtualClock()
             server = FakeServer(lambda size: self.service_s(size) * factor(clock.now()), max_batch=self.batch)
-            return await highest_rate(server, ["x"], replace(plan, seed=seed), {"p99_ms": self.limit_ms}, clock=clock)
+            question = Question(replace(plan, seed=seed), {"p99_ms": self.limit_ms})
+            return await question.ask(server, ["x"], Settings(max_batch_size=self.batch), clock=clock)
 
         return run_virtual(test())
 

@@ -29,6 +29,7 @@ from serve_deployments.endpoint import Payload
 from serve_deployments.measuring.load_side import load_actor
 from serve_deployments.measuring.measure import WithLoadActor
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.models.loaders import ModelContext
 from serve_deployments.models.model import ModelSource, load
 from serve_deployments.replicas.serve_backend import ServeReplica
@@ -123,7 +124,7 @@ def measured(
 
 def _peak(service: Service, replica: ServeReplica, total_s: float) -> Any:
     plan = LoadPlan(level_max_s=total_s / 2, total_max_s=total_s, max_concurrency=64)
-    return WithLoadActor(plan, service.payloads, {}, "peak")(replica, service.settings)
+    return WithLoadActor(Question(plan), service.payloads)(replica, service.settings)
 
 
 def table(rounds: Sequence[Round], seconds: Mapping[str, Sequence[float]]) -> str:

@@ -1,11 +1,12 @@
-"""Many short trials in one study: what grows in the driver, and on the machine.
+"""Many short trials in one study: what grows in the driver, and on the machine; beside Ray Tune alone.
 
     python benchmarks/soak.py [--fake 1000] [--real 100]
 
 The study, Tune, the searcher, the database and the pool's actor are real in both. Of the fake trials, replicas and
 load are virtual: a trial takes some tens of milliseconds. Of the real ones, they are not: warm replicas on Ray Serve
-of a model that answers at once, under load of some tenths of a second. The slope is that of a straight line through
-the driver's resident memory after each trial, the first fifth left out: imports and caches fill there.
+of a model that answers at once, under load of some tenths of a second. As many trials that do nothing, run by Ray Tune
+with random search and nothing of ours, show what Tune keeps of each. The slope is that of a straight line through the
+driver's resident memory after each trial of the search, the first fifth left out: imports and caches fill there.
 """
 
 from __future__ import annotations
@@ -13,26 +14,31 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import ray
 from leftovers import nothing_left, open_things, what_is_there, workers
+from ray import tune
 from results import RESULTS, Origin, markdown, put
 
 from raytune_infer import Study
 from raytune_infer.document import Document
 from raytune_infer.progress import Silent
 from raytune_infer.records import StudyRecord, TrialRecord
+from raytune_infer.search import quiet_tune
 from raytune_infer.session import ray_session
 from raytune_infer.spec import parse_spec
 from raytune_infer.study import Serving
 from raytune_infer.trial import Bench
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.settings import Settings
@@ -74,13 +80,44 @@ class Watch(Silent):
         self._me = psutil.Process()
 
     def finished(self, trial: TrialRecord) -> None:
+        self.look()
+
+    def look(self) -> None:
+        """One more."""
         things = open_things(self._me) | {"workers": len(workers())}
         self.looks.append(Look(self._me.memory_info().rss / 2**20, things))
 
 
+class _Watched(tune.Callback):
+    """A `Watch` in Tune's words."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._watch.look()
+
+
+def _nothing(config: Mapping[str, Any]) -> None:
+    tune.report({"rps": float(config["max_batch_size"])})
+
+
+def tune_alone(trials: int, out: Path) -> list[Look]:
+    """So many trials of Ray Tune that do nothing, in one process as ours are, and in the same quiet."""
+    watch = Watch()
+    with quiet_tune():
+        tune.Tuner(
+            tune.with_resources(_nothing, tune.PlacementGroupFactory([{"memory": 1.0}])),
+            param_space={"max_batch_size": tune.randint(1, 100), "batch_wait_ms": tune.randint(0, 100)},
+            tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=1, reuse_actors=True),
+            run_config=tune.RunConfig(name="tune", storage_path=str(out), verbose=0, callbacks=[_Watched(watch)]),
+        ).fit()
+    return watch.looks
+
+
 def virtual(study: StudyRecord) -> Iterator[Bench]:
     """Replicas in virtual time, kept in a real pool."""
-    measure = VirtualMeasure(LoadPlan(level_min_s=0.1, level_max_s=0.2, total_max_s=0.3, max_concurrency=16))
+    measure = VirtualMeasure(Question(LoadPlan(level_min_s=0.1, level_max_s=0.2, total_max_s=0.3, max_concurrency=16)))
     with shared_pool() as pool:
         yield Bench(FakeBackend(_service_s, pool=pool), measure, lambda number: measure)
 
@@ -90,7 +127,7 @@ def _service_s(settings: Settings, batch: int) -> float:
 
 
 def watched(trials: int, out: Path, serving: Serving | None) -> list[Look]:
-    """A study of so many trials, looked at after each of its search and of its comparison."""
+    """A study of so many trials, looked at after each of its search."""
     side = int(np.ceil(np.sqrt(trials)))
     text = SPEC.format(batches=list(range(1, side + 1)), waits=list(range(side)), trials=trials)
     watch = Watch()
@@ -98,7 +135,7 @@ def watched(trials: int, out: Path, serving: Serving | None) -> list[Look]:
         parse_spec(Document(text, "soak.yaml"), folder=HERE), searcher="random", out=out, history=False, serving=serving
     )
     study.run(progress=watch)
-    return watch.looks
+    return watch.looks[:trials]  # the comparison at the end comes with imports of its own
 
 
 def mb_per_100(looks: list[Look]) -> float:
@@ -131,16 +168,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     rows = []
-    kinds = (("virtual replicas", arguments.fake, contextmanager(virtual)), ("real replicas", arguments.real, None))
+    kinds = (
+        ("Ray Tune alone", arguments.fake, tune_alone),
+        ("virtual replicas", arguments.fake, partial(watched, serving=contextmanager(virtual))),
+        ("real replicas", arguments.real, partial(watched, serving=None)),
+    )
     with ray_session(address=None, emulate=None, folder=HERE), tempfile.TemporaryDirectory() as folder:
         from ray import serve
 
         serve.start(proxy_location="Disabled")
-        for what, trials, serving in kinds:
+        for what, trials, held in kinds:
             if not trials:
                 continue
             before, began = what_is_there(), time.monotonic()
-            looks = watched(trials, Path(folder) / what.split()[0], serving)
+            looks = held(trials, Path(folder) / what.split()[0])
             rows.append(row(what, looks, len(nothing_left(before)), time.monotonic() - began))
             print(rows[-1], flush=True)
         assert ray.is_initialized(), "connected until the end"

@@ -26,6 +26,7 @@ from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.load_side import let_go
 from serve_deployments.measuring.measure import WithLoadActor
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.models.loaders import ModelError
 from serve_deployments.models.model import Builder, ModelSource, Weights, check, check_precisions
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
@@ -71,21 +72,21 @@ class Service:
         prefix = f"raytune-infer-{study.name}-{study.created_at:%Y%m%d-%H%M%S}-{study.id}"
         delete_left_behind(prefix)  # of a driver that was killed
         spec, source = self.spec, _seen_from_replicas(self.source, self.spec)
-        measure = WithLoadActor(self.plan, self.samples, at_most=spec.latency_limits, find=spec.load.find)
         fresh = ServeBackend(source, self.samples, prefix, deadline_s=spec.budget.deploy_s)
         try:
             with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:
-                yield Bench(
-                    backend,
-                    measure,
-                    lambda number: replace(measure, plan=replace(self.plan, seed=self.plan.seed + number)),
-                )
+                yield Bench(backend, self._measure(0), self._measure)
         finally:
             let_go()
             delete_left_behind(prefix)
             # On someone's cluster a Serve that is left running without a proxy stays so for whoever deploys next.
             if not ran_before and not serve.status().applications:
                 serve.shutdown()
+
+    def _measure(self, number: int) -> WithLoadActor:
+        """The load test of round `number` of the comparison, with arrivals of its own; 0: of the search."""
+        plan = replace(self.plan, seed=self.plan.seed + number)
+        return WithLoadActor(Question(plan, self.spec.latency_limits, self.spec.load.find), self.samples)
 
 
 def model_source(spec: ServiceSpec) -> ModelSource:

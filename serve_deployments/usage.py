@@ -6,11 +6,11 @@ A `Meter` belongs to a replica and counts from its start; the difference of two 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psutil
 
@@ -18,6 +18,20 @@ from serve_deployments.device.other_work import OtherWork, busy_s
 
 _GPU_PERIOD_S = 1.0
 """NVML's utilisation is that of the last 1/6 s to 1 s, by product; reading it more often would count some twice."""
+
+RECENT = 1000
+"""Batches that a reading tells one by one. Our choice: their mean time is then known to a thirtieth of its spread, and
+a reading is some 20 kB."""
+
+KEPT = 32
+"""Of them, evenly spaced, that a record keeps: enough, with those of other levels, to foretell latencies later."""
+
+
+class Batch(NamedTuple):
+    """One call of the model: how many requests it was for, and what it took."""
+
+    size: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class Usage:
         queue_most: the most that waited at once since the reading before.
         others_s: CPU seconds that other processes had of the cores that the replica is pinned to.
         cores_s: over so many seconds of cores, each counted; 0 where it is not pinned, or nobody tells.
+        recent: size and seconds of each of the last batches, in their order, `RECENT` at most; of these `KEPT` in JSON.
     """
 
     seconds: float = 0.0
@@ -53,6 +68,7 @@ class Usage:
     queue_most: int = 0
     others_s: float = 0.0
     cores_s: float = 0.0
+    recent: tuple[Batch, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (*_COUNTERS, "memory_bytes", "queue", "queue_most"):
@@ -72,7 +88,8 @@ class Usage:
         counters = {name: getattr(self, name) - getattr(earlier, name) for name in _COUNTERS}
         if min(*counters.values(), *left.values()) < 0:
             raise ValueError("the reading to subtract counted more than this one: it is later, or another replica's")
-        return replace(self, **counters, batches=dict(+left))
+        since = self.recent[max(0, len(self.recent) - sum(left.values())) :]
+        return replace(self, **counters, batches=dict(+left), recent=since)
 
     @property
     def mean_batch(self) -> float | None:
@@ -98,12 +115,18 @@ class Usage:
     def as_dict(self) -> dict[str, Any]:
         """For JSON, whose keys are texts."""
         table = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**table, "batches": {str(size): count for size, count in sorted(self.batches.items())}}
+        every = max(1, -(-len(self.recent) // KEPT))
+        kept = [[batch.size, float(f"{batch.seconds:.4g}")] for batch in self.recent[::every]]
+        return {
+            **table, "batches": {str(size): count for size, count in sorted(self.batches.items())}, "recent": kept,
+        }  # fmt: skip
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Self:
         """The inverse of `as_dict`."""
-        return cls(**{**table, "batches": {int(size): count for size, count in table["batches"].items()}})
+        batches = {int(size): count for size, count in table["batches"].items()}
+        recent = tuple(Batch(*batch) for batch in table.get("recent", ()))
+        return cls(**{**table, "batches": batches, "recent": recent})
 
 
 _COUNTERS = ("seconds", "busy_s", "cpu_s", "gpu_busy_s", "gpu_seen_s", "others_s", "cores_s")
@@ -134,6 +157,7 @@ class Meter:
         self._nvml = nvml
         self._gpu = None if nvml is None or gpu_uuid is None else _opened(nvml, gpu_uuid)
         self._batches: Counter[int] = Counter()
+        self._recent: deque[Batch] = deque(maxlen=RECENT)
         self._busy_s = self._gpu_busy_s = self._gpu_seen_s = 0.0
         self._queue = self._queue_most = self._running = 0
         self._started_s = self._sampled_s = self._counted_s = now()
@@ -158,8 +182,9 @@ class Meter:
             self.batch(size, self._counted_s - before_s)
 
     def batch(self, size: int, seconds: float) -> None:
-        """The model ran a batch of `size` requests in `seconds`."""
+        """The model ran a batch of `size` requests in `seconds`, those in which another one ran not counted."""
         self._batches[size] += 1
+        self._recent.append(Batch(size, seconds))
         self._busy_s += seconds
         self._sample_gpu()
 
@@ -184,6 +209,7 @@ class Meter:
             queue_most=self._queue_most,
             others_s=others_s,
             cores_s=cores_s,
+            recent=tuple(self._recent),
         )
         self._queue_most = self._queue
         return reading

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
+from raytune_infer.arrivals import read_arrivals
 from raytune_infer.document import Document
-from raytune_infer.errors import AllFailed, UserError
+from raytune_infer.errors import AllFailed, SpecError, UserError
 from raytune_infer.knobs import price
 from raytune_infer.recommending.curve import Level, Reported
+from raytune_infer.recommending.foretold_rate import foretold_rps
 from raytune_infer.recommending.other_objective import Bounds, changed
 from raytune_infer.recommending.within import Known, Limits, arrivals_within, clients_within
 from raytune_infer.records import TrialRecord
 from raytune_infer.run_folder import open_run
-from raytune_infer.spec import PRICED, parse_spec
+from raytune_infer.spec import PRICED, ServiceSpec, parse_spec
 from searchers.objective import Objective
 from searchers.space import Config
+from serve_deployments.load.arrivals import Arrivals
 
 _BOUNDLESS_RPS = 1e9
 """Stands for a rate that nothing bounds: more than any replica does, so a goal that grows with the rate wins."""
@@ -130,6 +133,7 @@ def recommend(
     return rank(
         trials,
         objective,
+        arrivals=_arrivals(spec),
         held_under=spec.latency_limits,
         precision=spec.load.rate_precision,
         book=book,
@@ -144,6 +148,7 @@ def rank(
     *,
     held_under: Mapping[str, float],
     precision: float,
+    arrivals: Arrivals | None = None,
     book: PriceBook | None = None,
     prices: str = "as of the run",
     size: int | None = None,
@@ -155,6 +160,7 @@ def rank(
         objective: the goal and its limits.
         held_under: limits that the run's load was held under.
         precision: how far apart, relatively, a rate that keeps the limits and one that breaks them are left.
+        arrivals: their pattern, for which rates are foretold that levels leave open; None: none are.
         book: prices; None for those recorded.
         prices: what to call them.
         size: configurations in the space.
@@ -166,9 +172,9 @@ def rank(
     for t in trials:
         by_config.setdefault(t.position, []).append(t)
     measured = {position: ts for position, ts in by_config.items() if any(t.outcome.loads for t in ts)}
-    arrivals = any(load["mode"] == "open" for t in trials for load in t.outcome.loads)
+    opened = any(load["mode"] == "open" for t in trials for load in t.outcome.loads)
     limits = Limits({n: limit for n, limit in objective.at_most.items() if n not in ("rps", PRICED)}, held_under)
-    within = arrivals_within if arrivals else clients_within
+    within = arrivals_within if opened else clients_within
     ranked = []
     for ts in measured.values():
         levels = tuple(
@@ -176,6 +182,8 @@ def rank(
             for t in ts for i, load in enumerate(t.outcome.loads)
         )  # fmt: skip
         known = within(levels, limits, precision)
+        if opened and arrivals is not None:
+            known = _with_foretold(known, ts, limits, arrivals)
         usd_per_hour = _usd_per_hour(ts[0], book, objective)
         figure, value = _now(objective, known, usd_per_hour)
         ranked.append(
@@ -195,12 +203,28 @@ def rank(
     return Recommendation(
         objective=objective,
         prices=prices,
-        arrivals=arrivals,
+        arrivals=opened,
         ranked=tuple(sorted((r for r in ranked if r.value is not None), key=lambda r: -(r.value or 0.0))),
         others=tuple(sorted((r for r in ranked if r.value is None), key=lambda r: -(r.could_be or 0.0))),
         failed={t.number: t.outcome.reason or "" for t in trials if t.position not in measured},
         untried=None if size is None else size - len(by_config),
     )
+
+
+def _arrivals(spec: ServiceSpec) -> Arrivals | None:
+    """The run's own; None if they were a trace that is not there any more."""
+    try:
+        return read_arrivals(spec)
+    except SpecError:
+        return None
+
+
+def _with_foretold(known: Known, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> Known:
+    """With an estimate where levels leave the rate open and give none."""
+    if known.resolved or known.estimate_rps is not None:
+        return known
+    rps = foretold_rps(trials, limits.at_most, arrivals)
+    return known if rps is None else replace(known, estimate_rps=min(max(rps, known.at_least_rps), known.at_most_rps))
 
 
 def _reported(trial: TrialRecord) -> Reported:

@@ -72,7 +72,7 @@ def why_not(found: Recommendation, r: Ranked) -> str:
     if r.known.level is None:
         if r.known.resolved:
             return "breaks a limit at any load"
-        return "no rate is known"
+        return "no level kept them"
     objective = found.objective
     metrics = {**r.known.level.with_metrics(objective.limited), PRICED: r.usd_per_hour}
     broken = objective.broken(metrics)
@@ -95,8 +95,8 @@ def notes(found: Recommendation) -> list[str]:
         said.append("≥: that rate kept the limits, and no level says that a higher one does not, up to `could be`")
     if any(k.estimate_rps is not None for k in knowns):
         said.append(
-            "≈: an estimate, which ranks nothing: an interpolation of log latency over log rate between two levels, or "
-            "what a trial believed that ended early"
+            "≈: an estimate, which ranks nothing: an interpolation of log latency over log rate between two levels, "
+            "what a trial believed that ended early, or what a simulated queue of the replica's batches would do"
         )
     if any(k.level is not None and not k.level.steady for k in knowns):
         said.append(ESTIMATE_NOTE)
@@ -137,15 +137,15 @@ def where(r: Ranked, *, arrivals: bool) -> str:
         clients = (told or "between {} and {} clients").format(kept, broke)
     else:
         clients = ""
-    low, high = known.at_least_rps, known.at_most_rps
+    low, high, about = known.at_least_rps, known.at_most_rps, known.estimate_rps
     if math.isinf(high):
         rates = f"above {low:.4g} requests/s" if low else "at any rate: no level tells"
+        rates += f", about {about:.4g}" if low and about else ""
         rates += ", with more load actors" if known.client_limited else ""
     elif low:
-        about = known.estimate_rps or math.sqrt(low * max(low, high))
-        rates = f"about {about:.4g} requests/s, between {low:.4g} and {high:.4g}"
+        rates = f"about {about or math.sqrt(low * max(low, high)):.4g} requests/s, between {low:.4g} and {high:.4g}"
     else:
-        rates = f"below {high:.4g} requests/s"
+        rates = f"below {high:.4g} requests/s" if about is None else f"about {about:.4g} requests/s, below {high:.4g}"
     if known.alone is not None:
         waiting = (
             "one client alone"

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from scipy.stats import binom
 
 from raytune_infer.recommending.curve import Level, Reported, in_order, middle, percent_of
+from serve_deployments.measuring.highest_rate import SLOWEST
 from serve_deployments.measuring.kept_limits import LOST_TAIL
-from serve_deployments.measuring.rates import GROWTH, SLOWEST, TIE
+from serve_deployments.measuring.level_search import GROWTH
+from serve_deployments.measuring.peak_rate import TIE
 
 _CHANCE = 0.05  # the convention
 
@@ -78,7 +80,7 @@ class Known:
         level: the highest level that kept them; None if none did.
         at_most_rps: no rate from here on keeps them; infinity if no level says so, 0 if none ever does.
         resolved: the two are as close as the run's own precision, so a new trial would find nothing new.
-        estimate_rps: where between two levels the first limit is crossed; None where nothing says so.
+        estimate_rps: where the first limit is probably crossed; None where nothing says so.
         clients: of those levels, how many clients kept and broke them, in place of arrivals; None: arrivals.
         alone: where no arrivals kept them, the closed level that did at the highest rate: a hint where to look.
         contradicted: levels that say otherwise: broken below `level`, or kept above the lowest broken one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,10 +14,11 @@ from serve_deployments.load.places import Place, free_places
 from serve_deployments.load.remote_sender import RemoteSender
 from serve_deployments.load.sending import OwnSender, Sender
 from serve_deployments.load.team import Team
-from serve_deployments.measuring import rates
 from serve_deployments.measuring.level import closed_level, open_level
 from serve_deployments.measuring.measurement import Load, Measurement
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
+from serve_deployments.settings import Settings
 
 T = TypeVar("T")
 
@@ -87,16 +88,9 @@ class LoadActor:
         """Whether still no replica leases the cores that this process moved to."""
         return unleased_cores(self._own_cores) == self._own_cores
 
-    async def peak_rate(self, plan: LoadPlan, to_beat_rps: float | None = None) -> Measurement:
-        """See `rates.peak_rate`."""
-        return await self._alone(rates.peak_rate(self._team, self._payloads, plan, to_beat_rps=to_beat_rps))
-
-    async def highest_rate(
-        self, plan: LoadPlan, at_most: Mapping[str, float], to_beat_rps: float | None = None
-    ) -> Measurement:
-        """See `rates.highest_rate`."""
-        test = rates.highest_rate(self._team, self._payloads, plan, at_most, to_beat_rps=to_beat_rps)
-        return await self._alone(test)
+    async def answer(self, question: Question, settings: Settings, to_beat_rps: float | None = None) -> Measurement:
+        """See `Question.ask`."""
+        return await self._alone(question.ask(self._team, self._payloads, settings, to_beat_rps=to_beat_rps))
 
     async def closed(self, concurrency: int, plan: LoadPlan) -> Load:
         """One level of so many clients."""

@@ -32,11 +32,27 @@ _WIDTH = math.log(1.5)
 """The first guess is believed within this factor, one way or the other. Our choice; the tails are those of a Cauchy
 distribution, so that a guess that is far off is soon given up."""
 
+_TAILS = 4  # our choice: one guess in ten is off by more than two standard deviations
 _EDGE = 0.1  # how exactly a ceiling is known, relative (our choice)
 _SURPRISE = 1e3  # how many times less likely a rate far above the ceiling is, so that levels can still show it
 _STEP = 0.01  # between the rates of the grid, relative: a fifth of the usual precision
 _REACH = 64.0  # how far above the first guess a rate is thought of at all
 _DOUBT = 0.02  # that a level which surely failed says nothing: overloaded by an accident (our choice)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What to believe of one limit before any level near it.
+
+    Args:
+        rate_rps: where it is probably broken from.
+        spread: standard deviation of the logarithm of that rate.
+        steepness: a.
+    """
+
+    rate_rps: float
+    spread: float
+    steepness: float
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,9 @@ class Crossing:
 
     Args:
         rates: `[m]` that it may be, ascending.
-        log_prior: `[limits, m, a]` logarithm of how likely each is for each limit, with each steepness, by all but
-            counted requests; up to a constant a limit, as the next.
+        log_guess: `[limits, m, a]` logarithm of how likely each is for each limit, with each steepness, before any
+            level; up to a constant a limit, as the next two.
+        log_shown: the same by what is no count of requests: means, and what the server cannot do.
         log_counted: the same by counted requests, were they independent.
         counted: `[limits]` how many requests these are.
         independent: `[limits]` the same, each level's divided by its own D.
@@ -58,7 +75,8 @@ class Crossing:
     """
 
     rates: np.ndarray
-    log_prior: np.ndarray
+    log_guess: np.ndarray
+    log_shown: np.ndarray
     log_counted: np.ndarray
     counted: np.ndarray
     independent: np.ndarray
@@ -76,23 +94,27 @@ class Crossing:
         """
         low, high = math.log(min(floor_rps, first_rps)), math.log(first_rps * _REACH)
         rates = np.exp(np.arange(low, high, _STEP))
-        log_belief = -np.log1p((np.log(rates / first_rps) / _WIDTH) ** 2)
+        log_rough = -np.log1p((np.log(rates / first_rps) / _WIDTH) ** 2)
         beyond = np.log(np.maximum(rates / ceiling_rps, 1.0)) / _EDGE
-        log_belief -= np.minimum(beyond**2 / 2, math.log(_SURPRISE))
-        log_prior = np.tile(log_belief[:, None], (limits, 1, _STEEPNESS.size))
-        return cls(rates, log_prior, np.zeros_like(log_prior), np.zeros(limits), np.zeros(limits), ceiling_rps)
+        log_ceiling = -np.minimum(beyond**2 / 2, math.log(_SURPRISE))
+        log_guess, log_shown = (
+            np.tile(column[:, None], (limits, 1, _STEEPNESS.size)) for column in (log_rough, log_ceiling)
+        )
+        return cls(
+            rates, log_guess, log_shown, np.zeros_like(log_shown), np.zeros(limits), np.zeros(limits), ceiling_rps
+        )
 
     def after(self, rate_rps: float, seen: Sequence[Evidence | None]) -> Self:
         """With what a level of this rate has shown of each limit, in their order; None: nothing."""
         out = replace(
-            self, log_prior=self.log_prior.copy(), log_counted=self.log_counted.copy(), counted=self.counted.copy(),
+            self, log_shown=self.log_shown.copy(), log_counted=self.log_counted.copy(), counted=self.counted.copy(),
             independent=self.independent.copy(),
         )  # fmt: skip
         for limit, one in zip(range(len(self.counted)), seen, strict=True):
             if one is None:
                 continue
             if one.certain or one.share is None:
-                out.log_prior[limit] += self._of(rate_rps, one)
+                out.log_shown[limit] += self._of(rate_rps, one)
             else:
                 out.log_counted[limit] += self._of(rate_rps, one)
                 out.counted[limit] += one.count
@@ -101,7 +123,21 @@ class Crossing:
 
     def cannot(self, rate_rps: float) -> Self:
         """With a server that surely cannot answer this rate."""
-        return replace(self, log_prior=self.log_prior + math.log(_DOUBT) * (self.rates > rate_rps)[:, None])
+        return replace(self, log_shown=self.log_shown + math.log(_DOUBT) * (self.rates > rate_rps)[:, None])
+
+    def guided(self, guesses: Sequence[Guess | None]) -> Self:
+        """With other guesses than before, one a limit; None: that of before stays.
+
+        Their tails are those of Student's t with `_TAILS` degrees of freedom: a guess may be far off, but seldom is.
+        """
+        log_guess = self.log_guess.copy()
+        for limit, guess in enumerate(guesses):
+            if guess is None:
+                continue
+            off = np.log(self.rates / guess.rate_rps) / guess.spread
+            steeper = np.log2(_STEEPNESS / guess.steepness)
+            log_guess[limit] = -(_TAILS + 1) / 2 * np.log1p(off**2 / _TAILS)[:, None] - steeper**2 / 2
+        return replace(self, log_guess=log_guess)
 
     def quantile(self, probability: float) -> float:
         """The rate that the true one is below with this probability."""
@@ -129,7 +165,7 @@ class Crossing:
     def _cumulated(self) -> np.ndarray:
         """`[m]` the first limit to break is the lowest: each is kept, if all are."""
         worth = np.where(self.counted > 0, self.independent / np.maximum(self.counted, 1.0), 1.0)  # 1 / D
-        by_rate = logsumexp(self.log_prior + self.log_counted * worth[:, None, None], axis=2)
+        by_rate = logsumexp(self.log_guess + self.log_shown + self.log_counted * worth[:, None, None], axis=2)
         mass = np.exp(by_rate - by_rate.max(axis=1, keepdims=True))
         up_to = np.cumsum(mass, axis=1) / mass.sum(axis=1, keepdims=True)
         return np.asarray(1 - np.prod(1 - up_to, axis=0))

@@ -10,9 +10,10 @@ from serve_deployments.load.clock import Clock
 from serve_deployments.measuring.measurement import Load, Measurement
 from serve_deployments.measuring.plan import LoadPlan
 
+GROWTH = 1.05
+"""A level that brings less than 5 % more has not raised the rate."""
+
 _TURNS = 4  # latencies that a level lasts at least: one to warm up, and a few to see whether they grow (our choice)
-
-
 _APART = 1_000_003  # between the seeds of levels: trials have neighbouring ones
 
 
@@ -91,6 +92,11 @@ class LevelSearch:
             rate_low_rps=between_rps[0],
             rate_high_rps=between_rps[1],
         )
+
+
+def beaten(to_beat_rps: float) -> str:
+    """Why a search ended early, for people."""
+    return f"it can no longer reach the {to_beat_rps:.3g} requests/s that were to be beaten"
 
 
 def _size(load: Load) -> float:

@@ -78,6 +78,11 @@ class Evidence:
         return _decided(log_ratio / self.effect)
 
 
+def allowed_share(name: str) -> float | None:
+    """Of requests that may be above a limit on this latency; None for their mean."""
+    return None if name == "mean_ms" else 1 - PERCENTILES.get(name, 100.0) / 100 or _AS_A_TAIL
+
+
 def evidence(name: str, limit: float, latency_s: np.ndarray) -> Evidence | None:
     """What requests show of a limit; None while there are too few.
 
@@ -125,7 +130,7 @@ def _of_share(above: np.ndarray, values: np.ndarray, share: float) -> Evidence |
     effect = design_effect(above, values)
     if effect is None:
         return None
-    share = min(max(share, _AS_A_TAIL), 1 - _AS_A_TAIL)
+    share = min(share, 1 - _AS_A_TAIL) if share > 0 else _AS_A_TAIL
     return Evidence(share=share, above=float(above.sum()), count=float(above.size), effect=effect)
 
 

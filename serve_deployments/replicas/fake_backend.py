@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from serve_deployments.measuring import rates
 from serve_deployments.measuring.measurement import Measurement
-from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.backend import CouldNotRun, Readied
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.replicas.pool import Kept, Pool
@@ -91,16 +90,9 @@ class FakeBackend:
 class VirtualMeasure:
     """Measures a fake replica in virtual time, by the same rules as a load actor does a real one."""
 
-    plan: LoadPlan
-    at_most: Mapping[str, float] = field(default_factory=dict)
+    question: Question
 
     def __call__(self, running: FakeReplica, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
         """The measurement."""
-        if self.at_most:
-            test = rates.highest_rate(
-                running.endpoint, ["x"], self.plan, self.at_most, clock=VirtualClock(), to_beat_rps=to_beat_rps
-            )
-        else:
-            plan = self.plan.filling(settings.max_batch_size)
-            test = rates.peak_rate(running.endpoint, ["x"], plan, clock=VirtualClock(), to_beat_rps=to_beat_rps)
-        return run_virtual(test)
+        ask = self.question.ask(running.endpoint, ["x"], settings, clock=VirtualClock(), to_beat_rps=to_beat_rps)
+        return run_virtual(ask)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from serve_deployments.endpoint import Payload
+from serve_deployments.usage import RECENT, Batch, Usage
 
 T = TypeVar("T")
 
@@ -104,6 +105,7 @@ class FakeServer:
     most_in_flight: int = 0
     _queue: deque[tuple[float, int, asyncio.Future[None]]] = field(default_factory=deque)
     _busy: int = 0
+    _ended: list[Batch] = field(default_factory=list)
 
     @property
     def peak_rps(self) -> float:
@@ -132,8 +134,14 @@ class FakeServer:
         finally:
             self.in_flight -= 1
 
-    async def usage(self) -> None:
-        """It does not say."""
+    async def usage(self) -> Usage:
+        """What it did since the loop began; as many batches as it has cores may run at once."""
+        return Usage(
+            seconds=asyncio.get_running_loop().time(),
+            batches=Counter(batch.size for batch in self._ended),
+            busy_s=sum(batch.seconds for batch in self._ended),
+            recent=tuple(self._ended[-RECENT:]),
+        )
 
     def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -152,10 +160,11 @@ class FakeServer:
                 return
             batch = [self._queue.popleft() for _ in range(min(self.max_batch, len(self._queue)))]
             self._busy += 1
-            loop.call_later(self.service_s(len(batch)), self._finish, batch)
+            loop.call_later(took_s := self.service_s(len(batch)), self._finish, batch, took_s)
 
-    def _finish(self, batch: list[tuple[float, int, asyncio.Future[None]]]) -> None:
+    def _finish(self, batch: list[tuple[float, int, asyncio.Future[None]]], took_s: float) -> None:
         self._busy -= 1
+        self._ended.append(Batch(len(batch), took_s))
         for _, number, answer in batch:
             if answer.done():
                 continue

@@ -12,6 +12,7 @@ from raytune_infer.run_folder import RunFolder
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import run_trial
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.settings import Settings
 
@@ -34,7 +35,10 @@ def service_s(settings: Settings, batch: int) -> float:
 
 def measured(config, at_most, refuses=lambda settings: None, plan=PLAN) -> Outcome:
     return run_trial(
-        Settings(**config), "trial", backend=FakeBackend(service_s, refuses), measure=VirtualMeasure(plan, at_most)
+        Settings(**config),
+        "trial",
+        backend=FakeBackend(service_s, refuses),
+        measure=VirtualMeasure(Question(plan, at_most)),
     )
 
 

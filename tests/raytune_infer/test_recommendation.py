@@ -49,6 +49,18 @@ def test_unchanged_it_says_what_the_run_said(which, request):
     assert found.untried == 0 and found.best.emulated
 
 
+@pytest.mark.parametrize("limit", [50, 200])
+def test_a_rate_that_levels_leave_open_is_foretold_from_what_batches_took(run, limit):
+    found = recommend(run, limits={"p99_ms": limit})
+    estimates = [r for r in (*found.ranked, *found.others) if r.known.estimate_rps and not r.known.resolved]
+    assert len(estimates) >= 4
+    for r in estimates:
+        fresh = measured(r.config, {"p99_ms": limit}).metrics["rps"]
+        assert r.known.estimate_rps == pytest.approx(fresh, rel=0.2), r.config
+    elsewhere = recommend(run, limits={"p97_ms": limit})  # of percentiles that are not measured nothing is foretold
+    assert not any(r.known.estimate_rps for r in elsewhere.others)
+
+
 @pytest.mark.parametrize("limit", [35, 60, 250])
 def test_a_fresh_measurement_under_the_new_limit_lies_where_the_curve_says(run, limit):
     found = recommend(run, limits={"p99_ms": limit})
@@ -195,10 +207,12 @@ def test_the_command_ranks_says_what_is_not_known_and_draws(run, tmp_path, monke
     assert not command(monkeypatch, run, "--limit", "p99_ms=50", "--limit", "p90_ms=45", "--curve", picture)
     said = capsys.readouterr().out
     assert "p99_ms ≤ 50, p90_ms ≤ 45" in said and "as of the run (cloud-2026)" in said and "emulated" in said
-    assert "≥ " in said and "≈ " in said and "A new trial could put another one first:" in said
+    assert "Nothing measured surely keeps the limits" in said and ": about " in said and "≈ " in said
     drawn = picture.read_text()
     assert "limit of p99" in drawn and "(emulated)" in drawn and "max_batch_size=16" in drawn
-    assert "model busy" not in drawn
+    assert not command(monkeypatch, run, "--limit", "p99_ms=150")
+    said = capsys.readouterr().out
+    assert "≥ " in said and "A new trial could put another one first:" in said
     assert not command(monkeypatch, run, "--limit", "p99_ms=none")
     assert "rps / usd_per_hour  (prices" in capsys.readouterr().out
 

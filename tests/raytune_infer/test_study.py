@@ -14,6 +14,7 @@ from raytune_infer.records import Outcome
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.backend import OutOfMemory
 from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.replicas.shared_pool import shared_pool
@@ -51,7 +52,7 @@ def refuse_all(settings: Settings) -> OutOfMemory:
 def serving(refuses: Callable = lambda settings: None, fragile: Callable = lambda settings: None):
     @contextmanager
     def fake(study):
-        measure = VirtualMeasure(PLAN)
+        measure = VirtualMeasure(Question(PLAN))
 
         def measuring(running, settings, **to_beat):
             fragile(settings)
@@ -82,7 +83,7 @@ def test_it_finds_the_best_and_compares_it_with_the_default(local_ray, tmp_path)
 def test_replicas_stay_between_trials(local_ray, tmp_path):
     @contextmanager
     def warm(study):
-        measure = VirtualMeasure(PLAN)
+        measure = VirtualMeasure(Question(PLAN))
         with shared_pool() as pool:
             backend = FakeBackend(service_s, pool=pool, new_s=10.0, change_s=0.1)
             yield Bench(backend, measure, lambda number: measure)

@@ -19,6 +19,7 @@ from raytune_infer.report_files import write_files
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench, run_trial
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.settings import Settings
 
@@ -54,7 +55,7 @@ class Machine:
         self.measured += 1
         if self.measured == self.dies_in:
             raise KeyboardInterrupt
-        return VirtualMeasure(PLAN)(running, settings, to_beat_rps=to_beat_rps)
+        return VirtualMeasure(Question(PLAN))(running, settings, to_beat_rps=to_beat_rps)
 
     def measure_in(self, number: int) -> Callable:
         self.seeds.append((self.measured + 1, number))

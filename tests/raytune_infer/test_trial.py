@@ -7,6 +7,7 @@ import pytest
 
 from raytune_infer.trial import run_trial
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.backend import LoadFailed, OutOfMemory, Readied, ReplicaDied
 from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.replicas.replica import ReplicaFacts
@@ -36,7 +37,7 @@ class Broken:
 
 @pytest.mark.parametrize("at_most", [{}, {"p99_ms": 100.0}])
 def test_a_model_that_answers_nothing_could_not_run_and_its_words_are_the_reason(at_most):
-    outcome = run_trial(Settings(), "trial", backend=Broken(), measure=VirtualMeasure(LoadPlan(), at_most))
+    outcome = run_trial(Settings(), "trial", backend=Broken(), measure=VirtualMeasure(Question(LoadPlan(), at_most)))
     assert outcome.metrics is None
     assert outcome.reason.startswith("NoRate: ")
     assert outcome.reason.endswith("; the model raised 3 times, first ValueError: bad input")
@@ -45,7 +46,7 @@ def test_a_model_that_answers_nothing_could_not_run_and_its_words_are_the_reason
 def outcome_of(losses):
     """Of a trial whose first attempts end so; then it can be measured."""
     backend = FakeBackend(lambda settings, batch: 0.01, lambda settings: losses.pop(0) if losses else None)
-    return run_trial(Settings(), "trial", backend=backend, measure=VirtualMeasure(LoadPlan(), {}))
+    return run_trial(Settings(), "trial", backend=backend, measure=VirtualMeasure(Question(LoadPlan())))
 
 
 def test_a_trial_that_lost_its_replica_is_tried_once_more_and_says_so():
@@ -75,7 +76,7 @@ def test_a_trial_says_what_others_had_of_its_cores(others_s, kept, said):
     """Of ten seconds of cores."""
 
     def measure(running, settings, *, to_beat_rps=None):
-        measured = VirtualMeasure(LoadPlan())(running, settings)
+        measured = VirtualMeasure(Question(LoadPlan()))(running, settings)
         usage = None if others_s is None else Usage(others_s=others_s, cores_s=10.0)
         return replace(measured, loads=tuple(replace(load, usage=usage) for load in measured.loads))
 

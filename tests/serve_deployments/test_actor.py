@@ -14,8 +14,10 @@ from serve_deployments.measuring.actor import LoadActor
 from serve_deployments.measuring.level import closed_level
 from serve_deployments.measuring.load_side import let_go, load_actor
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.backend import LoadFailed
 from serve_deployments.replicas.fakes import FakeServer
+from serve_deployments.settings import Settings
 
 PLAN = LoadPlan(level_min_s=0.5, level_max_s=4, total_max_s=12, max_concurrency=4)
 
@@ -47,7 +49,7 @@ def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
 
 @pytest.mark.ray
 def test_the_actor_measures_in_real_time_and_ends_when_told(actor):
-    found = ray.get(actor.peak_rate.remote(PLAN), timeout=60)
+    found = ray.get(actor.answer.remote(Question(PLAN), Settings()), timeout=60)
     # One core of 50 ms a request; other processes share the machine, so only the upper bound is sharp.
     assert 10 < found.metrics["rps"] <= 20.5 and found.best
     level = ray.get(actor.open.remote(10.0, PLAN), timeout=60)

@@ -8,6 +8,7 @@ import pytest
 from serve_deployments.device.limits import can_pin
 from serve_deployments.measuring.measure import WithLoadActor
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.question import Question
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.backend import DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
 from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
@@ -43,7 +44,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.backend = FakeBackend(lambda settings, batch: 0.01, self._refuses)
-        self.measure = VirtualMeasure(QUICK)
+        self.measure = VirtualMeasure(Question(QUICK))
 
     def _refuses(self, settings):
         return {"does not load": DeployFailed("weights are missing")}.get(settings.args.get("behaviour"))
@@ -61,7 +62,7 @@ class OnServe:
         serve.start(proxy_location="Disabled")
         source = Builder(f"{__name__}:model")
         self.backend = ServeBackend(source, ["warm"], "contract", deadline_s=60, queue_s=60)
-        self.measure = WithLoadActor(QUICK, ["a", "b"], at_most={})
+        self.measure = WithLoadActor(Question(QUICK), ["a", "b"])
 
     def left(self) -> int:
         from ray import serve

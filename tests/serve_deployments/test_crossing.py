@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from serve_deployments.measuring.crossing import Crossing
+from serve_deployments.measuring.crossing import Crossing, Guess
 from serve_deployments.measuring.verdict import Evidence
 
 
@@ -77,3 +77,17 @@ def test_a_ceiling_is_doubted_only_if_levels_pass_above_it():
         crossing = crossing.after(130.0, [Evidence(share=0.01, above=0, count=1000)])
     assert crossing.below(120.0) < 0.1
     assert crossing.cannot(150.0).below(150.0) > 0.9
+
+
+def test_a_good_guess_is_believed_until_levels_say_otherwise():
+    rough = Crossing.about(300.0, 1, floor_rps=1.0)
+    guess = Guess(rate_rps=80.0, spread=0.1, steepness=4.0)
+    guided = rough.guided([guess])
+    assert guided.quantile(0.5) == pytest.approx(80.0, rel=0.02) and guided.spread == pytest.approx(0.11, rel=0.1)
+    assert rough.guided([None]).quantile(0.5) == rough.quantile(0.5)
+    # Half of all requests above the limit, ten times: that is too fast, and the guess is given up.
+    for _ in range(10):
+        guided = guided.after(80.0, [Evidence(share=0.01, above=100, count=200)])
+    assert guided.below(79.0) > 0.95
+    again = guided.guided([Guess(rate_rps=50.0, spread=0.1, steepness=4.0)])  # a new guess leaves what levels showed
+    assert 0.05 < again.below(60.0) < 0.95 and again.below(79.0) > 0.95

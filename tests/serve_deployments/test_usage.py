@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.fakes import FakeDevice, FakeNvml, FakeTime
-from serve_deployments.usage import Meter, Usage
+from serve_deployments.usage import KEPT, RECENT, Batch, Meter, Usage
 
 
 @dataclass
@@ -65,6 +65,29 @@ def test_time_in_which_two_batches_run_counts_once():
     run((10, 8), (11, 4), (12, 8), (15, 4))
     reading = meter.read()
     assert reading.busy_s == 9 and reading.batches == {8: 2, 4: 2}
+
+
+def test_a_level_has_the_batches_of_its_own_one_by_one_and_their_number_is_bounded():
+    meter = Meter(FakeProcess(), now=FakeTime().clock)
+    meter.batch(1, 0.1)
+    before = meter.read()
+    meter.batch(4, 0.5)
+    meter.batch(2, 0.25)
+    level = meter.read().since(before)
+    assert level.recent == ((4, 0.5), (2, 0.25))
+    for _ in range(2 * RECENT):
+        meter.batch(8, 1.0)
+    assert meter.read().since(before).recent == ((8, 1.0),) * RECENT
+    assert meter.read().since(meter.read()).recent == ()
+
+
+@pytest.mark.parametrize("batches", [0, 1, KEPT, KEPT + 1, RECENT])
+def test_a_record_keeps_some_batches_of_all_its_time(batches):
+    usage = Usage(recent=tuple(Batch(1 + i, i / 7) for i in range(batches)))
+    kept = Usage.from_dict(json.loads(json.dumps(usage.as_dict()))).recent
+    assert min(batches, KEPT // 2) <= len(kept) <= KEPT
+    assert all(batch.seconds == pytest.approx((batch.size - 1) / 7, rel=1e-3) for batch in kept)
+    assert batches < 2 or kept[-1].size - kept[0].size > 0.9 * (batches - 1) - 1
 
 
 def test_each_reading_has_its_own_most():

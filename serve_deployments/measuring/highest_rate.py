@@ -1,4 +1,4 @@
-"""Which rate can it do? Levels of load, chosen one after another."""
+"""The highest rate of arrivals under which every limit is kept: levels of load, chosen one after another."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
 from serve_deployments.measuring.crossing import Crossing
+from serve_deployments.measuring.foretelling import foretold
 from serve_deployments.measuring.kept_limits import broken, check, excess, most_in_flight, room, tightest_s
 from serve_deployments.measuring.level import Clients, open_level
-from serve_deployments.measuring.level_search import LevelSearch
+from serve_deployments.measuring.level_search import GROWTH, LevelSearch, beaten
 from serve_deployments.measuring.locating import BEATEN, UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.measurement import Load, Measurement
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.rules import UntilPrecise, UntilSeen
+from serve_deployments.measuring.rules import UntilSeen
+from serve_deployments.settings import Settings
 
-GROWTH = 1.05  # a level that brings less than 5 % more has not raised the rate
-TIE = 0.98  # closer than intervals of 5 % can tell apart; more clients would then only wait longer
 _SHORT = 0.5  # the probe's levels are half as long: they only say where to look (our choice)
 _GLANCE = 1 / 8  # of the time left for one level of the probe (our choice)
 _FAIR = 1 / 2  # of the time left for one level, so that some are left for others (our choice)
@@ -29,100 +29,28 @@ _LATE = 2  # levels more than there is time for, if no rate has passed yet: else
 SLOWEST = 0.1  # of what one client does: there one request in ten meets another; nothing slower is tried
 
 
-async def peak_rate(
-    endpoint: Endpoint,
-    payloads: Sequence[Payload],
-    plan: LoadPlan,
-    *,
-    clock: Clock | None = None,
-    to_beat_rps: float | None = None,
-) -> Measurement:
-    """The most answers per second, whatever the latency.
-
-    Doubles the clients from `plan.start_concurrency` until the rate has grown by less than 5 % twice running
-    or `plan.max_concurrency` is reached. Of levels within 2 % of the highest rate, the one of fewest clients
-    is reported. Starting at the largest batch (`LoadPlan.filling`) saves the levels that cannot fill it.
-
-    Args:
-        endpoint: what answers.
-        payloads: sent in turn.
-        plan: how to measure.
-        clock: time; the machine's unless given.
-        to_beat_rps: ends as soon as the peak is surely lower; None: never. From `plan.start_concurrency` on, each
-            doubling must then bring less than the one before, as it does where so many clients fill a batch.
-    """
-    search = LevelSearch("peak_rate", endpoint, payloads, plan, clock or RealClock())
-    async with Clients(endpoint, payloads, plan, search.clock) as clients:
-        reason, ended_early = await _climb(search, clients, to_beat_rps or 0.0)
-    highest_rps = max(load.achieved_rps for load in search.loads)
-    reported = next(load for load in search.loads if load.achieved_rps >= TIE * highest_rps)
-    if not highest_rps:
-        reason = f"no request was answered; {reason}"
-    return search.result(
-        reported,
-        found=highest_rps > 0,
-        reason=reason,
-        ended_early=ended_early,
-        between_rps=(reported.rate_low_rps, reported.rate_high_rps),
-    )
-
-
-async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> tuple[str, bool]:
-    """Doubles the clients for as long as it pays; why it ended, and whether for what was to be beaten."""
-    plan, concurrency, highest_rps, flat = search.plan, search.plan.start_concurrency, 0.0, 0
-    while True:
-        # What two more doublings, after which the climb would end, could still add: each at most as much as the last.
-        growth = _growth(search.loads)
-        beat_rps = to_beat_rps / growth**2 if growth else 0.0
-        level = search.level_plan()
-        load = search.add(await clients.hold(concurrency, level, UntilPrecise(level, beat_rps)))
-        growth = _growth(search.loads)
-        if growth and (load.rate_high_rps or math.inf) * growth**2 < to_beat_rps:
-            return f"{concurrency} clients: with {load.rate_high_rps:.3g} requests/s at most, " + _beaten(
-                to_beat_rps
-            ), True
-        flat = flat + 1 if load.achieved_rps <= GROWTH * highest_rps else 0
-        highest_rps = max(highest_rps, load.achieved_rps)
-        if flat == 2:
-            return f"beyond {concurrency // 4} clients the rate no longer grew", False
-        if concurrency >= plan.max_concurrency:
-            return f"{concurrency} clients are the declared maximum", False
-        if not search.has_time:
-            return f"out of time after {concurrency} clients", False
-        concurrency = min(2 * concurrency, plan.max_concurrency)
-
-
-def _growth(loads: Sequence[Load]) -> float | None:
-    """By what factor the last doubling of clients raised the rate at most, 1.05 at least; None before there was one."""
-    if len(loads) < 2 or not loads[-2].rate_low_rps:
-        return None
-    return max(GROWTH, (loads[-1].rate_high_rps or math.inf) / loads[-2].rate_low_rps)
-
-
-def _beaten(to_beat_rps: float) -> str:
-    return f"it can no longer reach the {to_beat_rps:.3g} requests/s that were to be beaten"
-
-
 async def highest_rate(
     endpoint: Endpoint,
     payloads: Sequence[Payload],
     plan: LoadPlan,
     at_most: Mapping[str, float],
+    settings: Settings,
     *,
     clock: Clock | None = None,
     to_beat_rps: float | None = None,
 ) -> Measurement:
     """The highest rate of arrivals under which every limit is kept.
 
-    A short closed loop says where to look; then open levels, until what all of them say together locates the rate to
-    `plan.rate_precision`. A level passes if it keeps the limits and was not overloaded,
-    that is, kept up with 95 % of what was due.
+    A short closed loop says where to look, and what batches take, from which a simulated queue foretells more. Then
+    open levels, until what all of them say together locates the rate to `plan.rate_precision`. A level passes if it
+    keeps the limits and was not overloaded, that is, kept up with 95 % of what was due.
 
     Args:
         endpoint: what answers.
         payloads: sent in turn.
         plan: how to measure.
         at_most: metric → largest value allowed; latencies in ms and `error_rate`.
+        settings: what the replica runs under: which batches it forms.
         clock: time; the machine's unless given.
         to_beat_rps: ends as soon as a rate has passed and the highest is surely lower than this; None: never.
 
@@ -135,12 +63,12 @@ async def highest_rate(
     if crossing is None:
         alone = search.loads[-1]
         return search.result(alone, found=False, reason=f"one client alone: {excess(alone, at_most)}")
-    crossing, ended_early = await _locate(search, crossing, at_most, to_beat_rps or 0.0)
+    crossing, ended_early = await _locate(search, crossing, at_most, settings, to_beat_rps or 0.0)
     low, high = crossing.quantile(0.025), crossing.quantile(0.975)
     reason = f"the limit is between {low:.3g} and {high:.3g} requests/s"
     estimate_rps = None
     if ended_early:
-        reason += f": {_beaten(to_beat_rps or 0.0)}"
+        reason += f": {beaten(to_beat_rps or 0.0)}"
         estimate_rps = min(target_rps(crossing, plan.rate_precision), to_beat_rps or math.inf)
     elif not is_precise(crossing, plan.rate_precision):
         reason = f"out of time: {reason}"
@@ -150,16 +78,31 @@ async def highest_rate(
         slowest = min(_opened(search), key=lambda load: (_asked(load), not broken(load, at_most)))
         reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
-    # Not the highest that passed: of levels near the limit that is the luckiest.
-    best = min(passed, key=lambda load: abs(_off(load, crossing, plan)))
     return search.result(
-        best, found=True, reason=reason, ended_early=ended_early, estimate_rps=estimate_rps, between_rps=(low, high)
-    )
+        _speaking(passed, crossing, plan), found=True, reason=reason, ended_early=ended_early,
+        estimate_rps=estimate_rps, between_rps=(low, high),
+    )  # fmt: skip
+
+
+def _speaking(passed: Sequence[Load], crossing: Crossing, plan: LoadPlan) -> Load:
+    """The level whose latencies stand for the rate: of those near it the one that saw most requests, else the nearest.
+
+    Not the highest that passed, nor the last: of levels near the limit the shortest are the luckiest.
+    """
+    near = [load for load in passed if _is_near(load, crossing, plan)]
+    if near:
+        return max(near, key=lambda load: load.completed)
+    return min(passed, key=lambda load: abs(_off(load, crossing, plan)))
 
 
 def _off(load: Load, crossing: Crossing, plan: LoadPlan) -> float:
     """How far a level is from where one should be held; logarithm."""
     return math.log(_asked(load) / target_rps(crossing, plan.rate_precision))
+
+
+def _is_near(load: Load, crossing: Crossing, plan: LoadPlan) -> bool:
+    """Whether a level is where one should be held, but for the precision."""
+    return abs(_off(load, crossing, plan)) <= math.log1p(plan.rate_precision)
 
 
 def _asked(load: Load) -> float:
@@ -231,11 +174,13 @@ async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Ma
 
 
 async def _locate(
-    search: LevelSearch, crossing: Crossing, at_most: Mapping[str, float], beat_rps: float
+    search: LevelSearch, crossing: Crossing, at_most: Mapping[str, float], settings: Settings, beat_rps: float
 ) -> tuple[Crossing, bool]:
     """Open levels, at least one, until the crossing is known and one level is an answer; whether it can't win."""
     late = 0
     while True:
+        guesses = foretold(search.loads, settings, search.plan.arrivals, at_most, crossing.quantile(0.5))
+        crossing = crossing.guided(guesses)
         rate_rps = _next_rate(search, crossing, at_most)
         plan = search.level_plan(1.0 if _kept(search, at_most) else _FAIR)
         rule = UntilLocated(plan, rate_rps, at_most, crossing, beat_rps)
@@ -253,7 +198,7 @@ async def _locate(
         kept = _kept(search, at_most)
         if kept and beat_rps and crossing.below(beat_rps) > BEATEN:
             return crossing, True
-        answers = [x for x in kept if abs(_off(x, crossing, plan)) <= math.log1p(plan.rate_precision)]
+        answers = [x for x in kept if _is_near(x, crossing, plan)]
         hopeless = rate_rps == crossing.floor_rps and load not in kept and crossing.at_floor(plan.rate_precision)
         if hopeless or (answers and is_precise(crossing, plan.rate_precision)):
             return crossing, False
