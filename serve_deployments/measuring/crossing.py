@@ -126,13 +126,20 @@ class Crossing:
         return replace(self, log_shown=self.log_shown + math.log(_DOUBT) * (self.rates > rate_rps)[:, None])
 
     def guided(self, guesses: Sequence[Guess | None]) -> Self:
-        """With other guesses than before, one a limit; None: that of before stays.
+        """With other guesses than before, one a limit; without any, what was guessed before stays.
 
         Their tails are those of Student's t with `_TAILS` degrees of freedom: a guess may be far off, but seldom is.
+        A limit without a guess of its own (on errors) is believed to be broken anywhere from the lowest guess on, as
+        what errs is mostly overloaded, and below it as broadly as before there was one.
         """
-        log_guess = self.log_guess.copy()
+        known = [guess for guess in guesses if guess is not None]
+        if not known:
+            return self
+        log_guess = np.empty_like(self.log_guess)
         for limit, guess in enumerate(guesses):
             if guess is None:
+                below = np.minimum(np.log(self.rates / min(each.rate_rps for each in known)) / _WIDTH, 0.0)
+                log_guess[limit] = -np.log1p(below**2)[:, None]
                 continue
             off = np.log(self.rates / guess.rate_rps) / guess.spread
             steeper = np.log2(_STEEPNESS / guess.steepness)

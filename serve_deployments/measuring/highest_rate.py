@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
 from serve_deployments.measuring.crossing import Crossing
+from serve_deployments.measuring.estimating import at_rate
 from serve_deployments.measuring.foretelling import foretold
 from serve_deployments.measuring.kept_limits import broken, check, excess, most_in_flight, room, tightest_s
 from serve_deployments.measuring.level import Clients, open_level
@@ -78,10 +79,11 @@ async def highest_rate(
         slowest = min(_opened(search), key=lambda load: (_asked(load), not broken(load, at_most)))
         reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
+    best = _speaking(passed, crossing, plan)
+    estimate = None if estimate_rps is None else at_rate(estimate_rps, best, search.loads, at_most)
     return search.result(
-        _speaking(passed, crossing, plan), found=True, reason=reason, ended_early=ended_early,
-        estimate_rps=estimate_rps, between_rps=(low, high),
-    )  # fmt: skip
+        best, found=True, reason=reason, ended_early=ended_early, estimate=estimate, between_rps=(low, high)
+    )
 
 
 def _speaking(passed: Sequence[Load], crossing: Crossing, plan: LoadPlan) -> Load:

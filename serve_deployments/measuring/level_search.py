@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from serve_deployments.endpoint import Endpoint, Payload
@@ -74,7 +74,7 @@ class LevelSearch:
         found: bool,
         reason: str,
         ended_early: bool = False,
-        estimate_rps: float | None = None,
+        estimate: Mapping[str, float] | None = None,
         between_rps: tuple[float | None, float | None] = (None, None),
     ) -> Measurement:
         """The answer. A limited client matters from the reported level up: it may hide a higher rate."""
@@ -88,7 +88,7 @@ class LevelSearch:
             seconds=self.spent_s,
             reason=reason,
             ended_early=ended_early,
-            estimate_rps=estimate_rps,
+            estimate=estimate,
             rate_low_rps=between_rps[0],
             rate_high_rps=between_rps[1],
         )

@@ -188,9 +188,9 @@ class Measurement:
         apart: the client had cores that no replica uses.
         ended_early: it stopped once its rate could no longer reach what was to be beaten: its rate is an estimate,
             of less precision.
-        estimate_rps: that of a highest rate that ended early, or was not known to its precision in time. The levels
-            held so far only say where the rate is, and none of them need be near it. None: the reported level's own
-            rate is the answer.
+        estimate: metrics at a highest rate that ended early, or was not known to its precision in time. The levels
+            held so far only say where the rate is, and none of them need be near it. None: those of the reported level
+            are the answer.
         rate_low_rps: lower end of the 95 % interval of the rate, of a highest rate that of the belief about it; None
             where it is not known.
         rate_high_rps: its upper end.
@@ -205,7 +205,7 @@ class Measurement:
     reason: str
     apart: bool = True
     ended_early: bool = False
-    estimate_rps: float | None = None
+    estimate: Mapping[str, float] | None = None
     rate_low_rps: float | None = None
     rate_high_rps: float | None = None
 
@@ -243,8 +243,7 @@ class Measurement:
     @property
     def metrics(self) -> dict[str, float]:
         """What the trial reports: `METRICS`."""
-        metrics = self.loads[self.reported].metrics
-        return metrics if self.estimate_rps is None else {**metrics, "rps": self.estimate_rps}
+        return self.loads[self.reported].metrics if self.estimate is None else dict(self.estimate)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `metrics` is included for readers and ignored by `from_dict`."""

@@ -85,6 +85,11 @@ def test_a_good_guess_is_believed_until_levels_say_otherwise():
     guided = rough.guided([guess])
     assert guided.quantile(0.5) == pytest.approx(80.0, rel=0.02) and guided.spread == pytest.approx(0.11, rel=0.1)
     assert rough.guided([None]).quantile(0.5) == rough.quantile(0.5)
+    # Of errors no queue knows anything: they leave the rest as it is until there are some.
+    with_errors = Crossing.about(300.0, 2, floor_rps=1.0).guided([guess, None])
+    assert with_errors.quantile(0.5) == pytest.approx(80.0, rel=0.05)
+    many = Evidence(share=0.01, above=50, count=500)
+    assert with_errors.after(60.0, [None, many]).below(60.0) > 0.95
     # Half of all requests above the limit, ten times: that is too fast, and the guess is given up.
     for _ in range(10):
         guided = guided.after(80.0, [Evidence(share=0.01, above=100, count=200)])
