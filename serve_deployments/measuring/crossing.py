@@ -126,24 +126,22 @@ class Crossing:
         return replace(self, log_shown=self.log_shown + math.log(_DOUBT) * (self.rates > rate_rps)[:, None])
 
     def guided(self, guesses: Sequence[Guess | None]) -> Self:
-        """With other guesses than before, one a limit; without any, what was guessed before stays.
+        """With other guesses than before, one a limit; without any that is surer than the first, those of before stay.
 
         Their tails are those of Student's t with `_TAILS` degrees of freedom: a guess may be far off, but seldom is.
         A limit without a guess of its own (on errors) is believed to be broken anywhere from the lowest guess on, as
-        what errs is mostly overloaded, and below it as broadly as before there was one.
+        what errs is mostly overloaded.
         """
-        known = [guess for guess in guesses if guess is not None]
-        if not known:
+        sure = [guess if guess is not None and guess.spread < _WIDTH else None for guess in guesses]
+        lowest = min((guess for guess in sure if guess is not None), key=lambda guess: guess.rate_rps, default=None)
+        if lowest is None:
             return self
         log_guess = np.empty_like(self.log_guess)
-        for limit, guess in enumerate(guesses):
-            if guess is None:
-                below = np.minimum(np.log(self.rates / min(each.rate_rps for each in known)) / _WIDTH, 0.0)
-                log_guess[limit] = -np.log1p(below**2)[:, None]
-                continue
-            off = np.log(self.rates / guess.rate_rps) / guess.spread
-            steeper = np.log2(_STEEPNESS / guess.steepness)
-            log_guess[limit] = -(_TAILS + 1) / 2 * np.log1p(off**2 / _TAILS)[:, None] - steeper**2 / 2
+        for limit, guess in enumerate(sure):
+            off = np.log(self.rates / (guess or lowest).rate_rps) / (guess or lowest).spread
+            log_guess[limit] = _log_t(off if guess else np.minimum(off, 0.0))[:, None]
+            if guess is not None:
+                log_guess[limit] -= np.log2(_STEEPNESS / guess.steepness) ** 2 / 2
         return replace(self, log_guess=log_guess)
 
     def quantile(self, probability: float) -> float:
@@ -187,3 +185,8 @@ class Crossing:
         odds = math.log(seen.share / (1 - seen.share)) - math.log(seen.share) * rise
         above = np.clip(expit(odds), 1e-6, 1 - 1e-6)
         return np.asarray(seen.above * np.log(above) + (seen.count - seen.above) * np.log1p(-above))
+
+
+def _log_t(x: np.ndarray) -> np.ndarray:
+    """Logarithm of the density of Student's t, up to a constant."""
+    return np.asarray(-(_TAILS + 1) / 2 * np.log1p(x**2 / _TAILS))

@@ -85,6 +85,8 @@ def test_a_good_guess_is_believed_until_levels_say_otherwise():
     guided = rough.guided([guess])
     assert guided.quantile(0.5) == pytest.approx(80.0, rel=0.02) and guided.spread == pytest.approx(0.11, rel=0.1)
     assert rough.guided([None]).quantile(0.5) == rough.quantile(0.5)
+    unsure = Guess(rate_rps=80.0, spread=0.9, steepness=4.0)
+    assert rough.guided([unsure]).quantile(0.5) == rough.quantile(0.5)
     # Of errors no queue knows anything: they leave the rest as it is until there are some.
     with_errors = Crossing.about(300.0, 2, floor_rps=1.0).guided([guess, None])
     assert with_errors.quantile(0.5) == pytest.approx(80.0, rel=0.05)
