@@ -94,6 +94,9 @@ class _Watched(tune.Callback):
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tuner pickles its callbacks, to be restored; nobody restores this one
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._watch.look()
 

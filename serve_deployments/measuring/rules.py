@@ -84,6 +84,8 @@ class UntilPrecise:
         if not turned or len(events.ended_s) == turned:
             return None
         span = events.span(turned)
+        if last and span.ended_s.size < turned:
+            return None  # the end of one burst: it has no rate of its own
         if span.duration_s < self.plan.level_min_s and not last:
             return Finding(span, None)
         times_s, _ = _with_start(span)
@@ -122,6 +124,8 @@ class UntilSeen:
         if not turned or len(events.ended_s) == turned:
             return None
         span = events.span(turned)
+        if last and span.ended_s.size < turned:
+            return None  # see `UntilPrecise`
         return Finding(span, None, sure=span.ended_s.size >= turned and span.duration_s >= self.least_s)
 
 

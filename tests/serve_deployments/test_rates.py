@@ -120,6 +120,14 @@ def test_a_trial_of_default_length_is_sure_long_before_its_time_is_up_and_takes_
     assert quick.found and quick.seconds < 16
 
 
+def test_a_level_that_ends_within_a_burst_claims_no_rate_that_only_the_burst_had():
+    """Batches of 64 take two seconds: the probe's last level ends with one of them."""
+    server = FakeServer(lambda size: 1 + size / 64, max_batch=64)
+    found = highest(server, {"p99_ms": 6000}, LoadPlan())
+    assert all(load.achieved_rps < 1.1 * server.peak_rps for load in found.loads)
+    assert found.found and 0.6 * server.peak_rps < found.metrics["rps"] < server.peak_rps
+
+
 def test_a_limit_that_one_request_breaks_is_reported_with_how_far_off_it_is():
     found = highest(FakeServer(lambda size: 0.12), {"p99_ms": 100.0})
     assert found.best is None and "one client" in found.reason and "120" in found.reason
