@@ -66,10 +66,8 @@ def compared(service: Service, share: float, load: Load, before: Sequence[Load],
     if queue is None or rate_rps is None or p99_ms is None:
         return None
     units = np.fromiter(itertools.islice(plan.arrivals.offsets(1.0, plan.seed), load.completed), float)
-    arrived_s = np.repeat(units[None] / (rate_rps * np.exp(_SHIFTS))[:, None], _QUEUES, axis=0)
-    first_factor = np.tile(np.random.default_rng(0).integers(queue.factors.size, size=_QUEUES), _SHIFTS.size)
-    latency_ms = 1e3 * queue.latencies_s(arrived_s, first_factor).reshape(_SHIFTS.size, -1)
-    foretold_ms = np.percentile(latency_ms, _PERCENTS, axis=1)
+    latency_ms = 1e3 * queue.at_rates(np.tile(units, (_QUEUES, 1)), rate_rps * np.exp(_SHIFTS))
+    foretold_ms = np.percentile(latency_ms, _PERCENTS, axis=(1, 2))
     shift = float(np.interp(p99_ms, np.maximum.accumulate(foretold_ms[-1]), _SHIFTS))
     [guess] = foretold(before, service.settings, plan.arrivals, {"p99_ms": p99_ms}, rate_rps)
     return Compared(

@@ -108,6 +108,20 @@ class BatchQueue:
         sizes = np.diff(np.append(at[order], queues * count))
         return np.asarray((np.repeat(batch_ended_s[order], sizes) - due_s + self.way_s).reshape(queues, count))
 
+    def at_rates(self, units: np.ndarray, rates_rps: np.ndarray) -> np.ndarray:
+        """`[rates, queues, n]` latencies under one pattern of arrivals, and with the same batches, at several rates.
+
+        So rates differ by their own effect alone.
+
+        Args:
+            units: `[queues, n]` when requests arrive at a rate of 1, ascending.
+            rates_rps: `[rates]`.
+        """
+        queues, count = units.shape
+        first_factor = np.random.default_rng(0).integers(self.factors.size, size=queues)
+        arrived_s = (units[None] / rates_rps[:, None, None]).reshape(-1, count)
+        return self.latencies_s(arrived_s, np.tile(first_factor, rates_rps.size)).reshape(-1, queues, count)
+
 
 def queue_of(loads: Sequence[Load], settings: Settings) -> BatchQueue | None:
     """A replica's queue by what it told in these levels; None unless it did, and one was of one client alone."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -51,35 +52,64 @@ def foretold(
     queue = queue_of(loads, settings)
     if queue is None:
         return [None] * len(at_most)
+    simulated = _Simulated(queue, arrivals)
     return [
-        _Simulated(queue, arrivals, allowed_share(name), limit / 1e3).guess(near_rps) if name in LATENCIES else None
+        _Limited(simulated, allowed_share(name), limit / 1e3).guess(near_rps) if name in LATENCIES else None
         for name, limit in at_most.items()
     ]
 
 
 @dataclass(frozen=True)
 class _Simulated:
-    """Latencies of a queue against a limit, at rates around one.
+    """Latencies of a queue at rates around one, simulated once for all limits.
 
     Args:
         queue: the replica's.
         arrivals: their pattern.
-        share: of requests that may be above the limit; None: the limit is on their mean.
-        limit_s: the limit.
     """
 
     queue: BatchQueue
     arrivals: Arrivals
+    _seen: dict[float, np.ndarray] = field(default_factory=dict)
+
+    def around(self, rate_rps: float) -> tuple[np.ndarray, np.ndarray]:
+        """`[rates]` their logarithms, and `[rates, n]` latencies in s, those of a queue not as full yet left out."""
+        log_rates = math.log(rate_rps) + _SPAN * np.linspace(-0.5, 0.5, _RATES)
+        if rate_rps not in self._seen:
+            latency_s = self.queue.at_rates(self._units, np.exp(log_rates))
+            warm = latency_s[:, :, int(_WARM * latency_s.shape[2]) :]
+            self._seen[rate_rps] = warm.reshape(_RATES, -1)
+        return log_rates, self._seen[rate_rps]
+
+    @cached_property
+    def _units(self) -> np.ndarray:
+        """`[queues, n]` arrivals at a rate of 1, each queue's a piece of the same schedule."""
+        length = _LENGTH + _LENGTH_A_BATCH * self.queue.mean_s.size
+        offsets = self.arrivals.offsets(1.0, 0)
+        pieces = np.fromiter(itertools.islice(offsets, _QUEUES * length), float).reshape(_QUEUES, length)
+        return pieces - pieces[:, :1]
+
+
+@dataclass(frozen=True)
+class _Limited:
+    """A queue's latencies against a limit.
+
+    Args:
+        simulated: the queue.
+        share: of requests that may be above the limit; None: the limit is on their mean.
+        limit_s: the limit.
+    """
+
+    simulated: _Simulated
     share: float | None
     limit_s: float
 
     def guess(self, near_rps: float) -> Guess | None:
         """Where the limit is broken from; None if that is nowhere near."""
-        if self.limit_s <= self.queue.way_s:
+        if self.limit_s <= self.simulated.queue.way_s:
             return None
         for _ in range(_MOST_SHIFTS):
-            log_rates = math.log(near_rps) + _SPAN * np.linspace(-0.5, 0.5, _RATES)
-            seen_s = self._latencies_s(np.exp(log_rates))
+            log_rates, seen_s = self.simulated.around(near_rps)
             excess = self._excess(seen_s, self.limit_s)
             if excess[0] < 0 < excess[-1]:
                 return self._at(log_rates, seen_s, excess)
@@ -93,7 +123,7 @@ class _Simulated:
         rise, _ = np.polyfit(log_rates[around], excess[around], 1)
         # The same limit where all latencies are longer or shorter; and in a queue that is slower in all, whose rates
         # are lower too: its time has another unit.
-        speed = math.hypot(SPEED, self.queue.error)
+        speed = math.hypot(SPEED, self.simulated.queue.error)
         by_off, by_speed = (
             (self._broken_from(log_rates, seen_s, error) - self._broken_from(log_rates, seen_s, -error)) / 2
             for error in (OFF, speed)
@@ -105,23 +135,6 @@ class _Simulated:
     def _broken_from(self, log_rates: np.ndarray, seen_s: np.ndarray, more: float = 0.0) -> float:
         """Logarithm of the rate from which the limit is broken if it is so much higher, as a logarithm."""
         return float(np.interp(0.0, self._excess(seen_s, self.limit_s * math.exp(more)), log_rates))
-
-    def _latencies_s(self, rates_rps: np.ndarray) -> np.ndarray:
-        """`[rates, n]`, those of a queue that is not as full yet left out."""
-        length = _LENGTH + _LENGTH_A_BATCH * self.queue.mean_s.size
-        due = self._units(length)
-        arrived_s = due[None] / rates_rps[:, None, None]
-        # The same batches at each rate, so that rates differ by their own effect alone.
-        first_factor = np.random.default_rng(0).integers(self.queue.factors.size, size=_QUEUES)
-        latency_s = self.queue.latencies_s(arrived_s.reshape(-1, length), np.tile(first_factor, rates_rps.size))
-        warm = latency_s.reshape(rates_rps.size, _QUEUES, length)[:, :, int(_WARM * length) :]
-        return warm.reshape(rates_rps.size, -1)
-
-    def _units(self, length: int) -> np.ndarray:
-        """`[queues, length]` arrivals at a rate of 1, each queue's a piece of the same schedule."""
-        offsets = self.arrivals.offsets(1.0, 0)
-        pieces = np.fromiter(itertools.islice(offsets, _QUEUES * length), float).reshape(_QUEUES, length)
-        return pieces - pieces[:, :1]
 
     def _excess(self, seen_s: np.ndarray, limit_s: float) -> np.ndarray:
         """`[rates]` by how much the limit is broken, ascending: log odds of a request above it, or log of the mean."""

@@ -80,12 +80,9 @@ class UntilPrecise:
 
     def look(self, events: Events, *, last: bool = False) -> Finding | None:
         """See `Rule`."""
-        turned = events.turned_over
-        if not turned or len(events.ended_s) == turned:
+        turned, span = events.turned_over, _turned_over(events, last)
+        if span is None:
             return None
-        span = events.span(turned)
-        if last and span.ended_s.size < turned:
-            return None  # the end of one burst: it has no rate of its own
         if span.duration_s < self.plan.level_min_s and not last:
             return Finding(span, None)
         times_s, _ = _with_start(span)
@@ -120,13 +117,22 @@ class UntilSeen:
 
     def look(self, events: Events, *, last: bool = False) -> Finding | None:
         """See `Rule`."""
-        turned = events.turned_over
-        if not turned or len(events.ended_s) == turned:
+        turned, span = events.turned_over, _turned_over(events, last)
+        if span is None:
             return None
-        span = events.span(turned)
-        if last and span.ended_s.size < turned:
-            return None  # see `UntilPrecise`
         return Finding(span, None, sure=span.ended_s.size >= turned and span.duration_s >= self.least_s)
+
+
+def _turned_over(events: Events, last: bool) -> Span | None:
+    """What counts of a closed level: from when each client was answered once; None while that is nothing.
+
+    The end of one burst, when the level is over, is nothing either: it has no rate of its own.
+    """
+    turned = events.turned_over
+    if not turned or len(events.ended_s) == turned:
+        return None
+    span = events.span(turned)
+    return None if last and span.ended_s.size < turned else span
 
 
 def _with_start(span: Span) -> tuple[np.ndarray, np.ndarray]:

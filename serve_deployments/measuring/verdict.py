@@ -80,7 +80,7 @@ class Evidence:
 
 def allowed_share(name: str) -> float | None:
     """Of requests that may be above a limit on this latency; None for their mean."""
-    return None if name == "mean_ms" else 1 - PERCENTILES.get(name, 100.0) / 100 or _AS_A_TAIL
+    return None if name == "mean_ms" else _share_beyond(name) or _AS_A_TAIL
 
 
 def evidence(name: str, limit: float, latency_s: np.ndarray) -> Evidence | None:
@@ -97,7 +97,7 @@ def evidence(name: str, limit: float, latency_s: np.ndarray) -> Evidence | None:
     answered = latency_s[~failed]
     if name == "mean_ms":
         return _of_mean(answered, limit / 1e3)
-    return _of_share(answered > limit / 1e3, answered, 1 - PERCENTILES.get(name, 100.0) / 100)
+    return _of_share(answered > limit / 1e3, answered, _share_beyond(name))
 
 
 def kept(name: str, limit: float, latency_s: np.ndarray, precision: float) -> bool | None:
@@ -122,6 +122,11 @@ def all_kept(at_most: Mapping[str, float], latency_s: np.ndarray, precision: flo
 def latency_limits(at_most: Mapping[str, float]) -> dict[str, float]:
     """Those limits that are on latencies."""
     return {name: limit for name, limit in at_most.items() if name in LATENCIES}
+
+
+def _share_beyond(name: str) -> float:
+    """Of requests, those above a percentile of their latencies; 0 for their maximum."""
+    return 1 - PERCENTILES.get(name, 100.0) / 100
 
 
 def _of_share(above: np.ndarray, values: np.ndarray, share: float) -> Evidence | None:
