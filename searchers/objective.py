@@ -116,13 +116,15 @@ class Objective:
 
     def broken(self, metrics: Metrics) -> tuple[str, ...]:
         """Names of the limits that are not kept; a metric that was not measured keeps none."""
-        too_high = [m for m, limit in self.at_most.items() if not metrics.get(m, math.inf) <= limit]
-        too_low = [m for m, limit in self.at_least.items() if not metrics.get(m, -math.inf) >= limit]
+        # NaN, not an infinity: a limit may be infinite itself, and what was not measured keeps not even that one.
+        too_high = [m for m, limit in self.at_most.items() if not metrics.get(m, math.nan) <= limit]
+        too_low = [m for m, limit in self.at_least.items() if not metrics.get(m, math.nan) >= limit]
         return (*too_high, *too_low)
 
     def figure(self, metrics: Metrics, usd_per_hour: float = math.nan) -> float:
-        """The goal's value in its own unit, whatever the limits; NaN where undefined."""
-        return self.goal({**metrics, PRICE: usd_per_hour})
+        """The goal's value in its own unit, whatever the limits; NaN where undefined or not measured."""
+        quantities = {**metrics, PRICE: usd_per_hour}
+        return self.goal(quantities) if self.goal.names <= quantities.keys() else math.nan
 
     def value(self, metrics: Metrics | None, usd_per_hour: float = math.nan) -> float | None:
         """What searchers maximise, a positive number; None if the configuration does not count.
@@ -134,17 +136,21 @@ class Objective:
         if metrics is None or self.broken({**metrics, PRICE: usd_per_hour}):
             return None
         figure = self.figure(metrics, usd_per_hour)
-        if not (math.isfinite(figure) and figure > 0):
+        if not figure > 0:
             return None
-        return 1 / figure if self.minimize else figure
+        value = 1 / figure if self.minimize else figure
+        return value if math.isfinite(value) else None  # the reciprocal of next to nothing is not
 
     def values(self, metrics: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:
-        """`value` of many at once: arrays that broadcast against one another; 0 for what does not count."""
+        """`value` of many at once: arrays that broadcast against one another; 0 for what does not count.
+
+        NaN stands for what was not measured. KeyError if there is no array of a quantity that is asked for.
+        """
         quantities = {**metrics, PRICE: usd_per_hour}
         figures = self.goal.over(quantities)
         with np.errstate(all="ignore"):
             values = 1 / figures if self.minimize else figures
-            counts = np.isfinite(figures) & (figures > 0)
+            counts = np.isfinite(figures) & np.isfinite(values) & (figures > 0)
             for name, limit in self.at_most.items():
                 counts = counts & (quantities[name] <= limit)
             for name, limit in self.at_least.items():
