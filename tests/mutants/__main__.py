@@ -1,0 +1,180 @@
+"""Draws faults, tries them beside one another, and says what was noticed.
+
+    python -m tests.mutants                       300 drawn with seed 0, after those that have a name
+    python -m tests.mutants --named               only those that have a name
+    python -m tests.mutants --only searchers/surfaces --count 40 --seed 1 --processes 1
+
+What was tried stands in runs/mutants/, and is not tried again while code and tests are the same.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.mutants.areas import ROOT, judged
+from tests.mutants.fault import Fault
+from tests.mutants.mirrors import Mirrors
+from tests.mutants.named import named
+from tests.mutants.report import Tried, report
+from tests.mutants.sampling import sample
+from tests.mutants.trying import LISTED, Outcome, copy_of, import_heavy_modules, in_place, run_tests
+
+FORK = multiprocessing.get_context("fork")
+SLOWER = 4  # times longer than without a fault may tests take, and ...
+LEAST_S = 60.0  # ... never less than that, before they are taken to hang
+RAY_S = 900.0
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=300, help="how many faults are drawn")
+    parser.add_argument("--seed", type=int, default=0, help="which ones")
+    parser.add_argument("--only", default="", metavar="PATH", help="files whose path begins so")
+    parser.add_argument("--named", action="store_true", help="those that have a name, and none drawn")
+    parser.add_argument("--ray", action="store_true", help="also named ones that only tests with Ray can notice")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--anew", action="store_true", help="forget what was tried")
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Tries what is asked for and prints the account."""
+    asked = arguments()
+    faults = [f for f in named() if f.path.startswith(asked.only)]
+    skipped = [] if asked.ray else [f for f in faults if f.needs_ray]
+    faults = [f for f in faults if f not in skipped] if asked.named else []
+    if not asked.named:
+        faults = list(itertools.islice(sample(judged(asked.only), asked.seed), asked.count))
+    folder = ROOT / "runs" / "mutants" / ("named" if asked.named else f"seed-{asked.seed}")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = Kept(folder / f"{state_of(ROOT)}.jsonl", anew=asked.anew)
+    import_heavy_modules()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
+        tried = [*kept.of(faults), *try_all(faults, kept, Path(temporary), asked.processes)]
+    text = report(tried, len(skipped))
+    (folder / "report.md").write_text(text)
+    print(text)
+    print(f"also in {(folder / 'report.md').relative_to(ROOT)}")
+
+
+class Kept:
+    """Outcomes of an unchanged repository, a line each."""
+
+    def __init__(self, file: Path, anew: bool) -> None:
+        self._file = file
+        if anew:
+            file.unlink(missing_ok=True)
+        lines = file.read_text().splitlines() if file.exists() else []
+        self._outcomes = {entry.pop("key"): Outcome(**entry) for entry in map(json.loads, lines)}
+
+    def of(self, faults: Sequence[Fault]) -> Iterator[Tried]:
+        """Those that were tried."""
+        return (Tried(f, self._outcomes[f.key]) for f in faults if f.key in self._outcomes)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._outcomes
+
+    def __getitem__(self, key: str) -> Outcome:
+        return self._outcomes[key]
+
+    def add(self, key: str, outcome: Outcome) -> None:
+        """Writes one down at once."""
+        self._outcomes[key] = outcome
+        with self._file.open("a") as file:
+            file.write(json.dumps({"key": key} | asdict(outcome)) + "\n")
+
+
+def state_of(root: Path) -> str:
+    """Of code and tests as they are: what was tried counts for these alone."""
+    kinds = ("*.py", "*.toml", "*.json", "*.yaml")
+    listed = subprocess.run([*LISTED, "-z", *kinds], cwd=root, capture_output=True, check=True)
+    digest = hashlib.sha256()
+    for name in sorted(filter(None, listed.stdout.decode().split("\0"))):
+        if (root / name).is_file() and not name.startswith("tests/mutants/"):
+            digest.update(name.encode() + (root / name).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def try_all(faults: Sequence[Fault], kept: Kept, temporary: Path, processes: int) -> Iterator[Tried]:
+    """What has not been tried yet, in the order in which it is done."""
+    mirrors = Mirrors(ROOT)
+    tests = {f.key: mirrors.of(f.path) for f in faults}
+    left = {f.key: f for f in faults if f.key not in kept}
+    unknown = sorted({test for key in left for test in tests[key] if test not in kept})
+    for test, outcome in beside_one_another([Job(t, [t], RAY_S) for t in unknown], temporary, processes):
+        kept.add(test, outcome)
+        if outcome.noticed:
+            print(f"{test} is left out, as it is red without any fault: {outcome.by}", file=sys.stderr)
+    jobs = []
+    for key, fault in left.items():
+        order = sorted(tests[key], key=lambda test: (test != tests[key][0], kept[test].seconds))
+        green = [test for test in order if not kept[test].noticed]
+        limit_s = RAY_S if fault.needs_ray else LEAST_S + SLOWER * sum(kept[test].seconds for test in green)
+        jobs.append(Job(key, green, limit_s, fault))
+    for done, (key, outcome) in enumerate(beside_one_another(jobs, temporary, processes), start=1):
+        kept.add(key, outcome)
+        fault = left[key]
+        said = "noticed" if outcome.noticed else "NOT NOTICED"
+        print(f"{done}/{len(jobs)} {said} {fault.path}:{fault.line} {fault.kind}: {fault.now[:80]}", file=sys.stderr)
+        yield Tried(fault, outcome)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Test files to run, for so many seconds at most, with a fault or without any."""
+
+    key: str
+    tests: Sequence[str]
+    limit_s: float
+    fault: Fault | None = None
+
+
+def beside_one_another(jobs: Sequence[Job], temporary: Path, processes: int) -> Iterator[tuple[str, Outcome]]:
+    """Outcomes as they come."""
+    waiting: Any = FORK.SimpleQueue()
+    done: Any = FORK.SimpleQueue()
+    workers = [
+        FORK.Process(target=work, args=(waiting, done, temporary / str(i))) for i in range(min(processes, len(jobs)))
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        for job in [*jobs, *[None] * len(workers)]:
+            waiting.put(job)
+        for _ in jobs:
+            key, outcome = done.get()
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield key, outcome
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def work(waiting: Any, done: Any, folder: Path) -> None:
+    """One process: a copy of the repository, and one fault after another in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = copy_of(ROOT, folder)
+    while job := waiting.get():
+        marked = "not slow" if job.fault and job.fault.needs_ray else "not ray and not slow"
+        try:
+            with in_place(job.fault, copy) if job.fault else contextlib.nullcontext():
+                done.put((job.key, run_tests(copy, job.tests, job.limit_s, marked)))
+        except Exception as error:
+            done.put((job.key, error))
+
+
+if __name__ == "__main__":
+    main()

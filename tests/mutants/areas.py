@@ -1,0 +1,44 @@
+"""The code that is judged: where a wrong number would go unseen. What only Ray can run is left out."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+# area: patterns of files, relative to the repository; the first area that fits counts
+AREAS = {
+    "searchers": ("searchers/**/*.py",),
+    "measuring": ("serve_deployments/measuring/*.py",),
+    "load": ("serve_deployments/load/*.py",),
+    "replicas": tuple(
+        f"serve_deployments/replicas/{name}.py"
+        for name in ("cores", "dynamic_batching", "hosting", "handles", "pool", "shared_pool", "warm_backend", "fakes")
+    ),
+    "comparison": ("raytune_infer/comparing/*.py",),
+    "recommend": ("raytune_infer/recommending/*.py",),
+    "prices": ("cluster/prices.py",),
+    "inventory": ("cluster/inventory.py",),
+}
+# Tests of these need a running Ray, or eyes.
+LEFT_OUT = ("searchers/tune.py", "raytune_infer/recommending/curve_drawing.py")
+
+
+def judged(only: str = "", root: Path = ROOT) -> dict[str, str]:
+    """The area of every file that is judged, by its path relative to `root`, in a fixed order.
+
+    Args:
+        only: paths that begin with it; all by default.
+        root: the repository.
+    """
+    found: dict[str, str] = {}
+    for area, patterns in AREAS.items():
+        for pattern in patterns:
+            for file in sorted(root.glob(pattern)):
+                path = file.relative_to(root).as_posix()
+                if path.startswith(only) and path not in LEFT_OUT:
+                    found.setdefault(path, area)
+    return found
+
+
+def area_of(path: str) -> str:
+    """Where a named fault is counted: its area, or the package where it is in none."""
+    return judged().get(path, path.split("/")[0])

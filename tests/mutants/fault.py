@@ -1,0 +1,44 @@
+"""One fault: a file with one place changed."""
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A changed file, and what was changed.
+
+    Attributes:
+        path: the file, relative to the repository.
+        kind: what was done to it, such as "comparison" or the name that someone gave it.
+        source: the whole changed file.
+        line: where the change begins, from 1.
+        was: the first changed line before.
+        now: the same afterwards.
+        needs_ray: whether only a test with Ray can notice.
+    """
+
+    path: str
+    kind: str
+    source: str
+    line: int
+    was: str
+    now: str
+    needs_ray: bool = False
+
+    @property
+    def key(self) -> str:
+        """The same for the same change of the same file, in any process."""
+        return hashlib.sha256(f"{self.path}\n{self.kind}\n{self.source}".encode()).hexdigest()[:16]
+
+
+def changed(root: Path, path: str, kind: str, source: str, needs_ray: bool = False) -> Fault:
+    """The fault that makes `source` of the file; refuses a change of nothing."""
+    before, after = (root / path).read_text().splitlines(), source.splitlines()
+    for operation, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if operation != "equal":
+            was, now = " ".join(before[i:i_end]), " ".join(after[j:j_end])
+            return Fault(path, kind, source, i + 1, was.strip(), now.strip(), needs_ray)
+    raise ValueError(f"{kind} changes nothing in {path}")

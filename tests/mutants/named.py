@@ -1,0 +1,26 @@
+"""Faults that someone thought of: files under faults/, each a list of name, file, old, new and perhaps `ray: true`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from tests.mutants.areas import ROOT
+from tests.mutants.fault import Fault, changed
+
+FAULTS = Path(__file__).parent / "faults"
+
+
+def named(root: Path = ROOT, folder: Path = FAULTS) -> Iterator[Fault]:
+    """All of them; refuses one whose old text is not in its file exactly once, as then the code has moved on."""
+    for file in sorted(folder.glob("*.yaml")):
+        for entry in yaml.safe_load(file.read_text()) or []:
+            source = (root / entry["file"]).read_text()
+            times = source.count(entry["old"])
+            if times != 1:
+                raise ValueError(
+                    f"{file.name}: {entry['name']!r} changes {entry['old']!r}, "
+                    f"which is in {entry['file']} {times} times; write what is there now, exactly once"
+                )
+            now = source.replace(entry["old"], entry["new"])
+            yield changed(root, entry["file"], entry["name"], now, needs_ray=entry.get("ray", False))

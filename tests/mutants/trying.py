@@ -1,0 +1,177 @@
+"""Runs tests with a fault in place: in a copy of the repository, in a process forked from one that has imported torch.
+
+Starting Python anew for each fault would cost longer than most tests.
+"""
+
+import contextlib
+import importlib
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.mutants.fault import Fault
+
+HEAVY = ("numpy", "scipy.stats", "scipy.optimize", "scipy.signal", "pandas", "torch", "sqlalchemy.orm", "pydantic",
+         "rich", "typer", "pytest", "hdrh.histogram", "ray.tune", "ray.serve", "hyperopt", "botorch")  # fmt: skip
+LISTED = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
+MEMORY_BYTES = 12 * 1024**3  # a fault may ask for all there is
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the tests said of a fault.
+
+    Attributes:
+        noticed: whether they ended otherwise than they do without it.
+        by: the first test that failed, or what else happened.
+        seconds: how long that took.
+    """
+
+    noticed: bool
+    by: str
+    seconds: float
+
+
+def import_heavy_modules() -> None:
+    """What the forked processes then need not import; none of the repository's own modules."""
+    for name in HEAVY:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def copy_of(root: Path, folder: Path) -> Path:
+    """The repository's files, compiled, in a folder of their own; what lies beside it (measured tables) is linked."""
+    copy = folder / root.name
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (root / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name)
+    if (root.parent / "shared").is_dir() and not (folder / "shared").exists():
+        (folder / "shared").symlink_to(root.parent / "shared")
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(copy)], check=False, stdout=subprocess.DEVNULL)
+    return copy
+
+
+@contextlib.contextmanager
+def in_place(fault: Fault, copy: Path) -> Iterator[None]:
+    """The copy has the fault; afterwards it is as before."""
+    file = copy / fault.path
+    before, times = file.read_bytes(), file.stat()
+    file.write_text(fault.source)
+    # Another time than that of the compiled file, else a change within a second and of no other length is not seen.
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns - 10**9 * 3600))
+    try:
+        yield
+    finally:
+        file.write_bytes(before)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def run_tests(copy: Path, tests: Sequence[str], limit_s: float, marked: str = "not ray and not slow") -> Outcome:
+    """Runs test files until one test fails.
+
+    Args:
+        copy: the repository.
+        tests: files relative to it, in the order in which they run.
+        limit_s: after so many seconds all of it is ended, which counts as noticed: the fault made something hang.
+        marked: pytest's expression for which tests run.
+    """
+    if not tests:
+        return Outcome(False, "no test", 0.0)
+    start = time.monotonic()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        in_child(lambda: pytest_in(copy, tests, marked, writer), copy)
+    os.close(writer)
+    ended = ends_within(child, limit_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(reader) as pipe:
+        failed = pipe.read().strip()
+    seconds = round(time.monotonic() - start, 2)
+    if not ended:
+        return Outcome(True, f"not over after {limit_s:.0f} s", seconds)
+    code = os.waitstatus_to_exitcode(status)
+    if code == 4:
+        raise ValueError(f"pytest does not take {list(tests)}")
+    if code == 5:
+        return Outcome(False, "no test", seconds)
+    return Outcome(code != 0, failed or ("" if code == 0 else f"exit code {code}"), seconds)
+
+
+def ends_within(child: int, limit_s: float) -> bool:
+    """Waits for a process, without reaping it."""
+    descriptor = os.pidfd_open(child)
+    try:
+        return bool(select.select([descriptor], [], [], limit_s)[0])
+    finally:
+        os.close(descriptor)
+
+
+def in_child(work: Callable[[], int], copy: Path) -> None:
+    """Runs `work` as the only thing of this process, in a group of its own that can be ended whole."""
+    code = 70
+    try:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+        with open(copy.parent / "said.log", "w+") as said:
+            for stream in (0, 1, 2):
+                os.dup2(said.fileno(), stream)
+        os.chdir(copy)
+        os.environ["PYTHONPATH"] = str(copy)
+        sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(Path.cwd())))]
+        sys.dont_write_bytecode = True
+        code = work()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def pytest_in(copy: Path, tests: Sequence[str], marked: str, writer: int) -> int:
+    """pytest's exit code; the first failure's name goes into the pipe."""
+    import pytest
+    import torch
+
+    torch.set_num_threads(1)
+
+    class FirstFailure:
+        def pytest_configure(self) -> None:
+            import hypothesis  # not sooner: pytest rewrites its assertions
+
+            hypothesis.settings.register_profile(
+                "mutants", database=None
+            )  # what one fault broke must not find the next
+            hypothesis.settings.load_profile("mutants")
+
+        def pytest_runtest_logreport(self, report: Any) -> None:
+            if report.failed:
+                os.write(writer, f"{report.nodeid}\n".encode())
+
+        def pytest_collectreport(self, report: Any) -> None:
+            if report.failed:
+                os.write(writer, f"{report.nodeid} (import)\n".encode())
+
+    words = ["-x", "-q", "-p", "no:cacheprovider", "-m", marked, "--hypothesis-seed=0", "--rootdir", str(copy)]
+    words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of modules that were imported before the fork
+    return int(pytest.main([*words, *tests], plugins=[FirstFailure()]))
