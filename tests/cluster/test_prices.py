@@ -1,9 +1,13 @@
+import datetime
+import math
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluster import gpu_names
-from cluster.prices import NoPrice, PriceBookError, built_in, load_prices, usd_per_million
+from cluster.prices import NoPrice, PriceBook, PriceBookError, built_in, load_prices, usd_per_million
 
 GOOD = """
 name: mine
@@ -137,3 +141,103 @@ def test_usd_per_million():
     assert usd_per_million(0.36, 100) == pytest.approx(1.0)  # 0.36 $/h is 1e-4 $/s, for 100 requests
     with pytest.raises(ValueError, match="above 0"):
         usd_per_million(0.36, 0)
+    assert usd_per_million(3.6, 1) == pytest.approx(1000.0)
+    assert usd_per_million(0.0, 1) == 0.0
+    for rps in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="above 0"):
+            usd_per_million(0.36, rps)
+
+
+def mine(base=0.5, core=0.1, **gpus):
+    day = datetime.date(2026, 2, 1)
+    return PriceBook("mine", day, "invoice", core, gpus or {"L4": 1.0, "L40S": 10.0}, base_usd_per_hour=base)
+
+
+def test_a_replica_pays_its_base_its_cores_and_its_part_of_its_own_card_an_hour():
+    book = mine()
+    assert book.usd_per_hour(cpu_cores=0) == 0.5
+    assert book.usd_per_hour(cpu_cores=3) == pytest.approx(0.5 + 0.3)
+    assert book.usd_per_hour(cpu_cores=3, gpu_type="L4", gpu_share=1.0) == pytest.approx(0.5 + 0.3 + 1.0)
+    assert book.usd_per_hour(cpu_cores=3, gpu_type="NVIDIA L40S", gpu_share=1.0) == pytest.approx(0.5 + 0.3 + 10.0)
+    assert book.usd_per_hour(cpu_cores=3, gpu_type="L40S", gpu_share=0.05) == pytest.approx(0.5 + 0.3 + 0.5)
+    assert book.usd_per_hour(cpu_cores=3, gpu_type="L40S", gpu_share=2) == pytest.approx(0.5 + 0.3 + 20.0)
+    # No share said is no part of the card, so nothing is paid for it.
+    assert book.usd_per_hour(cpu_cores=3, gpu_type="L4") == book.usd_per_hour(cpu_cores=3)
+    assert (book.base_usd_per_hour, book.currency) == (0.5, "USD")
+    assert PriceBook("mine", book.date, "invoice", 0.1, {}).usd_per_hour(cpu_cores=0) == 0.0
+
+
+@given(st.floats(0, 64), st.floats(0, 8), st.sampled_from(["T4", "A100-40G", "A100-80G", "L4", "L40S", None]))
+def test_scaled_prices_scale_every_configuration_so_no_order_changes(cores, share, gpu):
+    book = load_prices()
+    dearer = PriceBook(
+        "dearer", book.date, "x", 3 * book.cpu_core_usd_per_hour,
+        {name: 3 * usd for name, usd in book.gpu_usd_per_hour.items()}, 3 * book.base_usd_per_hour,
+    )  # fmt: skip
+    asked = {"cpu_cores": cores, "gpu_type": gpu, "gpu_share": share if gpu else 0.0}
+    assert dearer.usd_per_hour(**asked) == pytest.approx(3 * book.usd_per_hour(**asked))
+
+
+def test_both_sizes_of_a_card_have_prices_of_their_own():
+    book = mine(**{"A100-40G": 2.0, "A100-80G": 3.0})
+    for name, usd in (("A100", 2.0), ("NVIDIA A100-PCIE-40GB", 2.0), ("NVIDIA A100-SXM4-80GB", 3.0)):
+        assert book.usd_per_hour(cpu_cores=0, gpu_type=name, gpu_share=1.0) == pytest.approx(0.5 + usd)
+    with pytest.raises(NoPrice, match=r"'mine' has no price for a L4, only for A100-40G, A100-80G; add it"):
+        book.usd_per_hour(cpu_cores=0, gpu_type="L4", gpu_share=1.0)
+    with pytest.raises(NoPrice, match="only for no GPU at all"):
+        PriceBook("mine", book.date, "x", 0.1, {}).usd_per_hour(cpu_cores=0, gpu_type="L4")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"cpu_cores": -0.5}, {"cpu_cores": math.inf}, {"cpu_cores": math.nan},
+     *({"cpu_cores": 1, "gpu_type": "L4", "gpu_share": share} for share in (-0.5, math.inf, math.nan))],
+)  # fmt: skip
+def test_cores_and_shares_are_numbers_of_0_or_more(asked):
+    with pytest.raises(ValueError, match="must be 0 or more, got"):
+        mine().usd_per_hour(**asked)
+
+
+@pytest.mark.parametrize("where", ["base", "core", "L4"])
+def test_a_price_is_from_0_to_a_million(where):
+    for usd in (0, 1_000_000):
+        assert mine(**{where: usd}).usd_per_hour(cpu_cores=1, gpu_type="L4" if where == "L4" else None) >= 0
+    for usd in (-0.01, 1_000_000.01, math.nan, True, "1", None):
+        with pytest.raises(PriceBookError, match="must be US dollars an hour: a number from 0 to 1e\\+06") as caught:
+            mine(**{where: usd})
+        assert caught.value.keys[-1] == {"base": "base_usd_per_hour", "core": "cpu_core_usd_per_hour"}.get(where, where)
+        assert f"`{'.'.join(caught.value.keys)}` is " in str(caught.value)
+
+
+def test_an_error_names_the_line_of_what_is_wrong(book):
+    lines = {"cpu_core_usd_per_hour": 5, "date": 3, "name": 2, "source": 4, "gpu_usd_per_hour": 6}
+    for key, line in lines.items():
+        text = "\n".join(f"{key}: []" if row.startswith(key) else row for row in GOOD.split("\n"))
+        with pytest.raises(PriceBookError, match=f"book.yaml:{line}: `{key}` is \\[\\]"):
+            book(text)
+    with pytest.raises(PriceBookError, match=r"book.yaml:7: `base_usd_per_hour` is -1"):
+        book(GOOD + "base_usd_per_hour: -1\n")
+    with pytest.raises(PriceBookError, match=r"book.yaml:7: `currency` is 'EUR'"):
+        book(GOOD + "currency: EUR\n")
+    with pytest.raises(PriceBookError, match=r"book.yaml:8: .*T4 twice"):
+        book(GOOD.replace("{T4: 0.4}", "\n  T4: 0.4\n  Tesla T4: 0.5"))
+    with pytest.raises(PriceBookError, match=r"book.yaml:1: `name`, `date` missing; .* date, source, cpu_core"):
+        book("source: x\ncpu_core_usd_per_hour: 1\ngpu_usd_per_hour: {}\n")
+    with pytest.raises(PriceBookError, match=r"`source` is '  ', it must be some text"):
+        book(GOOD.replace("invoice", "'  '"))
+    with pytest.raises(PriceBookError, match=r"'zzz' is no field of a price book; Allowed: name, date"):
+        book(GOOD + "zzz: 1\n")
+
+
+def test_a_date_is_a_day_however_it_is_written(book):
+    assert book(GOOD).date == book(GOOD.replace("2026-02-01", "'2026-02-01'")).date == datetime.date(2026, 2, 1)
+    with pytest.raises(PriceBookError, match="must be the day of the prices"):
+        book(GOOD.replace("2026-02-01", "2026-02-01 10:00:00"))
+
+
+def test_a_book_on_its_way_to_a_worker_stays_what_it_is():
+    book = mine()
+    copy = pickle.loads(pickle.dumps(book))
+    assert copy == book and type(copy.gpu_usd_per_hour) is type(book.gpu_usd_per_hour)
+    with pytest.raises(TypeError):
+        copy.gpu_usd_per_hour["L4"] = 0.0
