@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from searchers.acquisition import chance_of_more, worth
 
@@ -28,3 +30,38 @@ def test_chance_of_more():
     assert chance_of_more(VALUES, np.array([1]), 0.03) == 1
     assert chance_of_more(VALUES, np.array([1]), 0.05) == 0.5
     assert chance_of_more(VALUES, np.array([0, 2]), 0.0) == 0
+
+
+samples = st.integers(1, 4).flatmap(
+    lambda n: st.lists(
+        st.lists(st.sampled_from([0.0, 1.0, 2.0, 9.5, 10.0]), min_size=n, max_size=n), min_size=1, max_size=4
+    )
+)
+
+
+def worth_of(values: np.ndarray, taken: list[int], tolerance: float, position: int) -> float:
+    """The formula for one configuration, one sample after another."""
+    total = 0.0
+    for sample in values:
+        top, best = max(sample), max((sample[i] for i in taken), default=0.0)
+        if sample[position] > best:
+            total += (sample[position] - best) / top + (sample[position] >= (1 - tolerance) * top)
+    return total / len(values)
+
+
+@given(samples, st.sets(st.integers(0, 3)), st.sampled_from([0.0, 0.05, 0.1]))
+def test_worth_of_all_is_the_worth_of_each(drawn, taken, tolerance):
+    values = np.array(drawn)
+    taken_here = sorted(t for t in taken if t < values.shape[1])
+    found = worth(values, np.array(taken_here, dtype=int), tolerance)
+    assert found == pytest.approx([worth_of(values, taken_here, tolerance, i) for i in range(values.shape[1])])
+    assert (found[taken_here] == 0).all()
+
+
+@given(samples, st.sets(st.integers(0, 3)), st.sampled_from([0.0, 0.05, 0.1]))
+def test_the_chance_of_more_is_the_share_of_samples_in_which_there_is_more(drawn, taken, margin):
+    values = np.array(drawn)
+    taken_here = [t for t in taken if t < values.shape[1]]
+    bests = [max((sample[i] for i in taken_here), default=0.0) for sample in values]
+    expected = np.mean([max(sample) > (1 + margin) * best for sample, best in zip(values, bests, strict=True)])
+    assert chance_of_more(values, np.array(taken_here, dtype=int), margin) == pytest.approx(expected)
