@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ import ray
 
 from serve_deployments.device.limits import can_pin, pin
 from serve_deployments.endpoint import Endpoint, Payload
-from serve_deployments.load.clock import RealClock
+from serve_deployments.load.clock import Clock, RealClock
 from serve_deployments.load.sending import Log, OwnSender, Schedule
 from serve_deployments.replicas.backend import LoadFailed
 
@@ -21,7 +20,14 @@ _ROUND_TRIPS = 5
 
 
 class SenderActor:
-    """`OwnSender` in another process; `aim` comes first, and again for another endpoint."""
+    """`OwnSender` in another process; `aim` comes first, and again for another endpoint.
+
+    Args:
+        clock: of its machine.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or RealClock()
 
     async def aim(
         self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload], index: int, of: int, cores: Iterable[int]
@@ -40,12 +46,12 @@ class SenderActor:
         """
         if can_pin():
             pin(cores)
-        self._sender = OwnSender(endpoint(), payloads, RealClock(), index, of)
+        self._sender = OwnSender(endpoint(), payloads, self._clock, index, of)
         return socket.gethostname()
 
     async def now(self) -> float:
         """Its clock."""
-        return time.monotonic()
+        return self._clock.now()
 
     async def clients(self, count: int, wait_s: float) -> None:
         """See `Sender`."""
@@ -81,10 +87,16 @@ class RemoteSender:
     ahead_s: float = 0.0
 
     @classmethod
-    async def aimed(cls, actor: Any, *args: Any) -> RemoteSender:
-        """The sender once it is aimed (see `SenderActor.aim`); the clock of one machine is one."""
+    async def aimed(cls, actor: Any, *args: Any, clock: Clock | None = None) -> RemoteSender:
+        """The sender once it is aimed (see `SenderActor.aim`); the clock of one machine is one.
+
+        Args:
+            actor: the handle.
+            args: those of `SenderActor.aim`.
+            clock: the coordinator's.
+        """
         host = await _answer(actor.aim.remote(*args))
-        return cls(actor, 0.0 if host == socket.gethostname() else await _ahead_s(actor))
+        return cls(actor, 0.0 if host == socket.gethostname() else await _ahead_s(actor, clock or RealClock()))
 
     async def clients(self, count: int, wait_s: float) -> None:
         """See `Sender`."""
@@ -108,13 +120,13 @@ class RemoteSender:
         return log.earlier(self.ahead_s) if self.ahead_s else log
 
 
-async def _ahead_s(actor: Any) -> float:
+async def _ahead_s(actor: Any, clock: Clock) -> float:
     """How far the actor's clock is ahead of this process's: it is read halfway through a round trip, or nearly so."""
     trips = []
     for _ in range(_ROUND_TRIPS):
-        asked_s = time.monotonic()
+        asked_s = clock.now()
         there_s = await _answer(actor.now.remote())
-        told_s = time.monotonic()
+        told_s = clock.now()
         trips.append((told_s - asked_s, there_s - (asked_s + told_s) / 2))
     return min(trips)[1]
 

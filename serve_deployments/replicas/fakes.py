@@ -54,18 +54,22 @@ class VirtualClock:
     Args:
         cpu_share: how busy the client pretends to be, as a share of one core.
         late_s: how late each sleep ends: a client that cannot keep up.
+        ahead_s: how far it was ahead of the loop's time at its start, as another machine's clock may be.
+        drift: seconds that it gains in a second of the loop's time.
     """
 
     cpu_share: float = 0.0
     late_s: float = 0.0
+    ahead_s: float = 0.0
+    drift: float = 0.0
 
     def now(self) -> float:
         """Virtual seconds."""
-        return asyncio.get_running_loop().time()
+        return self.ahead_s + (1 + self.drift) * asyncio.get_running_loop().time()
 
     async def sleep_until(self, time_s: float) -> None:
         """Returns at `time_s` exactly, plus `late_s`."""
-        await asyncio.sleep(max(0.0, time_s + self.late_s - self.now()))
+        await asyncio.sleep(max(0.0, time_s + self.late_s - self.now()) / (1 + self.drift))
 
     def unix_s(self) -> float:
         """Virtual seconds since 1970."""
@@ -73,7 +77,7 @@ class VirtualClock:
 
     def cpu_s(self) -> float:
         """CPU seconds used."""
-        return self.cpu_share * self.now()
+        return self.cpu_share * asyncio.get_running_loop().time()
 
 
 @dataclass
