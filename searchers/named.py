@@ -26,23 +26,23 @@ DEFAULT = "meta"
 
 def _later(module: str, name: str) -> Factory:
     """A baseline whose module is imported when the searcher is made: its library takes seconds to import."""
-    return lambda problem: getattr(import_module(f"searchers.baselines.{module}"), name)(problem)
+    return lambda problem: getattr(import_module(module), name)(problem)
 
 
 NAMED: Mapping[str, Factory] = MappingProxyType(
     {
         "random": RandomSearch,
         "ernest": Ernest,
-        "hyperopt": _later("tpe", "Hyperopt"),
-        "optuna-tpe": _later("optuna_samplers", "optuna_tpe"),
-        "optuna-gp": _later("optuna_samplers", "optuna_gp"),
-        "bo": _later("bayesian", "BayesianOptimisation"),
+        "hyperopt": _later("searchers.baselines.tpe", "Hyperopt"),
+        "optuna-tpe": _later("searchers.baselines.optuna_samplers", "optuna_tpe"),
+        "optuna-gp": _later("searchers.baselines.optuna_samplers", "optuna_gp"),
+        "bo": _later("searchers.baselines.bayesian", "BayesianOptimisation"),
         "portfolio": Portfolio,
         "finetune": FineTuning,
         "quantile-transfer": QuantileTransfer,
-        "residual-gp": _later("bayesian", "ResidualProcess"),
-        "vizier": _later("vizier", "Vizier"),
-        "rgpe": _later("rgpe", "RankingWeighted"),
+        "residual-gp": _later("searchers.baselines.bayesian", "ResidualProcess"),
+        "vizier": _later("searchers.baselines.vizier", "Vizier"),
+        "rgpe": _later("searchers.baselines.rgpe", "RankingWeighted"),
         "morphling": Morphling,
         "meta": meta,
     }

@@ -34,7 +34,7 @@ def judged(only: str = "", root: Path = ROOT) -> dict[str, str]:
         for pattern in patterns:
             for file in sorted(root.glob(pattern)):
                 path = file.relative_to(root).as_posix()
-                if path.startswith(only) and path not in LEFT_OUT:
+                if path.startswith(only) and path not in LEFT_OUT and file.name != "__init__.py":
                     found.setdefault(path, area)
     return found
 

@@ -5,7 +5,7 @@ Read from the imports, so that a module which moves takes its tests along.
 
 import ast
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 PACKAGES = ("raytune_infer", "searchers", "serve_deployments", "cluster", "benchmarks")
@@ -55,8 +55,10 @@ class Mirrors:
 
     def _resolved(self, file: Path) -> Iterator[str]:
         """Modules of ours that a file imports; a name that a package hands on counts for the module it comes from."""
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
+        for node in parsed(file):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield from {node.value.split(":")[0]} & self._files.keys()  # what is imported on demand, by its name
+            elif isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names if alias.name in self._files)
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 for alias in node.names:
@@ -71,21 +73,20 @@ class Mirrors:
             yield from origins or [module]
 
     def _handed_on(self, file: Path, name: str) -> Iterator[str]:
-        for node in ast.parse(file.read_text()).body:
-            # `if TYPE_CHECKING:` in a package that imports on demand says the same
-            for inner in ast.walk(node):
-                if (
-                    isinstance(inner, ast.ImportFrom)
-                    and inner.module
-                    and name in {a.asname or a.name for a in inner.names}
-                ):
-                    yield from self._origin(inner.module, name)
+        for node in parsed(file):
+            if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
+                yield from self._origin(node.module or "", name)
+
+
+@cache
+def parsed(file: Path) -> list[ast.AST]:
+    """All nodes of a file, each tree read once."""
+    return list(ast.walk(ast.parse(file.read_text())))
 
 
 def raw_names(file: Path) -> set[str]:
     """The last part of every module that a file imports from."""
-    nodes = ast.walk(ast.parse(file.read_text()))
-    return {node.module.split(".")[-1] for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {node.module.split(".")[-1] for node in parsed(file) if isinstance(node, ast.ImportFrom) and node.module}
 
 
 def name_of(path: Path) -> str:

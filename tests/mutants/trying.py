@@ -151,9 +151,9 @@ def in_child(work: Callable[[], int], copy: Path) -> None:
 def pytest_in(copy: Path, tests: Sequence[str], marked: str, writer: int) -> int:
     """pytest's exit code; the first failure's name goes into the pipe."""
     import pytest
-    import torch
 
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
     class FirstFailure:
         def pytest_configure(self) -> None:
