@@ -98,8 +98,74 @@ def test_bad_figures_and_intervals_are_refused():
         fit(np.array([[1.0, 2.0], [NAN, NAN]]))
     with pytest.raises(ValueError, match="positive figure"):
         fit(np.array([[1.0, 0.0]]))
-    with pytest.raises(ValueError, match="low <= value"):
-        Estimate(1.0, 2.0, 3.0)
+    with pytest.raises(ValueError, match="positive figure"):
+        fit(np.array([[1.0, 2.0], [-3.0, NAN]]))
+    for value, low, high in ((1.0, 2.0, 3.0), (4.0, 2.0, 3.0), (1.0, -0.5, 3.0), (NAN, 0.0, 1.0)):
+        with pytest.raises(ValueError, match="low <= value"):
+            Estimate(value, low, high)
+    for sigma, freedom in ((-0.1, 4.0), (0.1, -4.0), (NAN, 4.0), (0.1, NAN)):
+        with pytest.raises(ValueError, match="0 or more is needed"):
+            Noise(sigma, freedom)
+
+
+def test_an_interval_has_its_ends_in_it():
+    estimate = Estimate(1.1, 1.0, 1.25)
+    assert [estimate.contains(value) for value in (0.999, 1.0, 1.1, 1.25, 1.2501)] == [False, True, True, True, False]
+    assert estimate.bounded and not Estimate(1.0, 0.0, math.inf).bounded
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "near"),
+    [
+        (1 / 1.05, 1.05, True),
+        (0.952, 1.05, False),
+        (1 / 1.05, 1.0501, False),
+        (0.96, 1.04, True),
+        (0.0, math.inf, False),
+    ],
+)
+def test_near_to_1_is_measured_as_a_factor_both_ways(low, high, near):
+    assert Estimate(1.0, low, high).within(0.05) is near
+    assert Estimate(1.0, 0.6, 1.0).within(0.5) is False and Estimate(1.0, 2 / 3, 1.5).within(0.5) is True
+
+
+def test_without_a_degree_of_freedom_there_is_no_interval_and_with_one_there_is():
+    once = np.array([[100.0], [150.0]])
+    assert math.isnan(fit(once).sigma) and not fit(once).mean(0).bounded
+    assert not fit(once, Noise(0.1, 0.9)).ratio(0, 1, comparisons=1).bounded
+    one = fit(once, Noise(0.1, 1.0)).ratio(1, 0, comparisons=1)
+    half = stats.t.ppf(0.975, 1) * 0.1 * math.sqrt(2)
+    assert (one.low, one.value, one.high) == pytest.approx((1.5 * math.exp(-half), 1.5, 1.5 * math.exp(half)))
+
+
+def test_more_comparisons_make_every_interval_wider_by_bonferroni():
+    blocks = fit(drifting(np.random.default_rng(4), ratios=(1, 1.2, 0.7), rounds=3, noise=0.1, drift=0.3))
+    widths = [
+        math.log(blocks.ratio(0, 1, comparisons=m).high / blocks.ratio(0, 1, comparisons=m).value) for m in (1, 2, 5)
+    ]
+    factors = stats.t.ppf(1 - 0.05 / (2 * np.array([1, 2, 5])), 4)
+    assert np.array(widths) / widths[0] == pytest.approx(factors / factors[0])
+
+
+def test_a_ratio_turned_round_is_its_reciprocal():
+    blocks = fit(drifting(np.random.default_rng(6), ratios=(1, 1.2, 0.7), rounds=3, noise=0.1, drift=0.3))
+    there, back = blocks.ratio(0, 2, comparisons=2), blocks.ratio(2, 0, comparisons=2)
+    assert (back.low, back.value, back.high) == pytest.approx((1 / there.high, 1 / there.value, 1 / there.low))
+
+
+def test_nothing_depends_on_the_order_of_configurations_or_rounds_nor_on_the_unit():
+    rng = np.random.default_rng(8)
+    figures = drifting(rng, ratios=(1, 1.2, 0.7, 0.9), rounds=3, noise=0.1, drift=0.3)
+    figures[2, 1] = NAN
+    blocks = fit(figures, Noise(0.05, 4))
+    rows, columns = rng.permutation(4), rng.permutation(3)
+    turned = fit(1000 * figures[rows][:, columns], Noise(0.05, 4))
+    assert turned.sigma == pytest.approx(blocks.sigma) and turned.freedom == blocks.freedom
+    for one, i in enumerate(rows):
+        for other, j in enumerate(rows):
+            if i != j:
+                a, b = turned.ratio(one, other, comparisons=3), blocks.ratio(int(i), int(j), comparisons=3)
+                assert (a.low, a.value, a.high) == pytest.approx((b.low, b.value, b.high))
 
 
 @pytest.mark.parametrize("rounds", [2, 3, 4])

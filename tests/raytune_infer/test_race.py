@@ -140,12 +140,52 @@ def test_every_comparison_ends_whatever_breaks():
 def test_a_trial_of_the_search_says_what_a_measurement_takes():
     trials = [record(i, i, rps, seconds, "search") for i, (rps, seconds) in enumerate([(1, 5), (1, 9), (None, 99)])]
     assert usual_seconds(trials) == 7
+    assert usual_seconds([*trials, record(9, 9, 1.0, 500.0), record(10, 10, -1.0, 500.0, "search")]) == 7
+    assert usual_seconds([*trials, record(9, 9, 1.0, 100.0, "search")]) == 9
     assert usual_seconds([]) == 0
 
 
 def test_bad_times_are_refused():
-    with pytest.raises(ValueError, match="seconds of 0 or more"):
-        replace(RULES, budget_s=-1.0)
+    for bad in ({"budget_s": -1.0}, {"trial_s": -1.0}, {"budget_s": math.nan}):
+        with pytest.raises(ValueError, match="seconds of 0 or more"):
+            replace(RULES, **bad)
+    assert replace(RULES, budget_s=0.0, trial_s=0.0).candidates == 3
+
+
+def test_the_next_best_comes_in_one_by_one_also_in_a_round_that_goes_back():
+    rules = replace(RULES, budget_s=1.0)
+    trials = finished(rules, lambda turn: None if turn == Turn(1, 2) else exact(turn))
+    assert orders(trials) == [[1, 0], [0, 1, 2], [2, 0]]
+    # Beyond three, another comes in only while there is time: 30 s are just spent when the third is out.
+    hopeless = finished(replace(RULES, budget_s=30.0, default=None), lambda turn: None)
+    assert orders(hopeless) == [[1, 2, 3]]
+    assert orders(finished(replace(RULES, budget_s=30.1, default=None), lambda turn: None)) == [[1, 2, 3, 4]]
+
+
+def test_what_the_search_took_is_not_taken_from_the_comparison():
+    search = [record(i, i, 100.0, 1e9, "search") for i in range(6)]
+    later = finished(RULES, lambda turn: exact(turn), search)
+    assert orders(later) == [[1, 2, 3, 0], [0, 3, 2, 1]]
+
+
+def test_a_round_begins_only_if_those_still_in_it_fit_into_the_time_left():
+    def dying(turn: Turn) -> float | None:
+        return None if turn == Turn(3, 1) else wavering_rps[turn.position] * (1.1 if turn.round % 2 else 1 / 1.1)
+
+    wavering_rps = {0: 100.0, 1: 100.0, 2: 99.0, 3: 90.0}
+    # 4 + 3 measurements of 10 s are done, and three more would be 100 s.
+    assert [len(r) for r in orders(finished(replace(RULES, budget_s=100.0), dying))] == [4, 3, 3]
+    assert [len(r) for r in orders(finished(replace(RULES, budget_s=99.9), dying))] == [4, 3]
+
+
+def test_while_one_may_still_turn_out_to_keep_its_limits_nothing_is_over():
+    """Configuration 2 broke its limit in one of two rounds, and the others are told apart long since."""
+    trials = finished(RULES, lambda turn: exact(turn) * (-1 if turn == Turn(2, 1) else 1))
+    assert orders(trials) == [[1, 2, 3, 0], [0, 3, 2, 1], [1, 2, 3, 0]]
+    assert [c.position for c in compared(trials, GOAL, 0).counting] == [1, 2, 3, 0]
+    # The default alone keeps nobody waiting for ever: with no time left two rounds are enough.
+    poor = finished(replace(RULES, budget_s=1.0), lambda turn: exact(turn) * (-1 if turn == Turn(0, 1) else 1))
+    assert orders(poor) == [[1, 0], [0, 1]]
 
 
 def test_the_whole_rule_is_right_as_often_as_it_says():

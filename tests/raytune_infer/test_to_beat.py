@@ -46,6 +46,23 @@ def test_twice_the_price_needs_twice_the_rate_and_an_unknown_price_says_nothing(
 def test_a_rate_that_does_not_count_does_not_win():
     objective = Objective(Expression("rps / usd_per_hour"), at_least={"rps": 50.0})
     assert rate_to_beat(objective, 0.1, 150.0) == 50.0
+    assert rate_to_beat(objective, 1.0, 150.0) == pytest.approx(150.0)  # there the value asks for more
+    assert rate_to_beat(Objective(Expression("rps"), at_least={"p99_ms": 500.0}), 1.0, 150.0) == pytest.approx(150.0)
+
+
+def test_where_any_rate_wins_or_none_that_a_machine_can_do_there_is_none_to_beat():
+    objective = Objective(Expression("rps"))
+    assert rate_to_beat(objective, 1.0, 1e-5) is None and rate_to_beat(objective, 1.0, 1e9) is None
+    assert rate_to_beat(objective, 1.0, 2e-4) == pytest.approx(2e-4)
+    assert rate_to_beat(objective, 1.0, 9e7) == pytest.approx(9e7)
+    assert rate_to_beat(objective, 1.0, 1e-4) == pytest.approx(1e-4)
+    assert rate_to_beat(objective, 1.0, 1e8) is None
+
+
+@pytest.mark.parametrize("best", [0.37, 5.0, 123.456, 4321.0])
+def test_the_rate_is_exact_to_the_last_digits(best):
+    found = rate_to_beat(Objective(Expression("rps / usd_per_hour")), 0.7, best)
+    assert found == pytest.approx(0.7 * best, rel=1e-11) and found / 0.7 >= best * (1 - 1e-12)
 
 
 @pytest.mark.parametrize("at_most", [{}, {"p99_ms": 200.0}])

@@ -1,0 +1,30 @@
+"""Measurements of a comparison at the end, written as the figures that they gave."""
+
+from collections.abc import Mapping, Sequence
+
+from raytune_infer.records import Outcome, TrialRecord
+from searchers.objective import Expression, Objective
+
+GOAL = Objective(Expression("rps"), at_most={"p99_ms": 100})
+OK, BROKEN = 50.0, 150.0
+
+
+def finals(
+    *rounds: Sequence[tuple[int, float | None] | tuple[int, float, float]],
+    prices: Mapping[int, float] | None = None,
+    objective: Objective = GOAL,
+    first: int = 1,
+) -> list[TrialRecord]:
+    """Measurements from (position, requests/s, p99) in the order in which they were made; None: could not run."""
+    trials = []
+    for number, (position, rps, *p99) in enumerate((cell for r in rounds for cell in r), start=first):
+        metrics = None if rps is None else {"rps": rps, "p99_ms": p99[0] if p99 else OK}
+        price = (prices or {}).get(position, 1.0)
+        outcome = Outcome(metrics, reason="Died: it did" if rps is None else None)
+        value = objective.value(metrics, price)
+        trials.append(TrialRecord(number, "final", position, {"n": position}, price, value, outcome, 1.0, False))
+    return trials
+
+
+def positions(contestants) -> list[int]:
+    return [c.position for c in contestants]
