@@ -28,7 +28,7 @@ def test_a_log_in_the_time_of_a_clock_behind_is_earlier_in_every_time_and_in_not
 
 
 def test_a_log_tells_what_happened_since_the_one_before():
-    """Five a second, answered after 0.5 s: by 1.05 s six were due, of which three have ended; the next is due at 1.2 s."""
+    """Five a second, answered after 0.5 s: by 1.05 s six were due and three have ended; the next is due at 1.2 s."""
 
     async def logs():
         sender = OwnSender(FakeServer(lambda batch: 0.5, cores=9), PAYLOADS, VirtualClock(cpu_share=0.25))
@@ -276,7 +276,7 @@ def test_a_client_that_only_waits_looks_every_tick_how_late_it_is():
         return log.late
 
     late = run_virtual(loop())
-    # Each look ends 0.03 s after it was due, and the next is due a tick after the last was or at once if that has passed.
+    # Each look ends 0.03 s after it was due, and the next is due a tick after the last was, or at once.
     assert [late_s for _, late_s in late] == pytest.approx([0.03] * len(late))
     assert len(late) == pytest.approx(0.99 / 0.03, abs=1.1)
 
