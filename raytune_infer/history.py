@@ -12,6 +12,8 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Column,
+    Connection,
     Engine,
     ForeignKey,
     String,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    func,
     inspect,
     select,
     text,
@@ -110,8 +113,7 @@ class Database:
             if self._engine.dialect.name == "sqlite":
                 # A write that has returned is on the disk, and readers (`show`) do not wait for the writer.
                 event.listen(self._engine, "connect", _durable_sqlite)
-            _Base.metadata.create_all(self._engine)
-            _add_new_columns(self._engine)
+            _make_what_is_missing(self._engine)
         except (ArgumentError, ModuleNotFoundError, SQLAlchemyError) as error:
             said = str(error).splitlines()[0]
             raise RunError(
@@ -161,9 +163,10 @@ class Database:
             Its key in the database and its number within the study.
         """
         with Session(self._engine) as session, session.begin():
-            taken = session.scalars(select(_Trial.number).where(_Trial.study_id == study.id)).all()
+            # Counted by the statement that writes it, so that two writers at once never take the same number.
+            last = select(func.coalesce(func.max(_Trial.number), 0)).where(_Trial.study_id == study.id)
             row = _Trial(
-                study_id=study.id, number=max(taken, default=0) + 1, purpose=purpose, state="running",
+                study_id=study.id, number=last.scalar_subquery() + 1, purpose=purpose, state="running",
                 position=position, config=config, emulated=emulated, started_at=_now(),
                 usd_per_hour=None if usd_per_hour != usd_per_hour else usd_per_hour,
             )  # fmt: skip
@@ -236,15 +239,27 @@ def _measurement(load: Mapping[str, Any]) -> _Measurement:
     return _Measurement(started_at=times[0], finished_at=times[1], load=dict(load))
 
 
-def _add_new_columns(engine: Engine) -> None:
-    """Columns that a database of an earlier version lacks; all that came later may be null."""
-    for table in _Base.metadata.sorted_tables:
-        there = {column["name"] for column in inspect(engine).get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                ddl = f"ALTER TABLE {table.name} ADD COLUMN {CreateColumn(column).compile(dialect=engine.dialect)}"
-                with engine.begin() as connection:
-                    connection.execute(text(ddl))
+def _make_what_is_missing(engine: Engine) -> None:
+    """Tables, and columns that a database of an earlier version lacks; all that came later may be null."""
+    if not _missing(engine):
+        return
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # Another process may be about to make the same: who comes second waits here, and finds it there.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _Base.metadata.create_all(connection)
+        for column in _missing(connection):
+            made = CreateColumn(column).compile(dialect=engine.dialect)
+            connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {made}"))
+        connection.commit()
+
+
+def _missing(database: Engine | Connection) -> list[Column[Any]]:
+    """The columns that the database lacks, of tables that it lacks all of them."""
+    found = inspect(database)
+    there = {table: {c["name"] for c in found.get_columns(table)} for table in found.get_table_names()}
+    tables = _Base.metadata.sorted_tables
+    return [column for table in tables for column in table.columns if column.name not in there.get(table.name, ())]
 
 
 def _now() -> dt.datetime:

@@ -182,20 +182,23 @@ class Study:
 
     def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
         path = self._out or default_folder(self.spec.name, dt.datetime.now())
-        if (path / "run.json").exists():
-            raise RunError(f"{path} has a run already; go on with it by --resume, or choose another --out")
         path.mkdir(parents=True, exist_ok=True)
-        database = RunFolder(path, self._db, 0).database()
-        study = database.create_study(
-            name=self.spec.name, spec=self.spec.text, folder=str(self.spec.folder.resolve()),
-            searcher=self._searcher or DEFAULT, seed=self._seed or 0, trials=trials,
-            fingerprint=fingerprint(self._service, space), emulated=self._emulate,
-        )  # fmt: skip
-        database.close()
-        run = RunFolder(path, self._db, study.id, learns=self._history is not False)
-        if self._prior is not None:
-            run = self._prior.kept(run)
-        run.save()
+        run = RunFolder(path, self._db, 0, learns=self._history is not False)
+        # Two that begin at once must not both find the folder free: the pointer of one would hide the other's study.
+        with run.locked():
+            if (path / "run.json").exists():
+                raise RunError(f"{path} has a run already; go on with it by --resume, or choose another --out")
+            database = run.database()
+            study = database.create_study(
+                name=self.spec.name, spec=self.spec.text, folder=str(self.spec.folder.resolve()),
+                searcher=self._searcher or DEFAULT, seed=self._seed or 0, trials=trials,
+                fingerprint=fingerprint(self._service, space), emulated=self._emulate,
+            )  # fmt: skip
+            database.close()
+            run = replace(run, study_id=study.id)
+            if self._prior is not None:
+                run = self._prior.kept(run)
+            run.save()
         return run
 
     def _agreed(self, run: RunFolder, trials: int | None) -> StudyRecord:

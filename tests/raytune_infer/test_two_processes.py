@@ -1,0 +1,131 @@
+"""Two processes at once, on one database and on one run: nothing is lost, nothing counted twice, and who must wait is
+told. They are real ones, and set off together by their pipes."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+import pytest
+from database_work import begun, obeys, run_in, tried
+from whole_studies import study, without_ray
+
+from raytune_infer.errors import RunError
+from raytune_infer.history import Database
+from raytune_infer.run_folder import open_run
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[list[Connection]]:
+    """Two processes that do what they are sent; started once, as that is what takes time."""
+    context = get_context("spawn")
+    pipes, started = [], []
+    for _ in range(2):
+        ours, theirs = context.Pipe()
+        started.append(context.Process(target=obeys, args=(theirs,), daemon=True))
+        started[-1].start()
+        theirs.close()
+        pipes.append(ours)
+    yield pipes
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def both(two: list[Connection], name: str, *given: tuple[Any, ...]) -> None:
+    """Each is sent its work."""
+    for pipe, arguments in zip(two, given, strict=True):
+        pipe.send((name, *arguments))
+
+
+def together(pipes: list[Connection]) -> list[Any]:
+    """What each says once all were ready and were told to go."""
+    assert [pipe.recv() for pipe in pipes] == ["ready"] * len(pipes)
+    for pipe in pipes:
+        pipe.send("go")
+    return [pipe.recv() for pipe in pipes]
+
+
+def test_a_database_is_made_and_used_by_two_at_once(two, tmp_path):
+    new = [f"sqlite:///{tmp_path / f'new-{i}.db'}" for i in range(12)]
+    both(two, "opens", (new,), (new,))
+    assert [set(together(two)) for _ in new] == [{1, 2}] * len(new)
+
+
+def test_a_database_of_an_earlier_version_is_opened_by_two_at_once(two, tmp_path):
+    old = [f"sqlite:///{tmp_path / f'old-{i}.db'}" for i in range(8)]
+    for url in old:
+        Database(url).close()
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
+            for column in ("in_place", "overhead", "ended_early", "lost"):
+                file.execute(f"ALTER TABLE trials DROP COLUMN {column}")
+    both(two, "opens", (old,), (old,))
+    assert [set(together(two)) for _ in old] == [{1, 2}] * len(old)
+
+
+def test_what_two_write_at_once_is_all_there(two, tmp_path):
+    url = f"sqlite:///{tmp_path / 'all.db'}"
+    Database(url).close()
+    both(two, "writes", (url, None, 25, 1000.0), (url, None, 25, 2000.0))
+    told = together(two)
+    database = Database(url)
+    for (study_id, written), first in zip(told, (1000.0, 2000.0), strict=True):
+        assert written == [(1 + k, first + k) for k in range(25)]
+        assert [(t.number, t.value) for t in database.trials(database.study(study_id))] == written
+    database.close()
+
+
+def test_two_that_write_to_one_study_number_their_trials_apart(two, tmp_path):
+    """The lock of a run's folder keeps them apart; a copy of the folder, with its database elsewhere, would not."""
+    url = f"sqlite:///{tmp_path / 'all.db'}"
+    database = Database(url)
+    one = begun(database)
+    both(two, "writes", (url, one.id, 25, 1000.0), (url, one.id, 25, 2000.0))
+    told = together(two)
+    written = sorted(trial for _, trials in told for trial in trials)
+    assert [number for number, _ in written] == list(range(1, 51))
+    assert [(t.number, t.value) for t in database.trials(one)] == written
+    database.close()
+
+
+def test_of_two_that_begin_in_one_folder_at_once_one_is_refused_and_hides_nothing(tmp_path, monkeypatch):
+    without_ray(monkeypatch)
+    create, refused = Database.create_study, []
+
+    def meanwhile(self, **what):
+        monkeypatch.setattr(Database, "create_study", create)
+        with pytest.raises(RunError) as error:
+            study(tmp_path / "run", searcher="random").run()
+        refused.append(str(error.value))
+        return create(self, **what)
+
+    monkeypatch.setattr(Database, "create_study", meanwhile)
+    result = study(tmp_path / "run", searcher="random").run()
+    [said] = refused
+    assert "another process is at work on" in said
+    database, record = open_run(tmp_path / "run").load()
+    assert database.trials(record) == result.trials and len(database.studies()) == 1
+    database.close()
+
+
+def test_a_run_is_one_processs_until_it_ends_however_it_ends(two, tmp_path):
+    """Last, as one of the two does not outlive it."""
+    run = run_in(tmp_path / "run")
+    pipe = two[0]
+    pipe.send(("holds", str(run.path)))
+    assert pipe.recv() == "ready"
+    with pytest.raises(RunError, match="another process is at work on .*run; wait for it, or end it"):
+        with run.locked():
+            raise AssertionError("two are at work")
+    # Reading needs no lock: what is finished is shown meanwhile.
+    database, record = open_run(run.path).load()
+    assert [t.value for t in database.trials(record)] == [5.0]
+    pipe.send("be killed")
+    with pytest.raises((EOFError, ConnectionResetError)):
+        pipe.recv()
+    with run.locked():
+        assert database.interrupt_running(record) == 1
+        assert tried(database, record, 6.0) == (3, 6.0)
+    database.close()
