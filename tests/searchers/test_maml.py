@@ -6,7 +6,6 @@ from torch.func import grad, vmap
 from searchers import maml
 from searchers.baselines.ernest import fit
 from searchers.maml import Tasks, adapt
-from searchers.meta_model import MetaModel
 from searchers.mlp import initial_weights, predict, squared_error
 
 torch.set_num_threads(1)
@@ -133,31 +132,121 @@ def test_tasks_refuse_shapes_that_do_not_match():
     assert all(len(set(row.tolist())) == 4 for row in x[..., 0])
 
 
-def test_meta_model_survives_the_file_bit_by_bit(tmp_path):
-    model = MetaModel(small(2), ("b", "a"), np.array([1.0, 2.0]), np.array([3.0, 4.0]), 0.05, {"seed": 7})
-    model.save(tmp_path / "m.safetensors")
-    again = MetaModel.load(tmp_path / "m.safetensors")
-    assert (again.columns, again.step_size, again.card) == (model.columns, 0.05, {"seed": 7})
-    assert np.array_equal(again.mean, model.mean) and np.array_equal(again.scale, model.scale)
-    assert all(torch.equal(again.weights[name], model.weights[name]) for name in model.weights)
+def test_the_outer_gradient_of_the_loss_is_the_finite_difference_through_the_adaptation():
+    """Of `task_loss` itself, as it is trained by: a detached inner step would make MAML first order."""
+    weights, mask = small(), torch.ones(2, 3, dtype=torch.float64)
+    (x, y), (xq, yq) = batch(t=1)
+
+    def loss(w):
+        return maml.task_loss(w, (x[0], y[0]), (xq[0], yq[0]), mask, 0.3)
+
+    exact, h = grad(loss)(weights), 1e-6
+    adapted = adapt(weights, x[0], y[0], step_size=0.3, steps=2)
+    first_order = grad(squared_error)(adapted, xq[0], yq[0], torch.ones(6))
+    for name, i in (("w0", 0), ("w1", 7), ("w2", 2), ("b1", 3), ("b2", 0)):
+        up, down = (dict(weights) for _ in range(2))
+        for w, sign in ((up, 1), (down, -1)):
+            w[name] = w[name].clone()
+            w[name].view(-1)[i] += sign * h
+        numeric = (loss(up) - loss(down)).item() / (2 * h)
+        assert exact[name].flatten()[i].item() == pytest.approx(numeric, rel=1e-5, abs=1e-9)
+    assert not torch.allclose(exact["b2"], first_order["b2"], rtol=0.05)
 
 
-def test_columns_are_matched_by_name():
-    model = MetaModel(small(2), ("b", "a"), np.array([1.0, 2.0]), np.array([3.0, 4.0]), 0.05)
-    features = np.array([[6.0, 10.0, 5.0], [10.0, 30.0, 5.0]])
-    inputs, unknown = model.standardise(features, ("a", "new", "constant"))
-    assert unknown == ("new", "constant")
-    # b is missing, so 0; a is (6-2)/4 and (10-2)/4; new is standardised over the space.
-    assert inputs.tolist() == [[0, 1, -1, 0], [0, 2, 1, 0]]
-    weights = model.weights_for(len(unknown))
-    x = torch.from_numpy(inputs)
-    assert torch.equal(predict(weights, x), predict(model.weights, x[:, :2]))
-    moved = adapt(weights, x, torch.tensor([0.0, 1.0], dtype=torch.float64), step_size=0.1, steps=1)
-    assert moved["w0"][2].abs().sum() > 0
+def test_the_first_outer_step_goes_down_the_second_order_gradient():
+    """Adam's first step is its step size times the gradient's sign: here that of the finite difference."""
+    weights = {name: w.float() for name, w in small().items()}
+    (x, y), _ = batch(t=1, k=9)
+    tasks = Tasks(x.float(), y.float(), ("a", "b", "c"))
+
+    def ordered(theta, x, y, generator):
+        return x[:, :6], y[:, :6]
+
+    losses = []
+    trained = maml.meta_train(
+        tasks, weights, step_size=0.2, meta_step_size=0.01, shots=3, episodes=1, order=ordered,
+        generator=torch.Generator().manual_seed(4), tasks_per_episode=1, points_asked=3,
+        progress=lambda episode, loss: losses.append((episode, loss)),
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(4)
+    torch.randint(1, (1,), generator=generator)  # which schedule
+    xs, ys = (a[0, :6] for a in tasks.draw(1, 6, generator))
+
+    def loss(w):
+        adapted = adapt(w, xs[:3], ys[:3], step_size=0.2, steps=1)
+        return ((predict(adapted, xs) - ys) ** 2).mean()
+
+    assert losses == [(0, pytest.approx(loss(weights).item(), rel=1e-5))]
+    for name, gradient in grad(loss)(weights).items():
+        clear = gradient.abs() > 1e-6
+        assert torch.allclose((trained[name] - weights[name])[clear], -0.01 * gradient.sign()[clear], rtol=1e-2)
 
 
-def test_meta_model_refuses_what_does_not_match(tmp_path):
-    with pytest.raises(ValueError, match="1 columns"):
-        MetaModel(small(2), ("a",), np.zeros(1), np.ones(1), 0.1)
-    with pytest.raises(ValueError, match="positive scale"):
-        MetaModel(small(1), ("a",), np.zeros(1), np.zeros(1), 0.1)
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # the optimizer rightly took no step
+def test_an_episode_that_diverges_changes_nothing_and_two_seeds_train_differently():
+    tasks = sinusoids(20, torch.Generator().manual_seed(0))
+    start = initial_weights(1, torch.Generator().manual_seed(0))
+
+    def train(seed, **more):
+        options = {"step_size": 0.1, "meta_step_size": 1e-2, "shots": 5, "episodes": 3} | more
+        generator = torch.Generator().manual_seed(seed)
+        return maml.meta_train(tasks, start, generator=generator, tasks_per_episode=4, points_asked=8, **options)
+
+    diverged = train(0, step_size=1e30, schedules=[torch.ones(4, 5)])
+    assert all(torch.equal(diverged[name], start[name]) for name in start)
+    one, same, other = train(0), train(0), train(1)
+    assert torch.equal(one["w1"], same["w1"]) and not torch.equal(one["w1"], other["w1"])
+    assert not torch.equal(one["w1"], start["w1"]) and not one["w1"].requires_grad
+
+
+def test_points_as_searched_go_from_greedy_to_random():
+    weights = {**small(d=1, hidden=4), "w0": torch.ones(1, 4, dtype=torch.float64), "b2": torch.zeros(1).double()}
+    weights |= {"w1": torch.eye(4, dtype=torch.float64), "w2": torch.full((4, 1), 0.25, dtype=torch.float64)}
+    x = torch.linspace(0, 1, 12, dtype=torch.float64)[torch.randperm(12, generator=torch.Generator().manual_seed(0))]
+    assert torch.allclose(predict(weights, x[:, None]), x)  # the network says x itself
+    xs, ys = maml.as_searched(
+        weights, x.expand(400, 12)[..., None], (10 + x).expand(400, 12), torch.Generator().manual_seed(1)
+    )
+    assert torch.allclose(ys, 10 + xs[..., 0])  # values stay with their points
+    assert torch.allclose(xs[..., 0].sort(dim=1).values, x.sort().values.expand(400, 12))
+    downhill = (xs[:, :-1, 0] > xs[:, 1:, 0]).double().mean(dim=1)
+    assert downhill.max() == 1 and downhill.min() < 0.6 and 0.6 < downhill.mean() < 0.9
+    drawn = maml.as_drawn(weights, xs, ys, torch.Generator())
+    assert drawn[0] is xs and drawn[1] is ys
+
+
+def test_the_unit_is_least_squares_over_what_counts_and_predictions_are_at_least_a_fifth():
+    predicted, values = torch.tensor([0.5, 0.4, -3.0, 0.9]), torch.tensor([3.0, 1.0, 2.0, 0.0])
+    by_hand = (0.5 * 3 + 0.4 * 1 + 0.2 * 2) / (0.25 + 0.16 + 0.04)
+    assert maml.unit_of(predicted, values).item() == pytest.approx(by_hand)
+    assert maml.unit_of(predicted, torch.tensor([9.0, 1.0, 2.0, 0.0])).item() == pytest.approx(5.3 / 0.45)
+    assert maml.known_unit(predicted, values) == 1
+
+
+def test_a_loss_in_an_unknown_unit_is_in_the_values_own():
+    weights, mask = small(), torch.ones(2, 3, dtype=torch.float64)
+    (x, y), (xq, yq) = batch(t=1)
+    found = maml.task_loss(weights, (x[0], 40 * y[0]), (xq[0], 40 * yq[0]), mask, 0.1, maml.unit_of)
+    unit = maml.unit_of(predict(weights, x[0]), 40 * y[0])
+    adapted = adapt(weights, x[0], 40 * y[0] / unit, step_size=0.1, steps=2)
+    assert found.item() == pytest.approx(((unit * predict(adapted, xq[0]) - 40 * yq[0]) ** 2).mean().item())
+
+
+def test_each_step_sees_the_points_of_its_own_row():
+    weights = small()
+    (x, y), _ = batch(t=1)
+    found = adapt(weights, x[0], y[0], step_size=0.1, steps=3, mask=torch.tril(torch.ones(3, 3, dtype=torch.float64)))
+    theta = dict(weights)
+    for seen in (1, 2, 3):
+        theta = adapt(theta, x[0, :seen], y[0, :seen], step_size=0.1, steps=1)
+    assert all(torch.allclose(found[name], theta[name]) for name in weights)
+
+
+def test_tasks_are_drawn_at_random_points_without_repetition_and_features_stay_with_values():
+    x = torch.arange(30.0).view(3, 10, 1)
+    tasks = Tasks(x, 100 + x[..., 0], ("a",))
+    xs, ys = tasks.draw(200, 6, torch.Generator().manual_seed(0))
+    assert xs.shape == (200, 6, 1) and torch.equal(ys, 100 + xs[..., 0])
+    assert all(len(set(row)) == 6 and len({int(v) // 10 for v in row}) == 1 for row in xs[..., 0].tolist())
+    assert {int(row[0]) // 10 for row in xs[..., 0].tolist()} == {0, 1, 2}
+    assert tasks.draw(2, 99, torch.Generator())[0].shape == (2, 10, 1)

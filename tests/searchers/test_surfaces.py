@@ -45,18 +45,6 @@ def model():
     return train(tasks, Training(steps=300, latents=4, tasks_per_step=40, points_per_task=12), seed=0)
 
 
-@pytest.mark.parametrize(
-    ("metric", "expected"),
-    [
-        ("rps", "rate"), ("tokens_per_s", "rate"), ("error_rate", "rate"), ("items_per_ms", "rate"),
-        ("p99_ms", "latency"), ("latency", "latency"), ("mean_latency_s", "latency"), ("wait_us", "latency"),
-        ("ttft_ms", "ttft"), ("p99_ttft_ms", "ttft"), ("tpot_ms", "tpot"), ("itl_p50_ms", "tpot"), ("TTFT", "ttft"),
-    ],
-)  # fmt: skip
-def test_roles_by_name(metric, expected):
-    assert role(metric) == expected
-
-
 def test_a_service_never_seen_is_foretold_from_its_facts(model):
     for size in (1.5, 12.0):
         task = toy(np.random.default_rng(5), size)

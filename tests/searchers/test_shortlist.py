@@ -1,0 +1,128 @@
+"""A searcher among a part of the space: what it is asked, and what its answers become."""
+
+import numpy as np
+import pytest
+
+from searchers.base import History, Observation, Problem
+from searchers.objective import Expression, Objective
+from searchers.shortlist import Shortlisted
+from searchers.space import Knob, Space
+
+SPACE = Space([Knob("a", tuple(range(1, 11))), Knob("b", tuple(range(1, 6)))])
+PROBLEM = Problem(SPACE, Objective(Expression("rps / usd_per_hour")), np.arange(50) + 1.0)
+
+
+class Asked:
+    """Keeps what it was made for and asked with; suggests the place that it is told to, or none."""
+
+    made: list[Problem] = []
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.place, self.histories = problem, 0, []
+        Asked.made.append(problem)
+
+    def suggest(self, history, rng):
+        self.histories.append(history)
+        free = [i for i in range(len(self.problem.space)) if i not in history.taken]
+        return free[0] if free else None
+
+    def chance_of_more(self, history, margin):
+        self.histories.append((history, margin))
+        return 0.25
+
+
+@pytest.fixture
+def made():
+    searchers = []
+
+    def make(problem):
+        searchers.append(Asked(problem))
+        return searchers[-1]
+
+    return make, searchers
+
+
+def listed(problem: Problem) -> list[int]:
+    return [SPACE.position(problem.space[i]) for i in range(len(problem.space))]
+
+
+def test_the_list_is_a_random_part_with_its_own_prices(made):
+    make, searchers = made
+    found = Shortlisted(PROBLEM, make, most=8).suggest(History(), np.random.default_rng(0))
+    (asked,) = searchers
+    positions = listed(asked.problem)
+    assert len(positions) == 8 and positions != list(range(8)) and found == positions[0]
+    assert asked.problem.usd_per_hour.tolist() == [p + 1.0 for p in positions]
+    assert isinstance(found, int)
+
+
+def test_what_is_taken_and_the_neighbours_of_the_three_best_join_and_are_named_by_their_place(made):
+    make, searchers = made
+    history = History().await_(49)
+    # Values by price: 10 / 5 = 2, 60 / 13, 44 / 23, 9 / 32 and none; the best three are 12, 4 and 22.
+    for position, metrics in (
+        (4, {"rps": 10.0}),
+        (12, {"rps": 60.0}),
+        (31, {"rps": 9.0}),
+        (22, {"rps": 44.0}),
+        (40, None),
+    ):
+        history = history.observe(position, metrics)
+    shortlisted = Shortlisted(PROBLEM, make, most=3)
+    found = shortlisted.suggest(history, np.random.default_rng(0))
+    (asked,) = searchers
+    positions = listed(asked.problem)
+    near = {int(p) for best in (4, 12, 22) for p in SPACE.neighbours(best)}
+    sample = set(positions) - near - history.taken
+    assert near | history.taken <= set(positions) and len(sample) <= 3 and positions == sorted(positions)
+    (within,) = asked.histories
+    assert within.observed == tuple(Observation(positions.index(o.position), o.metrics) for o in history.observed)
+    assert within.pending == {positions.index(49)} and found not in history.taken
+    assert found == min(p for p in positions if p not in history.taken)
+
+
+def test_a_failure_has_no_neighbours_to_look_at(made):
+    make, searchers = made
+    Shortlisted(PROBLEM, make, most=1).suggest(History().observe(7, None), np.random.default_rng(0))
+    assert len(listed(searchers[0].problem)) <= 2
+
+
+def test_the_searcher_is_kept_while_the_list_is_the_same(made):
+    make, searchers = made
+    shortlisted = Shortlisted(PROBLEM, make, most=5)
+    first = shortlisted.suggest(History(), np.random.default_rng(0))
+    again = shortlisted.suggest(History().await_(first), np.random.default_rng(0))
+    assert len(searchers) == 1 and again != first
+    shortlisted.suggest(History().observe(first, {"rps": 1.0}), np.random.default_rng(0))
+    assert len(searchers) == 2
+
+
+def test_any_free_configuration_where_the_list_is_used_up_and_none_where_the_space_is(made):
+    make, _ = made
+    shortlisted, history = Shortlisted(PROBLEM, make, most=2), History()
+    found = set()
+    for seed in range(50):
+        position = shortlisted.suggest(history, np.random.default_rng(seed))
+        assert position not in history.taken and type(position) is int
+        found.add(position)
+        history = history.observe(position, None)
+    assert found == set(range(50)) and shortlisted.suggest(history, np.random.default_rng(0)) is None
+    all_but_listed = History(pending=frozenset(range(50)))
+    assert shortlisted.suggest(all_but_listed, np.random.default_rng(0)) is None
+
+
+def test_another_free_one_is_drawn_by_chance(made):
+    make, _ = made
+    shortlisted = Shortlisted(PROBLEM, make, most=2)
+    history = History()
+    for _ in range(2):
+        position = shortlisted.suggest(history, np.random.default_rng(0))
+        history = history.observe(position, None)
+    assert len({shortlisted.suggest(history, np.random.default_rng(seed)) for seed in range(40)}) > 20
+
+
+def test_the_chance_of_more_is_the_searchers_on_the_list(made):
+    make, searchers = made
+    assert Shortlisted(PROBLEM, make, most=4).chance_of_more(History().observe(20, None), 0.05) == 0.25
+    ((within, margin),) = searchers[0].histories
+    assert margin == 0.05 and listed(searchers[0].problem)[within.observed[0].position] == 20
