@@ -248,7 +248,13 @@ def _make_what_is_missing(engine: Engine) -> None:
             # Another process may be about to make the same: who comes second waits here, and finds it there.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         _Base.metadata.create_all(connection)
-        for column in _missing(connection):
+        lacking = _missing(connection)
+        if foreign := sorted({column.table.name for column in lacking if not column.nullable}):
+            raise RunError(
+                f"{engine.url} holds {' and '.join(foreign)} of another program, or of a version of this one that is "
+                "not known; name another database"
+            )
+        for column in lacking:
             made = CreateColumn(column).compile(dialect=engine.dialect)
             connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {made}"))
         connection.commit()

@@ -1,0 +1,103 @@
+"""The exported config says what was measured: the same model, resources, batches and waits, for `serve deploy`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from raytune_infer.document import Document
+from raytune_infer.export import serve_config
+from raytune_infer.spec import parse_spec
+from serve_deployments.replicas.application import application
+from serve_deployments.settings import Settings
+
+BUILT = """\
+name: my-service
+model: {build: "json:loads", args: {size: 3}}
+samples: [x]
+knobs: {cpu_cores: [1, 2]}
+objective: {maximize: rps}
+"""
+MEASURED = Settings(
+    cpu_cores=3, gpu_type="T4", node_labels={"ray.io/accelerator-type": "in(T4)"}, gpu_share=0.5, gpu_memory=0.25,
+    gpu_memory_gib=4.0, max_batch_size=16, batch_wait_ms=7.5, threads=2, precision="bfloat16", env={"MODE": "fast"},
+    args={"size": 3, "beams": 4},
+)  # fmt: skip
+
+
+def exported(settings: Settings = MEASURED, text: str = BUILT, folder: Path = Path("/srv/models")) -> dict:
+    return yaml.safe_load(serve_config(parse_spec(Document(text, "s.yaml"), folder=folder), settings))
+
+
+def test_the_config_is_one_that_serve_takes_with_one_application_at_the_root():
+    schema = ServeDeploySchema.model_validate(exported())
+    [app] = schema.applications
+    assert (app.name, app.route_prefix) == ("my-service", "/")
+    assert app.import_path == f"{application.__module__}:{application.__name__}"
+    assert (schema.http_options.host, schema.http_options.port) == ("127.0.0.1", 8000)
+    assert str(schema.proxy_location.value) == "EveryNode"
+    [deployment] = app.deployments
+    assert (deployment.name, deployment.num_replicas) == ("Replica", 1)
+
+
+@pytest.mark.parametrize(("batch", "ongoing"), [(1, 1024), (16, 1024), (512, 1024), (513, 1026), (2000, 4000)])
+def test_serve_lets_as_many_requests_in_as_in_the_trial(batch, ongoing):
+    """1024, and two batches where those are more: Serve's own default of 5 would cap every batch."""
+    [deployment] = exported(replace(MEASURED, max_batch_size=batch))["applications"][0]["deployments"]
+    assert deployment["max_ongoing_requests"] == ongoing
+
+
+def test_the_replica_runs_under_all_that_was_measured():
+    args = exported()["applications"][0]["args"]
+    assert Settings(**args["settings"]) == MEASURED
+    assert args["settings"]["batch_wait_ms"] == 7.5 and args["settings"]["max_batch_size"] == 16
+    assert args["model"] == {"reference": "json:loads"}
+    assert application(args)._bound_deployment.init_args[1] == args["settings"]
+
+
+def test_the_replica_has_the_resources_of_the_trial():
+    [deployment] = exported()["applications"][0]["deployments"]
+    options = deployment["ray_actor_options"]
+    assert (options["num_cpus"], options["num_gpus"]) == (3, 0.5)
+    assert options["label_selector"] == {"ray.io/accelerator-type": "in(T4)"}
+    variables = options["runtime_env"]["env_vars"]
+    assert variables == {"PYTHONPATH": "/srv/models", **MEASURED.environment}
+    assert variables["MODE"] == "fast" and variables["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "50"
+    [plain] = exported(Settings())["applications"][0]["deployments"]
+    assert plain["ray_actor_options"]["num_cpus"] == 1 and "num_gpus" not in plain["ray_actor_options"]
+
+
+def test_the_users_own_path_of_modules_stands():
+    [deployment] = exported(Settings(env={"PYTHONPATH": "/mine"}))["applications"][0]["deployments"]
+    assert deployment["ray_actor_options"]["runtime_env"]["env_vars"]["PYTHONPATH"] == "/mine"
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "noted"),
+    [
+        ("{path: weights, loader: torchscript}", {"path": "/srv/models/weights", "loader": "torchscript"}, True),
+        ("{path: /abs/weights}", {"path": "/abs/weights", "loader": None}, True),
+        ('{path: "package:some/model"}', {"path": "package:some/model", "loader": None}, False),
+    ],
+)
+def test_weights_are_found_where_they_are(model, source, noted):
+    text = BUILT.replace('{build: "json:loads", args: {size: 3}}', model)
+    config = exported(text=text)
+    assert config["applications"][0]["args"]["model"] == source
+    # No module stands beside service.yaml, so nothing is added to the path.
+    [deployment] = config["applications"][0]["deployments"]
+    assert "PYTHONPATH" not in deployment["ray_actor_options"]["runtime_env"]["env_vars"]
+    spec = parse_spec(Document(text, "s.yaml"), folder=Path("/srv/models"))
+    assert ("The model's path must be there on each node." in serve_config(spec, MEASURED)) == noted
+
+
+def test_the_head_says_what_the_reader_must_know():
+    spec = parse_spec(Document(BUILT, "s.yaml"), folder=Path("."))
+    head = serve_config(spec, MEASURED)
+    assert head.startswith("# my-service: the recommended configuration.\n") and "serve deploy" in head
+    assert "path must be there" not in head and "named one by one" not in head
+    assert "configuration of emulated devices.\n" in serve_config(spec, replace(MEASURED, emulated=True))
+    by_node = replace(MEASURED, node_labels={"ray.io/node-id": "in(a,b)"})
+    assert "so its nodes are named one by one" in serve_config(spec, by_node)
