@@ -5,12 +5,26 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments.device.limits import CoreLease, NoCores, NoDevice, enforce_cpu, enforce_gpu, pin, unleased_cores
+from serve_deployments.device import gpu_share, limits
+from serve_deployments.device.gpu_memory import clean_after
+from serve_deployments.device.gpu_share import multiprocessors
+from serve_deployments.device.limits import (
+    CoreLease,
+    NoCores,
+    NoDevice,
+    enforce_cpu,
+    enforce_gpu,
+    enforce_threads,
+    machine_cores,
+    pin,
+    unleased_cores,
+)
 from serve_deployments.settings import Settings
 
 
@@ -48,6 +62,113 @@ def test_a_lease_waits_until_the_cores_are_free(tmp_path):
         3, folder=tmp_path, available=[0, 1, 2], deadline_s=10, now=lambda: 0.0, sleep=lambda s: held.release()
     )
     assert waited.cores == (0, 1, 2)
+
+
+def test_two_studies_that_wait_for_more_than_is_free_do_not_lock_each_other_out(tmp_path):
+    """Of three cores one is taken. Both want two, and the first gets them while the second waits: a lease that kept
+    the one that it found would wait for the other's for ever."""
+    held = lease(1, tmp_path)
+    waiting = lease(1, tmp_path)  # the third core is all that is left to wait with
+
+    def others_turn(seconds):
+        # The one that waits has nothing: whoever looks now finds the third core free, and takes it.
+        assert unleased_cores([0, 1, 2], folder=tmp_path) == {2}
+        waiting.release()
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        CoreLease(2, folder=tmp_path, available=[0, 1, 2], deadline_s=10, now=lambda: 0.0, sleep=others_turn)
+    assert lease(2, tmp_path).cores == (1, 2)
+    held.release()
+
+
+def test_a_lease_waits_as_long_as_it_was_told_and_looks_twenty_times_a_second(tmp_path):
+    held, time_s, naps_s = lease(3, tmp_path), [5.0], []
+
+    def sleep(seconds):
+        naps_s.append(seconds)
+        time_s[0] += seconds
+
+    with pytest.raises(NoCores, match="1 cores asked for, but fewer of 3 were free for 2 s"):
+        CoreLease(1, folder=tmp_path, available=[0, 1, 2], deadline_s=2.0, now=lambda: time_s[0], sleep=sleep)
+    assert sum(naps_s) == pytest.approx(2.0, abs=0.051) and set(naps_s) == {0.05}
+    held.release()
+
+
+def test_a_lease_is_of_the_first_cores_and_of_no_more_than_asked_for(tmp_path):
+    assert lease(2, tmp_path).cores == (0, 1)
+    assert CoreLease(1, folder=tmp_path, available=[7, 5, 9], deadline_s=0).cores == (5,)
+
+
+def test_locks_are_for_every_user_of_the_machine(tmp_path):
+    folder = tmp_path / "a" / "b"
+    held = lease(1, folder)
+    assert folder.stat().st_mode & 0o777 == 0o777
+    assert (folder / "0.lock").stat().st_mode & 0o666 == 0o666
+    held.release()
+
+
+@pytest.fixture
+def cores_of(monkeypatch, tmp_path):
+    """What a machine with so many cores says under a container's quota."""
+
+    def found(cores, cpu_max):
+        file = tmp_path / "cpu.max"
+        if cpu_max is not None:
+            file.write_text(cpu_max)
+        monkeypatch.setattr(limits, "_cores_at_first", lambda: frozenset(cores))
+        monkeypatch.setattr(limits, "Path", lambda name: file if name == "/sys/fs/cgroup/cpu.max" else None)
+        return machine_cores()
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cpu_max", "cores"),
+    [
+        ("200000 100000\n", {4, 5}),
+        ("150000 100000\n", {4, 5}),  # one and a half: two, of which the second is there half of the time
+        ("100000 100000\n", {4}),
+        ("20000 100000\n", {4}),  # never none
+        ("25000 50000\n", {4}),
+        ("400000 100000\n", {4, 5, 6, 7}),
+        ("800000 100000\n", {4, 5, 6, 7}),
+        ("max 100000\n", {4, 5, 6, 7}),
+        ("", {4, 5, 6, 7}),
+        (None, {4, 5, 6, 7}),
+    ],
+)
+def test_a_containers_quota_counts_as_so_many_cores(cores_of, cpu_max, cores):
+    assert cores_of([4, 5, 6, 7], cpu_max) == cores
+
+
+def test_more_cores_than_the_quota_are_worth_are_not_leased(cores_of):
+    assert cores_of([0, 1, 2, 3], "200000 100000") == {0, 1}
+    held, told = enforce_cpu(Settings(cpu_cores=3), lease=lambda count: pytest.fail("nobody can have three"))
+    assert held is None and not told.enforced and told.how == "Ray counts more cores than this machine has (2)"
+
+
+def test_the_process_is_pinned_to_the_cores_that_it_leased_and_to_no_others(tmp_path, monkeypatch):
+    pinned = []
+    monkeypatch.setattr(limits, "pin", pinned.append)
+    monkeypatch.setattr(limits, "machine_cores", lambda: {0, 1, 2})
+    monkeypatch.setattr(limits, "can_pin", lambda: True)
+    first = lease(1, tmp_path)
+    held, told = enforce_cpu(Settings(cpu_cores=2), lease=lambda count: lease(count, tmp_path))
+    assert held.cores == (1, 2) and pinned == [(1, 2)]
+    assert told.enforced and told.asked == "2" and told.how == "affinity to cores [1, 2]"
+    held.release()
+    monkeypatch.setattr(limits, "can_pin", lambda: False)
+    held, told = enforce_cpu(Settings(cpu_cores=1), lease=lambda count: lease(count, tmp_path))
+    assert held.cores == (1,) and len(pinned) == 1 and not told.enforced and "no CPU affinity" in told.how
+    first.release()
+
+
+@pytest.mark.parametrize(("settings", "threads"), [(Settings(cpu_cores=3), 3), (Settings(cpu_cores=3, threads=2), 2)])
+def test_torch_has_the_threads_asked_for_or_one_for_each_core(settings, threads):
+    told = []
+    enforcement = enforce_threads(settings, SimpleNamespace(set_num_threads=told.append))
+    assert told == [threads] and enforcement.asked == str(threads) and enforcement.enforced
 
 
 def test_the_end_of_a_process_however_it_comes_ends_its_lease(tmp_path):
@@ -132,6 +253,130 @@ def test_of_an_emulated_device_nothing_is_claimed():
     assert not any(told.enforced for told in enforce_gpu(replace(GPU, emulated=True), torch))
     assert torch.fractions == []
     assert enforce_gpu(Settings(), torch) == ()
+
+
+def test_a_limit_that_nobody_asked_for_is_not_set():
+    torch = FakeTorch(available=True)
+    assert enforce_gpu(Settings(gpu_type="T4"), torch) == () and torch.fractions == []
+    [memory] = enforce_gpu(Settings(gpu_type="T4", gpu_memory=0.5, gpu_share=1.0), torch)
+    assert memory.limit == "gpu_memory" and memory.asked == "0.5" and torch.fractions == [0.5]
+    assert enforce_gpu(Settings(), FakeTorch(available=False)) == ()
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "capability", "count"),
+    [
+        (0.5, 108, 8, 54),
+        (0.25, 108, 8, 26),  # 27 is as near to 28: then the smaller
+        (0.01, 108, 8, 4),  # never less than there can be
+        (0.5, 132, 9, 64),  # 66 is nearer to 64 than to 72
+        (0.99, 132, 9, 128),
+        (0.999, 134, 9, 134),  # 136 are not there
+        (0.1, 132, 10, 16),
+        (0.5, 40, 7, 20),
+        (0.33, 40, 7, 14),
+        (0.33, 10, 6, 3),
+        (0.01, 10, 6, 1),
+    ],
+)
+def test_a_share_is_the_nearest_number_of_multiprocessors_that_there_can_be(share, total, capability, count):
+    assert multiprocessors(share, total, capability) == count
+
+
+class Green:
+    """The part of torch.cuda that shares touch: a card of 132 multiprocessors, and what was made on it."""
+
+    __version__ = "2.11"
+
+    def __init__(self, fails=None):
+        self.made, self.streams = [], []
+        stream = SimpleNamespace(name="of the share")
+
+        class GreenContext:
+            Stream = None
+
+            @staticmethod
+            def create(num_sms, device_id):
+                if fails is not None:
+                    raise fails
+                self.made.append((num_sms, device_id))
+                return SimpleNamespace(Stream=lambda: stream)
+
+        self.cuda = SimpleNamespace(
+            is_available=lambda: True,
+            green_contexts=SimpleNamespace(SUPPORTED=True, GreenContext=GreenContext),
+            current_device=lambda: 1,
+            get_device_properties=lambda device: SimpleNamespace(multi_processor_count=132, major=9),
+            synchronize=lambda: None,
+            set_stream=self.streams.append,
+            set_per_process_memory_fraction=lambda fraction: None,
+        )
+
+
+@pytest.fixture(autouse=True)
+def nothing_held(monkeypatch):
+    monkeypatch.setattr(gpu_share, "_held", {})
+
+
+def test_without_mps_a_share_is_a_green_context_that_is_made_once():
+    torch, half = Green(), Settings(gpu_type="H100", gpu_share=0.5)
+    for _ in range(2):
+        [told] = enforce_gpu(half, torch)
+        assert told.enforced and told.how.startswith("green context, 64 of 132 multiprocessors (48 %)")
+    assert torch.made == [(64, 1)] and [stream.name for stream in torch.streams] == ["of the share"]
+    enforce_gpu(replace(half, gpu_share=0.25), torch)
+    assert torch.made == [(64, 1), (32, 1)]
+
+
+@pytest.mark.parametrize("how", ["raises", "unsupported", "none", "no streams"])
+def test_a_share_that_cannot_be_held_is_said_with_the_reason(how):
+    torch = Green(RuntimeError("driver too old\nmore") if how == "raises" else None)
+    if how == "unsupported":
+        torch.cuda.green_contexts.SUPPORTED = False
+    if how == "none":
+        del torch.cuda.green_contexts
+    if how == "no streams":
+        del torch.cuda.green_contexts.GreenContext.Stream
+    [told] = enforce_gpu(Settings(gpu_type="H100", gpu_share=0.5), torch)
+    reason = "no green context can be made: driver too old" if how == "raises" else "torch 2.11 has no green contexts"
+    assert not told.enforced and reason in told.how and "more" not in told.how and torch.streams == []
+
+
+def test_after_a_batch_that_did_not_fit_nothing_of_it_is_kept():
+    """The traceback's frames hold the batch; the error keeps its message, and so does the one that caused it."""
+    kept = []
+
+    class Tensor:
+        pass
+
+    def inner():
+        tensor = Tensor()
+        kept.append(weakref.ref(tensor))
+        raise MemoryError("3 do not fit")
+
+    def outer():
+        tensor = Tensor()
+        kept.append(weakref.ref(tensor))
+        try:
+            inner()
+        except MemoryError as error:
+            raise RuntimeError("batch failed") from error
+
+    calls = []
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        empty_cache=lambda: calls.append("empty"),
+        reset_peak_memory_stats=lambda: calls.append("reset"),
+        memory_reserved=lambda: 7,
+    )
+    try:
+        outer()
+    except RuntimeError as error:
+        assert all(ref() is not None for ref in kept)
+        assert clean_after(error, SimpleNamespace(cuda=cuda)) == 7
+        assert [ref() for ref in kept] == [None, None] and calls == ["empty", "reset"]
+        assert str(error) == "batch failed" and error.__traceback__ is not None
+        assert clean_after(error, SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False))) == 0
 
 
 def test_cores_that_nobody_leases_are_known_without_taking_them(tmp_path):
