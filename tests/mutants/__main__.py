@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import multiprocessing
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,15 @@ from tests.mutants.mirrors import Mirrors
 from tests.mutants.named import named
 from tests.mutants.report import Tried, report
 from tests.mutants.sampling import sample
-from tests.mutants.trying import LISTED, Outcome, copy_of, import_heavy_modules, in_place, run_tests
+from tests.mutants.trying import (
+    LISTED,
+    Outcome,
+    copy_of,
+    ends_with_its_parent,
+    import_heavy_modules,
+    in_place,
+    run_tests,
+)
 
 FORK = multiprocessing.get_context("fork")
 SLOWER = 4  # times longer than without a fault may tests take, and ...
@@ -51,6 +60,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Tries what is asked for and prints the account."""
     asked = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the workers and the copies go too
     faults = [f for f in named() if f.path.startswith(asked.only)]
     skipped = [] if asked.ray else [f for f in faults if f.needs_ray]
     faults = [f for f in faults if f not in skipped] if asked.named else []
@@ -165,6 +175,8 @@ def beside_one_another(jobs: Sequence[Job], temporary: Path, processes: int) -> 
 
 def work(waiting: Any, done: Any, folder: Path) -> None:
     """One process: a copy of the repository, and one fault after another in it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ends_with_its_parent()
     folder.mkdir(parents=True, exist_ok=True)
     copy = copy_of(ROOT, folder)
     while job := waiting.get():

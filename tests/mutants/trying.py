@@ -4,6 +4,7 @@ Starting Python anew for each fault would cost longer than most tests.
 """
 
 import contextlib
+import ctypes
 import importlib
 import os
 import resource
@@ -127,11 +128,17 @@ def ends_within(child: int, limit_s: float) -> bool:
         os.close(descriptor)
 
 
+def ends_with_its_parent() -> None:
+    """Linux ends this process when the one that made it has ended, however."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def in_child(work: Callable[[], int], copy: Path) -> None:
     """Runs `work` as the only thing of this process, in a group of its own that can be ended whole."""
     code = 70
     try:
         os.setsid()
+        ends_with_its_parent()
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         with open(copy.parent / "said.log", "w+") as said:
             for stream in (0, 1, 2):
