@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.signal import lfilter
 
 from serve_deployments.load.events import Events
 from serve_deployments.measuring import interval
@@ -95,3 +98,180 @@ def test_warm_up_is_left_out_and_a_later_stall_is_not():
     stalled = steady.copy()
     stalled[5] = 20
     assert interval.warm_from(stalled) == 0
+
+
+# --- by hand
+
+
+@pytest.mark.parametrize(
+    ("batches", "confidence", "factor"),
+    [(6, 0.95, 2.5706), (10, 0.95, 2.2622), (30, 0.95, 2.0452), (6, 0.99, 4.0321), (30, 0.9, 1.6991)],
+)
+def test_an_interval_is_two_sided_by_students_table(batches, confidence, factor):
+    low, high = interval.Estimate(10.0, 0.5, batches).bounds(confidence)
+    assert (10 - low, high - 10) == pytest.approx((0.5 * factor, 0.5 * factor), rel=1e-4)
+    if confidence == 0.95:
+        assert interval.Estimate(10.0, 0.5, batches).bounds() == (low, high)
+
+
+def test_a_precision_is_the_half_width_over_the_mean():
+    """Six batches: 2.5706 standard errors, and 5 % of 10 are half a request."""
+    assert interval.Estimate(10.0, 0.499 / 2.5706, 6).within(0.05)
+    assert not interval.Estimate(10.0, 0.501 / 2.5706, 6).within(0.05)
+    assert not interval.Estimate(10.0, 0.499 / 2.5706, 6).within(0.05, confidence=0.99)
+    assert not interval.Estimate(0.0, 0.0, 6).within(0.05)  # of nothing no share is known
+
+
+@pytest.mark.parametrize(
+    ("means", "error"),
+    [
+        # s^2 = 3.5, r = 0.5 + 2.5 / 6, and no more than 0.9 is believed: 6 s^2 x 1.9 / 0.1
+        ([1, 2, 3, 4, 5, 6], math.sqrt(6 * 3.5 * 19) / 6),
+        # s^2 = 2, r = -0.1 + 0.7 / 6 = 1 / 60
+        ([1, 3, 2, 4, 3, 5], math.sqrt(6 * 2 * (1 + 1 / 60) / (1 - 1 / 60)) / 6),
+        # r < 0 does not narrow it: s^2 = 0.3
+        ([1, 2, 1, 2, 1, 2], math.sqrt(6 * 0.3) / 6),
+        ([2, 2, 2, 2, 2, 2], 0.0),
+    ],
+)
+def test_the_error_of_a_mean_is_that_of_its_batches_and_their_correlation(means, error):
+    values = np.repeat(np.array(means, dtype=float), 4)
+    found = interval.mean(values)
+    assert (found.mean, found.error, found.batches) == pytest.approx((np.mean(means), error, 6))
+    # What does not fill a batch is in the mean, but in no batch: the first ones, which are the oldest.
+    longer = interval.mean(np.concatenate([[100.0], values]))
+    assert (longer.mean, longer.error) == pytest.approx(((100 + values.sum()) / 25, error))
+    assert interval.mean(values[1:]) is None  # 23: no six batches of four
+
+
+def test_of_a_mean_the_wider_interval_of_30_and_10_batches_counts():
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        values = np.cumsum(rng.standard_normal(200)) + rng.standard_normal(200) * 5
+        fine, coarse, both = (interval.mean(values, numbers) for numbers in ((30,), (10,), (30, 10)))
+        assert (fine.batches, coarse.batches) == (30, 10)
+        assert both == max(fine, coarse, key=lambda one: one.bounds()[1] - one.bounds()[0])
+        assert interval.mean(values) == both
+    assert interval.mean(values[:48]).batches in (10, 12) and interval.mean(values[:39]).batches == 9
+
+
+def test_a_rate_is_counts_over_durations_with_the_regenerative_error():
+    """Six pieces of 1 and 2 s in turn, one request each: 2 / 3 a second; z is +1/3 and -1/3, s^2 = 2 / 15."""
+    ends_s = np.array([0.0, 1.0, 3.0, 4.0, 6.0, 7.0, 9.0])
+    found = interval.rate(ends_s, np.ones(7))
+    assert (found.mean, found.batches) == (pytest.approx(2 / 3), 6)
+    assert found.error == pytest.approx(math.sqrt(6 * 2 / 15) / 9)
+    assert interval.rate(ends_s[:6], np.ones(6)) is None  # five pieces
+    assert interval.rate(ends_s, np.zeros(7)) is None  # nothing was answered
+    assert interval.rate(ends_s, np.array([0, 0, 1, 1, 1, 1, 1])).mean == pytest.approx(5 / 9)
+
+
+def test_of_a_rate_the_wider_interval_of_30_and_10_pieces_counts(monkeypatch):
+    """A wave of three seconds: pieces of one second do not show how long it is, those of three show no wave."""
+    rng, numbers = np.random.default_rng(3), (interval.BATCHES, interval.COARSE)
+    for slow in (False, True):
+        gaps_s = rng.gamma(25, 1 / 25, 600) * (1 + 0.3 * slow * np.sin(np.arange(600) / 600 * 2 * np.pi))
+        ends_s, halves = np.cumsum(gaps_s), []
+        both = interval.rate(ends_s, np.ones(600))
+        for number in numbers:
+            monkeypatch.setattr(interval, "BATCHES", number)
+            monkeypatch.setattr(interval, "COARSE", number)
+            halves.append(interval.rate(ends_s, np.ones(600)))
+        monkeypatch.undo()
+        assert both == max(halves, key=lambda one: one.bounds()[1] - one.bounds()[0])
+        assert [one.batches for one in halves] == [pytest.approx(30, abs=2), pytest.approx(10, abs=1)]
+
+
+def test_cuts_are_near_evenly_spaced_times():
+    ends_s = np.arange(101.0)
+    assert interval.cuts(ends_s, 10).tolist() == [2, *range(10, 100, 10), 97]
+    # The last answer is before a pause as well: there may be a cut after it.
+    assert interval.cuts(ends_s, 10, ends_at_pause=True).tolist() == [2, *range(10, 100, 10), 98]
+    assert interval.cuts(ends_s, 1).tolist() == [25, 75]
+
+
+def test_no_cut_is_where_answers_come_without_a_pause():
+    """Ten a second between 50 and 60 s, one a second elsewhere: gaps of 0.1 s are less than half the mean of 0.5."""
+    ends_s = np.concatenate([np.arange(50.0), 50 + np.arange(100) / 10, np.arange(60.0, 111.0)])
+    at = ends_s[interval.cuts(ends_s, 44)]
+    assert not ((at > 51.5) & (at < 58.5)).any()
+    assert np.all(np.diff(at[at < 48]) < 4) and np.all(np.diff(at[at > 62]) < 4)
+
+
+def test_a_cut_is_at_a_pause_that_is_at_least_half_the_longest_nearby():
+    """Of pauses of 1 and 1.9 s near the middle of a stretch, the one that is nearer; a pause of 0.9 is too short."""
+    gaps_s = np.ones(40)
+    for short, expected in ((1.0, 20), (0.94, 18)):
+        gaps_s[20], gaps_s[18] = short, 1.9
+        gaps_s[19] = gaps_s[21] = gaps_s[22] = 0.5
+        at = interval.cuts(np.concatenate([[0.0], np.cumsum(gaps_s)]), 4)
+        assert expected in at
+
+
+@pytest.mark.parametrize("ends_s", [[], [1.0], [2.0, 2.0, 2.0]])
+def test_of_no_time_there_are_no_cuts(ends_s):
+    assert interval.cuts(np.array(ends_s), 10).size == 0
+    assert interval.rate(np.array(ends_s), np.ones(len(ends_s))) is None
+
+
+def test_a_drift_is_the_mean_of_the_steps_and_its_error():
+    """Steps of 1, 2 and 6: their mean is 3, and s^2 = (4 + 1 + 9) / 2."""
+    assert interval.drift(np.array([10.0, 11.0, 13.0, 19.0])) == pytest.approx((3.0, math.sqrt(7 / 3)))
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=4, max_size=40))
+def test_what_is_left_out_as_warm_up_is_what_leaves_the_mean_known_best(values):
+    """MSER by brute force: of all that leave at least half, the d with the least squared standard error of the rest."""
+    values = np.array(values)
+    error = {d: np.var(values[d:]) / (values.size - d) for d in range(values.size // 2 + 1)}
+    d = interval.warm_from(values)
+    assert 0 <= d <= values.size // 2
+    rounding = (1.1e-4 * values.mean()) ** 2
+    if d:
+        assert error[d] <= min(error.values()) + rounding
+        assert not values[d:].min() <= values[0] <= values[d:].max()
+    elif error[0] > min(error.values()) + rounding:
+        best = min(error, key=error.get)
+        assert values[best:].min() - 1e-3 * values.mean() <= values[0] <= values[best:].max() + 1e-3 * values.mean()
+
+
+def test_warm_up_by_hand():
+    assert interval.warm_from(np.array([1.0, 9.0, 9.0, 9.0, 9.0, 9.0])) == 1
+    assert interval.warm_from(np.array([1.0, 5.0, 9.0, 9.0])) == 2  # the last half stays, whatever comes
+    assert interval.warm_from(np.array([1.0, 9.0, 9.0])) == 0  # too few to say
+    assert interval.warm_from(np.array([9.0, 9.0, 9.0, 1.0, 9.0, 9.0, 9.0, 9.0])) == 0  # no warm-up, but a stall
+    # What differs by rounding alone is warm.
+    assert interval.warm_from(100.0 + np.array([1, 0, 0, 0, 0, 0]) * 1e-4) == 0
+
+
+# --- a thousand runs: of 95 % the share that covers has a standard deviation of 0.7 %
+
+
+def autoregressive(rng, memory, runs, count, before=200):
+    """`[runs, count]` of mean 0 and variance 1, in steady state."""
+    steps = rng.standard_normal((runs, count + before)) * math.sqrt(1 - memory**2)
+    return lfilter([1.0], [1.0, -memory], steps, axis=1)[:, before:]
+
+
+def covering(estimates, truth):
+    """Share of the intervals that cover the truth."""
+    bounds = np.array([estimate.bounds() for estimate in estimates])
+    return np.mean((bounds[:, 0] <= truth) & (truth <= bounds[:, 1]))
+
+
+@pytest.mark.parametrize(("batches", "most"), [(10, 0.98), (30, 0.97)])
+@pytest.mark.parametrize(("memory", "count"), [(0.0, 1000), (0.6, 600), (0.9, 3000)])
+def test_an_interval_of_95_percent_covers_in_93_to_97_of_100_runs(memory, count, batches, most):
+    """Of 10 batches a little more: a correlation that they have by chance widens it, and never narrows it."""
+    values = 5 + autoregressive(np.random.default_rng(0), memory, 1000, count)
+    assert 0.93 <= covering([interval.mean(row, (batches,)) for row in values], 5.0) <= most
+    # The wider of both covers rather more; one without the correlation of 0.9 would cover half as often.
+    assert 0.95 <= covering([interval.mean(row) for row in values[:500]], 5.0) <= 0.99
+
+
+def test_the_interval_of_a_rate_covers_in_93_to_98_of_100_runs_whose_batches_remember():
+    """It is the wider of two, so that 97 is not the most."""
+    gaps_s = 1 + 0.1 * autoregressive(np.random.default_rng(1), 0.6, 1000, 400)
+    counted = np.ones(401)
+    ends_s = np.concatenate([np.zeros((1000, 1)), np.cumsum(gaps_s, axis=1)], axis=1)
+    assert 0.93 <= covering([interval.rate(row, counted) for row in ends_s], 1.0) <= 0.98
