@@ -1,12 +1,17 @@
 """A model that is changed while it lives: what is rebuilt, what is changed, which batches are tried before any load."""
 
 import asyncio
+import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from serve_deployments.device.limits import Enforcement
 from serve_deployments.models.model import Builder
-from serve_deployments.replicas.hosting import HostedModel
+from serve_deployments.replicas import hosting
+from serve_deployments.replicas.hosting import LEASE_DEADLINE_S, HostedModel, first_line, is_out_of_memory
 from serve_deployments.settings import Settings
 
 FIRST = Settings(emulated=True, max_batch_size=2, args={"a": 1, "b": 1})
@@ -72,3 +77,220 @@ def test_what_does_not_fit_is_remembered(host):
     with pytest.raises(MemoryError):
         seen(host, replace(FIRST, max_batch_size=9))
     assert host.out_of_memory == "9 do not fit" and host.raised
+
+
+def test_the_same_batch_is_tried_again_under_other_threads_or_memory(host):
+    assert seen(host, replace(FIRST, gpu_type="T4", gpu_memory=0.5)) == [2]
+    assert seen(host, replace(FIRST, gpu_type="T4", gpu_memory=0.5)) == []
+
+
+def test_without_samples_nothing_is_tried():
+    assert seen(HostedModel(Builder(f"{__name__}:without")), FIRST) == [("built", "any", 1, 1)]
+
+
+def test_samples_are_repeated_to_fill_a_batch():
+    asked = []
+    host = HostedModel(Builder(f"{__name__}:without"), ["x", "y"])
+
+    async def take_on():
+        call = HostedModel.__call__
+        try:
+            HostedModel.__call__ = lambda self, payloads: asked.append(payloads) or call(self, payloads)
+            await host.take_on(replace(FIRST, max_batch_size=5))
+        finally:
+            HostedModel.__call__ = call
+
+    asyncio.run(take_on())
+    assert asked == [["x", "y", "x", "y", "x"]]
+
+
+def of_context(precision, device, cpu_cores, threads, gpu_type, gpu_share, gpu_memory_gib):
+    """A model that answers with what it was told of the replica."""
+    told = (precision, device, cpu_cores, threads, gpu_type, gpu_share, gpu_memory_gib)
+    return lambda payloads: [told] * len(payloads)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (Settings(emulated=True), ("float32", "cpu", 1, 1, None, 1.0, None)),
+        (Settings(emulated=True, cpu_cores=3), ("float32", "cpu", 3, 3, None, 1.0, None)),
+        (
+            Settings(
+                emulated=True, cpu_cores=3, threads=2, precision="bfloat16", gpu_type="T4", gpu_share=0.5,
+                gpu_memory=0.25, gpu_memory_gib=4.0,
+            ),
+            ("bfloat16", "cpu", 3, 2, "T4", 0.5, 4.0),
+        ),
+    ],
+)  # fmt: skip
+def test_a_builder_is_told_of_the_replica_what_the_settings_say(settings, told):
+    host = HostedModel(Builder(f"{__name__}:of_context"))
+    asyncio.run(host.take_on(settings))
+    assert asyncio.run(host(["x"])) == [told]
+
+
+class Lease:
+    """Cores that nobody else wants; notes who asked and what was given back."""
+
+    made: list["Lease"] = []
+
+    def __init__(self, count, *, deadline_s):
+        self.cores, self.deadline_s, self.released = tuple(range(5, 5 + count)), deadline_s, False
+        Lease.made.append(self)
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine of nine cores whose affinity and torch's threads are only noted."""
+    pinned, threads = [], []
+    monkeypatch.setattr(Lease, "made", [])
+    monkeypatch.setattr(hosting, "CoreLease", Lease)
+    monkeypatch.setattr(hosting.limits, "pin", lambda cores: pinned.append(tuple(sorted(cores))))
+    monkeypatch.setattr(hosting.limits, "can_pin", lambda: True)
+    monkeypatch.setattr(hosting.limits, "machine_cores", lambda: set(range(9)))
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    return SimpleNamespace(pinned=pinned, threads=threads, leases=Lease.made)
+
+
+def test_cores_are_leased_and_pinned_once_given_back_when_parked_and_leased_anew(machine):
+    host = HostedModel(Builder(f"{__name__}:without"))
+    settings = replace(FIRST, emulated=False, cpu_cores=2)
+    assert host.cores == () and host.ahead == 0 and host.changeable == frozenset()
+    seen(host, settings)
+    assert host.cores == host.lease.cores == (5, 6) and machine.pinned == [(5, 6)] and machine.threads == [2]
+    seen(host, replace(settings, max_batch_size=4))
+    assert len(machine.leases) == 1 and machine.leases[0].deadline_s == LEASE_DEADLINE_S == 60
+    assert [(told.limit, told.enforced) for told in host.told()] == [("cpu_cores", True), ("threads", True)]
+    host.park()
+    # Idle it may run anywhere: what little it does must not stick to a core that is measured.
+    assert machine.leases[0].released and host.lease is None and host.cores == ()
+    assert machine.pinned[-1] == tuple(range(9))
+    host.park()
+    assert len(machine.pinned) == 2
+    seen(host, settings)
+    assert len(machine.leases) == 2 and host.cores == (5, 6) and machine.pinned[-1] == (5, 6)
+
+
+def test_cores_that_could_not_be_pinned_are_not_told_as_the_replicas_own(machine, monkeypatch):
+    monkeypatch.setattr(hosting.limits, "can_pin", lambda: False)
+    host = HostedModel(Builder(f"{__name__}:without"))
+    seen(host, replace(FIRST, emulated=False))
+    assert host.lease.cores == (5,) and host.cores == () and machine.pinned == []
+    host.park()
+    assert machine.pinned == []
+
+
+def tells(a):
+    class Tells:
+        def __call__(self, payloads):
+            return payloads
+
+        def told(self):
+            return (Enforcement("compile", "default", True, "by hand"),)
+
+    return Tells()
+
+
+def test_what_the_model_says_of_itself_comes_after_the_limits():
+    host = HostedModel(Builder(f"{__name__}:tells"))
+    assert host.told() == ()
+    asyncio.run(host.take_on(Settings(emulated=True, args={"a": 1})))
+    assert [told.limit for told in host.told()] == ["cpu_cores", "threads", "compile"]
+
+
+@pytest.mark.parametrize("model", ["at_once", "later", "in_steps"])
+def test_each_kind_of_model_answers_in_order(model):
+    host = HostedModel(Builder(f"{__name__}:{model}"))
+    asyncio.run(host.take_on(Settings(emulated=True)))
+    assert asyncio.run(host([3, 1, 2])) == [6, 2, 4]
+    assert host.ahead == (1 if model == "in_steps" else 0) and host.raised == 0 and host.said is None
+
+
+def at_once():
+    return lambda payloads: [2 * each for each in payloads]
+
+
+def later():
+    async def answer(payloads):
+        return [2 * each for each in payloads]
+
+    return answer
+
+
+class InSteps:
+    """Two batches at a time: begun in the model's thread, finished in another one."""
+
+    def begin(self, payloads):
+        return threading.current_thread().name, payloads
+
+    def finish(self, begun):
+        name, payloads = begun
+        assert name.startswith("model") and threading.current_thread().name.startswith("results")
+        return [2 * each for each in payloads]
+
+    def __call__(self, payloads):
+        raise AssertionError("a model in steps is not called")
+
+
+def in_steps():
+    return InSteps()
+
+
+def test_what_a_model_raises_is_counted_and_the_first_is_kept():
+    host = HostedModel(Builder(f"{__name__}:moody"))
+    asyncio.run(host.take_on(Settings(emulated=True)))
+    for payload in ("bad", "full", "worse"):
+        with pytest.raises((ValueError, MemoryError)):
+            asyncio.run(host([payload]))
+    assert host.raised == 3 and host.said == "ValueError: bad" and host.out_of_memory == "full is too much"
+    assert asyncio.run(host(["good"])) == ["good"]
+
+
+def moody():
+    def answer(payloads):
+        if payloads == ["full"]:
+            raise MemoryError("full is too much\nmore")
+        if payloads != ["good"]:
+            raise ValueError(payloads[0])
+        return payloads
+
+    return answer
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's, by name."""
+
+
+@pytest.mark.parametrize(
+    ("error", "full", "line"),
+    [
+        (ValueError("  first\nsecond"), False, "ValueError: first"),
+        (ValueError(""), False, "ValueError"),
+        (ValueError(" \n"), False, "ValueError"),
+        (MemoryError("no room\nat all"), True, "no room"),
+        (MemoryError(), True, "MemoryError"),
+        (OutOfMemoryError("CUDA out of memory"), True, "CUDA out of memory"),
+    ],
+)
+def test_an_error_is_told_by_its_first_line(error, full, line):
+    assert is_out_of_memory(error) is full and first_line(error) == line
+
+
+def test_after_a_batch_that_did_not_fit_on_a_gpu_the_gpu_is_as_before(monkeypatch):
+    cleaned = []
+    monkeypatch.setattr(hosting, "clean_after", lambda error, torch: cleaned.append(str(error)))
+    host = HostedModel(Builder(f"{__name__}:moody"))
+    asyncio.run(host.take_on(Settings(emulated=True)))
+    with pytest.raises(MemoryError):
+        asyncio.run(host(["full"]))
+    assert cleaned == []
+    host.device = "cuda"
+    with pytest.raises(MemoryError):
+        asyncio.run(host(["full"]))
+    with pytest.raises(ValueError):
+        asyncio.run(host(["bad"]))
+    assert cleaned == ["full is too much\nmore"]
