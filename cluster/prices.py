@@ -184,8 +184,6 @@ def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _date(value: object) -> datetime.date:
-    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        return value
     try:
         return datetime.date.fromisoformat(str(value))
     except ValueError:

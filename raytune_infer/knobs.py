@@ -78,8 +78,9 @@ class Resolver:
         )
 
     def _memory_gib(self, gpu: str) -> float:
-        nodes = self._inventory.with_gpu(gpu)
-        return max((n.gpu_memory_gib for n in nodes), default=0.0) or gpu_names.find(gpu).memory_gib
+        """What a card of this type has on each of its nodes; the datasheet's figure where none tells."""
+        told = [node.gpu_memory_gib for node in self._inventory.with_gpu(gpu) if node.gpu_memory_gib > 0]
+        return min(told) if told else gpu_names.find(gpu).memory_gib
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The space of a service on a cluster: what fits, what it costs, what a replica of it runs under."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from cluster.inventory import Inventory, Node
 from cluster.prices import load_prices
 from raytune_infer.document import Document
 from raytune_infer.errors import NothingFits, SpecError
-from raytune_infer.knobs import service_space
+from raytune_infer.knobs import price, service_space
 from raytune_infer.spec import parse_spec
 
 BOOK = load_prices("morphling-2021")
@@ -87,7 +88,7 @@ def test_settings_carry_every_knob_to_where_it_acts():
     assert settings.args == {"size": 3, "beams": 4}
     options = settings.ray_actor_options
     assert options["num_cpus"] == 2
-    assert options["label_selector"]["ray.io/accelerator-type"] == "in(T4)" or "T4" in str(options["label_selector"])
+    assert options["label_selector"] == {"ray.io/accelerator-type": "T4"}
     assert options["runtime_env"]["env_vars"]["DEBUG"] == "7"
 
 
@@ -95,3 +96,55 @@ def test_a_share_of_the_gpu_is_set_before_cuda_starts():
     found = space("knobs: {gpu_type: [T4], gpu_share: [0.25]}", node("T4"))
     settings = found.resolver.settings(found.problem.space[0])
     assert settings.environment["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "25"
+
+
+def settings_on(*nodes: Node, knobs: str = "gpu_type: [T4]"):
+    """What the first configuration runs under."""
+    found = space(f"knobs: {{{knobs}}}", *nodes)
+    return found.resolver.settings(found.problem.space[0])
+
+
+def test_mps_runs_for_a_gpu_type_only_if_it_runs_on_every_node_that_has_it():
+    with_mps = replace(node("T4"), node_id="a", has_mps=True)
+    without = replace(node("T4"), node_id="b")
+    assert settings_on(with_mps).mps and not settings_on(without).mps
+    assert not settings_on(with_mps, without).mps and not settings_on(without, with_mps).mps
+    assert settings_on(with_mps, replace(with_mps, node_id="c")).mps
+    # Nodes with other cards, or with none, say nothing of it.
+    assert settings_on(with_mps, node("V100"), node(None)).mps
+    assert not settings_on(without, replace(node("V100"), has_mps=True)).mps
+
+
+def test_memory_of_a_gpu_is_what_nvml_says_and_the_least_of_its_nodes():
+    half = "gpu_type: [T4], gpu_memory: [0.5]"
+    assert settings_on(node("T4", gib=14.6), knobs=half).gpu_memory_gib == pytest.approx(7.3)  # not 16, as printed
+    both = [replace(node("T4", gib=gib), node_id=str(gib)) for gib in (14.6, 16.0)]  # one with ECC, one without
+    for nodes in (both, both[::-1]):
+        assert settings_on(*nodes, knobs=half).gpu_memory_gib == pytest.approx(7.3)
+    assert settings_on(*both, node("V100", gib=4.0), knobs=half).gpu_memory_gib == pytest.approx(7.3)
+    assert settings_on(node("T4", gib=0.0), both[0], knobs=half).gpu_memory_gib == pytest.approx(7.3)
+    assert settings_on(node("T4", gib=0.0), knobs=half).gpu_memory_gib == pytest.approx(8.0)  # nobody tells
+
+
+def test_cores_and_gpus_of_different_nodes_make_no_place():
+    busy, roomy = node("T4", cores=0), node(None, cores=16)
+    with pytest.raises(NothingFits, match="asks 1 cores, most on a T4 node is 0"):
+        space("knobs: {cpu_cores: [1], gpu_type: [T4]}", busy, roomy)
+    found = space(
+        "knobs: {cpu_cores: [1, 8], gpu_type: [none, T4, V100]}", node("T4", cores=8), node("V100", cores=1), roomy
+    )
+    fits = {(c["cpu_cores"], c["gpu_type"]) for c in (found.problem.space[i] for i in range(len(found.problem.space)))}
+    assert fits == {(1, "none"), (8, "none"), (1, "T4"), (8, "T4"), (1, "V100")}
+    assert [(d.count, d.reason) for d in found.dropped] == [
+        (1, "asks 8 cores, most on a V100 node is 1; ask for fewer or add a bigger node")
+    ]
+
+
+def test_the_larger_of_share_and_memory_is_what_is_paid_and_reserved():
+    knobs = "cpu_cores: [2], gpu_type: [T4], gpu_share: [0.25], gpu_memory: [0.5]"
+    found = space(f"knobs: {{{knobs}}}", node("T4"))
+    core, t4 = 0.54 / 16, 0.75 - 8 * 0.54 / 16
+    assert found.problem.usd_per_hour == pytest.approx([2 * core + 0.5 * t4])
+    assert price({"cpu_cores": 2, "gpu_type": "T4"}, BOOK) == pytest.approx(2 * core + t4)  # a whole one
+    assert price({"cpu_cores": 2, "gpu_type": "none", "gpu_share": 0.5}, BOOK) == pytest.approx(2 * core)
+    assert price({"max_batch_size": 4}, BOOK) == pytest.approx(core)  # one core unless told otherwise
