@@ -1,0 +1,88 @@
+"""What is reported of a level, by records of which every number is known."""
+
+import math
+
+import pytest
+from levels import events
+
+from serve_deployments.measuring.interval import Estimate
+from serve_deployments.measuring.rules import Finding
+from serve_deployments.measuring.summary import Level, client_limited, summarise
+
+OPEN = Level("open", None, 10.0, 1e9, 1e9 + 4)
+
+
+def record():
+    """Ten requests, one a second; number 3, 6 and 9 failed; number n took n x 10 ms."""
+    latency_s = [math.nan if n % 3 == 0 else n / 100 for n in range(1, 11)]
+    made = events([float(n) for n in range(1, 11)], latency_s, start_s=0.5)
+    for n in range(11):
+        made.read_cpu(float(n), 0.25 * n)
+    return made
+
+
+def test_warm_up_and_failures_are_no_part_of_rates_and_latencies():
+    whole = record()
+    found = summarise(OPEN, whole, Finding(whole.span(2), Estimate(0.6, 0.1, 6), sure=True), [9.0], until_s=12.0)
+    # Of numbers 3 to 10, three failed and five were answered in 8 s.
+    assert (found.completed, found.errors, found.error_rate) == (5, 3, 3 / 8)
+    assert found.duration_s == 8.0 and found.achieved_rps == 5 / 8 and found.warmup_s == 1.5
+    assert found.latencies.max_ms == pytest.approx(100) and found.latencies.mean_ms == pytest.approx(340 / 5)
+    assert (found.mode, found.concurrency, found.requested_rps) == ("open", None, 10.0)
+    assert (found.started_at, found.ended_at) == (1e9, 1e9 + 4)
+    assert found.steady and not found.overloaded and found.client_cpu_share == pytest.approx(0.25)
+    assert (found.rate_low_rps, found.rate_high_rps) == pytest.approx((0.6 - 0.25706, 0.6 + 0.25706), rel=1e-4)
+
+
+def test_what_outlived_a_level_counts_in_its_latencies_where_its_question_is_open():
+    whole = record()
+    for sure, overloaded, stopped in ((False, False, False), (True, True, False), (True, False, True)):
+        level = Level("open", None, 10.0, 1e9, 1e9 + 4, stopped=stopped)
+        finding = Finding(whole.span(2), None, sure=sure, overloaded=overloaded)
+        found = summarise(level, whole, finding, [9.0, 5.0], until_s=12.0)
+        assert found.latencies.max_ms == 9000 and found.latencies.mean_ms == pytest.approx((340 + 14_000) / 7)
+        assert not found.steady and found.overloaded is (overloaded or stopped)
+        assert found.completed == 5 and found.rate_low_rps is None and found.rate_high_rps is None
+
+
+def test_where_too_little_happened_all_of_it_is_measured():
+    found = summarise(OPEN, record(), None, [], until_s=12.0)
+    assert (found.completed, found.errors, found.duration_s, found.warmup_s) == (7, 3, 9.5, 0.0)
+    assert not found.steady and found.rate_high_rps is None
+    # Of those that ended while it was held.
+    assert summarise(OPEN, record(), None, [], until_s=4.0, ended=4).completed == 3
+    nothing = summarise(OPEN, record(), None, [3.5], until_s=4.0, ended=0)
+    assert (nothing.completed, nothing.errors, nothing.error_rate, nothing.duration_s) == (0, 0, 1.0, 3.5)
+    assert nothing.achieved_rps == 0 and nothing.latencies.p50_ms == pytest.approx(3500, rel=1e-3)
+
+
+def test_no_rate_is_below_nothing():
+    whole = record()
+    found = summarise(OPEN, whole, Finding(whole.span(2), Estimate(0.1, 0.1, 6)), [], until_s=12.0)
+    assert found.rate_low_rps == 0.0 and found.rate_high_rps == pytest.approx(0.1 + 0.25706, rel=1e-4)
+
+
+def test_the_lag_of_a_client_is_its_99th_percentile_in_ms():
+    """Nearest rank: of 100 the 99th, of 101 the 100th."""
+    for count, expected_ms in ((100, 99.0), (101, 100.0), (1, 1.0)):
+        whole = record()
+        for n in range(count, 0, -1):
+            whole.lag(5.0, n / 1e3)
+        found = summarise(OPEN, whole, None, [], until_s=12.0)
+        assert found.client_lag_ms == pytest.approx(expected_ms)
+        assert found.client_limited is client_limited(found.client_cpu_share, expected_ms, found.latencies.p99_ms)
+    assert summarise(OPEN, record(), None, [], until_s=12.0).client_lag_ms == 0.0
+
+
+@pytest.mark.parametrize(
+    ("cpu_share", "lag_ms", "p99_ms", "limited"),
+    [
+        (0.85, 0.0, 100.0, False), (0.86, 0.0, 100.0, True), (0.86, 0.0, None, True),
+        (0.1, 20.0, 100.0, False), (0.1, 20.5, 100.0, True), (0.1, 1e9, None, False),
+        (0.1, 2.0, 1.0, False), (0.1, 2.1, 1.0, True),  # timers are no more exact
+    ],
+)  # fmt: skip
+def test_a_client_is_the_bottleneck_by_a_busy_core_or_a_lag_of_a_fifth_of_the_latency(
+    cpu_share, lag_ms, p99_ms, limited
+):
+    assert client_limited(cpu_share, lag_ms, p99_ms) is limited
