@@ -5,7 +5,8 @@ intended, write them anew:
 
     python tests/searchers/test_contract.py
 
-Gaussian processes have none: a line search amplifies the last bits of a Cholesky factor, which differ by CPU.
+Those of Gaussian processes end where a line search has amplified the last bits of a Cholesky factor, which differ by
+CPU: after the first choices that a process made.
 """
 
 import json
@@ -17,18 +18,36 @@ import pytest
 import torch
 from surfaces import best_after, roofline_problem, search, shifted_sources
 
-from searchers.base import History, Problem, Task
-from searchers.named import LEARNS, NAMED, named
+from searchers.base import Foretelling, History, Problem, Task
+from searchers.baselines.bayesian import BayesianOptimisation, ResidualProcess
+from searchers.baselines.ernest import Ernest
+from searchers.baselines.finetune import FineTuning
+from searchers.baselines.optuna_samplers import Optuna
+from searchers.baselines.portfolio import Portfolio
+from searchers.baselines.quantile_transfer import QuantileTransfer
+from searchers.baselines.random_search import RandomSearch
+from searchers.baselines.rgpe import RankingWeighted
+from searchers.baselines.tpe import Hyperopt
+from searchers.baselines.vizier import Vizier
+from searchers.meta import Meta
+from searchers.morphling import Morphling
+from searchers.named import DEFAULT, FORETELLS, LEARNS, NAMED, TAKES_SURFACES, named
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
+from searchers.surfaces.belief import pretrained
 
 torch.set_num_threads(1)
 
 TRAJECTORIES = Path(__file__).parent / "trajectories"
 STEPS = 12
-FEWER = {"meta": 6}  # later ones are near ties, which another CPU's rounding may break otherwise
+# Later ones are near ties, which another CPU's rounding may break otherwise.
+FEWER = {"meta": 6, "bo": 6, "optuna-gp": 11, "residual-gp": 3, "rgpe": 3, "vizier": 3}
 
-PROCESSES = {"bo", "optuna-gp", "residual-gp", "rgpe", "vizier"}
+MADE = {
+    "random": RandomSearch, "ernest": Ernest, "hyperopt": Hyperopt, "optuna-tpe": Optuna, "optuna-gp": Optuna,
+    "bo": BayesianOptimisation, "portfolio": Portfolio, "finetune": FineTuning, "quantile-transfer": QuantileTransfer,
+    "residual-gp": ResidualProcess, "vizier": Vizier, "rgpe": RankingWeighted, "morphling": Morphling, "meta": Meta,
+}  # fmt: skip
 
 every = pytest.mark.parametrize("name", sorted(NAMED))
 learning = pytest.mark.parametrize("name", sorted(LEARNS))
@@ -45,6 +64,42 @@ def tiny() -> Problem:
 
 def trajectory(name: str) -> list[int]:
     return search(taught if name in LEARNS else problem, table, named(name), FEWER.get(name, STEPS), seed=7)
+
+
+@every
+def test_a_name_leads_to_its_searcher(name):
+    assert set(MADE) == set(NAMED) and type(named(name)(tiny())) is MADE[name]
+
+
+def test_who_learns_foretells_and_takes_surfaces():
+    assert {name for name in NAMED if isinstance(named(name)(tiny()), Foretelling)} == FORETELLS
+    assert {"meta"} == TAKES_SURFACES and DEFAULT == "meta"
+    with pytest.raises(ValueError, match="'random' takes no surfaces; meta does"):
+        named("random", surfaces=pretrained())
+    assert named("meta", surfaces=pretrained())(tiny())._surfaces is pretrained()
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMED) - LEARNS))
+def test_who_does_not_learn_from_sources_ignores_them(name):
+    history = History().observe(5, table[5]).observe(100, table[100])
+    assert {named(name)(asked).suggest(history, np.random.default_rng(1)) for asked in (problem, taught)} == {
+        named(name)(problem).suggest(history, np.random.default_rng(1))
+    }
+
+
+@learning
+def test_who_learns_from_sources_starts_elsewhere_with_them(name):
+    starts = [
+        {named(name)(asked).suggest(History(), np.random.default_rng(seed)) for seed in range(3)}
+        for asked in (problem, taught)
+    ]
+    assert starts[0] != starts[1]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMED) - {"morphling", "meta"}))
+def test_another_seed_is_another_search(name):
+    """But for the two whose choices are ties only, all of them draw something."""
+    assert len({tuple(search(problem, table, named(name), 3, seed)) for seed in range(4)}) > 1
 
 
 @every
@@ -175,7 +230,7 @@ def test_survives_any_sources(name, sources):
     assert len(set(tried)) == 3
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMED) - PROCESSES))
+@every
 def test_stored_trajectory(name):
     stored = json.loads((TRAJECTORIES / f"{name}.json").read_text())
     assert trajectory(name) == stored
@@ -195,5 +250,5 @@ def test_missing_library_is_an_error_with_its_remedy(monkeypatch):
 
 if __name__ == "__main__":
     TRAJECTORIES.mkdir(exist_ok=True)
-    for searcher in sorted(set(NAMED) - PROCESSES):
+    for searcher in sorted(NAMED):
         (TRAJECTORIES / f"{searcher}.json").write_text(json.dumps(trajectory(searcher)) + "\n")
