@@ -84,9 +84,9 @@ def open_run(path: str | Path) -> RunFolder:
     path = Path(path)
     try:
         pointer = json.loads((path / _POINTER).read_text(encoding="utf-8"))
+        database, study = pointer["database"], int(pointer["study"])
         # A run of before there was such a choice learned from nothing, and goes on so.
-        learns = bool(pointer.get("learns", False))
-        return RunFolder(path, pointer["database"], int(pointer["study"]), learns, pointer.get("prior"))
+        return RunFolder(path, database, study, bool(pointer.get("learns", False)), pointer.get("prior"))
     except FileNotFoundError:
         hint = f"; runs here: {found}" if (found := _hint(path)) else ""
         raise RunError(f"no run in {path} (it has no {_POINTER}); `raytune-infer tune` makes one{hint}") from None

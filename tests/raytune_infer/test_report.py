@@ -1,0 +1,177 @@
+"""What people and programs read of a study: each number under its name, each remark with the trials it is true of."""
+
+import io
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from raytune_infer.figures import figures, marks, spelled, usd_per_million_of
+from raytune_infer.records import Outcome, TrialRecord
+from raytune_infer.report import footnotes, recommendation, trials_table
+from raytune_infer.report_files import frame, write_files
+from raytune_infer.result import StudyResult, conclude
+from raytune_infer.run_folder import RunFolder
+from searchers.base import Problem
+from searchers.objective import Expression, Objective
+from searchers.space import Knob, Space
+
+METRICS = {"rps": 123.456, "p50_ms": 12.345, "p95_ms": 23.456, "p99_ms": 34.567, "error_rate": 0.0123}
+STEADY, UNSTEADY = ({"steady": True},), ({"steady": True}, {"steady": False})
+OBJECTIVE = Objective(Expression("rps"), at_most={"p99_ms": 50})
+
+
+def trial(number: int = 1, position: int = 0, purpose: Any = "search", usd_per_hour: float = 0.36, **more: Any):
+    outcome = Outcome(**{"metrics": METRICS, "loads": STEADY, "reported": 0, "hostname": "box", **more})
+    value = OBJECTIVE.value(outcome.metrics, usd_per_hour)
+    return TrialRecord(number, purpose, position, {"batch": 2**position}, usd_per_hour, value, outcome, 7.5, False)
+
+
+FAILED: dict[str, Any] = {"metrics": None, "reason": "OutOfMemory: no", "loads": (), "reported": None}
+
+
+def cells(table: Any) -> list[list[str]]:
+    return [list(row) for row in zip(*(column.cells for column in table.columns), strict=True)]
+
+
+def test_a_trial_on_one_line():
+    # 0.36 dollars an hour are 1e-4 a second: 81 cents for a million at 123.456 a second.
+    assert usd_per_million_of(trial()) == pytest.approx(1e6 * 1e-4 / 123.456)
+    assert figures(trial()) == "123.5 requests/s, p50 12.3 ms, p99 34.6 ms, $0.81 per million"
+    assert figures(replace(trial(), emulated=True)).endswith("per million \\[emulated]")
+    assert figures(trial(usd_per_hour=math.nan)) == "123.5 requests/s, p50 12.3 ms, p99 34.6 ms"
+    assert figures(trial(metrics={"rps": 2.0}, usd_per_hour=math.nan)) == "2 requests/s"
+    assert usd_per_million_of(trial(**FAILED)) is None and usd_per_million_of(trial(metrics={"rps": 0.0})) is None
+    assert spelled({"a": 1, "b": "x"}) == "a=1  b=x"
+
+
+def test_a_rate_that_is_a_bound_or_an_estimate_is_marked():
+    assert marks(trial()) == ""
+    assert marks(trial(client_limited=True)) == "≥ "
+    assert marks(trial(loads=UNSTEADY, reported=1)) == "~"
+    assert marks(trial(loads=UNSTEADY, reported=0)) == "" and marks(trial(loads=UNSTEADY, reported=None)) == ""
+    assert marks(trial(client_limited=True, loads=UNSTEADY, reported=1)) == "≥ ~"
+    assert figures(trial(client_limited=True)).startswith("≥ 123.5 requests/s")
+
+
+def test_every_trial_is_a_line_of_the_table():
+    trials = [
+        trial(), trial(2, 1, **FAILED), trial(3, 2, metrics={**METRICS, "p99_ms": 60.0}), trial(4, 3, ended_early=True),
+        trial(5, 0, "final", client_limited=True), trial(6, 1, usd_per_hour=math.nan),
+    ]  # fmt: skip
+    table = trials_table(trials, best=5)
+    assert [c.header for c in table.columns] == ["", "batch", "requests/s", "p99 ms", "USD per million", "value", ""]
+    assert cells(table) == [
+        ["1", "1", "123.5", "34.57", "0.81", "123.5", ""],
+        ["2", "2", "", "", "", "", "could not run"],
+        ["3", "4", "123.5", "60", "0.81", "", "breaks a limit"],
+        ["4", "8", "123.5", "34.57", "0.81", "123.5", "ended early"],
+        ["5", "1", "≥ 123.5", "34.57", "0.81", "123.5", "measured again"],
+        ["6", "2", "123.5", "34.57", "", "123.5", ""],
+    ]
+    assert [bool(row.style) for row in table.rows] == [False, False, False, False, True, False]
+    assert trials_table([], None).row_count == 0
+
+
+def test_each_remark_stands_once_with_its_trials():
+    kept = {"limit": "cpu_cores", "enforced": True, "how": "pinned"}
+    missed = {"limit": "gpu_share", "enforced": False, "how": "no MPS"}
+    trials = [
+        trial(1, **FAILED), trial(2, **FAILED, lost="ReplicaDied: 9"), trial(3, loads=UNSTEADY, reported=1),
+        trial(4, ended_early=True), trial(5, client_limited=True), trial(6, enforcements=(kept, missed)),
+        trial(7, enforcements=(missed,)),
+    ]  # fmt: skip
+    assert footnotes(trials) == [
+        "1, 2: could not run: OutOfMemory: no",
+        "2: tried again: ReplicaDied: 9",
+        "3: ~: the precision was not reached in its time; the rate is an estimate",
+        "4: ended early: cannot beat the best of then; the rate is an estimate",
+        "5: ≥: the load side was the bottleneck, the replica can do more",
+        "6, 7: gpu_share not enforced: no MPS",
+    ]
+    # Where devices are emulated, nothing is enforced, and that is all there is to say.
+    note = "emulated: the numbers are of a model of the devices, not of devices"
+    emulated = [replace(t, emulated=True) for t in trials[5:]]
+    assert footnotes(emulated) == [f"all: {note}"]
+    assert footnotes([emulated[0], trials[3]])[0] == f"6: {note}" and footnotes([]) == []
+
+
+def result(folder: Path, default: int | None = 1, usd: float = 0.36, **more: Any) -> StudyResult:
+    """Twice as fast as the default, in two rounds."""
+    problem = Problem(Space([Knob("batch", (1, 2, 4))]), OBJECTIVE, np.full(3, usd))
+    slow = {**METRICS, "rps": 61.728, "p99_ms": 44.0}
+    trials = [trial(1, 0, usd_per_hour=usd, **more), trial(2, 1, metrics=slow, usd_per_hour=usd)]
+    trials += [trial(3, 0, "final", usd, **more), trial(4, 1, "final", usd, metrics=slow)]
+    trials += [trial(5, 1, "final", usd, metrics=slow), trial(6, 0, "final", usd, **more)]
+    return conclude(RunFolder(folder, None, 1), problem, trials, default, "ours, 2026-01-15")
+
+
+def test_the_recommendation_stands_beside_the_default():
+    rows = {row[0]: row[1:] for row in cells(recommendation(result(Path("run"))))}
+    table = recommendation(result(Path("run")))
+    assert [c.header for c in table.columns] == ["", "recommended", "default"] and table.title == "Recommendation"
+    assert rows["batch"] == ["1", "2"]
+    assert rows["requests/s"] == ["123.5", "61.73"]
+    assert rows["p50, ms"] == ["12.35", "12.35"] and rows["p95, ms"] == ["23.46", "23.46"]
+    assert rows["p99, ms (limit 50)"] == ["34.57", "44"]
+    assert rows["failed requests"] == ["1.23%", "1.23%"]
+    assert rows["USD per hour"] == ["0.3600", "0.3600"]
+    assert rows["USD per million requests"] == ["0.8100", "1.6200"]
+    assert rows["most rps, mean of rounds"] == ["123.5", "61.73"]
+    assert "95 % interval" in rows
+
+
+def test_the_default_itself_and_unknown_prices_and_emulated_devices():
+    alone = recommendation(result(Path("run"), default=0))
+    assert [c.header for c in alone.columns] == ["", "the default"]
+    assert [c.header for c in recommendation(result(Path("run"), default=None)).columns] == ["", "recommended"]
+    rows = {row[0]: row[1:] for row in cells(recommendation(result(Path("run"), usd=math.nan)))}
+    assert rows["USD per hour"] == rows["USD per million requests"] == ["–", "–"]
+    found = result(Path("run"))
+    emulated = replace(found, best=replace(found.best, emulated=True))
+    assert recommendation(emulated).title == "Recommendation (emulated)"
+    Console(file=(printed := io.StringIO()), width=120).print(recommendation(emulated))
+    assert "requests/s" in printed.getvalue()
+
+
+def test_the_table_for_programs_has_a_row_a_trial():
+    table = frame([trial(interval_rps=(100.0, 140.0), lost="died", ended_early=True), trial(2, 1, **FAILED)])
+    first, second = table.to_dict("records")
+    assert pd.isna(first.pop("could_not_run"))
+    assert first == {
+        "trial": 1, "purpose": "search", "batch": 1, **METRICS, "rate_low_rps": 100.0, "rate_high_rps": 140.0,
+        "usd_per_hour": 0.36, "value": 123.456, "seconds": 7.5, "client_limited": False, "emulated": False,
+        "lost": "died", "ended_early": True,
+    }  # fmt: skip
+    assert (second["trial"], second["batch"], second["could_not_run"]) == (2, 2, "OutOfMemory: no")
+    assert all(math.isnan(second[name]) for name in ("rps", "rate_low_rps", "rate_high_rps"))
+
+
+def test_the_files_of_a_run(tmp_path):
+    found = result(tmp_path, hostname="box", enforcements=({"limit": "cores", "enforced": True, "how": "pinned"},))
+    files = write_files(found, "the config: é\n")
+    assert {what: path.name for what, path in files.items()} == {
+        "trials": "trials.csv", "recommendation": "recommendation.json", "Serve config": "serve_config.yaml",
+    }  # fmt: skip
+    assert all(path.parent == tmp_path for path in files.values())
+    assert files["Serve config"].read_text(encoding="utf-8") == "the config: é\n"
+    table = pd.read_csv(files["trials"])
+    assert table.trial.tolist() == [1, 2, 3, 4, 5, 6] and table.purpose.tolist().count("final") == 4
+    told = json.loads(files["recommendation"].read_text())
+    assert (told["objective"], told["limits"], told["prices"]) == ("rps", {"p99_ms": 50}, "ours, 2026-01-15")
+    assert told["best"] == {
+        "config": {"batch": 1}, "metrics": METRICS, "usd_per_hour": 0.36,
+        "usd_per_million_requests": pytest.approx(0.81, rel=1e-4), "client_limited": False, "emulated": False,
+        "enforcements": [{"limit": "cores", "enforced": True, "how": "pinned"}], "hostname": "box",
+        "could_not_run": None,
+    }  # fmt: skip
+    assert told["default"]["config"] == {"batch": 2} and told["default"]["metrics"]["rps"] == 61.728
+    unknown = json.loads(write_files(result(tmp_path, None, math.nan), "")["recommendation"].read_text())
+    assert unknown["default"] is None
+    assert unknown["best"]["usd_per_hour"] is None and unknown["best"]["usd_per_million_requests"] is None
