@@ -61,18 +61,14 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
 ) -> None:
     """Find the best configuration of a service."""
-    # Imported late: `--help` and a wrong option must not wait for torch and Ray.
-    from raytune_infer.comparing.verdict import standings, verdict
+    # Imported late: `--help` and a wrong option must not wait for it. Nothing up to `run` imports torch or Ray.
     from raytune_infer.console import ConsoleProgress
-    from raytune_infer.export import serve_config
-    from raytune_infer.report import recommendation
-    from raytune_infer.report_files import write_files
     from raytune_infer.spec import load_spec
-    from raytune_infer.study import Study
-    from serve_deployments.settings import Settings
 
     console = _console()
     service = load_spec(spec)
+    from raytune_infer.study import Study
+
     study = Study(
         service, searcher=searcher, seed=seed, address=address, emulate=emulate, db=db, out=out,
         history=False if no_history else None, prior=prior,
@@ -85,6 +81,12 @@ def tune(
         raise typer.Exit(130) from None
     finally:
         progress.close()
+    from raytune_infer.comparing.verdict import standings, verdict
+    from raytune_infer.export import serve_config
+    from raytune_infer.report import recommendation
+    from raytune_infer.report_files import write_files
+    from serve_deployments.settings import Settings
+
     console.print()
     console.print(recommendation(result))
     console.print(standings(result.comparison, result.objective))
@@ -99,18 +101,19 @@ def tune(
 @app.command()
 def show(run: RunPath) -> None:
     """The trials of a run, its best, and why each failed one failed."""
-    from raytune_infer.comparing.comparison import compared
-    from raytune_infer.comparing.verdict import standings, verdict
-    from raytune_infer.document import Document
-    from raytune_infer.report import footnotes, trials_table
-    from raytune_infer.result import best_of, position_of
     from raytune_infer.run_folder import open_run
-    from raytune_infer.spec import parse_spec
 
     console = _console()
     database, study = open_run(run).load()
     trials = database.trials(study)
     database.close()
+    from raytune_infer.comparing.comparison import compared
+    from raytune_infer.comparing.verdict import standings, verdict
+    from raytune_infer.document import Document
+    from raytune_infer.report import footnotes, trials_table
+    from raytune_infer.result import best_of, position_of
+    from raytune_infer.spec import parse_spec
+
     spec = parse_spec(Document(study.spec, f"service.yaml of {run}"), folder=Path(study.folder))
     best = best_of(trials, spec.goal)
     searched = sum(t.purpose == "search" for t in trials)
@@ -173,17 +176,18 @@ def export(
     to: Annotated[Target, typer.Option(help="The form of the output.")] = Target.serve,
 ) -> None:
     """Print the recommended configuration in a deployable form."""
-    from raytune_infer.document import Document
-    from raytune_infer.errors import AllFailed
-    from raytune_infer.export import serve_config
-    from raytune_infer.result import best_of
     from raytune_infer.run_folder import open_run
-    from raytune_infer.spec import parse_spec
-    from serve_deployments.settings import Settings
 
     database, study = open_run(run).load()
     trials = database.trials(study)
     database.close()
+    from raytune_infer.document import Document
+    from raytune_infer.errors import AllFailed
+    from raytune_infer.export import serve_config
+    from raytune_infer.result import best_of
+    from raytune_infer.spec import parse_spec
+    from serve_deployments.settings import Settings
+
     spec = parse_spec(Document(study.spec, f"service.yaml of {run}"), folder=Path(study.folder))
     best = best_of(trials, spec.goal)
     if best is None:

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ray
-
 import cluster
 import raytune_infer
 import searchers
@@ -49,6 +47,8 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
             parse(emulate)
         except ValueError as error:
             raise UserError(f"--emulate {emulate}: {error}") from None
+    import ray
+
     if emulate is not None and (address is not None or ray.is_initialized()):
         raise UserError("--emulate starts its own local cluster, so it goes without --address or a running Ray")
     if ray.is_initialized():
@@ -72,6 +72,8 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
 
 @contextmanager
 def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Iterator[None]:
+    import ray
+
     _refuse_silence(address)
     try:
         ray.init(

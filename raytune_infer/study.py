@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster import inventory as ray_inventory
 from raytune_infer.comparing.race import Race, Turn, usual_seconds
@@ -20,13 +21,19 @@ from raytune_infer.progress import Progress, Silent
 from raytune_infer.records import StudyRecord, TrialRecord
 from raytune_infer.result import StudyResult, conclude, ranking
 from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run
-from raytune_infer.search import WORTHWHILE, Ledger, search
-from raytune_infer.service import Service, Serving
+from raytune_infer.service import Service
 from raytune_infer.session import ray_session
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench, run_trial
 from searchers.named import DEFAULT, FORETELLS, LEARNS, named
 from serve_deployments.models.model import caution, is_emulated
+
+# What runs trials imports Ray and takes seconds to. A study that is refused needs none of it, so it comes in late.
+if TYPE_CHECKING:
+    from raytune_infer.search import Ledger
+
+Serving = Callable[[StudyRecord], AbstractContextManager[Bench]]
+"""What runs and what loads the replicas of one study, for as long as it searches."""
 
 _COMPARE_PART = 0.5
 """Of the seconds that the search took, what the comparison takes at most unless told. Our choice: sixteen trials leave
@@ -84,7 +91,7 @@ class Study:
             )
         self._prior = None if prior is None else read_prior(prior, searcher or DEFAULT)
         self._service = Service(spec)
-        self._serving = serving or self._service.serving
+        self._serving = serving or self._on_ray_serve
 
     def run(
         self,
@@ -106,6 +113,8 @@ class Study:
             AllFailed: no trial gave a configuration to recommend; the message says why.
             UserError: there is nothing to resume, no cluster, or nothing fits on it.
         """
+        from raytune_infer.search import Ledger
+
         progress = progress or Silent()
         run = open_run(self._out or latest_run(self.spec.name)) if resume else None
         emulate = self._emulate if run is None else self._agreed(run, trials).emulated
@@ -135,6 +144,11 @@ class Study:
                 trials_now = database.trials(study)
                 return conclude(run, space.problem, trials_now, default, f"{book.name}, {book.date}")
 
+    def _on_ray_serve(self, study: StudyRecord) -> AbstractContextManager[Bench]:
+        from raytune_infer.serving import on_ray_serve
+
+        return on_ray_serve(self._service, study)
+
     def _space(self, progress: Progress) -> ServiceSpace:
         inventory = ray_inventory.from_ray()
         emulated = is_emulated(self._service.source)
@@ -159,6 +173,8 @@ class Study:
         return replace(space, problem=replace(space.problem, sources=earlier.tasks))
 
     def _search(self, lab: _Lab, run: RunFolder, parallel: int, progress: Progress, prior: Prior | None) -> None:
+        from raytune_infer.search import WORTHWHILE, search
+
         known = [t for t in lab.trials() if t.purpose == "search"]
         study = lab.study
         progress.begins(known, study.trials, lab.space.problem.objective)
@@ -245,6 +261,8 @@ class _Lab:
 
     def compare(self, default: int | None, budget_s: float) -> None:
         """Measure the best of the search and the default side by side, in rounds, as far as was not done yet."""
+        from raytune_infer.search import WORTHWHILE
+
         searched = self.trials()
         objective = self.space.problem.objective
         race = Race(ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE)

@@ -7,16 +7,12 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from searchers.base import Problem, Searcher
-from searchers.baselines.ernest import Ernest
-from searchers.baselines.finetune import FineTuning
-from searchers.baselines.portfolio import Portfolio
-from searchers.baselines.quantile_transfer import QuantileTransfer
-from searchers.baselines.random_search import RandomSearch
-from searchers.meta import meta
-from searchers.morphling import Morphling
-from searchers.surfaces.belief import SurfaceModel
+
+if TYPE_CHECKING:
+    from searchers.surfaces.belief import SurfaceModel
 
 Factory = Callable[[Problem], Searcher]
 
@@ -25,26 +21,26 @@ DEFAULT = "meta"
 
 
 def _later(module: str, name: str) -> Factory:
-    """A baseline whose module is imported when the searcher is made: its library takes seconds to import."""
+    """A searcher whose module is imported when it is made: torch and other libraries take seconds to import."""
     return lambda problem: getattr(import_module(module), name)(problem)
 
 
 NAMED: Mapping[str, Factory] = MappingProxyType(
     {
-        "random": RandomSearch,
-        "ernest": Ernest,
+        "random": _later("searchers.baselines.random_search", "RandomSearch"),
+        "ernest": _later("searchers.baselines.ernest", "Ernest"),
         "hyperopt": _later("searchers.baselines.tpe", "Hyperopt"),
         "optuna-tpe": _later("searchers.baselines.optuna_samplers", "optuna_tpe"),
         "optuna-gp": _later("searchers.baselines.optuna_samplers", "optuna_gp"),
         "bo": _later("searchers.baselines.bayesian", "BayesianOptimisation"),
-        "portfolio": Portfolio,
-        "finetune": FineTuning,
-        "quantile-transfer": QuantileTransfer,
+        "portfolio": _later("searchers.baselines.portfolio", "Portfolio"),
+        "finetune": _later("searchers.baselines.finetune", "FineTuning"),
+        "quantile-transfer": _later("searchers.baselines.quantile_transfer", "QuantileTransfer"),
         "residual-gp": _later("searchers.baselines.bayesian", "ResidualProcess"),
         "vizier": _later("searchers.baselines.vizier", "Vizier"),
         "rgpe": _later("searchers.baselines.rgpe", "RankingWeighted"),
-        "morphling": Morphling,
-        "meta": meta,
+        "morphling": _later("searchers.morphling", "Morphling"),
+        "meta": _later("searchers.meta", "meta"),
     }
 )
 # Libraries of the extra `bench`; all others come with the package.
@@ -87,4 +83,6 @@ def named(name: str, surfaces: SurfaceModel | None = None) -> Factory:
         return NAMED[name]
     if name not in TAKES_SURFACES:
         raise ValueError(f"searcher {name!r} takes no surfaces; {', '.join(sorted(TAKES_SURFACES))} does")
+    from searchers.meta import meta
+
     return partial(meta, surfaces=surfaces)

@@ -26,7 +26,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 """Of every interval: the convention."""
@@ -125,6 +124,8 @@ class Blocks:
         known = np.allclose(contrast @ self.estimable, np.pad(contrast, (0, self.estimable.shape[1] - len(self.mu))))
         if self.freedom < 1 or not known:
             return Estimate(value, 0.0, math.inf)
+        from scipy.special import stdtrit  # takes longer to import than a run's trials to show
+
         quantile = stdtrit(self.freedom, 1 - (1 - CONFIDENCE) / (2 * comparisons))
         half = max(quantile * self.sigma * math.sqrt(max(contrast @ self.inverse @ contrast, 0.0)), _ROUNDING)
         return Estimate(value, value * math.exp(-half), value * math.exp(half))

@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raytune_infer.errors import RunError, UserError
 from raytune_infer.run_folder import RunFolder
 from searchers.named import TAKES_SURFACES
-from searchers.surfaces.belief import SurfaceModel
+
+if TYPE_CHECKING:
+    from searchers.surfaces.belief import SurfaceModel
 
 COPY = "prior.safetensors"
 """Of a run's prior, in its folder."""
@@ -81,6 +84,8 @@ def kept_prior(run: RunFolder) -> Prior | None:
 
 
 def _read(path: Path, name: str) -> Prior:
+    from searchers.surfaces.belief import SurfaceModel  # brings torch
+
     try:
         content = path.read_bytes()
         surfaces = SurfaceModel.load(path)

@@ -14,7 +14,6 @@ from raytune_infer.errors import RunError
 from raytune_infer.history import Database
 from raytune_infer.records import StudyRecord, TrialRecord
 from raytune_infer.replaying.suite_file import SUITE_FILE
-from raytune_infer.replaying.suites import load_suite
 from raytune_infer.run_folder import open_run
 from raytune_infer.spec import PRICED, fact
 from searchers.base import Observation, Task
@@ -43,6 +42,8 @@ def _tasks_at(place: str) -> tuple[Task, ...]:
         return _all_studies(Database(place))
     path = Path(place)
     if (path / SUITE_FILE).is_file():
+        from raytune_infer.replaying.suites import load_suite  # brings pandas
+
         return tuple(task.as_source for task in load_suite(path).tasks.values())
     if path.is_file():
         return _all_studies(Database(f"sqlite:///{path.resolve()}"))

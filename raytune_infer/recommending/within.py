@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from raytune_infer.recommending.curve import Level, Reported, in_order, middle, percent_of
 from serve_deployments.measuring.highest_rate import SLOWEST
@@ -50,7 +50,7 @@ class Limits:
         percent, above = percent_of(name), level.above(self.at_most[name])
         if percent is None or above is None or not level.completed:
             return False
-        return bool(binom.sf(above - 1, level.completed, 1 - percent / 100) > _CHANCE)
+        return bool(bdtrc(above - 1, level.completed, 1 - percent / 100) > _CHANCE)
 
     @property
     def unchanged(self) -> bool:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 BATCHES = 30
 """The most of Schmeiser's range: their spread is then known best, so that luck seldom ends a run early."""
@@ -164,7 +164,7 @@ def warm_from(values: np.ndarray) -> int:
 
 @lru_cache
 def _student(probability: float, freedom: int) -> float:
-    return float(stats.t.ppf(probability, freedom))
+    return float(stdtrit(freedom, probability))
 
 
 def _wider(found: list[Estimate]) -> Estimate | None:

@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from serve_deployments.endpoint import Endpoint
-from serve_deployments.replicas.replica import ReplicaFacts
 from serve_deployments.settings import Settings
+
+if TYPE_CHECKING:
+    from serve_deployments.replicas.replica import ReplicaFacts  # which is Ray's; the seam is not
 
 
 class CouldNotRun(RuntimeError):

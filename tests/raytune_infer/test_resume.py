@@ -104,7 +104,7 @@ def test_two_trials_at_a_time_spend_half_the_seconds(tmp_path, monkeypatch):
         by_our_clock(monkeypatch, (machine := Machine()).clock)
         text = SPEC.replace("trials: 5", "trials: 5, seconds: 100, parallel: 2")
         study(tmp_path / "run", machine, text, searcher="random").run(parallel=1, progress=StopAfter(2))
-    monkeypatch.setattr("raytune_infer.study.search", search)
+    monkeypatch.setattr("raytune_infer.search.search", search)
     study(tmp_path / "run", machine, text).run(resume=True)
     study(tmp_path / "run", machine, text).run(resume=True, parallel=4)
     [(known, trials, two, parallel), (_, _, four, more)] = asked

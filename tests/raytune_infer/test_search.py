@@ -212,7 +212,7 @@ def test_a_search_with_no_seconds_left_is_not_begun(sure, tmp_path, monkeypatch)
     by_our_clock(monkeypatch, (machine := Machine()).clock)
     text = SPEC.replace("trials: 5", f"trials: 9, seconds: {TRIAL_S}")
     study(tmp_path / "run", machine, text).run()
-    monkeypatch.setattr("raytune_infer.study.search", None)  # would be called
+    monkeypatch.setattr("raytune_infer.search.search", None)  # would be called
     assert study(tmp_path / "run", machine, text).run(resume=True).trials
 
 

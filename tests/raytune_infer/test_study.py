@@ -179,7 +179,7 @@ def test_a_study_learns_from_those_before_it_and_goes_on_with_the_same(local_ray
         for position in range(len(known), len(known) + trials):
             ledger.finish(ledger.start(position, "search"), position, Outcome({"rps": 1.0 + position}))
 
-    monkeypatch.setattr("raytune_infer.study.search", first_ones)
+    monkeypatch.setattr("raytune_infer.search.search", first_ones)
     monkeypatch.setattr("raytune_infer.study.LEARNS", frozenset({"random"}))
     facts = SPEC + "facts: {parameters_million: 110}\n"
     study(tmp_path / "a", facts, searcher="random").run(2)

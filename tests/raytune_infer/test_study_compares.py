@@ -80,7 +80,7 @@ def in_turn(monkeypatch):
     node = Node(node_id="a", hostname="a", cpu_cores=4, memory_gib=8.0)
     monkeypatch.setattr("raytune_infer.study.ray_session", lambda **options: nullcontext())
     monkeypatch.setattr("raytune_infer.study.ray_inventory.from_ray", lambda: Inventory((node,)))
-    monkeypatch.setattr("raytune_infer.study.search", search)
+    monkeypatch.setattr("raytune_infer.search.search", search)
 
 
 def study(out: Path, machine: Machine, text: str = SPEC) -> Study:
