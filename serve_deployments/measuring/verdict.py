@@ -167,7 +167,7 @@ def design_effect(above: np.ndarray, values: np.ndarray) -> float | None:
     estimate = interval.mean(above.astype(float))
     if estimate is None or not 0 < share < 1:
         return 1.0
-    return max(1.0, _memory(values), estimate.error**2 * values.size / (share * (1 - share)))
+    return max(1.0, _memory(values), float(estimate.error**2 * values.size / (share * (1 - share))))
 
 
 def _memory(values: np.ndarray) -> float:

@@ -4,8 +4,18 @@ import math
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
-from serve_deployments.measuring.verdict import SURE, all_kept, kept
+from serve_deployments.measuring.verdict import (
+    SURE,
+    Evidence,
+    all_kept,
+    allowed_share,
+    design_effect,
+    evidence,
+    kept,
+    latency_limits,
+)
 
 
 def waiting_queue(rate, count, rng):
@@ -68,3 +78,156 @@ def test_all_limits_are_kept_only_if_each_is():
     assert all_kept({"p99_ms": 100, "p50_ms": 100}, latencies_s, 0.05) is True
     assert all_kept({"p99_ms": 100, "p50_ms": 10}, latencies_s, 0.05) is False
     assert all_kept({"p99_ms": 100}, latencies_s[:30], 0.05) is None
+
+
+# --- by hand
+
+
+def requests_until(share, above_of=lambda n: 0):
+    """How many requests, of which so many are above, a limit that a share may break takes to be decided."""
+    return next(n for n in range(1, 100_000) if Evidence(share, above_of(n), n).kept(0.05) is not None)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.05, 0.01, 0.001])
+def test_the_test_is_walds_between_odds_of_two_and_a_half_times_less_and_more(share):
+    odds = share / (1 - share)
+    low, high = odds / 2.5 / (1 + odds / 2.5), 2.5 * odds / (1 + 2.5 * odds)
+    expected = math.ceil(math.log(19) / math.log((1 - low) / (1 - high)))
+    assert requests_until(share) == expected and Evidence(share, 0, expected).kept(0.05) is True
+    all_above = math.ceil(math.log(19) / math.log(high / low))
+    assert requests_until(share, lambda n: n) == all_above and Evidence(share, 9, 9).kept(0.05) is False
+    # Requests in bursts of ten take ten times as many.
+    assert Evidence(share, 0, 10 * (expected - 1), effect=10.0).kept(0.05) is None
+    assert Evidence(share, 0, 10 * expected, effect=10.0).kept(0.05) is True
+
+
+def test_a_mean_is_decided_by_a_zone_as_wide_as_the_precision():
+    """2 x 5 % x 0.1 / error^2: 4 with an error of 0.05, 2.8 with one of 0.06, and log(19) is 2.9."""
+    for sign in (-1, 1):
+        assert Evidence(log_ratio=0.1 * sign, error=0.05).kept(0.05) is (sign < 0)
+        assert Evidence(log_ratio=0.1 * sign, error=0.06).kept(0.05) is None
+        assert Evidence(log_ratio=0.1 * sign, error=0.06).kept(0.06) is (sign < 0)
+
+
+def test_a_limit_holds_by_what_was_seen():
+    assert Evidence(0.01, 10, 1000).holds and not Evidence(0.01, 11, 1000).holds
+    assert Evidence(log_ratio=0.0).holds and not Evidence(log_ratio=0.01).holds
+    assert not Evidence(0.01, 0, 1000, certain=True).holds and Evidence(0.01, 0, 1000, certain=True).kept(0.05) is False
+
+
+@pytest.mark.parametrize(("share_above", "breaks"), [(0.03, 2), (0.003, 1), (0.2, 4), (0.0002, 0), (0.35, 5), (0.7, 6)])
+def test_each_percentile_allows_its_own_share(share_above, breaks):
+    """3 % above a limit are within a p95 and beyond a p99."""
+    names = ["p999_ms", "p99_ms", "p95_ms", "p90_ms", "p75_ms", "p50_ms"]
+    latency_s = np.random.default_rng(0).permutation(np.where(np.arange(20_000) < share_above * 20_000, 0.2, 0.1))
+    found = [kept(name, 150.0, latency_s, 0.05) for name in names]
+    assert {type(one) for one in found} <= {bool, type(None)}  # numpy's own truth values are not `True`
+    assert [one is False for one in found] == [i < breaks for i in range(6)]
+    assert [allowed_share(name) for name in names] == pytest.approx([0.001, 0.01, 0.05, 0.1, 0.25, 0.5])
+    assert allowed_share("mean_ms") is None and allowed_share("max_ms") == 0.01
+
+
+def test_failures_are_errors_and_no_latencies():
+    latency_s = np.random.default_rng(1).permutation(np.where(np.arange(2000) < 500, math.nan, 0.1))
+    errors = evidence("error_rate", 0.1, latency_s)
+    assert (errors.share, errors.above, errors.count) == (0.1, 500, 2000) and not errors.holds
+    tail = evidence("p99_ms", 150.0, latency_s)
+    assert (tail.share, tail.above, tail.count) == (pytest.approx(0.01), 0, 1500) and tail.holds
+    assert evidence("p99_ms", 100.0, latency_s).above == 0  # as long as the limit is within it
+    mean = evidence("mean_ms", 50.0, latency_s)
+    assert mean.log_ratio == pytest.approx(math.log(2)) and mean.error == pytest.approx(1e-3)
+    assert evidence("error_rate", 1.0, latency_s).share == pytest.approx(0.99)  # all may fail
+    assert evidence("mean_ms", 0.0, latency_s).certain and not evidence("mean_ms", 1e-9, latency_s).certain
+    assert evidence("max_ms", 150.0, latency_s).share == 0.01  # that none is above can't be shown: as for a p99
+    assert evidence("error_rate", 0.0, np.full(5, math.nan)).certain  # one failure is enough
+    for name in ("p99_ms", "mean_ms", "error_rate"):
+        assert evidence(name, 0.1, latency_s[:20]) is None  # no six batches of four
+
+
+def test_limits_on_latencies_are_those_on_latencies():
+    assert latency_limits({"p99_ms": 1.0, "error_rate": 0.5, "mean_ms": 2.0}) == {"p99_ms": 1.0, "mean_ms": 2.0}
+
+
+def test_all_limits_are_kept_or_one_is_not_or_it_is_open():
+    quick = np.full(100, 0.05)  # enough for a p50, not for a p99
+    assert all_kept({"p50_ms": 100}, quick, 0.05) is True
+    assert all_kept({"p50_ms": 100, "p99_ms": 100}, quick, 0.05) is None
+    assert all_kept({"p99_ms": 100, "p50_ms": 10}, quick, 0.05) is False
+
+
+# --- how much requests that remember tell
+
+
+def test_independent_requests_count_as_they_are_and_pairs_as_half():
+    rng = np.random.default_rng(2)
+    values = rng.random(40_000)
+    assert design_effect(values > 0.9, values) == pytest.approx(1.0, abs=0.5)
+    # r is one half: (1 + r) / (1 - r) is 3, more than the 2 of batch means, as pairs know no longer memory.
+    pairs = np.repeat(values, 2)
+    assert design_effect(pairs > 0.9, pairs) == pytest.approx(3.0, rel=0.1)
+    assert design_effect(np.zeros(100, dtype=bool), np.full(100, 0.5)) == 1.0
+    assert design_effect(np.zeros(23, dtype=bool), values[:23]) is None
+    assert design_effect(np.zeros(24, dtype=bool), values[:24]) is not None
+
+
+@pytest.mark.parametrize("memory", [0.3, 0.6, 0.9])
+def test_of_an_autoregressive_process_it_is_that_of_its_neighbours(memory):
+    """(1 + r) / (1 - r)."""
+    steps = np.random.default_rng(3).standard_normal(40_000) * math.sqrt(1 - memory**2)
+    values = lfilter([1.0], [1.0, -memory], steps)
+    found = design_effect(np.zeros(values.size, dtype=bool), values)
+    assert found == pytest.approx((1 + memory) / (1 - memory), rel=0.15)
+
+
+def test_no_more_than_a_hundred_requests_of_memory_are_believed():
+    ramp = np.linspace(0.1, 0.2, 120)  # r is all but 1: (1 + 0.98) / (1 - 0.98)
+    assert design_effect(np.zeros(120, dtype=bool), ramp) == pytest.approx(99.0)
+
+
+def test_bursts_above_a_limit_count_by_what_their_batches_show():
+    """Latencies of neighbours are alike at random, but those above the limit come fifty at once."""
+    rng = np.random.default_rng(4)
+    above = np.repeat(rng.random(400) < 0.1, 50)
+    values = np.where(above, 1.0, 0.0) + 10 * rng.standard_normal(above.size)
+    assert design_effect(above, values) == pytest.approx(50, rel=0.6)
+    # While hardly any is above, the slowest tenth stands for them.
+    few = np.zeros(above.size, dtype=bool)
+    few[[5, 5000, 10_000]] = True
+    slow = np.where(above, 10.0, 0.0) + rng.random(above.size)
+    assert design_effect(few, slow) > 25
+
+
+def test_an_excursion_that_a_short_level_saw_is_one_piece_of_luck():
+    """A tail that comes in stretches: what neighbours show is known before batch means have seen a second stretch."""
+    stretch = np.concatenate([np.full(50, 0.01), np.full(30, 0.2), np.full(120, 0.01)])
+    assert evidence("p99_ms", 100.0, stretch).effect > 5
+
+
+# --- false alarms: Wald's 5 % of wrong ones, in a thousand runs
+
+
+def wrong_and_right(share, odds_ratio, seed):
+    """Shares of a thousand runs of independent requests that are decided wrongly and rightly, looked at each time."""
+    odds = odds_ratio * share / (1 - share)
+    counts, wanted = np.arange(1, 150) * 12, odds_ratio < 1
+    above = np.random.default_rng(seed).binomial(12, odds / (1 + odds), (1000, counts.size)).cumsum(axis=1)
+    wrong = right = 0
+    for row in above:
+        verdicts = (Evidence(share, int(a), int(n)).kept(0.05) for a, n in zip(row, counts, strict=True))
+        verdict = next((one for one in verdicts if one is not None), None)
+        wrong, right = wrong + (verdict is (not wanted)), right + (verdict is wanted)
+    return wrong / 1000, right / 1000
+
+
+@pytest.mark.parametrize("share", [0.05, 0.01])
+@pytest.mark.parametrize("odds_ratio", [1 / 2.5, 2.5])
+def test_at_the_edge_of_the_zone_one_verdict_in_twenty_is_wrong_at_most(share, odds_ratio):
+    """5 % as meant, and 2 standard deviations of a thousand runs; less, as a step goes beyond the bound."""
+    wrong, right = wrong_and_right(share, odds_ratio, seed=0)
+    assert 0.005 <= wrong <= 0.064 and right >= 0.9
+
+
+def test_far_from_the_zone_hardly_any_verdict_is_wrong_and_all_come():
+    for odds_ratio in (1 / 10, 10):
+        wrong, right = wrong_and_right(0.01, odds_ratio, seed=1)
+        assert wrong <= 0.005 and right >= 0.99
