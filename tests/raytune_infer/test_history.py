@@ -1,7 +1,9 @@
 """The history: what was written is there after a crash, and nothing is counted twice."""
 
+import datetime as dt
 import math
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -107,6 +109,74 @@ def test_an_unknown_price_is_kept_as_unknown(url):
     )
     trial = database.finish_trial(key, Outcome({"rps": 1.0}), 1.0)
     assert math.isnan(trial.usd_per_hour) and trial.emulated
+
+
+def test_levels_come_back_in_the_order_in_which_they_were_held(url):
+    database = Database(url)
+    study = new_study(database)
+    loads = tuple({**LOAD, "requested_rps": rps} for rps in (5.0, 40.0, 10.0, 20.0))
+    for _ in range(2):
+        outcome = Outcome({"rps": 4.0}, loads=loads, reported=3, interval_rps=(3.0, 5.0), ended="known", lost="once")
+        database.finish_trial(start(database, study), outcome, 4.0)
+    assert [trial.outcome for trial in database.trials(study)] == [outcome, outcome]
+
+
+def test_trials_come_in_the_order_of_their_numbers_and_end_when_they_end(url, monkeypatch):
+    moments = iter(dt.datetime(2026, 1, 1) + dt.timedelta(seconds=s) for s in range(0, 700, 100))
+    monkeypatch.setattr("raytune_infer.history._now", lambda: next(moments))
+    database = Database(url)
+    study = new_study(database)
+    keys = [start(database, study) for _ in range(3)]  # at 100, 200 and 300 s
+    for key, rps in zip(reversed(keys), (1.0, 3.0, 2.0), strict=True):  # at 400, 500 and 600 s
+        database.finish_trial(key, Outcome({"rps": rps}), rps)
+    found = database.trials(study)
+    assert [(t.number, t.value, t.seconds) for t in found] == [(1, 2.0, 500.0), (2, 3.0, 300.0), (3, 1.0, 100.0)]
+    # What ended before some moment, that moment not included.
+    before = database.trials(study, before=dt.datetime(2026, 1, 1) + dt.timedelta(seconds=500))
+    assert [t.number for t in before] == [3]
+
+
+def test_moments_mean_the_same_on_every_machine(url, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        created_at = new_study(Database(url)).created_at
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert abs(created_at - dt.datetime.now(dt.UTC).replace(tzinfo=None)) < dt.timedelta(hours=1)
+
+
+def test_a_reader_does_not_wait_for_the_writer(url):
+    database = Database(url)
+    study = new_study(database)
+    database.finish_trial(start(database, study), Outcome({"rps": 4.0}), 4.0)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        assert [t.value for t in database.trials(study)] == [4.0]
+        writer.execute("ROLLBACK")
+    database.close()
+
+
+def test_what_was_written_is_on_the_disk(url):
+    with Database(url)._engine.connect() as connection:
+        # SQLite: 2 is FULL, a commit waits for the disk; 1 at a foreign key means that it is looked after.
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_trials_of_one_study_are_numbered_and_read_apart_from_anothers(url):
+    database = Database(url)
+    one, two = new_study(database), new_study(database)
+    for study, rps in ((one, 1.0), (two, 2.0), (one, 3.0), (two, 4.0)):
+        database.finish_trial(start(database, study), Outcome({"rps": rps}), rps)
+    left = start(database, two)
+    assert [(t.number, t.value) for t in database.trials(one)] == [(1, 1.0), (2, 3.0)]
+    assert [(t.number, t.value) for t in database.trials(two)] == [(1, 2.0), (2, 4.0)]
+    assert database.interrupt_running(one) == 0
+    assert database.finish_trial(left, Outcome({"rps": 5.0}), 5.0).value == 5.0
+    assert [record.id for record in database.studies()] == [one.id, two.id]
+    assert database.studies()[0] == one == database.study(one.id)
 
 
 def test_studies_share_a_database(url):
