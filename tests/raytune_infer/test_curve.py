@@ -69,3 +69,53 @@ def test_an_overloaded_level_fell_behind_only_if_its_answers_did():
 def test_levels_come_in_the_order_of_what_was_asked_and_the_middle_stands_for_those_alike():
     levels = [Level("open", asked, rps, {}) for asked, rps in ((20, 19), (10, 9), (10, 11), (10, 10), (20, 18))]
     assert [level.rps for level in in_order([*levels, Level("closed", 1, 5, {})], "open")] == [10, 18]
+
+
+def test_a_level_is_read_figure_by_figure():
+    level = Level.of(load(steady=False, client_limited=True))
+    assert (level.mode, level.asked, level.rps, level.completed) == ("open", 10.0, 9.5, 95)
+    assert (level.steady, level.client_limited, level.overloaded, level.reported) == (False, True, False, None)
+    assert level.metrics["rps"] == 9.5 and level.metrics["error_rate"] == 0.05
+    closed = load(mode="closed", concurrency=4, requested_rps=None, overloaded=True)
+    assert (Level.of(closed).asked, Level.of(closed).overloaded, Level.of(closed).fell_behind) == (4.0, True, False)
+    # What a level is said to reach is its estimate where it has one.
+    assert Level.of({**load(), "rate_rps": 9.8}).rps == Level.of({**load(), "rate_rps": 9.8}).metrics["rps"] == 9.8
+    older = {k: v for k, v in load().items() if k not in ("completed", "histogram", "rate_rps")}
+    assert (Level.of(older).completed, Level.of(older).histogram, Level.of(older).rps) == (0, None, 9.5)
+
+
+def test_both_ends_of_an_interval_are_needed():
+    assert Level.of({**load(), "rate_low_rps": 9.0}).interval_rps is None
+    assert Level.of({**load(), "rate_high_rps": 9.0}).interval_rps is None
+
+
+def test_answers_above_a_limit_are_counted_and_those_at_it_are_not():
+    level = Level.of(load([0.050] * 7 + [0.100] * 2 + [0.400]))
+    assert [level.above(ms) for ms in (10, 60, 200, 500)] == [10, 3, 1, 0]
+    assert level.above(level.value("p98_ms") + 1e-6) == 0  # the end of the step of the histogram that it is in
+    assert Level("open", 1, 1, {}).above(10) is None
+
+
+def test_a_percentile_that_was_recorded_counts_before_the_histogram():
+    level = Level.of({**load(), "p99_ms": 7.0})
+    assert level.value("p99_ms") == 7.0 and level.value("p98_ms") > 100
+    assert level.with_metrics(["p98_ms", "speed"]) == {**level.metrics, "p98_ms": level.value("p98_ms")}
+    assert Level("open", 1, 1, {}).value("p98_ms") is None
+
+
+def test_what_may_be_missing_before_a_level_fell_behind_are_5_percent_and_a_deviation():
+    def fell_behind(due, missing, **more):
+        return Level.of(
+            load(overloaded=True, requested_rps=due / 10, completed=due - missing - 5, errors=5, **more)
+        ).fell_behind
+
+    # Of 400: 20 + 20; of 10,000: 500 + 100. An error is an answer.
+    assert [fell_behind(400, missing) for missing in (40, 41)] == [False, True]
+    assert [fell_behind(10_000, missing) for missing in (600, 601)] == [False, True]
+
+
+def test_the_lower_of_two_in_the_middle_stands_for_both():
+    levels = [Level("open", 10, rps, {}) for rps in (12, 9, 11, 10)]
+    assert in_order(levels, "open")[0].rps == 10 and in_order(levels, "closed") == ()
+    assert in_order(levels[:1], "open")[0].rps == 12
+    assert in_order(levels[:2], "open")[0].rps == 9

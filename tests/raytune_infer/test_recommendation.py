@@ -6,13 +6,14 @@ import sys
 import pytest
 import yaml
 from measured_runs import CONFIGS, SPEC, measured, write_run
+from ranked_trials import level, ranked, trial
 
 from raytune_infer import recommend
 from raytune_infer.cli import main
 from raytune_infer.errors import AllFailed, RunError, UserError
 from raytune_infer.recommending.recommendation import rank
 from raytune_infer.recommending.recommendation_report import notes, possible, rate, trials_needed
-from raytune_infer.records import Outcome, TrialRecord
+from raytune_infer.records import Outcome
 from raytune_infer.run_folder import open_run
 from searchers.objective import Expression, Objective
 from serve_deployments.replicas.backend import OutOfMemory
@@ -100,26 +101,6 @@ def test_another_goal_and_what_it_asks_at_least(run):
     assert {(r.config["cpu_cores"], r.config["max_batch_size"]) for r in found.ranked} == {(1, 16), (2, 4), (2, 16)}
     assert found.best.config["cpu_cores"] == 1 and found.best.figure == pytest.approx(0.0425)
     assert all(r.known.at_least_rps < 240 for r in found.others)
-
-
-def level(rps, p99_ms, **more):
-    record = {
-        "mode": "open", "concurrency": None, "requested_rps": rps, "achieved_rps": rps, "p99_ms": p99_ms,
-        "p50_ms": p99_ms / 3, "error_rate": 0.0, "steady": True, "overloaded": False, "client_limited": False,
-        "duration_s": 3.0, "completed": 3 * rps, "errors": 0, "warmup_s": 1.0,
-    }  # fmt: skip
-    return {**record, **more}
-
-
-def trial(number, position, *levels, usd=1.0, purpose="search", config=None, rps=None, **more):
-    config = config or {"max_batch_size": 2**position}
-    outcome = Outcome({"rps": rps or (levels[0]["achieved_rps"] if levels else 0.0)}, loads=levels, **more)
-    return TrialRecord(number, purpose, position, config, usd, None, outcome, 1.0, False)
-
-
-def ranked(*trials, goal="rps", held_under=100.0, minimize=False, book=None, **limits):
-    objective = Objective(Expression(goal), minimize, limits)
-    return rank(trials, objective, held_under={"p99_ms": held_under}, precision=0.1, book=book, size=8)
 
 
 def test_it_says_where_a_new_trial_could_change_the_answer_and_only_there():

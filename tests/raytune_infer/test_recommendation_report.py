@@ -1,0 +1,213 @@
+"""A ranking as people read it: every cell and sentence, from rankings written by hand."""
+
+import math
+from typing import Any
+
+import pytest
+
+from raytune_infer.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE
+from raytune_infer.recommending.curve import Level
+from raytune_infer.recommending.recommendation import Ranked, Recommendation
+from raytune_infer.recommending.recommendation_report import (
+    asked,
+    notes,
+    possible,
+    ranking_table,
+    rate,
+    trials_needed,
+    where,
+    why_not,
+)
+from raytune_infer.recommending.within import Known
+from searchers.objective import Expression, Objective
+from serve_deployments.usage import Usage
+
+GOAL = Objective(Expression("rps / usd_per_hour"), at_most={"p99_ms": 50.0})
+KEPT = Level("open", 100.0, 100.0, {"rps": 100.0, "p99_ms": 40.0, "p50_ms": 10.0, "error_rate": 0.0})
+
+
+def ranked(known: Known, *, batch: int = 1, trials=(1,), value: float | None = 50.0, usd=2.0, **more) -> Ranked:
+    figure = math.nan if value is None else value
+    values: dict[str, Any] = {"figure": figure, "could_be": value, "failures": {}, "emulated": False, **more}
+    return Ranked({"batch": batch}, trials, (), known, usd, value=value, **values)
+
+
+def found(
+    *first: Ranked, others=(), objective=GOAL, arrivals=True, failed=None, untried: int | None = 0
+) -> Recommendation:
+    return Recommendation(objective, "mine", arrivals, first, tuple(others), failed or {}, untried)
+
+
+SURE = ranked(Known(KEPT, 110.0, True))
+OPEN = ranked(Known(KEPT, 200.0, False, 150.0), batch=2, trials=(2, 5), value=40.0, could_be=60.0)
+NEVER = ranked(Known(None, 0.0, True), batch=4, trials=(3,), value=None, usd=math.nan)
+HOPED = ranked(Known(None, 80.0, False), batch=8, trials=(4,), value=None, could_be=40.0)
+
+
+def lines(of: Recommendation) -> list[list[str]]:
+    return [list(row) for row in zip(*(column.cells for column in ranking_table(of).columns), strict=True)]
+
+
+def test_what_the_ranking_is_by_is_on_one_line():
+    assert asked(found()) == "[bold]most rps / usd_per_hour, p99_ms ≤ 50[/]  (prices: mine)"
+    cheapest = Objective(Expression("usd_per_hour"), minimize=True, at_least={"rps": 240.0})
+    assert asked(found(objective=cheapest)) == "[bold]least usd_per_hour, rps ≥ 240[/]  (prices: mine)"
+
+
+def test_the_table_has_those_that_count_then_the_others_and_why_not():
+    everything = found(SURE, OPEN, others=(HOPED, NEVER))
+    table = ranking_table(everything)
+    assert [column.header for column in table.columns] == [
+        "", "configuration", "requests/s", "could be", "p99 ms", "USD/hour", "USD per million", "rps / usd_per_hour"
+    ]  # fmt: skip
+    # 2 USD an hour for 100 requests/s: 2 / 360,000 of a request, 5.556 of a million.
+    assert lines(everything) == [
+        ["1", "batch=1", "100", "", "40", "2", "5.556", "50"],
+        ["2", "batch=2", "≥ 100", "< 200, ≈ 150", "40", "2", "5.556", "40"],
+        ["–", "batch=8", "", "< 80, no level kept them", "", "2", "", ""],
+        ["–", "batch=4", "", "breaks a limit at any load", "", "", "", ""],
+    ]
+    assert [row.style for row in table.rows] == ["bold green", None, "dim", "dim"]
+    assert [column.justify for column in table.columns] == ["right", "left", *["right"] * 6]
+    assert table.title is None
+
+
+def test_without_a_limit_on_a_latency_the_p99_is_shown_and_with_several_each():
+    objective = Objective(Expression("rps"), at_most={"error_rate": 0.1})
+    assert [c.header for c in ranking_table(found(SURE, objective=objective)).columns][4:5] == ["p99 ms"]
+    objective = Objective(Expression("rps"), at_most={"p50_ms": 20.0, "p99_ms": 50.0})
+    assert lines(found(SURE, objective=objective))[0][4:6] == ["10", "40"]
+
+
+def test_what_the_replica_did_stands_beside_where_it_is_known():
+    usage = Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1, gpu_busy_s=1, gpu_seen_s=2)
+    used = Level(**{**vars(KEPT), "usage": usage})
+    everything = found(SURE, ranked(Known(used, 110.0, True)), others=(NEVER,))
+    assert [c.header for c in ranking_table(everything).columns][5:9] == ["model busy", "batch", "cores", "GPU"]
+    assert [row[5:9] for row in lines(everything)] == [
+        ["", "", "", ""], ["73%", "4.0", "0.91", "50%"], ["", "", "", ""]
+    ]  # fmt: skip
+    without_gpu = Level(**{**vars(KEPT), "usage": Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1)})
+    assert lines(found(ranked(Known(without_gpu, 110.0, True))))[0][8] == ""
+
+
+def test_of_emulated_devices_the_table_says_so():
+    emulated = ranked(Known(None, 0.0, True), value=None, emulated=True)
+    assert ranking_table(found(SURE, others=(emulated,))).title == EMULATED
+    assert EMULATED_NOTE in notes(found(SURE, others=(emulated,))) and EMULATED_NOTE not in notes(found(SURE))
+
+
+def test_a_rate_says_whether_more_is_possible_and_whether_it_is_an_estimate():
+    shaky = Level(**{**vars(KEPT), "steady": False, "interval_rps": (90.0, 111.16)})
+    assert rate(ranked(Known(KEPT, 110.0, True))) == "100"
+    assert rate(ranked(Known(KEPT, math.inf, False))) == "≥ 100"
+    assert rate(ranked(Known(shaky, math.inf, False))) == "≥ ~100"  # its interval is that of the arrivals
+    assert rate(ranked(Known(shaky, 110.0, True, interval_rps=(97.0, 103.0)))) == "~100 (97–103)"
+    closed = Level(**{**vars(shaky), "mode": "closed"})
+    assert rate(ranked(Known(closed, 110.0, True))) == "~100 (90–111.2)"
+    assert rate(NEVER) == ""
+
+
+def test_what_else_a_rate_could_be():
+    assert possible(SURE) == "" and possible(OPEN) == "< 200, ≈ 150"
+    assert possible(ranked(Known(KEPT, math.inf, False))) == "no bound"
+    assert possible(ranked(Known(KEPT, math.inf, False, 123.45678))) == "no bound, ≈ 123.5"
+
+
+def test_why_a_configuration_does_not_count():
+    objective = Objective(Expression("rps"), at_most={"p99_ms": 50.0, "usd_per_hour": 1.0}, at_least={"rps": 240.0})
+    everything = found(objective=objective)
+    assert why_not(everything, SURE) == "usd_per_hour > 1, rps < 240"
+    assert why_not(everything, ranked(Known(KEPT, 110.0, True), usd=0.5)) == "rps < 240"
+    assert why_not(found(objective=Objective(Expression("rps / joules"))), SURE) == "rps / joules has no value"
+    slow = Level(**{**vars(KEPT), "metrics": {**KEPT.metrics, "p99_ms": 60.0}})
+    assert why_not(found(), ranked(Known(slow, 110.0, True))) == "p99_ms > 50"
+    assert why_not(found(), NEVER) == "breaks a limit at any load" and why_not(found(), HOPED) == "no level kept them"
+
+
+def starts(*words: str, of: Recommendation) -> bool:
+    said = notes(of)
+    return len(said) == len(words) and all(note.startswith(word) for note, word in zip(said, words, strict=True))
+
+
+def test_each_thing_to_know_is_said_once_and_only_where_it_is_so():
+    assert notes(found(SURE)) == [] and notes(found(SURE, untried=None)) == []
+    assert starts("the run looked for the peak: rates are of clients", of=found(SURE, arrivals=False))
+    assert starts("≥: that rate kept the limits", of=found(SURE, ranked(Known(KEPT, 200.0, False))))
+    assert starts("≥: that", "≈: an estimate, which ranks nothing", of=found(OPEN, OPEN))
+    assert notes(found(SURE, others=(NEVER, HOPED))) == []
+    shaky = Level(**{**vars(KEPT), "steady": False})
+    assert notes(found(ranked(Known(shaky, 110.0, True)), others=(NEVER,))) == [ESTIMATE_NOTE]
+    assert notes(found(SURE, untried=7)) == ["7 configurations of the space were never tried; nothing is known of them"]
+
+
+def test_what_happened_to_a_trial_is_said_with_its_number():
+    limited = ranked(Known(KEPT, math.inf, True, client_limited=True), trials=(2, 5))
+    assert notes(found(limited)) == ["trial 2, 5: the load side was the bottleneck, the replica may do more"]
+    for count, words in ((1, "one level contradicts"), (3, "3 levels contradict")):
+        odd = ranked(Known(KEPT, 110.0, True, contradicted=count), trials=(6,))
+        assert notes(found(odd)) == [f"trial 6: {words} the others, by chance or as batches fill better"]
+    again = ranked(Known(KEPT, 110.0, True), failures={9: "Died: later", 3: "Died: it did"})
+    assert notes(found(again, failed={4: "OutOfMemory: 16"})) == [
+        "trial 3 of the configuration of trial 1 could not run: Died: it did",
+        "trial 9 of the configuration of trial 1 could not run: Died: later",
+        "trial 4 could not run: OutOfMemory: 16",
+    ]
+
+
+def test_which_trials_could_change_the_answer():
+    assert trials_needed(found(SURE)) == [
+        "No new trial of a configuration that was measured could put another one first."
+    ]
+    assert trials_needed(found(others=(NEVER,))) == ["None of the configurations that were measured keeps the limits."]
+    assert trials_needed(found(SURE, OPEN, others=(HOPED,))) == [
+        "A new trial could put another one first:", "  batch=2: about 150 requests/s, between 100 and 200"
+    ]  # fmt: skip
+    assert trials_needed(found(others=(HOPED, NEVER))) == [
+        "Nothing measured surely keeps the limits; new trials would show whether these do:",
+        "  batch=8: below 80 requests/s",
+    ]
+
+
+ALONE = Level("closed", 1, 42.0, {"rps": 42.0})
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        (Known(KEPT, math.inf, False), "above 100 requests/s"),
+        (Known(KEPT, math.inf, False, 150.0), "above 100 requests/s, about 150"),
+        (Known(KEPT, math.inf, False, client_limited=True), "above 100 requests/s, with more load actors"),
+        (Known(None, math.inf, False), "at any rate: no level tells"),
+        (Known(None, math.inf, False, 150.0), "at any rate: no level tells"),
+        (Known(KEPT, 400.0, False), "about 200 requests/s, between 100 and 400"),  # the geometric mean
+        (Known(KEPT, 400.0, False, 150.0), "about 150 requests/s, between 100 and 400"),
+        (Known(KEPT, 90.0, False), "about 100 requests/s, between 100 and 90"),
+        (Known(None, 80.0, False), "below 80 requests/s"),
+        (Known(None, 80.0, False, 60.0), "about 60 requests/s, below 80"),
+        (Known(None, 80.0, False, alone=ALONE), "below 80 requests/s; one client alone kept the limits at 42"),
+        (Known(None, 80.0, False, alone=Level("closed", 4, 42.0, {})),
+         "below 80 requests/s; 4 clients, each waiting for its answer, kept the limits at 42"),
+    ],
+)  # fmt: skip
+def test_at_which_load_a_new_trial_should_look(known, says):
+    assert where(ranked(known), arrivals=True) == says
+
+
+@pytest.mark.parametrize(
+    ("clients", "says"),
+    [
+        ((16, 32), "between 16 and 32 clients (below 80 requests/s)"),
+        ((16, None), "more than 16 clients (below 80 requests/s)"),
+        ((None, 8), "fewer than 8 clients (below 80 requests/s)"),
+        (None, "below 80 requests/s"),
+    ],
+)
+def test_a_load_of_clients_is_named_by_their_number(clients, says):
+    assert where(ranked(Known(None, 80.0, False, clients=clients)), arrivals=False) == says
+    assert where(ranked(Known(None, 80.0, False, clients=clients)), arrivals=True) == "below 80 requests/s"
+
+
+def test_what_a_user_named_is_no_markup():
+    marked = Ranked({"[red]": "[/]"}, (1,), (), Known(KEPT, 110.0, True), 2.0, 50.0, 50.0, 50.0, {}, False)
+    assert lines(found(marked))[0][1] == "\\[red]=\\[/]"
