@@ -1,13 +1,15 @@
 """What levels say of the highest rate within limits, on curves computed by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytune_infer.recommending.curve import Level
-from raytune_infer.recommending.within import Limits, arrivals_within, clients_within
+from raytune_infer.recommending.curve import Level, Reported
+from raytune_infer.recommending.within import Known, Limits, arrivals_within, clients_within
+from serve_deployments.measuring.measurement import Latencies, Load
 
 PRECISION = 0.1
 
@@ -145,3 +147,241 @@ def test_fewer_clients_than_were_tried_may_keep_what_all_broke():
 
 def test_a_metric_without_a_value_keeps_no_limit():
     assert within([Level("open", 10, 10, {"rps": 10.0})], p99_ms=100).level is None
+
+
+def answered(latencies_s, **changes) -> Level:
+    """A level of arrivals with its answers one by one."""
+    values = {
+        "mode": "open", "concurrency": None, "requested_rps": 10.0, "achieved_rps": 10.0, "duration_s": 10.0,
+        "completed": len(latencies_s), "errors": 0, "error_rate": 0.0, "latencies": Latencies.of(latencies_s),
+        "steady": True, "overloaded": False, "client_cpu_share": 0.1, "client_lag_ms": 0.5, "client_limited": False,
+        "warmup_s": 0.4, "started_at": 1e9, "ended_at": 1e9 + 3,
+    }  # fmt: skip
+    return Level.of(Load(**{**values, **changes}).as_dict())
+
+
+@pytest.mark.parametrize(
+    ("slow", "kept"),
+    # Of 400 answers the p99 allows 4. More than 7 come by chance in 5 % (binomial: 2.1 % for 9 or more, 5.1 % for 8).
+    [(0, True), (4, True), (5, None), (8, None), (9, False), (40, False)],
+)
+def test_a_percentile_is_broken_only_by_more_answers_than_chance_brings(slow, kept):
+    level = answered([0.05] * (400 - slow) + [0.2] * slow)
+    assert Limits({"p99_ms": 100.0}).kept(level) is kept
+    # Of a mean, a maximum or errors there is no such chance.
+    assert Limits({"max_ms": 100.0}).kept(level) is (slow == 0)
+    assert Limits({"p99_ms": 100.0, "error_rate": 0.0}).kept(level) is kept
+    assert Limits({"p99_ms": 100.0, "error_rate": -1.0}).kept(level) is False
+    # Without its answers one by one, or without their number, a level says what its percentile does.
+    bare = Level("open", 10, 10, {**level.metrics}, completed=400)
+    unnumbered = Level.of({**load_of(level), "completed": 0})
+    assert Limits({"p99_ms": 100.0}).kept(bare) is Limits({"p99_ms": 100.0}).kept(unnumbered) is (slow <= 4)
+
+
+def load_of(level: Level) -> dict:
+    """A record that is read as this level."""
+    return {
+        "mode": "open", "requested_rps": level.asked, "achieved_rps": level.rps, "overloaded": False, "steady": True,
+        "client_limited": False, "histogram": level.histogram, **level.metrics,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"), [("p99_ms", 100), ("p95_ms", 20), ("p50_ms", 2), ("p90_ms", 10), ("p999_ms", 1000)]
+)
+def test_of_so_few_arrivals_that_a_percentile_is_only_the_largest_nothing_is_known(name, needed):
+    limits = Limits({name: 100.0})
+    for completed, kept in ((needed - 1, None), (needed, True), (0, True)):
+        assert limits.kept(Level("open", 10, 10, {name: 50.0}, completed=completed)) is kept
+    # Clients that wait are not by chance; a mean needs no number.
+    assert limits.kept(Level("closed", 1, 10, {name: 50.0}, completed=1)) is True
+    assert Limits({"mean_ms": 100.0}).kept(Level("open", 10, 10, {"mean_ms": 50.0}, completed=1)) is True
+
+
+def test_a_limit_is_kept_at_its_very_value_and_every_one_must_be():
+    level = Level("open", 10, 10, {"p99_ms": 100.0, "p50_ms": 20.0, "error_rate": 0.01})
+    assert Limits({"p99_ms": 100.0, "p50_ms": 20.0, "error_rate": 0.01}).kept(level) is True
+    for name, less in (("p99_ms", 99.9), ("p50_ms", 19.9), ("error_rate", 0.009)):
+        limits = Limits({"p99_ms": 100.0, "p50_ms": 20.0, "error_rate": 0.01} | {name: less})
+        assert limits.kept(level) is False
+        assert {n for n in limits.at_most if not limits.keeps(level, n)} == {name}
+    assert Limits({}).kept(level) is True
+    assert Limits({"p99_ms": 1.0}, {"p99_ms": 1.0}).unchanged and not Limits({"p99_ms": 1.0}, {"p99_ms": 2.0}).unchanged
+
+
+def test_the_tightest_latency_decides_what_an_early_stop_still_says():
+    stopped = arrivals(400, 160, overloaded=True)
+
+    def kept(at_most, held_under):
+        return Limits(at_most, held_under).kept(stopped)
+
+    assert kept({"p99_ms": 400, "p50_ms": 120}, {"p99_ms": 100, "p50_ms": 40}) is False  # 120 is 3 x 40
+    assert kept({"p99_ms": 400, "p50_ms": 121}, {"p99_ms": 100, "p50_ms": 40}) is None
+    assert kept({"error_rate": 0.1}, {"p99_ms": 100}) is None  # no limit on a latency is the loosest
+    assert kept({"p99_ms": 400}, {"error_rate": 0.1}) is False  # stopped under none: it can do no better
+
+
+def said(rps, *, low=None, high=None, early=False, asked=None, **more) -> Level:
+    """A level that stands for its trial, which reported a rate of its own."""
+    interval = None if low is None else (low, high)
+    return arrivals(asked or rps, 50, achieved=asked or rps, reported=Reported(rps, interval, early), **more)
+
+
+def test_under_the_runs_own_limits_its_trials_stand_by_what_they_said():
+    levels = [arrivals(295, 90), said(300, asked=290, low=280.0, high=310.0), arrivals(305, 120)]
+    known = within(levels, p99_ms=100)
+    assert (known.level.rps, known.level.metrics["rps"], known.at_most_rps, known.resolved) == (300, 300, 300, True)
+    assert known.interval_rps == (280.0, 310.0) and known.estimate_rps is None
+    # Under any other limits the levels do.
+    assert within(levels, p99_ms=101).level.rps == 295
+    # A level that did not keep them stands for nothing.
+    broken = arrivals(300, 150, reported=Reported(300.0))
+    assert within([broken, arrivals(100, 10)], p99_ms=100).level.rps == 100
+
+
+def test_of_several_trials_the_middle_one_that_was_not_cut_short_speaks():
+    whole = [said(300), said(100), said(200), said(250)]
+    assert within(whole, p99_ms=100).level.rps == 200  # of the two in the middle the lower
+    early = said(900, low=800.0, high=950.0, early=True)
+    known = within([early, *whole[:1]], p99_ms=100)
+    assert (known.level.rps, known.at_most_rps, known.resolved) == (300, 300, True)
+
+
+def test_a_trial_that_ended_early_leaves_its_interval_open():
+    known = within([said(180, asked=100, low=120.0, high=260.0, early=True)], p99_ms=100)
+    assert (known.level.rps, known.at_most_rps, known.estimate_rps, known.resolved) == (100, 260, 180, False)
+    assert known.interval_rps is None
+    low = within([said(80, asked=100, low=60.0, high=90.0, early=True)], p99_ms=100)
+    assert low.at_most_rps == 100  # which it was seen to do
+    without = within([said(180, asked=100, early=True)], p99_ms=100)
+    assert (without.at_most_rps, without.resolved) == (100, True)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_trial_whose_load_side_was_the_bottleneck_says_only_what_was_reached(early):
+    busy = said(300, low=280.0, high=310.0, early=early, client_limited=True)
+    known = within([busy, said(300, low=280.0, high=310.0, early=early)], p99_ms=100)
+    assert (known.level.rps, known.at_most_rps, known.resolved, known.client_limited) == (300, math.inf, False, True)
+    assert not within([said(300, low=280.0, high=310.0, early=early)], p99_ms=100).client_limited
+
+
+def test_a_busy_load_side_matters_from_the_highest_kept_level_upwards():
+    kept = [arrivals(100, 10), arrivals(200, 20), arrivals(210, 120)]
+    for place, matters in ((0, False), (1, True), (2, True)):
+        levels = [replace(at, client_limited=i == place) for i, at in enumerate(kept)]
+        known = within(levels, held_under=50, p99_ms=100)
+        assert (known.client_limited, known.resolved) == (matters, not matters)
+        assert known.at_most_rps == (math.inf if matters else 210) and known.level.rps == 200
+
+
+@pytest.mark.parametrize(("broke", "resolved"), [(110, True), (110.1, False)])
+def test_two_levels_as_close_as_the_precision_settle_it(broke, resolved):
+    known = within([arrivals(100, 10), arrivals(broke, 60)], p99_ms=50)
+    assert (known.resolved, known.at_most_rps) == (resolved, broke)
+    assert (known.estimate_rps is None) == resolved
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 400), st.sampled_from([10.0, 90.0])), min_size=1, max_size=7, unique_by=lambda t: t[0]
+    )
+)
+def test_what_is_said_to_be_kept_was_measured_and_no_order_of_levels_changes_it(cells):
+    """By brute force: the cut that fewest levels contradict, of several the lowest."""
+    levels = [arrivals(float(rps), p99) for rps, p99 in cells]
+    known = within(levels, p99_ms=50)
+    ordered = sorted(levels, key=lambda at: at.asked)
+    kept = [at.metrics["p99_ms"] <= 50 for at in ordered]
+    contradicting = [kept[:cut].count(False) + kept[cut:].count(True) for cut in range(len(kept) + 1)]
+    cut = contradicting.index(min(contradicting))
+    assert known.level == (ordered[cut - 1] if cut else None) and known.contradicted == min(contradicting)
+    assert known.at_least_rps == (ordered[cut - 1].rps if cut else 0.0)
+    if not known.resolved:
+        assert known.at_most_rps >= max((at.rps for at, k in zip(ordered, kept, strict=True) if k), default=0.0)
+    if known.estimate_rps is not None:
+        assert known.at_least_rps < known.estimate_rps < known.at_most_rps
+    assert within(levels[::-1], p99_ms=50) == known
+
+
+def test_no_estimate_comes_from_a_value_of_0_or_one_that_is_missing():
+    def estimate(low, high):
+        below = Level("open", 100, 100, {"p99_ms": low, "rps": 100})
+        above = Level("open", 200, 200, {"rps": 200} if high is None else {"p99_ms": high, "rps": 200})
+        return within([below, above], p99_ms=50).estimate_rps
+
+    assert estimate(25.0, 100.0) == pytest.approx(100 * math.sqrt(2))
+    assert estimate(0.0, 100.0) is None and estimate(25.0, None) is None
+    assert estimate(50.0, 100.0) == pytest.approx(100)
+
+
+def test_clients_bound_arrivals_only_where_they_are_above_what_arrivals_showed():
+    broken = [clients(1, 90), clients(4, 150), clients(8, 300)]
+    assert within([*broken, arrivals(200, 40)], p99_ms=20).at_most_rps == 150
+    # Arrivals kept it at 160: the 4 clients at 150 are no bound, and those above are not looked at.
+    assert within([*broken, arrivals(160, 15)], p99_ms=20).at_most_rps == math.inf
+    # Contradicted ones say nothing.
+    odd = [clients(1, 90, 50.0), clients(4, 150, 10.0)]
+    assert within([*odd, arrivals(200, 40)], p99_ms=20).at_most_rps == 200
+
+
+def test_more_clients_bound_by_a_twentieth_above_the_highest():
+    for second, bound in ((105.0, 1.05 * 105), (105.1, math.inf)):
+        known = within([clients(1, 100), clients(4, second), arrivals(60, 40)], held_under=50, p99_ms=100)
+        assert known.at_most_rps == pytest.approx(bound)
+
+
+def test_of_clients_that_kept_what_arrivals_broke_the_fastest_is_the_hint():
+    known = within([clients(2, 40, 10), clients(4, 80, 12), clients(8, 90, 60), arrivals(50, 70)], p99_ms=20)
+    assert known.level is None and known.alone.asked == 4
+    assert within([clients(4, 80, 12), arrivals(50, 10)], p99_ms=20).alone is None
+
+
+def test_what_all_numbers_of_clients_broke_is_hopeless_only_if_one_alone_was_tried():
+    assert within([clients(1, 50, 120), clients(2, 60, 130)], p99_ms=100) == Known(None, 0.0, True)
+    assert not within([clients(2, 60, 130)], p99_ms=100).resolved
+    assert not within([clients(1, 50, 120), clients(2, 60, 90)], p99_ms=100).resolved
+    # A tenth of 50, and the precision of 10 % upon it.
+    for rps, hopeless in ((5.49, True), (5.51, False)):
+        assert within([clients(1, 50.0), arrivals(rps, 120)], p99_ms=100).resolved is hopeless
+
+
+@pytest.mark.parametrize(
+    ("rates", "resolved"),
+    [((300, 400, 410, 405), True), ((300, 400, 421), False), ((300, 400), False), ((300, 310), False),
+     ((400, 410, 420), True), ((400, 410, 421), False)],
+)  # fmt: skip
+def test_the_peak_is_known_once_two_more_steps_brought_no_more_than_a_twentieth(rates, resolved):
+    known = closed_within([clients(2**i, rps) for i, rps in enumerate(rates)])
+    assert known.resolved is resolved
+    assert known.at_most_rps == (max(rates) if resolved else math.inf)
+    assert known.clients == (2 ** (len(rates) - 1), None)
+
+
+def test_of_rates_within_two_percent_the_fewest_clients_stand_for_the_peak():
+    for first, asked in ((392.0, 4), (391.9, 8)):
+        known = closed_within([clients(4, first), clients(8, 400), clients(16, 399), clients(32, 398)])
+        assert known.level.asked == asked and known.level.rps == {4: first, 8: 400}[asked]
+
+
+def test_clients_whose_load_side_was_busy_leave_the_peak_open():
+    for place, matters in ((0, False), (2, True), (3, True)):
+        known = closed_within([replace(at, client_limited=i == place) for i, at in enumerate(PEAK)])
+        assert (known.client_limited, known.at_most_rps) == (matters, math.inf if matters else 410)
+        assert known.level.asked == 32 and known.clients == (64, None)
+    # Not even one client kept it: there is nothing more to find, whoever was busy.
+    hopeless = closed_within([clients(1, 40, client_limited=True)], p99_ms=20)
+    assert (hopeless.at_most_rps, hopeless.resolved, hopeless.client_limited) == (0.0, True, False)
+
+
+def test_clients_that_kept_a_limit_above_broken_ones_leave_it_open():
+    levels = [clients(1, 100, 10), clients(2, 150, 40), clients(4, 260, 15)]
+    known = closed_within(levels, p99_ms=20)
+    assert (known.level.rps, known.at_most_rps, known.contradicted, known.resolved) == (100, 260, 1, False)
+    assert closed_within([clients(1, 100, 25), clients(2, 150, 15), clients(4, 260, 15)], p99_ms=20).contradicted == 1
+
+
+def test_the_rate_at_which_clients_cross_a_limit_is_estimated_between_them():
+    known = closed_within([clients(8, 100, 10), clients(16, 200, 40)], p99_ms=20)
+    assert known.estimate_rps == pytest.approx(100 * math.sqrt(2)) and known.clients == (8, 16)
+    assert closed_within([clients(8, 100, 10), clients(16, 109, 40)], p99_ms=20).resolved
+    assert closed_within([clients(8, 100, 10), clients(16, 109, 40)], p99_ms=20).estimate_rps is None
