@@ -1,0 +1,138 @@
+"""What a study runs its trials on is set up as service.yaml says, and taken down again: Ray and Serve are stand-ins."""
+
+import datetime as dt
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from raytune_infer import serving
+from raytune_infer.document import Document
+from raytune_infer.service import Service
+from raytune_infer.spec import parse_spec
+from serve_deployments.load.arrivals import CONSTANT
+
+SPEC = """\
+name: known
+model: {build: "cluster.emulated:model", args: {profile: bert-base}}
+samples: [x, y]
+knobs: {cpu_cores: [1]}
+objective: {maximize: rps, at_least: {rps: 3}}
+limits: {p99_ms: 70, error_rate: 0.02, usd_per_hour: 9}
+budget: {deploy_s: 33}
+load: {find: highest_rate, arrivals: constant, precision: 0.1, level_min_s: 2, level_max_s: 3, total_max_s: 40,
+       max_concurrency: 17, rate_precision: 0.2}
+"""
+STUDY = SimpleNamespace(name="known", id=7, created_at=dt.datetime(2026, 1, 2, 3, 4, 5))
+PREFIX = "raytune-infer-known-20260102-030405-7"
+
+
+@pytest.fixture
+def told(monkeypatch) -> list:
+    """What Serve and the cluster are told, in order."""
+    told: list = []
+
+    def backend(source, samples, prefix, *, deadline_s):
+        told.append(("backend", source, samples, prefix, deadline_s))
+        return SimpleNamespace(prefix=prefix)
+
+    def warm(fresh, pool):
+        assert (fresh.prefix, pool) == (PREFIX, "pool")
+        return SimpleNamespace(close=lambda: told.append("closed"))
+
+    monkeypatch.setattr(serving, "ServeBackend", backend)
+    monkeypatch.setattr(serving, "WarmBackend", warm)
+    monkeypatch.setattr(serving, "shared_pool", lambda: nullcontext("pool"))
+    monkeypatch.setattr(serving, "let_go", lambda: told.append("let go"))
+    monkeypatch.setattr(serving, "delete_left_behind", lambda prefix: told.append(("deleted", prefix)))
+    monkeypatch.setattr(serving, "get_global_client", lambda **options: None)
+    monkeypatch.setattr(serving, "serve", SimpleNamespace(
+        start=lambda **options: told.append(("start", options)), status=lambda: SimpleNamespace(applications={}),
+        shutdown=lambda: told.append("shut down"),
+    ))  # fmt: skip
+    monkeypatch.setattr(serving, "ray", SimpleNamespace(
+        get_runtime_context=lambda: SimpleNamespace(runtime_env={})
+    ))  # fmt: skip
+    return told
+
+
+def service(text: str = SPEC, folder: Path = Path(".")) -> Service:
+    return Service(parse_spec(Document(text, "known.yaml"), folder=folder))
+
+
+def test_every_load_test_is_as_the_file_says_and_each_round_has_arrivals_of_its_own(told):
+    with serving.on_ray_serve(service(), STUDY) as bench:
+        measures = [bench.measure, *(bench.measure_in(number) for number in (1, 2, 3))]
+    assert [measure.question.plan.seed for measure in measures] == [0, 1, 2, 3]
+    for measure in measures:
+        assert measure.question.at_most == {"p99_ms": 70, "error_rate": 0.02}  # of the load; a price is none of it
+        assert measure.question.find == "highest_rate"
+        plan = measure.question.plan
+        assert (plan.precision, plan.rate_precision, plan.max_concurrency) == (0.1, 0.2, 17)
+        assert (plan.level_min_s, plan.level_max_s, plan.total_max_s) == (2, 3, 40)
+        assert plan.arrivals is CONSTANT
+
+
+def test_replicas_have_the_files_samples_and_seconds_and_are_all_gone_afterwards(told):
+    known = service()
+    with serving.on_ray_serve(known, STUDY):
+        # What a driver that was killed has left is taken down first.
+        assert told == [
+            ("start", {"proxy_location": "Disabled"}), ("deleted", PREFIX),
+            ("backend", known.source, ["x", "y"], PREFIX, 33),
+        ]  # fmt: skip
+    assert told[3:] == ["closed", "let go", ("deleted", PREFIX)]
+    told.clear()
+    with pytest.raises(KeyboardInterrupt), serving.on_ray_serve(known, STUDY):
+        raise KeyboardInterrupt
+    assert told[3:] == ["closed", "let go", ("deleted", PREFIX)]
+
+
+@pytest.mark.parametrize(
+    ("is_remote", "client", "applications", "shut_down"),
+    [(True, None, {}, True), (True, "there", {}, False), (True, None, {"other": 1}, False), (False, None, {}, False)],
+)
+def test_a_serve_that_was_started_on_someones_cluster_is_shut_down_unless_someone_uses_it(
+    told, monkeypatch, is_remote, client, applications, shut_down
+):
+    monkeypatch.setattr(serving, "_is_remote", lambda: is_remote)
+    monkeypatch.setattr(serving, "get_global_client", lambda **options: client)
+    monkeypatch.setattr(serving.serve, "status", lambda: SimpleNamespace(applications=applications))
+    with serving.on_ray_serve(service(), STUDY):
+        pass
+    assert ("shut down" in told) == shut_down
+
+
+@pytest.mark.parametrize(
+    ("path", "is_remote", "seen"),
+    [
+        ("weights/model.pt", True, "weights/model.pt"),
+        ("weights/model.pt", False, "{folder}/weights/model.pt"),
+        ("/elsewhere/model.pt", True, "/elsewhere/model.pt"),
+        ("package:some/model", True, "package:some/model"),
+    ],
+)
+def test_weights_beside_the_service_are_looked_for_where_its_folder_was_shipped_to(
+    told, monkeypatch, tmp_path, path, is_remote, seen
+):
+    from serve_deployments.models.model import Weights
+
+    monkeypatch.setattr(serving, "_is_remote", lambda: is_remote)
+    given = path if path.startswith(("package:", "/")) else str(tmp_path / path)
+    known = SimpleNamespace(
+        source=Weights(given, "torchscript"), spec=parse_spec(Document(SPEC, "known.yaml"), folder=tmp_path),
+        samples=["x"], plan=service().plan,
+    )  # fmt: skip
+    with serving.on_ray_serve(known, STUDY):  # type: ignore[arg-type]
+        pass
+    source = next(entry[1] for entry in told if entry[0] == "backend")
+    assert source == Weights(seen.format(folder=tmp_path), "torchscript")
+
+
+def test_a_cluster_that_was_there_before_has_the_folder_shipped_to_it(told, monkeypatch):
+    shipped = SimpleNamespace(runtime_env={"working_dir": "gcs://x"})
+    monkeypatch.setattr(serving.ray, "get_runtime_context", lambda: shipped)
+    with serving.on_ray_serve(service(), STUDY):
+        pass
+    assert "shut down" in told

@@ -1,0 +1,61 @@
+"""Finished studies as tasks: what was measured, at the price of then, and nothing made up for what failed."""
+
+import datetime as dt
+import math
+from typing import Any
+
+import pytest
+
+from raytune_infer.learning.studied_tasks import enough, study_task
+from raytune_infer.records import Outcome, StudyRecord, TrialRecord
+
+KNOBS = {"max_batch_size": [1, 2, 4, 8], "mode": ["a", "b"]}
+
+
+def record(spec: str = "name: s", knobs: Any = KNOBS) -> StudyRecord:
+    fingerprint = {} if knobs is None else {"knobs": knobs}
+    return StudyRecord(9, "bert", spec, "/", "random", 0, 4, fingerprint, None, dt.datetime(2026, 1, 1))
+
+
+def trial(batch: int, rps: float | None, purpose: Any = "search", usd: float = 0.5, mode: str = "a") -> TrialRecord:
+    outcome = Outcome(None, reason="OutOfMemory") if rps is None else Outcome({"rps": rps, "p99_ms": 7.0})
+    # The position in the study's own space, which says nothing of the task's.
+    return TrialRecord(1, purpose, 77, {"max_batch_size": batch, "mode": mode}, usd, rps, outcome, 1.0, False)
+
+
+def test_a_study_is_what_was_tried_of_it():
+    trials = (trial(8, 3.0), trial(1, 1.0, mode="b"), trial(2, None), trial(8, 4.0, "final", usd=0.25))
+    task = study_task(record("facts: {parameters_million: 110, flop: 1e9, note: x, none: 0}"), trials)
+    assert (task.name, task.group, task.facts) == ("bert", "bert", {"parameters_million": 110.0, "flop": 1e9})
+    assert [task.space[o.position] for o in task.observed] == [t.config for t in trials] and len(task.space) == 3
+    assert [o.metrics for o in task.observed] == [
+        {"rps": 3.0, "p99_ms": 7.0, "usd_per_hour": 0.5}, {"rps": 1.0, "p99_ms": 7.0, "usd_per_hour": 0.5}, None,
+        {"rps": 4.0, "p99_ms": 7.0, "usd_per_hour": 0.25},
+    ]  # fmt: skip
+    assert [k.name for k in task.space.knobs] == ["max_batch_size", "mode"]
+    assert task.space.columns == ("log2_max_batch_size", "mode=a", "mode=b")
+
+
+def test_a_price_that_was_not_known_is_none():
+    task = study_task(record(), (trial(1, 2.0, usd=math.nan),))
+    assert task.observed[0].metrics == {"rps": 2.0, "p99_ms": 7.0}
+
+
+@pytest.mark.parametrize("spec", ["", "- a list", "facts: [1]", "facts:", "name: s"])
+def test_a_service_that_tells_no_facts(spec):
+    assert study_task(record(spec), (trial(1, 2.0),)).facts == {}
+
+
+@pytest.mark.parametrize(("rates", "is_enough"), [((1.0, 2.0, 3.0), True), ((1.0, 2.0), False), ((), False)])
+def test_three_trials_that_ran_are_enough_however_many_failed(rates, is_enough):
+    trials = [trial(1, rps) for rps in rates]
+    assert enough(trials) == enough([*trials, trial(2, None), trial(4, None), trial(8, None)]) == is_enough
+
+
+def test_what_this_version_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="T5"):
+        study_task(record(knobs={"gpu_type": ["T5"]}), ())
+    with pytest.raises(ValueError, match="'mode': 'b'} has a value that is in no knob"):
+        study_task(record(knobs={"max_batch_size": [1], "mode": ["a"]}), (trial(1, 1.0, mode="b"),))
+    with pytest.raises(ValueError, match="needs one or more knobs"):
+        study_task(record(knobs=None), (trial(1, 1.0),))

@@ -1,0 +1,88 @@
+"""Scores of surfaces against what was measured, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from raytune_infer.learning import surface_judge
+from raytune_infer.learning.surface_judge import judge, score
+from searchers.quantities import ROLES
+from searchers.surfaces.tasks import Studied
+
+
+def row(ran: list[bool], **logs: list[float]) -> Studied:
+    """A task with these logarithms measured; what was not measured is NaN."""
+    log = np.full((len(ran), len(ROLES)), math.nan)
+    for role, values in logs.items():
+        log[:, ROLES.index(role)] = values
+    return Studied(np.zeros((len(ran), 1)), ("a",), log, np.array(ran), {})
+
+
+def foretold(n: int, **roles: list[float]) -> np.ndarray:
+    out = np.zeros((n, len(ROLES) + 1))
+    for role, values in roles.items():
+        out[:, len(ROLES) if role == "runs" else ROLES.index(role)] = values
+    return out
+
+
+def test_order_and_shape_are_scored_but_not_the_level():
+    truth = [1.0, 2.0, 3.0, 4.0, 5.0]
+    measured = row([True] * 5, rate=truth, latency=[5.0, 4.0, 3.0, 2.0, 1.0])
+    scores = score(foretold(5, rate=[11.0, 12.0, 13.0, 14.0, 15.0], latency=[1.0, 2.0, 3.0, 4.0, 5.0]), measured)
+    assert set(scores) == {"rate", "latency"}
+    assert scores["rate"] == {"correlation": pytest.approx(1), "rmse": pytest.approx(0)}
+    # Against the truth it is -2 -1 0 1 2 for 2 1 0 -1 -2: twice that off, of which the squares' mean is 8.
+    assert scores["latency"] == {"correlation": pytest.approx(-1), "rmse": pytest.approx(math.sqrt(8))}
+
+
+def test_what_was_not_measured_is_not_scored():
+    nan = math.nan
+    measured = row([True] * 6, rate=[1.0, nan, 2.0, 3.0, 4.0, 5.0], latency=[1.0, 2.0, 3.0, 4.0, nan, nan])
+    scores = score(foretold(6, rate=[1.0, 99.0, 2.0, 3.0, 5.0, 4.0], latency=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), measured)
+    assert set(scores) == {"rate"}  # four latencies are too few
+    # Ranks 1 2 3 4 5 against 1 2 3 5 4: 1 - 6 * 2 / (5 * 24).
+    assert scores["rate"]["correlation"] == pytest.approx(0.9)
+    assert score(foretold(5, rate=[1.0] * 5), row([True] * 5, rate=[1.0, 2.0, 3.0, 4.0, 5.0])) == {}
+    assert score(foretold(5, rate=[1.0, 2.0, 3.0, 4.0, 5.0]), row([True] * 5, rate=[1.0] * 5)) == {}
+
+
+def test_who_can_run_is_told_from_who_cannot():
+    nan = math.nan
+    measured = row([True, False, True, False], rate=[1.0, nan, 2.0, nan])
+    assert score(foretold(4, runs=[0.9, 0.1, 0.8, 0.2]), measured) == {"can run": {"auc": 1.0}}
+    assert score(foretold(4, runs=[0.1, 0.9, 0.2, 0.8]), measured) == {"can run": {"auc": 0.0}}
+    # Of four pairs three are in the right order.
+    assert score(foretold(4, runs=[0.9, 0.1, 0.3, 0.5]), measured) == {"can run": {"auc": 0.75}}
+    assert score(foretold(2), row([True, True])) == {} and score(foretold(2), row([False, False])) == {}
+
+
+def test_medians_over_services_by_family_role_and_points(monkeypatch):
+    class Service:
+        def __init__(self, name: str, off: float) -> None:
+            self.name, self.off = name, off
+
+    given: list[tuple[float, int]] = []
+
+    def fitted(model, measured, at, rng):
+        given.append((measured.off, len(at)))
+        return foretold(6, rate=[k + measured.off * (-1) ** k for k in range(6)])
+
+    def studied(service):
+        measured = row([True] * 6, rate=[float(k) for k in range(6)])
+        object.__setattr__(measured, "off", service.off)
+        return measured
+
+    monkeypatch.setattr(surface_judge, "studied", studied)
+    monkeypatch.setattr(surface_judge, "fitted", fitted)
+    monkeypatch.setattr(
+        surface_judge, "from_facts", lambda model, measured, rng: foretold(6, rate=[float(k) for k in range(6)])
+    )
+    tasks = [Service("generation", 0.1), Service("generation", 0.2), Service("generation", 0.4), Service("other", 0.3)]
+    table = judge(None, tasks, (0, 5), 1)  # type: ignore[arg-type]
+    assert list(table) == ["generation, rate", "other, rate"] and set(table["generation, rate"]) == {"0", "5"}
+    # Off by so much up and down in turn: that is the root of the mean square. Of three the median is the second.
+    assert table["generation, rate"]["5"]["rmse"] == pytest.approx(0.2)
+    assert table["other, rate"]["5"]["rmse"] == pytest.approx(0.3)
+    assert table["generation, rate"]["0"] == {"correlation": pytest.approx(1), "rmse": pytest.approx(0)}
+    assert given == [(0.1, 5), (0.2, 5), (0.4, 5), (0.3, 5)]
