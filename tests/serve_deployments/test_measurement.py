@@ -10,7 +10,15 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_deployments.measuring.measurement import LATENCIES, METRICS, PERCENTILES, Latencies, Load, Measurement
+from serve_deployments.measuring.measurement import (
+    LATENCIES,
+    METRICS,
+    PERCENTILES,
+    Latencies,
+    Load,
+    Measurement,
+    interval_of,
+)
 from serve_deployments.usage import Usage
 
 
@@ -110,3 +118,50 @@ def test_what_others_had_of_the_cores_is_that_of_all_levels():
     told = measured(Usage(others_s=1.0, cores_s=4.0), None, Usage(others_s=2.0, cores_s=2.0))
     assert told.others_share == 0.5
     assert measured(None).others_share is None and measured(Usage(seconds=3.0)).others_share is None
+
+
+def test_a_level_claims_no_rate_above_its_own_interval_and_none_that_failed():
+    assert level(rate_high_rps=9.2).rate_rps == 9.2  # 10 were asked for, 5 % failed
+    assert level(rate_high_rps=9.7).rate_rps == pytest.approx(9.5)
+    assert level(requested_rps=20.0, error_rate=0.25).rate_rps == pytest.approx(15)
+    assert level(overloaded=True, rate_high_rps=9.2).rate_rps == 9.5
+
+
+def test_warm_up_of_a_measurement_is_that_of_all_levels_and_it_is_as_steady_as_the_reported_one():
+    loads = (level(warmup_s=0.5), level(warmup_s=1.5, steady=False))
+    measurement = Measurement("highest_rate", loads, 0, True, False, 1.0, "")
+    assert measurement.warmup_s == 2.0 and measurement.steady and measurement.best is loads[0]
+    assert not replace(measurement, reported=1).steady
+    for wrong in (-1, 2):
+        with pytest.raises(ValueError, match=f"level {wrong} is reported, there are 2"):
+            replace(measurement, reported=wrong)
+
+
+def test_an_interval_is_known_by_both_its_ends_alone():
+    assert interval_of(1.0, 2.0) == (1.0, 2.0) and interval_of(0.0, 2.0) == (0.0, 2.0)
+    assert interval_of(None, 2.0) is None and interval_of(1.0, None) is None
+    measurement = Measurement("peak_rate", (level(),), 0, True, False, 1.0, "", rate_low_rps=8.0, rate_high_rps=9.0)
+    assert measurement.interval_rps == (8.0, 9.0) and replace(measurement, rate_low_rps=None).interval_rps is None
+
+
+def test_an_estimate_stands_for_the_level():
+    measurement = Measurement("highest_rate", (level(),), 0, True, False, 1.0, "", estimate={"rps": 3.0})
+    assert measurement.metrics == {"rps": 3.0}
+    assert measurement.apart and not measurement.ended_early  # unless told otherwise
+    read = Measurement.from_dict(json.loads(json.dumps(measurement.as_dict())))
+    assert read == measurement
+
+
+def test_what_a_replica_did_comes_back_from_json():
+    told = level(usage=Usage(seconds=3.0, batches={4: 2}, busy_s=1.0), senders=3)
+    table = json.loads(json.dumps(told.as_dict(), allow_nan=False))
+    assert Load.from_dict(table) == told and table["rate_rps"] == told.rate_rps
+    assert level().senders == 1 and level().usage is None
+
+
+def test_a_latency_of_an_hour_and_one_of_a_microsecond_are_exact():
+    assert Latencies.of([3600.0]).p50_ms == pytest.approx(3_600_000, rel=1e-3)
+    assert Latencies.of([3599.0, 7200.0]).p50_ms == pytest.approx(3_599_000, rel=1e-3)
+    assert Latencies.of([2e-6, 2e-6, 1.0]).p50_ms == pytest.approx(0.002)
+    assert Latencies.of([12.3456e-3]).p50_ms == pytest.approx(12.3456, rel=1e-3)
+    assert Latencies.of([]).known == {} and list(Latencies.of([0.1]).known) == list(LATENCIES)
