@@ -1,5 +1,8 @@
 import os
 import socket
+import sys
+
+import pytest
 
 from cluster import nvml
 from cluster.fakes import FakeDevice, FakeNvml
@@ -47,3 +50,47 @@ def test_mps_by_fifo(tmp_path, monkeypatch):
     reader = os.open(tmp_path / "control", os.O_RDONLY | os.O_NONBLOCK)
     assert nvml.mps_running()
     os.close(reader)
+
+
+def test_what_nvml_will_not_tell_of_a_device_is_nothing_and_the_rest_is_told():
+    class Silent(FakeNvml):
+        def nvmlDeviceGetComputeRunningProcesses(self, handle):
+            raise self.NVMLError("Insufficient Permissions")
+
+    (only,) = nvml.usage(Silent([FakeDevice("Tesla T4", 15.0, 3.0, 40, {7: nvml.GIB})]))
+    assert only == nvml.Usage("GPU-0", 3.0, 0.4, {})
+
+
+def test_a_session_ends_also_where_a_call_fails():
+    class Broken(FakeNvml):
+        def nvmlDeviceGetName(self, handle):
+            raise RuntimeError("driver lost")
+
+    broken = Broken([FakeDevice("Tesla T4", 15.0)])
+    with pytest.raises(RuntimeError, match="driver lost"):
+        nvml.devices(broken)
+    assert broken.open == 0
+
+
+def test_a_card_that_can_be_cut_and_is_not_is_whole_and_names_may_be_bytes():
+    class Older(FakeNvml):
+        def nvmlDeviceGetName(self, handle):
+            return handle.name.encode()
+
+    (a100,) = nvml.devices(Older([FakeDevice("NVIDIA A100-SXM4-80GB", 79.5, mig=False)]))
+    assert (a100.name, a100.uuid, a100.mig) == ("NVIDIA A100-SXM4-80GB", "GPU-0", False)
+
+
+def test_without_the_binding_there_are_no_devices(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert nvml.devices() == nvml.usage() == ()
+
+
+def test_a_reading_is_of_devices_and_mps_together(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    fake = FakeNvml([FakeDevice("Tesla T4", 15.0)])
+    assert nvml.reading(fake) == nvml.Reading(nvml.devices(fake), has_mps=False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
+        daemon.bind(str(tmp_path / "control"))
+        daemon.listen()
+        assert nvml.reading(fake).has_mps
