@@ -1,5 +1,6 @@
 # make demo   everything from nothing to a recommendation, on this machine, without a GPU
 # make test   all checks and tests
+# make wheel-test  what users get: the wheel, in an environment that has only what it declares
 # make chaos  a study under every fault, twenty times each: two to three hours, goes on where it was interrupted
 # make install sets up .venv and nothing else
 PYTHON ?= python3
@@ -9,7 +10,10 @@ BIN    := $(VENV)/bin
 # cannot reach this index takes what it is offered elsewhere. For GPUs: make install TORCH_INDEX=https://download.pytorch.org/whl/cu130
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test chaos clean
+WHEEL := $(VENV)/from-wheel
+CODE  := raytune_infer searchers serve_deployments cluster
+
+.PHONY: install demo test wheel wheel-test chaos clean
 
 install: $(VENV)/.installed
 
@@ -28,14 +32,29 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry $(CODE) benchmarks
 	# Three processes side by side, as tests that use Ray mostly wait; two of those, each with a cluster of its own.
 	# Those that compute are nice, for Ray must be up within 30 s (its own bound).
 	@nice $(BIN)/pytest -m "not ray" > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
-	$(BIN)/pytest -m "ray and not slow" tests/serve_deployments tests/test_chaos.py > $(VENV)/tests-serving.log 2>&1 & serving=$$!; \
-	$(BIN)/pytest -m "ray and not slow" tests/cluster tests/raytune_infer tests/searchers; studies=$$?; \
+	$(BIN)/pytest -m "ray and not slow" --part serving > $(VENV)/tests-serving.log 2>&1 & serving=$$!; \
+	$(BIN)/pytest -m "ray and not slow" --part studies; studies=$$?; \
 	wait $$serving; serving=$$?; cat $(VENV)/tests-serving.log; \
 	wait $$computing; computing=$$?; cat $(VENV)/tests-computing.log; \
 	test $$studies -eq 0 -a $$serving -eq 0 -a $$computing -eq 0
+
+# Nothing of .venv is visible in it: a file that the wheel lacks, or an import that nobody declared, ends the study there.
+wheel: $(WHEEL)/.installed
+
+$(WHEEL)/.installed: $(VENV)/.installed $(shell git ls-files $(CODE)) README.md
+	rm -rf $(WHEEL) build
+	$(BIN)/pip wheel -q --no-deps -w $(WHEEL)/dist .
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/pip install -q --no-compile --retries 1 --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
+	$(WHEEL)/bin/pip install -q --no-compile --prefer-binary -c constraints.txt $(WHEEL)/dist/*.whl
+	@touch $@
+
+wheel-test: wheel
+	VENV=$(CURDIR)/$(WHEEL) tests/wheel/tune_from_wheel
 
 chaos: install
 	$(BIN)/pytest -m slow

@@ -92,6 +92,12 @@ def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Ite
             f"cannot join the Ray cluster at {address!r}: {said}; the folder of service.yaml "
             "is sent to the nodes, so keep big files elsewhere, on a path that every node has"
         ) from None
+    except Exception as error:
+        if "timed out during startup" not in str(error):  # Ray has no class for it
+            raise
+        raise UserError(
+            "Ray did not start within its 30 s, most likely as this machine is too busy; try again once it is less so"
+        ) from None
     try:
         yield
     finally:

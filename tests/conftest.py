@@ -10,6 +10,27 @@ from pathlib import Path
 
 import pytest
 
+SERVING = ("serve_deployments/", "test_chaos.py")
+"""Under tests/: where Ray tests are those of replicas and load. All others, wherever they are, are those of studies."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", choices=["serving", "studies"], help="only this part of the tests that use Ray")
+
+
+def part(path: Path) -> str:
+    """Of the two parts that the tests with Ray are run in, side by side, the one that a file belongs to."""
+    return "serving" if path.relative_to(Path(__file__).parent).as_posix().startswith(SERVING) else "studies"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if wanted := config.getoption("part"):
+        others = [item for item in items if part(item.path) != wanted]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if part(item.path) == wanted]
+    # The shared cluster lasts to the end of the session, so those that start their own, or none, come before it.
+    items.sort(key=lambda item: "local_ray" in getattr(item, "fixturenames", ()))
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Tests that use Ray say so: they wait for it, beside those that compute (see Makefile)."""
@@ -20,6 +41,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture
 def ray_starts_alone() -> Iterator[None]:
     """For a test that starts a cluster of its own."""
+    import ray
+
+    assert not ray.is_initialized(), "such a test comes before those that share a cluster"
     with one_at_a_time():
         yield
 

@@ -7,6 +7,7 @@ import pytest
 import ray
 
 from raytune_infer import session
+from raytune_infer.errors import UserError
 
 NICENESS = "RAY_worker_niceness"
 
@@ -21,6 +22,7 @@ def niceness(monkeypatch, folder, *, address=None, asked=None):
         yield
 
     monkeypatch.setattr(session, "_connected", connected)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv(NICENESS, raising=False)
     if asked is not None:
@@ -32,8 +34,25 @@ def niceness(monkeypatch, folder, *, address=None, asked=None):
 
 
 def test_workers_of_a_ray_of_our_own_do_not_yield_to_others(monkeypatch, tmp_path):
-    if ray.is_initialized():
-        pytest.skip("this process is connected to a cluster, and keeps it")
     assert niceness(monkeypatch, tmp_path) == ["0"]
     assert niceness(monkeypatch, tmp_path, asked="7") == ["7"]
     assert niceness(monkeypatch, tmp_path, address="ray://elsewhere:1") == [None]
+
+
+def test_a_ray_that_does_not_start_in_time_is_a_sentence_and_another_error_is_not_hidden(monkeypatch, tmp_path):
+    said = ["The current node timed out during startup. This could happen because ..."]
+
+    def init(**options):
+        raise Exception(said[0])
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UserError, match="did not start within its 30 s"):
+        with session.ray_session(address=None, emulate=None, folder=tmp_path):
+            pass
+    said[0] = "another"
+    with pytest.raises(Exception, match="^another$") as raised:
+        with session.ray_session(address=None, emulate=None, folder=tmp_path):
+            pass
+    assert raised.type is Exception

@@ -1,0 +1,51 @@
+"""Each test that uses Ray is in one of the two parts that `make test` runs, in whatever file it stands."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).parent.parent
+USES_RAY = "def test_it(local_ray): pass\n"
+FILES = ("serve_deployments/test_a.py", "cluster/test_b.py", "test_chaos.py", "test_new.py", "new/folder/test_c.py")
+
+
+@pytest.fixture
+def house(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A folder with tests of its own, and our conftest."""
+    pytester.makeini("[pytest]\nmarkers =\n    ray: a\n    slow: b\n")
+    pytester.mkdir("tests")
+    shutil.copy(ROOT / "tests" / "conftest.py", pytester.path / "tests")
+    return pytester
+
+
+def collected(house: pytest.Pytester, *words: str) -> list[str]:
+    """Files of which a test is collected, in this order."""
+    said = house.runpytest_inprocess(
+        "--collect-only", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *words
+    )
+    return [line.split("::")[0].removeprefix("tests/") for line in said.outlines if "::" in line]
+
+
+def test_the_parts_of_the_makefile_leave_no_test_out_and_run_none_twice(house):
+    commands = re.findall(r"\$\(BIN\)/pytest (.*?)(?: >|;)", (ROOT / "Makefile").read_text())
+    assert commands == ['-m "not ray"', '-m "ray and not slow" --part serving', '-m "ray and not slow" --part studies']
+    for name in FILES:
+        file = house.path / "tests" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(USES_RAY)
+    (house.path / "tests" / "test_pure.py").write_text("def test_it(): pass\n")
+    pure, serving, studies = (collected(house, *shlex.split(c)) for c in commands)
+    assert pure == ["test_pure.py"]
+    assert set(serving) == {"serve_deployments/test_a.py", "test_chaos.py"}
+    assert sorted(serving + studies) == sorted(FILES)
+
+
+def test_those_that_share_a_cluster_come_last(house):
+    (house.path / "tests" / "test_a.py").write_text(USES_RAY)
+    (house.path / "tests" / "test_b.py").write_text("def test_its_own(ray_starts_alone): pass\n")
+    assert collected(house) == ["test_b.py", "test_a.py"]
