@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from surfaces import roofline_problem, shifted_sources
 
 from searchers.atlas import ABSENT, atlas
@@ -10,6 +11,8 @@ from searchers.lessons import credible, from_sources, standardised
 from searchers.objective import Expression, Objective
 from searchers.reading import RUNS, Reading
 from searchers.space import Knob, Space
+
+torch.set_num_threads(1)
 
 SPACE = Space([Knob("max_batch_size", (1, 2, 4, 8, 16, 32)), Knob("engine", ("a", "b"), "categorical")])
 RPS = Reading(("rps",))

@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from surfaces import best_after, roofline_problem, search, shifted_sources
 
 from searchers.base import History, Observation, Problem, Task
 from searchers.meta import GENERIC, SHIPPED, SOURCES, Meta, meta
 from searchers.objective import Expression, Objective
+from searchers.reading import RUNS, Reading
 from searchers.shortlist import Shortlisted
 from searchers.space import Knob, Space
 
+torch.set_num_threads(1)
 RNG = np.random.default_rng
 problem, table = roofline_problem()
 taught = replace(problem, sources=shifted_sources())
@@ -49,8 +52,12 @@ def mirrored(task: Task) -> Task:
     return Task(task.name, task.space, tuple(observed))
 
 
+lied_to = replace(
+    problem, sources=tuple(mirrored(task) for task in shifted_sources())
+)  # learned from once for all tests
+
+
 def test_a_wrong_prior_is_dropped_and_said_to_be(caplog):
-    lied_to = replace(problem, sources=tuple(mirrored(task) for task in shifted_sources()))
     with caplog.at_level(logging.WARNING, "searchers.meta"):
         found = search(lied_to, table, Meta, 20, seed=0)
     assert "is dropped" in caplog.text
@@ -99,3 +106,142 @@ def test_a_space_too_large_for_a_joint_belief_is_climbed():
         history = history.observe(position, {"rps": float(np.prod([config[name] for name in "abcde"]))})
     best = large.best(history)
     assert best is not None and best.metrics["rps"] > 0.5 * 9**5
+
+
+# The parts of a suggestion, by what they must say
+
+
+def logs(searcher: Meta, history: History, quantity: str) -> np.ndarray:
+    return searcher.drawn(history)[quantity]
+
+
+def test_each_opinion_weighs_by_bayes_rule_for_each_metric_apart():
+    searcher, history = Meta(taught), after(taught, 3)
+    said = searcher.say(history)
+    assert set(said) == {"rps", RUNS}
+    for quantity in ("rps", RUNS):
+        beliefs = {opinion.name: opinion.beliefs[quantity] for opinion in searcher._opinions}
+        at, y = Reading((quantity,)).measured(history.observed, quantity)
+        density = {name: belief.given(at, y).log_density for name, belief in beliefs.items()}
+        weights = {name: {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}[name] * np.exp(d) for name, d in density.items()}
+        assert said[quantity] == pytest.approx({name: w / sum(weights.values()) for name, w in weights.items()})
+
+
+def test_sources_that_lie_of_one_metric_lose_their_say_in_that_one_alone():
+    """Their latencies are upside down; what they say of rates is right, and still believed."""
+
+    def lying(source: Task) -> Task:
+        rows = (
+            Observation(o.position, o.metrics and {**o.metrics, "p99_ms": 1e4 / o.metrics["p99_ms"]})
+            for o in source.observed
+        )
+        return Task(source.name, source.space, tuple(rows))
+
+    limited = replace(
+        problem, objective=Objective(Expression("rps"), at_most={"p99_ms": 1e6}),
+        sources=tuple(map(lying, shifted_sources())),
+    )  # fmt: skip
+    history = History()
+    for position in (0, 44, 101, 166, 222, 301, 340):
+        history = history.observe(position, table[position])
+    said = Meta(limited).say(history)
+    assert said["rps"][SOURCES] > 0.9 and said["p99_ms"][SOURCES] < 0.1
+
+
+def test_samples_are_from_each_opinion_as_many_as_it_is_believed_and_spread_as_it_says():
+    searcher, history = Meta(problem, samples=2000), after(problem, 2)
+    drawn, said = logs(searcher, history, "rps"), searcher.say(history)["rps"]
+    at, y = Reading(("rps",)).measured(history.observed, "rps")
+    posteriors = {o.name: o.beliefs["rps"].given(at, y) for o in searcher._opinions}
+    assert drawn.shape == (2000, len(problem.space))
+    mean = sum(said[name] * p.mean for name, p in posteriors.items())
+    second = sum(said[name] * (p.variance + p.mean**2) for name, p in posteriors.items())
+    deviation = np.sqrt(second - mean**2)
+    # 2000 samples know a mean to 1/45 of a deviation, and 360 of them lie within five times that.
+    assert np.abs((drawn.mean(axis=0) - mean) / deviation).max() < 0.12
+    assert drawn.std(axis=0) / deviation == pytest.approx(np.ones(len(mean)), abs=0.12)
+    # What was measured is known about as well as it was measured; what was not is open.
+    assert drawn.std(axis=0)[at].max() < 0.1 < np.median(drawn.std(axis=0))
+
+
+def test_the_suggestion_is_where_the_samples_say_most_is_to_be_gained():
+    searcher, history = Meta(problem, near=0.0), after(problem, 3).await_(77)
+    drawn = searcher.drawn(history)
+    values = np.exp(drawn["rps"]) / problem.usd_per_hour * (drawn[RUNS] > 0)
+    taken = sorted(history.taken)
+    top, best = values.max(axis=1, keepdims=True), values[:, taken].max(axis=1, keepdims=True)
+    gained = np.where(values > best, (values - best) / top + (values >= 0.95 * top), 0).mean(axis=0)
+    assert searcher.suggest(history, RNG(0)) == np.argmax(gained)
+    free = [i for i in range(len(gained)) if i not in history.taken]
+    assert gained[taken].max() == 0 < gained[free].max()
+    chance = np.mean(top > 1.05 * values[:, [o.position for o in history.observed]].max(axis=1, keepdims=True))
+    assert searcher.chance_of_more(history, 0.05) == pytest.approx(chance)
+
+
+def test_what_a_failure_implies_fails_in_all_but_a_twentieth_of_the_samples():
+    knobs = [
+        Knob("gpu_memory", (1, 2, 4), columns=("log2_gpu_memory_gib",), features=((0.0,), (1.0,), (2.0,))),
+        Knob("max_batch_size", (1, 2, 4, 8)),
+    ]
+    space = Space(knobs)
+    searcher = Meta(Problem(space, Objective(Expression("rps"))))
+    history = History().observe(space.position({"gpu_memory": 2, "max_batch_size": 4}), None)
+    history = history.observe(space.position({"gpu_memory": 2, "max_batch_size": 1}), {"rps": 3.0})
+    runs = logs(searcher, history, RUNS)
+    typical = runs[13:]  # 5 % of 256
+    for position in range(len(space)):
+        config = space[position]
+        if config["gpu_memory"] <= 2 and config["max_batch_size"] >= 4:
+            assert (typical[:, position] == -1).all() and len(np.unique(runs[:13, position])) > 1
+        elif config["gpu_memory"] >= 2 and config["max_batch_size"] <= 1:
+            assert (typical[:, position] == 1).all()
+        else:
+            assert len(np.unique(typical[:, position])) > 100
+
+
+def nearness_by_hand(searcher: Meta, history: History, at_most: dict, at_least: dict) -> np.ndarray:
+    drawn = searcher.drawn(history)
+    missed = sum(np.maximum(0, drawn[m] - np.log(limit)).mean(axis=0) for m, limit in at_most.items())
+    missed = missed + sum(np.maximum(0, np.log(limit) - drawn[m]).mean(axis=0) for m, limit in at_least.items())
+    return -missed - 10 * (drawn[RUNS] <= 0).mean(axis=0)
+
+
+def test_where_nothing_is_likely_to_count_the_search_goes_to_what_misses_its_limits_by_least():
+    limits = ({"p99_ms": 1e-30}, {"rps": 1e30})
+    hopeless = replace(problem, objective=Objective(Expression("rps"), at_most=limits[0], at_least=limits[1]))
+    searcher, history = Meta(hopeless), History()
+    for position in (0, 100, 200):
+        history = history.observe(position, table[position])
+    nearness = nearness_by_hand(searcher, history, *limits)
+    nearness[list(history.taken)] = -np.inf
+    assert searcher.suggest(history, RNG(0)) == np.argmax(nearness)
+
+
+def test_a_shortlist_begins_above_two_thousand_configurations():
+    def of(n: int) -> Problem:
+        return Problem(Space([Knob("k", tuple(range(1, n + 1)))]), Objective(Expression("rps")))
+
+    assert isinstance(meta(of(2001)), Shortlisted) and len(meta(of(2001))._sample) == 1000
+    monkey = meta(of(3))
+    assert isinstance(monkey, Meta) and monkey.suggest(History(pending=frozenset({0, 1, 2})), RNG(0)) is None
+
+
+def test_it_warns_once_of_what_was_dropped_and_of_sources_that_are_mixed_up(caplog):
+    searcher, history = Meta(lied_to), History()
+    with caplog.at_level(logging.WARNING, "searchers.meta"):
+        searcher.drawn(history)
+        assert not caplog.records
+        for position in (0, 44, 101, 166, 222, 301, 340):
+            history = history.observe(position, table[position])
+            searcher.drawn(history)
+    assert [r.getMessage() for r in caplog.records] == [
+        "what earlier services taught of rps does not fit the trials so far, and is dropped"
+    ]
+    true = shifted_sources()
+    rows = [true[0].observed[i].metrics for i in RNG(0).permutation(len(true[0].observed))]
+    mixed = Task("mixed", true[0].space, tuple(Observation(i, m) for i, m in enumerate(rows)))
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "searchers.meta"):
+        names = [o.name for o in Meta(replace(problem, sources=(true[1], mixed)))._opinions]
+        assert names == [GENERIC, SHIPPED, SOURCES] and "not learning from 1 of 2" in caplog.text
+        assert [o.name for o in Meta(replace(problem, sources=(mixed,)))._opinions] == [GENERIC, SHIPPED]

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 from surfaces import best_after, roofline_problem, search, shifted_sources
 
 from searchers.base import History
 from searchers.meta import NEAR, Meta
 from searchers.space import Knob, Space
 from searchers.switching import replicas, sparing, warm
+
+torch.set_num_threads(1)
 
 SPACE = Space(
     [Knob("batch", (1, 2, 4), changes="in place"), Knob("gpu", ("a", "b"), "categorical"),

@@ -1,0 +1,85 @@
+"""Tune's domains as knobs; needs Tune's classes, and no Ray that runs."""
+
+import pytest
+from ray import tune
+
+from searchers import param_space
+from searchers.param_space import nested, space_of
+from searchers.space import Space
+
+
+def values(domain) -> tuple:
+    (knob,) = space_of({"k": domain}).knobs
+    return knob.values
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        (tune.randint(1, 4), (1, 2, 3)),  # without the upper end, as Tune draws
+        (tune.randint(-1, 1), (-1, 0)),
+        (tune.qrandint(3, 9, 3), (3, 6, 9)),
+        (tune.qrandint(4, 8, 4), (4, 8)),
+        (tune.qrandint(1, 3, 1), (1, 2)),  # a step of 1 is no step: Tune leaves the upper end out again
+        (tune.quniform(0.1, 0.3, 0.1), (0.1, 0.2, 0.3)),
+        (tune.quniform(-0.5, 0.5, 0.5), (-0.5, 0.0, 0.5)),
+        (tune.choice([4, 1, 2, 2]), (1, 2, 4)),
+        (tune.choice([2.5, 1]), (1, 2.5)),
+        (tune.choice(["b", "a"]), ("b", "a")),
+        (tune.choice([True, False]), (True, False)),
+        (tune.choice([1, True, 1.0]), (1, True, 1.0)),
+        (tune.grid_search(["x", "y"]), ("x", "y")),
+    ],
+)
+def test_a_finite_domain_is_a_knob_of_its_values(domain, expected):
+    found = values(domain)
+    assert found == expected and [type(v) for v in found] == [type(v) for v in expected]
+
+
+@pytest.mark.parametrize(("domain", "kind"), [(tune.choice([2, 1]), "ordinal"), (tune.randint(0, 3), "ordinal"),
+                                              (tune.choice([1, "a"]), "categorical"),
+                                              (tune.choice([True, False]), "categorical")])  # fmt: skip
+def test_numbers_are_in_order_and_all_else_is_merely_different(domain, kind):
+    assert space_of({"k": domain}).knobs[0].kind == kind
+
+
+def test_nested_keys_are_knobs_by_their_path_and_constants_are_none():
+    space = space_of(
+        {"a": tune.choice([1, 2]), "b": {"c": {"d": tune.choice([3])}, "e": 7}, "f": tune.grid_search([5])}
+    )
+    assert isinstance(space, Space) and sorted(knob.name for knob in space.knobs) == ["a", "b/c/d", "f"]
+    assert nested({"a": 1, "b/c/d": 3, "b/e": 4, "f": 5}) == {"a": 1, "b": {"c": {"d": 3}, "e": 4}, "f": 5}
+
+
+@pytest.mark.parametrize(
+    "domain", [tune.uniform(0, 1), tune.loguniform(1, 2), tune.randn(), tune.sample_from(lambda spec: 1)]
+)
+def test_what_is_not_finite_is_refused_with_the_remedy(domain):
+    with pytest.raises(ValueError, match="'a' is .* no finite number of values; use choice"):
+        space_of({"a": domain})
+
+
+def test_objects_are_refused_and_constants_alone_too():
+    with pytest.raises(ValueError, match="'a' chooses between objects such as {'k': 1}"):
+        space_of({"a": tune.choice([{"k": 1}])})
+    with pytest.raises(ValueError, match="constants only"):
+        space_of({"a": 1})
+
+
+def test_a_million_configurations_may_be_searched_and_no_more(monkeypatch):
+    monkeypatch.setattr(param_space, "MOST_CONFIGURATIONS", 12)
+    assert len(space_of({"a": tune.randint(0, 4), "b": tune.randint(0, 3)})) == 12
+    with pytest.raises(ValueError, match="has 15 configurations, at most 12 can be .*give 'a' fewer than its 5 values"):
+        space_of({"b": tune.randint(0, 3), "a": tune.randint(0, 5)})
+    assert len(values(tune.randint(0, 12))) == 12
+    with pytest.raises(ValueError, match="'k' alone has 13 values, at most 12"):
+        values(tune.randint(0, 13))
+    assert len(values(tune.quniform(0, 11, 1))) == 12
+    with pytest.raises(ValueError, match="'k' alone has 20 values"):
+        values(tune.quniform(0, 20, 1))
+
+
+def test_the_most_is_a_million():
+    assert param_space.MOST_CONFIGURATIONS == 1_000_000
+    with pytest.raises(ValueError, match="alone has 1,000,000,000 values"):
+        values(tune.randint(0, 10**9))
