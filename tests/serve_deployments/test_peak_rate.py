@@ -1,0 +1,94 @@
+"""The climb to a peak: how many clients are tried, which level is reported, and when it is given up."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from levels import load
+
+from serve_deployments.load.arrivals import CONSTANT
+from serve_deployments.measuring.peak_rate import _growth, peak_rate
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+
+PLAN = LoadPlan(arrivals=CONSTANT, max_concurrency=64)
+
+
+def peak(server, plan=PLAN, to_beat_rps=None):
+    return run_virtual(peak_rate(server, ["x"], plan, clock=VirtualClock(), to_beat_rps=to_beat_rps))
+
+
+def clients_of(found):
+    return [one.concurrency for one in found.loads]
+
+
+def test_clients_are_doubled_until_the_rate_has_not_grown_twice_running():
+    found = peak(FakeServer(lambda size: 0.05, cores=4))
+    assert clients_of(found) == [1, 2, 4, 8, 16] and found.best.concurrency == 4
+    assert found.reason == "beyond 4 clients the rate no longer grew"
+    assert found.interval_rps == (found.best.rate_low_rps, found.best.rate_high_rps)
+    assert found.metrics["rps"] == pytest.approx(80, rel=0.02) and found.found
+
+
+def test_the_last_step_is_to_the_declared_maximum():
+    found = peak(FakeServer(lambda size: 0.05, cores=1000), replace(PLAN, max_concurrency=6, start_concurrency=2))
+    assert clients_of(found) == [2, 4, 6] and found.reason == "6 clients are the declared maximum"
+
+
+class Crowded:
+    """What n requests at once take, so that n clients have the rate that is stated; n of 8 and more that of 4."""
+
+    def __init__(self, **rates_rps):
+        self.rates_rps, self.in_flight = rates_rps, 0
+
+    async def infer(self, payload):
+        self.in_flight += 1
+        try:
+            n = self.in_flight
+            await asyncio.sleep(n / self.rates_rps.get(f"of_{n}", self.rates_rps["of_4"]))
+        finally:
+            self.in_flight -= 1
+
+    async def usage(self):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("more", "tried", "reported"), [(1.015, [1, 2, 4, 8], 2), (1.04, [1, 2, 4, 8], 4), (1.08, [1, 2, 4, 8, 16], 4)]
+)
+def test_a_rate_that_grows_by_less_than_5_percent_is_flat_and_one_within_2_percent_is_the_same(more, tried, reported):
+    found = peak(Crowded(of_1=20.0, of_2=40.0, of_4=40.0 * more))
+    assert clients_of(found) == tried and found.best.concurrency == reported
+
+
+def test_a_doubling_grows_by_no_more_than_the_ends_of_both_intervals_say_and_no_less_than_5_percent():
+    slow = load(clients=1, rate_low_rps=9.0, rate_high_rps=11.0)
+    fast = load(clients=2, rate_low_rps=17.0, rate_high_rps=19.8)
+    assert _growth([slow, fast]) == pytest.approx(2.2) and _growth([fast, slow]) == 1.05
+    assert _growth([]) is None and _growth([slow]) is None
+    assert _growth([replace(slow, rate_low_rps=None), fast]) is None
+    assert _growth([slow, replace(fast, rate_high_rps=None)]) == float("inf")
+    assert _growth([replace(slow, rate_low_rps=1.0), slow, fast]) == pytest.approx(2.2)  # the last
+
+
+def test_a_peak_is_not_given_up_while_two_more_doublings_may_still_reach_what_is_to_be_beaten():
+    """Four cores, 20 requests/s each: after 20 and 40 a rate of 75 is below 80 and stays in reach."""
+    server = dict(service_s=lambda size: 0.05, cores=4)
+    whole = peak(FakeServer(**server))
+    assert peak(FakeServer(**server), to_beat_rps=75.0) == whole
+    # 40 x 2 x 2 is 160: a little more can't be reached from there, nor from the next level.
+    beaten = peak(FakeServer(**server), to_beat_rps=200.0)
+    assert beaten.ended_early and clients_of(beaten) == [1, 2]
+    assert beaten.reason.startswith("2 clients: with 40 requests/s at most, it can no longer reach the 200 requests/s")
+    assert not whole.ended_early
+
+
+def test_of_a_server_that_refuses_everything_nothing_is_found():
+    refused = peak(FakeServer(lambda size: 0.05, max_queue=0))
+    assert not refused.found and refused.reason.startswith("no request was answered; ")
+
+
+def test_a_climb_whose_time_is_up_says_so():
+    found = peak(FakeServer(lambda size: 0.05, cores=1000), replace(PLAN, total_max_s=4.0))
+    assert found.reason == f"out of time after {clients_of(found)[-1]} clients" and 2 <= len(found.loads) <= 4
+    assert found.seconds <= 5.0
