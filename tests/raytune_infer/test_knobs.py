@@ -148,3 +148,58 @@ def test_the_larger_of_share_and_memory_is_what_is_paid_and_reserved():
     assert price({"cpu_cores": 2, "gpu_type": "T4"}, BOOK) == pytest.approx(2 * core + t4)  # a whole one
     assert price({"cpu_cores": 2, "gpu_type": "none", "gpu_share": 0.5}, BOOK) == pytest.approx(2 * core)
     assert price({"max_batch_size": 4}, BOOK) == pytest.approx(core)  # one core unless told otherwise
+
+
+def test_memory_is_of_the_card_that_is_there():
+    knobs = "knobs: {gpu_type: [L4, T4], gpu_memory: [0.25]}"
+    found = space(knobs, node("L4", gib=22.0), node("T4", gib=15.0), goal="rps")
+    configs = [found.problem.space[position] for position in range(2)]
+    memory = {config["gpu_type"]: found.resolver.settings(config).gpu_memory_gib for config in configs}
+    assert memory == {"L4": 5.5, "T4": 3.75}
+    # A node that did not say how much it has: the data sheet does.
+    unread = space("knobs: {gpu_type: [L4], gpu_memory: [0.5]}", node("L4", gib=0.0), goal="rps")
+    assert unread.resolver.settings(unread.problem.space[0]).gpu_memory_gib == 12.0
+
+
+def test_a_replica_pays_for_the_larger_of_its_shares_and_a_whole_card_where_it_asks_for_none():
+    both = space("knobs: {gpu_type: [T4], gpu_share: [0.25], gpu_memory: [0.5]}", node("T4")).problem
+    other = space("knobs: {gpu_type: [T4], gpu_share: [0.5], gpu_memory: [0.25]}", node("T4")).problem
+    whole = space("knobs: {gpu_type: [T4]}", node("T4")).problem
+    core, t4 = 0.54 / 16, 0.75 - 8 * 0.54 / 16
+    assert both.usd_per_hour == pytest.approx([core + t4 / 2]) and other.usd_per_hour == pytest.approx([core + t4 / 2])
+    assert whole.usd_per_hour == pytest.approx([core + t4])
+    cpu = space("knobs: {cpu_cores: [3]}", node(None)).problem
+    assert cpu.usd_per_hour == pytest.approx([3 * core])
+
+
+def test_shares_of_compute_are_enforced_where_every_such_node_can():
+    knobs = "knobs: {gpu_type: [T4], gpu_share: [0.5]}"
+    with_mps = replace(node("T4"), has_mps=True)
+    for nodes, mps in (((with_mps,), True), ((with_mps, node("T4")), False), ((node("T4"),), False)):
+        found = space(knobs, *nodes)
+        settings = found.resolver.settings(found.problem.space[0])
+        assert (settings.mps, settings.gpu_share, settings.gpu_memory_gib) == (mps, 0.5, None)
+    with pytest.raises(ValueError, match="no node has a V100"):
+        space(knobs, node("T4")).resolver.settings({"gpu_type": "V100", "gpu_share": 0.5})
+
+
+def test_where_a_configuration_is():
+    found = space("knobs: {gpu_type: [none, T4], gpu_share: [0.5, 1.0], cpu_cores: [1, 8]}", node("T4"))
+    assert [found.position(found.problem.space[i]) for i in range(3)] == [0, 1, 2] and len(found.problem.space) == 3
+    on_cpu = {"gpu_type": "none", "cpu_cores": 1}
+    # Without a GPU its share makes no difference, so both are one configuration.
+    assert found.position({**on_cpu, "gpu_share": 1.0}) == found.position({**on_cpu, "gpu_share": 0.5}) is not None
+    assert found.position({"gpu_type": "T4", "gpu_share": 0.5, "cpu_cores": 8}) is None
+    # Eight configurations, four of them with too many cores (two without a GPU, two with), one the same as another.
+    reasons = {d.reason: d.count for d in found.dropped}
+    assert reasons.pop("without a GPU, its share and memory make no difference") == 1
+    assert sum(reasons.values()) == 4 and all("asks 8 cores" in reason for reason in reasons)
+    assert [d.count for d in found.dropped] == sorted((d.count for d in found.dropped), reverse=True)
+
+
+def test_what_the_load_keeps_by_itself_is_told_to_the_searcher():
+    limits = "knobs: {cpu_cores: [1]}\nlimits: {p99_ms: 9, usd_per_hour: 3}"
+    problem = space(limits, node(None)).problem
+    assert problem.kept == {"p99_ms"} and problem.objective.at_most == {"p99_ms": 9, "usd_per_hour": 3}
+    assert problem.noise == 0.1
+    assert space(limits + "\nload: {find: peak}", node(None)).problem.kept == frozenset()

@@ -1,5 +1,6 @@
 """What loads a replica: sets of samples and their mixes, patterns of arrivals and recorded traces."""
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -102,6 +103,18 @@ def test_arrivals_are_read_as_written(tmp_path, asked, pattern):
     # 2026-01-01 is day 20454 of 1970's calendar; +01:00 is an hour before UTC says so.
     (tmp_path / "moments.csv").write_text("2026-01-01\n2026-01-01T01:00:00.25+01:00\n2026-01-01 02:00:00Z\n")
     assert read_arrivals(spec(f"samples: [x]\nload: {{arrivals: {asked}}}\n", tmp_path)) == pattern
+
+
+def test_times_without_a_zone_are_those_of_utc_on_every_machine(tmp_path, monkeypatch):
+    (tmp_path / "t.csv").write_text("1970-01-01T01:00\n1970-01-01T03:00\n")
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        pattern = read_arrivals(spec("samples: [x]\nload: {arrivals: {trace: t.csv}}\n", tmp_path))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert pattern == Trace((3600.0, 10800.0))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""The parts of a service: read as service.yaml says, from beside it, and refused with their place."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.prices import DEFAULT_BOOK, load_prices
+from raytune_infer.document import Document
+from raytune_infer.errors import SpecError
+from raytune_infer.service import Service, model_source
+from raytune_infer.spec import ServiceSpec, parse_spec
+from serve_deployments.load.arrivals import POISSON, Renewal
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.models.model import Builder, Weights
+
+SPEC = """\
+name: s
+model: {build: "cluster.emulated:model", args: {profile: bert-base}}
+samples: [x]
+knobs: {cpu_cores: [1]}
+objective: {maximize: rps}
+"""
+BOOK = """\
+name: {name}
+date: 2026-01-15
+source: made up
+base_usd_per_hour: 0
+cpu_core_usd_per_hour: 0.25
+gpu_usd_per_hour: {{T4: 1}}
+"""
+
+
+def spec(more: str = "", folder: Path = Path("."), text: str = SPEC) -> ServiceSpec:
+    return parse_spec(Document(text + more, "s.yaml"), folder=folder)
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    """Modules that are found beside a service.yaml are forgotten again."""
+    monkeypatch.setattr("sys.path", [*sys.path])
+
+
+def test_a_load_test_is_as_the_file_says_and_else_as_the_documentation_does():
+    load = """load: {arrivals: {gamma: {cv: 2}}, precision: 0.1, level_min_s: 2, level_max_s: 3, total_max_s: 40,
+      max_concurrency: 17, rate_precision: 0.2}"""
+    assert Service(spec(load)).plan == LoadPlan(
+        precision=0.1, level_min_s=2, level_max_s=3, total_max_s=40, max_concurrency=17, rate_precision=0.2,
+        arrivals=Renewal(2.0),
+    )  # fmt: skip
+    assert Service(spec()).plan == LoadPlan(
+        precision=0.05, level_min_s=1, level_max_s=10, total_max_s=60, max_concurrency=512, rate_precision=0.05,
+        arrivals=POISSON,
+    )  # fmt: skip
+    with pytest.raises(SpecError, match="s.yaml:6: load: .*level_max_s"):
+        Service(spec("load: {level_min_s: 3, level_max_s: 2}"))
+
+
+def test_a_price_book_beside_the_service_comes_before_a_built_in_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (folder := tmp_path / "there").mkdir()
+    (folder / "mine.yaml").write_text(BOOK.format(name="mine"))
+    (folder / "morphling-2021").write_text(BOOK.format(name="beside"))
+    assert Service(spec("prices: mine.yaml", folder)).prices.name == "mine"
+    assert Service(spec("prices: morphling-2021", folder)).prices.name == "beside"
+    assert Service(spec("prices: morphling-2021", tmp_path)).prices == load_prices("morphling-2021")
+    assert Service(spec("", folder)).prices == load_prices(DEFAULT_BOOK)
+    with pytest.raises(SpecError, match="s.yaml:6: prices: no price book 'nowhere'"):
+        Service(spec("prices: nowhere", folder))
+
+
+@pytest.mark.parametrize(
+    ("model", "source"),
+    [
+        ('{build: "a.b:c"}', Builder("a.b:c")),
+        ("{path: weights/m.pt2, loader: pt2}", Weights("{folder}/weights/m.pt2", "pt2")),
+        ("{path: /abs/m.onnx}", Weights("/abs/m.onnx")),
+        ("{path: ~/m.onnx}", Weights("{folder}/~/m.onnx")),
+        ('{path: "package:some/model"}', Weights("package:some/model")),
+    ],
+)
+def test_a_model_is_looked_for_beside_the_service(tmp_path, model, source):
+    text = SPEC.replace('{build: "cluster.emulated:model", args: {profile: bert-base}}', model)
+    found = model_source(spec(text=text, folder=tmp_path))
+    if isinstance(source, Weights):
+        source = Weights(source.path.format(folder=tmp_path), source.loader)
+    assert found == source
+
+
+def test_a_builder_is_called_with_every_argument_that_it_will_ever_have():
+    with pytest.raises(SpecError, match="s.yaml:2: model: .*odd"):
+        Service(spec(text=SPEC.replace("profile: bert-base", "profile: bert-base, odd: 1")))
+    with pytest.raises(SpecError, match="s.yaml:2: model: .*odd"):
+        Service(spec(text=SPEC.replace("cpu_cores: [1]", "cpu_cores: [1], odd: {kind: args, values: [1, 2]}")))
+    assert Service(spec(text=SPEC.replace("cpu_cores: [1]", "cpu_cores: [1], ODD: {kind: env, values: [1]}")))
+
+
+def test_a_module_beside_the_service_is_found(tmp_path):
+    (tmp_path / "beside_the_service.py").write_text("def build():\n    return list\n")
+    text = SPEC.replace("cluster.emulated:model", "beside_the_service:build").replace("profile: bert-base", "")
+    assert Service(spec(text=text, folder=tmp_path)).source == Builder("beside_the_service:build")
