@@ -4,17 +4,21 @@ import asyncio
 import os
 from concurrent.futures import Executor, Future
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import yaml
+from ray.serve.exceptions import RayServeException
 
 from raytune_infer.export import serve_config
 from raytune_infer.spec import load_spec
 from serve_deployments.models.model import Builder, Weights
-from serve_deployments.replicas import hosting, replica, serve_backend
+from serve_deployments.replicas import hosting, serve_backend
 from serve_deployments.replicas.application import application
+from serve_deployments.replicas.backend import ReplicaDied
 from serve_deployments.replicas.fakes import run_virtual
-from serve_deployments.replicas.replica import NotServing, ReplicaServer
+from serve_deployments.replicas.hosting import HostedModel
+from serve_deployments.replicas.replica import NotServing, Replica, ReplicaServer
 from serve_deployments.replicas.serve_backend import ServeBackend
 from serve_deployments.settings import Settings
 
@@ -40,10 +44,10 @@ class AtOnce(Executor):
     def __init__(self, **options):
         pass
 
-    def submit(self, call, *args):
-        done = Future()
+    def submit(self, call, /, *args, **kwargs):
+        done: Future[Any] = Future()
         try:
-            done.set_result(call(*args))
+            done.set_result(call(*args, **kwargs))
         except Exception as error:
             done.set_exception(error)
         return done
@@ -66,11 +70,11 @@ def exported(settings, tmp_path):
 def test_the_exported_application_is_the_replica_that_was_measured(tmp_path):
     [app] = exported(MEASURED, tmp_path)["applications"]
     assert app["import_path"] == "serve_deployments.replicas.application:application"
-    bound = application(app["args"])._bound_deployment
+    bound: Any = application(app["args"])._bound_deployment
     source, settings = bound.init_args
     assert source == SOURCE and Settings(**settings) == MEASURED
     [deployment] = app["deployments"]
-    assert deployment["name"] == bound.name == serve_backend.Replica.name
+    assert deployment["name"] == bound.name == Replica.name
     assert deployment["num_replicas"] == 1 and deployment["ray_actor_options"]["num_cpus"] == 2
 
 
@@ -86,7 +90,8 @@ def test_as_many_requests_are_let_in_as_while_it_was_measured(tmp_path, deployed
 
 def test_weights_stay_weights():
     args = {"model": asdict(Weights("package:x/y", "onnx")), "settings": Settings().as_dict()}
-    [source, settings] = application(args)._bound_deployment.init_args
+    bound: Any = application(args)._bound_deployment
+    source, settings = bound.init_args
     assert source == Weights("package:x/y", "onnx") and Settings(**settings) == Settings()
 
 
@@ -105,7 +110,7 @@ def served(settings, main, args=()):
     """What `main` makes of a replica as Serve would start it, in virtual time."""
 
     async def all_of_it():
-        server = object.__new__(ReplicaServer)
+        server: Any = object.__new__(ReplicaServer)
         await server.__init__(SOURCE, settings, *args)
         return await main(server)
 
@@ -178,7 +183,7 @@ def test_what_waits_is_refused_and_what_runs_ends_before_a_change(monkeypatch):
         await asyncio.sleep(1.0)
         return payloads
 
-    monkeypatch.setattr(replica.HostedModel, "__call__", slow)
+    monkeypatch.setattr(HostedModel, "__call__", slow)
 
     async def ask(server):
         loop = asyncio.get_running_loop()
@@ -199,7 +204,7 @@ def test_a_batch_that_does_not_end_makes_parking_fail_in_time(monkeypatch):
     async def stuck(self, payloads):
         await asyncio.sleep(3600)
 
-    monkeypatch.setattr(replica.HostedModel, "__call__", stuck)
+    monkeypatch.setattr(HostedModel, "__call__", stuck)
 
     async def ask(server):
         task = asyncio.create_task(server.infer({"x": 1}))
@@ -219,7 +224,7 @@ def deployed(monkeypatch):
 
     class Change:
         def result(self, timeout_s):
-            raise serve_backend.RayServeException("stop here")
+            raise RayServeException("stop here")
 
         def cancel(self):
             pass
@@ -237,7 +242,7 @@ def deployed(monkeypatch):
         monkeypatch.setattr(serve_backend, "_details", lambda app: {})
         monkeypatch.setattr(serve_backend, "with_job_environment", lambda options: options)
         backend = ServeBackend(SOURCE, [{"x": 1}], "study")
-        with pytest.raises(serve_backend.ReplicaDied):
+        with pytest.raises(ReplicaDied):
             backend.deploy("study-t", settings, {"num_cpus": 1})
         [target] = targets
         assert target.name == "study-t" and target.route_prefix is None

@@ -18,7 +18,8 @@ def test_the_real_clock_is_the_machines():
 
 def test_a_sleep_of_the_real_clock_ends_no_sooner_than_asked_and_lets_others_run():
     async def sleeps():
-        clock, ran = RealClock(), []
+        clock = RealClock()
+        ran: list[str] = []
         task = asyncio.create_task(run(ran))
         await clock.sleep_until(clock.now() - 5)  # has passed
         ran_meanwhile = list(ran)

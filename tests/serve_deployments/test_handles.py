@@ -2,6 +2,8 @@
 
 import asyncio
 import pickle
+from collections import OrderedDict
+from typing import Any
 
 import pytest
 
@@ -57,13 +59,13 @@ class Method:
 @pytest.fixture(autouse=True)
 def serve(monkeypatch):
     monkeypatch.setattr(handles, "DeploymentHandle", Handle)
-    monkeypatch.setattr(handles, "_handles", handles.OrderedDict())
+    monkeypatch.setattr(handles, "_handles", OrderedDict())
     monkeypatch.setattr(Handle, "made", [])
     return Handle
 
 
 def test_an_applications_handle_is_made_once_and_anew_after_it_was_forgotten(serve):
-    first = handle_of("a")
+    first: Any = handle_of("a")
     assert handle_of("a") is first and first.app == "a" and handle_of("b") is not first
     forget("a")
     assert first.shut and handle_of("a") is not first and not handle_of("a").shut
@@ -98,7 +100,8 @@ def test_requests_go_by_value_to_the_replicas_own_method_over_one_handle(serve):
 
 def test_what_the_replica_raised_is_raised_here():
     async def ask():
-        handle_of("a").answer = ValueError("bad input")
+        handle: Any = handle_of("a")
+        handle.answer = ValueError("bad input")
         await HandleEndpoint("a").infer("x")
 
     with pytest.raises(ValueError, match="bad input"):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from serve_deployments.device import limits
 from serve_deployments.device.limits import Enforcement
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas import hosting
@@ -88,19 +89,15 @@ def test_without_samples_nothing_is_tried():
     assert seen(HostedModel(Builder(f"{__name__}:without")), FIRST) == [("built", "any", 1, 1)]
 
 
-def test_samples_are_repeated_to_fill_a_batch():
+def test_samples_are_repeated_to_fill_a_batch(monkeypatch):
     asked = []
-    host = HostedModel(Builder(f"{__name__}:without"), ["x", "y"])
 
-    async def take_on():
-        call = HostedModel.__call__
-        try:
-            HostedModel.__call__ = lambda self, payloads: asked.append(payloads) or call(self, payloads)
-            await host.take_on(replace(FIRST, max_batch_size=5))
-        finally:
-            HostedModel.__call__ = call
+    async def ask(self, payloads):
+        asked.append(payloads)
+        return payloads
 
-    asyncio.run(take_on())
+    monkeypatch.setattr(HostedModel, "__call__", ask)
+    asyncio.run(HostedModel(Builder(f"{__name__}:without"), ["x", "y"]).take_on(replace(FIRST, max_batch_size=5)))
     assert asked == [["x", "y", "x", "y", "x"]]
 
 
@@ -146,12 +143,13 @@ class Lease:
 @pytest.fixture
 def machine(monkeypatch):
     """A machine of nine cores whose affinity and torch's threads are only noted."""
-    pinned, threads = [], []
+    pinned: list[tuple[int, ...]] = []
+    threads: list[int] = []
     monkeypatch.setattr(Lease, "made", [])
     monkeypatch.setattr(hosting, "CoreLease", Lease)
-    monkeypatch.setattr(hosting.limits, "pin", lambda cores: pinned.append(tuple(sorted(cores))))
-    monkeypatch.setattr(hosting.limits, "can_pin", lambda: True)
-    monkeypatch.setattr(hosting.limits, "machine_cores", lambda: set(range(9)))
+    monkeypatch.setattr(limits, "pin", lambda cores: pinned.append(tuple(sorted(cores))))
+    monkeypatch.setattr(limits, "can_pin", lambda: True)
+    monkeypatch.setattr(limits, "machine_cores", lambda: set(range(9)))
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     return SimpleNamespace(pinned=pinned, threads=threads, leases=Lease.made)
 
@@ -159,15 +157,20 @@ def machine(monkeypatch):
 def test_cores_are_leased_and_pinned_once_given_back_when_parked_and_leased_anew(machine):
     host = HostedModel(Builder(f"{__name__}:without"))
     settings = replace(FIRST, emulated=False, cpu_cores=2)
-    assert host.cores == () and host.ahead == 0 and host.changeable == frozenset()
+    assert not host.cores and host.ahead == 0 and host.changeable == frozenset()
     seen(host, settings)
-    assert host.cores == host.lease.cores == (5, 6) and machine.pinned == [(5, 6)] and machine.threads == [2]
+    assert (
+        host.lease is not None
+        and host.cores == host.lease.cores == (5, 6)
+        and machine.pinned == [(5, 6)]
+        and machine.threads == [2]
+    )
     seen(host, replace(settings, max_batch_size=4))
     assert len(machine.leases) == 1 and machine.leases[0].deadline_s == LEASE_DEADLINE_S == 60
     assert [(told.limit, told.enforced) for told in host.told()] == [("cpu_cores", True), ("threads", True)]
     host.park()
     # Idle it may run anywhere: what little it does must not stick to a core that is measured.
-    assert machine.leases[0].released and host.lease is None and host.cores == ()
+    assert machine.leases[0].released and host.lease is None and not host.cores
     assert machine.pinned[-1] == tuple(range(9))
     host.park()
     assert len(machine.pinned) == 2
@@ -176,10 +179,10 @@ def test_cores_are_leased_and_pinned_once_given_back_when_parked_and_leased_anew
 
 
 def test_cores_that_could_not_be_pinned_are_not_told_as_the_replicas_own(machine, monkeypatch):
-    monkeypatch.setattr(hosting.limits, "can_pin", lambda: False)
+    monkeypatch.setattr(limits, "can_pin", lambda: False)
     host = HostedModel(Builder(f"{__name__}:without"))
     seen(host, replace(FIRST, emulated=False))
-    assert host.lease.cores == (5,) and host.cores == () and machine.pinned == []
+    assert host.lease is not None and host.lease.cores == (5,) and not host.cores and machine.pinned == []
     host.park()
     assert machine.pinned == []
 

@@ -149,24 +149,30 @@ def test_more_cores_than_the_quota_are_worth_are_not_leased(cores_of):
 
 
 def test_the_process_is_pinned_to_the_cores_that_it_leased_and_to_no_others(tmp_path, monkeypatch):
-    pinned = []
+    pinned: list[tuple[int, ...]] = []
     monkeypatch.setattr(limits, "pin", pinned.append)
     monkeypatch.setattr(limits, "machine_cores", lambda: {0, 1, 2})
     monkeypatch.setattr(limits, "can_pin", lambda: True)
     first = lease(1, tmp_path)
     held, told = enforce_cpu(Settings(cpu_cores=2), lease=lambda count: lease(count, tmp_path))
-    assert held.cores == (1, 2) and pinned == [(1, 2)]
+    assert held is not None and held.cores == (1, 2) and pinned == [(1, 2)]
     assert told.enforced and told.asked == "2" and told.how == "affinity to cores [1, 2]"
     held.release()
     monkeypatch.setattr(limits, "can_pin", lambda: False)
     held, told = enforce_cpu(Settings(cpu_cores=1), lease=lambda count: lease(count, tmp_path))
-    assert held.cores == (1,) and len(pinned) == 1 and not told.enforced and "no CPU affinity" in told.how
+    assert (
+        held is not None
+        and held.cores == (1,)
+        and len(pinned) == 1
+        and not told.enforced
+        and "no CPU affinity" in told.how
+    )
     first.release()
 
 
 @pytest.mark.parametrize(("settings", "threads"), [(Settings(cpu_cores=3), 3), (Settings(cpu_cores=3, threads=2), 2)])
 def test_torch_has_the_threads_asked_for_or_one_for_each_core(settings, threads):
-    told = []
+    told: list[int] = []
     enforcement = enforce_threads(settings, SimpleNamespace(set_num_threads=told.append))
     assert told == [threads] and enforcement.asked == str(threads) and enforcement.enforced
 
@@ -289,7 +295,8 @@ class Green:
     __version__ = "2.11"
 
     def __init__(self, fails=None):
-        self.made, self.streams = [], []
+        self.made: list[tuple[int, int]] = []
+        self.streams: list[SimpleNamespace] = []
         stream = SimpleNamespace(name="of the share")
 
         class GreenContext:

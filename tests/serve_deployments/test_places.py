@@ -1,6 +1,7 @@
 """Where senders can run, on a cluster that is not there: free cores of this machine first, and of every other once."""
 
 import asyncio
+import socket
 from types import SimpleNamespace
 
 import pytest
@@ -70,7 +71,7 @@ def cluster(monkeypatch):
     def made(nodes, free):
         ray = FakeRay(nodes, free)
         monkeypatch.setattr(places, "ray", ray)
-        monkeypatch.setattr(places.socket, "gethostname", lambda: nodes[0]["NodeManagerHostname"])
+        monkeypatch.setattr(socket, "gethostname", lambda: nodes[0]["NodeManagerHostname"])
         monkeypatch.setattr(places, "machine_cores", lambda: {0, 1, 2})
         monkeypatch.setattr(places, "unleased_cores", lambda cores: set(cores) & free[name_of(nodes[0]["NodeID"])])
         return ray

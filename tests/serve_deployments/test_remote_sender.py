@@ -58,7 +58,7 @@ class Method:
 @pytest.fixture(autouse=True)
 def pinned(monkeypatch):
     """The cores that actors were told to run on: they share this process, which stays where it is."""
-    told = []
+    told: list[set[int]] = []
     monkeypatch.setattr(remote_sender, "pin", told.append)
     monkeypatch.setattr(remote_sender, "can_pin", lambda: True)
     return told
@@ -163,7 +163,7 @@ def test_the_clock_of_this_machine_is_not_asked_for():
 
 def test_a_sender_is_pinned_to_its_cores_where_the_system_can(pinned, monkeypatch):
     async def aim():
-        return await SenderActor(VirtualClock()).aim(lambda: None, ["a"], 0, 1, frozenset({3}))
+        return await SenderActor(VirtualClock()).aim(lambda: FakeServer(lambda batch: 1.0), ["a"], 0, 1, frozenset({3}))
 
     run_virtual(aim())
     assert pinned == [{3}]

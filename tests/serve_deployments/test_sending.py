@@ -140,6 +140,9 @@ def test_a_client_that_is_refused_waits_before_it_asks_again_and_one_that_failed
                 await asyncio.sleep(after_s)
                 raise ConnectionError
 
+            async def usage(self):
+                return None
+
         Refuses.times_s = []
         sender = OwnSender(Refuses(), PAYLOADS, VirtualClock())
         await sender.clients(1, 1.0)
@@ -235,6 +238,9 @@ def test_whatever_a_request_raises_is_a_failure_and_the_cancelling_of_the_sender
             await asyncio.sleep(0.1)
             if (error := self.errors.pop(0)) is not None:
                 raise error
+
+        async def usage(self):
+            return None
 
     async def level():
         sender = OwnSender(Odd(), PAYLOADS, VirtualClock())

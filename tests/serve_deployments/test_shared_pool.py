@@ -90,7 +90,7 @@ def test_it_says_what_the_pool_says(ray):
 
 def test_when_the_actor_is_gone_nothing_is_idle_and_nothing_is_kept(ray):
     kept = Kept("a", ONE, "n")
-    questions = {
+    questions: dict[str, tuple[tuple[object, ...], object]] = {
         "take": (("t", ONE), None),
         "add": (("t", kept), ()),
         "park": (("t", kept), (kept,)),  # for the trial to take down

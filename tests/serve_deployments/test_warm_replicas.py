@@ -5,6 +5,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -157,7 +158,8 @@ def on(monkeypatch):
             monkeypatch.setattr(warm_backend, name, getattr(cluster, name))
         monkeypatch.setattr(warm_backend, "ServeReplica", cluster.replica)
         monkeypatch.setattr(warm_backend, "time", cluster)
-        return cluster, WarmBackend(cluster, pool or Pool())
+        fresh: Any = cluster
+        return cluster, WarmBackend(fresh, pool or Pool())
 
     return made
 
