@@ -1,6 +1,7 @@
 # make demo   everything from nothing to a recommendation, on this machine, without a GPU
 # make test   all checks and tests
 # make wheel-test  what users get: the wheel, in an environment that has only what it declares
+# make mutants  faults put into the code on purpose: do the tests notice? (docs/tests.md)
 # make chaos  a study under every fault, twenty times each: two to three hours, goes on where it was interrupted
 # make install sets up .venv and nothing else
 PYTHON ?= python3
@@ -13,7 +14,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 WHEEL := $(VENV)/from-wheel
 CODE  := raytune_infer searchers serve_deployments cluster
 
-.PHONY: install demo test wheel wheel-test chaos clean
+.PHONY: install demo test wheel wheel-test mutants chaos clean
 
 install: $(VENV)/.installed
 
@@ -55,6 +56,9 @@ $(WHEEL)/.installed: $(VENV)/.installed $(shell git ls-files $(CODE)) README.md
 
 wheel-test: wheel
 	VENV=$(CURDIR)/$(WHEEL) tests/wheel/tune_from_wheel
+
+mutants: install
+	$(BIN)/python -m tests.mutants
 
 chaos: install
 	$(BIN)/pytest -m slow

@@ -1,0 +1,169 @@
+"""What README and docs show works: files load, commands parse, code imports what exists, links lead somewhere."""
+
+import ast
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import typer.core
+import typer.main
+import yaml
+
+from cluster.prices import load_prices
+from raytune_infer.cli import app
+from raytune_infer.document import Document
+from raytune_infer.service import Service
+from raytune_infer.spec import ServiceSpec, load_spec, parse_spec
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "RESULTS.md", *(ROOT / "docs").rglob("*.md")]
+CARDS = [*(ROOT / "data").rglob("*.md"), *(ROOT / "searchers").rglob("*.md")]
+COMMANDS: dict[str, typer.core.TyperCommand] = vars(typer.main.get_command(app))["commands"]
+
+
+def named(pages: list[Path]) -> list:
+    return [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in pages]
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str]]:
+    """The fenced blocks of a page: their language and their text."""
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        yield found[1], found[2]
+
+
+def of_language(language: str) -> list:
+    return [
+        pytest.param(text, id=f"{page.name}-{number}")
+        for page in PAGES
+        for number, (spoken, text) in enumerate(blocks(page))
+        if spoken == language
+    ]
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def shown_commands(page: Path) -> list[list[str]]:
+    """The words of each `raytune-infer …` in a page's blocks, without comments and redirections."""
+    lines = [line for language, text in blocks(page) if language in ("", "console") for line in text.splitlines()]
+    found = [re.search(r"^(?:\$ )?raytune-infer .*", line) for line in lines]
+    return [shlex.split(f[0].removeprefix("$ ").split(" > ")[0], comments=True)[1:] for f in found if f]
+
+
+def mentioned_commands(page: Path) -> list[list[str]]:
+    """Those in the prose: what an option is given may be left out, or stand for something."""
+    return [words.split() for words in re.findall(r"`[^`]*raytune-infer ([a-z][^`]*)`", prose(page))]
+
+
+def of(words: list[str]) -> typer.core.TyperCommand:
+    assert words[0] in COMMANDS, f"no command {words[0]}"
+    return COMMANDS[words[0]]
+
+
+def check_mention(words: list[str]) -> None:
+    """Raises AssertionError for a command or an option that there is not."""
+    options = {name for parameter in of(words).params for name in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options
+
+
+def check_fragment(text: str, whole: str) -> None:
+    """Raises if a block is neither a service.yaml, nor a part of one, nor a price book."""
+    keys = yaml.safe_load(text)
+    if set(keys) <= set(ServiceSpec.model_fields):
+        merged = {**yaml.safe_load(whole), **keys} if "model" not in keys else keys
+        parse_spec(Document(yaml.safe_dump(merged), "a block"), folder=ROOT)
+    else:
+        raise KeyError(set(keys) - set(ServiceSpec.model_fields))
+
+
+def whole_service() -> str:
+    return next(text for language, text in blocks(ROOT / "README.md") if language == "yaml")
+
+
+@pytest.mark.parametrize("text", of_language("yaml"))
+def test_every_yaml_block_is_a_service_a_part_of_one_or_a_price_book(text, tmp_path):
+    if "usd_per_hour:" in text and "knobs:" not in text:
+        (tmp_path / "book.yaml").write_text(text)
+        assert load_prices(tmp_path / "book.yaml").cpu_core_usd_per_hour > 0
+    else:
+        check_fragment(text, whole_service())
+
+
+def test_the_readme_s_service_is_a_whole_one_with_all_its_knobs():
+    spec = parse_spec(Document(whole_service(), "README.md"), folder=ROOT)
+    assert len(spec.knobs) == len(re.findall(r"^  \w+: ", whole_service().split("knobs:")[1].split("\nobj")[0], re.M))
+
+
+@pytest.mark.parametrize("page", named(PAGES))
+def test_every_command_that_is_shown_parses(page):
+    for words in shown_commands(page):
+        of(words).make_context(words[0], words[1:])
+    for words in mentioned_commands(page):
+        check_mention(words)
+
+
+def test_commands_are_found_and_a_wrong_one_would_be_noticed():
+    assert len(shown_commands(ROOT / "README.md")) == 7
+    assert len(shown_commands(ROOT / "docs" / "recommend.md")) == 3
+    with pytest.raises(Exception, match="No such option.*--trails"):
+        of(["tune"]).make_context("tune", ["a.yaml", "--trails", "3"])
+    with pytest.raises(AssertionError):
+        check_mention(["tune", "--trails"])
+    with pytest.raises(AssertionError, match="no command"):
+        check_mention(["tuen"])
+    with pytest.raises(KeyError):
+        check_fragment("knobbs: {a: [1]}", whole_service())
+
+
+def imports(code: str) -> list[tuple[str, str]]:
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    return [(node.module or "", alias.name) for node in nodes for alias in node.names]
+
+
+@pytest.mark.parametrize("code", of_language("python"))
+def test_every_python_block_compiles_and_what_it_imports_is_there(code):
+    compile(code, "a block", "exec")
+    for module, name in imports(code):
+        assert hasattr(import_module(module), name)
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", named([*PAGES, *CARDS]))
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if not link.startswith(("http://", "https://")):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", named(PAGES[:1] + PAGES[3:]))
+def test_every_file_and_every_make_target_that_is_named_exists(page):
+    text = page.read_text()
+    named_files = re.findall(r"`((?:tests|benchmarks|examples|docs|searchers|cluster|data)/[\w/.-]+\.\w+)`", text)
+    assert [file for file in named_files if not (ROOT / file).exists()] == []
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    shown = re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M)
+    assert [target for target in shown if target not in targets] == []
+
+
+@pytest.mark.parametrize("file", named([*(ROOT / "examples").glob("*.yaml"), ROOT / "tests/wheel/service.yaml"]))
+def test_every_example_loads_with_its_samples_and_its_model(file, monkeypatch):
+    monkeypatch.setattr("sys.path", ["", *sys.path])
+    assert Service(load_spec(file)).samples
+
+
+def test_ci_runs_the_readme_s_commands():
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "make test" in ci and "make wheel-test" in ci and "make install" in ci
