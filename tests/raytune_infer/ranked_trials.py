@@ -1,6 +1,6 @@
 """Trials of a study as levels of load written by hand, and their ranking."""
 
-from raytune_infer.recommending.recommendation import Recommendation, rank
+from raytune_infer.recommending.recommendation import rank
 from raytune_infer.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 
@@ -20,9 +20,7 @@ def trial(number, position, *levels, usd=1.0, purpose="search", config=None, rps
     return TrialRecord(number, purpose, position, config, usd, None, outcome, 1.0, False)
 
 
-def ranked(
-    *trials, goal="rps", held_under=100.0, minimize=False, book=None, at_least=None, arrivals=None, **limits
-) -> Recommendation:
+def ranked(*trials, goal="rps", held_under=100.0, minimize=False, book=None, at_least=None, arrivals=None, **limits):
     objective = Objective(Expression(goal), minimize, limits, at_least or {})
     return rank(
         trials, objective, held_under={"p99_ms": held_under}, precision=0.1, book=book, size=8, arrivals=arrivals
