@@ -66,3 +66,53 @@ def test_a_floating_level_follows_the_measurements_whatever_their_unit():
     posterior, moved = prior.given(AT, Y), prior.given(AT, Y + 7)
     assert moved.mean == pytest.approx(posterior.mean + 7)
     assert moved.log_density == pytest.approx(posterior.log_density)
+
+
+def test_stated_widths_cover_what_was_left_out_as_often_as_they_say():
+    """Truths drawn from the prior, three noisy measurements of each, and intervals for the other three."""
+    prior, rng = belief(), np.random.default_rng(2)
+    truths = prior.mean + rng.standard_normal((1500, N)) @ np.linalg.cholesky(prior.covariance).T
+    at, rest = np.array([0, 2, 5]), np.array([1, 3, 4])
+    inside = {0.674: [], 1.645: []}
+    for truth in truths:
+        posterior = prior.given(at, truth[at] + np.sqrt(prior.noise) * rng.standard_normal(3))
+        z = np.abs(truth - posterior.mean)[rest] / np.sqrt(posterior.variance[rest])
+        for bound, found in inside.items():
+            found.append(np.mean(z < bound))
+    # 4500 numbers, of which three a truth: a standard error of 0.01. The scale is estimated too, so tails are wider.
+    assert np.mean(inside[0.674]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(inside[1.645]) == pytest.approx(0.9, abs=0.05)
+
+
+def test_samples_spread_as_widely_as_the_variance_says_and_no_two_are_alike():
+    prior = belief()
+    posterior, rng = prior.given(AT, Y), np.random.default_rng(3)
+    drawn = posterior.samples(prior.deviations(4000, rng), rng.standard_normal((4000, 2)))
+    assert drawn.dtype == np.float32 and len(np.unique(drawn[:, 0])) > 3900
+    # A variance is known to √(2/4000) of itself, and 0.15 is more than six times that.
+    assert drawn.var(axis=0) == pytest.approx(posterior.variance, rel=0.15)
+    other = prior.deviations(4000, np.random.default_rng(4))
+    assert not np.array_equal(other, prior.deviations(4000, np.random.default_rng(5)))
+
+
+def test_the_scale_weighs_surprise_against_five_measurements_of_the_prior():
+    prior = belief()
+    gram = prior.covariance[np.ix_(AT, AT)] + prior.noise * np.eye(2)
+    error = Y - prior.mean[AT]
+    expected = (5 + error @ np.linalg.inv(gram) @ error) / (5 + 2)
+    assert prior.given(AT, Y).scale == pytest.approx(expected) and SCALE_WEIGHT == 5
+
+
+def test_a_floating_level_is_the_mean_error_and_a_fixed_one_is_not():
+    prior = belief(floating=True)
+    level = (Y - prior.mean[AT]).mean()
+    fixed = Gaussian(prior.mean + level, prior.covariance, prior.noise).given(AT, Y)
+    assert prior.given(AT, Y).mean == pytest.approx(fixed.mean)
+    assert prior.given(AT, Y).log_density == pytest.approx(fixed.log_density)
+
+
+def test_a_covariance_without_full_rank_has_samples_too():
+    flat = Gaussian(np.zeros(4), np.ones((4, 4)), 0.01)
+    drawn = flat.deviations(500, np.random.default_rng(0))
+    assert np.isfinite(drawn).all() and np.ptp(drawn, axis=1).max() < 0.01 and drawn.std() > 0.8
+    assert (flat.given(np.array([0]), np.array([1.0])).variance > 0).all()

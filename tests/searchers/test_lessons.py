@@ -5,6 +5,7 @@ import pytest
 import torch
 from surfaces import roofline_problem, shifted_sources
 
+from searchers import lessons
 from searchers.atlas import ABSENT, atlas
 from searchers.base import Observation, Problem, Task
 from searchers.lessons import credible, from_sources, standardised
@@ -96,3 +97,50 @@ def test_the_space_of_the_problem_may_be_a_part_of_the_sources():
     part = problem.space.subset(np.arange(0, len(problem.space), 7))
     beliefs = from_sources(Problem(part, problem.objective), shifted_sources(), RPS)
     assert beliefs["rps"].mean.shape == (len(part),)
+
+
+def test_evidence_of_one_quantity_is_of_that_quantity_alone():
+    sources = tuple(service(size) for size in (1, 2, 4, 16))
+    blind = tuple(
+        Task(t.name, t.space, tuple(Observation(o.position, {"rps": o.metrics["rps"]}) for o in t.observed), t.facts)
+        for t in sources
+    )
+    both = from_sources(PROBLEM, sources, Reading(("p99_ms", "rps")))
+    alone = from_sources(PROBLEM, blind, Reading(("p99_ms", "rps")))
+    assert both["rps"].mean == pytest.approx(alone["rps"].mean)
+    assert both["rps"].covariance == pytest.approx(alone["rps"].covariance)
+    assert alone["p99_ms"].floating and not both["p99_ms"].floating
+    assert both["p99_ms"].mean == pytest.approx(np.full(len(SPACE), np.log(24.0)), abs=0.2)
+
+
+def test_the_problems_own_facts_do_not_move_the_unit_of_facts():
+    facts = [{"gflop": 1.0}, {"gflop": 4.0}, {"gflop": 2.0}]
+    near, far = (standardised([*facts, {"gflop": own}]) for own in (2.0, 4096.0))
+    assert near[:3] == pytest.approx(far[:3])
+    assert far[3, 0] == pytest.approx((12 - 1) / np.sqrt(2 / 3)) and near[3, 0] == pytest.approx(0)
+
+
+def test_facts_that_nobody_has_or_all_share_say_nothing_and_what_is_not_positive_is_unknown():
+    z = standardised([{"a": 3.0, "b": -1.0, "c": 1.0}, {"a": 3.0, "c": 4.0}, {"a": 9.0, "b": 2.0, "d": 1.0}])
+    assert z.shape == (3, 2)  # a and c
+    assert z[:, 0].tolist() == [0, 0, 0] and z[:, 1] == pytest.approx([-1, 1, 0])
+    assert standardised([{}, {}]).shape == (2, 0)
+
+
+def test_few_measurements_are_no_ground_to_disbelieve_a_source():
+    task = shuffled(shifted_sources()[0], 0)
+    ran = [o for o in task.observed if o.metrics is not None]
+    few, enough = (Task("few", task.space, tuple(ran[::20][:count])) for count in (11, 12))
+    assert credible((few,), RPS) == (few,)
+    assert credible((enough,), RPS) == ()
+    assert credible((), RPS) == ()
+
+
+def test_beliefs_are_about_the_problems_noise_and_cost_nothing_the_second_time():
+    sources = tuple(service(size) for size in (1, 4, 16))
+    noisy = Problem(SPACE, PROBLEM.objective, facts=PROBLEM.facts, noise=0.2)
+    assert from_sources(noisy, sources, RPS)["rps"].noise == pytest.approx(0.04)
+    before = lessons._lesson.cache_info()
+    from_sources(noisy, sources, RPS)
+    after = lessons._lesson.cache_info()
+    assert after.hits - before.hits == 2 and after.misses == before.misses  # rps, and whether it runs
