@@ -4,13 +4,14 @@ import asyncio
 
 import numpy as np
 import pytest
+from levels import load
 
 from serve_deployments.measuring.batch_queue import BatchQueue, queue_of
 from serve_deployments.measuring.level import Clients, open_level
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Batch
+from serve_deployments.usage import Batch, Usage
 
 ONE = np.ones(1)
 
@@ -112,3 +113,77 @@ def test_of_levels_in_which_it_told_nothing_there_is_no_queue():
 
     assert queue_of(run_virtual(levels(Silent(service_s), 1, 4)), Settings()) is None
     assert queue_of([run_virtual(open_alone())], Settings()) is None  # how long the way is, one client alone shows
+
+
+# --- by hand
+
+
+def told(clients, seconds=2.0, busy_s=0.4, batches=10, latency_s=0.05, size=1, **changes):
+    """A level of so many clients, in which the replica ran that many batches, all alike."""
+    recent = (Batch(size, busy_s / batches),) * batches
+    usage = Usage(seconds=seconds, batches={size: batches}, busy_s=busy_s, recent=recent)
+    return load(clients=clients, latency_s=[latency_s], usage=usage, **changes)
+
+
+def test_what_an_answer_takes_beside_its_batch_is_seen_by_one_client_alone():
+    """50 ms, of which the batch takes 40, and the wait for others 5."""
+    alone, many = told(1), told(3, latency_s=0.9)
+    for order in ([alone, many], [many, alone]):
+        assert queue_of(order, Settings(max_batch_size=4)).way_s == pytest.approx(0.01)
+    waiting = queue_of([alone], Settings(max_batch_size=4, batch_wait_ms=5.0))
+    assert (waiting.way_s, waiting.wait_s) == (pytest.approx(0.005), 0.005)
+    assert queue_of([alone], Settings(max_batch_size=1, batch_wait_ms=5.0)).wait_s == 0.0  # nobody to wait for
+    assert queue_of([told(1, latency_s=0.03)], Settings()).way_s == 0.0
+    assert queue_of([many], Settings()) is None and queue_of([told(1, batches=3)], Settings()) is None
+    idle = told(1, busy_s=0.0)
+    assert queue_of([idle], Settings()) is None and queue_of([idle, alone], Settings()).mean_s == pytest.approx([0.04])
+
+
+def test_how_slow_batches_seem_is_seen_where_there_is_always_a_next_one():
+    """Two clients for each place in a batch; busy for 2 of 3 s: all takes 1.5 times as long, and 2 times at most."""
+
+    def slowness(*loads, largest=4):
+        return queue_of([told(1), *loads], Settings(max_batch_size=largest)).mean_s[0] / 0.04
+
+    full = dict(seconds=3.0, busy_s=2.0, batches=50)
+    assert slowness(told(8, **full)) == pytest.approx(1.5)
+    assert slowness(told(7, **full)) == pytest.approx(1.0)
+    assert slowness(told(9, **(full | {"seconds": 9.0}))) == pytest.approx(2.0)
+    assert slowness(told(9, **(full | {"seconds": 1.0}))) == pytest.approx(1.0)  # several cores are no reason
+    faster = told(8, **full, achieved_rps=300.0)
+    assert slowness(told(16, seconds=3.6, busy_s=2.0, batches=50, achieved_rps=200.0), faster) == pytest.approx(1.5)
+
+
+def test_what_sizes_take_is_the_mean_between_them_a_line_and_beyond_them_no_less():
+    seen = [Batch(1, 0.01), Batch(1, 0.03), Batch(3, 0.04), Batch(3, 0.04)]
+    queue = BatchQueue.of(seen, 4, 0.25)
+    assert queue.mean_s == pytest.approx([0.02, 0.03, 0.04, 0.05]) and queue.wait_s == 0.25
+    assert queue.factors == pytest.approx([0.5, 1.5, 1.0, 1.0])
+    falling = BatchQueue.of([Batch(1, 0.04)] * 2 + [Batch(3, 0.02)] * 2, 5)
+    assert falling.mean_s == pytest.approx([0.04, 0.03, 0.02, 0.02, 0.02])
+    # What is larger than the queue's batches tells too.
+    small = BatchQueue.of([Batch(1, 0.02)] * 2 + [Batch(5, 0.06)] * 2, 3)
+    assert small.mean_s == pytest.approx([0.02, 0.03, 0.04]) and small.factors == pytest.approx([1.0] * 4)
+    # Least squares with weights of 4, 1 and 1 for their counts: of 1, 2, 2 at 1, 2, 3 the slope is 2 / 3.5.
+    bent = BatchQueue.of([Batch(1, 1.0)] * 4 + [Batch(2, 2.0), Batch(3, 2.0)], 5)
+    assert np.diff(bent.mean_s) == pytest.approx([1.0, 0.0, 4 / 7, 4 / 7])
+    alike = BatchQueue.of([Batch(2, 0.02)] * 4, 4)
+    assert alike.mean_s == pytest.approx([0.02] * 4)
+
+
+def test_few_times_are_known_by_their_spread():
+    """Too few for batch means: 0.5 and 1.5 in turn have a spread of 0.5, and of four half of that is left."""
+    queue = BatchQueue.of([Batch(1, 0.5), Batch(1, 1.5), Batch(1, 0.5), Batch(1, 1.5)], 1)
+    assert queue.error == pytest.approx(0.25)
+
+
+def test_rates_are_compared_under_the_same_arrivals_and_batches():
+    units = np.cumsum(np.random.default_rng(3).exponential(1.0, (5, 40)), axis=1)
+    queue = BatchQueue(np.array([0.02, 0.03]), np.array([1.0, 3.0]), 0.0, 0.001)
+    found_s = queue.at_rates(units, np.array([0.001, 20.0]))
+    assert found_s.shape == (2, 5, 40)
+    alone_s = (found_s[0] - 0.001) / 0.02  # hours apart, each request is a batch of its own: its factor
+    np.testing.assert_allclose(np.sort(alone_s[:, :2], axis=1), [[1.0, 3.0]] * 5, rtol=1e-4)
+    first_factor = np.round((alone_s[:, 0] - 1) / 2).astype(int)
+    assert set(first_factor) == {0, 1}
+    np.testing.assert_allclose(found_s[1], queue.latencies_s(units / 20.0, first_factor), rtol=1e-6)

@@ -62,3 +62,32 @@ def test_of_what_no_queue_knows_nothing_is_foretold():
     assert guesses[:2] == [None, None] and guesses[2] is not None
     silent = [replace(load, usage=None) for load in seen]
     assert foretold(silent, Settings(), POISSON, limits, 50.0) == [None] * 3
+
+
+def test_a_guess_is_as_unsure_as_all_that_it_rests_on():
+    """M/D/1, mean of 2 services: the wait is r / (2 (1 - r)), so r = 2/3, and batches are known exactly.
+
+    The mean rises by 1.125 for a rate e times as high, at r: r dw/dr / w = r / (2 (1 - r)^2) / 2 services = 1.5. So a
+    tenth more of latency is 0.1 / 1.5 of rate; and a replica that is 5 % slower has 5 % less, and a limit that is so
+    much tighter in its own time.
+    """
+    [guess] = foretold(loads(lambda size: SERVICE_S), Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, 50.0)
+    assert guess.rate_rps == pytest.approx(2 / 3 / SERVICE_S, rel=0.04)
+    assert guess.steepness == pytest.approx(1.5, rel=0.2)
+    assert guess.spread == pytest.approx(math.hypot(0.1 / 1.5, 0.05 / 1.5 + 0.05), rel=0.12)
+
+
+def test_a_limit_that_is_broken_nowhere_near_says_nothing():
+    seen = loads(lambda size: SERVICE_S, 5.0)
+    [far] = foretold(seen, Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, 1e-4)
+    assert far is None
+    for near_rps in (20.0, 200.0):  # one step away
+        [found] = foretold(seen, Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, near_rps)
+        assert found.rate_rps == pytest.approx(2 / 3 / SERVICE_S, rel=0.04)
+
+
+def test_a_limit_shorter_than_the_way_is_kept_by_no_queue():
+    [load] = loads(lambda size: SERVICE_S, 5.0)
+    far = replace(load, latencies=replace(load.latencies, mean_ms=1e3 * SERVICE_S + 40.0))
+    assert foretold([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[0] is None
+    assert foretold([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[1] is not None
