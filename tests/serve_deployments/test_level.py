@@ -1,0 +1,120 @@
+"""What a level keeps of its replica's own account, how long it is held, and when it is held again."""
+
+import asyncio
+
+import pytest
+
+from serve_deployments.load.arrivals import CONSTANT
+from serve_deployments.load.sending import OwnSender
+from serve_deployments.load.team import Team
+from serve_deployments.measuring.level import closed_level, open_level
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.usage import Usage
+
+PLAN = LoadPlan(arrivals=CONSTANT, level_max_s=4.0)
+
+
+def closed(server, concurrency=1, plan=PLAN, **clock):
+    return run_virtual(closed_level(server, ["x"], concurrency, plan, clock=VirtualClock(**clock)))
+
+
+def opened(server, rate_rps=10.0, plan=PLAN, **more):
+    return run_virtual(open_level(server, ["x"], rate_rps, plan, clock=VirtualClock(), **more))
+
+
+class Tells(FakeServer):
+    """A server that says of itself what `account` says, asked for the first time, the second, …"""
+
+    def __init__(self, *accounts):
+        super().__init__(lambda size: 0.05)
+        self.accounts, self.asked = accounts, 0
+
+    async def usage(self):
+        self.asked += 1
+        said = self.accounts[min(self.asked, len(self.accounts)) - 1]
+        if isinstance(said, Exception):
+            raise said
+        if said is ...:
+            await asyncio.sleep(1e6)
+        return said
+
+
+@pytest.mark.parametrize("held", [closed, opened])
+def test_a_level_keeps_what_the_replica_did_in_it(held):
+    load = held(Tells(Usage(seconds=5.0, busy_s=1.0, batches={1: 3}), Usage(seconds=9.0, busy_s=2.5, batches={1: 10})))
+    assert (load.usage.seconds, load.usage.busy_s, load.usage.batches) == (4.0, 1.5, {1: 7})
+
+
+@pytest.mark.parametrize("held", [closed, opened])
+@pytest.mark.parametrize(
+    "accounts",
+    [
+        (None,),
+        (..., Usage(seconds=1.0)),
+        (Usage(seconds=1.0), ...),
+        (ConnectionError("busy"),),
+        (Usage(seconds=9.0, batches={1: 9}), Usage(seconds=1.0, batches={1: 1})),  # another replica by now
+    ],
+)
+def test_a_replica_that_says_nothing_of_use_is_measured_all_the_same(held, accounts):
+    load = held(Tells(*accounts))
+    assert load.usage is None and load.completed > 0 and load.ended_at < 10
+
+
+def test_a_level_is_over_when_its_time_is_up_and_says_when_it_was():
+    slow = closed(FakeServer(lambda size: 0.05), plan=LoadPlan(precision=1e-12, level_max_s=3.0))
+    assert slow.steady  # always alike
+    number = []
+
+    def varies(size):
+        number.append(1)
+        return 0.02 * (1 + len(number) % 7)
+
+    load = closed(FakeServer(varies), plan=LoadPlan(precision=1e-12, level_max_s=3.0))
+    assert not load.steady and load.ended_at - load.started_at == pytest.approx(3.0, abs=0.03)
+    assert load.mode == "closed" and load.requested_rps is None and load.concurrency == 1
+    of_open = opened(FakeServer(lambda size: 0.05), 2.0)
+    assert of_open.mode == "open" and of_open.concurrency is None and of_open.requested_rps == 2.0
+
+
+def test_of_two_bounds_on_what_is_in_flight_the_lower_one_counts():
+    for bound, most in ((5, 5), (None, 20), (500, 20)):
+        server = FakeServer(lambda size: 100.0)
+        load = opened(server, 50.0, LoadPlan(arrivals=CONSTANT, max_in_flight=20), max_in_flight=bound)
+        assert load.overloaded and server.most_in_flight == most
+
+
+def test_a_level_with_limits_ends_once_it_is_known_whether_they_are_kept():
+    server = dict(service_s=lambda size: 0.02)
+    quick = opened(FakeServer(**server), 40.0, LoadPlan(arrivals=CONSTANT), at_most={"p50_ms": 15.0})
+    assert quick.steady and quick.ended_at < 1.0  # it breaks the limit
+    kept = opened(FakeServer(**server), 40.0, LoadPlan(arrivals=CONSTANT), at_most={"p50_ms": 25.0})
+    assert kept.steady and 1.0 <= kept.ended_at - kept.started_at < 1.5
+
+
+def grown(plan, room=3):
+    """Levels by senders who are too late, until there are no more of them; how many sent each time they were asked."""
+    asked = []
+
+    async def held():
+        server, clock = FakeServer(lambda size: 0.05, cores=9), VirtualClock(late_s=0.5)
+
+        async def more(senders):
+            asked.append(senders)
+            if len(asked) > room:
+                return ()
+            return [OwnSender(server, ["x"], clock, i, 2 * senders) for i in range(2 * senders)]
+
+        team = Team(server, [OwnSender(server, ["x"], clock)], clock, more)
+        return await open_level(team, ["x"], 10.0, plan, clock=clock)
+
+    return run_virtual(held()), asked
+
+
+def test_a_level_whose_senders_were_the_bottleneck_is_held_again_with_more():
+    load, asked = grown(LoadPlan(arrivals=CONSTANT, level_max_s=2.0))
+    assert asked == [1, 2, 4, 8] and load.senders == 8 and load.client_limited
+    # A third of the time of a search may go into that: a level takes 2 s, so that the third would be too late.
+    load, asked = grown(LoadPlan(arrivals=CONSTANT, level_max_s=2.0, level_min_s=2.0, total_max_s=14.0))
+    assert len(asked) == 2 and load.senders == 4
