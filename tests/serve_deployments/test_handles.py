@@ -66,7 +66,7 @@ def serve(monkeypatch):
 
 def test_an_applications_handle_is_made_once_and_anew_after_it_was_forgotten(serve):
     first: Any = handle_of("a")
-    assert handle_of("a") is first and first.app == "a" and handle_of("b") is not first
+    assert first.app == "a" and handle_of("a") is first and handle_of("b") is not first
     forget("a")
     assert first.shut and handle_of("a") is not first and not handle_of("a").shut
     forget("never there")

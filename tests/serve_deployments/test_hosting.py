@@ -4,6 +4,7 @@ import asyncio
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def seen(host, settings):
 
 @pytest.fixture(params=[with_precision, without])
 def host(request):
-    made = HostedModel(Builder(f"{__name__}:{request.param.__name__}"), ["x"])
+    made: Any = HostedModel(Builder(f"{__name__}:{request.param.__name__}"), ["x"])
     assert seen(made, FIRST) == [("built", "float32" if request.param is with_precision else "any", 1, 1), 2]
     made.takes_precision = request.param is with_precision
     return made
