@@ -84,3 +84,10 @@ def test_tasks_are_standardised_and_a_training_writes_model_and_card(tmp_path, m
     assert again.columns == model.columns and again.card["recipe"]["seed"] == 1
     card = (tmp_path / "m.md").read_text()
     assert "not on measurements" in card and "`log2_cpu_cores`" in card and "| episodes | 3 |" in card
+
+
+def test_where_a_search_ends_up_is_learned_from_most():
+    """All points from the best tenth of each service, or none of them chosen for being good."""
+    good, any_of_them = (synthetic_tasks(Recipe(tasks=8, points=24, good_share=share))[0].y for share in (1.0, 0.0))
+    assert good.min(dim=1).values.mean() > any_of_them.mean() and good.mean() > 0.6
+    assert any_of_them.min(dim=1).values.mean() < 0.3

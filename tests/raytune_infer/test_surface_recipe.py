@@ -16,7 +16,7 @@ from raytune_infer.learning.surface_judge import fitted, score
 from raytune_infer.learning.surface_recipe import SurfaceRecipe, recipe_of, train_surfaces
 from raytune_infer.records import Outcome
 from raytune_infer.run_folder import RunFolder
-from searchers.surfaces.belief import SurfaceModel
+from searchers.surfaces.belief import SurfaceModel, pretrained
 from searchers.surfaces.tasks import studied
 from searchers.surfaces.training import Training
 
@@ -114,3 +114,31 @@ def test_meta_train_from_the_command_line(tmp_path, monkeypatch):
     refused = CliRunner().invoke(app, [*words, "--model", "morphling", "--from", "nowhere"])
     assert isinstance(refused.exception, UserError) and "leave --from out" in str(refused.exception)
     assert "no run in nowhere" in str(CliRunner().invoke(app, [*words, "--from", "nowhere"]).exception)
+
+
+def test_what_is_trained_on_how_often_and_by_what_it_is_judged(tmp_path, monkeypatch):
+    kept: dict[str, tuple] = {}
+
+    def train(tasks, training, seed, *, weights, progress):
+        kept["trained"] = (list(tasks), training, seed, weights.tolist())
+        return pretrained()
+
+    def judge(model, tasks, points, seed):
+        kept["judged"] = (list(tasks), points, seed)
+        return {}
+
+    home = "raytune_infer.learning.surface_recipe"
+    monkeypatch.setattr(f"{home}.random_service", lambda rng, points: (int(rng.integers(10**12)), points))
+    monkeypatch.setattr(f"{home}.train", train)
+    monkeypatch.setattr(f"{home}.judge", judge)
+    recipe = replace(TINY, services=4, held_out=3, measured_weight=7.0, seed=5)
+    train_surfaces(tmp_path / "s.safetensors", recipe, measured=["mine", "yours"])
+    tasks, training, seed, weights = kept["trained"]
+    assert tasks[4:] == ["mine", "yours"] and weights == [1.0] * 4 + [7.0] * 2
+    assert (training, seed) == (recipe.training, 5) and len(set(tasks[:4])) == 4
+    unseen, points, judged_by = kept["judged"]
+    assert len(unseen) == 3 and not set(unseen) & set(tasks) and (points, judged_by) == ((0, 5, 10), 5)
+    assert {points for _, points in (*unseen, *tasks[:4])} == {recipe.training.points}
+    first = tasks[:4]
+    train_surfaces(tmp_path / "s.safetensors", replace(recipe, seed=6))
+    assert not set(kept["trained"][0]) & set(first) and kept["trained"][3] == [1.0] * 4
