@@ -126,6 +126,14 @@ def test_what_is_resolved_is_never_measured_anew():
     assert [r.could_be for r in found.others] == [None, None]
 
 
+def test_a_rate_known_to_the_precision_is_not_measured_anew_though_it_could_be_a_little_higher():
+    close = trial(2, 1, level(100, 10), level(110, 60))  # 10 % apart, the precision of the run
+    found = ranked(trial(1, 0, level(105, 10), level(107, 60)), close, p99_ms=50)
+    assert found.best.trials == (1,) and found.ranked[1].could_be == 110 and not found.needed
+    asked = ranked(close, p99_ms=50, at_least={"rps": 105.0})
+    assert asked.others[0].could_be == 110 and not asked.needed
+
+
 def test_trials_of_one_configuration_are_ranked_once_with_what_failed_of_them():
     died = TrialRecord(4, "final", 0, A.config, 1.0, None, Outcome(None, reason="Died: it did"), 1.0, True)
     never = TrialRecord(5, "search", 6, {}, 1.0, None, Outcome(None, reason="OutOfMemory: 16"), 1.0, False)
