@@ -385,3 +385,12 @@ def test_the_rate_at_which_clients_cross_a_limit_is_estimated_between_them():
     assert known.estimate_rps == pytest.approx(100 * math.sqrt(2)) and known.clients == (8, 16)
     assert closed_within([clients(8, 100, 10), clients(16, 109, 40)], p99_ms=20).resolved
     assert closed_within([clients(8, 100, 10), clients(16, 109, 40)], p99_ms=20).estimate_rps is None
+
+
+def test_a_limit_that_both_levels_keep_moves_no_estimate():
+    """The p50 falls as batches fill: on a line through both it would cross its limit below the lowest level."""
+    levels = [
+        Level("open", rps, rps, {"rps": rps, "p99_ms": p99, "p50_ms": p50})
+        for rps, p99, p50 in ((100, 10, 20), (200, 40, 10))
+    ]
+    assert within(levels, p99_ms=22.5, p50_ms=30).estimate_rps == pytest.approx(150)
