@@ -62,6 +62,12 @@ def test_values_of_many_are_the_value_of_each(objective, trials):
     assert together.tolist() == [objective.value(metrics, usd) or 0.0 for metrics, usd in trials]
 
 
+def test_a_reciprocal_without_bound_does_not_count():
+    least = Objective(Expression("p99_ms"), minimize=True)
+    assert least.values({"p99_ms": np.array([5e-324, 2.0])}, np.ones(2)).tolist() == [0, 0.5]
+    assert least.value({"p99_ms": 5e-324}) is None
+
+
 def test_values_of_many_broadcast_samples_against_prices():
     objective = Objective(Expression("rps / usd_per_hour"), at_least={"rps": 3}, at_most={"usd_per_hour": 2})
     rps = np.array([[2.0, 3.0, 8.0], [4.0, 8.0, 8.0]])

@@ -13,13 +13,11 @@ PROBLEM = Problem(SPACE, Objective(Expression("rps / usd_per_hour")), np.arange(
 
 
 class Asked:
-    """Keeps what it was made for and asked with; suggests the place that it is told to, or none."""
-
-    made: list[Problem] = []
+    """Keeps what it was made for and asked with; suggests the first free place."""
 
     def __init__(self, problem: Problem) -> None:
-        self.problem, self.place, self.histories = problem, 0, []
-        Asked.made.append(problem)
+        self.problem = problem
+        self.histories: list = []
 
     def suggest(self, history, rng):
         self.histories.append(history)
@@ -91,6 +89,7 @@ def test_the_searcher_is_kept_while_the_list_is_the_same(made):
     make, searchers = made
     shortlisted = Shortlisted(PROBLEM, make, most=5)
     first = shortlisted.suggest(History(), np.random.default_rng(0))
+    assert first is not None
     again = shortlisted.suggest(History().await_(first), np.random.default_rng(0))
     assert len(searchers) == 1 and again != first
     shortlisted.suggest(History().observe(first, {"rps": 1.0}), np.random.default_rng(0))
@@ -117,6 +116,7 @@ def test_another_free_one_is_drawn_by_chance(made):
     history = History()
     for _ in range(2):
         position = shortlisted.suggest(history, np.random.default_rng(0))
+        assert position is not None
         history = history.observe(position, None)
     assert len({shortlisted.suggest(history, np.random.default_rng(seed)) for seed in range(40)}) > 20
 
