@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from serve_deployments.load.arrivals import CONSTANT, POISSON
-from serve_deployments.load.sending import OwnSender, Schedule
+from serve_deployments.load.events import Events
+from serve_deployments.load.sending import Log, OwnSender, Schedule
 from serve_deployments.load.team import Team
 from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.plan import LoadPlan
@@ -234,3 +235,47 @@ def test_a_server_that_does_not_say_what_it_did_is_not_waited_for():
 
     load = run_virtual(closed_level(Mute(lambda batch: 0.01), PAYLOADS, 2, PLAN, clock=VirtualClock()))
     assert load.usage is None and load.steady
+
+
+class Tells(OwnSender):
+    """A sender that says what it was made to say."""
+
+    logs: list[Log] = []
+
+    async def log(self):
+        return self.logs.pop(0)
+
+
+def told(*of_each):
+    """The team and its record once each sender has told what it was made to, in as many rounds."""
+
+    async def collected():
+        server, team_senders = server_of(), []
+        for logs in of_each:
+            sender = Tells(server, PAYLOADS, VirtualClock())
+            sender.logs = list(logs)
+            team_senders.append(sender)
+        team = Team(server, team_senders, VirtualClock())
+        team.events = Events(0.0)
+        records = []
+        for _ in of_each[0]:
+            await team.collect()
+            records.append(list(zip(team.events.ended_s, team.events.in_flight, strict=True)))
+        return team, records
+
+    return run_virtual(collected())
+
+
+def test_the_record_goes_no_further_than_the_sender_that_told_least():
+    """The second tells late of a request that was due at 1 s: at 2 s it was in flight, and the first knew nothing."""
+    first = [Log(3.0, [(0.5, None), (2.0, 1.5)]), Log(4.0, [])]
+    second = [Log(0.9, []), Log(4.0, [(1.0, None), (3.0, 2.0)])]
+    _, records = told(first, second)
+    assert records == [[], [(2.0, 2.0), (3.0, 1.0)]]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_any_sender_that_gives_up_ends_the_level(which):
+    logs = [[Log(1.0, [], gave_up=index == which)] for index in range(2)]
+    assert told(*logs)[0].gave_up
+    assert not told([Log(1.0, [])], [Log(1.0, [])])[0].gave_up
