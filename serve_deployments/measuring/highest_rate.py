@@ -70,7 +70,7 @@ async def highest_rate(
     estimate_rps = None
     if ended_early:
         reason += f": {beaten(to_beat_rps or 0.0)}"
-        estimate_rps = min(target_rps(crossing, plan.rate_precision), to_beat_rps or math.inf)
+        estimate_rps = target_rps(crossing, plan.rate_precision)
     elif not is_precise(crossing, plan.rate_precision):
         reason = f"out of time: {reason}"
         estimate_rps = target_rps(crossing, plan.rate_precision)
