@@ -95,7 +95,9 @@ def test_a_batch_answers_as_single_requests_do(minilm):
 def test_bfloat16_is_close_to_float32(minilm):
     halved = load(Weights(MINILM), {}, ModelContext(precision="bfloat16"))
     cosines = [float(a @ b) for a, b in zip(minilm(SENTENCES), halved(SENTENCES), strict=True)]
-    assert min(cosines) > 0.995 and max(cosines) != 1.0
+    assert min(cosines) > 0.995
+    # Eight bits of mantissa: no number is the same to a thousandth of a per cent, as it would be in float32.
+    assert not np.allclose(np.stack(minilm(SENTENCES)), np.stack(halved(SENTENCES)), rtol=0, atol=1e-5)
 
 
 def test_the_replicas_way_changes_no_bit():
