@@ -33,6 +33,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks/*.py
 	$(BIN)/deptry $(CODE) benchmarks
 	# Three processes side by side, as tests that use Ray mostly wait; two of those, each with a cluster of its own.
 	# Those that compute are nice, for Ray must be up within 30 s (its own bound).

@@ -22,7 +22,7 @@ import over_http
 from cross_text import Checked, Judged, echo_section, section, verdicts
 from cross_tools import CLOSED, HTTP, WRK, Tools, tools
 from results import RESULTS, ROOT, Origin, put
-from rounds import Round, order
+from rounds import Round, Seen, order
 from served import Service, described, echo, local_serve, others, sleeping
 
 SERVICES: dict[str, Callable[[], Service]] = {
@@ -48,7 +48,7 @@ within, or outside of, 5 %. *Limited*: levels of which our client says that it w
 
 def rounds_of(aimed: Tools, clients: int, rate_rps: float, rounds: int) -> list[Round]:
     """Each tool once a round."""
-    found = []
+    found: list[Round] = []
     for number in range(rounds):
         todo = aimed.measurements(clients, rate_rps, seed=number)
         seen = {name: todo[name]() for name in order(list(todo), number)}
@@ -94,7 +94,7 @@ def judge(aimed: Tools, rounds: int, queries: int) -> list[Judged]:
         ]
         for asked, at_rps in tests.items()
     }
-    seen = {asked: [] for asked in tests}
+    seen: dict[str, list[Seen]] = {asked: [] for asked in tests}
     for number in range(rounds):
         for asked in order(list(tests), number):
             seen[asked].append(aimed.by_loadgen(server[asked][number]))
@@ -104,7 +104,7 @@ def judge(aimed: Tools, rounds: int, queries: int) -> list[Judged]:
 
 def way(port: int, rounds: int, seconds: float) -> list[Round]:
     """One client of a model that answers at once, by handle and over HTTP."""
-    found = []
+    found: list[Round] = []
     with tools(echo(), port, seconds) as aimed:
         for number in range(rounds):
             todo = aimed.measurements(1, 1.0, seed=number)

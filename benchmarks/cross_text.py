@@ -147,7 +147,8 @@ def cpu_ms(seen: Seen) -> tuple[float, float] | None:
 
 def echo_section(rounds: Sequence[Round]) -> str:
     """The way to a replica and back, without a model: one client, so that nothing queues."""
-    added = [each[HTTP].p50_ms - each[CLOSED].p50_ms for each in rounds if each[HTTP].p50_ms and each[CLOSED].p50_ms]
+    pairs = [(each[HTTP].p50_ms, each[CLOSED].p50_ms) for each in rounds]
+    added = [over_http - by_handle for over_http, by_handle in pairs if over_http and by_handle]
     costs = [cost[0] for each in rounds if (cost := cpu_ms(each[WRK])) is not None]
     return "\n\n".join([
         "### The way there and back: a model that answers at once, one client",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -244,7 +245,7 @@ def ladder(
         seconds: dict[str, list[float]] = {name: [] for name in (*results, "the model alone, float32")}
         for _ in range(rounds):
             for step in todo:
-                seconds[step.name].append(_timed(lambda s=step: s.answer(texts), machine))
+                seconds[step.name].append(_timed(partial(step.answer, texts), machine))
             seconds["the model alone, float32"].append(_timed(alone, machine))
         about = {step.name: step.about() for step in todo}
     return _rungs(seconds, results, about, batch * batches)

@@ -110,9 +110,9 @@ def measured(
             FIXED: lambda: level(fixed),
             BARE: lambda: ray.get(bare.run.remote(fixed_s / 2, cores)),
         }
-        rounds = []
+        rounds: list[Round] = []
         for number in range(runs):
-            seen = {}
+            seen: dict[str, Seen] = {}
             for name in order(list(todo), number):
                 began = time.monotonic()
                 seen[name] = todo[name]()

@@ -69,7 +69,7 @@ def layers(count: int) -> Callable[[list[Any]], list[Any]]:
 
     def batch(payloads: list[Any]) -> list[Any]:
         with torch.inference_mode():
-            return model(row.expand(len(payloads), TOKENS, WIDTH).contiguous()).sum(dim=(1, 2)).tolist()  # type: ignore[no-any-return]
+            return model(row.expand(len(payloads), TOKENS, WIDTH).contiguous()).sum(dim=(1, 2)).tolist()
 
     return batch
 
@@ -165,7 +165,8 @@ def driven(repeats: int, clients: int, seconds: float) -> dict[str, list[Load]]:
 
 def against_bare(repeats: int, models: Sequence[tuple[int, int]], seconds: float) -> list[list[str]]:
     """The peak through Serve of models of so many layers and batches, over the same in a bare loop."""
-    backend, senders, bare = ServeBackend(Builder(LAYERS), [PAYLOAD], PREFIX), Senders(), Bare.remote()
+    backend, senders = ServeBackend(Builder(LAYERS), [PAYLOAD], PREFIX), Senders()
+    bare = Bare.remote()  # type: ignore[attr-defined]  # which Ray's decorator adds
     rows = []
     for count, batch in models:
         alone, shares = [], []

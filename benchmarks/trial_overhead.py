@@ -41,7 +41,7 @@ from serve_deployments.replicas.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
 
 START = Settings(cpu_cores=1)
-CHANGES = {
+CHANGES: dict[str, list[dict[str, Any]]] = {
     "batch size, wait": [{"max_batch_size": 8, "batch_wait_ms": 5.0}, {"max_batch_size": 1, "batch_wait_ms": 0.0}],
     "precision": [{"precision": "bfloat16"}, {"precision": "float32"}],
     "another idle replica": [{"cpu_cores": 2}, {"cpu_cores": 1}],
