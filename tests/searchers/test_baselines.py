@@ -9,7 +9,7 @@ from hyperopt import tpe as hyperopts
 from scipy.special import erf
 
 from searchers.base import History, Observation, Problem, Task
-from searchers.baselines import ernest, finetune, optuna_samplers, quantile_transfer, tpe
+from searchers.baselines import ernest, finetune, optuna_samplers, quantile_transfer
 from searchers.baselines.ernest import Ernest
 from searchers.baselines.finetune import FineTuning, pretrained_on_sources
 from searchers.baselines.nearest import nearest_free
@@ -30,7 +30,7 @@ N = len(SPACE)
 PROBLEM = Problem(SPACE, Objective(Expression("rps"), at_most={"p99_ms": 100}))
 
 
-def law(position: int, size: float = 1.0) -> dict[str, float] | None:
+def law(position: int, size: float = 1.0):
     """Larger batches serve more, engine y the most; the largest on z does not run."""
     config = SPACE[position]
     if config == {"batch": 16, "engine": "z"}:
@@ -68,8 +68,10 @@ def test_a_portfolio_without_sources_is_random_and_with_them_takes_the_best_mean
     assert len({Portfolio(PROBLEM).suggest(History(), RNG(seed)) for seed in range(80)}) > 10
     searcher, history, tried = Portfolio(TAUGHT), History(), []
     for step in range(N):
-        tried.append(searcher.suggest(history, RNG(step)))
-        history = history.observe(tried[-1], None)
+        position = searcher.suggest(history, RNG(step))
+        assert position is not None
+        tried.append(position)
+        history = history.observe(position, None)
     values = [(law(i) or {"rps": 0.0})["rps"] for i in range(N)]
     assert tried[0] == BEST and [values[i] for i in tried] == sorted(values, reverse=True)
 
@@ -214,7 +216,7 @@ def test_hyperopt_hears_ranks_and_minus_the_value_and_says_ranks(monkeypatch):
         heard.append((ids, trials, seed, options))
         return real(ids, domain, trials, seed, **options)
 
-    monkeypatch.setattr(tpe.tpe, "suggest", suggest)
+    monkeypatch.setattr("searchers.baselines.tpe.tpe.suggest", suggest)
     searcher, history = Hyperopt(PROBLEM), observed(4, 14, 9)
     searcher.suggest(history, RNG(0))
     ((ids, trials, seed, options),) = heard

@@ -1,6 +1,7 @@
 """Beliefs from nothing and from given surfaces, against their moments by hand."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ class Told:
     known: tuple[str, ...] = ("log2_batch",)
     asked: list = field(default_factory=list)
 
-    def sample(self, space, facts, samples, rng) -> Surfaces:
+    def sample(self, space, facts, samples, rng):
         self.asked.append((space, facts, samples))
         own = np.random.default_rng(5)
         log = {role: own.normal(0, 1 + i, (samples, N)) for i, role in enumerate(ROLES)}
@@ -57,7 +58,7 @@ class Told:
 
 
 def test_surfaces_give_their_mean_and_half_as_much_again_of_their_covariance_beside_what_they_leave_open():
-    told = Told()
+    told: Any = Told()
     found = from_surfaces(told, PROBLEM, GRID, ("p99_ms", "rps"))
     assert found is not None
     ((space, facts, samples),) = told.asked
@@ -73,7 +74,7 @@ def test_surfaces_give_their_mean_and_half_as_much_again_of_their_covariance_bes
 
 
 def test_the_chance_to_run_becomes_a_number_between_minus_one_and_one():
-    found = from_surfaces(Told(), PROBLEM, GRID, ("rps",))
+    found = from_surfaces(cast(Any, Told()), PROBLEM, GRID, ("rps",))
     assert found is not None
     chance = 1 / (1 + np.exp(-Told().sample(SPACE, {}, 128, None).runs))
     runs = found[RUNS]
@@ -84,4 +85,4 @@ def test_the_chance_to_run_becomes_a_number_between_minus_one_and_one():
 
 
 def test_surfaces_that_know_no_column_of_the_space_say_nothing():
-    assert from_surfaces(Told(known=()), PROBLEM, GRID, ("rps",)) is None
+    assert from_surfaces(cast(Any, Told(known=())), PROBLEM, GRID, ("rps",)) is None

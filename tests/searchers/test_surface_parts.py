@@ -301,7 +301,11 @@ def test_a_task_of_no_weight_teaches_nothing():
     said: dict[bool, list[float]] = {True: [], False: []}
     for lied in (True, False):
         told = weights if lied else None
-        train([*services, lie], SHORT, 0, weights=told, progress=lambda s, loss, to=said[lied]: to.append(loss))
+
+        def progress(step, loss, to=said[lied]):
+            to.append(loss)
+
+        train([*services, lie], SHORT, 0, weights=told, progress=progress)
     assert np.mean(said[True][-10:]) < 0.5 * np.mean(said[False][-10:])
 
 
