@@ -8,6 +8,7 @@ import pytest
 import torch
 from surfaces import best_after, roofline_problem, search, shifted_sources
 
+from searchers.acquisition import worth
 from searchers.base import History, Observation, Problem, Task
 from searchers.meta import GENERIC, SHIPPED, SOURCES, Meta, meta
 from searchers.objective import Expression, Objective
@@ -245,3 +246,15 @@ def test_it_warns_once_of_what_was_dropped_and_of_sources_that_are_mixed_up(capl
         names = [o.name for o in Meta(replace(problem, sources=(true[1], mixed)))._opinions]
         assert names == [GENERIC, SHIPPED, SOURCES] and "not learning from 1 of 2" in caplog.text
         assert [o.name for o in Meta(replace(problem, sources=(mixed,)))._opinions] == [GENERIC, SHIPPED]
+
+
+def test_what_a_configuration_is_worth_counts_from_what_is_pending_too(monkeypatch):
+    asked = []
+
+    def recorded(values, taken, tolerance):
+        asked.append((taken.tolist(), tolerance))
+        return worth(values, taken, tolerance)
+
+    monkeypatch.setattr("searchers.meta.worth", recorded)
+    Meta(problem, tolerance=0.1).suggest(History().observe(9, table[9]).await_(77).await_(5), RNG(0))
+    assert asked == [([5, 9, 77], 0.1)]

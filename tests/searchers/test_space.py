@@ -98,3 +98,10 @@ def test_neighbours_are_those_that_differ_in_one_knob():
         for position in range(len(space)):
             apart = (space.ranks != space.ranks[position]).sum(axis=1)
             assert space.neighbours(position).tolist() == np.flatnonzero(apart == 1).tolist()
+
+
+def test_features_stand_in_their_own_columns_whatever_the_order_in_which_a_knob_names_them():
+    one = Knob("gpu", ("T4",), "categorical", ("gib", "flops"), ((16.0, 8.0),))
+    two = Knob("share", (0.5, 1.0), columns=("flops", "gib"), features=((-1.0, -2.0), (0.0, 0.0)))
+    space = Space([one, two])
+    assert space.columns == ("gib", "flops") and space.features.tolist() == [[14, 7], [16, 8]]
