@@ -155,13 +155,15 @@ def beside_one_another(jobs: Sequence[Job], temporary: Path, processes: int) -> 
     waiting: Any = FORK.SimpleQueue()
     done: Any = FORK.SimpleQueue()
     workers = [
-        FORK.Process(target=work, args=(waiting, done, temporary / str(i))) for i in range(min(processes, len(jobs)))
+        FORK.Process(target=work, args=(jobs, waiting, done, temporary / str(i)))
+        for i in range(min(processes, len(jobs)))
     ]
     for worker in workers:
         worker.start()
     try:
-        for job in [*jobs, *[None] * len(workers)]:
-            waiting.put(job)
+        # Numbers alone: a pipe that is full of whole files would keep us from reading what is done.
+        for number in [*range(len(jobs)), *[None] * len(workers)]:
+            waiting.put(number)
         for _ in jobs:
             key, outcome = done.get()
             if isinstance(outcome, Exception):
@@ -173,13 +175,14 @@ def beside_one_another(jobs: Sequence[Job], temporary: Path, processes: int) -> 
             worker.join()
 
 
-def work(waiting: Any, done: Any, folder: Path) -> None:
+def work(jobs: Sequence[Job], waiting: Any, done: Any, folder: Path) -> None:
     """One process: a copy of the repository, and one fault after another in it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ends_with_its_parent()
     folder.mkdir(parents=True, exist_ok=True)
     copy = copy_of(ROOT, folder)
-    while job := waiting.get():
+    while (number := waiting.get()) is not None:
+        job = jobs[number]
         marked = "not slow" if job.fault and job.fault.needs_ray else "not ray and not slow"
         try:
             with in_place(job.fault, copy) if job.fault else contextlib.nullcontext():
