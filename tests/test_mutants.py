@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants.__main__ import lines_around
 from tests.mutants.areas import ROOT, judged
 from tests.mutants.fault import Fault, changed
 from tests.mutants.mirrors import Mirrors
@@ -194,3 +195,12 @@ def test_the_report_counts_by_area_and_lists_what_was_not_noticed(tmp_path):
     assert "| prices | 1 of 2 (50 %) |\n| searchers | 1 of 1 (100 %) |" in text
     assert text.count("- cluster/prices.py:") == 1
     assert "fault 1\n  - `" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [(1, {1}), (3, {3, 4, 5}), (4, {3, 4, 5}), (6, {6}), (7, {7, 8}), (8, {7, 8}), (9, {9})],
+)
+def test_lines_of_a_statement(line, lines):
+    source = "import a\n\ndef f(\n    x=2,\n):\n    if x:\n        y = (1 +\n             2)\n        return y\n"
+    assert lines_around(line, source) == lines

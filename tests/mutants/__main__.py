@@ -8,6 +8,7 @@ What was tried stands in runs/mutants/, and is not tried again while code and te
 """
 
 import argparse
+import ast
 import contextlib
 import hashlib
 import itertools
@@ -122,16 +123,21 @@ def try_all(faults: Sequence[Fault], kept: Kept, temporary: Path, processes: int
     tests = {f.key: mirrors.of(f.path) for f in faults}
     left = {f.key: f for f in faults if f.key not in kept}
     unknown = sorted({test for key in left for test in tests[key] if test not in kept})
-    for test, outcome in beside_one_another([Job(t, [t], RAY_S) for t in unknown], temporary, processes):
+    files = sorted({*judged(), *(f.path for f in named())})
+    for test, outcome in beside_one_another(
+        [Job(t, [t], RAY_S, lines_of=files) for t in unknown], temporary, processes
+    ):
         kept.add(test, outcome)
         if outcome.noticed:
             print(f"{test} is left out, as it is red without any fault: {outcome.by}", file=sys.stderr)
     jobs = []
     for key, fault in left.items():
         order = sorted(tests[key], key=lambda test: (test != tests[key][0], kept[test].seconds))
-        green = [test for test in order if not kept[test].noticed]
-        limit_s = RAY_S if fault.needs_ray else LEAST_S + SLOWER * sum(kept[test].seconds for test in green)
-        jobs.append(Job(key, green, limit_s, fault))
+        if not fault.needs_ray:  # whose lines run in other processes
+            place = lines_around(fault.line, (ROOT / fault.path).read_text())
+            order = [t for t in order if not kept[t].noticed and place & set(kept[t].lines.get(fault.path, ()))]
+        limit_s = RAY_S if fault.needs_ray else LEAST_S + SLOWER * sum(kept[test].seconds for test in order)
+        jobs.append(Job(key, order, limit_s, fault))
     for done, (key, outcome) in enumerate(beside_one_another(jobs, temporary, processes), start=1):
         kept.add(key, outcome)
         fault = left[key]
@@ -148,6 +154,19 @@ class Job:
     tests: Sequence[str]
     limit_s: float
     fault: Fault | None = None
+    lines_of: Sequence[str] = ()
+
+
+def lines_around(line: int, source: str) -> set[int]:
+    """Those of the statement that a line is in; of one with a body, those before the body."""
+    found = {line}
+    for node in ast.walk(ast.parse(source)):  # from the outermost inwards
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or line):
+            body = getattr(node, "body", None)
+            last = body[0].lineno - 1 if body else node.end_lineno or line
+            if line <= max(last, node.lineno):
+                found = set(range(node.lineno, max(last, node.lineno) + 1))
+    return found
 
 
 def beside_one_another(jobs: Sequence[Job], temporary: Path, processes: int) -> Iterator[tuple[str, Outcome]]:
@@ -186,7 +205,7 @@ def work(jobs: Sequence[Job], waiting: Any, done: Any, folder: Path) -> None:
         marked = "not slow" if job.fault and job.fault.needs_ray else "not ray and not slow"
         try:
             with in_place(job.fault, copy) if job.fault else contextlib.nullcontext():
-                done.put((job.key, run_tests(copy, job.tests, job.limit_s, marked)))
+                done.put((job.key, run_tests(copy, job.tests, job.limit_s, marked, job.lines_of)))
         except Exception as error:
             done.put((job.key, error))
 

@@ -6,6 +6,7 @@ Starting Python anew for each fault would cost longer than most tests.
 import contextlib
 import ctypes
 import importlib
+import json
 import os
 import resource
 import select
@@ -15,8 +16,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.mutants.fault import Fault
 
 HEAVY = ("numpy", "scipy.stats", "scipy.optimize", "scipy.signal", "pandas", "torch", "sqlalchemy.orm", "pydantic",
          "rich", "typer", "pytest", "hdrh.histogram", "ray.tune", "ray.serve", "hyperopt", "botorch")  # fmt: skip
+LINES = "lines.json"
 LISTED = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
 MEMORY_BYTES = 12 * 1024**3  # a fault may ask for all there is
 
@@ -36,11 +38,13 @@ class Outcome:
         noticed: whether they ended otherwise than they do without it.
         by: the first test that failed, or what else happened.
         seconds: how long that took.
+        lines: which lines ran of each file, where that was asked for.
     """
 
     noticed: bool
     by: str
     seconds: float
+    lines: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def import_heavy_modules() -> None:
@@ -84,7 +88,9 @@ def in_place(fault: Fault, copy: Path) -> Iterator[None]:
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def run_tests(copy: Path, tests: Sequence[str], limit_s: float, marked: str = "not ray and not slow") -> Outcome:
+def run_tests(
+    copy: Path, tests: Sequence[str], limit_s: float, marked: str = "not ray and not slow", lines_of: Sequence[str] = ()
+) -> Outcome:
     """Runs test files until one test fails.
 
     Args:
@@ -92,6 +98,7 @@ def run_tests(copy: Path, tests: Sequence[str], limit_s: float, marked: str = "n
         tests: files relative to it, in the order in which they run.
         limit_s: after so many seconds all of it is ended, which counts as noticed: the fault made something hang.
         marked: pytest's expression for which tests run.
+        lines_of: files of which to say which lines ran.
     """
     if not tests:
         return Outcome(False, "no test", 0.0)
@@ -100,7 +107,7 @@ def run_tests(copy: Path, tests: Sequence[str], limit_s: float, marked: str = "n
     child = os.fork()
     if child == 0:
         os.close(reader)
-        in_child(lambda: pytest_in(copy, tests, marked, writer), copy)
+        in_child(lambda: traced(copy, lines_of, lambda: pytest_in(copy, tests, marked, writer)), copy)
     os.close(writer)
     ended = ends_within(child, limit_s)
     with contextlib.suppress(ProcessLookupError):
@@ -116,7 +123,8 @@ def run_tests(copy: Path, tests: Sequence[str], limit_s: float, marked: str = "n
         raise ValueError(f"pytest does not take {list(tests)}")
     if code == 5:
         return Outcome(False, "no test", seconds)
-    return Outcome(code != 0, failed or ("" if code == 0 else f"exit code {code}"), seconds)
+    lines = json.loads((copy.parent / LINES).read_text()) if lines_of and code == 0 else {}
+    return Outcome(code != 0, failed or ("" if code == 0 else f"exit code {code}"), seconds, lines)
 
 
 def ends_within(child: int, limit_s: float) -> bool:
@@ -153,6 +161,22 @@ def in_child(work: Callable[[], int], copy: Path) -> None:
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def traced(copy: Path, files: Sequence[str], work: Callable[[], int]) -> int:
+    """What `work` gives; which lines of the files ran meanwhile is written beside the copy."""
+    if not files:
+        return work()
+    import coverage
+
+    tracer = coverage.Coverage(data_file=None, include=[str(copy / file) for file in files], messages=False)
+    tracer.start()
+    code = work()
+    tracer.stop()
+    data = tracer.get_data()
+    ran = {Path(file).relative_to(copy).as_posix(): sorted(data.lines(file) or ()) for file in data.measured_files()}
+    (copy.parent / LINES).write_text(json.dumps(ran))
+    return code
 
 
 def pytest_in(copy: Path, tests: Sequence[str], marked: str, writer: int) -> int:
