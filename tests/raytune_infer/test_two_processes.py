@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import pytest
@@ -18,20 +19,26 @@ from raytune_infer.run_folder import open_run
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[list[Connection]]:
+def started() -> Iterator[list[tuple[BaseProcess, Connection]]]:
     """Two processes that do what they are sent; started once, as that is what takes time."""
     context = get_context("spawn")
-    pipes, started = [], []
+    made = []
     for _ in range(2):
         ours, theirs = context.Pipe()
-        started.append(context.Process(target=obeys, args=(theirs,), daemon=True))
-        started[-1].start()
+        process = context.Process(target=obeys, args=(theirs,), daemon=True)
+        process.start()
         theirs.close()
-        pipes.append(ours)
-    yield pipes
-    for process in started:
+        made.append((process, ours))
+    yield made
+    for process, _ in made:
         process.kill()
         process.join()
+
+
+@pytest.fixture
+def two(started: list[tuple[BaseProcess, Connection]]) -> list[Connection]:
+    """What they are told by."""
+    return [pipe for _, pipe in started]
 
 
 def both(two: list[Connection], name: str, *given: tuple[Any, ...]) -> None:
@@ -110,10 +117,10 @@ def test_of_two_that_begin_in_one_folder_at_once_one_is_refused_and_hides_nothin
     database.close()
 
 
-def test_a_run_is_one_processs_until_it_ends_however_it_ends(two, tmp_path):
+def test_a_run_is_one_processs_until_it_ends_however_it_ends(started, tmp_path):
     """Last, as one of the two does not outlive it."""
     run = run_in(tmp_path / "run")
-    pipe = two[0]
+    process, pipe = started[0]
     pipe.send(("holds", str(run.path)))
     assert pipe.recv() == "ready"
     with pytest.raises(RunError, match="another process is at work on .*run; wait for it, or end it"):
@@ -125,6 +132,7 @@ def test_a_run_is_one_processs_until_it_ends_however_it_ends(two, tmp_path):
     pipe.send("be killed")
     with pytest.raises((EOFError, ConnectionResetError)):
         pipe.recv()
+    process.join()  # the pipe may be closed before the lock is
     with run.locked():
         assert database.interrupt_running(record) == 1
         assert tried(database, record, 6.0) == (3, 6.0)

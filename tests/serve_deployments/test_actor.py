@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 import ray
@@ -24,7 +25,7 @@ PLAN = LoadPlan(level_min_s=0.5, level_max_s=4, total_max_s=12, max_concurrency=
 
 @pytest.fixture
 def actor(local_ray):
-    made = ray.remote(LoadActor).options(num_cpus=0).remote(lambda: FakeServer(lambda batch: 0.05), ["a", "b"])
+    made: Any = ray.remote(LoadActor).options(num_cpus=0).remote(lambda: FakeServer(lambda batch: 0.05), ["a", "b"])
     yield made
     ray.kill(made)
 
@@ -50,8 +51,11 @@ def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
 @pytest.mark.ray
 def test_the_actor_measures_in_real_time_and_ends_when_told(actor):
     found = ray.get(actor.answer.remote(Question(PLAN), Settings()), timeout=60)
-    # One core of 50 ms a request; other processes share the machine, so only the upper bound is sharp.
-    assert 10 < found.metrics["rps"] <= 20.5 and found.best
+    assert found.best and found.metrics["rps"] > 0
+    # One core of 50 ms a request: no more can end, however other processes share the machine. A rate says less: where one
+    # of them stalls a level's beginning, its few answers come in less time.
+    for load in found.loads:
+        assert 0 < load.completed <= 20 * (load.ended_at - load.started_at) + 2
     level = ray.get(actor.open.remote(10.0, PLAN), timeout=60)
     assert level.latencies.p50_ms >= 49 and level.started_at > 1e9 and level.client_cpu_share < 0.85
 
@@ -68,7 +72,7 @@ def test_the_actor_measures_in_real_time_and_ends_when_told(actor):
 @pytest.mark.ray
 def test_two_processes_share_a_load_and_fail_it_when_one_dies(local_ray):
     """Each sends to a server of its own; in the record they are one."""
-    actors = [ray.remote(SenderActor).options(num_cpus=0).remote() for _ in range(2)]
+    actors: list[Any] = [ray.remote(SenderActor).options(num_cpus=0).remote() for _ in range(2)]
 
     async def shared():
         server = FakeServer(lambda batch: 0.05, cores=9)
