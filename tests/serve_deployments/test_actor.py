@@ -52,8 +52,8 @@ def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
 def test_the_actor_measures_in_real_time_and_ends_when_told(actor):
     found = ray.get(actor.answer.remote(Question(PLAN), Settings()), timeout=60)
     assert found.best and found.metrics["rps"] > 0
-    # One core of 50 ms a request: no more can end, however other processes share the machine. A rate says less: where one
-    # of them stalls a level's beginning, its few answers come in less time.
+    # One core of 50 ms a request: no more can end, however other processes share the machine. A rate says less: where a
+    # stall delays a level's beginning, its few answers come in less time.
     for load in found.loads:
         assert 0 < load.completed <= 20 * (load.ended_at - load.started_at) + 2
     level = ray.get(actor.open.remote(10.0, PLAN), timeout=60)
