@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from serve_deployments.measuring.measurement import Measurement
 from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.backend import CouldNotRun, Readied
+from serve_deployments.replicas.backend import CouldNotRun, Readied, Running
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.replicas.pool import Kept, Pool
 from serve_deployments.replicas.replica import ReplicaFacts
@@ -92,7 +92,7 @@ class VirtualMeasure:
 
     question: Question
 
-    def __call__(self, running: FakeReplica, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
+    def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
         """The measurement."""
         ask = self.question.ask(running.endpoint, ["x"], settings, clock=VirtualClock(), to_beat_rps=to_beat_rps)
         return run_virtual(ask)
