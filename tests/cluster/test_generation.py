@@ -49,7 +49,7 @@ def test_a_model_too_large_for_one_card_runs_on_several():
 
 
 def test_more_slots_give_more_requests_and_slower_tokens():
-    slots = 2.0 ** np.arange(9)
+    slots = 2.0 ** np.arange(9.0)
     for model in (DENSE, MIXTURE):
         made = serve(model, find("H200"), input_tokens=256, output_tokens=256, num_gpus=1, max_batch_size=slots)
         assert (np.diff(made.rps) > 0).all() and (np.diff(made.tpot_s) > 0).all()

@@ -202,9 +202,9 @@ def test_cores_and_shares_are_numbers_of_0_or_more(asked):
 def test_a_price_is_from_0_to_a_million(where):
     for usd in (0, 1_000_000):
         assert mine(**{where: usd}).usd_per_hour(cpu_cores=1, gpu_type="L4" if where == "L4" else None) >= 0
-    for usd in (-0.01, 1_000_000.01, math.nan, True, "1", None):
+    for wrong in (-0.01, 1_000_000.01, math.nan, True, "1", None):
         with pytest.raises(PriceBookError, match="must be US dollars an hour: a number from 0 to 1e\\+06") as caught:
-            mine(**{where: usd})
+            mine(**{where: wrong})
         assert caught.value.keys[-1] == {"base": "base_usd_per_hour", "core": "cpu_core_usd_per_hour"}.get(where, where)
         assert f"`{'.'.join(caught.value.keys)}` is " in str(caught.value)
 

@@ -86,7 +86,7 @@ def test_half_precision():
 def test_arrays_broadcast_and_numbers_stay_numbers():
     batch, share = BATCHES[:, None], np.array([0.1, 0.5, 1.0])
     table = service_time_s(PLAIN, find("T4"), batch=batch, cpu_cores=2.0, gpu_share=share)
-    assert table.shape == (8, 3)
+    assert isinstance(table, np.ndarray) and table.shape == (8, 3)
     assert isinstance(service_time_s(PLAIN, find("T4"), batch=8, cpu_cores=2), float)
     assert table[3, 1] == service_time_s(PLAIN, find("T4"), batch=8, cpu_cores=2, gpu_share=0.5)
 
@@ -105,7 +105,7 @@ def test_refuses(asked):
 
 
 def test_profiles_cover_the_papers_families():
-    counts = {}
+    counts: dict[str, int] = {}
     for entry in PROFILES:
         counts[entry.family] = counts.get(entry.family, 0) + 1
     assert counts == {
