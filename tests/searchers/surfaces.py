@@ -1,13 +1,14 @@
 """A small problem whose surface has the structure of real ones, and replays of searches on it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from searchers.base import Observation, Problem, Searcher, Task
 from searchers.objective import Expression, Objective
 from searchers.replay import Table, replay
-from searchers.space import Config, Knob, Space
+from searchers.space import Knob, Space
 
 GPUS = {"T4": (8.0, 320.0, 0.5), "V100": (15.7, 900.0, 2.6), "M60": (4.8, 160.0, 0.6)}
 
@@ -42,11 +43,11 @@ def shifted_sources() -> tuple[Task, ...]:
     return tuple(tasks)
 
 
-def _usd_per_hour(config: Config) -> float:
+def _usd_per_hour(config: dict[str, Any]) -> float:
     return 0.034 * config["cpu_cores"] + GPUS[config["gpu_type"]][2] * config["gpu_memory"]
 
 
-def _measure(config: Config, size: float = 1.0) -> dict[str, float] | None:
+def _measure(config: dict[str, Any], size: float = 1.0) -> dict[str, float] | None:
     tflops, bandwidth, _ = GPUS[config["gpu_type"]]
     batch = config["max_batch_size"]
     if 0.5 * size + 0.03 * size * batch > 16 * config["gpu_memory"]:

@@ -105,9 +105,12 @@ def test_ernest_is_random_ten_times_and_then_every_fifth_time():
 
 def test_ernests_share_of_random_ones_is_a_fifth(monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        ernest, "fit", lambda x, y, **_: asked.append((x, y)) or initial_weights(x.shape[1], torch.Generator())
-    )
+
+    def fit(x, y, **_):
+        asked.append((x, y))
+        return initial_weights(x.shape[1], torch.Generator())
+
+    monkeypatch.setattr(ernest, "fit", fit)
     searcher, ten = Ernest(PROBLEM), observed(*range(10))
     for seed in range(400):
         searcher.suggest(ten, RNG(seed))

@@ -53,7 +53,7 @@ class Told:
     def sample(self, space, facts, samples, rng):
         self.asked.append((space, facts, samples))
         own = np.random.default_rng(5)
-        log = {role: own.normal(0, 1 + i, (samples, N)) for i, role in enumerate(ROLES)}
+        log: dict[str, np.ndarray] = {role: own.normal(0, 1 + i, (samples, N)) for i, role in enumerate(ROLES)}
         return Surfaces(log, own.normal(0, 3, (samples, N)), self.known)
 
 

@@ -12,6 +12,7 @@ CPU: after the first choices that a process made.
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,8 @@ def test_who_learns_foretells_and_takes_surfaces():
     assert {"meta"} == TAKES_SURFACES and DEFAULT == "meta"
     with pytest.raises(ValueError, match="'random' takes no surfaces; meta does"):
         named("random", surfaces=pretrained())
-    assert named("meta", surfaces=pretrained())(tiny())._surfaces is pretrained()
+    given: Any = named("meta", surfaces=pretrained())(tiny())
+    assert given._surfaces is pretrained()
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMED) - LEARNS))

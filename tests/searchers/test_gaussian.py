@@ -73,7 +73,7 @@ def test_stated_widths_cover_what_was_left_out_as_often_as_they_say():
     prior, rng = belief(), np.random.default_rng(2)
     truths = prior.mean + rng.standard_normal((1500, N)) @ np.linalg.cholesky(prior.covariance).T
     at, rest = np.array([0, 2, 5]), np.array([1, 3, 4])
-    inside = {0.674: [], 1.645: []}
+    inside: dict[float, list] = {0.674: [], 1.645: []}
     for truth in truths:
         posterior = prior.given(at, truth[at] + np.sqrt(prior.noise) * rng.standard_normal(3))
         z = np.abs(truth - posterior.mean)[rest] / np.sqrt(posterior.variance[rest])

@@ -1,6 +1,7 @@
 """Oracles for the Gaussian processes: BoTorch's own acquisition, a refit without the point, hand-computed numbers."""
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_log_expected_improvement_stays_ordered_where_the_improvement_itself_is_
 
 def test_left_out_is_a_fit_without_the_point_of_the_same_kernel():
     x, y = data()
-    process = fit(x, y)
+    process: Any = fit(x, y)
     mean, std = process.left_out()
     rest = np.arange(12) != 4
     targets = process.model.train_targets

@@ -1,5 +1,7 @@
 """What is learned from other services: on services whose law is known, so that the right answer is too."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ def service(size: float, *, every: int = 1) -> Task:
     """Twice the size, half the rate; engine b gains from batches what a does not."""
     observed = []
     for position in range(0, len(SPACE), every):
-        config = SPACE[position]
+        config: dict[str, Any] = SPACE[position]
         gain = config["max_batch_size"] ** (0.6 if config["engine"] == "b" else 0.3)
         observed.append(Observation(position, {"rps": 100 * gain / size, "p99_ms": 3.0 * size}))
     return Task(f"size {size}", SPACE, tuple(observed), {"gflop": size})

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_trials_that_run_are_not_repeated_by_their_neighbours():
     """Four at a time find what one at a time finds, in at most half as many trials again."""
 
     def until_95(parallel: int) -> int:
-        searcher, history, running, best = Meta(taught), History(), [], 0.0
+        searcher, history, best = Meta(taught), History(), 0.0
+        running: list[int] = []
         values = [taught.objective.value(m, u) or 0.0 for m, u in zip(table, taught.usd_per_hour, strict=True)]
         for done in range(1, 40):
             while len(running) < parallel:
@@ -103,7 +105,7 @@ def test_a_space_too_large_for_a_joint_belief_is_climbed():
     for step in range(12):
         position = searcher.suggest(history, RNG(step))
         assert position is not None and position not in history.taken
-        config = large.space[position]
+        config: dict[str, Any] = large.space[position]
         history = history.observe(position, {"rps": float(np.prod([config[name] for name in "abcde"]))})
     best = large.best(history)
     assert best is not None and best.metrics["rps"] > 0.5 * 9**5
@@ -160,7 +162,7 @@ def test_samples_are_from_each_opinion_as_many_as_it_is_believed_and_spread_as_i
     deviation = np.sqrt(second - mean**2)
     # 2000 samples know a mean to 1/45 of a deviation, and 360 of them lie within five times that.
     assert np.abs((drawn.mean(axis=0) - mean) / deviation).max() < 0.12
-    assert drawn.std(axis=0) / deviation == pytest.approx(np.ones(len(mean)), abs=0.12)
+    assert drawn.std(axis=0) / deviation == pytest.approx(np.ones(len(problem.space)), abs=0.12)
     # What was measured is known about as well as it was measured; what was not is open.
     assert drawn.std(axis=0)[at].max() < 0.1 < np.median(drawn.std(axis=0))
 
@@ -191,7 +193,7 @@ def test_what_a_failure_implies_fails_in_all_but_a_twentieth_of_the_samples():
     runs = logs(searcher, history, RUNS)
     typical = runs[13:]  # 5 % of 256
     for position in range(len(space)):
-        config = space[position]
+        config: dict[str, Any] = space[position]
         if config["gpu_memory"] <= 2 and config["max_batch_size"] >= 4:
             assert (typical[:, position] == -1).all() and len(np.unique(runs[:13, position])) > 1
         elif config["gpu_memory"] >= 2 and config["max_batch_size"] <= 1:
@@ -222,7 +224,8 @@ def test_a_shortlist_begins_above_two_thousand_configurations():
     def of(n: int) -> Problem:
         return Problem(Space([Knob("k", tuple(range(1, n + 1)))]), Objective(Expression("rps")))
 
-    assert isinstance(meta(of(2001)), Shortlisted) and len(meta(of(2001))._sample) == 1000
+    long = meta(of(2001))
+    assert isinstance(long, Shortlisted) and len(long._sample) == 1000
     monkey = meta(of(3))
     assert isinstance(monkey, Meta) and monkey.suggest(History(pending=frozenset({0, 1, 2})), RNG(0)) is None
 

@@ -17,7 +17,9 @@ SPACE = Space([MEMORY, BATCH, CORES, KIND])
 def implied(*trials):
     """Names of what runs and what fails, as sets of configurations' values."""
     observed = [Observation(SPACE.position(config), metrics) for config, metrics in trials]
-    return [{tuple(SPACE[i].values()) for i in np.flatnonzero(mask)} for mask in Monotone(SPACE).implied(observed)]
+    return [
+        {tuple(SPACE[i].values()) for i in np.flatnonzero(mask).tolist()} for mask in Monotone(SPACE).implied(observed)
+    ]
 
 
 def config(memory, batch, cores=1, kernel="a"):

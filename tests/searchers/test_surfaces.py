@@ -1,6 +1,7 @@
 """Surfaces: what is learned from toy services whose law is known, and what the seam promises."""
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def toy(rng: np.random.Generator, size: float | None = None, family: str = "text
     space = Space([*knobs, ENGINE] if rng.random() < 0.3 else knobs)
     observed = []
     for i in range(len(space)):
-        config = space[i]
+        config: dict[str, Any] = space[i]
         speed = 2.0 ** {"small": 0, "middle": 1, "large": 3}.get(config.get("card"), 0)
         batch = float(config["max_batch_size"])
         rate = level * speed * batch**gain * config.get("cpu_cores", 1) ** 0.5

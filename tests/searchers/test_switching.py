@@ -1,6 +1,7 @@
 """Which trials need a new replica, and who avoids it."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -64,5 +65,5 @@ def test_who_takes_everything_for_hardly_less_stays_on_its_replica():
 
 def test_by_default_no_less_is_found():
     asked = replace(IN_PLACE, sources=shifted_sources())
-    careless, default = (search(asked, TABLE, lambda p, near=near: Meta(p, near=near), 8, seed=0) for near in (0, NEAR))
+    careless, default = (search(asked, TABLE, partial(Meta, near=near), 8, seed=0) for near in (0, NEAR))
     assert best_after(asked, TABLE, default) >= 0.99 * best_after(asked, TABLE, careless)

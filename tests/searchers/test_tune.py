@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,11 +94,11 @@ def test_restore_goes_on_where_the_interrupted_run_was(tmp_path, monkeypatch):
 
     restored = tune.Tuner.restore(str(tmp_path / "broken"), trainable, param_space=param_space)
     restored._local_tuner._run_config.callbacks = []
-    results = restored.fit()
+    results: Any = restored.fit()
     assert sorted((r.config["a"], r.config["nested"]["b"]) for r in results) == [
         (a, b) for a in (1, 2) for b in ("x", "y")
     ]
-    after = restored._local_tuner._tune_config.search_alg
+    after: Any = restored._local_tuner._tune_config.search_alg
     after = getattr(after, "searcher", after)
     assert {o.position for o in after.history.observed} == set(range(4))
 
@@ -121,7 +122,7 @@ def started(**kwargs) -> TuneSearcher:
 
 def test_waits_while_only_pending_trials_block_then_finishes():
     searcher = started()
-    configs = [searcher.suggest(str(i)) for i in range(6)]
+    configs: list[Any] = [searcher.suggest(str(i)) for i in range(6)]
     assert len({tuple(c.values()) for c in configs}) == 6
     assert searcher.suggest("7") is None
     for i in range(6):
