@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ class OnServe:
 
         serve.start(proxy_location="Disabled")
         source = Builder(f"{__name__}:model")
-        self.backend = ServeBackend(source, ["warm"], "contract", deadline_s=60, queue_s=60)
+        self.backend: Any = ServeBackend(source, ["warm"], "contract", deadline_s=60, queue_s=60)
         self.measure = WithLoadActor(Question(QUICK), ["a", "b"])
 
     def left(self) -> int:

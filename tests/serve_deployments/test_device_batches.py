@@ -3,6 +3,7 @@
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -130,7 +131,12 @@ def test_a_model_that_cannot_be_recorded_runs_without_and_says_why():
 def test_the_least_recently_used_graph_goes_first():
     accelerator, seen = FakeAccelerator(), []
     stream = accelerator.compute_stream()
-    graphs = Graphs(lambda t: seen.append(1) or t, accelerator, stream, most=2)
+
+    def forward(tensors):
+        seen.append(1)
+        return tensors
+
+    graphs = Graphs(forward, accelerator, stream, most=2)
 
     def run(size):
         batch = {"x": torch.zeros(size)}
@@ -175,12 +181,13 @@ def test_buckets_hold_what_goes_in_and_waste_little():
 
 
 def test_without_a_gpu_the_parts_run_as_they_are():
-    batch = fast_batches(texts(), "cpu", cuda_graphs=True)
+    batch: Any = fast_batches(texts(), "cpu", cuda_graphs=True)
     assert isinstance(batch, PlainBatches) and not isinstance(batch, TwoSteps)
     assert [told.how for told in batch.told()] == ["there are none on 'cpu'"]
     assert isinstance(DeviceBatches(texts(), FakeAccelerator()), TwoSteps)
     assert batch.first_sizes(10) == (10,)
-    assert fast_batches(texts(), every_size=True).first_sizes(10) == (10, 8, 4, 2, 1)
+    every: Any = fast_batches(texts(), every_size=True)
+    assert every.first_sizes(10) == (10, 8, 4, 2, 1)
     assert Cuda("cuda:0").copy  # made without touching a GPU
 
 
@@ -204,7 +211,7 @@ def test_a_replica_begins_a_batch_while_another_computes():
 def test_the_builder_in_the_docs_works():
     text = (Path(__file__).parents[2] / "docs" / "service-yaml.md").read_text(encoding="utf-8")
     [code] = [found for found in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "fast_batches" in found]
-    names = {}
+    names: dict[str, Any] = {}
     exec(code, names)
     rows = names["build"](size=3)([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     assert len(rows) == 2 and len(rows[0]) == 2

@@ -98,7 +98,8 @@ def test_only_a_full_batch_goes_ahead_of_the_one_that_runs():
 
 def test_what_nobody_waits_for_is_not_computed_and_the_queue_is_told():
     async def main():
-        model, told = Model(), []
+        model = Model()
+        told: list[int] = []
         batching = DynamicBatching(model, 2, queued=told.append)
         tasks = [asyncio.create_task(batching(i)) for i in range(6)]
         await asyncio.sleep(0.5)

@@ -3,6 +3,7 @@
 import asyncio
 import weakref
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ class GreenTorch:
     __version__ = "2.13.0"
 
     def __init__(self, fails=None, **absent):
-        self.calls = []
+        self.calls: list[tuple] = []
 
         def create(**asked):
             self.calls.append(("create", asked))
@@ -102,7 +103,7 @@ class MemoryTorch:
     """The part of torch that cleaning touches; remembers whether the batch's tensors were gone by then."""
 
     def __init__(self):
-        self.calls = []
+        self.calls: list[tuple] = []
         self.cuda = SimpleNamespace(
             is_available=lambda: True,
             empty_cache=lambda: self.calls.append(("empty_cache", Model.last() is None)),
@@ -114,7 +115,7 @@ class MemoryTorch:
 class Model:
     """Its batch takes memory, then there is none left."""
 
-    last = staticmethod(lambda: None)
+    last: Any = staticmethod(lambda: None)
 
     def __call__(self, payloads):
         tensor = Big()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from levels import load
@@ -38,8 +39,9 @@ class Stopped:
 
 
 def search(*loads, spent_s=0.0):
-    made = LevelSearch("highest_rate", None, ["x"], PLAN, Stopped(), list(loads))
-    made.clock.time_s = spent_s
+    clock: Any = Stopped()
+    made = LevelSearch("highest_rate", None, ["x"], PLAN, clock, list(loads))
+    clock.time_s = spent_s
     return made
 
 
@@ -174,7 +176,7 @@ def test_the_climb_ends_where_no_more_clients_could_keep_the_limit():
 
 
 def test_the_climb_ends_with_the_declared_maximum_and_a_quarter_of_the_time():
-    endless = dict(service_s=lambda size: 0.05, cores=10_000)
+    endless: dict[str, Any] = dict(service_s=lambda size: 0.05, cores=10_000)
     made, bounded = climbed(FakeServer(**endless), {"error_rate": 0.1}, replace(PLAN, max_concurrency=20))
     assert clients_of(made) == [1, 8, 20] and bounded == 0.0
     made, bounded = climbed(FakeServer(**endless), {"error_rate": 0.1}, replace(PLAN, total_max_s=2.5))

@@ -1,6 +1,7 @@
 """What a level keeps of its replica's own account, how long it is held, and when it is held again."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_of_two_bounds_on_what_is_in_flight_the_lower_one_counts():
 
 
 def test_a_level_with_limits_ends_once_it_is_known_whether_they_are_kept():
-    server = dict(service_s=lambda size: 0.02)
+    server: dict[str, Any] = dict(service_s=lambda size: 0.02)
     quick = opened(FakeServer(**server), 40.0, LoadPlan(arrivals=CONSTANT), at_most={"p50_ms": 15.0})
     assert quick.steady and quick.ended_at < 1.0  # it breaks the limit
     kept = opened(FakeServer(**server), 40.0, LoadPlan(arrivals=CONSTANT), at_most={"p50_ms": 25.0})

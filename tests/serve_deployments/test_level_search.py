@@ -1,6 +1,7 @@
 """A search's time, and what it makes of its levels."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from levels import load
@@ -22,7 +23,7 @@ class Stopped:
 
 
 def search(*loads, spent_s=0.0, plan=PLAN):
-    clock = Stopped()
+    clock: Any = Stopped()
     made = LevelSearch("highest_rate", None, ["x"], plan, clock, list(loads))
     clock.time_s += spent_s
     return made

@@ -1,6 +1,7 @@
 """One level of load against servers whose rate and latency follow from queueing theory, in virtual time."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ def closed(server, concurrency, plan=PLAN, **clock):
 
 
 def opened(server, rate_rps, plan=PLAN, max_in_flight=None, **clock):
-    clock = VirtualClock(**clock)
-    return run_virtual(open_level(server, ["x"], rate_rps, plan, clock=clock, max_in_flight=max_in_flight))
+    level = open_level(server, ["x"], rate_rps, plan, clock=VirtualClock(**clock), max_in_flight=max_in_flight)
+    return run_virtual(level)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 8, 20])
@@ -96,7 +97,7 @@ def test_bursts_wait_longer_but_no_longer_than_kingman_says():
 def test_a_stall_shows_in_the_tail_from_the_scheduled_time():
     """Coordinated omission: a closed loop sends nothing while the server stalls, so it misses the stall."""
     plan = LoadPlan(level_min_s=10, arrivals=CONSTANT)
-    stalled = dict(service_s=lambda batch: 0.005, stalls=((4.0, 1.0),))
+    stalled: dict[str, Any] = dict(service_s=lambda batch: 0.005, stalls=((4.0, 1.0),))
     client = closed(FakeServer(**stalled), 1, plan)
     schedule = opened(FakeServer(**stalled), 100, plan)
     assert client.latencies.p99_ms == pytest.approx(5, abs=0.1)  # one request of 1,800

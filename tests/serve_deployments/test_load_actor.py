@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
@@ -93,7 +94,8 @@ def test_a_cancelled_call_leaves_no_test_behind():
 
 
 def test_it_stands_on_cores_that_no_replica_leases(monkeypatch):
-    pinned, free = [], {2, 3}
+    pinned: list[set[int]] = []
+    free = {2, 3}
     monkeypatch.setattr(actor_module, "machine_cores", lambda: {0, 1, 2, 3})
     monkeypatch.setattr(actor_module, "unleased_cores", lambda cores: set(cores) & free)
     monkeypatch.setattr(actor_module, "can_pin", lambda: True)
@@ -110,7 +112,8 @@ def test_it_stands_on_cores_that_no_replica_leases(monkeypatch):
 
 
 def test_more_senders_are_twice_as_many_each_in_a_place_of_its_own(monkeypatch):
-    started, aimed, places = [], [], []
+    started, aimed = [], []
+    places: list[Any] = []
 
     class Place:
         def __init__(self, number):

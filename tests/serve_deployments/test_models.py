@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_a_batch_answers_as_single_requests_do(minilm):
 
 
 def test_bfloat16_is_close_to_float32(minilm):
-    halved = load(Weights(MINILM), {}, ModelContext(precision="bfloat16"))
+    halved: Any = load(Weights(MINILM), {}, ModelContext(precision="bfloat16"))
     cosines = [float(a @ b) for a, b in zip(minilm(SENTENCES), halved(SENTENCES), strict=True)]
     assert min(cosines) > 0.995
     # Eight bits of mantissa: no number is the same to a thousandth of a per cent, as it would be in float32.
@@ -110,7 +111,7 @@ def test_the_replicas_way_changes_no_bit():
         mask = tokens["attention_mask"].unsqueeze(-1).float()
         mean = (bare(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)
         rows = torch.nn.functional.normalize(mean, dim=-1).numpy()
-    batch = load(Weights(MINILM), {"cuda_graphs": True}, ModelContext())
+    batch: Any = load(Weights(MINILM), {"cuda_graphs": True}, ModelContext())
     np.testing.assert_array_equal(np.stack(batch(SENTENCES)), rows)
     assert [(e.limit, e.enforced) for e in told(batch)] == [("cuda_graphs", False)] and two_steps(batch) is None
 
@@ -123,7 +124,7 @@ def test_a_graph_shared_by_similar_lengths_answers_alike(minilm):
 
 
 def test_texts_are_cut_at_the_length_asked_for():
-    model = load(Weights(MINILM), {"max_length": 6}, ModelContext())
+    model: Any = load(Weights(MINILM), {"max_length": 6}, ModelContext())
     first, second = model(["one two three four", "one two three four five six seven"])
     np.testing.assert_allclose(first, second, atol=1e-5)
 
@@ -137,7 +138,8 @@ def test_a_packaged_folder_is_found_without_importing_the_package():
 def test_a_builder_gets_what_its_signature_takes():
     context = ModelContext(precision="bfloat16", cpu_cores=3)
     assert load(Builder(f"{HERE}:shout"), {"suffix": "?"}, context)(["hi"]) == ["hi? bfloat16"]
-    [seen] = load(Builder(f"{HERE}:Everything"), {"extra": 1}, context)(["x"])
+    everything: Any = load(Builder(f"{HERE}:Everything"), {"extra": 1}, context)
+    [seen] = everything(["x"])
     assert seen["cpu_cores"] == 3 and seen["gpu_type"] is None and seen["extra"] == 1
 
 
@@ -217,7 +219,7 @@ def small():
     return torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)).eval()
 
 
-PAYLOADS = [[1.0, 2.0, 3.0], np.array([0.5, -1.0, 4.0]), [0, 0, 1.5]]
+PAYLOADS: list[Any] = [[1.0, 2.0, 3.0], np.array([0.5, -1.0, 4.0]), [0, 0, 1.5]]
 
 
 def expected(model):
@@ -229,7 +231,7 @@ def test_exported_programs_answer_as_their_module(small, tmp_path):
     path = tmp_path / "small.pt2"
     dynamic = ({0: torch.export.Dim("batch")},)
     torch.export.save(torch.export.export(small, (torch.zeros(2, 3),), dynamic_shapes=dynamic), path)
-    model = load(Weights(str(path), "pt2"), {}, ModelContext())
+    model: Any = load(Weights(str(path), "pt2"), {}, ModelContext())
     np.testing.assert_array_equal(np.stack(model(PAYLOADS)), expected(small))
     np.testing.assert_allclose(model(PAYLOADS[:1])[0], expected(small)[0], rtol=1e-5)
     with pytest.raises(ModelError, match="export it in that precision"):
@@ -241,9 +243,9 @@ def test_torchscript_answers_as_its_module(small, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.trace(small, torch.zeros(2, 3)).save(path)
-    model = load(Weights(str(path), "torchscript"), {}, ModelContext())
+    model: Any = load(Weights(str(path), "torchscript"), {}, ModelContext())
     np.testing.assert_array_equal(np.stack(model(PAYLOADS)), expected(small))
-    coarse = load(Weights(str(path), "torchscript"), {}, ModelContext(precision="bfloat16"))
+    coarse: Any = load(Weights(str(path), "torchscript"), {}, ModelContext(precision="bfloat16"))
     np.testing.assert_allclose(np.stack(coarse(PAYLOADS)), expected(small), atol=0.05)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from levels import load
@@ -73,7 +74,7 @@ def test_a_doubling_grows_by_no_more_than_the_ends_of_both_intervals_say_and_no_
 
 def test_a_peak_is_not_given_up_while_two_more_doublings_may_still_reach_what_is_to_be_beaten():
     """Four cores, 20 requests/s each: after 20 and 40 a rate of 75 is below 80 and stays in reach."""
-    server = dict(service_s=lambda size: 0.05, cores=4)
+    server: dict[str, Any] = dict(service_s=lambda size: 0.05, cores=4)
     whole = peak(FakeServer(**server))
     assert peak(FakeServer(**server), to_beat_rps=75.0) == whole
     # 40 x 2 x 2 is 160: a little more can't be reached from there, nor from the next level.

@@ -1,11 +1,13 @@
 """Which plans make sense, and what they are unless told otherwise."""
 
+from typing import Any
+
 import pytest
 
 from serve_deployments.load.arrivals import POISSON
 from serve_deployments.measuring.plan import LoadPlan
 
-SMALLEST = dict(
+SMALLEST: dict[str, Any] = dict(
     level_min_s=1e-9, level_max_s=1e-9, total_max_s=1e-9, precision=1e-9, rate_precision=1e-9, drain_s=0.0,
     start_concurrency=1, max_concurrency=1, max_in_flight=1,
 )  # fmt: skip

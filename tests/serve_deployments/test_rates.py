@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_levels_that_cannot_pass_are_cut_short():
 
 
 def test_a_trial_of_default_length_is_sure_long_before_its_time_is_up_and_takes_no_longer_than_it_may():
-    server = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16, wait_s=0.01)
+    server: dict[str, Any] = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16, wait_s=0.01)
     found = [highest(FakeServer(**server), {"p99_ms": 150}, LoadPlan(seed=seed)) for seed in range(5)]
     rates_rps = [one.metrics["rps"] for one in found]
     assert statistics.median(one.seconds for one in found) < 40 and max(rates_rps) < 1.1 * min(rates_rps)
@@ -161,7 +162,7 @@ def test_a_busy_client_makes_it_a_lower_bound():
 
 
 def test_a_peak_that_cannot_win_is_left_early_with_its_rate_estimated():
-    server = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16)
+    server: dict[str, Any] = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16)
     plan = LoadPlan(start_concurrency=16)
     whole = peak(FakeServer(**server), plan)
     beaten = peak(FakeServer(**server), plan, to_beat_rps=400.0)

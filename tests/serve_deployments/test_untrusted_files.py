@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -111,7 +112,8 @@ def test_a_model_that_needs_code_of_its_own_is_refused(folder, marker):
 
 def test_a_model_that_can_do_without_its_code_does(folder, marker):
     bring_code(folder, marker, "tokenizer_config.json")
-    [row] = load(Weights(str(folder)), {}, ModelContext())(["a text"])
+    model: Any = load(Weights(str(folder)), {}, ModelContext())
+    [row] = model(["a text"])
     assert row.shape == (384,)
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,7 @@ def test_time_in_which_two_batches_run_counts_once():
     meter = Meter(FakeProcess(), now=time.clock)
 
     def run(*steps):
-        running = {}
+        running: dict[int, Any] = {}
         for at_s, size in steps:
             time.now_s = at_s
             if size in running:

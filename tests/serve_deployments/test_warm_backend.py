@@ -4,6 +4,7 @@ import os
 import signal
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import ray
@@ -148,8 +149,9 @@ class Trial:
 
 
 def test_a_trial_that_is_killed_gives_up_its_replica_and_its_cores(backend):
+    trial: Any = Trial
     with pytest.raises(ray.exceptions.RayActorError):
-        ray.get(Trial.remote().run.remote(backend, "killed"))
+        ray.get(trial.remote().run.remote(backend, "killed"))
     [app] = [app for app, trial in backend.pool.held().items() if trial == "killed"]
     backend.remove("killed")
     assert app not in apps() and not backend.pool.held()
@@ -159,7 +161,7 @@ def test_a_trial_that_is_killed_gives_up_its_replica_and_its_cores(backend):
 
 @pytest.mark.slow
 def test_without_a_pool_trials_go_on_and_nothing_idles(backend):
-    actor = ray.remote(Pool).options(num_cpus=0).remote()
+    actor: Any = ray.remote(Pool).options(num_cpus=0).remote()
     poolless = replace(backend, pool=SharedPool(actor))
     with poolless.running(ONE, "orphan"):
         pass
