@@ -56,7 +56,7 @@ def test_variation_is_by_hand():
 
 def test_the_interval_of_a_variation_covers_the_true_one():
     rng = np.random.default_rng(0)
-    runs = [variation(rng.normal(100, 3, 10)) for _ in range(1000)]
+    runs = [variation(rng.normal(100, 3, 10).tolist()) for _ in range(1000)]
     covered = [low <= 0.03 <= high for low, high in (variation_within(found, 10) for found in runs)]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
 
@@ -82,7 +82,8 @@ class Answering:
     """An endpoint that remembers what it was asked, and how much of it at a time; `odd` payloads fail."""
 
     def __init__(self, odd: str | None = None):
-        self.asked, self.odd, self.now, self.most = [], odd, 0, 0
+        self.asked: list[str] = []
+        self.odd, self.now, self.most = odd, 0, 0
 
     async def infer(self, payload):
         self.asked.append(payload)
@@ -92,6 +93,9 @@ class Answering:
         self.now -= 1
         if payload == self.odd:
             raise RuntimeError("odd")
+
+    async def usage(self):
+        return None
 
 
 @pytest.fixture
@@ -156,8 +160,15 @@ def test_the_last_entry_of_a_log_counts():
 # HTTP, and wrk where there is one
 
 
+class Listening(ThreadingHTTPServer):
+    def __init__(self):
+        super().__init__((over_http.HOST, 0), Handler)
+        self.bodies: list[bytes] = []
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: Listening
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -172,10 +183,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer((over_http.HOST, 0), Handler) as listening:
-        listening.daemon_threads = True
-        listening.bodies = []
+def server() -> Iterator[Listening]:
+    with Listening() as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield listening

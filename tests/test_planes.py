@@ -189,7 +189,7 @@ for config in json.load(sys.stdin)["configs"]:
     print(json.dumps({"row": {**config, "rps": 1.0, "latency_ms": 1.0}, "spread": 0.0, "batches": 9}), flush=True)
 """
     )
-    knobs = {"cpu_cores": (1,), "precision": ("float32",), "max_batch_size": (1, 2, 4)}
+    knobs: dict[str, tuple] = {"cpu_cores": (1,), "precision": ("float32",), "max_batch_size": (1, 2, 4)}
     grid = Grid("cpu", knobs, 0.04, 0, "test")
     said = list(answers(MODELS[0], grid.configs(), grid, Patience(), script))
     assert [(a["row"]["max_batch_size"], "rps" in a["row"]) for a in said] == [(1, True), (2, False), (4, True)]

@@ -36,7 +36,7 @@ def forced_condition(node: cst.If) -> Iterator[cst.If]:
 
 
 # kind: (type of node, operator)
-KINDS: dict[str, Sequence[tuple[type[cst.CSTNode], Operator]]] = {
+KINDS: dict[str, Sequence[tuple[Any, Operator]]] = {
     "number": [(cst.BaseNumber, mutators.operator_number)],
     "operator": [(cst.CSTNode, mutators.operator_swap_op)],
     "condition": [(cst.If, forced_condition), (cst.IfExp, mutators.operator_if_exp)],
