@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from cluster.prices import load_prices
 from raytune_infer.document import Document
@@ -55,7 +56,8 @@ def write_run(
         fingerprint={"configurations": [size, "x"]}, emulated=None,
     )  # fmt: skip
     at_most = {} if spec.load.find == "peak" else spec.latency_limits
-    for purpose, part in (("search", configs), ("final", again)):
+    parts: list[tuple[Any, Sequence[dict]]] = [("search", configs), ("final", again)]
+    for purpose, part in parts:
         for config in part:
             usd_per_hour = price(config, load_prices()) if priced else math.nan
             key, _ = database.start_trial(

@@ -179,7 +179,7 @@ def test_everyone_is_there_once_those_that_count_first():
 )  # fmt: skip
 def test_a_contestant_counts_by_the_rounds_in_which_its_limits_were_kept(kept, out, counts):
     """k: kept; b: a limit broken; f: could not run."""
-    figures = {"k": (100.0, OK), "b": (100.0, BROKEN), "f": (None,)}
+    figures: dict[str, tuple] = {"k": (100.0, OK), "b": (100.0, BROKEN), "f": (None,)}
     contestant = Contestant(1, tuple(finals(*[[(1, *figures[one])] for one in kept])))
     assert (contestant.out, contestant.counts, contestant.kept) == (out, counts, kept.count("k"))
     assert MISSES == 2

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 from final_rounds import BROKEN, GOAL, finals
@@ -111,7 +112,7 @@ def test_rounds_that_never_met_say_nothing_of_a_ratio():
     said, kept = verdict(comparison, GOAL)
     assert said.endswith("× the default's (no interval: too few rounds)") and kept.endswith("in 1 of 1 round")
     assert not any("(" in cell or "to" in cell for row in lines(comparison) for cell in row[:2])
-    told = as_dict(comparison)
+    told: Any = as_dict(comparison)
     assert (told["over_default"]["low"], told["over_default"]["high"]) == (None, None)
     json.dumps(told, allow_nan=False)
 
@@ -126,7 +127,7 @@ def test_who_does_not_count_has_no_figure_and_a_reason():
     ]
     nobody = compared(finals([(0, 50.0, BROKEN)]), GOAL, 0)
     assert verdict(nobody, GOAL) == [] and [row[-1] for row in lines(nobody)] == ["default, does not count"]
-    assert standings(nobody, GOAL).title.startswith("Measured side by side in 1 round (")
+    assert str(standings(nobody, GOAL).title).startswith("Measured side by side in 1 round (")
 
 
 def test_a_default_of_one_round_that_broke_its_limit_gives_no_ratio():
@@ -138,7 +139,7 @@ def test_a_default_of_one_round_that_broke_its_limit_gives_no_ratio():
 def test_programs_are_told_the_same():
     trials = finals([(1, 100.0), (2, None), (0, 99.0)], [(0, 99.0), (1, 100.0)], prices={0: math.nan})
     ratio, mean = (math.exp(half) for half in halves(2, 2))
-    told = as_dict(compared(trials, GOAL, 0))
+    told: Any = as_dict(compared(trials, GOAL, 0))
     configurations = told.pop("configurations")
     over = {"value": 100 / 99, "low": 100 / 99 / ratio, "high": 100 / 99 * ratio}
     assert told == {"rounds": 2, "confidence": 0.95, "over_default": pytest.approx(over), "distinguishable": False}
@@ -153,9 +154,9 @@ def test_programs_are_told_the_same():
         {"config": {"n": 2}, "usd_per_hour": 1.0, "rounds": 1, "rounds_kept": 0, "recommended": False,
          "default": False, "like_first": False, "over_first": None, "figure": None},
     ]  # fmt: skip
-    nobody = as_dict(compared(finals([(0, 50.0, BROKEN)]), GOAL, 0))
+    nobody: Any = as_dict(compared(finals([(0, 50.0, BROKEN)]), GOAL, 0))
     assert nobody["over_default"] is None and nobody["configurations"][0]["over_first"] is None
-    clear = as_dict(compared(finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)]), GOAL, 0))
+    clear: Any = as_dict(compared(finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)]), GOAL, 0))
     assert clear["distinguishable"] and [c["like_first"] for c in clear["configurations"]] == [True, False]
 
 

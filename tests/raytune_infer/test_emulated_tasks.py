@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,14 +48,14 @@ def test_the_papers_space_by_hand():
     seconds = roofline.service_time_s(bert, find("T4"), batch=8, cpu_cores=2)
     assert table.metrics[at] == pytest.approx({"rps": 8 / seconds, "p99_ms": 2000 * seconds})
     for i, metrics in enumerate(table.metrics):
-        config = table.problem.space[i]
+        config: dict[str, Any] = table.problem.space[i]
         gib = find(config["gpu_type"]).memory_gib * config["gpu_memory"]
         assert (metrics is not None) == roofline.fits(bert, batch=config["max_batch_size"], gpu_memory_gib=gib)
     assert table.values().max() > 0 and (table.values() == 0).any()
 
 
 def test_a_share_of_compute_is_slower_and_paid_for():
-    knobs = {"gpu_type": ("T4",), "gpu_share": (0.5, 1.0), "gpu_memory": (0.25,)}
+    knobs: dict[str, tuple] = {"gpu_type": ("T4",), "gpu_share": (0.5, 1.0), "gpu_memory": (0.25,)}
     table = emulate(profiles.profile("resnet-50"), knobs, RPS_PER_USD, BOOK)
     half, whole = (table.metrics[table.problem.space.position({"gpu_type": "T4", "gpu_memory": 0.25, "gpu_share": s})]
                    for s in (0.5, 1.0))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -54,7 +55,8 @@ def test_the_replica_runs_under_all_that_was_measured():
     assert Settings(**args["settings"]) == MEASURED
     assert args["settings"]["batch_wait_ms"] == 7.5 and args["settings"]["max_batch_size"] == 16
     assert args["model"] == {"reference": "json:loads"}
-    assert application(args)._bound_deployment.init_args[1] == args["settings"]
+    bound: Any = application(args)._bound_deployment
+    assert bound.init_args[1] == args["settings"]
 
 
 def test_the_replica_has_the_resources_of_the_trial():

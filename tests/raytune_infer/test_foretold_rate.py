@@ -1,6 +1,7 @@
 """Which limits a queue is asked for, and what is made of its answers."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ranked_trials import trial
@@ -20,7 +21,7 @@ TRIALS = [
 @pytest.fixture
 def queue(monkeypatch):
     """Answers as given, and what was asked last."""
-    asked = {}
+    asked: dict[str, Any] = {}
 
     def foretold(loads, settings, arrivals, at_most, near_rps):
         asked.update(loads=len(loads), cores=settings.cpu_cores, arrivals=arrivals, at_most=at_most, near_rps=near_rps)

@@ -5,6 +5,7 @@ import math
 import sqlite3
 import time
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from raytune_infer.errors import RunError
 from raytune_infer.history import Database
 from raytune_infer.records import Outcome, observations
 
-CONFIG = {"max_batch_size": 4, "precision": "float32"}
+CONFIG: dict[str, Any] = {"max_batch_size": 4, "precision": "float32"}
 LOAD = {"started_at": 10.0, "ended_at": 12.5, "mode": "open", "requested_rps": 5.0}
 
 
@@ -65,7 +66,7 @@ def test_what_an_earlier_version_wrote_is_read(url):
     again = Database(url)
     [trial] = again.trials(study)
     assert (trial.value, trial.outcome.in_place, trial.outcome.overhead_s) == (8.0, None, 0.0)
-    more = {"ended_early": True, "overhead": {"deploy": 2.0, "leave": 1.0}, "interval_rps": (3.5, 4.5)}
+    more: dict[str, Any] = {"ended_early": True, "overhead": {"deploy": 2.0, "leave": 1.0}, "interval_rps": (3.5, 4.5)}
     outcome = Outcome({"rps": 4.0}, in_place=False, **more)
     again.finish_trial(start(again, study), outcome, 8.0)
     assert again.trials(study)[1].outcome == outcome and outcome.overhead_s == 3.0

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,8 +91,8 @@ def test_a_resumed_run_takes_no_other_prior(tmp_path, file):
 def test_a_searcher_starts_from_the_surfaces_it_is_given():
     assert TAKES_SURFACES <= set(NAMED)
     problem = Problem(Space([Knob("max_batch_size", (1, 4, 16, 64))]), Objective(Expression("rps")))
-    known = named("meta", pretrained())(problem)
-    unknown = named("meta", replace(pretrained(), inputs=replace(pretrained().inputs, columns=_others())))(problem)
+    known: Any = named("meta", pretrained())(problem)
+    unknown: Any = named("meta", replace(pretrained(), inputs=replace(pretrained().inputs, columns=_others())))(problem)
     assert len(known.say(History())["rps"]) == 2 and len(unknown.say(History())["rps"]) == 1
     with pytest.raises(ValueError, match="'random' takes no surfaces; meta does"):
         named("random", pretrained())

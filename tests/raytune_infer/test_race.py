@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +147,8 @@ def test_a_trial_of_the_search_says_what_a_measurement_takes():
 
 
 def test_bad_times_are_refused():
-    for bad in ({"budget_s": -1.0}, {"trial_s": -1.0}, {"budget_s": math.nan}):
+    times: list[dict[str, Any]] = [{"budget_s": -1.0}, {"trial_s": -1.0}, {"budget_s": math.nan}]
+    for bad in times:
         with pytest.raises(ValueError, match="seconds of 0 or more"):
             replace(RULES, **bad)
     assert replace(RULES, budget_s=0.0, trial_s=0.0).candidates == 3

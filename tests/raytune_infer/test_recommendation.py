@@ -170,7 +170,7 @@ def test_what_failed_is_told_and_never_ranked(tmp_path):
     )
     found = recommend(path, limits={"p99_ms": 60})
     assert found.failed == {2: "OutOfMemory: 16 do not fit"} and found.untried == 4
-    assert all(r.config["max_batch_size"] < 16 for r in (*found.ranked, *found.others))
+    assert all(int(r.config["max_batch_size"]) < 16 for r in (*found.ranked, *found.others))
     nothing = write_run(tmp_path / "nothing", configs=CONFIGS[2:3], measure=lambda c, a: measured(c, a, refuses))
     with pytest.raises(AllFailed, match="no trial of .* was measured"):
         recommend(nothing)

@@ -85,6 +85,8 @@ def test_who_learns_is_taught_by_other_groups_alone(monkeypatch):
     taught: dict[str, set[str]] = {}
 
     class Asks:
+        now = ""
+
         def __init__(self, problem) -> None:
             taught[self.now] = {source.name for source in problem.sources}
 
@@ -93,13 +95,13 @@ def test_who_learns_is_taught_by_other_groups_alone(monkeypatch):
 
     monkeypatch.setattr(Plan, "factory", lambda self, name: Asks)
     for name in GROUPS:
-        Asks.now = name  # type: ignore[attr-defined]
+        Asks.now = name
         assert len(list(searches(suite(), plan(), Unit("asks", (name,))))) == 2
     assert taught == {
         "a_short": {"b", "c"}, "a_long": {"b", "c"}, "b": {"a_short", "a_long", "c"}, "c": {"a_short", "a_long", "b"},
     }  # fmt: skip
     for name in GROUPS:
-        Asks.now = name  # type: ignore[attr-defined]
+        Asks.now = name
         list(searches(suite(), plan(with_sources=False), Unit("asks", (name,))))
     assert set(map(frozenset, taught.values())) == {frozenset()}
 

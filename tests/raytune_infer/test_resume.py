@@ -3,6 +3,7 @@ nothing that its numbers depend on."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stop_after import StopAfter
@@ -218,7 +219,7 @@ def test_what_a_run_began_with_is_not_asked_for_anew(tmp_path, name, options, tr
     study(tmp_path / "run", searcher="random", seed=3, history=False).run(5)
     with pytest.raises(RunError, match=f"run has {name}; leave it out to resume, or start a new run"):
         study(tmp_path / "run", **options).run(trials, resume=True)
-    same = {"searcher": "random", "seed": 3, "history": False}
+    same: dict[str, Any] = {"searcher": "random", "seed": 3, "history": False}
     assert study(tmp_path / "run", **same).run(5, resume=True).trials
 
 
@@ -244,7 +245,7 @@ def test_the_newest_run_under_runs_is_resumed_when_none_is_named(tmp_path, monke
     for name in ("known-20260101-000000", "known-20260102-000000", "known-more-20260301-000000", "known"):
         with pytest.raises(KeyboardInterrupt):
             study(tmp_path / "runs" / name, searcher="random").run(5, progress=StopAfter(1))
-    result = study(None).run(resume=True)  # type: ignore[arg-type]
+    result = study(None).run(resume=True)
     assert result.run.path == Path("runs/known-20260102-000000") and len(searched(result)) == 5
 
 

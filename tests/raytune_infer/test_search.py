@@ -2,6 +2,7 @@
 
 import logging
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_what_cannot_run_is_no_measurement(monkeypatch, tmp_path):
 def test_a_process_that_died_is_tried_once_more_as_the_same_trial(monkeypatch, tmp_path):
     without_ray(monkeypatch, TuneInProcess(deaths={1: 1, 2: 2}))
     machine = Machine()
-    removed = []
+    removed: list[str] = []
     monkeypatch.setattr(machine.backend, "remove", removed.append)
     result = study(tmp_path / "run", machine, searcher="random").run(4)
     whole, once, twice, last = searched(result)
@@ -145,8 +146,9 @@ def test_tune_keeps_nothing_of_what_the_history_has():
     from raytune_infer.search import _Recorder
 
     kept = SimpleNamespace(last_result={"outcome": {}, "rps": 1.0}, metric_analysis={"a": 1}, metric_n_steps={"a": 1})
-    recorder = _Recorder(None, None, None)  # type: ignore[arg-type]
-    recorder.on_trial_complete(0, [], SimpleNamespace(run_metadata=kept))  # type: ignore[arg-type]
+    recorder = _Recorder(None, None, None)
+    trial: Any = SimpleNamespace(run_metadata=kept)
+    recorder.on_trial_complete(0, [], trial)
     assert (kept.last_result, kept.metric_analysis, kept.metric_n_steps) == ({"rps": 1.0}, {}, {})
     assert recorder.__getstate__() == {}
 

@@ -4,6 +4,7 @@ import datetime as dt
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ budget: {deploy_s: 33}
 load: {find: highest_rate, arrivals: constant, precision: 0.1, level_min_s: 2, level_max_s: 3, total_max_s: 40,
        max_concurrency: 17, rate_precision: 0.2}
 """
-STUDY = SimpleNamespace(name="known", id=7, created_at=dt.datetime(2026, 1, 2, 3, 4, 5))
+STUDY: Any = SimpleNamespace(name="known", id=7, created_at=dt.datetime(2026, 1, 2, 3, 4, 5))
 PREFIX = "raytune-infer-known-20260102-030405-7"
 
 
@@ -63,7 +64,7 @@ def service(text: str = SPEC, folder: Path = Path(".")) -> Service:
 
 def test_every_load_test_is_as_the_file_says_and_each_round_has_arrivals_of_its_own(told):
     with serving.on_ray_serve(service(), STUDY) as bench:
-        measures = [bench.measure, *(bench.measure_in(number) for number in (1, 2, 3))]
+        measures: list[Any] = [bench.measure, *(bench.measure_in(number) for number in (1, 2, 3))]
     assert [measure.question.plan.seed for measure in measures] == [0, 1, 2, 3]
     for measure in measures:
         assert measure.question.at_most == {"p99_ms": 70, "error_rate": 0.02}  # of the load; a price is none of it
@@ -120,11 +121,11 @@ def test_weights_beside_the_service_are_looked_for_where_its_folder_was_shipped_
 
     monkeypatch.setattr(serving, "_is_remote", lambda: is_remote)
     given = path if path.startswith(("package:", "/")) else str(tmp_path / path)
-    known = SimpleNamespace(
+    known: Any = SimpleNamespace(
         source=Weights(given, "torchscript"), spec=parse_spec(Document(SPEC, "known.yaml"), folder=tmp_path),
         samples=["x"], plan=service().plan,
     )  # fmt: skip
-    with serving.on_ray_serve(known, STUDY):  # type: ignore[arg-type]
+    with serving.on_ray_serve(known, STUDY):
         pass
     source = next(entry[1] for entry in told if entry[0] == "backend")
     assert source == Weights(seen.format(folder=tmp_path), "torchscript")

@@ -252,7 +252,7 @@ def test_the_command_writes_a_row_a_trial_the_same_in_any_process(tmp_path):
     assert frame.feasible.tolist() == frame.value.notna().tolist()
     for (objective, task, _), of_search in frame.groupby(["objective", "task", "seed"]):
         assert of_search.config.nunique() == 6
-        table, best = suite.table(task, objective), of_search.best.fillna(0)
+        table, best = suite.table(str(task), str(objective)), of_search.best.fillna(0)
         values = [table.value(table.problem.space.position(json.loads(c))) or 0 for c in of_search.config]
         assert of_search.value.fillna(0).tolist() == pytest.approx(values)
         assert best.tolist() == of_search.value.fillna(0).cummax().tolist()

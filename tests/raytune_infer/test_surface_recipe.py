@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from searchers.surfaces.belief import SurfaceModel, pretrained
 from searchers.surfaces.tasks import studied
 from searchers.surfaces.training import Training
 
-KNOBS = {"gpu_type": ["none", "T4"], "max_batch_size": [1, 2, 4], "compile": [True, False]}
+KNOBS: dict[str, list] = {"gpu_type": ["none", "T4"], "max_batch_size": [1, 2, 4], "compile": [True, False]}
 TINY = SurfaceRecipe(
     services=24, held_out=2, training=Training(steps=8, latents=3, tasks_per_step=8, points_per_task=6, points=24)
 )
@@ -132,7 +133,8 @@ def test_what_is_trained_on_how_often_and_by_what_it_is_judged(tmp_path, monkeyp
     monkeypatch.setattr(f"{home}.train", train)
     monkeypatch.setattr(f"{home}.judge", judge)
     recipe = replace(TINY, services=4, held_out=3, measured_weight=7.0, seed=5)
-    train_surfaces(tmp_path / "s.safetensors", recipe, measured=["mine", "yours"])
+    mine: list[Any] = ["mine", "yours"]
+    train_surfaces(tmp_path / "s.safetensors", recipe, measured=mine)
     tasks, training, seed, weights = kept["trained"]
     assert tasks[4:] == ["mine", "yours"] and weights == [1.0] * 4 + [7.0] * 2
     assert (training, seed) == (recipe.training, 5) and len(set(tasks[:4])) == 4

@@ -31,6 +31,9 @@ class Broken:
     def facts(self):
         return ReplicaFacts("here", 1, (), (), "cpu", None, None, raised=3, said="ValueError: bad input")
 
+    def remove(self, name):
+        pass
+
     async def infer(self, payload):
         raise ValueError
 

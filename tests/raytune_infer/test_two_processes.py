@@ -22,7 +22,7 @@ from raytune_infer.run_folder import open_run
 def started() -> Iterator[list[tuple[BaseProcess, Connection]]]:
     """Two processes that do what they are sent; started once, as that is what takes time."""
     context = get_context("spawn")
-    made = []
+    made: list[tuple[BaseProcess, Connection]] = []
     for _ in range(2):
         ours, theirs = context.Pipe()
         process = context.Process(target=obeys, args=(theirs,), daemon=True)
