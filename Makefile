@@ -1,5 +1,6 @@
 # make demo   everything from nothing to a recommendation, on this machine, without a GPU
 # make test   all checks and tests
+# make types  mypy over packages, benchmarks and tests: part of `make test`
 # make wheel-test  what users get: the wheel, in an environment that has only what it declares
 # make mutants  faults put into the code on purpose: do the tests notice? (docs/tests.md)
 # make chaos  a study under every fault, twenty times each: two to three hours, goes on where it was interrupted
@@ -13,8 +14,9 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 WHEEL := $(VENV)/from-wheel
 CODE  := raytune_infer searchers serve_deployments cluster
+TESTS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))
 
-.PHONY: install demo test wheel wheel-test mutants chaos clean
+.PHONY: install demo types test wheel wheel-test mutants chaos clean
 
 install: $(VENV)/.installed
 
@@ -29,11 +31,19 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/raytune-infer tune examples/minilm.yaml --seed 0
 
+types: install
+	$(BIN)/mypy
+	$(BIN)/mypy benchmarks/*.py
+	$(BIN)/mypy --config-file tests/mypy.ini tests/*.py tests/mutants/*.py
+	# Under tests/ files import those beside them by their bare names; characterisation those of raytune_infer too.
+	@failed=0; for folder in $(TESTS); do \
+	MYPYPATH=$$folder:tests/raytune_infer $(BIN)/mypy --config-file tests/mypy.ini $$folder/*.py || failed=1; \
+	done; exit $$failed
+
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy benchmarks/*.py
+	@$(MAKE) --no-print-directory types
 	$(BIN)/deptry $(CODE) benchmarks
 	# Three processes side by side, as tests that use Ray mostly wait; two of those, each with a cluster of its own.
 	# Those that compute are nice, for Ray must be up within 30 s (its own bound).
