@@ -30,9 +30,9 @@ def started() -> Iterator[list[tuple[BaseProcess, Connection]]]:
         theirs.close()
         made.append((process, ours))
     yield made
-    for process, _ in made:
-        process.kill()
-        process.join()
+    for left, _ in made:
+        left.kill()
+        left.join()
 
 
 @pytest.fixture
