@@ -45,9 +45,9 @@ test: install
 	$(BIN)/ruff format --check .
 	@$(MAKE) --no-print-directory types
 	$(BIN)/deptry $(CODE) benchmarks
-	# Three processes side by side, as tests that use Ray mostly wait; two of those, each with a cluster of its own.
-	# Those that compute are nice, for Ray must be up within 30 s (its own bound).
-	@nice $(BIN)/pytest -m "not ray" > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
+	# Those that use Ray mostly wait, so their two parts, each with a cluster of its own, run beside those that compute.
+	# These are nice, for Ray must be up within 30 s (its own bound).
+	@nice $(BIN)/pytest -m "not ray" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part serving > $(VENV)/tests-serving.log 2>&1 & serving=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part studies; studies=$$?; \
 	wait $$serving; serving=$$?; cat $(VENV)/tests-serving.log; \
