@@ -52,10 +52,10 @@ def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
 def test_the_actor_measures_in_real_time_and_ends_when_told(actor):
     found = ray.get(actor.answer.remote(Question(PLAN), Settings()), timeout=60)
     assert found.best and found.metrics["rps"] > 0
-    # One core of 50 ms a request: no more can end, however other processes share the machine. A rate says less: where a
-    # stall delays a level's beginning, its few answers come in less time.
+    # A core of 50 ms a request in each process that sends (more than one where this one had too little of the machine):
+    # no more can end, whoever else is at work. A rate says less: after a stall at the beginning few answers look fast.
     for load in found.loads:
-        assert 0 < load.completed <= 20 * (load.ended_at - load.started_at) + 2
+        assert 0 < load.completed <= load.senders * (20 * (load.ended_at - load.started_at) + 2)
     level = ray.get(actor.open.remote(10.0, PLAN), timeout=60)
     assert level.latencies.p50_ms >= 49 and level.started_at > 1e9 and level.client_cpu_share < 0.85
 
