@@ -83,13 +83,15 @@ class Team:
         """Send no more and withdraw what is in flight."""
         await asyncio.gather(*(sender.cancel() for sender in self._senders))
         await self.collect()
+        # Nothing is in flight any more, whatever a `collect` that was itself cancelled had been told and lost.
+        self._in_flight, self._to_come = 0, []
 
     async def grow(self) -> bool:
         """More senders instead of these, whose requests have ended; whether there was room for more."""
         if self._more is None or not (senders := await self._more(len(self._senders))):
             return False
         await self.cancel()
-        self._senders, self._in_flight, self._to_come = senders, 0, []
+        self._senders = senders
         return True
 
     async def record(self) -> Events:

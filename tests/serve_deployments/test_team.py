@@ -279,3 +279,31 @@ def test_any_sender_that_gives_up_ends_the_level(which):
     logs = [[Log(1.0, [], gave_up=index == which)] for index in range(2)]
     assert told(*logs)[0].gave_up
     assert not told([Log(1.0, [])], [Log(1.0, [])])[0].gave_up
+
+
+def test_what_a_cancelled_look_at_the_senders_lost_is_in_flight_no_more():
+    """A sender in another process forgets what it has told; who was told may be cancelled before writing it down."""
+
+    class Slow(OwnSender):
+        async def log(self) -> Log:
+            told = await super().log()
+            await asyncio.sleep(0.01)
+            return told
+
+    async def first_in_flight() -> list[float]:
+        server, clock = FakeServer(lambda batch: 0.05, cores=4), VirtualClock()
+        team = Team(server, [Slow(server, ["a"], clock, index, 2) for index in range(2)], clock)
+        await team.record()
+        await team.clients(4, 1.0)
+        looking = asyncio.create_task(team.collect())
+        await asyncio.sleep(0.005)  # told, and not yet written down
+        looking.cancel()
+        await team.cancel()
+        events = await team.record()
+        await team.clients(2, 1.0)
+        await asyncio.sleep(0.2)
+        await team.collect()
+        await team.cancel()
+        return list(events.in_flight)[:2]
+
+    assert run_virtual(first_in_flight()) == [2, 2]  # each client sends its next request at once
