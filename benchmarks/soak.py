@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import psutil
@@ -36,7 +36,7 @@ from raytune_infer.search import quiet_tune
 from raytune_infer.session import ray_session
 from raytune_infer.spec import parse_spec
 from raytune_infer.study import Serving
-from raytune_infer.trial import Bench, Measure
+from raytune_infer.trial import Bench
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
@@ -121,7 +121,7 @@ def tune_alone(trials: int, out: Path) -> list[Look]:
 def virtual(study: StudyRecord) -> Iterator[Bench]:
     """Replicas in virtual time, kept in a real pool."""
     plan = LoadPlan(level_min_s=0.1, level_max_s=0.2, total_max_s=0.3, max_concurrency=16)
-    measure = cast(Measure, VirtualMeasure(Question(plan)))  # it measures fake replicas, and FakeBackend has no others
+    measure = VirtualMeasure(Question(plan))
     with shared_pool() as pool:
         yield Bench(FakeBackend(_service_s, pool=pool), measure, lambda number: measure)
 

@@ -279,6 +279,4 @@ def _could_be(objective: Objective, known: Known, levels: Sequence[Level], usd_p
 
 def _judged(objective: Objective, metrics: Mapping[str, float], usd_per_hour: float) -> tuple[float, float | None]:
     """The goal and the value; NaN and None where a metric of the goal has no value, as nothing was answered."""
-    if not objective.goal.names <= {*metrics, PRICED}:
-        return math.nan, None
     return objective.figure(metrics, usd_per_hour), objective.value(metrics, usd_per_hour)

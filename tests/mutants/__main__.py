@@ -15,7 +15,6 @@ import itertools
 import json
 import multiprocessing
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,10 +29,10 @@ from tests.mutants.named import named
 from tests.mutants.report import Tried, report
 from tests.mutants.sampling import sample
 from tests.mutants.trying import (
-    LISTED,
     Outcome,
     copy_of,
     ends_with_its_parent,
+    files_of,
     import_heavy_modules,
     in_place,
     run_tests,
@@ -108,11 +107,9 @@ class Kept:
 
 def state_of(root: Path) -> str:
     """Of code and tests as they are: what was tried counts for these alone."""
-    kinds = ("*.py", "*.toml", "*.json", "*.yaml")
-    listed = subprocess.run([*LISTED, "-z", *kinds], cwd=root, capture_output=True, check=True)
     digest = hashlib.sha256()
-    for name in sorted(filter(None, listed.stdout.decode().split("\0"))):
-        if (root / name).is_file() and not name.startswith("tests/mutants/"):
+    for name in files_of(root, "*.py", "*.toml", "*.json", "*.yaml"):
+        if not name.startswith("tests/mutants/"):
             digest.update(name.encode() + (root / name).read_bytes())
     return digest.hexdigest()[:12]
 

@@ -1,5 +1,6 @@
 """The code that is judged: where a wrong number would go unseen. What only Ray can run is left out."""
 
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,6 +23,7 @@ AREAS = {
 LEFT_OUT = ("searchers/tune.py", "raytune_infer/recommending/curve_drawing.py")
 
 
+@cache
 def judged(only: str = "", root: Path = ROOT) -> dict[str, str]:
     """The area of every file that is judged, by its path relative to `root`, in a fixed order.
 

@@ -26,7 +26,6 @@ from tests.mutants.fault import Fault
 HEAVY = ("numpy", "scipy.stats", "scipy.optimize", "scipy.signal", "pandas", "torch", "sqlalchemy.orm", "pydantic",
          "rich", "typer", "pytest", "hdrh.histogram", "ray.tune", "ray.serve", "hyperopt", "botorch")  # fmt: skip
 LINES = "lines.json"
-LISTED = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
 MEMORY_BYTES = 12 * 1024**3  # a fault may ask for all there is
 
 
@@ -54,19 +53,19 @@ def import_heavy_modules() -> None:
             importlib.import_module(name)
 
 
+def files_of(root: Path, *patterns: str) -> list[str]:
+    """The repository's files, new ones that are not ignored among them; all of them where no pattern says which."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns]
+    listed = subprocess.run(listing, cwd=root, capture_output=True, check=True).stdout.decode().split("\0")
+    return sorted(name for name in listed if name and (root / name).is_file())
+
+
 def copy_of(root: Path, folder: Path) -> Path:
     """The repository's files, compiled, in a folder of their own; what lies beside it (measured tables) is linked."""
     copy = folder / root.name
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (root / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, copy / name)
+    for name in files_of(root):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, copy / name)
     if (root.parent / "shared").is_dir() and not (folder / "shared").exists():
         (folder / "shared").symlink_to(root.parent / "shared")
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(copy)], check=False, stdout=subprocess.DEVNULL)
