@@ -172,15 +172,20 @@ def _wider(found: list[Estimate]) -> Estimate | None:
 
 
 def _error_of_sum(values: np.ndarray) -> float:
-    """Standard error of the sum of values that are correlated by r with their neighbours, r > 0 counted.
+    """Standard error of a sum of values whose neighbours are correlated by r: sqrt(n s^2 (1 + r) / (1 - r))."""
+    r = correlation(values, _MOST_CORRELATED)
+    return math.sqrt(values.size * float(values.var(ddof=1)) * (1 + r) / (1 - r))
 
-    sqrt(n s^2 (1 + r) / (1 - r)). An r that is estimated from n values is too low by (1 + 3 r) / n (Kendall,
-    Biometrika 41, 1954), which is put right.
+
+def correlation(values: np.ndarray, most: float) -> float:
+    """Of neighbours, r from 0 to `most`; 0 where all are alike but for rounding.
+
+    One that is estimated from n values and their own mean is too low by (1 + 4 r) / n (Marriott and Pope, Biometrika
+    41, 1954), which is put right.
     """
     off = values - values.mean()
-    n, square = values.size, float(off @ off)
-    if square <= 0:
+    square = float(off @ off)
+    if square <= 1e-12 * float(values @ values):
         return 0.0
     r = float(off[1:] @ off[:-1]) / square
-    r = min(max(0.0, r + (1 + 3 * r) / n), _MOST_CORRELATED)
-    return math.sqrt(n * square / (n - 1) * (1 + r) / (1 - r))
+    return min(max(0.0, r + (1 + 4 * r) / values.size), most)

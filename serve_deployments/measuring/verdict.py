@@ -176,10 +176,5 @@ def _memory(values: np.ndarray) -> float:
     Of an autoregressive process of order one. It rests on all requests, so it is known before an excursion to the
     tail has been seen, of which batch means can say nothing yet.
     """
-    off = values - values.mean()
-    square = float(off @ off)
-    if square <= 1e-12 * float(values @ values):  # all alike, but for rounding
-        return 1.0
-    r = float(off[1:] @ off[:-1]) / square
-    r = min(max(0.0, r + (1 + 3 * r) / values.size), _MOST_MEMORY)
+    r = interval.correlation(values, _MOST_MEMORY)
     return (1 + r) / (1 - r)

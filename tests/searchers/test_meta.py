@@ -218,6 +218,10 @@ def test_where_nothing_is_likely_to_count_the_search_goes_to_what_misses_its_lim
     nearness = nearness_by_hand(searcher, history, *limits)
     nearness[list(history.taken)] = -np.inf
     assert searcher.suggest(history, RNG(0)) == np.argmax(nearness)
+    for at_most, at_least in (({"p99_ms": 0.3}, {}), ({"p99_ms": 80.0}, {"rps": 0.7}), ({}, {"rps": 300.0})):
+        limited = Meta(replace(problem, objective=Objective(Expression("rps"), at_most=at_most, at_least=at_least)))
+        by_hand = nearness_by_hand(limited, history, at_most, at_least)
+        assert limited._nearness(limited.drawn(history)) == pytest.approx(by_hand)
 
 
 def test_a_shortlist_begins_above_two_thousand_configurations():

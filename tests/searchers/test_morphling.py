@@ -1,4 +1,6 @@
+import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +87,10 @@ def test_price_is_an_input_only_if_the_goal_names_it():
     assert PRICE_COLUMN not in inputs_of(without)[1]
     unpriced = Problem(with_price.space, with_price.objective)
     assert PRICE_COLUMN not in inputs_of(unpriced)[1]
+    for unknown in (math.nan, 0.0):
+        usd = with_price.usd_per_hour.copy()
+        usd[3] = unknown
+        assert PRICE_COLUMN not in inputs_of(replace(with_price, usd_per_hour=usd))[1]
 
 
 def test_shipped_model_loads_and_says_what_it_is():

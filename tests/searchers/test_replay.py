@@ -104,3 +104,4 @@ def test_not_found_is_worse_than_any_number():
 def test_mean_after_some_trials_is_unknown_where_fewer_were_allowed():
     searches = [found_at(3), found_at(10)]
     assert [mean_after(searches, k) for k in (2, 5, 10, 51)] == [0, 0.5, 1, None]
+    assert mean_after([searches[0][:5], searches[1]], 10) is None

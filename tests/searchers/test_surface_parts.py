@@ -153,6 +153,7 @@ def test_network_weights_fill_what_lecun_says():
     other = net.initial_weights(30, 12, torch.Generator().manual_seed(1))
     assert not torch.equal(other["x1"], weights["x1"])
     assert net.initial_weights(0, 12, torch.Generator())["x0"].shape == (0, 128)
+    assert net.initial_weights(1, 12, torch.Generator().manual_seed(0))["x0"].abs().max().item() > 0.9
 
 
 def test_the_mean_of_latents_is_a_small_network_of_facts_and_family():
@@ -289,6 +290,15 @@ def test_training_lowers_the_loss_says_its_steps_and_depends_on_its_seed():
         one.weights["x0"], other.weights["x0"]
     )
     assert not any(value.requires_grad for value in one.weights.values()) and same.card == {}
+
+
+def test_the_loss_is_a_mean_and_does_not_grow_with_how_many_are_drawn():
+    rng, said = RNG(0), []
+    services = [service(rng) for _ in range(12)]
+    for tasks_per_step in (20, 200):
+        once = replace(SHORT, steps=1, blur=0.0, tasks_per_step=tasks_per_step)
+        train(services, once, 0, progress=lambda step, loss: said.append(loss))
+    assert said[1] == pytest.approx(said[0], rel=0.5)
 
 
 def test_a_task_of_no_weight_teaches_nothing():

@@ -251,3 +251,13 @@ def test_what_is_said_of_a_search_that_ran_out_of_time_and_of_one_that_did_not()
         assert f"between {low:.3g} and {high:.3g} requests/s" in one.reason and low < high
         assert low < one.metrics["rps"] < high and not one.ended_early
     assert short.estimate is not None and short.metrics["rps"] == short.estimate["rps"]
+
+
+@pytest.mark.parametrize(("limit_ms", "levels"), [(25.0, 3), (45.0, 1)])
+def test_while_no_rate_has_passed_up_to_two_more_are_tried_than_there_is_time_for(limit_ms, levels):
+    plan, server = LoadPlan(total_max_s=1.0, level_min_s=1.0), FakeServer(lambda size: 0.02)
+    found = run_virtual(highest_rate(server, ["x"], plan, {"p99_ms": limit_ms}, Settings(), clock=VirtualClock()))
+    opened = [one for one in found.loads if one.concurrency is None]
+    p99_ms = [one.latencies.p99_ms for one in opened]
+    assert len(opened) == levels and opened[0].ended_at - found.loads[0].started_at > 1.0
+    assert all(late > limit_ms for late in p99_ms[:-1]) and p99_ms[-1] < limit_ms

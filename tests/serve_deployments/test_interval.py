@@ -125,10 +125,10 @@ def test_a_precision_is_the_half_width_over_the_mean():
 @pytest.mark.parametrize(
     ("means", "error"),
     [
-        # s^2 = 3.5, r = 0.5 + 2.5 / 6, and no more than 0.9 is believed: 6 s^2 x 1.9 / 0.1
+        # s^2 = 3.5, r = 0.5 + 3 / 6, and no more than 0.9 is believed: 6 s^2 x 1.9 / 0.1
         ([1, 2, 3, 4, 5, 6], math.sqrt(6 * 3.5 * 19) / 6),
-        # s^2 = 2, r = -0.1 + 0.7 / 6 = 1 / 60
-        ([1, 3, 2, 4, 3, 5], math.sqrt(6 * 2 * (1 + 1 / 60) / (1 - 1 / 60)) / 6),
+        # s^2 = 8 / 3, r = 11 / 120 + 164 / 120 / 6 = 23 / 72
+        ([1, 3, 2, 5, 4, 5], math.sqrt(6 * 8 / 3 * 95 / 49) / 6),
         # r < 0 does not narrow it: s^2 = 0.3
         ([1, 2, 1, 2, 1, 2], math.sqrt(6 * 0.3) / 6),
         ([2, 2, 2, 2, 2, 2], 0.0),
@@ -206,6 +206,11 @@ def test_a_cut_is_at_a_pause_that_is_at_least_half_the_longest_nearby():
         gaps_s[19] = gaps_s[21] = gaps_s[22] = 0.5
         at = interval.cuts(np.concatenate([[0.0], np.cumsum(gaps_s)]), 4)
         assert expected in at
+
+
+def test_an_answer_that_comes_after_a_burst_ends_a_piece():
+    assert interval.cuts(np.array([1.0, 2.0]), 1).tolist() == [0]
+    assert interval.cuts(np.array([1.0, 1.0, 1.0, 2.0]), 1).tolist() == [2]
 
 
 @pytest.mark.parametrize("ends_s", [[], [1.0], [2.0, 2.0, 2.0]])

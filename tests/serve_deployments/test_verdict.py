@@ -9,6 +9,7 @@ from scipy.signal import lfilter
 from serve_deployments.measuring.verdict import (
     SURE,
     Evidence,
+    _memory,
     all_kept,
     allowed_share,
     design_effect,
@@ -49,6 +50,15 @@ def test_a_p99_limit_that_far_too_few_or_many_break_is_decided_rightly(share, ex
     # 5 % of wrong ones are meant; 40 runs have more than 4 in 1 of 20 cases.
     assert verdicts.count(not expected) <= 4, verdicts.count(not expected)
     assert verdicts.count(expected) >= 30
+
+
+def test_how_much_neighbours_remember_is_estimated_without_bias():
+    """Of short series it would come out too low by (1 + 4 r) / n (Marriott and Pope 1954), here by 0.034."""
+    rng, estimates = np.random.default_rng(0), []
+    for _ in range(2000):
+        alone = _memory(lfilter([1], [1, -0.6], rng.standard_normal(300))[200:])
+        estimates.append((alone - 1) / (alone + 1))
+    assert np.mean(estimates) == pytest.approx(0.6, abs=0.005)
 
 
 def test_what_is_far_off_is_known_at_once():

@@ -358,6 +358,16 @@ def test_a_node_that_dies_while_a_replica_waits_for_it_ends_the_wait(on):
     assert nothing_is_left(cluster, backend)
 
 
+def test_a_replica_that_makes_room_is_not_taken_for_the_one_that_is_being_made(on):
+    cluster, backend = on({"n": 2}, {"n": 2})
+    ran(backend, GPU, "t")
+    cluster.waiting, cluster.deploy_fails = 1, [DeployFailed]
+    with pytest.raises(DeployFailed), backend.running(replace(GPU, env={"A": "1"}), "u"):
+        raise AssertionError("not reached")
+    assert cluster.deleted[0][0] == "study-t" and "study-u" in dict(cluster.deleted)
+    assert nothing_is_left(cluster, backend)
+
+
 def test_an_idle_replica_on_a_dead_node_is_forgotten(on):
     cluster, backend = on({"a": 1, "b": 1})
     ran(backend, ONE, "t")
