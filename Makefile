@@ -45,6 +45,8 @@ test: install
 	$(BIN)/ruff format --check .
 	@$(MAKE) --no-print-directory types
 	$(BIN)/deptry $(CODE) benchmarks
+	# Tests import one another and what extras bring; what they import must be declared all the same.
+	$(BIN)/deptry tests --exclude '\.venv' --ignore DEP001,DEP002,DEP004
 	# Those that use Ray mostly wait, so their two parts, each with a cluster of its own, run beside those that compute.
 	# These are nice, for Ray must be up within 30 s (its own bound).
 	@nice $(BIN)/pytest -m "not ray" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
@@ -55,18 +57,21 @@ test: install
 	test $$studies -eq 0 -a $$serving -eq 0 -a $$computing -eq 0
 
 # Nothing of .venv is visible in it: a file that the wheel lacks, or an import that nobody declared, ends the study there.
+# It is built anew each time: whatever would have to be compared to know better is more than that takes.
 wheel: $(WHEEL)/.installed
-
-$(WHEEL)/.installed: $(VENV)/.installed $(shell git ls-files $(CODE)) README.md
-	rm -rf $(WHEEL) build
+	rm -rf build $(WHEEL)/dist
 	$(BIN)/pip wheel -q --no-deps -w $(WHEEL)/dist .
+	$(WHEEL)/bin/pip install -q --no-compile --prefer-binary -c constraints.txt $(WHEEL)/dist/*.whl
+	$(WHEEL)/bin/pip install -q --no-compile --no-deps --force-reinstall $(WHEEL)/dist/*.whl
+
+$(WHEEL)/.installed: $(VENV)/.installed
+	rm -rf $(WHEEL)
 	$(PYTHON) -m venv $(WHEEL)
 	$(WHEEL)/bin/pip install -q --no-compile --retries 1 --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
-	$(WHEEL)/bin/pip install -q --no-compile --prefer-binary -c constraints.txt $(WHEEL)/dist/*.whl
 	@touch $@
 
 wheel-test: wheel
-	VENV=$(CURDIR)/$(WHEEL) tests/wheel/tune_from_wheel
+	VENV="$(CURDIR)/$(WHEEL)" tests/wheel/tune_from_wheel
 
 mutants: install
 	$(BIN)/python -m tests.mutants

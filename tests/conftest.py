@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A machine that is busy elsewhere stalls a test; how long one may take is for pytest's own limit.
+hypothesis.settings.register_profile("without_deadline", deadline=None)
+hypothesis.settings.load_profile("without_deadline")
+
+# What is printed is compared, so no colours; and what listens here is asked without going round by a proxy.
+for forced in ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE"):
+    os.environ.pop(forced, None)
+os.environ |= {"NO_COLOR": "1", "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
 
 SERVING = ("serve_deployments/", "test_chaos.py")
 """Under tests/: where Ray tests are those of replicas and load. All others, wherever they are, are those of studies."""
@@ -52,7 +62,7 @@ def ray_starts_alone() -> Iterator[None]:
 def one_at_a_time() -> Iterator[None]:
     """`make test` has two processes with a Ray each. A node must be up within 30 s (Ray's own bound), and where nothing
     is compiled yet that is too short for two that start at once on two cores."""
-    with (Path(tempfile.gettempdir()) / "raytune-infer-tests-start-ray").open("w") as lock:
+    with (Path(tempfile.gettempdir()) / f"raytune-infer-tests-start-ray-{os.getuid()}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -1,7 +1,9 @@
 """The house: `searchers`, `serve_deployments` and `cluster` never import one another; only raytune_infer joins them."""
 
 import ast
+import re
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,33 @@ def test_a_lower_layer_imports_no_other(package):
 def test_only_the_adapter_knows_ray():
     knows = {f.name for f in (ROOT / "searchers").rglob("*.py") if "ray" in imported(f.read_text())}
     assert knows == {"tune.py", "param_space.py"}
+
+
+EXTRAS = {
+    "onnxruntime": {"serve_deployments/models/loaders.py"},
+    "transformers": {"serve_deployments/models/loaders.py"},
+    "matplotlib": {"raytune_infer/recommending/curve_drawing.py"},
+    "optuna": {"searchers/baselines/optuna_samplers.py"},
+    **dict.fromkeys(("botorch", "gpytorch", "linear_operator"), {"searchers/baselines/gaussian_process.py"}),
+}
+"""Modules that only an extra brings → where they are imported, behind an error that names the extra."""
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement)[0].lower().replace("-", "_")
+
+
+def test_what_only_an_extra_brings_is_imported_where_that_is_said():
+    # deptry takes what any extra declares for something that is always there.
+    required = requires("raytune-infer") or []
+    always = {"raytune_infer", *(name_of(line) for line in required if "extra ==" not in line)}
+    optional = {name_of(line) for line in required} - always
+    modules = {m for m, names in packages_distributions().items() if optional & set(map(name_of, names))}
+    found: dict[str, set[str]] = {}
+    for file in (file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
+        for module in set(imported(file.read_text())) & modules:
+            found.setdefault(module, set()).add(file.relative_to(ROOT).as_posix())
+    assert found == EXTRAS
 
 
 def test_the_test_would_notice():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.__main__ import lines_around
+from tests.mutants.__main__ import lines_around, state_of
 from tests.mutants.areas import ROOT, judged
 from tests.mutants.fault import Fault, changed
 from tests.mutants.mirrors import Mirrors
@@ -190,11 +190,26 @@ def test_the_report_counts_by_area_and_lists_what_was_not_noticed(tmp_path):
         changed(ROOT, path, f"fault {i}", (ROOT / path).read_text().replace("import", "port", i + 1))
         for i, path in enumerate(["cluster/prices.py", "cluster/prices.py", "searchers/space.py"])
     ]
-    text = report([Tried(f, Outcome(i != 1, "", 30.0)) for i, f in enumerate(faults)], skipped=2)
+    by = ["not over after 60 s", "", "tests/test_space.py::test_one"]
+    text = report([Tried(f, Outcome(i != 1, by[i], 30.0)) for i, f in enumerate(faults)], skipped=2)
     assert text.startswith("2 of 3 (67 %) noticed, in 2 minutes of one process\n2 that only tests with Ray")
     assert "| prices | 1 of 2 (50 %) |\n| searchers | 1 of 1 (100 %) |" in text
-    assert text.count("- cluster/prices.py:") == 1
+    assert "| tests that do not end | 1 |\n| a test that fails | 1 |" in text
+    # One that was not noticed, and one that may only have been slow.
+    assert text.count("- cluster/prices.py:") == 2 and " not over after 60 s: `" in text
     assert "fault 1\n  - `" in text
+
+
+def test_what_was_tried_counts_until_anything_changes_that_tests_can_see(tmp_path):
+    with pytest.raises(FileNotFoundError, match="git knows no file"):
+        state_of(tmp_path)
+    root = written(tmp_path, {"a.py": "a", "weights.bin": "0", "tests/mutants/trying.py": "", "docs/a.md": ""})
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    before = state_of(root)
+    for name in ("a.py", "weights.bin", "tests/mutants/trying.py", "new"):
+        assert state_of(written(root, {name: "1"})) != before
+        before = state_of(root)
+    assert state_of(written(root, {"docs/a.md": "words"})) == before
 
 
 @pytest.mark.parametrize(

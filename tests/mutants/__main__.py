@@ -11,6 +11,7 @@ import argparse
 import ast
 import contextlib
 import hashlib
+import importlib.metadata
 import itertools
 import json
 import multiprocessing
@@ -106,10 +107,11 @@ class Kept:
 
 
 def state_of(root: Path) -> str:
-    """Of code and tests as they are: what was tried counts for these alone."""
-    digest = hashlib.sha256()
-    for name in files_of(root, "*.py", "*.toml", "*.json", "*.yaml"):
-        if not name.startswith("tests/mutants/"):
+    """Of all that says what tests find: files (data, weights, this tool), libraries, Python. Outcomes count for it alone."""
+    digest = hashlib.sha256(sys.version.encode())
+    digest.update(repr(sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions()})).encode())
+    for name in files_of(root):
+        if not name.startswith(("tests/mutants/faults/", "tests/mutants/report.py", "docs/")):
             digest.update(name.encode() + (root / name).read_bytes())
     return digest.hexdigest()[:12]
 

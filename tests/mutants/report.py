@@ -1,5 +1,6 @@
 """The account of what was noticed: by area, by kind, and every survivor."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,9 @@ def report(tried: Sequence[Tried], skipped: int = 0) -> str:
     lines += ["", "| area | noticed |", "| --- | --- |", *rows(tried, lambda t: area_of(t.fault.path))]
     if len({t.fault.kind for t in tried}) < len(tried) / 3:
         lines += ["", "| kind | noticed |", "| --- | --- |", *rows(tried, lambda t: t.fault.kind)]
+    lines += ["", "| noticed by | faults |", "| --- | --- |"]
+    lines += [f"| {way} | {count} |" for way, count in Counter(way_of(t) for t in tried if t.outcome.noticed).items()]
+    lines += [f"- {t.fault.path}:{t.fault.line} {t.outcome.by}: `{t.fault.now}`" for t in tried if way_of(t) in UNSURE]
     survivors = [t for t in tried if not t.outcome.noticed]
     if survivors:
         lines += ["", "Not noticed:"]
@@ -36,6 +40,20 @@ def report(tried: Sequence[Tried], skipped: int = 0) -> str:
         fault = survivor.fault
         lines += [f"- {fault.path}:{fault.line} {fault.kind}", f"  - `{fault.was}`", f"  + `{fault.now}`"]
     return "\n".join(lines) + "\n"
+
+
+HANGS, DIES = UNSURE = ("tests that do not end", "a process that dies")
+"""Ways in which a fault is noticed, or a busy machine: those that were are named one by one."""
+
+
+def way_of(tried: Tried) -> str:
+    """How a fault was noticed."""
+    by = tried.outcome.by
+    if by.startswith("not over after"):
+        return HANGS
+    if by.startswith("exit code"):
+        return DIES
+    return "a module that cannot be imported" if by.endswith("(import)") else "a test that fails"
 
 
 def rows(tried: Sequence[Tried], group: Callable[[Tried], str]) -> list[str]:

@@ -53,11 +53,14 @@ def import_heavy_modules() -> None:
             importlib.import_module(name)
 
 
-def files_of(root: Path, *patterns: str) -> list[str]:
-    """The repository's files, new ones that are not ignored among them; all of them where no pattern says which."""
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns]
-    listed = subprocess.run(listing, cwd=root, capture_output=True, check=True).stdout.decode().split("\0")
-    return sorted(name for name in listed if name and (root / name).is_file())
+def files_of(root: Path) -> list[str]:
+    """The repository's files, new ones that are not ignored among them."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, cwd=root, capture_output=True).stdout.decode().split("\0")
+    found = sorted(name for name in listed if name and (root / name).is_file())
+    if not found:
+        raise FileNotFoundError(f"git knows no file in {root}; faults are tried in a clone of the repository")
+    return found
 
 
 def copy_of(root: Path, folder: Path) -> Path:
@@ -189,9 +192,8 @@ def pytest_in(copy: Path, tests: Sequence[str], marked: str, writer: int) -> int
         def pytest_configure(self) -> None:
             import hypothesis  # not sooner: pytest rewrites its assertions
 
-            hypothesis.settings.register_profile(
-                "mutants", database=None
-            )  # what one fault broke must not find the next
+            # What one fault broke must not find the next, and a busy machine finds none.
+            hypothesis.settings.register_profile("mutants", database=None, deadline=None)
             hypothesis.settings.load_profile("mutants")
 
         def pytest_runtest_logreport(self, report: Any) -> None:
