@@ -279,13 +279,14 @@ def meta_train(
     from rich.progress import Progress
 
     from raytune_infer.errors import UserError
-    from raytune_infer.learning.meta_train import Recipe, meta_train_shipped
     from raytune_infer.learning.studied_tasks import measured_tasks
-    from raytune_infer.learning.surface_recipe import recipe_of, train_surfaces
 
     if model is Pretrained.morphling and studied:
         raise UserError("morphling's meta-model learns from synthetic services alone; leave --from out")
     measured = measured_tasks(studied) if studied else ()
+    from raytune_infer.learning.meta_train import Recipe, meta_train_shipped
+    from raytune_infer.learning.surface_recipe import recipe_of, train_surfaces
+
     with Progress(console=_console()) as bar:
         if model is Pretrained.morphling:
             episodes = steps or Recipe.episodes

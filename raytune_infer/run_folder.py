@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,17 @@ class RunFolder:
 def default_folder(name: str, now: dt.datetime) -> Path:
     """Where a run goes that was not told: `runs/NAME-DATE-TIME`."""
     return Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}"
+
+
+def refuse_taken(path: Path) -> None:
+    """RunError where no new run can go: there is one, or no folder can be made."""
+    if (path / _POINTER).exists():
+        raise RunError(f"{path} has a run already; go on with it by --resume, or choose another --out")
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise RunError(
+            f"no run can be kept in {path}: {there} is no folder that can be written to; choose another --out"
+        )
 
 
 OWN_DATABASE = "history.db"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,26 @@ machine does (nice 15): beside one busy process a trivial replica then answered 
 OUR_PACKAGES = (raytune_infer, searchers, serve_deployments, cluster)
 
 
+def check_session(*, address: str | None, emulate: str | None) -> None:
+    """Refuse what cannot become a session, as far as that is known without Ray, which takes seconds to import.
+
+    Args: those of `ray_session`.
+
+    Raises:
+        UserError: no such GPU to emulate, emulation and an address at once, or nothing listens at the address.
+    """
+    connected = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    if emulate is not None:
+        try:
+            parse(emulate)
+        except ValueError as error:
+            raise UserError(f"--emulate {emulate}: {error}") from None
+        if address is not None or connected:
+            raise UserError("--emulate starts its own local cluster, so it goes without --address or a running Ray")
+    elif not connected and (asked := address or os.environ.get("RAY_ADDRESS")):
+        _refuse_silence(asked)
+
+
 @contextmanager
 def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> Iterator[None]:
     """Connect to Ray, and leave it as it was found.
@@ -42,15 +63,9 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
     Raises:
         UserError: no cluster answers at the address, or both an address and emulation are asked for.
     """
-    if emulate is not None:
-        try:
-            parse(emulate)
-        except ValueError as error:
-            raise UserError(f"--emulate {emulate}: {error}") from None
+    check_session(address=address, emulate=emulate)
     import ray
 
-    if emulate is not None and (address is not None or ray.is_initialized()):
-        raise UserError("--emulate starts its own local cluster, so it goes without --address or a running Ray")
     if ray.is_initialized():
         yield
         return
@@ -74,7 +89,6 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
 def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Iterator[None]:
     import ray
 
-    _refuse_silence(address)
     try:
         ray.init(
             address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR,

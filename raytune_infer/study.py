@@ -20,9 +20,9 @@ from raytune_infer.learning.prior import Prior, kept_prior, read_prior
 from raytune_infer.progress import Progress, Silent
 from raytune_infer.records import StudyRecord, TrialRecord
 from raytune_infer.result import StudyResult, conclude, ranking
-from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run
+from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
 from raytune_infer.service import Service
-from raytune_infer.session import ray_session
+from raytune_infer.session import check_session, ray_session
 from raytune_infer.spec import ServiceSpec
 from raytune_infer.trial import Bench, run_trial
 from searchers.named import DEFAULT, FORETELLS, LEARNS, named
@@ -113,12 +113,15 @@ class Study:
             AllFailed: no trial gave a configuration to recommend; the message says why.
             UserError: there is nothing to resume, no cluster, or nothing fits on it.
         """
-        from raytune_infer.search import Ledger
-
         progress = progress or Silent()
         run = open_run(self._out or latest_run(self.spec.name)) if resume else None
         emulate = self._emulate if run is None else self._agreed(run, trials).emulated
         prior = self._prior if run is None else kept_prior(run)
+        check_session(address=self._address, emulate=emulate)
+        if run is None:
+            self._refuse_unusable()
+        from raytune_infer.search import Ledger
+
         if prior is not None:
             progress.note(prior.note())
         with ray_session(address=self._address, emulate=emulate, folder=self.spec.folder):
@@ -151,16 +154,27 @@ class Study:
 
     def _space(self, progress: Progress) -> ServiceSpace:
         inventory = ray_inventory.from_ray()
+        self._refuse_pretence(inventory.emulated)
         emulated = is_emulated(self._service.source)
-        if inventory.emulated and not emulated:
-            raise UserError(
-                f"{self.spec.name!r} is a real model, but GPUs of this cluster are emulated, and nothing that it "
-                "did there would be true; use a real cluster, or a model of cluster.emulated"
-            )
         space = service_space(self.spec, inventory, self._service.prices, emulated=emulated)
         for dropped in space.dropped:
             progress.note(f"{dropped.count} configurations left out: {dropped.reason}")
         return space
+
+    def _refuse_unusable(self) -> None:
+        """Before a cluster is joined or a folder made: a new run must have a place, and a database."""
+        if self._out is not None:
+            refuse_taken(self._out)
+        if self._db is not None:
+            Database(self._db).close()
+        self._refuse_pretence(self._emulate is not None)
+
+    def _refuse_pretence(self, emulated: bool) -> None:
+        if emulated and not is_emulated(self._service.source):
+            raise UserError(
+                f"{self.spec.name!r} is a real model, but GPUs of this cluster are emulated, and nothing that it "
+                "did there would be true; use a real cluster, or a model of cluster.emulated"
+            )
 
     def _taught(self, space: ServiceSpace, run: RunFolder, study: StudyRecord, progress: Progress) -> ServiceSpace:
         """The space, and beside it what earlier studies found."""
@@ -202,8 +216,7 @@ class Study:
         run = RunFolder(path, self._db, 0, learns=self._history is not False)
         # Two that begin at once must not both find the folder free: the pointer of one would hide the other's study.
         with run.locked():
-            if (path / "run.json").exists():
-                raise RunError(f"{path} has a run already; go on with it by --resume, or choose another --out")
+            refuse_taken(path)
             database = run.database()
             study = database.create_study(
                 name=self.spec.name, spec=self.spec.text, folder=str(self.spec.folder.resolve()),
