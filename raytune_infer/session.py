@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from raytune_infer.environment import environment, unless_set
 from raytune_infer.errors import UserError
 from serve_deployments.device.limits import machine_cores
 
+_log = logging.getLogger(__name__)
 _ANSWER_S = 5.0
+_ATTEMPTS = 3
 _OWN_RAY = {"RAY_worker_niceness": "0"}
 """For a Ray that is started here; what the user sets stands. By default Ray's workers yield to whatever else their
 machine does (nice 15): beside one busy process a trivial replica then answered 510 requests/s, with nice 0 1,250."""
@@ -90,10 +93,14 @@ def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Ite
     import ray
 
     try:
-        ray.init(
-            address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR,
-            **options,
+        _until_up(
+            partial(
+                ray.init, address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR,
+                **options,
+            )
         )  # fmt: skip
+    except UserError:
+        raise
     except ConnectionError as error:
         said = str(error).splitlines()[0]
         raise UserError(
@@ -106,16 +113,29 @@ def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Ite
             f"cannot join the Ray cluster at {address!r}: {said}; the folder of service.yaml "
             "is sent to the nodes, so keep big files elsewhere, on a path that every node has"
         ) from None
-    except Exception as error:
-        if "timed out during startup" not in str(error):  # Ray has no class for it
-            raise
-        raise UserError(
-            "Ray did not start within its 30 s, most likely as this machine is too busy; try again once it is less so"
-        ) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _until_up(init: Callable[[], object]) -> None:
+    """Start Ray, again where its node was not up in time: the second time less is to be read from the disk."""
+    import ray
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            init()
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):  # Ray has no class for it
+                raise
+            ray.shutdown()
+            _log.warning("Ray was not up within its 30 s, attempt %d of %d", attempt + 1, _ATTEMPTS)
+    raise UserError(
+        f"Ray did not start within its 30 s in {_ATTEMPTS} attempts, most likely as this machine is too busy; "
+        "try again once it is less so"
+    )
 
 
 def _refuse_silence(address: str) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.__main__ import lines_around, state_of
+from tests.mutants.__main__ import arguments, chosen, lines_around, state_of
 from tests.mutants.areas import ROOT, judged
 from tests.mutants.fault import Fault, changed
 from tests.mutants.mirrors import Mirrors
@@ -103,7 +104,6 @@ def test_a_change_of_nothing_is_refused(tmp_path):
 
 def test_faults_with_a_name_fit_the_code_as_it_is():
     faults = list(named())
-    assert len(faults) >= 35
     assert max(Counter(f.kind for f in faults).values()) == 1
     for fault in faults:
         compile(fault.source, fault.path, "exec")
@@ -116,6 +116,38 @@ def test_a_named_fault_whose_code_has_moved_on_is_refused(tmp_path, old, times):
     )
     with pytest.raises(ValueError, match=rf"odd\.yaml: 'odd' changes '{old}', which is in shapes\.py {times} times"):
         list(named(tmp_path, tmp_path / "faults"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            "{name: odd, fil: shapes.py, old: a, new: b}",
+            "a fault has file, name, new, old and perhaps ray, not {'name'",
+        ),
+        ("{name: odd, file: gone.py, old: a, new: b}", "'odd' is in gone.py, which is no file any more"),
+    ],
+)
+def test_a_named_fault_that_is_none_is_refused(tmp_path, entry, said):
+    written(tmp_path, {"shapes.py": SOURCE, "faults/odd.yaml": f"[{entry}]"})
+    with pytest.raises(ValueError, match=re.escape(f"odd.yaml: {said}")):
+        list(named(tmp_path, tmp_path / "faults"))
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "skipped"),
+    [(["--named", "--only", "cluster/prices.py"], None, 0), (["--only", "cluster/prices.py", "--count", "3"], 3, 0)],
+)
+def test_faults_are_chosen_by_place(words, count, skipped):
+    faults, left_out = chosen(arguments(words))
+    assert {f.path for f in faults} == {"cluster/prices.py"} and left_out == skipped
+    assert count is None or len(faults) == count
+
+
+@pytest.mark.parametrize("words", [["--only", "no-such/"], ["--named", "--fault", "no such fault"]])
+def test_where_no_fault_fits_that_is_said(words):
+    with pytest.raises(SystemExit, match="no fault fits"):
+        chosen(arguments(words))
 
 
 def test_tests_mirror_what_they_import_and_else_what_leads_there(tmp_path):

@@ -2,6 +2,7 @@
 
     python -m tests.mutants                       300 drawn with seed 0, after those that have a name
     python -m tests.mutants --named               only those that have a name
+    python -m tests.mutants --named --only cluster/prices.py --fault currency
     python -m tests.mutants --only searchers/surfaces --count 40 --seed 1 --processes 1
 
 What was tried stands in runs/mutants/, and is not tried again while code and tests are the same.
@@ -52,6 +53,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="which ones")
     parser.add_argument("--only", default="", metavar="PATH", help="files whose path begins so")
     parser.add_argument("--named", action="store_true", help="those that have a name, and none drawn")
+    parser.add_argument("--fault", default="", metavar="TEXT", help="of those that have a name, those with this in it")
     parser.add_argument("--ray", action="store_true", help="also named ones that only tests with Ray can notice")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--anew", action="store_true", help="forget what was tried")
@@ -62,21 +64,38 @@ def main() -> None:
     """Tries what is asked for and prints the account."""
     asked = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the workers and the copies go too
-    faults = [f for f in named() if f.path.startswith(asked.only)]
-    skipped = [] if asked.ray else [f for f in faults if f.needs_ray]
-    faults = [f for f in faults if f not in skipped] if asked.named else []
-    if not asked.named:
-        faults = list(itertools.islice(sample(judged(asked.only), asked.seed), asked.count))
+    faults, skipped = chosen(asked)
     folder = ROOT / "runs" / "mutants" / ("named" if asked.named else f"seed-{asked.seed}")
     folder.mkdir(parents=True, exist_ok=True)
     kept = Kept(folder / f"{state_of(ROOT)}.jsonl", anew=asked.anew)
     import_heavy_modules()
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
         tried = [*kept.of(faults), *try_all(faults, kept, Path(temporary), asked.processes)]
-    text = report(tried, len(skipped))
-    (folder / "report.md").write_text(text)
+    text = report(tried, skipped)
     print(text)
-    print(f"also in {(folder / 'report.md').relative_to(ROOT)}")
+    if not (asked.only or asked.fault):  # the account of a part does not take the place of the whole
+        (folder / "report.md").write_text(text)
+        print(f"also in {(folder / 'report.md').relative_to(ROOT)}")
+
+
+def chosen(asked: argparse.Namespace) -> tuple[list[Fault], int]:
+    """The faults to try, and how many are left out as they need a running Ray; ends where there are none."""
+    try:
+        if asked.named:
+            fitting = [f for f in named() if f.path.startswith(asked.only) and asked.fault in f.kind]
+            faults = [f for f in fitting if asked.ray or not f.needs_ray]
+            skipped = len(fitting) - len(faults)
+        else:
+            faults = list(itertools.islice(sample(judged(asked.only), asked.seed), asked.count))
+            skipped = 0
+    except ValueError as error:
+        sys.exit(str(error))
+    if not faults:
+        sys.exit(
+            f"no fault fits --only {asked.only!r} --fault {asked.fault!r}: paths are relative to the repository, "
+            f"{skipped} need --ray; drawn ones are in {', '.join(sorted({*judged().values()}))}"
+        )
+    return faults, skipped
 
 
 class Kept:
@@ -107,7 +126,7 @@ class Kept:
 
 
 def state_of(root: Path) -> str:
-    """Of all that says what tests find: files (data, weights, this tool), libraries, Python. Outcomes count for it alone."""
+    """Of all that tests can see (code, data, weights, this tool, libraries, Python): outcomes count for it alone."""
     digest = hashlib.sha256(sys.version.encode())
     digest.update(repr(sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions()})).encode())
     for name in files_of(root):
@@ -123,10 +142,10 @@ def try_all(faults: Sequence[Fault], kept: Kept, temporary: Path, processes: int
     left = {f.key: f for f in faults if f.key not in kept}
     unknown = sorted({test for key in left for test in tests[key] if test not in kept})
     files = sorted({*judged(), *(f.path for f in named())})
-    for test, outcome in beside_one_another(
-        [Job(t, [t], RAY_S, lines_of=files) for t in unknown], temporary, processes
-    ):
+    controls = [Job(t, [t], RAY_S, lines_of=files) for t in unknown]
+    for done, (test, outcome) in enumerate(beside_one_another(controls, temporary, processes), start=1):
         kept.add(test, outcome)
+        print(f"{done}/{len(unknown)} without a fault: {test}, {outcome.seconds:.0f} s", file=sys.stderr)
         if outcome.noticed:
             print(f"{test} is left out, as it is red without any fault: {outcome.by}", file=sys.stderr)
     jobs = []

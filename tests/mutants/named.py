@@ -9,12 +9,21 @@ from tests.mutants.areas import ROOT
 from tests.mutants.fault import Fault, changed
 
 FAULTS = Path(__file__).parent / "faults"
+NEEDED = {"name", "file", "old", "new"}
 
 
 def named(root: Path = ROOT, folder: Path = FAULTS) -> Iterator[Fault]:
-    """All of them; refuses one whose old text is not in its file exactly once, as then the code has moved on."""
+    """All of them.
+
+    Raises:
+        ValueError: one is incomplete, or its old text is not in its file exactly once: the code has moved on.
+    """
     for file in sorted(folder.glob("*.yaml")):
         for entry in yaml.safe_load(file.read_text()) or []:
+            if not NEEDED <= entry.keys() <= NEEDED | {"ray"}:
+                raise ValueError(f"{file.name}: a fault has {', '.join(sorted(NEEDED))} and perhaps ray, not {entry}")
+            if not (root / entry["file"]).is_file():
+                raise ValueError(f"{file.name}: {entry['name']!r} is in {entry['file']}, which is no file any more")
             source = (root / entry["file"]).read_text()
             times = source.count(entry["old"])
             if times != 1:
