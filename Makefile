@@ -48,10 +48,11 @@ test: install
 	# Tests import one another and what extras bring; what they import must be declared all the same.
 	$(BIN)/deptry tests --exclude '\.venv' --ignore DEP001,DEP002,DEP004
 	# Those that use Ray mostly wait, so their two parts, each with a cluster of its own, run beside those that compute.
-	# These are nice, for Ray must be up within 30 s (its own bound).
+	# These are nice, for Ray must be up within 30 s (its own bound). -n 1: a test that runs into its limit takes its
+	# process along; the others go on in the next one.
 	@nice $(BIN)/pytest -m "not ray" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
-	$(BIN)/pytest -m "ray and not slow" --part serving > $(VENV)/tests-serving.log 2>&1 & serving=$$!; \
-	$(BIN)/pytest -m "ray and not slow" --part studies; studies=$$?; \
+	$(BIN)/pytest -m "ray and not slow" --part serving -n 1 > $(VENV)/tests-serving.log 2>&1 & serving=$$!; \
+	$(BIN)/pytest -m "ray and not slow" --part studies -n 1; studies=$$?; \
 	wait $$serving; serving=$$?; cat $(VENV)/tests-serving.log; \
 	wait $$computing; computing=$$?; cat $(VENV)/tests-computing.log; \
 	test $$studies -eq 0 -a $$serving -eq 0 -a $$computing -eq 0

@@ -102,8 +102,10 @@ def open_run(path: str | Path) -> RunFolder:
     except FileNotFoundError:
         hint = f"; runs here: {found}" if (found := _hint(path)) else ""
         raise RunError(f"no run in {path} (it has no {_POINTER}); `raytune-infer tune` makes one{hint}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path / _POINTER} does not name a database and a study ({error!r})") from None
+    except KeyError as error:
+        raise RunError(f"{path / _POINTER} does not name a database and a study: {error} is missing") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path / _POINTER} does not name a database and a study: {error}") from None
 
 
 def latest_run(name: str) -> Path:
