@@ -12,9 +12,10 @@ from serve_deployments.measuring.measurement import Latencies, Load
 def events(ended_s, latency_s=0.05, in_flight=1.0, start_s=0.0):
     """A record of requests that ended at these times; one latency or queue for all, or one for each; NaN: failed."""
     made, count = Events(start_s), len(ended_s)
-    made.ended_s = array("d", ended_s)
-    made.latency_s = array("d", np.broadcast_to(latency_s, count))
-    made.in_flight = array("d", np.broadcast_to(in_flight, count))
+    made.ended_s, made.latency_s, made.in_flight = (
+        array("d", np.broadcast_to(np.asarray(column, dtype=float), count).tobytes())
+        for column in (ended_s, latency_s, in_flight)
+    )
     return made
 
 

@@ -207,6 +207,27 @@ def test_the_lowest_of_all_limits_counts():
     assert both.quantile(both.below(77.0)) == pytest.approx(77.0, rel=1e-6)
 
 
+FOUR = Crossing(
+    np.array([10.0, 20.0, 30.0, 40.0]), np.log([[[0.1], [0.2], [0.3], [0.4]]]), np.zeros((1, 4, 1)),
+    np.zeros((1, 4, 1)), np.zeros(1), np.zeros(1),
+)  # fmt: skip
+"""One limit that is broken from one of four rates on, by known chances."""
+
+
+def test_a_rate_is_below_another_with_the_chances_of_all_up_to_it():
+    """The chances of 10, 20, 30 and 40 add up to 0.1, 0.3, 0.6 and 1; between two rates along a straight line."""
+    for rate_rps, probability in ((10, 0.1), (15, 0.2), (20, 0.3), (25, 0.45), (30, 0.6), (38, 0.92), (40, 1.0)):
+        assert FOUR.below(rate_rps) == pytest.approx(probability)
+        assert FOUR.quantile(probability) == pytest.approx(rate_rps)
+    assert FOUR.quantile(0.0) == 10 and FOUR.below(400.0) == 1.0
+
+
+def test_at_the_floor_is_what_probably_breaks_within_the_precision_of_it():
+    """Up to 20 there are 0.3, up to 27 0.51: a precision of 1 is not enough, and one of 1.7 is."""
+    assert FOUR.floor_rps == 10
+    assert [FOUR.at_floor(precision) for precision in (0.05, 1.0, 1.65, 1.7, 3.0)] == [False, False, False, True, True]
+
+
 def test_a_spread_is_half_of_what_68_percent_are_between():
     crossing = Crossing.about(300.0, 1, floor_rps=1.0).guided([Guess(80.0, 0.1, 4.0)])
     assert crossing.spread == pytest.approx(math.log(crossing.quantile(0.8413) / crossing.quantile(0.1587)) / 2)

@@ -1,9 +1,11 @@
 """What a level keeps of its replica's own account, how long it is held, and when it is held again."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hdrh.histogram import HdrHistogram
 
 from serve_deployments.load.arrivals import CONSTANT
 from serve_deployments.load.sending import OwnSender
@@ -77,6 +79,38 @@ def test_a_level_is_over_when_its_time_is_up_and_says_when_it_was():
     assert load.mode == "closed" and load.requested_rps is None and load.concurrency == 1
     of_open = opened(FakeServer(lambda size: 0.05), 2.0)
     assert of_open.mode == "open" and of_open.concurrency is None and of_open.requested_rps == 2.0
+
+
+def latencies_in(load):
+    return HdrHistogram.decode(load.latencies.histogram).get_total_count()
+
+
+def test_of_a_closed_level_how_long_is_waited_counts_only_where_nothing_was_answered():
+    """A client waits for each answer, so what is under way at the end is no slower than what was answered."""
+    number = []
+
+    def varies(size):
+        number.append(1)
+        return 0.02 * (1 + len(number) % 7)
+
+    answered = closed(FakeServer(varies), 3, LoadPlan(precision=1e-12, level_max_s=3.0))
+    assert not answered.steady and latencies_in(answered) == answered.completed > 0
+    silent = closed(FakeServer(lambda size: 1e6), 3, LoadPlan(level_max_s=3.0, drain_s=1.0))
+    assert silent.completed == 0 and latencies_in(silent) == 3
+    assert silent.metrics["mean_ms"] == pytest.approx(3000, rel=0.02)
+
+
+@pytest.mark.parametrize("held", [closed, opened])
+def test_the_replicas_account_ends_with_the_level_and_not_once_its_last_answers_have_come(held):
+    """Answers take 2.5 s, so that the last ones come long after the level's 4 s."""
+
+    class Timed(FakeServer):
+        async def usage(self):
+            return Usage(seconds=asyncio.get_running_loop().time())
+
+    load = held(Timed(lambda size: 2.5, cores=1000), plan=replace(PLAN, precision=1e-12, drain_s=5.0))
+    assert load.ended_at - load.started_at == pytest.approx(4.0, abs=0.05)
+    assert load.usage.seconds == pytest.approx(4.0, abs=0.05)
 
 
 def test_of_two_bounds_on_what_is_in_flight_the_lower_one_counts():

@@ -84,6 +84,24 @@ def test_a_peak_is_not_given_up_while_two_more_doublings_may_still_reach_what_is
     assert not whole.ended_early
 
 
+@pytest.mark.parametrize("to_beat_rps", [90.0, 110.0, 119.0, 150.0])
+def test_two_more_doublings_are_hoped_for_and_not_one(to_beat_rps):
+    """Six cores, 20 requests/s each: after 20 and 40 one doubling may bring 80, and two 160; 8 clients have 120."""
+    server: dict[str, Any] = dict(service_s=lambda size: 0.05, cores=6)
+    found, whole = peak(FakeServer(**server), to_beat_rps=to_beat_rps), peak(FakeServer(**server))
+    assert clients_of(found)[:4] == [1, 2, 4, 8]
+    if to_beat_rps < 120:
+        assert found == whole and found.metrics["rps"] == pytest.approx(120, rel=0.02)
+    assert found.ended_early is (to_beat_rps > 120)
+
+
+def test_a_rate_that_grows_again_is_flat_no_longer():
+    """Flat, up, flat, up, and then flat twice running."""
+    found = peak(Crowded(of_1=20.0, of_2=20.0, of_4=40.0, of_8=40.0, of_16=80.0, of_32=80.0, of_64=80.0))
+    assert clients_of(found) == [1, 2, 4, 8, 16, 32, 64] and found.best.concurrency == 16
+    assert found.reason == "beyond 16 clients the rate no longer grew"
+
+
 def test_of_a_server_that_refuses_everything_nothing_is_found():
     refused = peak(FakeServer(lambda size: 0.05, max_queue=0))
     assert not refused.found and refused.reason.startswith("no request was answered; ")

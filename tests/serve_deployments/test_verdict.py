@@ -207,6 +207,16 @@ def test_bursts_above_a_limit_count_by_what_their_batches_show():
     assert design_effect(few, slow) > 25
 
 
+def test_failures_are_as_alike_as_failures_are_and_not_as_latencies():
+    """Whatever latencies remember, failures at random count one by one, and such that come fifty at once by fifties."""
+    rng = np.random.default_rng(5)
+    alike = 0.1 + 0.01 * lfilter([1.0], [1.0, -0.95], rng.standard_normal(20_000))
+    at_random, at_once = rng.random(20_000) < 0.01, np.repeat(rng.random(400) < 0.1, 50)
+    for failed, least, most in ((at_random, 1.0, 3.0), (at_once, 25.0, 100.0)):
+        seen = evidence("error_rate", 0.2, np.where(failed, math.nan, alike))
+        assert (seen.above, seen.count) == (failed.sum(), 20_000) and least <= seen.effect <= most
+
+
 def test_an_excursion_that_a_short_level_saw_is_one_piece_of_luck():
     """A tail that comes in stretches: what neighbours show is known before batch means have seen a second stretch."""
     stretch = np.concatenate([np.full(50, 0.01), np.full(30, 0.2), np.full(120, 0.01)])
