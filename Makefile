@@ -34,7 +34,7 @@ demo: install
 types: install
 	$(BIN)/mypy
 	$(BIN)/mypy benchmarks/*.py
-	$(BIN)/mypy --config-file tests/mypy.ini tests/*.py tests/mutants/*.py
+	$(BIN)/mypy --config-file tests/mypy.ini tests/*.py tests/mutants/*.py tests/wheel/*.py
 	# Under tests/ files import those beside them by their bare names; characterisation those of raytune_infer too.
 	@failed=0; for folder in $(TESTS); do \
 	MYPYPATH=$$folder:tests/raytune_infer $(BIN)/mypy --config-file tests/mypy.ini $$folder/*.py || failed=1; \
