@@ -49,7 +49,9 @@ def write_files(result: StudyResult, serve_config: str) -> dict[str, Path]:
         "default": None if result.default is None else _summary(result.default),
         "comparison": as_dict(result.comparison),
         "objective": result.objective.goal.text,
+        "direction": "minimize" if result.objective.minimize else "maximize",
         "limits": dict(result.objective.at_most),
+        "at_least": dict(result.objective.at_least),
         "prices": result.prices,
     }
     files["recommendation"].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

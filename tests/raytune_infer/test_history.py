@@ -1,5 +1,6 @@
 """The history: what was written is there after a crash, and nothing is counted twice."""
 
+import dataclasses
 import datetime as dt
 import math
 import sqlite3
@@ -11,7 +12,8 @@ import pytest
 
 from raytune_infer.errors import RunError
 from raytune_infer.history import Database
-from raytune_infer.records import Outcome, observations
+from raytune_infer.records import Outcome, TrialRecord, observations
+from searchers.base import Observation
 
 CONFIG: dict[str, Any] = {"max_batch_size": 4, "precision": "float32"}
 LOAD = {"started_at": 10.0, "ended_at": 12.5, "mode": "open", "requested_rps": 5.0}
@@ -52,6 +54,63 @@ def test_a_trial_comes_back_as_it_was(url):
     [trial] = Database(url).trials(study)
     assert trial.outcome == outcome
     assert (trial.number, trial.position, trial.config, trial.value) == (1, 7, CONFIG, 8.0)
+
+
+STUDY: dict[str, Any] = {
+    "name": "known", "spec": "name: known\n", "folder": "/some/where", "searcher": "meta", "seed": 17, "trials": 23,
+    "fingerprint": {"knobs": ["a", 1], "samples": "x"}, "emulated": "two-t4",
+}  # fmt: skip
+OUTCOME: dict[str, Any] = {
+    "metrics": {"rps": 4.0, "p99_ms": 31.5}, "reason": "NoRate: once", "loads": (LOAD, {**LOAD, "steady": True}),
+    "reported": 1, "interval_rps": (3.5, 4.5), "ended": "the limit is near", "client_limited": True,
+    "enforcements": ({"limit": "cpu_cores", "enforced": True}, {"limit": "gpu_share"}), "hostname": "box",
+    "settings": {"cpu_cores": 2}, "in_place": True, "ended_early": True, "overhead": {"deploy": 1.5},
+    "lost": "ReplicaDied: 9",
+}  # fmt: skip
+"""Every field, each with another value than it has unless it is told."""
+
+
+def test_everything_of_a_study_comes_back_however_it_is_read(url):
+    database = Database(url)
+    made = database.create_study(**STUDY)
+    database.close()
+    again = Database(url)
+    for read in (made, again.study(made.id), *again.studies()):
+        assert read == made and read.created_at == made.created_at
+        assert {field.name: getattr(read, field.name) for field in dataclasses.fields(read)} == {
+            **STUDY, "id": made.id, "created_at": made.created_at,
+        }  # fmt: skip
+    assert len(again.studies()) == 1
+
+
+def test_everything_of_an_outcome_comes_back(url):
+    names = [field.name for field in dataclasses.fields(Outcome)]
+    defaults = Outcome(None)
+    assert all(OUTCOME[name] != getattr(defaults, name) for name in names) and len(OUTCOME) == len(names)
+    database = Database(url)
+    study = database.create_study(**STUDY)
+    key, number = database.start_trial(
+        study, purpose="final", position=5, config=CONFIG, usd_per_hour=0.25, emulated=True
+    )
+    finished = database.finish_trial(key, Outcome(**OUTCOME), 8.0)
+    database.close()
+    [read] = Database(url).trials(study)
+    for trial in (finished, read):
+        assert trial == TrialRecord(number, "final", 5, CONFIG, 0.25, 8.0, Outcome(**OUTCOME), read.seconds, True)
+
+
+def test_a_search_that_goes_on_knows_its_trials_in_the_order_in_which_they_began(url):
+    """What comes last decides which replica is still there, and which of equals was first."""
+    database = Database(url)
+    study = new_study(database)
+    for position, rps in ((4, 7.0), (2, 9.0), (6, None), (0, 8.0)):
+        outcome = Outcome(None, reason="OutOfMemory: no") if rps is None else Outcome({"rps": rps})
+        database.finish_trial(start(database, study, position=position), outcome, rps)
+    known = observations(database.trials(study))
+    assert known.observed == (
+        Observation(4, {"rps": 7.0}), Observation(2, {"rps": 9.0}), Observation(6, None), Observation(0, {"rps": 8.0}),
+    )  # fmt: skip
+    assert not known.pending
 
 
 def test_what_an_earlier_version_wrote_is_read(url):

@@ -172,6 +172,34 @@ def test_the_files_of_a_run(tmp_path):
         "could_not_run": None,
     }  # fmt: skip
     assert told["default"]["config"] == {"batch": 2} and told["default"]["metrics"]["rps"] == 61.728
+    assert (told["direction"], told["at_least"]) == ("maximize", {})
     unknown = json.loads(write_files(result(tmp_path, None, math.nan), "")["recommendation"].read_text())
     assert unknown["default"] is None
     assert unknown["best"]["usd_per_hour"] is None and unknown["best"]["usd_per_million_requests"] is None
+
+
+def test_a_program_can_tell_what_was_asked_for(tmp_path):
+    """Of the file alone it can rebuild the objective, and so judge each trial as the study did."""
+    asked = Objective(Expression("usd_per_hour"), minimize=True, at_most={"p99_ms": 50.0}, at_least={"rps": 20.0})
+    told = json.loads(write_files(replace(result(tmp_path), objective=asked), "")["recommendation"].read_text())
+    again = Objective(Expression(told["objective"]), told["direction"] == "minimize", told["limits"], told["at_least"])
+    assert again == asked and told["direction"] == "minimize"
+
+
+def test_what_is_said_of_a_configuration_in_the_file_is_all_that_its_trial_has(tmp_path):
+    """No mark of a trial is left out because it has its usual value elsewhere."""
+    kept = {"limit": "cores", "enforced": False, "how": "no"}
+    found = result(tmp_path)
+    marked = replace(
+        trial(9, 2, client_limited=True, enforcements=(kept,), hostname="other", usd_per_hour=0.5), emulated=True
+    )
+    failed = trial(10, 1, **FAILED)
+    told = json.loads(
+        write_files(replace(found, best=marked, default=failed), "")["recommendation"].read_text(encoding="utf-8")
+    )
+    assert told["best"] == {
+        "config": {"batch": 4}, "metrics": METRICS, "usd_per_hour": 0.5,
+        "usd_per_million_requests": pytest.approx(1e6 * 0.5 / 3600 / 123.456), "client_limited": True,
+        "emulated": True, "enforcements": [kept], "hostname": "other", "could_not_run": None,
+    }  # fmt: skip
+    assert told["default"]["could_not_run"] == "OutOfMemory: no" and told["default"]["metrics"] == {}

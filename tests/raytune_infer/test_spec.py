@@ -1,12 +1,14 @@
 """service.yaml: what is right is read as written, and every error names the place and the remedy."""
 
+import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from raytune_infer.document import Document
 from raytune_infer.errors import SpecError
-from raytune_infer.spec import load_spec, parse_spec
+from raytune_infer.spec import ServiceSpec, load_spec, parse_spec
 
 GOOD = """\
 name: demo
@@ -140,3 +142,56 @@ def test_least_cost_with_enough_requests():
     cheap, dear = goal.value(fast, 1.0), goal.value(fast, 2.0)
     assert cheap is not None and dear is not None and cheap > dear
     assert goal.value({**fast, "rps": 40.0}, 0.1) is None
+
+
+# --- what is taken for a key that is left out: by the model, and by the page that people read
+
+PAGE = Path(__file__).parents[2] / "docs" / "service-yaml.md"
+IN_WORDS: dict[str, object] = {
+    "no limit": None, "never": None, "guessed": None, "this or `path`": None, "this or `build`": None,
+    "`cloud-2026`": None, "half of what the search took": None, "the former where there are such limits": None,
+    "none": {}, "the first value of each": {},
+}  # fmt: skip
+"""What the page says where the model has no value of its own: what is taken is found out later."""
+
+
+def left_out():
+    """Key → what the page's first table says is taken for it."""
+    page = PAGE.read_text(encoding="utf-8")
+    table = page[page.index("| key | meaning | left out |") :].split("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        keys, *_, said = (cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|")))
+        names = re.findall(r"`([^`]+)`", keys)
+        part = names[0].rpartition(".")[0]
+        several = said.split(", ") if len(names) > 1 else [said]
+        for name, one in zip(names, several, strict=True):
+            yield name if "." in name or not part else f"{part}.{name}", one
+
+
+def keys_of(model=ServiceSpec, before=""):
+    """Key → its field, of every key that a file may have and the page has a line for."""
+    for name, field in model.model_fields.items():
+        if field.exclude:
+            continue
+        part = field.annotation
+        if name in ("model", "budget", "load"):
+            assert issubclass(part, BaseModel)
+            yield from keys_of(part, f"{name}.")
+        else:
+            yield before + name, field
+
+
+@pytest.mark.parametrize(("key", "said"), list(left_out()))
+def test_the_page_says_what_is_taken_for_a_key_that_is_left_out(key, said):
+    field = dict(keys_of())[key]
+    assert field.is_required() is (said == "required")
+    if not field.is_required():
+        number = re.fullmatch(r"([0-9.]+)( s)?", said)
+        expected = float(number[1]) if number else IN_WORDS.get(said, said.strip("`"))
+        assert field.get_default(call_default_factory=True) == expected
+
+
+def test_the_page_has_a_line_for_every_key():
+    assert sorted(key for key, _ in left_out()) == sorted(key for key, _ in keys_of())
+    spec = parse(GOOD)
+    assert (spec.budget.trials, spec.budget.deploy_s, spec.load.total_max_s) == (20, 120, 60)

@@ -38,6 +38,9 @@ def test_the_replica_of_the_last_trial_is_warm_unless_it_failed():
     assert not warm(needed, History(pending=frozenset({2}))).any()
     assert warm(needed, history.await_(2)).tolist() == [True, True, False, False]
     assert not warm(needed, history.observe(3, None)).any()
+    # Of several trials the last one's is the one that is there, whatever became of those before.
+    assert warm(needed, history.observe(3, {"rps": 2.0})).tolist() == [False, False, True, True]
+    assert warm(needed, History().observe(3, None).observe(1, {"rps": 2.0})).tolist() == [True, True, False, False]
 
 
 def test_what_spares_a_replica_is_preferred_among_near_equals_only():

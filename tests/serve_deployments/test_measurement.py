@@ -3,7 +3,8 @@
 import base64
 import json
 import math
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
+from typing import Any
 
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -19,7 +20,7 @@ from serve_deployments.measuring.measurement import (
     Measurement,
     interval_of,
 )
-from serve_deployments.usage import Usage
+from serve_deployments.usage import Batch, Usage
 
 
 def level(**changes):
@@ -84,6 +85,44 @@ def test_json_there_and_back(latencies_s):
     assert Measurement.from_dict(table) == measurement
     assert table["metrics"] == measurement.metrics
     assert table["loads"][0]["p99_ms"] == measurement.loads[0].latencies.p99_ms
+
+
+USAGE: dict[str, Any] = {
+    "seconds": 3.0, "batches": {1: 2, 4: 5}, "busy_s": 1.5, "cpu_s": 2.5, "gpu_busy_s": 0.5, "gpu_seen_s": 1.0,
+    "memory_bytes": 1000, "gpu_memory_bytes": 2000, "queue": 3, "queue_most": 4, "others_s": 0.25, "cores_s": 6.0,
+    "recent": (Batch(1, 0.125), Batch(4, 0.25)),
+}  # fmt: skip
+LEVEL: dict[str, Any] = {
+    "mode": "closed", "concurrency": 4, "requested_rps": 12.5, "achieved_rps": 9.5, "duration_s": 2.0,
+    "completed": 19, "errors": 1, "error_rate": 0.05, "latencies": Latencies.of([0.1, 0.2, 0.3]), "steady": True,
+    "overloaded": True, "client_cpu_share": 0.1, "client_lag_ms": 0.5, "client_limited": True, "warmup_s": 0.4,
+    "started_at": 1e9, "ended_at": 1e9 + 3, "rate_low_rps": 9.0, "rate_high_rps": 10.0, "usage": Usage(**USAGE),
+    "senders": 3,
+}  # fmt: skip
+MEASURED: dict[str, Any] = {
+    "method": "highest_rate", "loads": (Load(**LEVEL), Load(**LEVEL)), "reported": 1, "found": True,
+    "client_limited": True, "seconds": 7.5, "reason": "the limit is near", "apart": False, "ended_early": True,
+    "estimate": {"rps": 8.5, "p99_ms": 40.0}, "rate_low_rps": 8.0, "rate_high_rps": 9.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("made_of", "values"), [(Usage, USAGE), (Load, LEVEL), (Measurement, MEASURED)])
+def test_every_field_comes_back_from_json(made_of, values):
+    """Each has another value than it would have unless it was told, so that one which is dropped is missed."""
+    assert set(values) == {field.name for field in fields(made_of)}
+    unless_told = {field.name: field.default for field in fields(made_of) if field.default is not MISSING}
+    assert all(values[name] != default for name, default in unless_told.items())
+    one = made_of(**values)
+    assert made_of.from_dict(json.loads(json.dumps(one.as_dict(), allow_nan=False))) == one
+
+
+@pytest.mark.parametrize(("made_of", "values"), [(Load, LEVEL), (Measurement, MEASURED)])
+def test_records_of_an_earlier_revision_are_read_without_what_they_did_not_have(made_of, values):
+    for name in [field.name for field in fields(made_of) if field.default is not MISSING]:
+        table = made_of(**values).as_dict()
+        del table[name]
+        told = {key: value for key, value in values.items() if key != name}
+        assert made_of.from_dict(table) == made_of(**told), name
 
 
 def test_what_was_stored_before_there_were_intervals_can_be_read():
