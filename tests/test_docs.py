@@ -1,8 +1,11 @@
 """What README and docs show works: files load, commands parse, code imports what exists, links lead somewhere."""
 
 import ast
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -22,6 +25,7 @@ from raytune_infer.spec import ServiceSpec, load_spec, parse_spec
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "RESULTS.md", *(ROOT / "docs").rglob("*.md")]
 CARDS = [*(ROOT / "data").rglob("*.md"), *(ROOT / "searchers").rglob("*.md")]
+NO_SHELLS = ("yaml", "python", "json")
 COMMANDS: dict[str, typer.core.TyperCommand] = vars(typer.main.get_command(app))["commands"]
 
 
@@ -31,8 +35,8 @@ def named(pages: list[Path]) -> list:
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
     """The fenced blocks of a page: their language and their text."""
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
-        yield found[1], found[2]
+    for found in re.finditer(r"^ *```([^`\n]*)\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        yield found[1].strip(), found[2]
 
 
 def of_language(language: str) -> list:
@@ -49,10 +53,14 @@ def prose(page: Path) -> str:
 
 
 def shown_commands(page: Path) -> list[list[str]]:
-    """The words of each `raytune-infer …` in a page's blocks, without comments and redirections."""
-    lines = [line for language, text in blocks(page) if language in ("", "console") for line in text.splitlines()]
-    found = [re.search(r"^(?:\$ )?raytune-infer .*", line) for line in lines]
-    return [shlex.split(f[0].removeprefix("$ ").split(" > ")[0], comments=True)[1:] for f in found if f]
+    """The words of each `raytune-infer …` in a page's blocks, without comments and redirections.
+
+    Whatever is not another language is taken for a shell's.
+    """
+    shells = [text for language, text in blocks(page) if language not in NO_SHELLS]
+    lines = [line for text in shells for line in text.replace("\\\n", " ").splitlines()]
+    found = [re.search(r"^ *(?:[$#>] )?(?:\S*/)?raytune-infer +(.*)", line) for line in lines]
+    return [shlex.split(f[1].split(" > ")[0], comments=True) for f in found if f]
 
 
 def mentioned_commands(page: Path) -> list[list[str]]:
@@ -110,6 +118,7 @@ def test_every_command_that_is_shown_parses(page):
 def test_commands_are_found_and_a_wrong_one_would_be_noticed():
     assert len(shown_commands(ROOT / "README.md")) == 7
     assert len(shown_commands(ROOT / "docs" / "recommend.md")) == 3
+    assert shown_commands(ROOT / "docs" / "demo.md") == [["tune", "examples/minilm.yaml", "--seed", "0"]]
     with pytest.raises(Exception, match="No such option.*--trails"):
         of(["tune"]).make_context("tune", ["a.yaml", "--trails", "3"])
     with pytest.raises(AssertionError):
@@ -118,6 +127,17 @@ def test_commands_are_found_and_a_wrong_one_would_be_noticed():
         check_mention(["tuen"])
     with pytest.raises(KeyError):
         check_fragment("knobbs: {a: [1]}", whole_service())
+
+
+@pytest.mark.parametrize("language", ["", "bash", "sh", "console", "shell", "text", "bash title=run"])
+def test_commands_are_found_in_blocks_of_any_shell(tmp_path, language):
+    (page := tmp_path / "page.md").write_text(
+        f"```{language}\n$ .venv/bin/raytune-infer tune a.yaml \\\n    --trails 3 > log  # as said\n```\n"
+        "```yaml\nraytune-infer tuen\n```\n"
+    )
+    assert shown_commands(page) == [["tune", "a.yaml", "--trails", "3"]]
+    with pytest.raises(Exception, match="No such option.*--trails"):
+        test_every_command_that_is_shown_parses(page)
 
 
 def imports(code: str) -> list[tuple[str, str]]:
@@ -164,6 +184,30 @@ def test_every_example_loads_with_its_samples_and_its_model(file, monkeypatch):
     assert Service(load_spec(file)).samples
 
 
-def test_ci_runs_the_readme_s_commands():
-    ci = (ROOT / ".ci" / "run").read_text()
-    assert "make test" in ci and "make wheel-test" in ci and "make install" in ci
+MADE = """\
+#!/bin/sh
+echo "$*" >> "$MADE"
+[ "$*" != "$FAILS" ]
+"""
+"""Stands in for `make`: writes down what it is asked for, and fails at one thing if told."""
+
+
+@pytest.mark.parametrize("failing", ["", "install", "wheel", "test", "wheel-test"])
+def test_ci_runs_the_readme_s_commands_and_fails_with_each(tmp_path, failing):
+    for folder in (".ci", ".venv", "bin"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bin" / "make").write_text(MADE)
+    (tmp_path / "bin" / "wrk").write_text("#!/bin/sh\n")  # so that it is not installed
+    for command in ("make", "wrk"):
+        (tmp_path / "bin" / command).chmod(0o755)
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    made = tmp_path / "made"
+    told = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "MADE": str(made), "FAILS": failing}
+    ended = subprocess.run([tmp_path / ".ci" / "run"], env=os.environ | told, capture_output=True, text=True)
+    assert (ended.returncode == 0) == (failing == ""), ended.stderr
+    if not failing:
+        ran = made.read_text().splitlines()
+        assert ran[0] == "install" and ran[-1] == "wheel-test" and sorted(ran[1:-1]) == ["test", "wheel"]
+        assert {f"make {target}" for target in ("install", "test", "wheel-test")} <= set(
+            re.findall(r"`(make [a-z-]+)`", (ROOT / "README.md").read_text())
+        )

@@ -97,8 +97,14 @@ class Warm(OnServe):
         delete_left_behind("contract")
 
 
-# A warm backend deploys as the other does, so that one apart is for `make chaos`.
-@pytest.fixture(params=[Fake, FakeWarm, pytest.param(OnServe, marks=pytest.mark.slow), Warm], scope="module")
+# A warm backend deploys as the other does, so what else is asked of that one is for `make chaos`.
+ALL = pytest.mark.parametrize("kit", [Fake, FakeWarm, OnServe, Warm], indirect=True, scope="module")
+IN_TURN = pytest.mark.parametrize(
+    "kit", [Fake, FakeWarm, pytest.param(OnServe, marks=pytest.mark.slow), Warm], indirect=True, scope="module"
+)
+
+
+@pytest.fixture(scope="module")
 def kit(request, local_ray):
     kit = request.param()
     yield kit
@@ -111,6 +117,7 @@ def on_serve(local_ray):
     return OnServe()
 
 
+@ALL
 def test_it_is_up_while_needed_and_gone_afterwards(kit):
     with kit.backend.running(Settings(max_batch_size=2), "t") as replica:
         assert kit.left() == 1
@@ -125,16 +132,18 @@ def test_it_is_up_while_needed_and_gone_afterwards(kit):
     assert kit.left() == 0
 
 
+@IN_TURN
 def test_it_is_gone_after_an_exception(kit):
     with pytest.raises(KeyboardInterrupt), kit.backend.running(Settings(), "t"):
         raise KeyboardInterrupt
     assert kit.left() == 0
 
 
+@IN_TURN
 def test_a_failed_deploy_raises_the_declared_error_with_the_reason(kit):
     with (
         pytest.raises(DeployFailed, match="weights are missing"),
-        kit.backend.running(Settings(args={"behaviour": "does not load"}), "t"),
+        kit.backend.running(Settings(args={"behaviour": "does not load"}), "another"),
     ):
         raise AssertionError("not reached")
     assert kit.left() == 0
