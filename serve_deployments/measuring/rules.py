@@ -76,7 +76,7 @@ class UntilPrecise:
 
     plan: LoadPlan
     beat_rps: float = 0.0
-    look_after: ClassVar[float] = 0.25  # each look is a chance to stop by luck; with 0.1 coverage is 4 % less
+    look_after: ClassVar[float] = 0.25  # a look is a chance to stop by luck; with 0.02 coverage is up to 1 % less
 
     def look(self, events: Events, *, last: bool = False) -> Finding | None:
         """See `Rule`."""

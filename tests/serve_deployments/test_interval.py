@@ -6,55 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from levels import events, so_far
 from scipy.signal import lfilter
 
-from serve_deployments.load.events import Events
 from serve_deployments.measuring import interval
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.rules import UntilPrecise
-
-
-def services_s(kind, rng, count):
-    """Relative lengths of `count` batches, of mean 1."""
-    if kind == "gamma":
-        return rng.gamma(25, 1 / 25, count)  # coefficient of variation 0.2
-    if kind == "exponential":
-        return rng.exponential(1, count)
-    x, memory = np.empty(count), 0.6  # autoregressive
-    x[0], steps = rng.standard_normal(), rng.standard_normal(count) * math.sqrt(1 - memory**2)
-    for i in range(1, count):
-        x[i] = memory * x[i - 1] + steps[i]
-    return np.maximum(1 + 0.1 * x, 0.1)
-
-
-def held(ends_s, batch, plan):
-    """A closed level of such batches, by the rule that a load test has."""
-    events, rule, looked = Events(0.0), UntilPrecise(plan), 0
-    for end_s in ends_s:
-        for _ in range(batch):
-            events.end(end_s, 1.0, batch)
-        if len(events.ended_s) > (1 + rule.look_after) * looked:
-            looked = len(events.ended_s)
-            finding = rule.look(events)
-            if finding is not None and finding.over:
-                return finding
-    raise AssertionError("never sure")
-
-
-@pytest.mark.parametrize(
-    ("kind", "mean_s", "batch", "missed"),
-    # Of 95 %, 60 runs miss 8 or more in 1 of 100 cases. A memory of some bursts shows only in longer runs: 87 %.
-    [("gamma", 0.02, 4, 8), ("exponential", 0.005, 1, 8), ("ar", 0.02, 2, 13)],
-)
-def test_the_interval_at_the_stop_covers_the_rate(kind, mean_s, batch, missed):
-    plan = LoadPlan(level_max_s=1e6)
-    rng, runs, covered = np.random.default_rng(4), 60, 0
-    for _ in range(runs):
-        finding = held(mean_s * np.cumsum(services_s(kind, rng, 10_000)), batch, plan)
-        low, high = finding.estimate.bounds()
-        covered += low <= batch / mean_s <= high
-        assert high - low <= 2 * 0.05 * finding.estimate.mean
-    assert covered >= runs - missed
 
 
 def test_bursts_are_not_cut():
@@ -280,3 +237,50 @@ def test_the_interval_of_a_rate_covers_in_93_to_98_of_100_runs_whose_batches_rem
     counted = np.ones(401)
     ends_s = np.concatenate([np.zeros((1000, 1)), np.cumsum(gaps_s, axis=1)], axis=1)
     assert 0.93 <= covering([interval.rate(row, counted) for row in ends_s], 1.0) <= 0.98
+
+
+def services(kind, rng, runs, count):
+    """`[runs, count]` relative lengths of batches, of mean 1."""
+    if kind == "gamma":
+        return rng.gamma(25, 1 / 25, (runs, count))  # coefficient of variation 0.2
+    if kind == "exponential":
+        return rng.exponential(1, (runs, count))
+    return np.maximum(1 + 0.1 * autoregressive(rng, 0.6, runs, count), 0.1)
+
+
+def held(ended_s, batch, plan):
+    """A closed level of such batches until the rule that a load test has ends it, looked at as a load test does."""
+    whole, rule, looked = events(np.repeat(ended_s, batch), 1.0, batch), UntilPrecise(plan), 0
+    while True:
+        looked = batch * (math.floor((1 + rule.look_after) * looked / batch) + 1)
+        assert looked <= len(whole.ended_s), "never sure"
+        finding = rule.look(so_far(whole, looked))
+        if finding is not None and finding.over:
+            return finding
+
+
+@pytest.mark.parametrize(
+    ("kind", "mean_s", "batch", "count", "precision", "least"),
+    # Measured over four seeds: 95.5, 96.3 and 91.6 %. Of bursts that remember one another 95 % cover after a hundred
+    # that are looked at once; that a level ends when its interval happens to be narrow costs the rest.
+    [
+        ("gamma", 0.02, 4, 1000, 0.05, 0.93),
+        ("exponential", 0.0025, 1, 6000, 0.1, 0.93),
+        ("ar", 0.02, 2, 1000, 0.05, 0.89),
+    ],
+)
+def test_the_interval_at_the_stop_covers_the_rate(kind, mean_s, batch, count, precision, least):
+    plan, covered = LoadPlan(level_max_s=1e6, precision=precision), 0
+    for relative in services(kind, np.random.default_rng(0), 1000, count):
+        finding = held(mean_s * np.cumsum(relative), batch, plan)
+        low, high = finding.estimate.bounds()
+        covered += low <= batch / mean_s <= high
+        assert (
+            high - low <= 2 * precision * finding.estimate.mean and finding.span.duration_s >= plan.level_min_s - 1e-9
+        )
+    assert least <= covered / 1000 <= 0.98
+
+
+def test_a_closed_level_is_looked_at_once_a_quarter_more_has_ended():
+    """Each look is a chance to end by luck: with one at every fiftieth more, levels end a quarter sooner."""
+    assert UntilPrecise.look_after == 0.25
