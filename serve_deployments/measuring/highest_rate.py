@@ -129,14 +129,14 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> Crossing 
     plan = search.plan
     async with Clients(search.endpoint, search.payloads, plan, search.clock) as clients:
         bounded = await _climb_until_broken(search, clients, at_most)
-        kept = [load for load in search.loads if not broken(load, at_most)]
+        kept = [load for load in search.loads if _answered_within(load, at_most)]
         if not kept:
             alone = search.add(await clients.hold(1, search.level_plan()))
-            if broken(alone, at_most):
+            if not _answered_within(alone, at_most):
                 return None
             kept = [alone]
     most = max(kept, key=lambda load: load.achieved_rps)
-    reached = [load.achieved_rps for load in search.loads]
+    reached = [load.achieved_rps for load in search.loads if load.achieved_rps]
     slower = most.achieved_rps
     too_fast = [rate for rate in reached if rate > slower]
     # Where the climb ended for want of time, the next level would have reached more, by what room there was.
@@ -144,9 +144,14 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> Crossing 
     return Crossing.about(
         _FIRST * more * math.sqrt(slower * min(too_fast, default=slower)),
         len(at_most),
-        floor_rps=SLOWEST * search.loads[0].achieved_rps,
+        floor_rps=SLOWEST * reached[0],
         ceiling_rps=bounded * max(reached) if bounded else math.inf,
     )
+
+
+def _answered_within(load: Load, at_most: Mapping[str, float]) -> bool:
+    """Whether limits hold, and by an answer: a short level of a slow server ends before it has given any."""
+    return load.achieved_rps > 0 and not broken(load, at_most)
 
 
 async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Mapping[str, float]) -> float:
@@ -161,7 +166,7 @@ async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Ma
     concurrency, highest_rps, kept_before, rule = 1, 0.0, False, UntilSeen(_SHORT * search.plan.level_min_s)
     while True:
         load = search.add(await clients.hold(concurrency, search.level_plan(_GLANCE), rule))
-        kept, flat = not broken(load, at_most), load.achieved_rps <= GROWTH * highest_rps
+        kept, flat = _answered_within(load, at_most), 0 < load.achieved_rps <= GROWTH * highest_rps
         if flat or (kept_before and not kept):
             return GROWTH
         if concurrency >= search.plan.max_concurrency or search.spent_s > search.plan.total_max_s / 4:

@@ -261,3 +261,18 @@ def test_while_no_rate_has_passed_up_to_two_more_are_tried_than_there_is_time_fo
     p99_ms = [one.latencies.p99_ms for one in opened]
     assert len(opened) == levels and opened[0].ended_at - found.loads[0].started_at > 1.0
     assert all(late > limit_ms for late in p99_ms[:-1]) and p99_ms[-1] < limit_ms
+
+
+def test_a_server_that_answers_nothing_at_first_has_a_rate_all_the_same():
+    served = []
+
+    def slow_at_first(size):
+        served.append(size)
+        return 0.7 if len(served) < 2 else 0.02
+
+    plan = replace(PLAN, level_min_s=0.2, level_max_s=0.5)
+    made, crossing = probed(FakeServer(slow_at_first), {"mean_ms": 2000.0}, plan)
+    assert made.loads[0].achieved_rps == 0 and made.loads[1].achieved_rps > 0
+    assert crossing is not None and crossing.floor_rps == pytest.approx(0.1 * made.loads[1].achieved_rps)
+    made, crossing = probed(FakeServer(lambda size: 100.0), {"error_rate": 0.5}, plan)
+    assert crossing is None and not any(one.achieved_rps for one in made.loads)
