@@ -139,7 +139,6 @@ class OwnSender:
 
     async def follow(self, schedule: Schedule) -> None:
         """See `Sender`."""
-        self._gave_up = False
         self._steady.append(asyncio.create_task(self._send_all(schedule)))
 
     async def quiet(self, wait_s: float) -> None:
@@ -170,7 +169,8 @@ class OwnSender:
     async def _end_steady(self) -> None:
         await _end(self._steady)
         self._steady.clear()
-        self._next_due_s = math.inf
+        # Of this schedule alone: the next level must not be over before it has begun.
+        self._next_due_s, self._gave_up = math.inf, False
 
     async def _client(self, index: int) -> None:
         while index < self._wanted:

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stop_after import StopAfter
+from whole_studies import study as whole_study
+from whole_studies import without_ray
 
 from raytune_infer import Study
 from raytune_infer.document import Document
@@ -86,6 +89,26 @@ def test_a_resumed_run_takes_no_other_prior(tmp_path, file):
     RunFolder(tmp_path, None, begun.id).save()
     with pytest.raises(RunError, match="has prior what ships, not mine.safetensors .*; leave it out to resume"):
         study(tmp_path, prior=file).run(resume=True)
+
+
+def test_a_search_starts_from_it_and_so_does_its_continuation(tmp_path, file, monkeypatch):
+    without_ray(monkeypatch)
+    taken = []
+
+    def spied(name, surfaces=None):
+        taken.append(None if surfaces is None else surfaces.card["data"])
+        return named("random")
+
+    def begin(name: str, **options: Any) -> Study:
+        return whole_study(tmp_path / name, searcher="meta", **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        begin("own", prior=file).run(progress=StopAfter(2))
+    monkeypatch.setattr("raytune_infer.study.named", spied)
+    file.unlink()
+    begin("own").run(resume=True)
+    begin("shipped").run()
+    assert [card for card in taken if card] == ["our own services"] and None in taken
 
 
 def test_a_searcher_starts_from_the_surfaces_it_is_given():

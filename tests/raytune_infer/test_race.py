@@ -62,6 +62,10 @@ def test_what_is_not_clear_takes_four_rounds_or_what_the_budget_allows():
     # Twelve measurements of ten seconds fit in 120, the thirteenth to sixteenth do not.
     short = replace(RULES, budget_s=120.0)
     assert len(orders(finished(short, wavering(np.random.default_rng(0))))) == 3
+    # What the search took before is none of them.
+    searched = [record(number, number, 100.0, 1000.0, "search") for number in range(5)]
+    rounds = orders(finished(short, wavering(np.random.default_rng(0)), searched))
+    assert rounds == orders(finished(short, wavering(np.random.default_rng(0))))
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,23 @@ def test_each_search_is_the_one_of_its_seed_on_its_own_table(parallel):
     assert len({tuple(step.position for step in s.steps) for s in found[:3]}) == 3
 
 
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_as_many_trials_run_at_a_time_as_are_asked_for(monkeypatch, parallel):
+    running = []
+
+    class Watches:
+        def __init__(self, problem) -> None:
+            pass
+
+        def suggest(self, history, rng):
+            running.append(len(history.pending))
+            return min(set(range(len(SPACE))) - history.taken)
+
+    monkeypatch.setattr(Plan, "factory", lambda self, name: Watches)
+    assert len(list(searches(suite(), plan(parallel=parallel, seeds=1, budget=6), Unit("watches", ("b",))))) == 1
+    assert running == [min(number, parallel - 1) for number in range(6)]
+
+
 def test_where_nothing_counts_there_is_nothing_to_search():
     found = list(searches(suite(), plan(objectives=("enough",)), Unit("random", ("a_short", "b"))))
     assert {s.task for s in found} == {"b"}  # the first gives 8 at most

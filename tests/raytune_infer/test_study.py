@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from stop_after import StopAfter
+from stop_after import Notes, StopAfter
 
 from raytune_infer import Study
 from raytune_infer.document import Document
 from raytune_infer.errors import AllFailed, RunError, SpecError, UserError
-from raytune_infer.records import Outcome
 from raytune_infer.spec import parse_spec
 from raytune_infer.trial import Bench
 from serve_deployments.measuring.plan import LoadPlan
@@ -115,17 +114,6 @@ def test_a_trial_that_breaks_is_a_trial_that_could_not_run(local_ray, tmp_path):
     assert len(broken) == 2 and all("a defect of ours" in t.outcome.reason for t in broken)
 
 
-class Notes(StopAfter):
-    """Keeps what is told, and interrupts the run as its parent does."""
-
-    def __init__(self, trials: int = 99) -> None:
-        super().__init__(trials)
-        self.told: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
-
-
 def test_it_stops_once_little_is_left_to_be_gained(local_ray, tmp_path):
     notes, text = Notes(), SPEC.replace("trials: 6", "trials: 6, stop_below: 0.5")
     result = study(tmp_path / "run", text).run(progress=notes)
@@ -169,39 +157,6 @@ def test_a_run_is_neither_overwritten_nor_continued_as_another(local_ray, tmp_pa
         study(tmp_path / "run", history=False).run(resume=True)
     with pytest.raises(RunError, match="no run in"):
         study(tmp_path / "other").run(resume=True)
-
-
-def test_a_study_learns_from_those_before_it_and_goes_on_with_the_same(local_ray, tmp_path, monkeypatch):
-    problems = []
-
-    def first_ones(space, *, trials, known, ledger, **options):
-        problems.append(space.problem)
-        for position in range(len(known), len(known) + trials):
-            ledger.finish(ledger.start(position, "search"), position, Outcome({"rps": 1.0 + position}))
-
-    monkeypatch.setattr("raytune_infer.search.search", first_ones)
-    monkeypatch.setattr("raytune_infer.study.LEARNS", frozenset({"random"}))
-    facts = SPEC + "facts: {parameters_million: 110}\n"
-    study(tmp_path / "a", facts, searcher="random").run(2)
-    notes = Notes(trials=1)
-    with pytest.raises(KeyboardInterrupt):
-        study(tmp_path / "b", facts, searcher="random").run(2, progress=notes)
-    study(tmp_path / "c", searcher="morphling").run(1, progress=(ignorant := Notes()))
-    study(tmp_path / "d", searcher="random", history=False).run(1, progress=(alone := Notes()))
-    study(tmp_path / "b", facts).run(resume=True)
-
-    first, begun, after, without, resumed = problems
-    assert first.facts == {"parameters_million": 110} and not first.sources
-    [source], [again] = begun.sources, resumed.sources
-    assert (source.name, source.facts) == ("fake", first.facts)
-    assert all({"rps", "usd_per_hour"} <= set(o.metrics) for o in source.observed)
-    assert again.observed == source.observed
-    assert [line for line in notes.told if "learning" in line] == [
-        f"learning from 1 earlier study of 1 service: fake ({len(source.observed)} trials)"
-    ]
-    # Who learns from nobody is given the sources all the same, and nothing is said of it.
-    assert after.sources and not without.sources
-    assert not any("learning" in line for line in ignorant.told + alone.told)
 
 
 def test_what_can_be_known_before_anything_starts_is_told_before(tmp_path):

@@ -8,14 +8,16 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from serve_deployments.load.arrivals import CONSTANT, POISSON
+from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
 from serve_deployments.load.events import Events
 from serve_deployments.load.sending import Log, OwnSender, Schedule
 from serve_deployments.load.team import Team
+from serve_deployments.measuring.highest_rate import highest_rate
 from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.replicas.backend import LoadFailed
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 
 PLAN = LoadPlan(seed=3)
@@ -279,6 +281,48 @@ def test_any_sender_that_gives_up_ends_the_level(which):
     logs = [[Log(1.0, [], gave_up=index == which)] for index in range(2)]
     assert told(*logs)[0].gave_up
     assert not told([Log(1.0, [])], [Log(1.0, [])])[0].gave_up
+
+
+@pytest.mark.parametrize("of", [1, 3])
+def test_a_level_that_was_given_up_does_not_end_the_next(of):
+    """A server of 20 requests/s: a level of 100 is given up, those of 5 after it are what they are alone."""
+    plan = LoadPlan(arrivals=CONSTANT, max_in_flight=10)
+
+    async def held(*rates_rps):
+        server = FakeServer(lambda batch: 0.05)
+        team = team_of(server, of)
+        return [await open_level(team, PAYLOADS, rate_rps, plan) for rate_rps in rates_rps]
+
+    def shown(load):
+        return load.completed, load.latencies.histogram, load.steady
+
+    hopeless, after, again = run_virtual(held(100.0, 5.0, 5.0))
+    [alone] = run_virtual(held(5.0))
+    assert hopeless.overloaded and not alone.overloaded
+    assert shown(after) == shown(again) == shown(alone)
+
+
+def test_a_search_by_one_team_finds_what_one_with_a_team_a_level_finds():
+    """A load actor keeps its senders from level to level, also after those that were too fast."""
+
+    class Silent(FakeServer):
+        async def usage(self):
+            return None
+
+    plan = LoadPlan(seed=1, total_max_s=15.0, arrivals=Renewal(3.0))
+
+    def found(kept):
+        server = Silent(lambda batch: 0.02)
+        endpoint = team_of(server, 1) if kept else server
+        search = highest_rate(endpoint, PAYLOADS, plan, {"p99_ms": 200.0}, Settings(), clock=VirtualClock())
+        return run_virtual(search)
+
+    one, each = found(True), found(False)
+    assert any(load.overloaded for load in each.loads[:-1])
+    assert [(load.overloaded, load.completed) for load in one.loads] == [
+        (load.overloaded, load.completed) for load in each.loads
+    ]
+    assert one.metrics == pytest.approx(each.metrics)
 
 
 def test_what_a_cancelled_look_at_the_senders_lost_is_in_flight_no_more():
