@@ -1,11 +1,20 @@
 """Settings: what a replica asks of Ray and of Serve."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
 from serve_deployments.serve_path import LOAD_ENVIRONMENT, REPLICA_ENVIRONMENT
 from serve_deployments.settings import Settings
+
+FAST = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+}
+"""What a replica's process has in its environment besides the user's."""
 
 
 def test_ray_reserves_the_scarcer_of_compute_and_memory():
@@ -21,20 +30,17 @@ def test_serve_lets_in_a_thousand_or_one_batch_running_and_one_forming(max_batch
 
 
 def test_what_ray_is_asked_for_is_what_was_set():
-    assert Settings(cpu_cores=3).ray_actor_options == {
-        "num_cpus": 3, "runtime_env": {"env_vars": dict(REPLICA_ENVIRONMENT)},
-    }  # fmt: skip
+    assert Settings(cpu_cores=3).ray_actor_options == {"num_cpus": 3, "runtime_env": {"env_vars": FAST}}
     labelled = Settings(gpu_type="T4", gpu_share=0.5, node_labels={"gpu": "T4"}, env={"A": "1"}).ray_actor_options
-    assert labelled["num_cpus"] == 1 and labelled["num_gpus"] == 0.5 and labelled["label_selector"] == {"gpu": "T4"}
-    assert labelled["runtime_env"]["env_vars"] == {
-        **REPLICA_ENVIRONMENT, "A": "1", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50",
+    assert labelled == {
+        "num_cpus": 1, "num_gpus": 0.5, "label_selector": {"gpu": "T4"},
+        "runtime_env": {"env_vars": {**FAST, "A": "1", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50"}},
     }  # fmt: skip
 
 
 def test_the_users_environment_comes_before_ours():
-    name, ours = next(iter(REPLICA_ENVIRONMENT.items()))
-    assert Settings().ray_actor_options["runtime_env"]["env_vars"][name] == ours
-    assert Settings(env={name: "other"}).environment[name] == "other"
+    for name in FAST:
+        assert Settings(env={name: "other"}).environment == {**FAST, name: "other"}
 
 
 @pytest.mark.parametrize(
@@ -52,8 +58,10 @@ def test_a_share_of_compute_is_told_to_mps_in_per_cent(settings, percentage):
 
 def test_the_fast_path_is_what_serve_reads():
     assert LOAD_ENVIRONMENT == {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
-    assert REPLICA_ENVIRONMENT["RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"] == "0"
-    assert REPLICA_ENVIRONMENT["RAY_SERVE_LOG_TO_STDERR"] == "0"
+    assert REPLICA_ENVIRONMENT == FAST
+    [serve] = importlib.util.find_spec("ray").submodule_search_locations
+    constants = Path(serve, "serve", "_private", "constants.py").read_text(encoding="utf-8")
+    assert [name for name in (*LOAD_ENVIRONMENT, *FAST) if f'"{name}"' not in constants] == []
 
 
 FIRST = Settings(cpu_cores=2, gpu_type="T4", gpu_share=0.5, args={"size": 1, "beams": 2})
@@ -100,6 +108,9 @@ def test_a_dictionary_is_the_way_back():
         {"gpu_type": "T4", "gpu_share": 2},
         {"gpu_type": "T4", "gpu_share": -0.1},
         {"gpu_type": "T4", "gpu_memory": 1.1},
+        {"gpu_type": "T4", "gpu_memory": -0.1},
+        {"gpu_type": "T4", "gpu_memory": float("nan")},
+        {"gpu_type": "T4", "gpu_share": float("nan")},
         {"gpu_share": 0.5},
         {"gpu_memory": 0.5},
     ],  # fmt: skip

@@ -1,16 +1,19 @@
 """What a replica did: counters that subtract, gauges that do not, with a fake process, clock and NVML."""
 
 import json
+import sys
 from dataclasses import dataclass, replace
+from time import process_time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.fakes import FakeDevice, FakeNvml, FakeTime
-from serve_deployments.usage import KEPT, RECENT, Batch, Meter, Usage
+from serve_deployments.usage import KEPT, RECENT, Batch, Meter, Usage, meter_of
 
 
 @dataclass
@@ -120,6 +123,49 @@ def test_the_gpu_is_sampled_once_a_period_and_found_by_its_uuid():
     assert nvml.open == 0 and meter.read().gpu_memory_bytes is None
 
 
+def test_after_an_idle_minute_the_gpu_is_asked_once_and_not_for_each_second_that_was_missed():
+    """At 60 s, and again once a second of its own has passed, at 61.5 s: what was before 59 s nobody knows."""
+    time, device = FakeTime(), FakeDevice("T4", 16, 1.0, 100)
+    meter = Meter(FakeProcess(), nvml=FakeNvml([device]), gpu_uuid="GPU-0", now=time.clock)
+    for time.now_s, device.utilisation_percent in ((60.0, 100), (60.25, 0), (60.5, 0), (60.75, 0), (61.5, 40)):
+        meter.batch(1, 0.1)
+    reading = meter.read()
+    assert reading.gpu_seen_s == 2.0 and reading.gpu_busy_s == pytest.approx(1.0 + 0.4)
+
+
+class TwoCards(FakeNvml):
+    """NVML's own spelling of two cards, of which torch is left the second by CUDA_VISIBLE_DEVICES."""
+
+    uuids = ("GPU-11111111-2222-3333-4444-555555555555", "GPU-5f2c81a0-8d1e-4b3c-9d4e-0a1b2c3d4e5f")
+
+    def nvmlDeviceGetUUID(self, handle):
+        return self.uuids[self.devices.index(handle)]
+
+
+@pytest.mark.parametrize(
+    ("properties", "gib"),
+    [
+        ({"uuid": "5f2c81a0-8d1e-4b3c-9d4e-0a1b2c3d4e5f"}, 5),  # as torch spells it
+        ({"uuid": "00000000-8d1e-4b3c-9d4e-0a1b2c3d4e5f"}, None),
+        ({}, None),  # a build for ROCm
+    ],
+)
+def test_the_gpu_that_torch_computes_on_is_the_one_that_nvml_is_asked_about(monkeypatch, properties, gib):
+    nvml = TwoCards([FakeDevice("T4", 16, 3.0, 10), FakeDevice("T4", 16, 5.0, 80)])
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", [SimpleNamespace(**properties)].__getitem__)
+    meter = meter_of("cuda")
+    assert meter.read().gpu_memory_bytes == (None if gib is None else gib * 2**30)
+    assert nvml.open == (gib is not None)
+    meter.close()
+    assert nvml.open == 0
+
+
+def test_on_a_cpu_no_gpu_is_asked_about(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # to import it would fail
+    assert meter_of("cpu").read().gpu_memory_bytes is None
+
+
 @pytest.mark.parametrize(
     "nvml", [FakeNvml(driver=False), FakeNvml(), FakeNvml([FakeDevice("T4", 16)])], ids=["no driver", "none", "another"]
 )
@@ -174,7 +220,13 @@ def test_impossible_readings_are_refused(wrong):
 
 
 def test_a_real_process_tells_its_cpu_and_memory():
-    meter = Meter()
-    meter.batch(1, sum(0.0 for _ in range(300_000)))
-    reading = meter.read()
-    assert 0 <= reading.cpu_s < 60 and 10 * 2**20 < reading.memory_bytes < 64 * 2**30
+    """CPU seconds as the system's own clock of this process has them, to the ticks of 10 ms that psutil reads; and
+    memory that grows by what is put into it."""
+    began_s, meter = process_time(), Meter()
+    before = meter.read()
+    while process_time() - began_s < 0.2:
+        pass
+    burnt = meter.read()
+    assert burnt.cpu_s - before.cpu_s == pytest.approx(process_time() - began_s, abs=0.04)
+    kept = b"x" * 2**26
+    assert meter.read().memory_bytes - burnt.memory_bytes == pytest.approx(len(kept), rel=0.25)
