@@ -11,9 +11,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# A machine that is busy elsewhere stalls a test; how long one may take is for pytest's own limit.
-hypothesis.settings.register_profile("without_deadline", deadline=None)
-hypothesis.settings.load_profile("without_deadline")
+# A machine that is busy elsewhere stalls a test; how long one may take is for pytest's own limit. The same examples each
+# time, so that what is red is so by what was changed; others are tried by `pytest --hypothesis-profile=exploring`.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("exploring", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("repeatable")
 
 # What is printed is compared, so no colours; and what listens here is asked without going round by a proxy.
 for forced in ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE"):

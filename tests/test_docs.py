@@ -187,13 +187,15 @@ def test_every_example_loads_with_its_samples_and_its_model(file, monkeypatch):
 MADE = """\
 #!/bin/sh
 echo "$*" >> "$MADE"
+[ "$*" != "$HANGS" ] || exec sleep 600
 [ "$*" != "$FAILS" ]
 """
-"""Stands in for `make`: writes down what it is asked for, and fails at one thing if told."""
+"""Stands in for `make`: writes down what it is asked for; fails, or never ends, at one thing if told."""
 
 
-@pytest.mark.parametrize("failing", ["", "install", "wheel", "test", "wheel-test"])
-def test_ci_runs_the_readme_s_commands_and_fails_with_each(tmp_path, failing):
+@pytest.fixture
+def ci(tmp_path):
+    """`.ci/run` in a folder of its own, with that `make`: how it ends, and what was made."""
     for folder in (".ci", ".venv", "bin"):
         (tmp_path / folder).mkdir()
     (tmp_path / "bin" / "make").write_text(MADE)
@@ -201,13 +203,30 @@ def test_ci_runs_the_readme_s_commands_and_fails_with_each(tmp_path, failing):
     for command in ("make", "wrk"):
         (tmp_path / "bin" / command).chmod(0o755)
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
-    made = tmp_path / "made"
-    told = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "MADE": str(made), "FAILS": failing}
-    ended = subprocess.run([tmp_path / ".ci" / "run"], env=os.environ | told, capture_output=True, text=True)
+
+    def run(**more):
+        told = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "MADE": str(tmp_path / "made"), **more}
+        told = {"HANGS": "", "FAILS": "", **told}
+        ended = subprocess.run([tmp_path / ".ci" / "run"], env=os.environ | told, capture_output=True, text=True)
+        return ended, (tmp_path / "made").read_text().splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize("failing", ["", "install", "wheel", "test", "wheel-test"])
+def test_ci_runs_the_readme_s_commands_and_fails_with_each(ci, failing):
+    ended, ran = ci(FAILS=failing)
     assert (ended.returncode == 0) == (failing == ""), ended.stderr
     if not failing:
-        ran = made.read_text().splitlines()
         assert ran[0] == "install" and ran[-1] == "wheel-test" and sorted(ran[1:-1]) == ["test", "wheel"]
         assert {f"make {target}" for target in ("install", "test", "wheel-test")} <= set(
             re.findall(r"`(make [a-z-]+)`", (ROOT / "README.md").read_text())
         )
+        assert re.search(r"^CI: make test took \d+ s$", ended.stdout, re.M)
+
+
+@pytest.mark.parametrize("hanging", ["install", "wheel", "test", "wheel-test"])
+def test_what_never_ends_ends_ci_by_its_limit(ci, hanging):
+    ended, ran = ci(HANGS=hanging, LIMIT="1s")
+    assert ended.returncode != 0 and hanging in ran
+    assert re.search(r"timeout: sending signal TERM to command", ended.stdout + ended.stderr)
