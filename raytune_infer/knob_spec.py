@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal
 
 from cluster import gpu_names
@@ -75,6 +75,16 @@ def _check_own(name: str, knob: KnobSpec) -> None:
         raise At((name,), "a variable or an argument has a name of letters, digits and `_`")
     if knob.kind == "env" and name in _SET_BY_US:
         raise At((name,), f"{name} is set from `{_SET_BY_US[name]}`; make that a knob")
+    if knob.kind == "env":
+        _check_texts(name, knob.values)
+
+
+def _check_texts(name: str, values: Sequence[Value]) -> None:
+    """Refuses values that are one and the same in the environment, where all are text: 1 and "1"."""
+    first: dict[str, Value] = {}
+    for value in values:
+        if (same := first.setdefault(str(value), value)) is not value:
+            raise At((name,), f"{shown(same)} and {shown(value)} are one text in the environment; keep one of them")
 
 
 def _identity(knob: str, value: Value) -> Hashable:

@@ -181,6 +181,42 @@ def test_levels_come_back_in_the_order_in_which_they_were_held(url):
     assert [trial.outcome for trial in database.trials(study)] == [outcome, outcome]
 
 
+def rows(url: str, question: str) -> list[tuple]:
+    """What a program of one's own reads from the database."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+        return file.execute(question).fetchall()
+
+
+def test_the_tables_tell_when_each_level_trial_and_study_began_and_ended(url, monkeypatch):
+    """In UTC, though the machine is elsewhere; a level's moments are seconds since 1970."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        moments = iter(dt.datetime(2026, 1, 1, 12) + dt.timedelta(seconds=s) for s in (0, 10, 20, 30, 40))
+        monkeypatch.setattr("raytune_infer.history._now", lambda: next(moments))
+        database = Database(url)
+        study = new_study(database)
+        first, second = start(database, study), start(database, study, "final")
+        begun = 1767268800 + 21.5  # 12:00:21.5 of that day
+        loads = ({**LOAD, "started_at": begun, "ended_at": begun + 2.25}, LOAD)
+        database.finish_trial(second, Outcome({"rps": 4.0}, loads=loads), 4.0)
+        database.interrupt_running(study)
+        database.close()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert rows(url, "SELECT id, created_at FROM studies") == [(study.id, "2026-01-01 12:00:00.000000")]
+    assert rows(url, "SELECT number, purpose, state, started_at, finished_at FROM trials ORDER BY number") == [
+        (1, "search", "interrupted", "2026-01-01 12:00:10.000000", "2026-01-01 12:00:40.000000"),
+        (2, "final", "finished", "2026-01-01 12:00:20.000000", "2026-01-01 12:00:30.000000"),
+    ]
+    assert rows(url, "SELECT trial_id, started_at, finished_at FROM measurements ORDER BY id") == [
+        (second, "2026-01-01 12:00:21.500000", "2026-01-01 12:00:23.750000"),
+        (second, "1970-01-01 00:00:10.000000", "1970-01-01 00:00:12.500000"),
+    ]
+    assert first != second
+
+
 def test_trials_come_in_the_order_of_their_numbers_and_end_when_they_end(url, monkeypatch):
     moments = iter(dt.datetime(2026, 1, 1) + dt.timedelta(seconds=s) for s in range(0, 700, 100))
     monkeypatch.setattr("raytune_infer.history._now", lambda: next(moments))
@@ -246,41 +282,3 @@ def test_studies_share_a_database(url):
     assert one.id != two.id and database.interrupt_running(two) == 0
     with pytest.raises(RunError, match=r"no study 99 .* there are \[1, 2\]"):
         database.study(99)
-
-
-@pytest.mark.parametrize("url", ["not a url", "nosuchdb://x", "sqlite:////no/such/folder/history.db"])
-def test_a_database_that_cannot_be_used(url):
-    with pytest.raises(RunError, match="cannot use the database"):
-        Database(url)
-
-
-def tables(url: str) -> list[str]:
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
-        return sorted(sql for (sql,) in file.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
-
-
-@pytest.mark.parametrize("columns", ["id INTEGER PRIMARY KEY, who TEXT", "id INTEGER PRIMARY KEY, study_id INTEGER"])
-def test_a_database_of_another_program_is_refused_and_left_as_it_was(url, columns):
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
-        file.execute(f"CREATE TABLE trials ({columns})")
-    before = tables(url)
-    with pytest.raises(
-        RunError, match="history.db holds trials of another program, or of a version .* not known; name"
-    ):
-        Database(url)
-    assert tables(url) == before
-
-
-def test_tables_of_other_names_are_left_alone(url):
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
-        file.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
-    database = Database(url)
-    assert start(database, new_study(database)) == 1
-    database.close()
-    assert "CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL)" in tables(url)
-
-
-def test_what_is_no_database_is_refused(tmp_path):
-    (tmp_path / "history.db").write_bytes(b"no database" * 100)
-    with pytest.raises(RunError, match="cannot use the database 'sqlite:///.*history.db': .*not a database"):
-        Database(f"sqlite:///{tmp_path / 'history.db'}")

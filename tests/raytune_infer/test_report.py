@@ -112,19 +112,56 @@ def result(folder: Path, default: int | None = 1, usd: float = 0.36, **more: Any
     return conclude(RunFolder(folder, None, 1), problem, trials, default, "ours, 2026-01-15")
 
 
+# Of figures that repeat exactly in two rounds of two: 0.05 √(4/5) is sigma, worth 1 + 4 degrees of freedom, for which
+# Student's factor is 2.5706. So each mean has 2.5706 · 0.05 · √(4/5) / √2 of its logarithm on both sides: ×/÷ 1.0847.
+INTERVALS = ["113.8 to 133.9", "56.91 to 66.96"]
+
+
 def test_the_recommendation_stands_beside_the_default():
-    rows = {row[0]: row[1:] for row in cells(recommendation(result(Path("run"))))}
     table = recommendation(result(Path("run")))
     assert [c.header for c in table.columns] == ["", "recommended", "default"] and table.title == "Recommendation"
-    assert rows["batch"] == ["1", "2"]
-    assert rows["requests/s"] == ["123.5", "61.73"]
-    assert rows["p50, ms"] == ["12.35", "12.35"] and rows["p95, ms"] == ["23.46", "23.46"]
-    assert rows["p99, ms (limit 50)"] == ["34.57", "44"]
-    assert rows["failed requests"] == ["1.23%", "1.23%"]
-    assert rows["USD per hour"] == ["0.3600", "0.3600"]
-    assert rows["USD per million requests"] == ["0.8100", "1.6200"]
-    assert rows["most rps, mean of rounds"] == ["123.5", "61.73"]
-    assert "95 % interval" in rows
+    assert cells(table) == [
+        ["batch", "1", "2"],
+        ["requests/s", "123.5", "61.73"],
+        ["p50, ms", "12.35", "12.35"],
+        ["p95, ms", "23.46", "23.46"],
+        ["p99, ms (limit 50)", "34.57", "44"],
+        ["failed requests", "1.23%", "1.23%"],
+        ["USD per hour", "0.3600", "0.3600"],
+        ["USD per million requests", "0.8100", "1.6200"],
+        ["most rps, mean of rounds", "123.5", "61.73"],
+        ["95 % interval", *INTERVALS],
+    ]
+
+
+def test_of_a_goal_to_minimise_the_least_is_recommended_and_said_to_be():
+    latency = Objective(Expression("p99_ms"), minimize=True)
+    slow = {**METRICS, "p99_ms": 69.134}  # twice as long
+    trials = [trial(1, 1, "final", metrics=slow), trial(2, 0, "final"), trial(3, 0, "final")]
+    trials += [trial(4, 1, "final", metrics=slow)]
+    judged = [replace(t, value=latency.value(t.outcome.metrics, 0.36)) for t in trials]
+    problem = Problem(Space([Knob("batch", (1, 2))]), latency, np.full(2, 0.36))
+    found = conclude(RunFolder(Path("run"), None, 1), problem, judged, 1, "ours")
+    rows = cells(recommendation(found))
+    assert rows[0] == ["batch", "1", "2"] and rows[4] == ["p99, ms", "34.57", "69.13"]
+    assert rows[-2:] == [
+        ["least p99_ms, mean of rounds", "34.57", "69.13"], ["95 % interval", "31.87 to 37.49", "63.74 to 74.99"],
+    ]  # fmt: skip
+
+
+def test_a_mean_is_that_of_the_rounds_that_count_and_who_does_not_count_has_none():
+    """The numbers above it are those of one round; the default broke its limit in both."""
+    broken = {**METRICS, "p99_ms": 60.0}
+    trials = [trial(1, 0, "final"), trial(2, 1, "final", metrics=broken), trial(3, 1, "final", metrics=broken)]
+    trials += [trial(4, 0, "final", metrics={**METRICS, "rps": 100.0})]
+    problem = Problem(Space([Knob("batch", (1, 2))]), OBJECTIVE, np.full(2, 0.36))
+    rows = cells(recommendation(conclude(RunFolder(Path("run"), None, 1), problem, trials, 1, "ours")))
+    assert rows[1] == ["requests/s", "100", "123.5"]
+    # √(100 · 123.456), and the drift of a configuration that is alone counts as its noise.
+    assert rows[-2] == ["most rps, mean of rounds", "111.1", "does not count"]
+    assert rows[-1][0] == "95 % interval" and rows[-1][2] == "–"
+    low, high = (float(end) for end in rows[-1][1].split(" to "))
+    assert low * high == pytest.approx(12345.6, rel=1e-3) and low < 100 < 123.456 < high
 
 
 def test_the_default_itself_and_unknown_prices_and_emulated_devices():

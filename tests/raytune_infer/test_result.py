@@ -1,5 +1,6 @@
 """What a study concludes: only what a second measurement confirms is recommended."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,40 @@ def test_less_is_better_where_the_goal_is_minimised():
     assert result.best.position == 0 and result.ratio == pytest.approx(0.25)
 
 
-def test_all_failed_says_why():
-    with pytest.raises(AllFailed, match="not one of 2 trials could run:\n  2 × OutOfMemory: too much"):
-        conclude(RUN, problem(), [trial(1, 0, None), trial(2, 1, None)], None, "book")
+def said_of(trials, *, at_most=None, at_least=None) -> str:
+    """Why nothing is recommended."""
+    objective = Objective(Expression("rps"), at_most=at_most or {}, at_least=at_least or {})
+    asked = Problem(problem().space, objective, np.ones(3))
+    judged = [replace(t, value=objective.value(t.outcome.metrics, 1.0)) for t in trials]
+    with pytest.raises(AllFailed) as told:
+        conclude(RUN, asked, judged, None, "book")
+    return str(told.value)
 
 
-def test_no_limit_kept_says_how_near_it_came():
-    strict = problem(p99_ms=10)
-    trials = [trial(1, 0, 5.0, of=strict, p99_ms=30.0), trial(2, 1, 9.0, of=strict, p99_ms=14.0)]
-    with pytest.raises(AllFailed, match="p99_ms: limit 10, nearest 14"):
-        conclude(RUN, strict, trials, None, "book")
+def test_where_nothing_counts_the_nearest_to_each_limit_is_named():
+    """The nearest need not be of one configuration; one that was measured twice is one of them."""
+    trials = [
+        trial(1, 0, 5.0, p99_ms=30.0, error_rate=0.0), trial(2, 1, 9.0, p99_ms=14.0, error_rate=0.5),
+        trial(3, 2, None), trial(4, 1, 8.0, "final", p99_ms=60.0, error_rate=0.25), trial(5, 2, None),
+    ]  # fmt: skip
+    assert said_of(trials, at_most={"p99_ms": 10, "error_rate": 0.01}, at_least={"rps": 20}) == (
+        "none of the 2 configurations that ran keeps every limit reliably; the nearest to each:\n"
+        "  p99_ms: limit 10, nearest 14\n"
+        "  error_rate: limit 0.01, nearest 0\n"
+        "  rps: limit 20, nearest 9\n"
+        "loosen a limit, or add values to the knobs"
+    )
+    # A latency is not there where nothing was answered.
+    silent = [trial(1, 0, 0.0, error_rate=1.0), trial(2, 1, 0.0, error_rate=0.75)]
+    assert said_of(silent, at_most={"p99_ms": 10, "error_rate": 0.01}) == (
+        "none of the 2 configurations that ran keeps every limit reliably; the nearest to each:\n"
+        "  error_rate: limit 0.01, nearest 0.75\n"
+        "loosen a limit, or add values to the knobs"
+    )
+
+
+def test_where_nothing_ran_each_reason_is_told_once_the_most_frequent_first():
+    other = replace(trial(3, 2, None), outcome=Outcome(None, reason="ReplicaDied: 9"))
+    assert said_of([other, trial(1, 0, None), trial(2, 1, None)], at_most={"p99_ms": 10}) == (
+        "not one of 3 trials could run:\n  2 × OutOfMemory: too much\n  1 × ReplicaDied: 9"
+    )

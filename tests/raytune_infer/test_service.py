@@ -95,6 +95,49 @@ def test_a_builder_is_called_with_every_argument_that_it_will_ever_have():
     assert Service(spec(text=SPEC.replace("cpu_cores: [1]", "cpu_cores: [1], ODD: {kind: env, values: [1]}")))
 
 
+@pytest.mark.parametrize(
+    ("precisions", "refused"),
+    [
+        ("float32", None),
+        ("float32, bfloat16, float16", None),
+        ("int8", "int8"),
+        ("float32, int8", "int8"),
+        ("int8, float32", "int8"),
+        ("float32, int8, bfloat16", "int8"),
+    ],
+)
+def test_every_precision_must_be_one_that_the_loader_can_do(tmp_path, precisions, refused):
+    """A trial of another one would fail, however few of them there are."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert"}')
+    (tmp_path / "m" / "model.safetensors").touch()
+    text = SPEC.replace('{build: "cluster.emulated:model", args: {profile: bert-base}}', "{path: m}")
+    asked = spec(text=text.replace("cpu_cores: [1]", f"precision: [{precisions}]"), folder=tmp_path)
+    if refused is None:
+        assert Service(asked).source == Weights(f"{tmp_path}/m")
+        return
+    with pytest.raises(SpecError) as told:
+        Service(asked)
+    assert str(told.value) == (
+        f"s.yaml:2: model: loader 'transformers' cannot do {refused}; it does float32, bfloat16, float16"
+    )
+
+
+def test_a_builder_that_takes_no_precision_has_no_such_knob(tmp_path):
+    (tmp_path / "builds_one_way.py").write_text("def build():\n    return list\n")
+    (tmp_path / "builds_any_way.py").write_text("def build(precision):\n    return list\n")
+    text = SPEC.replace("args: {profile: bert-base}", "args: {}").replace(
+        "cpu_cores: [1]", "precision: [float32, int8]"
+    )
+    for module, takes in (("builds_any_way", True), ("builds_one_way", False)):
+        asked = spec(text=text.replace("cluster.emulated:model", f"{module}:build"), folder=tmp_path)
+        if takes:
+            assert Service(asked).source == Builder("builds_any_way:build")
+        else:
+            with pytest.raises(SpecError, match="s.yaml:2: model: builds_one_way:build takes no argument `precision`"):
+                Service(asked)
+
+
 def test_a_module_beside_the_service_is_found(tmp_path):
     (tmp_path / "beside_the_service.py").write_text("def build():\n    return list\n")
     text = SPEC.replace("cluster.emulated:model", "beside_the_service:build").replace("profile: bert-base", "")

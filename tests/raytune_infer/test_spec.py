@@ -117,6 +117,22 @@ def test_what_is_wrong_is_named_with_its_place(old, new, said):
         parse(GOOD.replace(old, new))
 
 
+@pytest.mark.parametrize("limits", ["", "usd_per_hour: 0.5"])
+def test_a_highest_rate_without_a_limit_that_a_load_can_keep_is_refused(limits):
+    with pytest.raises(SpecError) as refused:
+        parse(GOOD.replace("{p99_ms: 100, error_rate: 0.01}", f"{{{limits}}}\nload: {{find: highest_rate}}"))
+    assert str(refused.value) == (
+        "service.yaml:13: load.find: highest_rate needs a limit on a latency or on error_rate; give one, or `peak`"
+    )
+
+
+@pytest.mark.parametrize("limits", ["p99_ms: 100", "error_rate: 0.01", "usd_per_hour: 0.5, mean_ms: 20"])
+def test_a_highest_rate_is_looked_for_under_any_limit_that_a_load_can_keep(limits):
+    spec = parse(GOOD.replace("{p99_ms: 100, error_rate: 0.01}", f"{{{limits}}}\nload: {{find: highest_rate}}"))
+    # A price is the same at every rate, so no load can keep it.
+    assert spec.latency_limits.keys() == spec.limits.keys() - {"usd_per_hour"} == spec.kept_limits
+
+
 def test_facts_are_numbers_however_yaml_spells_them():
     assert parse(GOOD).facts == {}
     facts = parse(GOOD + "facts: {input_tokens: 512, flop: 1e9, share: 0.5}\n").facts

@@ -1,11 +1,15 @@
-"""One trial: what it says when there is nothing to measure."""
+"""One trial: what it says of a measurement, and when there is nothing to measure."""
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 
+from raytune_infer.records import Outcome
 from raytune_infer.trial import run_trial
+from serve_deployments.device.limits import Enforcement
+from serve_deployments.measuring.measurement import Latencies, Load, Measurement
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.backend import LoadFailed, OutOfMemory, Readied, ReplicaDied
@@ -19,6 +23,7 @@ class Broken:
     """A backend, its only replica and that one's endpoint: every request raises."""
 
     readied = Readied()
+    told = ReplicaFacts("here", 1, (), (), "cpu", None, None, raised=3, said="ValueError: bad input")
 
     @property
     def endpoint(self):
@@ -29,7 +34,7 @@ class Broken:
         yield self
 
     def facts(self):
-        return ReplicaFacts("here", 1, (), (), "cpu", None, None, raised=3, said="ValueError: bad input")
+        return self.told
 
     def remove(self, name):
         pass
@@ -88,3 +93,123 @@ def test_a_trial_says_what_others_had_of_its_cores(others_s, kept, said):
     told = [e for e in outcome.enforcements if e["limit"] == "cores to itself"]
     assert len(told) == (kept is not None)
     assert all(e["enforced"] == kept and said in e["how"] for e in told)
+
+
+def level(**more):
+    """Ten seconds in which four clients got 200 answers."""
+    known = {
+        "mode": "closed", "concurrency": 4, "requested_rps": None, "achieved_rps": 20.0, "duration_s": 10.0,
+        "completed": 200, "errors": 0, "error_rate": 0.0, "latencies": Latencies.of([0.02]), "steady": True,
+        "overloaded": False, "client_cpu_share": 0.1, "client_lag_ms": 0.1, "client_limited": False, "warmup_s": 0.0,
+        "started_at": 0.0, "ended_at": 10.0,
+    }  # fmt: skip
+    return Load(**{**known, **more})
+
+
+def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
+    """No field is left out because it has its usual value elsewhere."""
+    loads = (level(), level(achieved_rps=30.0, usage=Usage(others_s=3.0, cores_s=10.0)), level(steady=False))
+    measured = Measurement(
+        method="highest_rate", loads=loads, reported=1, found=True, client_limited=True, seconds=10.0,
+        reason="the limit is near", apart=False, ended_early=True, rate_low_rps=48.0, rate_high_rps=61.0,
+        estimate={"rps": 55.0, "p99_ms": 12.0, "max_ms": float("inf"), "mean_ms": float("nan")},
+    )  # fmt: skip
+    lost = [ReplicaDied("process 1 has ended")]
+
+    class Told(Broken):
+        readied = Readied(True, {"change": 0.25, "reserve": 2.0})
+        told = ReplicaFacts(
+            "box", 1, (),
+            (Enforcement("gpu_share", "0.5", False, "no MPS"), Enforcement("cpu_cores", "2", True, "pins")),
+            "cuda", None, None, raised=2, said="KeyError: x",
+        )  # fmt: skip
+
+        @contextmanager
+        def running(self, settings, name):
+            if lost:
+                raise lost.pop()
+            yield self
+
+    # Up at 100 s, measured at 115, of which the measurement took 10, and left at 118.
+    moments = iter([100.0, 115.0, 118.0])
+    monkeypatch.setattr("raytune_infer.trial.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    settings = Settings(cpu_cores=2, max_batch_size=8)
+    outcome = run_trial(settings, "trial", backend=Told(), measure=lambda *given, to_beat_rps=None: measured)
+    assert outcome == Outcome(
+        metrics={"rps": 55.0, "p99_ms": 12.0},  # what is no number is not measured
+        reason=None,
+        loads=tuple(load.as_dict() for load in loads),
+        reported=1,
+        interval_rps=(48.0, 61.0),
+        ended="the limit is near; the model raised 2 times, first KeyError: x",
+        client_limited=True,
+        enforcements=(
+            {"limit": "gpu_share", "asked": "0.5", "enforced": False, "how": "no MPS"},
+            {"limit": "cpu_cores", "asked": "2", "enforced": True, "how": "pins"},
+            {"limit": "load on other cores", "asked": "yes", "enforced": False,
+             "how": "replicas have every core of the machine, or took those of the load"},
+            {"limit": "cores to itself", "asked": "yes", "enforced": False,
+             "how": "other processes had about 30% of them"},
+        ),
+        hostname="box",
+        settings=settings.as_dict(),
+        in_place=True,
+        ended_early=True,
+        overhead={"change": 0.25, "reserve": 2.0, "load": 5.0, "leave": 3.0},
+        lost="ReplicaDied: process 1 has ended",
+    )  # fmt: skip
+    usual = Outcome(None)
+    same = {field.name for field in fields(Outcome) if getattr(outcome, field.name) == getattr(usual, field.name)}
+    assert same == {"reason"}  # which is for what could not run
+
+
+def test_load_on_cores_of_its_own_is_said_to_be():
+    quiet = Measurement("peak_rate", (level(),), 0, found=True, client_limited=False, seconds=10.0, reason="known")
+    outcome = run_trial(Settings(), "trial", backend=Broken(), measure=lambda *given, to_beat_rps=None: quiet)
+    assert outcome.enforcements == (
+        {"limit": "load on other cores", "asked": "yes", "enforced": True, "how": "pinned"},
+    )
+    assert (outcome.client_limited, outcome.ended_early, outcome.interval_rps, outcome.lost) == (
+        False,
+        False,
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "reported", "counts"),
+    [
+        (True, level(), True),
+        (True, level(overloaded=True), True),  # the most that it can do, though the queue grew
+        (False, level(), True),  # no limit was kept, and how far off it was is known
+        (False, level(overloaded=True), False),
+        (False, level(completed=0), False),
+    ],
+)
+def test_of_a_replica_that_held_no_rate_there_is_no_number(found, reported, counts):
+    others = level(overloaded=not reported.overloaded, completed=200 - reported.completed)
+    measured = Measurement("highest_rate", (others, reported, others), 1, found, False, 10.0, "no rate was held")
+    backend = FakeBackend(lambda settings, batch: 0.01)
+    settings = Settings(max_batch_size=4)
+    outcome = run_trial(settings, "trial", backend=backend, measure=lambda *given, to_beat_rps=None: measured)
+    if counts:
+        assert (outcome.reason, outcome.metrics["rps"], outcome.reported) == (None, 20.0, 1)
+    else:
+        assert outcome == Outcome(None, reason="NoRate: no rate was held", settings=settings.as_dict())
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_each_attempt_knows_the_rate_that_it_has_to_beat(lost):
+    losses, asked = [ReplicaDied("it did")] * lost, []
+    measured = Measurement("peak_rate", (level(),), 0, True, False, 10.0, "known")
+
+    def measure(running, settings, *, to_beat_rps=None):
+        asked.append((settings, to_beat_rps))
+        if losses:
+            raise losses.pop()
+        return measured
+
+    backend, settings = FakeBackend(lambda settings, batch: 0.01), Settings(cpu_cores=3)
+    outcome = run_trial(settings, "trial", backend=backend, measure=measure, to_beat_rps=7.0)
+    assert outcome.reason is None and asked == [(settings, 7.0)] * (1 + lost)
