@@ -90,7 +90,8 @@ class LoadActor:
 
     async def answer(self, question: Question, settings: Settings, to_beat_rps: float | None = None) -> Measurement:
         """See `Question.ask`."""
-        return await self._alone(question.ask(self._team, self._payloads, settings, to_beat_rps=to_beat_rps))
+        asked = question.ask(self._team, self._payloads, settings, clock=self._team.clock, to_beat_rps=to_beat_rps)
+        return await self._alone(asked)
 
     async def closed(self, concurrency: int, plan: LoadPlan) -> Load:
         """One level of so many clients."""
@@ -107,13 +108,13 @@ class LoadActor:
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def _alone(self, test: Coroutine[Any, Any, T]) -> T:
-        if self._running is not None:
+        # One that has ended runs no more, even before the call that waits for it has come back.
+        if self._running is not None and not self._running.done():
             test.close()
             raise RuntimeError("this actor is running a load test already; wait for it, or close() it")
-        self._running = asyncio.ensure_future(test)
+        running = self._running = asyncio.ensure_future(test)
         try:
-            return await self._running
+            return await running
         finally:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
-            self._running = None
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

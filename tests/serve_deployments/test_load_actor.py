@@ -1,23 +1,18 @@
-"""The load actor without Ray, as the class that it is, in virtual time; and where Ray is to put it."""
+"""The load actor without Ray, as the class that it is, in virtual time."""
 
 import asyncio
-from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 import pytest
-import ray
-from levels import load
 
+from serve_deployments.load.arrivals import Renewal
+from serve_deployments.load.sending import OwnSender
 from serve_deployments.measuring import actor as actor_module
-from serve_deployments.measuring import load_side, measure
 from serve_deployments.measuring.actor import LoadActor
-from serve_deployments.measuring.load_side import let_go, load_actor
-from serve_deployments.measuring.measure import WithLoadActor, _away_from
-from serve_deployments.measuring.measurement import Measurement
+from serve_deployments.measuring.highest_rate import highest_rate
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.backend import LoadFailed
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.settings import Settings
 
@@ -56,6 +51,43 @@ def test_it_hands_on_what_is_to_be_beaten_and_the_settings():
     assert not whole.ended_early and beaten.ended_early and whole.loads[0].concurrency == 4
 
 
+def test_its_search_is_over_when_its_time_is_up_by_the_clock_of_its_team():
+    """As many cores as there are clients: only the time ends the climb."""
+
+    async def answered():
+        made = LoadActor(lambda: FakeServer(lambda size: 0.05, cores=10_000), ["a"])
+        found = await made.answer(Question(LoadPlan(total_max_s=4.0)), Settings())
+        return found, asyncio.get_running_loop().time()
+
+    found, took_s = run_virtual(answered())
+    assert found.reason.startswith("out of time after ") and 3.0 < took_s <= 5.0
+    assert found.seconds == pytest.approx(took_s)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_levels_of_one_search_know_nothing_of_one_another(seed):
+    """The actor holds all of them with one team: as a search does that has a new one for each, overloaded or not."""
+    plan = LoadPlan(seed=seed, total_max_s=8.0, level_min_s=0.3, arrivals=Renewal(4.0))
+    at_most = {"p99_ms": 300.0}
+
+    def silent():
+        return Silent(lambda size: 0.05)
+
+    async def by_actor():
+        return await LoadActor(silent, ["x"]).answer(Question(plan, at_most), Settings())
+
+    found = run_virtual(by_actor())
+    assert found == run_virtual(highest_rate(silent(), ["x"], plan, at_most, Settings(), clock=VirtualClock()))
+    assert any(load.overloaded for load in found.loads[:-1])
+
+
+class Silent(FakeServer):
+    """It does not say what its batches take, so that rates are tried that it cannot do."""
+
+    async def usage(self):
+        return None
+
+
 def test_without_payloads_it_is_refused():
     with pytest.raises(ValueError, match="at least one payload"):
         LoadActor(server, [])
@@ -77,6 +109,25 @@ def test_one_test_at_a_time_and_closing_ends_it():
         return (await made.closed(1, PLAN)).completed
 
     assert run_virtual(two_at_once()) > 0
+
+
+@pytest.mark.parametrize("called", [True, False], ids=["by a call", "by a call that was cancelled"])
+def test_once_it_is_closed_the_next_test_may_begin(called):
+    """With nothing in flight of the one before, whoever waits for that."""
+
+    async def closed():
+        fake = server()
+        made = LoadActor(lambda: fake, ["a"])
+        running = asyncio.create_task(made.closed(4, LoadPlan(level_min_s=90, level_max_s=100)))
+        await asyncio.sleep(1.0)
+        if not called:
+            running.cancel()
+        await made.close()
+        in_flight, load = fake.in_flight, await made.closed(1, PLAN)
+        await asyncio.gather(running, return_exceptions=True)
+        return in_flight, load.achieved_rps, running.cancelled()
+
+    assert run_virtual(closed()) == (0, pytest.approx(20), True)
 
 
 def test_a_cancelled_call_leaves_no_test_behind():
@@ -111,207 +162,51 @@ def test_it_stands_on_cores_that_no_replica_leases(monkeypatch):
     assert asyncio.run(made.stand_apart()) and pinned == [{2, 3}]
 
 
+class Room:
+    """As much of a cluster as more senders take: places, and the processes in them, which here share this one."""
+
+    def __init__(self, monkeypatch, places):
+        self.free, self.started, self.aimed_at = [Place(number, self) for number in range(places)], [], []
+        monkeypatch.setattr(actor_module, "free_places", self.free_places)
+        monkeypatch.setattr(actor_module, "RemoteSender", self)
+
+    async def free_places(self):
+        return list(self.free)
+
+    async def aimed(self, sender, endpoint, payloads, index, of, cores):
+        self.aimed_at.append((sender, index, of, cores))
+        return OwnSender(endpoint(), payloads, actor_module.RealClock(), index, of)
+
+
+class Place:
+    def __init__(self, number, room):
+        self.number, self.cores, self.room = number, {number}, room
+
+    def start(self):
+        self.room.started.append(self.number)
+        return f"sender {self.number}"
+
+
 def test_more_senders_are_twice_as_many_each_in_a_place_of_its_own(monkeypatch):
-    started, aimed = [], []
-    places: list[Any] = []
-
-    class Place:
-        def __init__(self, number):
-            self.number, self.cores = number, {number}
-
-        def start(self):
-            started.append(self.number)
-            return f"sender {self.number}"
-
-    class Remote:
-        @staticmethod
-        async def aimed(sender, endpoint, payloads, index, of, cores):
-            aimed.append((sender, index, of, cores))
-            return sender
-
-    async def free_places():
-        return list(places)
-
-    monkeypatch.setattr(actor_module, "free_places", free_places)
-    monkeypatch.setattr(actor_module, "RemoteSender", Remote)
-    made = LoadActor()
-    places += map(Place, range(2))
-    assert asyncio.run(made._more(server, ["a"], 1)) == ["sender 0", "sender 1"]
-    assert aimed == [("sender 0", 0, 2, {0}), ("sender 1", 1, 2, {1})]
+    room, made = Room(monkeypatch, 2), LoadActor()
+    assert len(asyncio.run(made._more(server, ["a"], 1))) == 2
+    assert room.aimed_at == [("sender 0", 0, 2, {0}), ("sender 1", 1, 2, {1})]
     assert asyncio.run(made._more(server, ["a"], 2)) == ()  # there is no place for a third one
-    places += map(Place, range(2, 9))
-    assert len(asyncio.run(made._more(server, ["a"], 2))) == 4 and started == [0, 1, 2, 3]  # the first two are kept
+    room.free += [Place(number, room) for number in range(2, 9)]
+    assert len(asyncio.run(made._more(server, ["a"], 2))) == 4
+    assert room.started == [0, 1, 2, 3]  # the first two are kept
 
 
-def node(name, host, alive=True, **resources):
-    return {"NodeID": name, "NodeManagerHostname": host, "Alive": alive, "Resources": resources}
+@pytest.mark.parametrize(("places", "senders"), [(0, 1), (1, 1), (2, 2), (3, 3), (9, 9)])
+def test_a_load_whose_sender_is_the_bottleneck_is_shared_while_there_is_room(monkeypatch, places, senders):
+    """A sender at its limit however many they are: 1, 2, 4, … of them, each sending to what it was aimed at."""
+    monkeypatch.setattr(actor_module, "RealClock", partial(VirtualClock, cpu_share=0.95))
+    room, served = Room(monkeypatch, places), FakeServer(lambda size: 0.05, cores=99)
 
+    async def held():
+        return await LoadActor(lambda: served, ["a", "b"]).closed(8, replace(PLAN, total_max_s=30.0))
 
-def test_load_comes_from_another_machine_without_gpus_then_with_many_cores(monkeypatch):
-    nodes = [node("own", "here", CPU=64)]
-    context = SimpleNamespace(get_node_id=lambda: "own")
-    fake = SimpleNamespace(nodes=lambda: nodes, get_runtime_context=lambda: context)
-    monkeypatch.setattr(measure, "ray", fake)
-    assert _away_from("here") == "own"
-    nodes.append(node("dead", "there", alive=False, CPU=99))
-    assert _away_from("here") == "own"
-    nodes.append(node("gpu", "there", CPU=96, GPU=1))
-    assert _away_from("here") == "gpu"
-    nodes.append(node("small", "far", CPU=4))
-    assert _away_from("here") == "small"
-    nodes.append(node("large", "farther", CPU=16))
-    assert {_away_from("here") for _ in range(5)} == {"large"}
-    nodes.append(node("bare", "none"))
-    assert _away_from("here") == "large" and _away_from("elsewhere") == "own"
-    nodes.append(node("alike", "there too", CPU=16))
-    assert {_away_from("here") for _ in range(64)} == {"large", "alike"}
-
-
-class FakeRay:
-    """As much of Ray as keeping actors takes: each has a number, and may be dead or dumb."""
-
-    class exceptions:
-        class RayActorError(Exception):
-            pass
-
-        class GetTimeoutError(Exception):
-            pass
-
-    def __init__(self):
-        self.made, self.killed, self.asked, self.silent = [], [], [], {}
-
-    def remote(self, kind):
-        return self
-
-    def options(self, **asked):
-        self.asked.append(asked)
-        return SimpleNamespace(remote=self._start)
-
-    def _start(self):
-        made = SimpleNamespace(number=len(self.made))
-        made.__ray_ready__ = SimpleNamespace(remote=lambda: made)
-        self.made.append(made)
-        return made
-
-    def get(self, made, timeout):
-        assert 1 <= timeout <= 10
-        if made.number in self.silent:
-            raise self.silent[made.number]
-
-    def kill(self, made):
-        self.killed.append(made.number)
-
-
-NODE, OTHER = 28 * "0a", 28 * "0b"  # as Ray spells them
-
-
-def test_an_actor_is_kept_for_its_node_unless_it_is_dead_or_something_was_raised(monkeypatch):
-    fake = FakeRay()
-    monkeypatch.setattr(load_side, "ray", fake)
-    monkeypatch.setattr(load_side, "_kept", {})
-    with load_actor(NODE) as first:
-        with load_actor(NODE) as second:  # another measurement at the same time has another one
-            assert second.number == 1
-        with load_actor(OTHER) as other:
-            assert other.number == 2
-    assert fake.killed == [1]  # one a node is kept
-    with load_actor(NODE) as again:
-        assert again is first
-    for said in (fake.exceptions.RayActorError(), fake.exceptions.GetTimeoutError()):
-        fake.silent = {one.number: said for one in fake.made if one is not other}
-        before = len(fake.made)
-        with load_actor(NODE) as anew:
-            assert anew.number == before and fake.killed[-1] != anew.number
-        fake.silent = {}
-    with pytest.raises(KeyboardInterrupt), load_actor(NODE) as broken:
-        raise KeyboardInterrupt
-    assert fake.killed[-1] == broken.number
-    for asked in fake.asked:
-        assert asked["num_cpus"] == 0 and not asked["scheduling_strategy"].soft
-        assert asked["runtime_env"] == {"env_vars": load_side.LOAD_ENVIRONMENT}
-    assert {asked["scheduling_strategy"].node_id for asked in fake.asked} == {NODE, OTHER}
-    let_go()
-    assert fake.killed[-1] == other.number and not load_side._kept
-
-
-# --- measuring a replica by it
-
-
-class RemoteCalls:
-    """A load actor as its caller sees it; `get` hands out what each call was to give, or raises it."""
-
-    def __init__(self, given):
-        self.given, self.calls = given, []
-
-    def __getattr__(self, name):
-        def remote(*words):
-            self.calls.append((name, words))
-            return name
-
-        return SimpleNamespace(remote=remote)
-
-    def get(self, name, timeout=None):
-        self.calls.append((f"get {name}", timeout))
-        given = self.given.get(name)
-        if isinstance(given, Exception):
-            raise given
-        return given
-
-
-@pytest.fixture
-def measured(monkeypatch):
-    """A measurement of a replica on the machine "here", by an actor whose calls give this; and the actor's calls."""
-
-    def of(**given):
-        actor = RemoteCalls({"stand_apart": True, "is_apart": True, "answer": level_of(), **given})
-
-        @contextmanager
-        def kept(node):
-            actor.calls.append(("kept for", node))
-            yield actor
-
-        monkeypatch.setattr(measure, "load_actor", kept)
-        monkeypatch.setattr(measure, "_away_from", lambda hostname: f"away from {hostname}")
-        monkeypatch.setattr(measure, "ray", SimpleNamespace(get=actor.get, exceptions=ray.exceptions))
-        running = SimpleNamespace(facts=lambda: SimpleNamespace(hostname="here"), endpoint="endpoint")
-        with_actor = WithLoadActor(Question(LoadPlan(total_max_s=30.0)), ["a", "b"])
-        return actor, lambda: with_actor(running, Settings(), to_beat_rps=7.0)
-
-    return of
-
-
-def level_of():
-    return Measurement("peak_rate", (load(clients=1),), 0, True, False, 1.0, "")
-
-
-def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):
-    actor, measure_it = measured()
-    assert measure_it() == level_of()
-    calls = dict(actor.calls)
-    assert calls["kept for"] == "away from here" and calls["answer"] == (
-        Question(LoadPlan(total_max_s=30.0)),
-        Settings(),
-        7.0,
-    )
-    endpoint, payloads = calls["aim"]
-    assert endpoint() == "endpoint" and payloads == ["a", "b"]
-    assert calls["get answer"] == 30.0 + 60.0  # no longer than its plan, and a start
-
-
-@pytest.mark.parametrize(("before", "after"), [(True, True), (True, False), (False, True)])
-def test_the_load_was_apart_if_it_was_from_its_begin_to_its_end(measured, before, after):
-    _, measure_it = measured(stand_apart=before, is_apart=after)
-    assert measure_it().apart is (before and after)
-
-
-def test_a_load_test_that_does_not_end_says_why(measured):
-    failed = LoadFailed("a sender has ended")
-    task_error = ray.exceptions.RayTaskError("answer", "traceback", failed)
-    with pytest.raises(LoadFailed, match="^a sender has ended$"):
-        measured(answer=task_error)[1]()
-    with pytest.raises(ray.exceptions.RayTaskError):
-        measured(answer=ray.exceptions.RayTaskError("answer", "traceback", KeyError("x")))[1]()
-    with pytest.raises(LoadFailed, match="^the load test did not end: too late$"):
-        measured(answer=ray.exceptions.GetTimeoutError("too late\nand more"))[1]()
-    with pytest.raises(LoadFailed, match="^the load test did not end: GetTimeoutError$"):
-        measured(answer=ray.exceptions.GetTimeoutError(" "))[1]()
+    load = run_virtual(held())
+    assert (load.senders, load.client_limited) == (senders, True)
+    assert load.achieved_rps == pytest.approx(8 / 0.05, rel=0.02) and set(served.payloads) == {"a", "b"}
+    assert room.started == list(range(senders if senders > 1 else 0))
