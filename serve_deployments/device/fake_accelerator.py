@@ -61,6 +61,7 @@ class FakeStream:
 class FakeAccelerator:
     """Streams and memory of a device, without the device.
 
+    `allocated` has the bytes of all memory that was made, `owners` the streams that the device's part of it belongs to.
     Copies are put off until they are waited for; computing is not, as the model is real torch code, but what its stream
     waits for is done first.
 
@@ -71,6 +72,7 @@ class FakeAccelerator:
     def __init__(self, cannot_record: Exception | None = None) -> None:
         self.journal: list[str] = []
         self.allocated: list[int] = []
+        self.owners: list[str] = []
         self._cannot_record = cannot_record
         self._names = iter(("copy in", "copy out", "more"))
         self._current: FakeStream | None = None
@@ -80,7 +82,11 @@ class FakeAccelerator:
         self.allocated.append(size_bytes)
         return torch.full((size_bytes,), 0xA5, dtype=torch.uint8)
 
-    memory = staging
+    def memory(self, size_bytes: int) -> torch.Tensor:
+        """The same, of the current stream."""
+        assert self._current is not None, "memory of a device belongs to a stream"
+        self.owners.append(self._current.name)
+        return self.staging(size_bytes)
 
     def compute_stream(self) -> FakeStream:
         """The one that computes."""

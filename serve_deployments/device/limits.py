@@ -234,7 +234,8 @@ def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:
     done = []
     if settings.gpu_memory:
         if cuda:
-            torch.cuda.set_per_process_memory_fraction(settings.gpu_memory)
+            # A float: torch refuses an integer, and a 1 in YAML is one.
+            torch.cuda.set_per_process_memory_fraction(float(settings.gpu_memory))
         how = "torch.cuda.set_per_process_memory_fraction" if cuda else "emulated"
         done.append(Enforcement("gpu_memory", f"{settings.gpu_memory:g}", cuda, how))
     if 0 < settings.gpu_share < 1:

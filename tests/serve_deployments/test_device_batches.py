@@ -2,16 +2,18 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from serve_deployments.device.accelerator import Cuda
+from serve_deployments.device import accelerator
 from serve_deployments.device.cuda_graphs import Graphs
 from serve_deployments.device.device_batches import DeviceBatches
 from serve_deployments.device.fake_accelerator import FakeAccelerator
+from serve_deployments.device.limits import Enforcement
 from serve_deployments.models.batch_parts import Parts, PlainBatches, TwoSteps, fast_batches
 from serve_deployments.models.model import Builder
 from serve_deployments.models.packing import Layout, bucket, buckets_up_to
@@ -79,6 +81,17 @@ def test_one_copy_each_way_and_each_waits_for_what_it_needs():
     assert accelerator.journal == ["copy in", *waits, "copy out"]
 
 
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_memory_of_the_device_belongs_to_the_stream_that_writes_it(cuda_graphs):
+    """The allocator hands memory out again while its stream still uses it, as what comes later there waits anyway."""
+    accelerator = FakeAccelerator()
+    device = DeviceBatches(texts(), accelerator, cuda_graphs=cuda_graphs)
+    begun = [device.begin(batch) for batch in (BATCHES[0], BATCHES[2])]
+    of_graphs = ["compute", "compute"] if cuda_graphs else []  # what a graph reads and writes
+    assert accelerator.owners == ["copy in", "compute", *of_graphs] * 2
+    assert [len(device.finish(each)) for each in begun] == [1, 3]
+
+
 def test_buffers_are_used_again_and_grow():
     accelerator = FakeAccelerator()
     device = DeviceBatches(texts(), accelerator)
@@ -107,14 +120,22 @@ def test_a_batch_that_fails_leaves_room_for_the_next():
 
 
 def test_similar_shapes_share_a_graph():
-    accelerator = FakeAccelerator()
-    device = DeviceBatches(texts(), accelerator, cuda_graphs=True)
+    accelerator, parts, shapes = FakeAccelerator(), texts(), []
+
+    def forward(tensors):
+        shapes.append(tuple(tensors["ids"].shape))
+        return parts.forward(tensors)
+
+    device = DeviceBatches(replace(parts, forward=forward), accelerator, cuda_graphs=True)
     for batch in ([[1] * 5] * 3, [[1] * 8] * 4, [[1, 2]] * 3 + [[1] * 6]):
         device(batch)
     assert accelerator.journal.count("record") == 1
     device([[1] * 11] * 3)  # would be filled up to 16, but 12 is the longest
+    device([[1] * 9] * 4)
+    device([[1] * 14])  # longer than the longest: as it is, since nothing of a text may be lost
+    assert set(shapes) == {(4, 8), (4, 12), (1, 14)}
     [told] = device.told()
-    assert told.enforced and told.how == "2 recorded, 2 batches replayed, 2 run without"
+    assert told.enforced and told.how == "3 recorded, 3 batches replayed, 3 run without"
 
 
 def test_a_model_that_cannot_be_recorded_runs_without_and_says_why():
@@ -188,7 +209,29 @@ def test_without_a_gpu_the_parts_run_as_they_are():
     assert batch.first_sizes(10) == (10,)
     every: Any = fast_batches(texts(), every_size=True)
     assert every.first_sizes(10) == (10, 8, 4, 2, 1)
-    assert Cuda("cuda:0").copy  # made without touching a GPU
+
+
+COMPILED = Enforcement("compile", "default", True, "by hand")
+
+
+@pytest.mark.parametrize("told", [(), (COMPILED,)])
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+@pytest.mark.parametrize("every_size", [False, True])
+def test_on_a_gpu_what_was_asked_for_is_done_and_told(monkeypatch, cuda_graphs, told, every_size):
+    devices, made = [], FakeAccelerator()
+
+    def cuda(device):
+        devices.append(device)
+        return made
+
+    monkeypatch.setattr(accelerator, "Cuda", cuda)
+    batch: Any = fast_batches(texts(), "cuda:1", cuda_graphs=cuda_graphs, told=told, every_size=every_size)
+    assert devices == ["cuda:1"] and batch.first_sizes(4) == ((4, 2, 1) if cuda_graphs or every_size else (4,))
+    for _ in range(2):
+        assert batch(BATCHES[1]) == PlainBatches(texts())(BATCHES[1])
+    graphs = Enforcement("cuda_graphs", "True", True, "1 recorded, 1 batches replayed, 1 run without")
+    assert batch.told() == (*told, *([graphs] if cuda_graphs else []))
+    assert made.journal.count("record") == cuda_graphs
 
 
 def late():

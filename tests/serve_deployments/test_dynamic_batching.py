@@ -1,6 +1,7 @@
 """What waits while the model is busy is answered together; nobody gets another's answer."""
 
 import asyncio
+import weakref
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,6 +173,38 @@ def test_who_is_refused_is_told_and_the_next_wait_is_a_new_one():
         return [(round(time_s - start, 6), payloads) for time_s, payloads in model.calls]
 
     assert run_virtual(main()) == [(0.9, [2])]
+
+
+def test_who_is_refused_no_longer_counts_as_waiting():
+    async def main():
+        told: list[int] = []
+        batching = DynamicBatching(Slow(), 1, queued=told.append)
+        tasks = [asyncio.create_task(batching(number)) for number in range(3)]
+        await asyncio.sleep(0.5)  # one runs, two wait
+        batching.refuse(ValueError("being changed"))
+        refused = told[-1]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return told, refused
+
+    assert run_virtual(main()) == ([1, 2, 3, 2, 0], 0)
+
+
+def test_nothing_is_kept_of_a_burst_that_is_over():
+    """A replica lives for weeks."""
+    tasks: list[weakref.ref] = []
+
+    async def model(payloads):
+        tasks.append(weakref.ref(asyncio.current_task()))
+        return payloads
+
+    async def main():
+        batching = DynamicBatching(model, 2)
+        for _ in range(20):
+            await asyncio.gather(*(batching(number) for number in range(5)))
+            await asyncio.sleep(1)
+        return [task() for task in tasks if task() is not None], batching.idle
+
+    assert run_virtual(main()) == ([], True) and len(tasks) == 60
 
 
 tenths = st.integers(0, 100).map(lambda number: number / 10)

@@ -1,10 +1,15 @@
 """The server and the loop that measurements are checked against, themselves checked by hand."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from serve_deployments.replicas.backend import Readied
+from serve_deployments.replicas.fake_backend import FakeBackend
 from serve_deployments.replicas.fakes import FakeServer, run_virtual
+from serve_deployments.replicas.pool import Pool
+from serve_deployments.settings import Settings
 from serve_deployments.usage import RECENT, Batch
 
 
@@ -83,6 +88,18 @@ def test_its_peak_is_that_of_the_best_batch_on_all_cores(cores, max_batch, peak_
     service_s = {1: 0.02, 2: 0.025, 3: 0.03, 4: 0.04}
     server = FakeServer(lambda batch: service_s.get(batch, 0.01 * batch), cores=cores, max_batch=max_batch)
     assert server.peak_rps == pytest.approx(peak_rps)
+
+
+def test_a_fake_pool_hands_a_replica_on_under_what_it_ran_under_last():
+    pool = Pool()
+    backend = FakeBackend(lambda settings, batch: 0.01, pool=pool, new_s=15.0, change_s=0.1)
+    one = Settings(emulated=True)
+    for number, settings in enumerate((one, replace(one, max_batch_size=8), replace(one, max_batch_size=4))):
+        with backend.running(settings, f"trial-{number}") as replica:
+            assert replica.readied == (Readied(True, {"change": 0.1}) if number else Readied(False, {"deploy": 15.0}))
+            assert list(pool.held()) == ["trial-0"] and backend.alive == 1
+        assert [kept.settings for kept in pool.idle()] == [settings]
+    assert not pool.held() and backend.alive == 0
 
 
 def test_usage_tells_the_last_batches_one_by_one():

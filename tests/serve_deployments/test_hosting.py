@@ -282,19 +282,3 @@ class OutOfMemoryError(RuntimeError):
 )
 def test_an_error_is_told_by_its_first_line(error, full, line):
     assert is_out_of_memory(error) is full and first_line(error) == line
-
-
-def test_after_a_batch_that_did_not_fit_on_a_gpu_the_gpu_is_as_before(monkeypatch):
-    cleaned = []
-    monkeypatch.setattr(hosting, "clean_after", lambda error, torch: cleaned.append(str(error)))
-    host = HostedModel(Builder(f"{__name__}:moody"))
-    asyncio.run(host.take_on(Settings(emulated=True)))
-    with pytest.raises(MemoryError):
-        asyncio.run(host(["full"]))
-    assert cleaned == []
-    host.device = "cuda"
-    with pytest.raises(MemoryError):
-        asyncio.run(host(["full"]))
-    with pytest.raises(ValueError):
-        asyncio.run(host(["bad"]))
-    assert cleaned == ["full is too much\nmore"]

@@ -1,25 +1,22 @@
-"""Limits are enforced, not only counted: leases exclude one another, pinning reaches every thread, caps reach CUDA."""
+"""Limits of cores are enforced, not only counted: leases exclude one another, pinning reaches every thread."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 import textwrap
 import threading
-import weakref
-from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments.device import gpu_share, limits
-from serve_deployments.device.gpu_memory import clean_after
-from serve_deployments.device.gpu_share import multiprocessors
+from serve_deployments.device import limits
 from serve_deployments.device.limits import (
     CoreLease,
     NoCores,
-    NoDevice,
     enforce_cpu,
-    enforce_gpu,
     enforce_threads,
     machine_cores,
     pin,
@@ -225,169 +222,54 @@ def test_what_cannot_be_enforced_is_said():
     assert held is None and not told.enforced and told.how == "emulated"
 
 
-class FakeTorch:
-    """The part of torch that limits touch."""
-
-    __version__ = "0.0"
-
-    def __init__(self, available: bool) -> None:
-        self.fractions: list[float] = []
-        self.cuda = SimpleNamespace(
-            is_available=lambda: available, set_per_process_memory_fraction=self.fractions.append
-        )
-
-
-GPU = Settings(gpu_type="T4", gpu_memory=0.25, gpu_share=0.5)
-
-
-def test_gpu_memory_is_capped_and_the_share_is_a_matter_of_mps():
-    torch = FakeTorch(available=True)
-    memory, share = enforce_gpu(replace(GPU, mps=True), torch)
-    assert torch.fractions == [0.25]
-    assert memory.enforced and share.enforced
-    _, share = enforce_gpu(GPU, torch)
-    assert not share.enforced and "MPS does not run" in share.how
-
-
-def test_the_cpu_never_passes_for_a_gpu():
-    with pytest.raises(NoDevice, match="T4 asked for, but torch 0.0 sees no CUDA device"):
-        enforce_gpu(GPU, FakeTorch(available=False))
-
-
-def test_of_an_emulated_device_nothing_is_claimed():
-    torch = FakeTorch(available=False)
-    assert not any(told.enforced for told in enforce_gpu(replace(GPU, emulated=True), torch))
-    assert torch.fractions == []
-    assert enforce_gpu(Settings(), torch) == ()
-
-
-def test_a_limit_that_nobody_asked_for_is_not_set():
-    torch = FakeTorch(available=True)
-    assert enforce_gpu(Settings(gpu_type="T4"), torch) == () and torch.fractions == []
-    [memory] = enforce_gpu(Settings(gpu_type="T4", gpu_memory=0.5, gpu_share=1.0), torch)
-    assert memory.limit == "gpu_memory" and memory.asked == "0.5" and torch.fractions == [0.5]
-    assert enforce_gpu(Settings(), FakeTorch(available=False)) == ()
-
-
-@pytest.mark.parametrize(
-    ("share", "total", "capability", "count"),
-    [
-        (0.5, 108, 8, 54),
-        (0.25, 108, 8, 26),  # 27 is as near to 28: then the smaller
-        (0.01, 108, 8, 4),  # never less than there can be
-        (0.5, 132, 9, 64),  # 66 is nearer to 64 than to 72
-        (0.99, 132, 9, 128),
-        (0.999, 134, 9, 134),  # 136 are not there
-        (0.1, 132, 10, 16),
-        (0.5, 40, 7, 20),
-        (0.33, 40, 7, 14),
-        (0.33, 10, 6, 3),
-        (0.01, 10, 6, 1),
-    ],
-)
-def test_a_share_is_the_nearest_number_of_multiprocessors_that_there_can_be(share, total, capability, count):
-    assert multiprocessors(share, total, capability) == count
-
-
-class Green:
-    """The part of torch.cuda that shares touch: a card of 132 multiprocessors, and what was made on it."""
-
-    __version__ = "2.11"
-
-    def __init__(self, fails=None):
-        self.made: list[tuple[int, int]] = []
-        self.streams: list[SimpleNamespace] = []
-        stream = SimpleNamespace(name="of the share")
-
-        class GreenContext:
-            Stream = None
-
-            @staticmethod
-            def create(num_sms, device_id):
-                if fails is not None:
-                    raise fails
-                self.made.append((num_sms, device_id))
-                return SimpleNamespace(Stream=lambda: stream)
-
-        self.cuda = SimpleNamespace(
-            is_available=lambda: True,
-            green_contexts=SimpleNamespace(SUPPORTED=True, GreenContext=GreenContext),
-            current_device=lambda: 1,
-            get_device_properties=lambda device: SimpleNamespace(multi_processor_count=132, major=9),
-            synchronize=lambda: None,
-            set_stream=self.streams.append,
-            set_per_process_memory_fraction=lambda fraction: None,
-        )
-
-
-@pytest.fixture(autouse=True)
-def nothing_held(monkeypatch):
-    monkeypatch.setattr(gpu_share, "_held", {})
-
-
-def test_without_mps_a_share_is_a_green_context_that_is_made_once():
-    torch, half = Green(), Settings(gpu_type="H100", gpu_share=0.5)
-    for _ in range(2):
-        [told] = enforce_gpu(half, torch)
-        assert told.enforced and told.how.startswith("green context, 64 of 132 multiprocessors (48 %)")
-    assert torch.made == [(64, 1)] and [stream.name for stream in torch.streams] == ["of the share"]
-    enforce_gpu(replace(half, gpu_share=0.25), torch)
-    assert torch.made == [(64, 1), (32, 1)]
-
-
-@pytest.mark.parametrize("how", ["raises", "unsupported", "none", "no streams"])
-def test_a_share_that_cannot_be_held_is_said_with_the_reason(how):
-    torch = Green(RuntimeError("driver too old\nmore") if how == "raises" else None)
-    if how == "unsupported":
-        torch.cuda.green_contexts.SUPPORTED = False
-    if how == "none":
-        del torch.cuda.green_contexts
-    if how == "no streams":
-        del torch.cuda.green_contexts.GreenContext.Stream
-    [told] = enforce_gpu(Settings(gpu_type="H100", gpu_share=0.5), torch)
-    reason = "no green context can be made: driver too old" if how == "raises" else "torch 2.11 has no green contexts"
-    assert not told.enforced and reason in told.how and "more" not in told.how and torch.streams == []
-
-
-def test_after_a_batch_that_did_not_fit_nothing_of_it_is_kept():
-    """The traceback's frames hold the batch; the error keeps its message, and so does the one that caused it."""
-    kept = []
-
-    class Tensor:
-        pass
-
-    def inner():
-        tensor = Tensor()
-        kept.append(weakref.ref(tensor))
-        raise MemoryError("3 do not fit")
-
-    def outer():
-        tensor = Tensor()
-        kept.append(weakref.ref(tensor))
-        try:
-            inner()
-        except MemoryError as error:
-            raise RuntimeError("batch failed") from error
-
-    calls = []
-    cuda = SimpleNamespace(
-        is_available=lambda: True,
-        empty_cache=lambda: calls.append("empty"),
-        reset_peak_memory_stats=lambda: calls.append("reset"),
-        memory_reserved=lambda: 7,
-    )
-    try:
-        outer()
-    except RuntimeError as error:
-        assert all(ref() is not None for ref in kept)
-        assert clean_after(error, SimpleNamespace(cuda=cuda)) == 7
-        assert [ref() for ref in kept] == [None, None] and calls == ["empty", "reset"]
-        assert str(error) == "batch failed" and error.__traceback__ is not None
-        assert clean_after(error, SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False))) == 0
-
-
 def test_cores_that_nobody_leases_are_known_without_taking_them(tmp_path):
     held = lease(1, tmp_path)
     assert unleased_cores([0, 1, 2], folder=tmp_path) == {1, 2}
     held.release()
     assert lease(3, tmp_path).cores == (0, 1, 2)
+
+
+def test_the_locks_of_another_user_are_respected_and_his_cores_can_be_leased_after_him(tmp_path, monkeypatch):
+    """Whoever came first made the files: the next one may neither touch them nor change their mode."""
+    first = lease(3, tmp_path)
+
+    def refused(path, *args, **more):
+        raise PermissionError(f"[Errno 1] Operation not permitted: '{path}'")
+
+    monkeypatch.setattr(Path, "touch", refused)
+    monkeypatch.setattr(Path, "chmod", refused)
+    with pytest.raises(NoCores):
+        lease(1, tmp_path)
+    first.release()
+    second = lease(2, tmp_path)
+    assert second.cores == (0, 1) and unleased_cores([0, 1, 2], folder=tmp_path) == {2}
+    second.release()
+
+
+@pytest.fixture
+def new_process(monkeypatch):
+    """`limits` as a process has it that was just started, on three cores of a machine whose affinity is only noted."""
+    affinity = {4, 5, 6}
+
+    def pinned(task, cores):
+        affinity.clear()
+        affinity.update(cores)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda task: set(affinity), raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", pinned, raising=False)
+    spec = importlib.util.find_spec(limits.__name__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "_quota", lambda file: float("inf"))
+    return module, affinity
+
+
+def test_a_process_that_was_pinned_finds_its_way_back_to_the_other_cores(new_process, tmp_path):
+    module, affinity = new_process
+    take = partial(module.CoreLease, folder=tmp_path, deadline_s=0)
+    held, told = module.enforce_cpu(Settings(cpu_cores=1), lease=take)
+    assert told.enforced and affinity == {4} and module.machine_cores() == {4, 5, 6}
+    held.release()
+    held, told = module.enforce_cpu(Settings(cpu_cores=3), lease=take)
+    assert told.enforced and affinity == {4, 5, 6}
+    held.release()

@@ -10,6 +10,8 @@ import onnxruntime
 import pytest
 import torch
 
+from serve_deployments.device.device_batches import DeviceBatches
+from serve_deployments.device.fake_accelerator import FakeAccelerator
 from serve_deployments.models import model as models
 from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
 from serve_deployments.models.model import Weights, check, check_precisions, consumes, first_sizes, locate, told
@@ -154,7 +156,7 @@ def classifier(tmp_path_factory):
     shape: dict[str, Any] = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     torch.manual_seed(0)
     labels = {0: "calm", 1: "glad", 2: "cross"}
-    model = BertForSequenceClassification(BertConfig(**shape, id2label=labels, max_position_embeddings=8)).eval()
+    model = BertForSequenceClassification(BertConfig(**shape, id2label=labels, max_position_embeddings=11)).eval()
     with torch.no_grad():
         model.classifier.bias[:] = torch.tensor([0.0, 2.0, 1.0])  # far from one third each
     model.save_pretrained(folder)
@@ -174,13 +176,24 @@ def test_a_classifiers_answer_is_the_probability_of_each_label(classifier):
     answers = load(Weights(str(folder)), {}, ModelContext())(TEXTS)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for text, answer in zip(TEXTS, answers, strict=True):
-        # As many positions as the model has: the third text is cut at eight tokens.
+        # As many positions as the model has: the third text is cut at eleven tokens.
         with torch.inference_mode():
-            logits = model(**tokenizer(text, truncation=True, max_length=8, return_tensors="pt")).logits[0]
+            logits = model(**tokenizer(text, truncation=True, max_length=11, return_tensors="pt")).logits[0]
         by_hand = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum()
         assert list(answer) == ["calm", "glad", "cross"]
         np.testing.assert_allclose(list(answer.values()), by_hand, atol=1e-5)
     assert max(max(answer.values()) for answer in answers) > 0.5
+
+
+def test_with_cuda_graphs_no_text_is_filled_up_beyond_the_models_positions(classifier):
+    """Eleven tokens would share a graph with those of sixteen; but at the twelfth this model has no position."""
+    folder, _ = classifier
+    plain = load(Weights(str(folder)), {}, ModelContext())
+    graphs = DeviceBatches(plain.built.parts, FakeAccelerator(), cuda_graphs=True)
+    for texts in (TEXTS, TEXTS[2:], TEXTS[:2]):
+        for answer, other in zip(graphs(texts), plain(texts), strict=True):
+            assert answer == pytest.approx(other, abs=1e-5)
+    assert graphs.told()[-1].enforced
 
 
 def test_the_task_can_be_asked_for(classifier):

@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 
 from cluster.fakes import FakeTime
+from serve_deployments.device import other_work
 from serve_deployments.device.limits import can_pin, machine_cores
 from serve_deployments.device.other_work import OtherWork, busy_s
 
@@ -67,7 +70,9 @@ import json, os, subprocess, sys, time
 from serve_deployments.device.limits import pin
 from serve_deployments.usage import Meter
 core = int(sys.argv[1])
-burner = subprocess.Popen([sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}])\\nwhile True: pass"])
+burns = f"import os; os.sched_setaffinity(0, [{core}]); print(flush=True)\\nwhile True: pass"
+burner = subprocess.Popen([sys.executable, "-c", burns], stdout=subprocess.PIPE)
+burner.stdout.readline()  # its start is no burning
 pin([core])
 meter = Meter()
 meter.pinned([core])
@@ -91,7 +96,25 @@ def test_beside_a_process_that_burns_the_same_core():
     assert 0.25 < told["others_s"] / told["cores_s"] <= 1.1
 
 
-def test_each_core_of_this_machine_has_been_busy():
+LINUX = namedtuple("LINUX", "user nice system idle iowait irq softirq steal guest guest_nice")
+MACOS = namedtuple("MACOS", "user nice system idle")
+
+
+@pytest.mark.parametrize(
+    ("cores", "busy"),
+    [
+        # Of 100 s of users 30 were a guest's, and of 10 of nice ones 4; for 40 s it waited for a disk.
+        ([LINUX(100, 10, 20, 500, 40, 1, 2, 3, 30, 4)], [136]),
+        ([LINUX(0, 0, 0, 9, 0, 0, 0, 0, 0, 0), LINUX(0, 0, 0, 0, 9, 0, 0, 0, 0, 0)], [0, 0]),
+        ([MACOS(5, 1, 2, 90), MACOS(7, 0, 1, 50)], [8, 8]),
+    ],
+)
+def test_a_core_is_busy_with_all_but_idling_and_waiting_for_a_disk(monkeypatch, cores, busy):
+    monkeypatch.setattr(other_work, "psutil", SimpleNamespace(cpu_times=lambda percpu: cores if percpu else None))
+    assert busy_s() == busy
+
+
+def test_this_machine_tells_each_of_its_cores():
     first, second = busy_s(), busy_s()
-    assert len(first) > max(machine_cores())
-    assert all(0 <= before <= after for before, after in zip(first, second, strict=True))
+    assert len(first) > max(machine_cores()) and max(first) > 0
+    assert all(before <= after for before, after in zip(first, second, strict=True))

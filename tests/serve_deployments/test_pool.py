@@ -70,7 +70,7 @@ def test_the_longest_idle_goes_where_too_many_are():
 def test_short_memory_costs_the_neighbours_their_place():
     pool = Pool()
     parked(pool, "a", free_memory=0.9)
-    parked(pool, "far", node="m", free_memory=0.01)
+    assert parked(pool, "far", node="m", free_memory=0.01) == ()  # it is all that idles there, and in nobody's way
     assert parked(pool, "b", free_memory=0.01) == ("a",)
     assert parked(pool, "c", TWO, free_memory=0.9) == ()
     assert pool.take("t", ONE) is not None
@@ -78,6 +78,16 @@ def test_short_memory_costs_the_neighbours_their_place():
     parked(pool, "d", free_memory=0.01)
     left = {k.app for k in pool.idle() if k.node == "n"}
     assert set(names(pool.add("e", Kept("e", TWO, "n")))) == left != set()
+
+
+def test_where_memory_is_short_the_one_that_was_used_last_is_kept():
+    pool = Pool()
+    replicas = [Kept(name, ONE, "n") for name in "abcd"]
+    for kept in replicas:
+        pool.add("t", kept)  # while nobody knows yet that it is short
+    gone = [names(pool.park("t", kept, 0.01)) for kept in replicas[:3]]
+    assert gone == [(), ("a",), ("b",)] and names(pool.idle()) == ("c",)
+    assert pool.park("t", replicas[3], 0.15) == ()  # no longer short
 
 
 def test_a_gpu_is_given_up_by_the_longest_idle_of_its_kind():

@@ -452,6 +452,26 @@ def test_another_trials_idle_replica_makes_room_where_that_was_quicker(on):
     assert cluster.deleted == []
 
 
+def test_for_a_gpu_of_one_node_no_replica_of_another_is_given_up(on):
+    """Both nodes' only GPUs were taken between asking and starting, and both who took them have parked by now."""
+    cluster, backend = on({"a": 8, "b": 8}, gpus={"a": 1, "b": 1})
+    cluster.groups["blocks"] = ("a", 8, 0)  # so that it is b's turn
+    cluster.waiting = 1
+    deploy = cluster.deploy
+
+    def quicker(*args, **more):
+        for node in ("a", "b"):
+            kept = Kept(f"study-on-{node}", replace(GPU, env={"A": "1"}), node, 55)
+            backend.pool.add("quick", kept)
+            backend.pool.park("quick", kept)
+        return deploy(*args, **more)
+
+    cluster.deploy = quicker
+    with backend.running(GPU, "t") as replica:
+        assert cluster.apps[replica.app].node == "b"
+    assert cluster.deleted == [("study-on-b", 30.0)] and idle(backend) == ["study-on-a", "study-t"]
+
+
 def test_what_a_dead_trial_left_is_taken_down_and_what_it_had_reserved_given_back(on):
     cluster, backend = on({"n": 9})
     died = backend.running(ONE, "dead")

@@ -1,0 +1,105 @@
+"""Files that torch wrote, which are programs: they answer as their module does, and what was asked for is passed on."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from serve_deployments.models import model as models
+from serve_deployments.models.loaders import ModelContext, ModelError
+from serve_deployments.models.model import Weights, first_sizes, told
+
+
+def load(*args) -> Any:
+    """None of these models has to be awaited."""
+    return models.load(*args)
+
+
+@pytest.fixture
+def small():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)).eval()
+
+
+PAYLOADS: list[Any] = [[1.0, 2.0, 3.0], np.array([0.5, -1.0, 4.0]), [0, 0, 1.5]]
+
+
+def expected(model):
+    with torch.inference_mode():
+        return model(torch.tensor(np.stack(PAYLOADS), dtype=torch.float32)).numpy()
+
+
+def exported(module, path):
+    """Saved as .pt2, for batches of any size."""
+    dynamic = ({0: torch.export.Dim("batch")},)
+    torch.export.save(torch.export.export(module, (torch.zeros(2, 3),), dynamic_shapes=dynamic), path)
+    return Weights(str(path), "pt2")
+
+
+def scripted(module, path):
+    """Saved as TorchScript, in the mode that the module is in."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(module).save(path)
+    return Weights(str(path), "torchscript")
+
+
+def test_exported_programs_answer_as_their_module(small, tmp_path):
+    source = exported(small, tmp_path / "small.pt2")
+    model = load(source, {}, ModelContext())
+    np.testing.assert_array_equal(np.stack(model(PAYLOADS)), expected(small))
+    np.testing.assert_allclose(model(PAYLOADS[:1])[0], expected(small)[0], rtol=1e-5)
+    with pytest.raises(ModelError, match="export it in that precision"):
+        load(source, {}, ModelContext(precision="bfloat16"))
+
+
+def test_torchscript_answers_as_its_module(small, tmp_path):
+    source = scripted(small, tmp_path / "small.pt")
+    model = load(source, {}, ModelContext())
+    np.testing.assert_array_equal(np.stack(model(PAYLOADS)), expected(small))
+    coarse = load(source, {}, ModelContext(precision="bfloat16"))
+    np.testing.assert_allclose(np.stack(coarse(PAYLOADS)), expected(small), atol=0.05)
+
+
+def test_a_model_that_was_saved_while_it_was_trained_answers_as_when_it_is_not(tmp_path):
+    """Each time the same, alone as in a batch: no dropout, and no statistics of the batch."""
+    torch.manual_seed(0)
+    trained = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.5))
+    trained(torch.randn(64, 3))  # statistics of its own
+    model = load(scripted(trained, tmp_path / "trained.pt"), {}, ModelContext())
+    answers = expected(trained.eval())
+    for _ in range(2):
+        np.testing.assert_allclose(np.stack(model(PAYLOADS)), answers, rtol=1e-6)
+    np.testing.assert_allclose(model(PAYLOADS[1:2])[0], answers[1], rtol=1e-5)
+
+
+COMPILED = ("compile", "default", True, "torch.compile, mode default")
+NO_GRAPHS = ("cuda_graphs", "True", False, "there are none on 'cpu'")
+
+
+@pytest.mark.parametrize(
+    ("save", "args", "says", "sizes"),
+    [
+        (exported, {}, [], (4,)),
+        (exported, {"compile": "none"}, [], (4,)),
+        (exported, {"compile": "default"}, [COMPILED], (4, 2, 1)),  # a size that is new under load would be measured
+        (exported, {"cuda_graphs": True}, [NO_GRAPHS], (4,)),
+        (exported, {"cuda_graphs": True, "compile": "default"}, [COMPILED, NO_GRAPHS], (4, 2, 1)),
+        (scripted, {}, [], (4,)),
+        (scripted, {"cuda_graphs": True}, [NO_GRAPHS], (4,)),
+    ],
+)
+def test_what_was_asked_for_is_done_or_said(small, tmp_path, monkeypatch, save, args, says, sizes):
+    compiled = []
+
+    def compiling(module, mode):
+        compiled.append(mode)
+        return module
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    model = load(save(small, tmp_path / "small.pt2"), args, ModelContext())
+    assert [(each.limit, each.asked, each.enforced, each.how) for each in told(model)] == says
+    assert first_sizes(model, 4) == sizes and compiled == ["default"] * (COMPILED in says)
+    np.testing.assert_allclose(np.stack(model(PAYLOADS)), expected(small), rtol=1e-6)
