@@ -118,22 +118,22 @@ def test_of_levels_in_which_it_told_nothing_there_is_no_queue():
 # --- by hand
 
 
-def told(clients, seconds=2.0, busy_s=0.4, batches=10, latency_s=0.05, size=1, **changes):
-    """A level of so many clients, in which the replica ran that many batches, all alike."""
+def told(clients, seconds=2.0, busy_s=0.4, batches=10, latency_s=(0.042, 0.043, 0.065), size=1, **changes):
+    """A level of so many clients, in which the replica ran that many batches, all alike; of 50 ms on average."""
     recent = (Batch(size, busy_s / batches),) * batches
     usage = Usage(seconds=seconds, batches={size: batches}, busy_s=busy_s, recent=recent)
-    return load(clients=clients, latency_s=[latency_s], usage=usage, **changes)
+    return load(clients=clients, latency_s=latency_s, usage=usage, **changes)
 
 
 def test_what_an_answer_takes_beside_its_batch_is_seen_by_one_client_alone():
-    """50 ms, of which the batch takes 40, and the wait for others 5."""
-    alone, many = told(1), told(3, latency_s=0.9)
+    """50 ms on average, of which the batch takes 40, and the wait for others 5."""
+    alone, many = told(1), told(3, latency_s=[0.9])
     for order in ([alone, many], [many, alone]):
         assert queue_of(order, Settings(max_batch_size=4)).way_s == pytest.approx(0.01)
     waiting = queue_of([alone], Settings(max_batch_size=4, batch_wait_ms=5.0))
     assert (waiting.way_s, waiting.wait_s) == (pytest.approx(0.005), 0.005)
     assert queue_of([alone], Settings(max_batch_size=1, batch_wait_ms=5.0)).wait_s == 0.0  # nobody to wait for
-    assert queue_of([told(1, latency_s=0.03)], Settings()).way_s == 0.0
+    assert queue_of([told(1, latency_s=[0.03])], Settings()).way_s == 0.0
     assert queue_of([many], Settings()) is None and queue_of([told(1, batches=3)], Settings()) is None
     idle = told(1, busy_s=0.0)
     assert queue_of([idle], Settings()) is None and queue_of([idle, alone], Settings()).mean_s == pytest.approx([0.04])

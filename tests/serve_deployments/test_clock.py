@@ -1,6 +1,7 @@
 """Clocks: the machine's own is what the system says, the virtual one is exact and can be off."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -14,6 +15,21 @@ def test_the_real_clock_is_the_machines():
     for told, system in ((clock.now, time.monotonic), (clock.unix_s, time.time), (clock.cpu_s, time.process_time)):
         before, now, after = system(), told(), system()
         assert before <= now <= after
+
+
+def test_cpu_of_all_threads_of_the_process_counts():
+    """The one that sends, and those of gRPC beside it."""
+    clock, used_s = RealClock(), []
+
+    def beside():
+        while time.thread_time() < 0.02:
+            pass
+        used_s.append(time.thread_time())
+
+    before_s, thread = clock.cpu_s(), threading.Thread(target=beside)
+    thread.start()
+    thread.join()
+    assert clock.cpu_s() - before_s >= used_s[0] >= 0.02
 
 
 def test_a_sleep_of_the_real_clock_ends_no_sooner_than_asked_and_lets_others_run():

@@ -1,6 +1,7 @@
 """What a level keeps of its replica's own account, how long it is held, and when it is held again."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from hdrh.histogram import HdrHistogram
 from serve_deployments.load.arrivals import CONSTANT
 from serve_deployments.load.sending import OwnSender
 from serve_deployments.load.team import Team
-from serve_deployments.measuring.level import closed_level, open_level
+from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.usage import Usage
@@ -126,6 +127,65 @@ def test_a_level_with_limits_ends_once_it_is_known_whether_they_are_kept():
     assert quick.steady and quick.ended_at < 1.0  # it breaks the limit
     kept = opened(FakeServer(**server), 40.0, LoadPlan(arrivals=CONSTANT), at_most={"p50_ms": 25.0})
     assert kept.steady and 1.0 <= kept.ended_at - kept.started_at < 1.5
+
+
+class Dated(VirtualClock):
+    """Its days began in 2001, its monotonic time when the machine was started."""
+
+    def unix_s(self):
+        return 1e9 + self.now()
+
+
+@pytest.mark.parametrize("held", [closed_level, open_level])
+def test_when_a_level_began_and_ended_is_told_in_time_of_day(held):
+    """Six seconds after the machine was started, and for four."""
+
+    async def level():
+        await asyncio.sleep(6.0)
+        return await held(FakeServer(lambda size: 0.05), ["x"], 5, replace(PLAN, level_min_s=4.0), clock=Dated())
+
+    load = run_virtual(level())
+    assert load.started_at == 1e9 + 6.0 and load.ended_at == pytest.approx(load.started_at + 4.0, abs=0.05)
+
+
+def answered_and_sent(drain_s, error=None):
+    """Of three clients whose requests take 0.4 s, once the level of a second is over."""
+    server = FakeServer(lambda size: 0.4, cores=9)
+
+    async def level():
+        plan = LoadPlan(precision=1e-12, level_min_s=0.9, level_max_s=0.9, drain_s=drain_s)
+        with suppress(ArithmeticError):
+            async with Clients(server, ["x"], plan, VirtualClock()) as clients:
+                await clients.hold(3, plan)
+                if error is not None:
+                    raise error
+        return sum((await server.usage()).batches.values()), len(server.arrived_s), asyncio.get_running_loop().time()
+
+    answered, sent, ended_s = run_virtual(level())
+    assert server.in_flight == 0
+    return answered, sent, pytest.approx(ended_s, abs=0.05)
+
+
+def test_the_last_requests_of_a_closed_loop_are_waited_for_as_long_as_may_be():
+    """Sent at 0, 0.4 and 0.8 s: the last three are answered at 1.2 s, 0.3 s after the level."""
+    assert answered_and_sent(drain_s=2.0) == (9, 9, 1.2)
+    assert answered_and_sent(drain_s=0.1) == (6, 9, 1.0)
+    assert answered_and_sent(drain_s=2.0, error=ArithmeticError()) == (6, 9, 0.9)  # all is over: nobody waits
+
+
+def test_answers_that_come_while_an_overloaded_level_drains_took_as_long_as_they_took():
+    """Ten a second, five in flight at most: given up at 0.5 s; of one second each, all have come by 1.4 s.
+
+    Those that have not come when the wait is over are as old as they are then.
+    """
+    plan = LoadPlan(arrivals=CONSTANT, max_in_flight=5)
+    load = opened(FakeServer(lambda size: 1.0, cores=9), 10.0, replace(plan, drain_s=2.0))
+    assert load.overloaded and latencies_in(load) == 5
+    assert (load.latencies.mean_ms, load.latencies.max_ms) == (pytest.approx(1000), pytest.approx(1000))
+    # At 1.15 s two have come; the others were due at 0.2, 0.3 and 0.4 s.
+    load = opened(FakeServer(lambda size: 1.0, cores=9), 10.0, replace(plan, drain_s=0.64))
+    assert latencies_in(load) == 5 and load.latencies.max_ms == pytest.approx(1000)
+    assert load.latencies.mean_ms == pytest.approx((1000 + 1000 + 950 + 850 + 750) / 5, abs=12)
 
 
 def grown(plan, room=3):

@@ -188,6 +188,15 @@ def test_five_bursts_are_no_rate():
     assert UntilPrecise(PLAN).look(closed(np.repeat(np.arange(1.0, 11.0), 4))).estimate.mean == pytest.approx(4)
 
 
+@pytest.mark.parametrize("part", range(8))
+def test_the_part_of_a_burst_with_which_a_closed_level_ends_is_not_measured(part):
+    """Eight answers each second, a millisecond apart: eight a second, wherever in a burst the level ends."""
+    bursts = np.add.outer(np.arange(1.0, 15.0), np.arange(8) / 1000).ravel()
+    found = UntilPrecise(PLAN).look(closed(bursts[: 13 * 8 + part], clients=8))
+    assert found.estimate.mean == pytest.approx(8.0) and found.estimate.error == pytest.approx(0, abs=1e-9)
+    assert found.span.ended_s.size == pytest.approx(8 * found.span.duration_s) and found.span.end_s % 1 > 0.0069
+
+
 def test_an_interval_that_is_too_wide_goes_on_and_a_wide_one_may_do():
     gaps_s = np.random.default_rng(1).exponential(0.01, 400)
     record = closed(np.cumsum(gaps_s))

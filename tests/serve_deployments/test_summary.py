@@ -86,3 +86,15 @@ def test_a_client_is_the_bottleneck_by_a_busy_core_or_a_lag_of_a_fifth_of_the_la
     cpu_share, lag_ms, p99_ms, limited
 ):
     assert client_limited(cpu_share, lag_ms, p99_ms) is limited
+
+
+@pytest.mark.parametrize(("lag_s", "limited"), [(0.019, False), (0.021, True)])
+def test_the_latency_that_a_lag_is_a_fifth_of_is_that_of_the_slowest_requests(lag_s, limited):
+    """Of 100 requests two take 100 ms, all others 10: their median is 10 ms, their mean 11.8, their p99 100."""
+    whole = events([n / 10 for n in range(1, 101)], [0.01] * 98 + [0.1] * 2)
+    whole.lag(5.0, lag_s)
+    found = summarise(OPEN, whole, None, [], until_s=10.0)
+    assert found.latencies.p50_ms == pytest.approx(10, rel=1e-3) and found.latencies.p99_ms == pytest.approx(
+        100, rel=1e-3
+    )
+    assert found.client_limited is limited
