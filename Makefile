@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# A pip.conf may ask for installations for the user, which no environment of its own can have.
+export PIP_USER := 0
 # On Linux the plain wheel of torch brings several GB of CUDA. The CPU build is asked for first; a machine that
 # cannot reach this index takes what it is offered elsewhere. For GPUs: make install TORCH_INDEX=https://download.pytorch.org/whl/cu130
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -75,7 +77,7 @@ wheel-test: wheel
 	VENV="$(CURDIR)/$(WHEEL)" tests/wheel/tune_from_wheel
 
 mutants: install
-	$(BIN)/python -m tests.mutants
+	PYTHONPATH=. $(BIN)/python -m tests.mutants
 
 chaos: install
 	$(BIN)/pytest -m slow

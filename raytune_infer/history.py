@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    URL,
     Column,
     Connection,
     Engine,
@@ -23,6 +25,7 @@ from sqlalchemy import (
     event,
     func,
     inspect,
+    make_url,
     select,
     text,
 )
@@ -107,7 +110,7 @@ class Database:
         RunError: the URL is not one, its driver is not installed, or nothing answers there.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         try:
             self._engine = create_engine(url)
             if self._engine.dialect.name == "sqlite":
@@ -115,11 +118,7 @@ class Database:
                 event.listen(self._engine, "connect", _durable_sqlite)
             _make_what_is_missing(self._engine)
         except (ArgumentError, ModuleNotFoundError, SQLAlchemyError) as error:
-            said = str(error).splitlines()[0]
-            raise RunError(
-                f"cannot use the database {url!r}: {said}; "
-                "a URL is needed such as sqlite:///history.db, and its driver installed"
-            ) from None
+            raise _unusable(url, error) from None
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -208,6 +207,26 @@ class Database:
             finished = finished.where(_Trial.finished_at < before)
         with Session(self._engine) as session:
             return tuple(_trial_record(row) for row in session.scalars(finished.order_by(_Trial.number)))
+
+
+def url_of_file(path: Path) -> URL:
+    """The URL of a SQLite file. Not by putting its path into a text: what follows a `?` there would be an option."""
+    return URL.create("sqlite", database=str(path.resolve()))
+
+
+def url_of(text: str) -> URL:
+    """A database's URL; RunError if the text is none."""
+    try:
+        return make_url(text)
+    except ArgumentError as error:
+        raise _unusable(text, error) from None
+
+
+def _unusable(url: str | URL, error: Exception) -> RunError:
+    return RunError(
+        f"cannot use the database {str(url)!r}: {str(error).splitlines()[0]}; "
+        "a URL is needed such as sqlite:///history.db, and its driver installed"
+    )
 
 
 def _study_record(row: _Study) -> StudyRecord:

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from raytune_infer.errors import RunError
-from raytune_infer.history import Database
+from raytune_infer.history import Database, url_of, url_of_file
 from raytune_infer.records import StudyRecord
 
 _POINTER = "run.json"
@@ -38,9 +40,9 @@ class RunFolder:
     prior: str | None = None
 
     @property
-    def url(self) -> str:
-        """Of the database of histories."""
-        return self.database_url or f"sqlite:///{self.path.resolve() / OWN_DATABASE}"
+    def url(self) -> URL:
+        """Of the database of histories; RunError if what was given is none."""
+        return url_of_file(self.path / OWN_DATABASE) if self.database_url is None else url_of(self.database_url)
 
     def database(self) -> Database:
         """The database of histories; RunError if it cannot be used."""

@@ -11,15 +11,20 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# A machine that is busy elsewhere stalls a test; how long one may take is for pytest's own limit. The same examples each
-# time, so that what is red is so by what was changed; others are tried by `pytest --hypothesis-profile=exploring`.
+# A machine that is busy elsewhere stalls a test; how long one may take is for pytest's own limit. Examples are the same
+# each time, so that what is red is so by what was changed; `pytest --hypothesis-profile=exploring` tries others.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("exploring", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("repeatable")
 
-# What is printed is compared, so no colours; and what listens here is asked without going round by a proxy.
-for forced in ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE"):
-    os.environ.pop(forced, None)
+# What is printed is compared, so no colours and no terminal; what listens here is asked without going round by a proxy;
+# nobody else's cluster or repository (a git hook names its own) is worked in.
+SET_ELSEWHERE = (
+    "FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS", "PYTEST_ADDOPTS",
+    "RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR",
+)  # fmt: skip
+for name in [name for name in os.environ if name in SET_ELSEWHERE or name.startswith("GIT_")]:
+    del os.environ[name]
 os.environ |= {"NO_COLOR": "1", "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
 
 SERVING = ("serve_deployments/", "test_chaos.py")

@@ -35,7 +35,9 @@ def named(pages: list[Path]) -> list:
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
     """The fenced blocks of a page: their language and their text."""
-    for found in re.finditer(r"^ *```([^`\n]*)\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL):
+    for found in re.finditer(
+        r"^ *```([^`\n]*)\n(.*?)^ *```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    ):
         yield found[1].strip(), found[2]
 
 
@@ -49,7 +51,7 @@ def of_language(language: str) -> list:
 
 
 def prose(page: Path) -> str:
-    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def shown_commands(page: Path) -> list[list[str]]:
@@ -96,7 +98,7 @@ def whole_service() -> str:
 @pytest.mark.parametrize("text", of_language("yaml"))
 def test_every_yaml_block_is_a_service_a_part_of_one_or_a_price_book(text, tmp_path):
     if "usd_per_hour:" in text and "knobs:" not in text:
-        (tmp_path / "book.yaml").write_text(text)
+        (tmp_path / "book.yaml").write_text(text, encoding="utf-8")
         assert load_prices(tmp_path / "book.yaml").cpu_core_usd_per_hour > 0
     else:
         check_fragment(text, whole_service())
@@ -154,7 +156,9 @@ def test_every_python_block_compiles_and_what_it_imports_is_there(code):
 
 def anchors(page: Path) -> set[str]:
     """Of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S), re.M
+    )
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -170,10 +174,10 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
 
 @pytest.mark.parametrize("page", named(PAGES[:1] + PAGES[3:]))
 def test_every_file_and_every_make_target_that_is_named_exists(page):
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     named_files = re.findall(r"`((?:tests|benchmarks|examples|docs|searchers|cluster|data)/[\w/.-]+\.\w+)`", text)
     assert [file for file in named_files if not (ROOT / file).exists()] == []
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     shown = re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M)
     assert [target for target in shown if target not in targets] == []
 
@@ -198,8 +202,8 @@ def ci(tmp_path):
     """`.ci/run` in a folder of its own, with that `make`: how it ends, and what was made."""
     for folder in (".ci", ".venv", "bin"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "bin" / "make").write_text(MADE)
-    (tmp_path / "bin" / "wrk").write_text("#!/bin/sh\n")  # so that it is not installed
+    (tmp_path / "bin" / "make").write_text(MADE, encoding="utf-8")
+    (tmp_path / "bin" / "wrk").write_text("#!/bin/sh\n", encoding="utf-8")  # so that it is not installed
     for command in ("make", "wrk"):
         (tmp_path / "bin" / command).chmod(0o755)
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
@@ -208,7 +212,7 @@ def ci(tmp_path):
         told = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "MADE": str(tmp_path / "made"), **more}
         told = {"HANGS": "", "FAILS": "", **told}
         ended = subprocess.run([tmp_path / ".ci" / "run"], env=os.environ | told, capture_output=True, text=True)
-        return ended, (tmp_path / "made").read_text().splitlines()
+        return ended, (tmp_path / "made").read_text(encoding="utf-8").splitlines()
 
     return run
 
@@ -220,7 +224,7 @@ def test_ci_runs_the_readme_s_commands_and_fails_with_each(ci, failing):
     if not failing:
         assert ran[0] == "install" and ran[-1] == "wheel-test" and sorted(ran[1:-1]) == ["test", "wheel"]
         assert {f"make {target}" for target in ("install", "test", "wheel-test")} <= set(
-            re.findall(r"`(make [a-z-]+)`", (ROOT / "README.md").read_text())
+            re.findall(r"`(make [a-z-]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
         )
         assert re.search(r"^CI: make test took \d+ s$", ended.stdout, re.M)
 

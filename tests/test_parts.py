@@ -32,7 +32,7 @@ def collected(house: pytest.Pytester, *words: str) -> list[str]:
 
 
 def test_the_parts_of_the_makefile_leave_no_test_out_and_run_none_twice(house):
-    commands = re.findall(r"\$\(BIN\)/pytest (.*?)(?: >|;)", (ROOT / "Makefile").read_text())
+    commands = re.findall(r"\$\(BIN\)/pytest (.*?)(?: >|;)", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert commands == [
         '-m "not ray" -n 2 --dist worksteal',
         '-m "ray and not slow" --part serving -n 1',
@@ -42,8 +42,8 @@ def test_the_parts_of_the_makefile_leave_no_test_out_and_run_none_twice(house):
     for name in FILES:
         file = house.path / "tests" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(USES_RAY)
-    (house.path / "tests" / "test_pure.py").write_text("def test_it(): pass\n")
+        file.write_text(USES_RAY, encoding="utf-8")
+    (house.path / "tests" / "test_pure.py").write_text("def test_it(): pass\n", encoding="utf-8")
     pure, serving, studies = (collected(house, *shlex.split(c)) for c in commands)
     assert pure == ["test_pure.py"]
     assert set(serving) == {"serve_deployments/test_a.py", "test_chaos.py"}
@@ -51,6 +51,17 @@ def test_the_parts_of_the_makefile_leave_no_test_out_and_run_none_twice(house):
 
 
 def test_those_that_share_a_cluster_come_last(house):
-    (house.path / "tests" / "test_a.py").write_text(USES_RAY)
-    (house.path / "tests" / "test_b.py").write_text("def test_its_own(ray_starts_alone): pass\n")
+    (house.path / "tests" / "test_a.py").write_text(USES_RAY, encoding="utf-8")
+    (house.path / "tests" / "test_b.py").write_text("def test_its_own(ray_starts_alone): pass\n", encoding="utf-8")
     assert collected(house) == ["test_b.py", "test_a.py"]
+
+
+def test_nothing_that_is_set_where_tests_are_started_reaches_them(house, monkeypatch):
+    """A git hook names its own repository, a job on a cluster that cluster, a CI its terminal."""
+    elsewhere = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "RAY_ADDRESS", "GITHUB_ACTIONS", "FORCE_COLOR")
+    for name in elsewhere:
+        monkeypatch.setenv(name, "1")
+    (house.path / "tests" / "test_a.py").write_text(
+        f"import os\n\ndef test_it():\n    assert not {set(elsewhere)} & os.environ.keys()\n", encoding="utf-8"
+    )
+    house.runpytest_subprocess("-q", "-p", "no:cacheprovider").assert_outcomes(passed=1)

@@ -9,6 +9,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from raytune_infer.history import Database
 from raytune_infer.learning.studied_tasks import enough, study_task
 from raytune_infer.records import StudyRecord
@@ -81,7 +83,7 @@ class _Place:
     numbers: frozenset[int] = frozenset()
 
 
-def _places(run: RunFolder, left_out: list[str]) -> dict[str, _Place]:
+def _places(run: RunFolder, left_out: list[str]) -> dict[URL, _Place]:
     """URL → what to read there, each database once; folders that cannot be read are added to `left_out`."""
     places = {} if run.database_url is None else {run.url: _Place("the database")}
     own = run.path.resolve()

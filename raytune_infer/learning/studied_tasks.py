@@ -11,7 +11,7 @@ import yaml
 
 from raytune_infer.encoding import encode
 from raytune_infer.errors import RunError
-from raytune_infer.history import Database
+from raytune_infer.history import Database, url_of_file
 from raytune_infer.records import StudyRecord, TrialRecord
 from raytune_infer.replaying.suite_file import SUITE_FILE
 from raytune_infer.run_folder import open_run
@@ -46,7 +46,7 @@ def _tasks_at(place: str) -> tuple[Task, ...]:
 
         return tuple(task.as_source for task in load_suite(path).tasks.values())
     if path.is_file():
-        return _all_studies(Database(f"sqlite:///{path.resolve()}"))
+        return _all_studies(Database(url_of_file(path)))
     database, study = open_run(path).load()
     trials = database.trials(study)
     database.close()

@@ -232,7 +232,7 @@ def _needs_float32(name: str, context: ModelContext) -> None:
 
 def _task(path: Path) -> str:
     """By what the folder's config says the weights are for."""
-    [name] = json.loads((path / "config.json").read_text()).get("architectures") or ["encoder"]
+    [name] = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures") or ["encoder"]
     if name.endswith("ForSequenceClassification"):
         return "classification"
     if name.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")):

@@ -44,6 +44,7 @@ FORK = multiprocessing.get_context("fork")
 SLOWER = 4  # times longer than without a fault may tests take, and ...
 LEAST_S = 60.0  # ... never less than that, before they are taken to hang
 RAY_S = 900.0
+WITH_RAY = "with Ray"
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -67,14 +68,20 @@ def main() -> None:
     faults, skipped = chosen(asked)
     folder = ROOT / "runs" / "mutants" / ("named" if asked.named else f"seed-{asked.seed}")
     folder.mkdir(parents=True, exist_ok=True)
-    kept = Kept(folder / f"{state_of(ROOT)}.jsonl", anew=asked.anew)
+    try:
+        kept = Kept(folder / f"{state_of(ROOT)}.jsonl", anew=asked.anew)
+    except FileNotFoundError as error:
+        sys.exit(str(error))
     import_heavy_modules()
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
-        tried = [*kept.of(faults), *try_all(faults, kept, Path(temporary), asked.processes)]
+        try:
+            tried = [*kept.of(faults), *try_all(faults, kept, Path(temporary), asked.processes)]
+        except RuntimeError as error:
+            sys.exit(str(error))
     text = report(tried, skipped)
     print(text)
     if not (asked.only or asked.fault):  # the account of a part does not take the place of the whole
-        (folder / "report.md").write_text(text)
+        (folder / "report.md").write_text(text, encoding="utf-8")
         print(f"also in {(folder / 'report.md').relative_to(ROOT)}")
 
 
@@ -105,8 +112,11 @@ class Kept:
         self._file = file
         if anew:
             file.unlink(missing_ok=True)
-        lines = file.read_text().splitlines() if file.exists() else []
-        self._outcomes = {entry.pop("key"): Outcome(**entry) for entry in map(json.loads, lines)}
+        whole, ended, torn = (file.read_text(encoding="utf-8") if file.exists() else "").rpartition("\n")
+        if torn:  # this process was killed, or the disk full, in the middle of a line
+            file.write_text(whole + ended, encoding="utf-8")
+        entries = map(json.loads, whole.splitlines())
+        self._outcomes = {entry.pop("key"): Outcome(**entry) for entry in entries}
 
     def of(self, faults: Sequence[Fault]) -> Iterator[Tried]:
         """Those that were tried."""
@@ -121,7 +131,7 @@ class Kept:
     def add(self, key: str, outcome: Outcome) -> None:
         """Writes one down at once."""
         self._outcomes[key] = outcome
-        with self._file.open("a") as file:
+        with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"key": key} | asdict(outcome)) + "\n")
 
 
@@ -140,21 +150,26 @@ def try_all(faults: Sequence[Fault], kept: Kept, temporary: Path, processes: int
     mirrors = Mirrors(ROOT)
     tests = {f.key: mirrors.of(f.path) for f in faults}
     left = {f.key: f for f in faults if f.key not in kept}
-    unknown = sorted({test for key in left for test in tests[key] if test not in kept})
     files = sorted({*judged(), *(f.path for f in named())})
-    controls = [Job(t, [t], RAY_S, lines_of=files) for t in unknown]
-    for done, (test, outcome) in enumerate(beside_one_another(controls, temporary, processes), start=1):
-        kept.add(test, outcome)
-        print(f"{done}/{len(unknown)} without a fault: {test}, {outcome.seconds:.0f} s", file=sys.stderr)
+    needed = {control(test, f) for f in left.values() for test in tests[f.key]}
+    controls = [Job(key, [key.split(" ")[0]], RAY_S, lines_of=files) for key in sorted(needed) if key not in kept]
+    for done, (key, outcome) in enumerate(beside_one_another(controls, temporary, processes), start=1):
+        kept.add(key, outcome)
+        print(f"{done}/{len(controls)} without a fault: {key}, {outcome.seconds:.0f} s", file=sys.stderr)
         if outcome.noticed:
-            print(f"{test} is left out, as it is red without any fault: {outcome.by}", file=sys.stderr)
+            print(f"{key} is left out, as it is red without any fault: {outcome.by}", file=sys.stderr)
+    if needed and not any(tells(key, kept[key]) for key in needed):
+        first = min(needed)
+        raise RuntimeError(f"without a fault no test is green and runs a line; {first}: {kept[first].by or 'no line'}")
     jobs = []
     for key, fault in left.items():
-        order = sorted(tests[key], key=lambda test: (test != tests[key][0], kept[test].seconds))
+        without = {test: kept[control(test, fault)] for test in tests[key]}
+        order = sorted(tests[key], key=lambda test: (test != tests[key][0], without[test].seconds))
+        order = [test for test in order if not without[test].noticed]
         if not fault.needs_ray:  # whose lines run in other processes
-            place = lines_around(fault.line, (ROOT / fault.path).read_text())
-            order = [t for t in order if not kept[t].noticed and place & set(kept[t].lines.get(fault.path, ()))]
-        limit_s = RAY_S if fault.needs_ray else LEAST_S + SLOWER * sum(kept[test].seconds for test in order)
+            place = lines_around(fault.line, (ROOT / fault.path).read_text(encoding="utf-8"))
+            order = [test for test in order if place & set(without[test].lines.get(fault.path, ()))]
+        limit_s = RAY_S if fault.needs_ray else LEAST_S + SLOWER * sum(without[test].seconds for test in order)
         jobs.append(Job(key, order, limit_s, fault))
     for done, (key, outcome) in enumerate(beside_one_another(jobs, temporary, processes), start=1):
         kept.add(key, outcome)
@@ -162,6 +177,16 @@ def try_all(faults: Sequence[Fault], kept: Kept, temporary: Path, processes: int
         said = "noticed" if outcome.noticed else "NOT NOTICED"
         print(f"{done}/{len(jobs)} {said} {fault.path}:{fault.line} {fault.kind}: {fault.now[:80]}", file=sys.stderr)
         yield Tried(fault, outcome)
+
+
+def control(test: str, fault: Fault) -> str:
+    """What a test file's run without a fault is kept as: of one that only Ray can notice, with Ray."""
+    return f"{test} {WITH_RAY}" if fault.needs_ray else test
+
+
+def tells(key: str, outcome: Outcome) -> bool:
+    """Whether, by a run without a fault, the tests could notice one: they are green, and run some line of ours."""
+    return not outcome.noticed and (bool(outcome.lines) or (key.endswith(WITH_RAY) and outcome.by != "no test"))
 
 
 @dataclass(frozen=True)
@@ -220,7 +245,8 @@ def work(jobs: Sequence[Job], waiting: Any, done: Any, folder: Path) -> None:
     copy = copy_of(ROOT, folder)
     while (number := waiting.get()) is not None:
         job = jobs[number]
-        marked = "not slow" if job.fault and job.fault.needs_ray else "not ray and not slow"
+        with_ray = job.fault.needs_ray if job.fault else job.key.endswith(WITH_RAY)
+        marked = "not slow" if with_ray else "not ray and not slow"
         try:
             with in_place(job.fault, copy) if job.fault else contextlib.nullcontext():
                 done.put((job.key, run_tests(copy, job.tests, job.limit_s, marked, job.lines_of)))

@@ -36,7 +36,7 @@ class Fault:
 
 def changed(root: Path, path: str, kind: str, source: str, needs_ray: bool = False) -> Fault:
     """The fault that makes `source` of the file; refuses a change of nothing."""
-    before, after = (root / path).read_text().splitlines(), source.splitlines()
+    before, after = (root / path).read_text(encoding="utf-8").splitlines(), source.splitlines()
     for operation, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if operation != "equal":
             was, now = " ".join(before[i:i_end]), " ".join(after[j:j_end])

@@ -81,7 +81,7 @@ class Mirrors:
 @cache
 def parsed(file: Path) -> list[ast.AST]:
     """All nodes of a file, each tree read once."""
-    return list(ast.walk(ast.parse(file.read_text())))
+    return list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
 
 
 def raw_names(file: Path) -> set[str]:

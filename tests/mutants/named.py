@@ -19,12 +19,12 @@ def named(root: Path = ROOT, folder: Path = FAULTS) -> Iterator[Fault]:
         ValueError: one is incomplete, or its old text is not in its file exactly once: the code has moved on.
     """
     for file in sorted(folder.glob("*.yaml")):
-        for entry in yaml.safe_load(file.read_text()) or []:
+        for entry in yaml.safe_load(file.read_text(encoding="utf-8")) or []:
             if not NEEDED <= entry.keys() <= NEEDED | {"ray"}:
                 raise ValueError(f"{file.name}: a fault has {', '.join(sorted(NEEDED))} and perhaps ray, not {entry}")
             if not (root / entry["file"]).is_file():
                 raise ValueError(f"{file.name}: {entry['name']!r} is in {entry['file']}, which is no file any more")
-            source = (root / entry["file"]).read_text()
+            source = (root / entry["file"]).read_text(encoding="utf-8")
             times = source.count(entry["old"])
             if times != 1:
                 raise ValueError(

@@ -90,7 +90,7 @@ def sample(paths: Iterable[str], seed: int, root: Path = ROOT) -> Iterator[Fault
     modules: dict[str, cst.Module] = {}
     waiting: dict[str, list[tuple[str, cst.CSTNode, cst.CSTNode]]] = {kind: [] for kind in KINDS}
     for path in paths:
-        modules[path], found = places((root / path).read_text())
+        modules[path], found = places((root / path).read_text(encoding="utf-8"))
         for kind, pairs in found.items():
             waiting[kind] += [(path, node, other) for node, other in pairs]
     for pairs_of_kind in waiting.values():

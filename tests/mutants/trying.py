@@ -56,21 +56,23 @@ def import_heavy_modules() -> None:
 def files_of(root: Path) -> list[str]:
     """The repository's files, new ones that are not ignored among them."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(listing, cwd=root, capture_output=True).stdout.decode().split("\0")
-    found = sorted(name for name in listed if name and (root / name).is_file())
+    here = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook names its own
+    listed = subprocess.run(listing, cwd=root, env=here, capture_output=True, text=True)
+    found = sorted(name for name in listed.stdout.split("\0") if name and (root / name).is_file())
     if not found:
-        raise FileNotFoundError(f"git knows no file in {root}; faults are tried in a clone of the repository")
+        said = listed.stderr.strip() or "faults are tried in a clone of the repository"
+        raise FileNotFoundError(f"git knows no file in {root}: {said}")
     return found
 
 
 def copy_of(root: Path, folder: Path) -> Path:
     """The repository's files, compiled, in a folder of their own; what lies beside it (measured tables) is linked."""
-    copy = folder / root.name
+    copy = folder.resolve() / "repository"  # whatever the clone is called, and wherever temporary files really are
     for name in files_of(root):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / name, copy / name)
-    if (root.parent / "shared").is_dir() and not (folder / "shared").exists():
-        (folder / "shared").symlink_to(root.parent / "shared")
+    if (root.parent / "shared").is_dir() and not (copy.parent / "shared").exists():
+        (copy.parent / "shared").symlink_to(root.parent / "shared")
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(copy)], check=False, stdout=subprocess.DEVNULL)
     return copy
 
@@ -80,7 +82,7 @@ def in_place(fault: Fault, copy: Path) -> Iterator[None]:
     """The copy has the fault; afterwards it is as before."""
     file = copy / fault.path
     before, times = file.read_bytes(), file.stat()
-    file.write_text(fault.source)
+    file.write_text(fault.source, encoding="utf-8")
     # Another time than that of the compiled file, else a change within a second and of no other length is not seen.
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns - 10**9 * 3600))
     try:
@@ -125,7 +127,7 @@ def run_tests(
         raise ValueError(f"pytest does not take {list(tests)}")
     if code == 5:
         return Outcome(False, "no test", seconds)
-    lines = json.loads((copy.parent / LINES).read_text()) if lines_of and code == 0 else {}
+    lines = json.loads((copy.parent / LINES).read_text(encoding="utf-8")) if lines_of and code == 0 else {}
     return Outcome(code != 0, failed or ("" if code == 0 else f"exit code {code}"), seconds, lines)
 
 
@@ -155,6 +157,8 @@ def in_child(work: Callable[[], int], copy: Path) -> None:
                 os.dup2(said.fileno(), stream)
         os.chdir(copy)
         os.environ["PYTHONPATH"] = str(copy)
+        for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # which tests run, and in which process, is said here
+            os.environ.pop(name, None)
         sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(Path.cwd())))]
         sys.dont_write_bytecode = True
         code = work()
@@ -171,13 +175,15 @@ def traced(copy: Path, files: Sequence[str], work: Callable[[], int]) -> int:
         return work()
     import coverage
 
-    tracer = coverage.Coverage(data_file=None, include=[str(copy / file) for file in files], messages=False)
+    # Folders, not files: names of those would be patterns, which some names of folders cannot be part of.
+    folders = sorted({str(copy / file.split("/")[0]) for file in files})
+    tracer = coverage.Coverage(data_file=None, source=folders, messages=False)
     tracer.start()
     code = work()
     tracer.stop()
     data = tracer.get_data()
     ran = {Path(file).relative_to(copy).as_posix(): sorted(data.lines(file) or ()) for file in data.measured_files()}
-    (copy.parent / LINES).write_text(json.dumps(ran))
+    (copy.parent / LINES).write_text(json.dumps({file: lines for file, lines in ran.items() if file in files}))
     return code
 
 
@@ -204,6 +210,7 @@ def pytest_in(copy: Path, tests: Sequence[str], marked: str, writer: int) -> int
             if report.failed:
                 os.write(writer, f"{report.nodeid} (import)\n".encode())
 
-    words = ["-x", "-q", "-p", "no:cacheprovider", "-m", marked, "--hypothesis-seed=0", "--rootdir", str(copy)]
-    words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of modules that were imported before the fork
+    words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", marked, "--hypothesis-seed=0"]
+    # PytestAssertRewriteWarning: of modules that were imported before the fork.
+    words += ["--rootdir", str(copy), "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return int(pytest.main([*words, *tests], plugins=[FirstFailure()]))

@@ -8,6 +8,7 @@ import pytest
 from database_work import begun, run_in
 
 from raytune_infer.errors import RunError
+from raytune_infer.learning.studied_tasks import measured_tasks
 from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run, runs_in
 
 
@@ -30,9 +31,26 @@ def test_a_run_that_was_moved_takes_its_database_along(tmp_path):
 
 
 def test_the_database_is_the_one_that_was_given_or_the_folders_own(tmp_path, monkeypatch):
-    assert RunFolder(tmp_path, "sqlite:////all.db", 1).url == "sqlite:////all.db"
+    assert str(RunFolder(tmp_path, "sqlite:////all.db", 1).url) == "sqlite:////all.db"
     monkeypatch.chdir(tmp_path)
-    assert RunFolder(Path("run"), None, 1).url == f"sqlite:///{tmp_path.resolve() / 'run' / 'history.db'}"
+    own = RunFolder(Path("run"), None, 1).url
+    assert (own.drivername, own.database) == ("sqlite", str(tmp_path.resolve() / "run" / "history.db"))
+    # One database is one, however it is named.
+    assert RunFolder(tmp_path, f"sqlite:///{tmp_path.resolve()}/run/history.db", 2).url == own
+    with pytest.raises(RunError, match="cannot use the database 'all.db': "):
+        RunFolder(tmp_path, "all.db", 1).database()
+
+
+@pytest.mark.parametrize("name", ["run?1", "run?mode=ro", "100%41", "a%20b", "a#b", "a&b=c", "späß", "one two", "[1]"])
+def test_a_run_s_database_is_in_its_folder_whatever_that_is_called(tmp_path, name):
+    run = run_in(tmp_path / name)
+    database, record = open_run(run.path).load()
+    assert record.id == run.study_id
+    database.close()
+    assert (run.path / "history.db").stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(RunError, match="no study with 3 trials that ran"):  # it was found, and has none yet
+        measured_tasks([str(run.path / "history.db")])
 
 
 def test_a_run_is_of_the_study_that_it_names(tmp_path):
