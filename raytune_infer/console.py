@@ -12,6 +12,7 @@ from rich.status import Status
 from raytune_infer.figures import figures, spelled
 from raytune_infer.records import Purpose, TrialRecord
 from searchers.objective import Objective
+from searchers.quantities import PRICE
 from searchers.space import Config
 
 
@@ -63,19 +64,16 @@ class ConsoleProgress:
         if trial.outcome.reason is not None:
             return f"[red]could not run[/]  {escape(trial.outcome.reason)}"
         mark = f"  [yellow]at the second attempt[/]: {escape(trial.outcome.lost)}" if trial.outcome.lost else ""
-        if broken := self._broken(trial):
-            mark += "  [yellow]breaks " + ", ".join(f"{n} ({trial.metrics.get(n, math.nan):.4g})" for n in broken)
-            mark += "[/]"
+        assert self._objective is not None, "begins() comes first"
+        measured = {**trial.metrics, PRICE: trial.usd_per_hour}
+        if broken := self._objective.broken(measured):
+            mark += "  [yellow]breaks " + ", ".join(f"{n} ({measured.get(n, math.nan):.4g})" for n in broken) + "[/]"
         elif trial.value is not None and trial.purpose == "search" and trial.value > self._best:
             self._best = trial.value
             mark += "  [green]best so far[/]"
         if trial.outcome.ended_early:
             mark += "  [dim]ended early: cannot beat the best so far[/]"
         return f"{figures(trial)}{mark}"
-
-    def _broken(self, trial: TrialRecord) -> tuple[str, ...]:
-        assert self._objective is not None, "begins() comes first"
-        return self._objective.broken({**trial.metrics, "usd_per_hour": trial.usd_per_hour})
 
     def _show(self) -> None:
         if not self._console.is_terminal:

@@ -102,21 +102,24 @@ def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Ite
     except UserError:
         raise
     except ConnectionError as error:
-        said = str(error).splitlines()[0]
         raise UserError(
-            f"no Ray cluster at {address!r} ({said}); start one with `ray start --head`, "
+            f"no Ray cluster at {address!r} ({_first_line(error)}); start one with `ray start --head`, "
             "or leave --address out to use this machine"
         ) from None
     except (RuntimeError, ValueError) as error:
-        said = next(iter(str(error).strip().splitlines()), repr(error))
         raise UserError(
-            f"cannot join the Ray cluster at {address!r}: {said}; the folder of service.yaml "
+            f"cannot join the Ray cluster at {address!r}: {_first_line(error)}; the folder of service.yaml "
             "is sent to the nodes, so keep big files elsewhere, on a path that every node has"
         ) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without what comes below; its name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), repr(error))
 
 
 def _until_up(init: Callable[[], object]) -> None:

@@ -1,66 +1,218 @@
-"""The environment of a Ray that is started here: nobody else's is touched, and what the user sets stands."""
+"""How a session joins or starts a Ray: what Ray is given, what its workers find, and whose environment is touched."""
 
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 
+import raytune_infer
 from raytune_infer import session
 from raytune_infer.errors import UserError
 
 NICENESS = "RAY_worker_niceness"
 
 
-def niceness(monkeypatch, folder, *, address=None, asked=None):
-    """What Ray finds in the environment as it starts."""
-    found = []
+class Ray:
+    """What of Ray a session calls, and with what.
 
-    @contextmanager
-    def connected(*args, **options):
-        found.append(os.environ.get(NICENESS))
-        yield
+    Args:
+        fails: called at each start; raises what it is to fail with.
+    """
 
-    monkeypatch.setattr(session, "_connected", connected)
+    def __init__(self, fails: Callable[[], None] = lambda: None) -> None:
+        self.fails = fails
+        self.given: list[dict[str, Any]] = []
+        self.niceness: list[str | None] = []
+        self.ends = 0
+
+    def init(self, **options: Any) -> None:
+        self.given.append(options)
+        self.niceness.append(os.environ.get(NICENESS))
+        self.fails()
+
+    def shutdown(self) -> None:
+        self.ends += 1
+
+
+@pytest.fixture
+def instead(monkeypatch) -> Ray:
+    found = Ray()
+    monkeypatch.setattr(ray, "init", found.init)
+    monkeypatch.setattr(ray, "shutdown", found.shutdown)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv(NICENESS, raising=False)
-    if asked is not None:
-        monkeypatch.setenv(NICENESS, asked)
-    with session.ray_session(address=address, emulate=None, folder=folder):
-        pass
-    assert os.environ.get(NICENESS) == asked
+    for variable in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "PYTHONPATH", NICENESS):
+        monkeypatch.delenv(variable, raising=False)
     return found
 
 
-def test_workers_of_a_ray_of_our_own_do_not_yield_to_others(monkeypatch, tmp_path):
-    assert niceness(monkeypatch, tmp_path) == ["0"]
-    assert niceness(monkeypatch, tmp_path, asked="7") == ["7"]
-    assert niceness(monkeypatch, tmp_path, address="auto") == [None]
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """That of service.yaml; the command is run in another."""
+    for name in ("service", "elsewhere"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "service"
+
+
+def joined(folder: Path, address: str | None = None, emulate: str | None = None) -> None:
+    with session.ray_session(address=address, emulate=emulate, folder=folder):
+        pass
+
+
+def test_workers_of_a_ray_of_our_own_do_not_yield_to_others(instead, folder, monkeypatch):
+    joined(folder)
+    monkeypatch.setenv(NICENESS, "7")
+    joined(folder)
+    assert instead.niceness == ["0", "7"] and os.environ[NICENESS] == "7"
+    monkeypatch.delenv(NICENESS)
+    joined(folder, address="auto")
+    assert instead.niceness[2:] == [None] and NICENESS not in os.environ
+
+
+def test_a_ray_of_our_own_has_the_cores_that_this_process_may_use_and_workers_find_the_same_modules(
+    instead, folder, monkeypatch
+):
+    monkeypatch.setattr(session, "machine_cores", lambda: {0, 3, 5})
+    joined(folder)
+    monkeypatch.setenv("PYTHONPATH", "/first:/second")
+    joined(folder)
+    joined(Path.cwd())
+    for given in instead.given:
+        assert (given["address"], given["num_cpus"], given["include_dashboard"]) == ("local", 3, False)
+        assert given["log_to_driver"] is False
+    # service.yaml's folder first, as `Service` puts it before all others here.
+    here = Path.cwd()
+    assert [given["runtime_env"] for given in instead.given] == [
+        {"env_vars": {"PYTHONPATH": paths}}
+        for paths in (f"{folder}:{here}", f"{folder}:{here}:/first:/second", f"{here}:/first:/second")
+    ]
+    assert instead.ends == 3
+
+
+def test_nodes_elsewhere_get_our_packages_and_the_folder_of_service_yaml(instead, folder, monkeypatch):
+    joined(folder, address="auto")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    joined(folder)
+    root = Path(raytune_infer.__file__).parents[1]
+    packages = [str(root / name) for name in ("raytune_infer", "searchers", "serve_deployments", "cluster")]
+    for given in instead.given:
+        assert given["address"] == "auto" and "num_cpus" not in given and "include_dashboard" not in given
+        assert given["runtime_env"] == {"py_modules": packages, "working_dir": str(folder)}
+    # A job that was submitted has an environment, and a second one would contradict it.
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    joined(folder)
+    assert instead.given[2]["runtime_env"] == {} and len(instead.given) == instead.ends == 3
+
+
+def test_an_emulated_cluster_is_started_joined_and_stopped_even_beside_another_address(instead, folder, monkeypatch):
+    happened: list[Any] = []
+
+    @contextmanager
+    def emulated_cluster(nodes: str):
+        happened.append((nodes, os.environ.get(NICENESS)))
+        yield "127.0.0.1:6789"
+        happened.append(f"over, {instead.ends} left")
+
+    monkeypatch.setattr(session, "emulated_cluster", emulated_cluster)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    joined(folder, emulate="T4:1")
+    [given] = instead.given
+    assert given["address"] == "127.0.0.1:6789" and "num_cpus" not in given
+    assert given["runtime_env"] == {"env_vars": {"PYTHONPATH": f"{folder}:{Path.cwd()}"}}
+    assert happened == [("T4:1", "0"), "over, 1 left"]
+
+
+def test_a_connection_that_was_there_is_used_and_kept(instead, folder, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    joined(folder)
+    joined(folder, address="127.0.0.1:1")
+    assert instead.given == [] and instead.ends == 0
+    with pytest.raises(UserError, match="^--emulate starts its own local cluster, so it goes without --address or a"):
+        joined(folder, emulate="T4:1")
+
+
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_what_breaks_inside_leaves_ray_all_the_same_and_is_told_as_it_is(instead, folder, address):
+    # Ray's own errors of a session that is under way are not errors of joining it.
+    for error in (KeyboardInterrupt(), RuntimeError("mine"), ConnectionError("mine")):
+        before = instead.ends
+        with pytest.raises(type(error)) as raised:
+            with session.ray_session(address=address, emulate=None, folder=folder):
+                raise error
+        assert raised.value is error and instead.ends == before + 1
+
+
+JOIN = (
+    "cannot join the Ray cluster at 'auto': {}; the folder of service.yaml is sent to the nodes, so keep big files "
+    "elsewhere, on a path that every node has"
+)
+NONE = "no Ray cluster at 'auto' ({}); start one with `ray start --head`, or leave --address out to use this machine"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ConnectionError("Could not find any running Ray instance.\nPlease specify"), NONE.format(
+            "Could not find any running Ray instance."
+        )),
+        (ConnectionRefusedError(), NONE.format("ConnectionRefusedError()")),
+        (RuntimeError("\nVersion mismatch: 3.11 and 3.12\nmore"), JOIN.format("Version mismatch: 3.11 and 3.12")),
+        (ValueError("Package is 600 MiB, too big"), JOIN.format("Package is 600 MiB, too big")),
+        (RuntimeError(), JOIN.format("RuntimeError()")),
+    ],
+)  # fmt: skip
+def test_a_cluster_that_cannot_be_joined_is_one_sentence(instead, folder, error, sentence):
+    def fails() -> None:
+        raise error
+
+    instead.fails = fails
+    with pytest.raises(UserError) as raised:
+        joined(folder, address="auto")
+    assert str(raised.value) == sentence and len(instead.given) == 1
 
 
 def test_a_ray_that_does_not_start_in_time_is_tried_again_then_a_sentence_and_another_error_is_not_hidden(
-    monkeypatch, tmp_path
+    instead, folder
 ):
     said = ["The current node timed out during startup. This could happen because ..."]
-    started: list[dict] = []
 
-    def init(**options):
-        started.append(options)
-        if len(started) % 4:
+    def fails() -> None:
+        if len(instead.given) % 4:
             raise Exception(said[0])
 
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", init)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    instead.fails = fails
     with pytest.raises(UserError, match="^Ray did not start within its 30 s"):
-        with session.ray_session(address=None, emulate=None, folder=tmp_path):
-            pass
-    assert len(started) == 3
-    with session.ray_session(address=None, emulate=None, folder=tmp_path):
-        assert len(started) == 4 and started[3] == started[0]
+        joined(folder)
+    assert len(instead.given) == instead.ends == 3  # what was half started is taken down
+    joined(folder)
+    assert len(instead.given) == 4 and instead.given[3] == instead.given[0]
     said[0] = "another"
     with pytest.raises(Exception, match="^another$") as raised:
-        with session.ray_session(address=None, emulate=None, folder=tmp_path):
+        joined(folder)
+    assert raised.type is Exception and len(instead.given) == 5
+
+
+def test_something_must_listen_at_the_address_that_is_asked_for_and_at_no_other(monkeypatch):
+    asked: list[tuple[str, int]] = []
+
+    class Answers:
+        def close(self) -> None:
             pass
-    assert raised.type is Exception and len(started) == 5
+
+    def create_connection(address: tuple[str, int], timeout: float) -> Answers:
+        asked.append(address)
+        assert 0 < timeout <= 30
+        return Answers()
+
+    monkeypatch.setattr("socket.create_connection", create_connection)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "there:6379")
+    session.check_session(address="ray://here:10001", emulate=None)
+    session.check_session(address=None, emulate=None)
+    session.check_session(address="auto", emulate=None)
+    session.check_session(address=None, emulate="T4:1")
+    assert asked == [("here", 10001), ("there", 6379)]
