@@ -18,12 +18,33 @@ def test_variables_are_as_before_also_after_an_error(monkeypatch):
     assert os.environ["SET_BEFORE"] == "a" and "NOT_SET_BEFORE" not in os.environ
 
 
-def test_other_tuners_of_the_process_are_left_alone_and_the_user_is_obeyed(monkeypatch):
-    monkeypatch.setenv("TUNE_GLOBAL_CHECKPOINT_S", "30")
-    monkeypatch.delenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", raising=False)
+TUNE = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+"""By its own documentation: Ctrl-C is left to us, no files of results, none of its state, no banner."""
+
+
+def test_tune_does_nothing_of_its_own_while_we_search_and_other_tuners_are_left_alone(monkeypatch):
+    for name in TUNE:
+        monkeypatch.delenv(name, raising=False)
     log = logging.getLogger("ray.tune")
     monkeypatch.setattr(log, "level", logging.INFO)
+    before = dict(os.environ)
+    with pytest.raises(KeyboardInterrupt), quiet_tune():
+        assert dict(os.environ) == before | TUNE and log.level == logging.CRITICAL
+        raise KeyboardInterrupt
+    assert dict(os.environ) == before and log.level == logging.INFO
+
+
+@pytest.mark.parametrize("name", TUNE)
+def test_what_the_user_asks_of_tune_stands(monkeypatch, name):
+    for other in TUNE:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "30")
+    before = dict(os.environ)
     with quiet_tune():
-        assert os.environ["TUNE_GLOBAL_CHECKPOINT_S"] == "30"
-        assert os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] == "1" and log.level == logging.CRITICAL
-    assert "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS" not in os.environ and log.level == logging.INFO
+        assert dict(os.environ) == before | TUNE | {name: "30"}
+    assert dict(os.environ) == before

@@ -1,12 +1,13 @@
 """The search between a searcher and Tune: what is begun, what is written down, when it ends."""
 
 import logging
+import os
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from stop_after import StopAfter
+from stop_after import Notes, StopAfter
 from whole_studies import SPEC, TRIAL_S, Machine, TuneInProcess, by_our_clock, rate_rps, study, without_ray
 
 from raytune_infer.history import Database
@@ -174,14 +175,6 @@ def sure(monkeypatch):
     return without_ray(monkeypatch)
 
 
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
-
-
 def stopping(at: float | None) -> str:
     return SPEC.replace("trials: 5", "trials: 9" + ("" if at is None else f", stop_below: {at}"))
 
@@ -228,17 +221,20 @@ def test_a_searcher_that_cannot_say_so_is_never_asked(tmp_path, monkeypatch):
 
 def test_tune_is_quiet_while_a_search_runs_and_as_before_afterwards(monkeypatch, tmp_path):
     without_ray(monkeypatch)
+    monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)
     log = logging.getLogger("ray.tune")
-    before, levels = log.level, []
+    before, levels, ours = log.level, [], []
 
     def measure(running, settings, **more):
         levels.append(log.level)
+        ours.append(os.environ.get("TUNE_DISABLE_SIGINT_HANDLER") == "1")  # Ctrl-C: Tune would return as if done
         return Machine.measure(machine, running, settings, **more)
 
     machine = Machine()
     monkeypatch.setattr(machine, "measure", measure)
     study(tmp_path / "run", machine, searcher="random").run(2)
     assert levels[:2] == [logging.CRITICAL] * 2 and set(levels[2:]) == {before} and log.level == before
+    assert ours[:2] == [True] * 2 and not any(ours[2:])
 
 
 def test_the_default_is_in_the_comparison_though_the_search_never_tried_it(monkeypatch, tmp_path):

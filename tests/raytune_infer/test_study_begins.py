@@ -1,23 +1,19 @@
 """What a study says and refuses as it begins: of its cluster, its space and its default."""
 
+from zipfile import ZipFile
+
 import pytest
+import ray
+from stop_after import Notes, StopAfter
 from whole_studies import NODE, SPEC, Machine, study, without_ray
 
 from cluster.inventory import Node
 from raytune_infer.errors import NothingFits, UserError
-from raytune_infer.progress import Silent
+from raytune_infer.run_folder import open_run
 
 EMULATED = Node(
     node_id="b", hostname="b", cpu_cores=4, memory_gib=8.0, gpu_type="T4", gpus=1.0, gpu_memory_gib=16.0, emulated=True
 )
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
 
 
 def test_a_real_model_is_not_measured_on_devices_that_are_emulated(tmp_path, monkeypatch):
@@ -52,3 +48,46 @@ def test_where_all_is_well_nothing_but_the_folder_is_told(tmp_path, monkeypatch)
     result = study(tmp_path / "run", searcher="random").run(progress=(notes := Notes()))
     assert [told for told in notes.told if "folder" not in told] == []
     assert result.prices.startswith("cloud-2026, 20") and result.run.path == tmp_path / "run"
+
+
+def test_a_resume_asks_for_the_cluster_that_the_run_began_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    instead = without_ray(monkeypatch, None, EMULATED)
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path / "run", searcher="random", emulate="T4:1", folder=tmp_path).run(progress=StopAfter(2))
+    study(tmp_path / "run", folder=tmp_path).run(resume=True)
+    study(tmp_path / "run", folder=tmp_path, emulate="T4:1").run(resume=True)
+    assert instead.sessions == [{"address": None, "emulate": "T4:1", "folder": tmp_path}] * 3
+    database, record = open_run(tmp_path / "run").load()
+    database.close()
+    assert record.emulated == "T4:1"
+
+
+def test_a_cluster_of_the_users_may_be_another_for_the_resume(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    instead = without_ray(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path / "run", searcher="random", address="auto").run(progress=StopAfter(2))
+    study(tmp_path / "run").run(resume=True)
+    study(tmp_path / "run", address="auto").run(resume=True)
+    assert [asked["address"] for asked in instead.sessions] == ["auto", None, "auto"]
+    assert all(asked["emulate"] is None for asked in instead.sessions)
+
+
+@pytest.mark.parametrize(("file", "loader"), [("a.pt2", "pt2"), ("a.pt", "torchscript"), ("a.onnx", None)])
+def test_who_serves_a_file_that_may_execute_code_is_warned_at_every_start(tmp_path, monkeypatch, file, loader):
+    without_ray(monkeypatch)
+    with ZipFile(tmp_path / file, "w") as archive:  # of which nothing is read before a replica is
+        archive.writestr("a/constants.pkl", "")
+    model = f"path: {file}" + (f", loader: {loader}" if loader else "")
+    text = SPEC.replace('build: "cluster.emulated:model", args: {profile: bert-base}', model)
+    begun, resumed = Notes(1), Notes()
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path / "run", text=text, folder=tmp_path, searcher="random").run(2, progress=begun)
+    study(tmp_path / "run", text=text, folder=tmp_path).run(resume=True, progress=resumed)
+    warning = (
+        f"loader {loader!r} may execute code from {tmp_path / file}: go on only if you trust where the file comes "
+        "from; safetensors and onnx execute none"
+    )
+    for notes in (begun, resumed):
+        assert [told for told in notes.told if "folder" not in told] == ([warning] if loader else [])

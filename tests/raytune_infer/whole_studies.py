@@ -7,7 +7,7 @@ without Ray and without waiting.
 import datetime as dt
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,6 +121,8 @@ class TuneInProcess:
         self.begun: list[dict[str, Any]] = []
         self.most_at_once = 0
         self.run_config: Any = None
+        self.sessions: list[dict[str, Any]] = []
+        """Of each study the cluster that it asked for."""
 
     def with_parameters(self, trainable: Callable, **given: Any) -> Callable:
         return partial(trainable, **given)
@@ -193,7 +195,12 @@ NODE = Node(node_id="a", hostname="a", cpu_cores=4, memory_gib=8.0)
 def without_ray(monkeypatch: Any, instead: TuneInProcess | None = None, *nodes: Node) -> TuneInProcess:
     """From now on studies run in this process; the stand-in for Tune says what it was asked for."""
     instead = instead or TuneInProcess()
-    monkeypatch.setattr("raytune_infer.study.ray_session", lambda **options: nullcontext())
+
+    def ray_session(**asked: Any) -> AbstractContextManager[None]:
+        instead.sessions.append(asked)
+        return nullcontext()
+
+    monkeypatch.setattr("raytune_infer.study.ray_session", ray_session)
     monkeypatch.setattr("raytune_infer.study.ray_inventory.from_ray", lambda: Inventory(nodes or (NODE,)))
     monkeypatch.setattr("raytune_infer.search.tune", instead)
     return instead
