@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from hdrh.histogram import HdrHistogram
 from serve_deployments.load.arrivals import CONSTANT
 from serve_deployments.load.sending import OwnSender
 from serve_deployments.load.team import Team
+from serve_deployments.measuring.crossing import Crossing
 from serve_deployments.measuring.level import Clients, closed_level, open_level
+from serve_deployments.measuring.locating import UntilLocated
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rules import UntilKnown, UntilPrecise, UntilSeen
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.usage import Usage
 
@@ -80,6 +84,37 @@ def test_a_level_is_over_when_its_time_is_up_and_says_when_it_was():
     assert load.mode == "closed" and load.requested_rps is None and load.concurrency == 1
     of_open = opened(FakeServer(lambda size: 0.05), 2.0)
     assert of_open.mode == "open" and of_open.concurrency is None and of_open.requested_rps == 2.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "growth"),
+    [
+        (UntilPrecise(PLAN), 1.25),
+        (UntilKnown(PLAN, 1000.0, {"p99_ms": 50.0}), 1.1),
+        (UntilLocated(PLAN, 1000.0, {"p99_ms": 50.0}, Crossing.about(1000.0, 1, floor_rps=10.0)), 1.1),
+        (UntilSeen(1.0), 1.0),
+    ],
+)
+def test_a_level_is_looked_at_the_less_often_the_more_a_look_may_be_luck(rule, growth):
+    """A thousand answers a second, looked for every 0.02 s: again once so many times as many have come.
+
+    Each look at an interval is a chance to end by luck: with one at every fiftieth more, levels end a quarter sooner.
+    """
+    seen = []
+
+    class Noted:
+        look_after = rule.look_after
+
+        def look(self, events, *, last=False):
+            seen.append(len(events.ended_s))
+            return rule.look(events, last=last) if last else None
+
+    server = FakeServer(lambda size: 0.01, cores=10)
+    opened(server, 1000.0, replace(PLAN, level_max_s=3.0), rule=Noted())
+    looks = seen[:-1]  # the last is when the time is up
+    assert looks[-1] > 2000
+    for before, now in pairwise(looks):
+        assert growth * before < now <= growth * before + 0.02 * 1000 + 2
 
 
 def latencies_in(load):
