@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -107,6 +107,13 @@ def test_faults_with_a_name_fit_the_code_as_it_is():
     assert max(Counter(f.kind for f in faults).values()) == 1
     for fault in faults:
         compile(fault.source, fault.path, "exec")
+
+
+def test_no_two_faults_with_a_name_make_the_same_change():
+    names = defaultdict(list)
+    for fault in named():
+        names[fault.path, fault.source].append(fault.kind)
+    assert [same for same in names.values() if len(same) > 1] == []
 
 
 @pytest.mark.parametrize(("old", "times"), [("width: str", 0), ("width", 7)])

@@ -113,9 +113,25 @@ def test_a_batch_that_does_not_fit():
     assert time.now_s - before == pytest.approx(model.service_time_s(1))
 
 
+@pytest.mark.parametrize(
+    ("precision", "tried_gib"),
+    # resnet-50 keeps half of its 11.1 million outputs at a time: 128 times 22.2 MB, and half as much in 16 bit.
+    [("float32", 128 * 22.2e6 / 2**30), ("float16", 128 * 11.1e6 / 2**30)],
+)
+def test_a_batch_tries_to_allocate_what_comes_on_top_of_the_weights(precision, tried_gib):
+    model = build(FakeTime(), gpu_memory_gib=0.8, precision=precision)
+    with pytest.raises(torch.OutOfMemoryError) as raised:
+        asyncio.run(model([None] * 128))
+    assert str(raised.value) == (
+        f"CUDA out of memory. Tried to allocate {tried_gib:.2f} GiB (emulated T4 with 0.80 GiB)"
+    )
+
+
 def test_weights_that_do_not_fit_fail_when_built():
-    with pytest.raises(torch.OutOfMemoryError, match="1.67 GiB"):
+    # The context, and 340 million weights of four bytes: 0.4 + 1.27 GiB.
+    with pytest.raises(torch.OutOfMemoryError) as raised:
         build(FakeTime(), profile="bert-large", gpu_memory_gib=0.8)
+    assert str(raised.value) == "CUDA out of memory. Tried to allocate 1.67 GiB (emulated T4 with 0.80 GiB)"
 
 
 def test_without_torch_the_error_is_our_own(monkeypatch):

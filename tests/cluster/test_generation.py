@@ -1,9 +1,11 @@
 """The roofline of generation against arithmetic by hand, and what must hold of any server."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from cluster.generation import ALL_REDUCE_S, LINK_GB_S, LanguageModel, Runtime, link, serve
+from cluster.generation import LINK_GB_S, LanguageModel, Runtime, link, serve
 from cluster.gpu_names import find
 
 DENSE = LanguageModel(8e9, 8e9, layers=32, width=4096, kv_width=1024)
@@ -55,8 +57,29 @@ def test_more_slots_give_more_requests_and_slower_tokens():
         assert (np.diff(made.rps) > 0).all() and (np.diff(made.tpot_s) > 0).all()
 
 
+@pytest.mark.parametrize(
+    ("gb_s", "cards"),
+    [
+        # One direction, half of what datasheets print: 300, 600, 900 and 1,800 GB/s of NVLink 2 to 5.
+        (150, "V100 V100-32G"),
+        (300, "A100-40G A100-80G"),
+        (450, "H100-SXM H200"),
+        (900, "B200"),
+        # Infinity Fabric: 3 links of 100 GB/s, 7 of 128 GB/s.
+        (150, "MI250"),
+        (448, "MI300X"),
+        # 16 lanes of PCIe 3, 4 and 5.
+        (16, "K80 M60 P4 P100 T4"),
+        (32, "A10 A10G A30 L4 L40S RTX-A6000"),
+        (64, "H100-PCIe RTX-PRO-6000"),
+    ],
+)
+def test_cards_are_linked_as_their_datasheets_say(gb_s, cards):
+    hop_s = 2e-6 if gb_s < 100 else 1e-6
+    assert {name: link(find(name)) for name in cards.split()} == dict.fromkeys(cards.split(), (gb_s, hop_s))
+
+
 def test_cards_over_pcie_gain_less_from_one_another():
-    assert link(find("L4"))[0] == 32 and link(find("T4"))[0] == 16 and link(find("H100-PCIe"))[0] == 64
     assert all(find(name).name == name for name in LINK_GB_S)
 
     def gain(card: str) -> float:
@@ -70,9 +93,37 @@ def test_cards_over_pcie_gain_less_from_one_another():
 
 def test_the_all_reduce_by_hand():
     made = serve(DENSE, find("H200"), input_tokens=1, output_tokens=2, num_gpus=4, max_batch_size=1, runtime=PLAIN)
-    ring = ALL_REDUCE_S + 2 * 3 * (1e-6 + 4096 * 2 / 4 / 450e9)
+    ring = 4e-6 + 2 * 3 * (1e-6 + 4096 * 2 / 4 / 450e9)
     read = (8e9 * 2 / 4 + 2 * 2 * 32 * 1024 * 2 / 4) / 4800e9
     assert made.tpot_s == pytest.approx(read + 64 * ring + LAUNCHES_S)
+
+
+@pytest.mark.parametrize(
+    ("kv_width", "num_gpus", "parts"),
+    [(1024, 4, 4), (1024, 8, 8), (256, 2, 2), (256, 4, 2), (256, 8, 2), (128, 4, 1), (64, 4, 1)],
+)
+def test_a_head_of_128_channels_is_never_divided_among_cards(kv_width, num_gpus, parts):
+    few = LanguageModel(8e9, 8e9, layers=32, width=4096, kv_width=kv_width)
+    made = serve(few, find("H200"), input_tokens=1e5, output_tokens=2, num_gpus=num_gpus, max_batch_size=1,
+                 runtime=PLAIN)  # fmt: skip
+    ring = 4e-6 + 2 * (num_gpus - 1) * (1e-6 + 4096 * 2 / num_gpus / 450e9)
+    keys = 100_001 * 2 * 32 * kv_width * 2 / parts
+    assert made.tpot_s == pytest.approx((8e9 * 2 / num_gpus + keys) / 4800e9 + 64 * ring + LAUNCHES_S, rel=1e-9)
+
+
+@pytest.mark.parametrize("together", [0.0, 0.5, 1.0])
+def test_of_prompts_that_arrive_together_the_last_waits_for_all_others(together):
+    slots = np.array([1, 2, 8])
+    made = [
+        serve(DENSE, find("H100-SXM"), input_tokens=1000, output_tokens=100, num_gpus=1, max_batch_size=slots,
+              runtime=replace(PLAIN, prompts_together=share))
+        for share in (0.0, together)
+    ]  # fmt: skip
+    prefill_s = 1000 * (2 * 8e9 + 4 * 32 * 4096 * 500) / 989.5e12 + LAUNCHES_S
+    waits_s = together * prefill_s * np.array([0, 1, 7])
+    np.testing.assert_allclose(made[1].ttft_s - made[0].ttft_s, waits_s, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(made[1].latency_s - made[0].latency_s, waits_s, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(made[1].rps, made[0].rps)
 
 
 def test_a_mixture_reads_what_its_tokens_choose():

@@ -1,4 +1,5 @@
 import pickle
+import re
 from collections import Counter
 from typing import Any
 
@@ -28,6 +29,57 @@ def test_figures_are_plausible(gpu):
     assert 4e12 <= gpu.peak("float32") <= gpu.peak("float16") <= gpu.peak_flops.get("int8", 5e15)
     # Every card reads its whole memory 10 to 60 times a second: a figure in the wrong unit shows.
     assert 10 < gpu.bandwidth_gb_s / gpu.memory_gib < 60
+
+
+# GiB, GB/s, and TFLOP/s of float32 and of 16 bit without sparsity: from the makers' datasheets once more. A card
+# without a rate of its own for 16 bit has float32's.
+DATASHEETS = {
+    "K80": (12, 240, 4.37, 4.37),
+    "M60": (8, 160, 4.825, 4.825),
+    "P4": (8, 192, 5.5, 5.5),
+    "P100": (16, 732, 9.3, 18.7),
+    "V100": (16, 900, 15.7, 125),
+    "V100-32G": (32, 900, 15.7, 125),
+    "T4": (16, 320, 8.1, 65),
+    "A10": (24, 600, 31.2, 125),
+    "A10G": (24, 600, 35, 70),
+    "A30": (24, 933, 10.3, 165),
+    "A100-40G": (40, 1555, 19.5, 312),
+    "A100-80G": (80, 2039, 19.5, 312),
+    "L4": (24, 300, 30.3, 242 / 2),
+    "L40S": (48, 864, 91.6, 362.05),
+    "H100-PCIe": (80, 2000, 51, 1513 / 2),
+    "H100-SXM": (80, 3350, 67, 1979 / 2),
+    "H200": (141, 4800, 67, 1979 / 2),
+    "GH200": (96, 4000, 67, 1979 / 2),
+    "B200": (180, 8000, 75, 4500 / 2),
+    "RTX-A6000": (48, 768, 38.7, 154.8),
+    "RTX-4090": (24, 1008, 82.6, 165.2),
+    "RTX-PRO-6000": (96, 1597, 120, 4000 / 8),
+    "MI250": (128 / 2, 3276.8 / 2, 45.3 / 2, 362.1 / 2),
+    "MI300X": (192, 5300, 163.4, 1307.4),
+    "Gaudi2": (96, 2460, 5.5, 432),
+    "Gaudi3": (128, 3670, 14.35, 1835),
+    "Max-1550": (128, 3276.8, 52.4, 838.9),
+}
+
+
+@pytest.mark.parametrize("gpu", CATALOGUE, ids=lambda gpu: gpu.name)
+def test_a_card_is_what_its_datasheet_says(gpu):
+    found = (gpu.memory_gib, gpu.bandwidth_gb_s, gpu.peak("float32") / 1e12, gpu.peak("float16") / 1e12)
+    assert found == pytest.approx(DATASHEETS[gpu.name], rel=1e-9)
+    # What a searcher sees of it: the same four, as powers of two, and the rates in GFLOP/s.
+    seen = [2**feature for feature in gpu.features()]
+    assert seen == pytest.approx([found[0], found[1], 1e3 * found[2], 1e3 * found[3]], rel=1e-9)
+
+
+def test_a_size_in_a_name_is_the_size():
+    sized = [match for gpu in CATALOGUE if (match := re.fullmatch(r".+-(\d+)G", gpu.name))]
+    named = {match[0]: int(match[1]) for match in sized}
+    assert {"A100-40G", "A100-80G", "V100-32G"} <= named.keys()
+    assert {name: find(name).memory_gib for name in named} == named
+    # HBM2 of the one, HBM2e of the other (NVIDIA's A100 datasheet).
+    assert (find("A100-40G").bandwidth_gb_s, find("A100-80G").bandwidth_gb_s) == (1555, 2039)
 
 
 def test_known_relations_between_cards():

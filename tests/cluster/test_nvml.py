@@ -52,6 +52,25 @@ def test_mps_by_fifo(tmp_path, monkeypatch):
     os.close(reader)
 
 
+@pytest.mark.parametrize(
+    ("told", "place"), [(None, "/tmp/nvidia-mps"), ("", "/tmp/nvidia-mps"), ("/run/own-mps", "/run/own-mps")]
+)
+def test_a_daemon_is_looked_for_where_cuda_has_it_unless_another_place_is_told(monkeypatch, told, place):
+    knocked = []
+
+    def knock(path):
+        knocked.append(str(path))
+        return True
+
+    for kind in ("_fifo_read", "_socket_bound"):  # either: this machine may have a daemon of its own
+        monkeypatch.setattr(nvml, kind, knock)
+    if told is None:
+        monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", told)
+    assert nvml.mps_running() and knocked == [f"{place}/control"]
+
+
 def test_what_nvml_will_not_tell_of_a_device_is_nothing_and_the_rest_is_told():
     class Silent(FakeNvml):
         def nvmlDeviceGetComputeRunningProcesses(self, handle):

@@ -39,11 +39,20 @@ def test_monotone(model, gpu):
     assert np.all(np.diff(time(share=np.linspace(0.05, 1, 20))) <= 0)
 
 
+def test_a_device_reaches_six_tenths_of_float32_a_third_of_tensor_cores_and_four_fifths_of_its_bandwidth():
+    t4 = roofline.datasheet_rates(find("T4"))
+    assert t4.flops == pytest.approx({"float32": 8.1e12 * 0.6, "float16": 65e12 * 0.35, "int8": 130e12 * 0.35})
+    assert (t4.bytes_s, t4.launch_s, t4.fill_s) == pytest.approx((320e9 * 0.8, 5e-6, 5e-6))
+    core = roofline.datasheet_rates(None)  # 16 FLOP a cycle at 2.5 GHz, int8 four times as many; 3.2 GB/s
+    assert core.flops == pytest.approx({"float32": 40e9 * 0.6, "int8": 160e9 * 0.35})
+    assert core.bytes_s == pytest.approx(3.2e9 * 0.8)
+
+
 @pytest.mark.parametrize("model", ["vgg-16", "mobilenet-v2"])  # held by arithmetic; by memory
 def test_large_batches_reach_the_roof(model):
     asked, gpu = profile(model), find("T4")
-    arithmetic = 8.1e12 * roofline.COMPUTE_EFFICIENCY["float32"] / asked.flops
-    memory = 320e9 * roofline.MEMORY_EFFICIENCY / asked.traffic_bytes
+    arithmetic = 8.1e12 * 0.6 / asked.flops
+    memory = 320e9 * 0.8 / asked.traffic_bytes
     assert (arithmetic < memory) == (model == "vgg-16")
     rate = rps(asked, gpu, batch=1e8, cpu_cores=1e8)
     assert rate == pytest.approx(min(arithmetic, memory), rel=1e-3)
@@ -71,6 +80,15 @@ def test_without_a_gpu_cores_are_the_device():
 
     assert time(1) - time(4) == pytest.approx(1e9 / (CPU_CORE.peak("float32") * 0.6) * 0.75)
     assert time(4) > 5 * service_time_s(PLAIN, find("K80"), batch=1, cpu_cores=4)
+
+
+def test_half_the_bytes_take_half_the_time_where_memory_holds():
+    # Hardly any arithmetic, 4 GB of weights and 1 GB moved an item: a batch of 2 moves 6 GB, 3 GB in half precision.
+    heavy = ModelProfile("heavy", "none", 4e9, 4e9, 1e6, 1e9, 1, 1e-9, "test")
+    moved_s = 6e9 / (320e9 * 0.8)
+    for precision, expected in (("float32", moved_s), ("float16", moved_s / 2)):
+        took_s = service_time_s(heavy, find("T4"), batch=2, cpu_cores=1, precision=precision)
+        assert took_s == pytest.approx(5e-6 + expected), precision
 
 
 def test_half_precision():
@@ -127,6 +145,31 @@ def test_profiles_cover_the_papers_families():
     }
     assert len({entry.name for entry in PROFILES}) == 42
     assert all(entry.activation_bytes <= entry.traffic_bytes and entry.source for entry in PROFILES)
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        # 1.8e9 multiply-adds, 11.7e6 weights, 2.5e6 outputs (half of them held, each written and read twice), 18 layers
+        ("resnet-18", (3.6e9, 46.8e6, 5e6, 40e6, 54, 5e-3)),
+        # 2 layers 128 wide over 128 words: 12 · 2 · 128² weights and 2 · 128² pairs of words at each word
+        ("bert-tiny", (2 * 128 * (12 * 2 * 128**2) + 4 * 2 * 128**3, 17.6e6, 2 * 1_179_648, 8 * 1_179_648, 30, 5e-4)),
+        # 128 vectors of 250, and nothing after them; of 50, and one layer of 50 by 50
+        ("word2vec-250", (32_000, 1009.2e6, 128_000, 512_000, 3, 5e-4)),
+        ("nnlm-50", (6_400 + 2 * 50 * 50, 192.8e6, 4 * 6_450, 16 * 6_450, 5, 5e-4)),
+    ],
+)
+def test_profiles_by_hand(name, figures):
+    found = profile(name)
+    assert (
+        found.flops, found.weight_bytes, found.activation_bytes, found.traffic_bytes, found.kernels, found.cpu_s
+    ) == pytest.approx(figures)  # fmt: skip
+
+
+def test_a_core_takes_ten_times_as_long_for_a_photograph_as_for_a_text():
+    photographs = {"ResNet", "NASNet", "VGG", "Inception", "DenseNet", "MobileNet", "EfficientNet"}
+    assert {entry.family for entry in PROFILES if entry.cpu_s == 5e-3} == photographs
+    assert {entry.family for entry in PROFILES if entry.cpu_s == 5e-4} == {e.family for e in PROFILES} - photographs
 
 
 def test_profiles_against_the_papers():
