@@ -107,10 +107,13 @@ def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Ite
             "or leave --address out to use this machine"
         ) from None
     except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"cannot join the Ray cluster at {address!r}: {_first_line(error)}; the folder of service.yaml "
-            "is sent to the nodes, so keep big files elsewhere, on a path that every node has"
-        ) from None
+        asked = "start Ray on this machine" if address == "local" else f"join the Ray cluster at {address!r}"
+        remedy = (
+            "; the folder of service.yaml is sent to the nodes, so keep big files elsewhere, on a path that every "
+            "node has"
+        )
+        shipped = "working_dir" in runtime_env
+        raise UserError(f"cannot {asked}: {_first_line(error)}{remedy if shipped else ''}") from None
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """The command line as a user has it: a real emulated cluster, a SIGKILL in the middle, and a deployable answer."""
 
+import json
 import os
 import re
 import signal
@@ -98,7 +99,9 @@ def test_a_killed_study_is_resumed_shown_and_exported(tmp_path, monkeypatch, cap
     schema = ServeDeploySchema.model_validate(yaml.safe_load(exported))
     [application] = schema.applications
     assert application.name == "tiny"
-    assert application.deployments[0].ray_actor_options.num_gpus in (pytest.approx(0.3), pytest.approx(0.4))
+    best = json.loads((tmp_path / "run" / "recommendation.json").read_text())["best"]["config"]
+    assert application.deployments[0].ray_actor_options.num_gpus == pytest.approx(best["gpu_memory"])
+    assert application.args["settings"]["max_batch_size"] == best["max_batch_size"]
 
 
 def test_what_the_user_can_mend_is_one_sentence_and_no_traceback(tmp_path):

@@ -175,6 +175,20 @@ def test_a_cluster_that_cannot_be_joined_is_one_sentence(instead, folder, error,
     assert str(raised.value) == sentence and len(instead.given) == 1
 
 
+def test_only_where_a_folder_is_sent_it_may_be_too_big(instead, folder, monkeypatch):
+    def fails() -> None:
+        raise ValueError("The configured object store size (1.0 GB) exceeds\nthe optimal size")
+
+    instead.fails = fails
+    with pytest.raises(UserError) as raised:
+        joined(folder)
+    assert str(raised.value) == "cannot start Ray on this machine: The configured object store size (1.0 GB) exceeds"
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(UserError) as raised:
+        joined(folder, address="auto")
+    assert str(raised.value).endswith("cluster at 'auto': The configured object store size (1.0 GB) exceeds")
+
+
 def test_a_ray_that_does_not_start_in_time_is_tried_again_then_a_sentence_and_another_error_is_not_hidden(
     instead, folder
 ):
