@@ -9,9 +9,18 @@ import pytest
 from final_rounds import BROKEN, GOAL, OK, finals, positions
 from scipy import stats
 
+from raytune_infer.comparing.blocks import Noise
 from raytune_infer.comparing.comparison import MISSES, USUAL, Contestant, compared, in_rounds
 from raytune_infer.comparing.verdict import as_dict, standings, verdict
 from searchers.objective import Expression, Objective
+
+REPEATS = 0.05
+"""Relative standard deviation of load tests side by side: one time in six, two of them differ by more than 10 %."""
+
+
+def test_load_tests_are_taken_to_repeat_to_five_per_cent():
+    """Written out, so that figures by hand and simulations below do not follow whatever the code assumes."""
+    assert USUAL == Noise(sigma=REPEATS, freedom=4.0)
 
 
 def test_a_round_ends_where_a_configuration_returns_or_the_run_was_killed():
@@ -130,8 +139,8 @@ def test_the_interval_of_each_ratio_holds_for_all_of_them_together():
     )
     comparison = compared(trials, GOAL, 0)
     assert positions(comparison.counting) == [1, 2, 3, 0]
-    freedom = 3 * 1 + USUAL.freedom
-    sigma = math.sqrt(USUAL.freedom * USUAL.sigma**2 / freedom)
+    freedom = 3 * 1 + 4
+    sigma = math.sqrt(4 * REPEATS**2 / freedom)
     half = stats.t.ppf(1 - 0.05 / (2 * 3), freedom) * sigma * math.sqrt(2 / 2)
     for over, value in ((comparison.over_default, 2.5), (comparison.ratio(*comparison.counting[:2]), 1.25)):
         assert over.value == pytest.approx(value)
@@ -254,12 +263,10 @@ def test_of_equal_ones_hardly_any_is_called_better_than_the_default(candidates, 
     """
     rng, tries = np.random.default_rng([candidates, rounds]), 500
     better = sum(
-        not compared(
-            wavering_finals(rng, [1.0] * (candidates + 1), rounds, USUAL.sigma), GOAL, 0
-        ).over_default.contains(1)
+        not compared(wavering_finals(rng, [1.0] * (candidates + 1), rounds, REPEATS), GOAL, 0).over_default.contains(1)
         for _ in range(tries)
     )
-    assert better / tries <= 0.05
+    assert 0.005 <= better / tries <= 0.05
 
 
 @pytest.mark.parametrize(("candidates", "rounds", "power"), [(1, 2, 0.75), (3, 4, 0.9)])
@@ -268,6 +275,6 @@ def test_a_fifth_more_is_found(candidates, rounds, power):
     rng, tries = np.random.default_rng([candidates, rounds]), 150
     found = 0
     for _ in range(tries):
-        comparison = compared(wavering_finals(rng, [1.0] * candidates + [1.2], rounds, USUAL.sigma), GOAL, 0)
+        comparison = compared(wavering_finals(rng, [1.0] * candidates + [1.2], rounds, REPEATS), GOAL, 0)
         found += comparison.recommended.position == candidates and comparison.over_default.low > 1
     assert found / tries >= power

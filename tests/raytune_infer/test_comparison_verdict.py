@@ -9,7 +9,7 @@ from final_rounds import BROKEN, GOAL, finals
 from scipy import stats
 
 from raytune_infer.comparing.blocks import Estimate
-from raytune_infer.comparing.comparison import USUAL, compared
+from raytune_infer.comparing.comparison import compared
 from raytune_infer.comparing.verdict import as_dict, bounds, standings, verdict
 from searchers.objective import Expression, Objective
 
@@ -17,9 +17,12 @@ FREE = Objective(Expression("rps"))
 
 
 def halves(k: int, rounds: int) -> tuple[float, float]:
-    """Half of the interval of a ratio and of a mean, in logarithms, of figures that repeat exactly."""
-    freedom = (k - 1) * (rounds - 1) + USUAL.freedom
-    sigma = USUAL.sigma * math.sqrt(USUAL.freedom / freedom)
+    """Half of the interval of a ratio and of a mean, in logarithms, of figures that repeat exactly.
+
+    0.05 for their noise, worth four degrees of freedom, is what is known beforehand.
+    """
+    freedom = (k - 1) * (rounds - 1) + 4
+    sigma = 0.05 * math.sqrt(4 / freedom)
     ratio = stats.t.ppf(1 - 0.05 / (2 * (k - 1)), freedom) * sigma * math.sqrt(2 / rounds)
     return ratio, stats.t.ppf(0.975, freedom) * sigma / math.sqrt(rounds)
 

@@ -1,12 +1,13 @@
 """Finished studies as tasks: what was measured, at the price of then, and nothing made up for what failed."""
 
 import datetime as dt
+import json
 import math
 from typing import Any
 
 import pytest
 
-from raytune_infer.learning.studied_tasks import enough, study_task
+from raytune_infer.learning.studied_tasks import enough, measured_tasks, study_task
 from raytune_infer.records import Outcome, StudyRecord, TrialRecord
 
 KNOBS = {"max_batch_size": [1, 2, 4, 8], "mode": ["a", "b"]}
@@ -59,3 +60,31 @@ def test_what_this_version_does_not_know_is_refused():
         study_task(record(knobs={"max_batch_size": [1], "mode": ["a"]}), (trial(1, 1.0, mode="b"),))
     with pytest.raises(ValueError, match="needs one or more knobs"):
         study_task(record(knobs=None), (trial(1, 1.0),))
+
+
+def test_a_suite_is_as_many_tasks_as_it_has_in_their_order(tmp_path):
+    """Each with its facts, its group, and what was measured at its price."""
+    suite = {
+        "name": "mine", "about": "made up", "cost": "dollars", "metrics": {"rps": "requests/s"},
+        "parameters": [{"name": "max_batch_size", "kind": "ordinal", "values": [1, 2, 4]}],
+        "objectives": [{"name": "fast", "maximize": "rps"}],
+        "tasks": {"source": ["one", "two"], "target": ["three"]}, "groups": {"one": "a", "two": "b", "three": "b"},
+        "descriptors": {"two": {"tokens": 128}},
+    }  # fmt: skip
+    (tmp_path / "suite.json").write_text(json.dumps(suite))
+    for scale, name in enumerate(("one", "two", "three"), start=1):
+        rows = [f"{batch},{0.5 * scale},{10 * scale * batch}" for batch in (1, 2)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["max_batch_size,dollars,rps", *rows, "4,2,"]) + "\n")
+    tasks = measured_tasks([str(tmp_path)])
+    assert [(task.name, task.group, task.facts) for task in tasks] == [
+        ("one", "a", {}), ("two", "b", {"tokens": 128.0}), ("three", "b", {})
+    ]  # fmt: skip
+    for scale, task in enumerate(tasks, start=1):
+        found = [(task.space[o.position]["max_batch_size"], o.metrics) for o in task.observed]
+        assert found == [
+            (1, {"rps": 10.0 * scale, "usd_per_hour": 0.5 * scale}),
+            (2, {"rps": 20.0 * scale, "usd_per_hour": 0.5 * scale}),
+            (4, None),
+        ]
+    # Several places are learned from together.
+    assert [task.name for task in measured_tasks([str(tmp_path), str(tmp_path)])] == ["one", "two", "three"] * 2

@@ -4,11 +4,17 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from raytune_infer.learning import surface_judge
-from raytune_infer.learning.surface_judge import judge, score
+from raytune_infer.learning.emulated_services import random_generation
+from raytune_infer.learning.surface_judge import fitted, from_facts, judge, score
 from searchers.quantities import ROLES
-from searchers.surfaces.tasks import Studied
+from searchers.surfaces.belief import pretrained
+from searchers.surfaces.net import surface
+from searchers.surfaces.tasks import Studied, studied
+
+torch.set_num_threads(1)  # matrices too small to share out
 
 
 def row(ran: list[bool], **logs: list[float]) -> Studied:
@@ -86,3 +92,32 @@ def test_medians_over_services_by_family_role_and_points(monkeypatch):
     assert table["other, rate"]["5"]["rmse"] == pytest.approx(0.3)
     assert table["generation, rate"]["0"] == {"correlation": pytest.approx(1), "rmse": pytest.approx(0)}
     assert given == [(0.1, 5), (0.2, 5), (0.4, 5), (0.3, 5)]
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    """A service as trials tell of it."""
+    return studied(random_generation(np.random.default_rng(3), 60))
+
+
+def test_before_any_trial_a_service_is_the_mean_of_64_that_it_could_be(unseen):
+    model = pretrained()
+    drawn = model.latents(unseen.columns, unseen.facts, 64, np.random.default_rng(5))
+    x = torch.from_numpy(model.inputs.of_space(unseen.features, unseen.columns)).float()
+    with torch.no_grad():
+        each = [surface(model.weights, x, torch.from_numpy(z).float()).numpy() for z in drawn]
+    told = from_facts(model, unseen, np.random.default_rng(5))
+    assert told.shape == (len(unseen.ran), len(ROLES) + 1)
+    assert told == pytest.approx(np.mean(each, axis=0), abs=1e-4)
+    # So another seed gives nearly the same, which one of them alone would not.
+    other = from_facts(model, unseen, np.random.default_rng(6))
+    assert np.abs(other - told).mean() < 0.5 * np.abs(each[0] - told).mean()
+
+
+def test_what_was_measured_draws_the_surface_to_itself(unseen):
+    """By ten of its trials a service is foretold better than by none, in each role that was measured."""
+    model = pretrained()
+    by_ten = score(fitted(model, unseen, np.arange(10), np.random.default_rng(0)), unseen)
+    by_none = score(from_facts(model, unseen, np.random.default_rng(0)), unseen)
+    off = [(by_ten[role]["rmse"], by_none[role]["rmse"]) for role in ROLES]
+    assert all(own < facts for own, facts in off) and sum(own for own, _ in off) < 0.8 * sum(facts for _, facts in off)

@@ -14,7 +14,7 @@ from raytune_infer.history import Database
 from raytune_infer.learning.emulated_services import random_service
 from raytune_infer.learning.studied_tasks import measured_tasks
 from raytune_infer.learning.surface_judge import fitted, score
-from raytune_infer.learning.surface_recipe import SurfaceRecipe, recipe_of, train_surfaces
+from raytune_infer.learning.surface_recipe import SurfaceRecipe, card_text, recipe_of, train_surfaces
 from raytune_infer.records import Outcome
 from raytune_infer.run_folder import RunFolder
 from searchers.surfaces.belief import SurfaceModel, pretrained
@@ -144,3 +144,34 @@ def test_what_is_trained_on_how_often_and_by_what_it_is_judged(tmp_path, monkeyp
     first = tasks[:4]
     train_surfaces(tmp_path / "s.safetensors", replace(recipe, seed=6))
     assert not set(kept["trained"][0]) & set(first) and kept["trained"][3] == [1.0] * 4
+
+
+def test_the_card_has_each_score_each_input_and_the_recipe_where_they_belong():
+    scores = {
+        "generation, rate": {
+            n: {"correlation": c, "rmse": r} for n, c, r in (("0", 0.5, 0.4), ("5", 0.75, 0.3), ("10", 0.875, 0.125))
+        },
+        "generation, can run": {"0": {"auc": 0.5}, "5": {"auc": 0.625}, "10": {"auc": 1.0}},
+    }
+    shipped = pretrained()
+    text = card_text(replace(shipped, card={**shipped.card, "held_out": scores}))
+    lines = text.splitlines()
+    at = lines.index("| family, role | facts alone | 5 trials | 10 trials |")
+    assert lines[at + 1 : at + 5] == [
+        "|:---|---:|---:|---:|",
+        "| generation, rate | 0.500, 0.400 | 0.750, 0.300 | 0.875, 0.125 |",
+        "| generation, can run | 0.500 | 0.625 | 1.000 |",
+        "",
+    ]
+    inputs = shipped.inputs
+    told = {line.split("|")[1].strip(): line.split("|")[2:4] for line in lines if line.startswith("| `")}
+    assert list(told) == [f"`{name}`" for name in (*inputs.columns, *(f"ln {fact}" for fact in inputs.facts))]
+    for name, mean, scale in (
+        *zip(inputs.columns, inputs.mean, inputs.scale, strict=True),
+        *zip((f"ln {fact}" for fact in inputs.facts), inputs.fact_mean, inputs.fact_scale, strict=True),
+    ):
+        assert [float(cell) for cell in told[f"`{name}`"]] == pytest.approx([mean, scale], abs=6e-4)
+    recipe = shipped.card["recipe"]
+    for name, value in {**{k: v for k, v in recipe.items() if k != "training"}, **recipe["training"]}.items():
+        assert f"| {name} | {value} |" in lines
+    assert f"on {recipe['held_out']} held-out emulated services" in text
