@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +28,9 @@ _ATTEMPTS = 3
 _OWN_RAY = {"RAY_worker_niceness": "0"}
 """For a Ray that is started here; what the user sets stands. By default Ray's workers yield to whatever else their
 machine does (nice 15): beside one busy process a trivial replica then answered 510 requests/s, with nice 0 1,250."""
+_LONGEST_FOLDER = 39
+"""Of a path of 107 bytes, Linux's bound for a socket's name (unix(7)), what Ray 2.60 leaves for the temporary folder:
+68 are `/ray/session_` with date and process, `/sockets/plasma_store`."""
 
 OUR_PACKAGES = (raytune_infer, searchers, serve_deployments, cluster)
 
@@ -78,7 +82,7 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
         with _connected(address, _shipped_environment(folder)):
             yield
         return
-    with environment(unless_set(_OWN_RAY)):
+    with environment(unless_set(_own_ray())):
         if emulate is not None:
             with emulated_cluster(emulate) as own_address, _connected(own_address, _local_environment(folder)):
                 yield
@@ -86,6 +90,12 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
             cores = len(machine_cores())
             with _connected("local", _local_environment(folder), num_cpus=cores, include_dashboard=False):
                 yield
+
+
+def _own_ray() -> dict[str, str]:
+    """What a Ray that is started here reads of its environment; unless a socket's name fits, it has its own folder."""
+    short = len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER
+    return _OWN_RAY if short else {**_OWN_RAY, "RAY_TMPDIR": "/tmp"}
 
 
 @contextmanager
@@ -106,7 +116,7 @@ def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Ite
             f"no Ray cluster at {address!r} ({_first_line(error)}); start one with `ray start --head`, "
             "or leave --address out to use this machine"
         ) from None
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         asked = "start Ray on this machine" if address == "local" else f"join the Ray cluster at {address!r}"
         remedy = (
             "; the folder of service.yaml is sent to the nodes, so keep big files elsewhere, on a path that every "

@@ -4,8 +4,8 @@ import fcntl
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -56,13 +56,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.fixture
-def ray_starts_alone() -> Iterator[None]:
-    """For a test that starts a cluster of its own."""
+def ray_starts_alone() -> Callable[[], AbstractContextManager[None]]:
+    """For a test that starts a cluster of its own: what to be in while it starts, and no longer.
+
+    Another part's tests wait for it within their own time.
+    """
     import ray
 
     assert not ray.is_initialized(), "such a test comes before those that share a cluster"
-    with one_at_a_time():
-        yield
+    return one_at_a_time
 
 
 @contextmanager

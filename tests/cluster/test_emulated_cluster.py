@@ -12,6 +12,7 @@ def test_an_emulated_cluster_comes_up_and_goes_away(ray_starts_alone):
     with pytest.raises(RuntimeError, match="not connected"):
         inventory.from_ray()
     with (
+        ray_starts_alone(),
         pytest.raises(KeyError, match="the test's own"),
         emulated.emulated_cluster("T4:2", cpu_cores_per_node=3, head_cpus=1) as address,
     ):

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -53,10 +53,18 @@ sys.stdin.readline()
 
 
 @contextmanager
-def started(*words: str, cwd: Path, until: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(
+    *words: str, alone: Callable[[], AbstractContextManager[None]], cwd: Path, until: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process and what it has said until a line had what is wanted; it is gone afterwards, whatever happens.
 
     Once more where its Ray was not up in time: the bound is Ray's own, and busy machines break it (as in conftest).
+
+    Args:
+        words: what is run.
+        alone: what to be in until then, as no other Ray may start meanwhile.
+        cwd: where.
+        until: a pattern of the line that is wanted.
     """
     outside = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"PYTHONUNBUFFERED": "1"}
     for attempts_left in (2, 1, 0):
@@ -70,7 +78,8 @@ def started(*words: str, cwd: Path, until: str) -> Iterator[tuple[subprocess.Pop
             env=outside,
         )
         try:
-            found, said = told(process, until)
+            with alone():
+                found, said = told(process, until)
             if not found and attempts_left and re.search(NOT_UP, said):
                 continue
             assert found, f"it ended without {until!r}:\n{said}"
@@ -121,12 +130,15 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(tmp_p
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tripling.py").write_text(MODEL)
     (tmp_path / "tripled.yaml").write_text(SPEC)
-    with started(*tuned("--searcher", "random"), cwd=tmp_path, until=r"^ +1/3 ") as (driver, _):
+    alone = ray_starts_alone
+    with started(*tuned("--searcher", "random"), alone=alone, cwd=tmp_path, until=r"^ +1/3 ") as (driver, _):
         os.kill(driver.pid, signal.SIGKILL)
     before = printed("show", "run")
     assert "1 of 3 trials, searcher random" in " ".join(before.split())
 
-    with started(*tuned("--resume"), cwd=tmp_path, until=r"Serve config: +run/serve_config.yaml") as (driver, said):
+    up = r"the run's folder is run|Serve config: +run/serve_config.yaml"
+    with started(*tuned("--resume"), alone=alone, cwd=tmp_path, until=up) as (driver, said):
+        said += driver.communicate()[0]
         assert "2/3" in said and "3/3" in said and "Recommendation" in said
         assert driver.wait() == 0
     trials = pd.read_csv(tmp_path / "run" / "trials.csv")
@@ -145,5 +157,5 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(tmp_p
     assert {name: settings[name] for name in best} == best
     config["http_options"]["port"] = port = free_port()
     (tmp_path / "deployed.yaml").write_text(yaml.safe_dump(config))
-    with started(sys.executable, "-c", DEPLOY, "deployed.yaml", cwd=tmp_path, until="^deployed$"):
+    with started(sys.executable, "-c", DEPLOY, "deployed.yaml", alone=alone, cwd=tmp_path, until="^deployed$"):
         assert [answered(port, number) for number in (0, 1, 14)] == [1, 4, 43]

@@ -1,6 +1,7 @@
 """How a session joins or starts a Ray: what Ray is given, what its workers find, and whose environment is touched."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,31 @@ def test_workers_of_a_ray_of_our_own_do_not_yield_to_others(instead, folder, mon
     monkeypatch.delenv(NICENESS)
     joined(folder, address="auto")
     assert instead.niceness[2:] == [None] and NICENESS not in os.environ
+
+
+@pytest.mark.parametrize(("length", "instead_of_it"), [(39, None), (40, "/tmp"), (60, "/tmp")])
+def test_a_temporary_folder_whose_name_is_too_long_for_a_socket_is_not_rays(
+    instead, folder, monkeypatch, length, instead_of_it
+):
+    """Schedulers of clusters give each job its own, deep down."""
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * (length - 1))
+    seen = []
+    instead.fails = lambda: seen.append(os.environ.get("RAY_TMPDIR"))
+    joined(folder)
+    joined(folder, address="auto")
+    monkeypatch.setenv("RAY_TMPDIR", "/mine")
+    joined(folder)
+    assert seen == [instead_of_it, None, "/mine"]
+
+
+def test_a_folder_that_is_too_long_all_the_same_is_a_sentence(instead, folder):
+    def too_long() -> None:
+        raise OSError("validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /mine/ray/…")
+
+    instead.fails = too_long
+    with pytest.raises(UserError, match="cannot start Ray on this machine: .* cannot exceed 107 bytes"):
+        joined(folder)
 
 
 def test_a_ray_of_our_own_has_the_cores_that_this_process_may_use_and_workers_find_the_same_modules(
