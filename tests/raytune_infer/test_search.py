@@ -53,6 +53,15 @@ def test_what_is_written_down_of_a_trial(tmp_path):
     database.close()
 
 
+def test_what_is_tried_is_a_function_of_the_seed(monkeypatch, tmp_path):
+    without_ray(monkeypatch)
+    one, again, other = (
+        [t.config for t in searched(study(tmp_path / name, searcher="random", seed=seed).run(8))]
+        for name, seed in (("one", 3), ("again", 3), ("other", 4))
+    )
+    assert one == again != other
+
+
 def test_every_trial_is_of_its_own_configuration_under_its_own_settings(monkeypatch, tmp_path):
     instead = without_ray(monkeypatch)
     result = study(tmp_path / "run", machine := Machine(), searcher="random").run(12)

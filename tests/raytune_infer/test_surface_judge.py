@@ -35,11 +35,11 @@ def foretold(n: int, **roles: list[float]) -> np.ndarray:
 def test_order_and_shape_are_scored_but_not_the_level():
     truth = [1.0, 2.0, 3.0, 4.0, 5.0]
     measured = row([True] * 5, rate=truth, latency=[5.0, 4.0, 3.0, 2.0, 1.0])
-    scores = score(foretold(5, rate=[11.0, 12.0, 13.0, 14.0, 15.0], latency=[1.0, 2.0, 3.0, 4.0, 5.0]), measured)
+    scores = score(foretold(5, rate=[11.0, 12.0, 13.0, 14.0, 15.0], latency=[1.0, 3.0, 2.0, 4.0, 5.0]), measured)
     assert set(scores) == {"rate", "latency"}
     assert scores["rate"] == {"correlation": pytest.approx(1), "rmse": pytest.approx(0)}
-    # Against the truth it is -2 -1 0 1 2 for 2 1 0 -1 -2: twice that off, of which the squares' mean is 8.
-    assert scores["latency"] == {"correlation": pytest.approx(-1), "rmse": pytest.approx(math.sqrt(8))}
+    # Off by -4 -1 -1 2 4, in ranks as in what is left of the centred values: 1 - 6 x 38 / (5 x 24).
+    assert scores["latency"] == {"correlation": pytest.approx(-0.9), "rmse": pytest.approx(math.sqrt(38 / 5))}
 
 
 def test_what_was_not_measured_is_not_scored():
