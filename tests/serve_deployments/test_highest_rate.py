@@ -154,6 +154,11 @@ def test_the_climb_ends_when_the_rate_no_longer_grows_and_knows_then_what_the_se
     assert clients_of(made) == [1, 8, 64, 256] and bounded == 1.05
 
 
+def test_a_level_that_saw_no_answer_says_nothing_of_the_rate_s_growth():
+    made, _ = climbed(FakeServer(lambda size: 5.0, cores=512), {"error_rate": 0.1}, replace(PLAN, total_max_s=16))
+    assert made.loads[0].completed == 0 and clients_of(made)[:2] == [1, 8]
+
+
 def test_the_climb_ends_at_a_limit_that_was_kept_and_is_broken():
     """Eight at once on four cores: twice as long."""
     made, bounded = climbed(FakeServer(lambda size: 0.05, cores=4), {"mean_ms": 60.0})
