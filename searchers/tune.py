@@ -204,6 +204,7 @@ class TuneSearcher(ray.tune.search.Searcher):
             metrics[FIGURE] = float(figure) if _is_number(figure) else math.nan
             if metrics[FIGURE] <= 0:
                 _log.warning("%s = %g is not positive and counts as could not run", self._metric, figure)
+                return None
         needed = {*problem.objective.goal.names, *problem.objective.limited} - {PRICE}
         return metrics if all(math.isfinite(metrics.get(name, math.nan)) for name in needed) else None
 

@@ -138,7 +138,8 @@ def ranked_again() -> Any:
 # Searches
 
 
-SEARCHERS = ("random", "portfolio", "finetune", "quantile-transfer", "ernest", "morphling", "meta")
+# Not those that train a network for hundreds of steps first: another CPU's rounding makes other choices of that.
+SEARCHERS = ("random", "portfolio", "ernest", "morphling", "meta")
 
 
 @case

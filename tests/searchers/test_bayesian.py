@@ -9,7 +9,7 @@ from searchers.baselines import bayesian, rgpe, source_studies, vizier
 from searchers.baselines.bayesian import BayesianOptimisation, Prior, ResidualProcess, mean_of_sources
 from searchers.baselines.gaussian_process import fit, log_expected_improvement, prior_then_largest
 from searchers.baselines.source_studies import Study, standardised
-from searchers.baselines.source_values import Source, log_values
+from searchers.baselines.source_values import Source, log_values, sources_of, unit_cube
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 
@@ -76,6 +76,32 @@ def test_levels_are_mixes_of_every_third_study_of_at_most_300_points():
     assert [len(level.z) for level in levels] == [300, 300, 300]
     assert all((level.x[:, 0] == level.z).all() for level in levels)
     assert len(vizier.grouped(studies[:2])) == 2 and vizier.grouped([]) == []
+
+
+def test_the_stack_of_three_levels_is_what_each_explains_of_what_those_below_left():
+    knob = Knob("batch", tuple(range(1, 13)))
+    space = Space([knob])
+
+    def of(name: str, positions: range, power: float) -> Task:
+        return Task(name, space, tuple(Observation(i, {"rps": (i + 1.0) ** power + i % 3}) for i in positions))
+
+    sources = (of("a", range(12), 0.5), of("b", range(0, 12, 2), 0.9), of("c", range(1, 12, 4), 1.5))
+    taught = Problem(space, GOAL, sources=sources)
+    stack = vizier.stack_of_sources(taught)
+    studies, unit = standardised(sources_of(taught))
+    one, two, three = vizier.grouped(studies)
+    assert [len(level.z) for level in (one, two, three)] == [12, 6, 3]
+    x = unit_cube(taught, space.features)
+    first = fit(one.x, one.z)
+    second = fit(two.x, two.z - first.predict(two.x)[0])
+    third = fit(three.x, three.z - first.predict(three.x)[0] - second.predict(three.x)[0])
+    (mean_1, std_1), (mean_2, std_2), (mean_3, std_3) = (process.predict(x) for process in (first, second, third))
+    # Of 6 points on 12 the upper level has a third of the say in how far off they may be, of 3 on 6 too.
+    lower = std_2 ** (1 / 3) * std_1 ** (2 / 3)
+    np.testing.assert_allclose(stack.prior.mean, mean_1 + mean_2 + mean_3, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(stack.std, std_3 ** (1 / 3) * lower ** (2 / 3), rtol=1e-6)
+    assert stack.points == 3 and stack.prior.unit == unit
+    assert vizier.stack_of_sources(Problem(space, GOAL)) is None
 
 
 def test_before_anything_counts_the_prior_decides_and_then_the_scores():

@@ -100,6 +100,20 @@ def test_ranking_loss_and_weights_by_hand():
     np.testing.assert_allclose(ranking_weights(losses), [0.75, 0, 0.25])
 
 
+@pytest.mark.parametrize(
+    ("loss", "weight"),
+    # Of this service's own losses, 1 to 100, 95 % are below 95.05. A source that always loses 95 is the better one in
+    # five samples, and ties in one; one that always loses 96 would be in four, but has no say.
+    [(50, 0.505), (95, 0.055), (96, 0.0), (99, 0.0), (100, 0.0)],
+)
+def test_a_source_that_ranks_worse_than_nineteen_of_twenty_samples_of_this_service_has_no_say(loss, weight):
+    losses = np.array([np.full(100, loss), np.arange(100) + 1])
+    np.testing.assert_allclose(ranking_weights(losses), [weight, 1 - weight])
+    # By its median: a few samples in which it ranks well do not save it.
+    losses[0, :49] = 0 if weight == 0 else loss
+    np.testing.assert_allclose(ranking_weights(losses), [weight, 1 - weight])
+
+
 def test_suggests_over_540_configurations_with_30_observed_in_tenths_of_a_second():
     knobs = [Knob("gpu", tuple("abcde"), "categorical"), Knob("batch", tuple(range(1, 37))), Knob("cores", (1, 2, 4))]
     problem = Problem(Space(knobs), Objective(Expression("rps")))
@@ -107,8 +121,8 @@ def test_suggests_over_540_configurations_with_30_observed_in_tenths_of_a_second
     for step in range(30):
         history = history.observe(17 * step, {"rps": 10.0 + (7 * step) % 11})
     spent = []
-    for _ in range(3):
-        start = time.perf_counter()
+    for _ in range(5):
+        start = time.thread_time()  # not of the clock: other processes may have the cores
         searcher.suggest(history, RNG(0))
-        spent.append(time.perf_counter() - start)
-    assert min(spent) < 1.0  # About 0.15 s; the bound leaves room for a loaded machine.
+        spent.append(time.thread_time() - start)
+    assert min(spent) < 1.0  # About 0.15 s; the bound leaves room for a slower machine.

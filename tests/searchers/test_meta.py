@@ -255,6 +255,21 @@ def test_it_warns_once_of_what_was_dropped_and_of_sources_that_are_mixed_up(capl
         assert [o.name for o in Meta(replace(problem, sources=(mixed,)))._opinions] == [GENERIC, SHIPPED]
 
 
+def test_earlier_services_are_said_to_be_dropped_once_they_have_less_than_a_hundredth_of_the_say(caplog):
+    batches = Space([Knob("max_batch_size", (1, 2, 4, 8, 16, 32))])
+    earlier = (Task(f"{k}", batches, tuple(Observation(i, {"rps": k * 1.5**i}) for i in range(6))) for k in (1.0, 3.0))
+    searcher = Meta(Problem(batches, Objective(Expression("rps")), sources=tuple(earlier)))
+    told = "what earlier services taught of rps does not fit the trials so far, and is dropped"
+    assert [opinion.name for opinion in searcher._opinions] == [GENERIC, SHIPPED, SOURCES]
+    for say, said in ((0.5, []), (0.05, []), (0.011, []), (0.009, [told]), (0.0, [told])):
+        for others in ([1 - say, 0.0], [0.0, 1 - say]):  # these may have lost theirs
+            caplog.clear()
+            searcher._told.clear()
+            with caplog.at_level(logging.WARNING, "searchers.meta"):
+                searcher._tell({"rps": np.array([*others, say]), RUNS: np.array([0.5, 0.5, 0.0])})
+            assert [record.getMessage() for record in caplog.records] == said, say
+
+
 def test_what_a_configuration_is_worth_counts_from_what_is_pending_too(monkeypatch):
     asked = []
 

@@ -108,10 +108,10 @@ def test_suggests_over_a_thousand_configurations_in_hundredths_of_a_second():
     searcher.suggest(history, RNG(0))
     spent = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.thread_time()  # not of the clock: other processes may have the cores
         searcher.suggest(history, RNG(0))
-        spent.append(time.perf_counter() - start)
-    assert min(spent) < 0.1  # About 0.01 s; the bound leaves room for a loaded machine.
+        spent.append(time.thread_time() - start)
+    assert min(spent) < 0.1  # About 0.01 s; the bound leaves room for a slower machine.
 
 
 def test_a_trial_that_runs_lowers_what_is_expected_around_it():

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,7 +73,29 @@ def test_what_does_not_count_is_as_bad_as_the_worst_that_does():
         log_values(np.zeros(2))
 
 
-def test_is_learnt_once_for_the_same_sources_and_anew_for_another_objective():
+LEARNT_FROM = Problem(BATCH, GOAL, USD, sources=(task("t", BATCH, [(0, good(1))]),))
+
+
+def others_than(problem: Problem) -> Iterator[tuple[str, Problem]]:
+    """The problem with one thing changed that what is learnt from its sources depends on."""
+    knob, objective = problem.space.knobs[0], problem.objective
+    yield "sources", replace(problem, sources=(task("t", BATCH, [(0, good(1))]),))
+    yield "no sources", replace(problem, sources=())
+    yield "values", replace(problem, space=Space([Knob(knob.name, (1, 2, 4, 8, 32))]))
+    yield "name", replace(problem, space=Space([Knob("batch", knob.values)]))
+    four = Space([knob], [{knob.name: value} for value in knob.values[:4]])
+    yield "what is allowed", replace(problem, space=four, usd_per_hour=USD[:4])
+    yield "prices", replace(problem, usd_per_hour=2 * USD)
+    yield "goal", replace(problem, objective=replace(objective, goal=Expression("rps")))
+    yield "direction", replace(problem, objective=replace(objective, minimize=True))
+    yield "limit", replace(problem, objective=replace(objective, at_most={"p99_ms": 5}))
+    yield "limited metric", replace(problem, objective=replace(objective, at_most={"p50_ms": 100}))
+    yield "least", replace(problem, objective=replace(objective, at_most={}, at_least={"p99_ms": 100}))
+    yield "one more limit", replace(problem, objective=replace(objective, at_least={"rps": 1}))
+
+
+@pytest.mark.parametrize(("changed", "other"), [pytest.param(*each, id=each[0]) for each in others_than(LEARNT_FROM)])
+def test_is_learnt_once_for_the_same_sources_and_anew_where_anything_else_is_asked(changed, other):
     asked = []
 
     @learnt_once
@@ -78,13 +103,11 @@ def test_is_learnt_once_for_the_same_sources_and_anew_for_another_objective():
         asked.append(problem)
         return len(asked)
 
-    sources = (task("t", BATCH, [(0, good(1))]),)
-    same_space = Space([Knob("max_batch_size", (1, 2, 4, 8, 16))])
-    assert learn(Problem(BATCH, GOAL, USD, sources=sources)) == 1
-    assert learn(Problem(same_space, GOAL, USD.copy(), sources=sources)) == 1
-    assert learn(Problem(BATCH, Objective(GOAL.goal, at_most={"p99_ms": 5}), USD, sources=sources)) == 2
-    assert learn(Problem(BATCH, GOAL, 2 * USD, sources=sources)) == 3
-    assert learn(Problem(BATCH, GOAL, USD)) == 4
+    same = replace(
+        LEARNT_FROM, space=Space([Knob("max_batch_size", (1, 2, 4, 8, 16))]), usd_per_hour=USD.copy(), noise=0.5,
+        objective=Objective(Expression("rps / usd_per_hour"), at_most={"p99_ms": 100.0}), facts={"size": 1.0},
+    )  # fmt: skip
+    assert [learn(each) for each in (LEARNT_FROM, same, other, LEARNT_FROM, other)] == [1, 1, 2, 1, 2], changed
 
 
 def test_normal_scores_keep_the_order_share_ties_and_stay_finite():

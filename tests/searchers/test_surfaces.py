@@ -170,10 +170,12 @@ def test_the_shipped_ones_are_small_fast_and_sensible():
     assert {"log2_gpus", "log2_max_batch_size", "log2_gpu_memory_gib"} <= set(model.inputs.columns)
     assert model.card["recipe"]["services"] > 1000 and "generation, rate" in model.card["held_out"]
     space = Space([Knob("max_batch_size", tuple(range(1, 136))), Knob("cpu_cores", (1, 2, 4, 8))])
-    model.sample(space, {}, 64, np.random.default_rng(0))
-    started = time.perf_counter()
-    said = model.sample(space, {"gflop_per_item": 8.0, "parameters_million": 25.0}, 64, np.random.default_rng(0))
-    assert time.perf_counter() - started < 0.5  # 540 configurations; 10 ms on an idle core
+    spent = []
+    for _ in range(5):
+        start = time.thread_time()  # not of the clock: other processes may have the cores
+        said = model.sample(space, {"gflop_per_item": 8.0, "parameters_million": 25.0}, 64, np.random.default_rng(0))
+        spent.append(time.thread_time() - start)
+    assert min(spent) < 0.1  # 540 configurations; about 0.01 s, the bound leaves room for a slower machine
     rate = said.log["rate"].mean(0)
     cores = space.features[:, space.columns.index("log2_cpu_cores")]
     assert rate[cores == 3].mean() > rate[cores == 0].mean()  # more cores serve more
