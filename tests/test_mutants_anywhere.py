@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.mutants.areas import ROOT
 
@@ -51,7 +52,7 @@ def tried(folder: Path, *, with_ray: bool = False, **more: str) -> str:
 def test_where_clone_and_temporary_files_are_and_what_is_set_changes_nothing(tmp_path):
     (tmp_path / "real [1]").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real [1]")
-    set_elsewhere = {"PYTEST_ADDOPTS": "-n 1 -k nothing", "GIT_DIR": "/none", "GIT_INDEX_FILE": "/none"}
+    set_elsewhere: Any = {"PYTEST_ADDOPTS": "-n 1 -k nothing", "GIT_DIR": "/none", "GIT_INDEX_FILE": "/none"}
     assert tried(tmp_path / "main [2]", TMPDIR=str(tmp_path / "link"), **set_elsewhere) == "[True]"
 
 
