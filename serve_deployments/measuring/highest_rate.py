@@ -74,9 +74,11 @@ async def highest_rate(
     elif not is_precise(crossing, plan.rate_precision):
         reason = f"out of time: {reason}"
         estimate_rps = target_rps(crossing, plan.rate_precision)
-    passed = [] if crossing.at_floor(plan.rate_precision) else _kept(search, at_most)
-    if not passed:
-        slowest = min(_opened(search), key=lambda load: (_asked(load), not broken(load, at_most)))
+    passed = _kept(search, at_most)
+    failed = [load for load in _opened(search) if broken(load, at_most)]
+    if not passed or (failed and crossing.at_floor(plan.rate_precision)):
+        # One that kept the limits all the same was lucky, and does not show how far off they are.
+        slowest = min(failed, key=_asked)
         reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
     best = _speaking(passed, crossing, plan)

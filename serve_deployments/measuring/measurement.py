@@ -180,8 +180,8 @@ class Measurement:
         method: "peak_rate" or "highest_rate".
         loads: all levels in the order they were held.
         reported: index in `loads` of the level whose metrics stand for the whole.
-        found: that level is the answer. False: no level kept the limits, and the lowest one is reported, so
-            that a search sees how far off it was.
+        found: that level is the answer. False: no level kept the limits, or none but by luck, and the lowest that
+            did not is reported, so that a search sees how far off it was.
         client_limited: a faster client might have found more: `rps` is a lower bound.
         seconds: what it took.
         reason: why the search ended where it did, as a sentence.

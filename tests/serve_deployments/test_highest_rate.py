@@ -1,25 +1,22 @@
 """Where a search for the highest rate holds its next level, and which of its levels it reports."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from levels import load
 
-from serve_deployments.load.arrivals import CONSTANT
+from serve_deployments.load.arrivals import CONSTANT, Renewal
+from serve_deployments.measuring import highest_rate as highest_rate_module
 from serve_deployments.measuring.crossing import Crossing, Guess
 from serve_deployments.measuring.highest_rate import (
-    _climb_until_broken,
     _is_near,
     _kept,
     _next_rate,
     _opened,
-    _probe,
     _speaking,
     highest_rate,
 )
-from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.level_search import LevelSearch
 from serve_deployments.measuring.locating import target_rps
 from serve_deployments.measuring.plan import LoadPlan
@@ -123,122 +120,6 @@ def test_of_levels_near_the_rate_the_one_that_saw_most_speaks_else_the_nearest()
     assert _speaking([far, passed(target * 1.5), passed(target / 2)], crossing, PLAN) is far
 
 
-# --- the probe
-
-
-def probed(server, at_most, plan=PLAN):
-    async def held():
-        made = LevelSearch("highest_rate", server, ["x"], plan, VirtualClock())
-        return made, await _probe(made, at_most)
-
-    return run_virtual(held())
-
-
-def climbed(server, at_most, plan=PLAN):
-    async def held():
-        made = LevelSearch("highest_rate", server, ["x"], plan, VirtualClock())
-        async with Clients(server, ["x"], plan, made.clock) as clients:
-            return made, await _climb_until_broken(made, clients, at_most)
-
-    return run_virtual(held())
-
-
-def clients_of(made):
-    return [one.concurrency for one in made.loads]
-
-
-def test_the_climb_ends_when_the_rate_no_longer_grows_and_knows_then_what_the_server_can_do():
-    made, bounded = climbed(FakeServer(lambda size: 0.05), {"error_rate": 0.1})
-    assert clients_of(made) == [1, 8] and bounded == 1.05
-    made, bounded = climbed(FakeServer(lambda size: 0.05, cores=64), {"error_rate": 0.1})
-    assert clients_of(made) == [1, 8, 64, 256] and bounded == 1.05
-
-
-def test_a_level_that_saw_no_answer_says_nothing_of_the_rate_s_growth():
-    made, _ = climbed(FakeServer(lambda size: 5.0, cores=512), {"error_rate": 0.1}, replace(PLAN, total_max_s=16))
-    assert made.loads[0].completed == 0 and clients_of(made)[:2] == [1, 8]
-
-
-def test_the_climb_ends_at_a_limit_that_was_kept_and_is_broken():
-    """Eight at once on four cores: twice as long."""
-    made, bounded = climbed(FakeServer(lambda size: 0.05, cores=4), {"mean_ms": 60.0})
-    # With more than twice 20 requests/s x 60 ms the mean is above the limit: 2 clients are tried, then 4, then 9.
-    assert clients_of(made) == [1, 2, 4, 9] and bounded == 1.05
-    made, bounded = climbed(FakeServer(lambda size: 0.05, cores=4), {"mean_ms": 250.0})
-    assert clients_of(made)[:2] == [1, 8] and 32 <= clients_of(made)[2] <= 40 and bounded == 1.05
-
-
-def test_the_climb_ends_where_no_more_clients_could_keep_the_limit():
-    """Every third request takes half a second: twice the rate of one client times 15 ms is less than one in flight."""
-    served = []
-
-    def seldom_slow(size):
-        served.append(size)
-        return 0.01 if len(served) % 3 else 0.5
-
-    made, bounded = climbed(FakeServer(seldom_slow), {"p50_ms": 15.0})
-    assert clients_of(made) == [1] and bounded == 2.0
-
-
-def test_the_climb_ends_with_the_declared_maximum_and_a_quarter_of_the_time():
-    endless: dict[str, Any] = dict(service_s=lambda size: 0.05, cores=10_000)
-    made, bounded = climbed(FakeServer(**endless), {"error_rate": 0.1}, replace(PLAN, max_concurrency=20))
-    assert clients_of(made) == [1, 8, 20] and bounded == 0.0
-    made, bounded = climbed(FakeServer(**endless), {"error_rate": 0.1}, replace(PLAN, total_max_s=2.5))
-    assert clients_of(made) == [1, 8] and bounded == 0.0
-    made, _ = climbed(FakeServer(**endless), {"error_rate": 0.1}, replace(PLAN, total_max_s=1.5, level_min_s=1.0))
-    assert clients_of(made) == [1]
-
-
-def test_levels_of_the_probe_take_half_the_least_time():
-    made, _ = climbed(FakeServer(lambda size: 0.05), {"error_rate": 0.1})
-    assert all(0.5 <= one.duration_s < 0.6 for one in made.loads)
-
-
-def test_the_first_guess_is_four_fifths_of_what_clients_reach_within_the_limits():
-    """One server of 50 ms: 20 requests/s with one client, and no more with eight, whose latency is 400 ms."""
-    made, crossing = probed(FakeServer(lambda size: 0.05), {"mean_ms": 100.0})
-    assert crossing.quantile(0.5) == pytest.approx(0.8 * 20, rel=0.15)
-    first = crossing.rates[int(crossing.log_guess[0, :, 0].argmax())]
-    assert first == pytest.approx(0.8 * 20, rel=0.02)
-    assert crossing.floor_rps == pytest.approx(0.1 * 20, rel=0.02)
-    bounds = {1.05 * 20, 2.0 * 20}
-    assert min(abs(crossing.ceiling_rps / bound - 1) for bound in bounds) < 0.02
-
-
-def test_between_what_kept_the_limits_and_what_was_faster_is_the_guess():
-    """Eight cores: eight clients reach 160, within the limit; 64 break it and are no faster."""
-    made, crossing = probed(FakeServer(lambda size: 0.05 if size < 3 else 0.1, max_batch=8), {"mean_ms": 75.0})
-    reached = [one.achieved_rps for one in made.loads]
-    kept = max(one.achieved_rps for one in made.loads if one.metrics["mean_ms"] <= 75)
-    faster = min((rate for rate in reached if rate > kept), default=kept)
-    first = crossing.rates[int(crossing.log_guess[0, :, 0].argmax())]
-    assert first == pytest.approx(0.8 * math.sqrt(kept * faster), rel=0.02)
-
-
-def test_where_the_climb_ended_for_want_of_clients_the_guess_is_higher_by_the_room_that_was_left():
-    endless = FakeServer(lambda size: 0.05, cores=10_000)
-    made, crossing = probed(endless, {"mean_ms": 200.0}, replace(PLAN, max_concurrency=2))
-    first = crossing.rates[int(crossing.log_guess[0, :, 0].argmax())]
-    assert first == pytest.approx(0.8 * 40 * math.sqrt(200 / 50), rel=0.02) and crossing.ceiling_rps == math.inf
-    made, crossing = probed(endless, {"mean_ms": 50_000.0}, replace(PLAN, max_concurrency=2))
-    first = crossing.rates[int(crossing.log_guess[0, :, 0].argmax())]
-    assert first == pytest.approx(0.8 * 40 * 8, rel=0.02)  # no more than the next step would bring
-
-
-def test_that_one_client_breaks_a_limit_is_believed_after_a_level_of_full_length():
-    made, crossing = probed(FakeServer(lambda size: 0.12), {"mean_ms": 100.0})
-    assert crossing is None and clients_of(made)[-1] == 1 and made.loads[-1].duration_s >= 1.0
-    served = []
-
-    def slow_at_first(size):
-        served.append(size)
-        return 0.12 if len(served) < 20 else 0.05
-
-    made, crossing = probed(FakeServer(slow_at_first), {"mean_ms": 100.0})
-    assert crossing is not None and crossing.floor_rps < 2.0
-
-
 # --- the whole
 
 
@@ -268,16 +149,54 @@ def test_while_no_rate_has_passed_up_to_two_more_are_tried_than_there_is_time_fo
     assert all(late > limit_ms for late in p99_ms[:-1]) and p99_ms[-1] < limit_ms
 
 
-def test_a_server_that_answers_nothing_at_first_has_a_rate_all_the_same():
-    served = []
+# --- where no rate is found
 
-    def slow_at_first(size):
-        served.append(size)
-        return 0.7 if len(served) < 2 else 0.02
 
-    plan = replace(PLAN, level_min_s=0.2, level_max_s=0.5)
-    made, crossing = probed(FakeServer(slow_at_first), {"mean_ms": 2000.0}, plan)
-    assert made.loads[0].achieved_rps == 0 and made.loads[1].achieved_rps > 0
-    assert crossing is not None and crossing.floor_rps == pytest.approx(0.1 * made.loads[1].achieved_rps)
-    made, crossing = probed(FakeServer(lambda size: 100.0), {"error_rate": 0.5}, plan)
-    assert crossing is None and not any(one.achieved_rps for one in made.loads)
+LIMIT_MAX = {"max_ms": 50.1}
+
+
+@pytest.mark.parametrize(
+    ("held", "slowest", "said"),
+    [
+        ([failed(9.0), failed(2.0), passed(2.0)], 1, "2 requests/s: max_ms is 300, the limit 50.1"),
+        ([failed(9.0), passed(2.0), failed(2.0)], 2, "2 requests/s: max_ms is 300, the limit 50.1"),
+        ([failed(9.0), failed(3.0), passed(2.0)], 1, "3 requests/s: max_ms is 300, the limit 50.1"),
+        (
+            [failed(9.0), replace(passed(3.0), overloaded=True, achieved_rps=1.5), passed(2.0)], 1,
+            "3 requests/s: overloaded, only 1.5 requests/s were answered",
+        ),
+    ],
+)  # fmt: skip
+def test_where_the_lowest_rate_probably_breaks_a_limit_the_slowest_level_that_did_is_reported_and_how(
+    monkeypatch, held, slowest, said
+):
+    """Whatever else kept it: that was luck."""
+    hopeless = Crossing.about(20.0, 1, floor_rps=2.0)
+    for _ in range(4):
+        hopeless = hopeless.cannot(2.0)
+
+    async def located(search, *_):
+        search.loads += held
+        return hopeless, False
+
+    monkeypatch.setattr(highest_rate_module, "_locate", located)
+    server = FakeServer(lambda size: 0.05)
+    found = run_virtual(highest_rate(server, ["x"], PLAN, LIMIT_MAX, Settings(), clock=VirtualClock()))
+    assert not found.found and found.loads[found.reported] is held[slowest]
+    assert found.reason.startswith(f"{said}; ")
+
+
+@pytest.mark.parametrize(("seed", "cv", "least_s"), [(813392, 1.0, 1.0), (444688, 3.0, 1.0), (864916, 1.0, 0.2)])
+def test_a_search_without_an_answer_says_which_limit_was_broken(seed, cv, least_s):
+    """Random arrivals meet at any rate, and then one takes longer than its service; some short level is lucky."""
+
+    class Silent(FakeServer):
+        async def usage(self):
+            return None
+
+    plan = LoadPlan(seed=seed, total_max_s=15.0, level_min_s=least_s, arrivals=Renewal(cv))
+    server = Silent(lambda size: 0.05)
+    found = run_virtual(highest_rate(server, ["x"], plan, LIMIT_MAX, Settings(), clock=VirtualClock()))
+    slowest = found.loads[found.reported]
+    assert not found.found and slowest.latencies.max_ms > 50.1
+    assert f"{slowest.requested_rps:.3g} requests/s: max_ms is {slowest.latencies.max_ms:.4g}, the" in found.reason
