@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from levels import load
 
@@ -37,16 +38,22 @@ def test_the_last_step_is_to_the_declared_maximum():
 
 
 class Crowded:
-    """What n requests at once take, so that n clients have the rate that is stated; n of 8 and more that of 4."""
+    """What n requests at once take, so that n clients have the rate that is stated; n of 8 and more that of 4.
 
-    def __init__(self, **rates_rps):
+    Args:
+        cv: how much requests vary: gamma distributed, the same ones for every server.
+    """
+
+    def __init__(self, *, cv=0.0, **rates_rps):
         self.rates_rps, self.in_flight = rates_rps, 0
+        self.cv, self.rng = cv, np.random.default_rng(0)
 
     async def infer(self, payload):
         self.in_flight += 1
         try:
             n = self.in_flight
-            await asyncio.sleep(n / self.rates_rps.get(f"of_{n}", self.rates_rps["of_4"]))
+            varied = self.rng.gamma(self.cv**-2, self.cv**2) if self.cv else 1.0
+            await asyncio.sleep(varied * n / self.rates_rps.get(f"of_{n}", self.rates_rps["of_4"]))
         finally:
             self.in_flight -= 1
 
@@ -93,6 +100,37 @@ def test_two_more_doublings_are_hoped_for_and_not_one(to_beat_rps):
     if to_beat_rps < 120:
         assert found == whole and found.metrics["rps"] == pytest.approx(120, rel=0.02)
     assert found.ended_early is (to_beat_rps > 120)
+
+
+def varying(**rates_rps):
+    """Requests that vary so much that a level takes many seconds until its rate is known."""
+    return Crowded(cv=0.5, **rates_rps)
+
+
+SLOWLY_SURE = replace(PLAN, level_max_s=100.0, total_max_s=600.0, precision=0.04)
+
+
+@pytest.mark.parametrize("of_4", [60.0, 80.0])
+def test_a_level_below_what_is_to_be_beaten_is_held_until_it_is_sure_while_doublings_may_still_reach_that(of_4):
+    """After 20 and 40 requests/s 150 may still be reached, as two more doublings are hoped for while a level is held.
+
+    Until eight clients have no more than four: by 5 % more, twice, no rate of these is 150.
+    """
+    rates_rps = dict(of_1=20.0, of_2=40.0, of_4=of_4)
+    whole, beaten = peak(varying(**rates_rps), SLOWLY_SURE), peak(varying(**rates_rps), SLOWLY_SURE, to_beat_rps=150.0)
+    assert clients_of(beaten) == [1, 2, 4, 8] and beaten.ended_early and not whole.ended_early
+    assert beaten.loads == whole.loads[:4] and all(load.steady for load in beaten.loads)
+
+
+def test_a_level_from_which_two_doublings_surely_cannot_win_is_cut_short():
+    """After 20 and 40 requests/s 150 is in reach; four clients have 25 where 150 / 4 would have to be."""
+    rates_rps = dict(of_1=20.0, of_2=40.0, of_4=25.0)
+    whole, beaten = peak(varying(**rates_rps), SLOWLY_SURE), peak(varying(**rates_rps), SLOWLY_SURE, to_beat_rps=150.0)
+    assert clients_of(beaten) == [1, 2, 4] and beaten.ended_early and beaten.best.concurrency == 2
+    assert beaten.loads[:2] == whole.loads[:2]
+    cut, held = beaten.loads[2], whole.loads[2]
+    assert held.steady and not cut.steady and cut.duration_s < 0.5 * held.duration_s
+    assert cut.rate_high_rps < 150 / 4 and cut.rate_low_rps < 25.0 < cut.rate_high_rps
 
 
 def test_a_rate_that_grows_again_is_flat_no_longer():
