@@ -1,13 +1,17 @@
 """Where a simulated queue breaks a limit, against queues whose answer is known."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
 
-from serve_deployments.load.arrivals import POISSON
-from serve_deployments.measuring.foretelling import foretold
+from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
+from serve_deployments.measuring.batch_queue import BatchQueue
+from serve_deployments.measuring.foretelling import _Simulated, foretold
 from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
@@ -16,13 +20,13 @@ from serve_deployments.settings import Settings
 SERVICE_S = 0.01
 
 
-def loads(service_s, seconds=20.0):
-    """Of one client alone, as a trial begins."""
+def loads(service_s, seconds=20.0, clients=(1,), max_batch=1):
+    """Of one client alone, as a trial begins, and of more."""
 
     async def held():
         plan = LoadPlan(level_min_s=seconds, level_max_s=2 * seconds)
-        async with Clients(FakeServer(service_s), ["x"], plan, VirtualClock()) as clients:
-            return [await clients.hold(1, plan)]
+        async with Clients(FakeServer(service_s, max_batch=max_batch), ["x"], plan, VirtualClock()) as held:
+            return [await held.hold(each, plan) for each in clients]
 
     return run_virtual(held())
 
@@ -91,3 +95,79 @@ def test_a_limit_shorter_than_the_way_is_kept_by_no_queue():
     far = replace(load, latencies=replace(load.latencies, mean_ms=1e3 * SERVICE_S + 40.0))
     assert foretold([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[0] is None
     assert foretold([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[1] is not None
+
+
+# --- other arrivals and batches, by a plain loop
+
+
+def latencies_ms(arrived_s, service_s, largest):
+    """Of a server of such batches, one after the other: who waits when one ends goes into the next."""
+    free_s, first, found_s = 0.0, 0, np.empty(arrived_s.size)
+    while first < arrived_s.size:
+        start_s, last = max(free_s, arrived_s[first]), first + 1
+        while last < min(first + largest, arrived_s.size) and arrived_s[last] <= start_s:
+            last += 1
+        free_s = start_s + service_s(last - first)
+        found_s[first:last] = free_s - arrived_s[first:last]
+        first = last
+    return 1e3 * found_s
+
+
+KINDS = {1: lambda size: SERVICE_S, 4: lambda size: 0.02 + 0.005 * size}
+"""Largest batch → what batches take; 100 requests/s at most."""
+VALUES: dict[str, Callable[[Any], Any]] = {
+    "p50_ms": np.median,
+    "mean_ms": np.mean,
+    "p99_ms": lambda found_ms: np.quantile(found_ms, 0.99),
+}
+
+
+def broken_from(largest, arrivals, name, limit_ms):
+    seen = loads(KINDS[largest], 10.0, (1, 2, 8) if largest > 1 else (1,), largest)
+    [guess] = foretold(seen, Settings(max_batch_size=largest), arrivals, {name: limit_ms}, 50.0)
+    return guess.rate_rps
+
+
+def value_at(rate_rps, largest, arrivals, name):
+    """Of other arrivals of that pattern than are simulated, without those that find a queue that has just begun."""
+    arrived_s = np.fromiter(islice(arrivals.offsets(rate_rps, 1), 60_000), float)
+    return VALUES[name](latencies_ms(arrived_s, KINDS[largest], largest)[2000:])
+
+
+@pytest.mark.parametrize(
+    ("largest", "arrivals", "name", "limit_ms"),
+    [
+        (1, POISSON, "mean_ms", 30.0), (4, POISSON, "p99_ms", 150.0), (4, POISSON, "mean_ms", 60.0),
+        (4, POISSON, "p50_ms", 60.0), (1, Renewal(3.0), "mean_ms", 30.0), (4, Renewal(3.0), "p99_ms", 150.0),
+        (1, Renewal(0.5), "p99_ms", 40.0), (4, Renewal(0.5), "p99_ms", 100.0),
+    ],
+)  # fmt: skip
+def test_at_the_rate_that_is_foretold_a_queue_is_at_its_limit(largest, arrivals, name, limit_ms):
+    rate_rps = broken_from(largest, arrivals, name, limit_ms)
+    assert value_at(rate_rps, largest, arrivals, name) == pytest.approx(limit_ms, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("largest", "name", "limit_ms"), [(1, "p99_ms", 80.0), (1, "mean_ms", 30.0), (4, "p50_ms", 60.0)]
+)
+def test_of_even_arrivals_none_waits_until_there_are_more_than_can_be_served(largest, name, limit_ms):
+    """Then the queue never ends, whatever the limit."""
+    rate_rps = broken_from(largest, CONSTANT, name, limit_ms)
+    assert 90 < rate_rps < 101
+    assert value_at(0.99 * rate_rps, largest, CONSTANT, name) < limit_ms < value_at(111.0, largest, CONSTANT, name)
+
+
+def test_the_first_fifth_of_a_queues_requests_tells_nothing_as_it_begins_empty():
+    """Even arrivals, 500 and 60 for each size of batch: below capacity all take one service.
+
+    Above it request k waits for what the k before it took longer than they were apart; the first to count is 112.
+    """
+    queue = BatchQueue(np.array([SERVICE_S]), np.ones(1))
+    log_rates, seen_s = _Simulated(queue, CONSTANT).around(2 / SERVICE_S)
+    assert seen_s.shape == (9, 40 * 448) and np.exp(log_rates[4]) == pytest.approx(2 / SERVICE_S)
+    for log_rate, each_s in zip(log_rates, seen_s, strict=True):
+        behind_s = SERVICE_S - math.exp(-log_rate)
+        assert each_s.min() == pytest.approx(SERVICE_S + 112 * behind_s)
+        assert each_s.max() == pytest.approx(SERVICE_S + 559 * behind_s)
+    _, quick_s = _Simulated(queue, CONSTANT).around(0.4 / SERVICE_S)
+    assert quick_s == pytest.approx(SERVICE_S)
