@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -34,8 +33,9 @@ objective: {maximize: rps}
 budget: {trials: 3, compare_s: 1.0e-6}
 load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 1, max_concurrency: 8}
 """
-NOT_UP = "timed out during startup|Ray did not start within"
+NOT_UP = "timed out during startup|Ray did not start within|Failed to bind to address|[Pp]roxies not available"
 DEPLOY = """\
+import socket
 import sys
 import ray
 import yaml
@@ -43,13 +43,15 @@ from ray.serve._private.api import serve_start
 from ray.serve.schema import ServeDeploySchema
 
 config = ServeDeploySchema.model_validate(yaml.safe_load(open(sys.argv[1])))
+with socket.create_server(("127.0.0.1", 0)) as free:
+    config.http_options.port = free.getsockname()[1]
 ray.init(address="local", include_dashboard=False, log_to_driver=False)
 client = serve_start(http_options=config.http_options.model_dump(), proxy_location=config.proxy_location)
 client.deploy_apps(config, _blocking=True)
-print("deployed", flush=True)
+print("deployed at", config.http_options.port, flush=True)
 sys.stdin.readline()
 """
-"""What `serve run` does with a config, but that it waits until the application runs, and says so."""
+"""What `serve run` does with a config, but at a free port; and it waits until the application runs, and says so."""
 
 
 @contextmanager
@@ -58,7 +60,8 @@ def started(
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process and what it has said until a line had what is wanted; it is gone afterwards, whatever happens.
 
-    Once more where its Ray was not up in time: the bound is Ray's own, and busy machines break it (as in conftest).
+    Up to twice more where its Ray was not up in time: the bound is Ray's own, and busy machines break it (as in
+    conftest); or where something else took the port between its being found and used.
 
     Args:
         words: what is run.
@@ -111,11 +114,6 @@ def printed(*words: str) -> str:
     return done.stdout
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def answered(port: int, number: int) -> object:
     asked = urllib.request.Request(
         f"http://127.0.0.1:{port}/", json.dumps(number).encode(), {"Content-Type": "application/json"}
@@ -155,7 +153,7 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(tmp_p
     config = yaml.safe_load(exported)
     settings = config["applications"][0]["args"]["settings"]
     assert {name: settings[name] for name in best} == best
-    config["http_options"]["port"] = port = free_port()
-    (tmp_path / "deployed.yaml").write_text(yaml.safe_dump(config))
-    with started(sys.executable, "-c", DEPLOY, "deployed.yaml", alone=alone, cwd=tmp_path, until="^deployed$"):
+    deploy = sys.executable, "-c", DEPLOY, "run/serve_config.yaml"
+    with started(*deploy, alone=alone, cwd=tmp_path, until=r"^deployed at \d+$") as (_, said):
+        port = int(said.split()[-1])
         assert [answered(port, number) for number in (0, 1, 14)] == [1, 4, 43]

@@ -18,8 +18,6 @@ from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_b
 from serve_deployments.replicas.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
 
-pytestmark = pytest.mark.ray
-
 QUICK = LoadPlan(level_min_s=0.1, level_max_s=1.0, total_max_s=4.0, max_concurrency=4)
 
 
@@ -97,58 +95,89 @@ class Warm(OnServe):
         delete_left_behind("contract")
 
 
-# A warm backend deploys as the other does, so what else is asked of that one is for `make chaos`.
-ALL = pytest.mark.parametrize("kit", [Fake, FakeWarm, OnServe, Warm], indirect=True, scope="module")
-IN_TURN = pytest.mark.parametrize(
-    "kit", [Fake, FakeWarm, pytest.param(OnServe, marks=pytest.mark.slow), Warm], indirect=True, scope="module"
-)
+# --- the contract
 
 
-@pytest.fixture(scope="module")
-def kit(request, local_ray):
-    kit = request.param()
-    yield kit
-    if isinstance(kit, Warm):
-        kit.close()
-
-
-@pytest.fixture(scope="module")
-def on_serve(local_ray):
-    return OnServe()
-
-
-@ALL
-def test_it_is_up_while_needed_and_gone_afterwards(kit):
+def it_is_up_while_needed_and_gone_afterwards(kit):
     with kit.backend.running(Settings(max_batch_size=2), "t") as replica:
         assert kit.left() == 1
         assert replica.facts().failure is None
         measured = kit.measure(replica, Settings(max_batch_size=2))
         assert measured.metrics["rps"] > 0 and measured.metrics["error_rate"] == 0
-        # On a busy machine a replica may not say in time what it did in one level or another.
-        told = [(load, load.usage) for load in measured.loads if load.usage is not None]
         if isinstance(kit, OnServe):
-            assert told and (measured.others_share is not None) == can_pin()
-            assert all(u.seconds > 0 and set(u.batches) <= {1, 2} and u.memory_bytes > 0 for _, u in told)
-            last, its = told[-1]
-            assert sum(size * n for size, n in its.batches.items()) >= last.completed
+            tells_what_it_did(replica, measured)
     assert kit.left() == 0
 
 
-@IN_TURN
-def test_it_is_gone_after_an_exception(kit):
+def it_is_gone_after_an_exception(kit):
     with pytest.raises(KeyboardInterrupt), kit.backend.running(Settings(), "t"):
         raise KeyboardInterrupt
     assert kit.left() == 0
 
 
-@IN_TURN
-def test_a_failed_deploy_raises_the_declared_error_with_the_reason(kit):
+def a_failed_deploy_raises_the_declared_error_with_the_reason(kit):
     with (
         pytest.raises(DeployFailed, match="weights are missing"),
         kit.backend.running(Settings(args={"behaviour": "does not load"}), "another"),
     ):
         raise AssertionError("not reached")
     assert kit.left() == 0
+
+
+UP, GONE, FAILED = CONTRACT = (
+    it_is_up_while_needed_and_gone_afterwards,
+    it_is_gone_after_an_exception,
+    a_failed_deploy_raises_the_declared_error_with_the_reason,
+)
+
+
+@pytest.mark.parametrize("kept", CONTRACT)
+@pytest.mark.parametrize("kit", [Fake, FakeWarm])
+def test_of_a_fake_backend(kit, kept):
+    """It needs Ray for nothing, and so waits for none."""
+    kept(kit())
+
+
+@pytest.fixture(scope="module")
+def served(request, local_ray):
+    kit = request.param()
+    yield kit
+    if isinstance(kit, Warm):
+        kit.close()
+
+
+@pytest.mark.parametrize(
+    ("served", "kept"),
+    [
+        (OnServe, UP), (Warm, UP), (Warm, GONE), (Warm, FAILED),
+        # A warm backend deploys as the other does, so what else is asked of that one is for `make chaos`.
+        pytest.param(OnServe, GONE, marks=pytest.mark.slow), pytest.param(OnServe, FAILED, marks=pytest.mark.slow),
+    ],
+    indirect=["served"], scope="module",
+)  # fmt: skip
+def test_of_a_backend_on_serve(served, kept):
+    kept(served)
+
+
+def tells_what_it_did(replica, measured):
+    """Of some level or other: on a machine that is busy elsewhere it may not say so in time, in any of them."""
+    told = [(load, load.usage) for load in measured.loads if load.usage is not None]
+    assert (measured.others_share is not None) == (bool(told) and can_pin())
+    assert all(u.seconds > 0 and set(u.batches) <= {1, 2} and u.memory_bytes > 0 for _, u in told)
+    for last, its in told[-1:]:
+        assert sum(size * n for size, n in its.batches.items()) >= last.completed
+    # Where there is no haste it tells.
+    usage = replica.handle.usage.remote().result(timeout_s=60)
+    assert usage.memory_bytes > 0 and set(usage.batches) <= {1, 2}
+    assert sum(size * n for size, n in usage.batches.items()) >= sum(load.completed for load in measured.loads)
+
+
+# --- a replica on Ray Serve
+
+
+@pytest.fixture(scope="module")
+def on_serve(local_ray):
+    return OnServe()
 
 
 def test_the_largest_batch_is_tried_before_any_load(on_serve):

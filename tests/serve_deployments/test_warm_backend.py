@@ -59,8 +59,9 @@ def answer(replica, payload="x"):
 
 
 def reserved_groups():
-    """Ours have a name; Tune keeps its own for a while after a run."""
-    return [g for g in placement_group_table().values() if g["name"] and g["state"] != "REMOVED"]
+    """Those of these replicas, whatever else is on the cluster."""
+    groups = placement_group_table().values()
+    return [group for group in groups if group["name"].startswith("warm-") and group["state"] != "REMOVED"]
 
 
 def apps():
