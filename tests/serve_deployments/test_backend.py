@@ -55,18 +55,20 @@ class Fake:
 class OnServe:
     """Ray Serve under the contract's terms."""
 
+    prefix = "contract"
+
     def __init__(self) -> None:
         from ray import serve
 
         serve.start(proxy_location="Disabled")
         source = Builder(f"{__name__}:model")
-        self.backend: Any = ServeBackend(source, ["warm"], "contract", deadline_s=60, queue_s=60)
+        self.backend: Any = ServeBackend(source, ["warm"], self.prefix, deadline_s=60, queue_s=60)
         self.measure = WithLoadActor(Question(QUICK), ["a", "b"])
 
     def left(self) -> int:
         from ray import serve
 
-        return sum(app.startswith("contract") for app in serve.status().applications)
+        return sum(app.startswith(f"{self.prefix}-") for app in serve.status().applications)
 
 
 class FakeWarm(Fake):
@@ -81,7 +83,12 @@ class FakeWarm(Fake):
 
 
 class Warm(OnServe):
-    """Replicas that are kept, under the contract's terms: an idle one is not left behind."""
+    """Replicas that are kept, under the contract's terms: an idle one is not left behind.
+
+    They have a prefix of their own, as two studies have: what is idle here is no other backend's.
+    """
+
+    prefix = "kept"
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +99,7 @@ class Warm(OnServe):
 
     def close(self) -> None:
         self.backend.close()
-        delete_left_behind("contract")
+        delete_left_behind(self.prefix)
 
 
 # --- the contract
