@@ -147,8 +147,14 @@ def test_a_process_that_died_is_tried_once_more_as_the_same_trial(monkeypatch, t
 
 def test_a_process_that_dies_after_its_report_is_recorded_once(monkeypatch, tmp_path):
     without_ray(monkeypatch, TuneInProcess(late_deaths=frozenset({1})))
-    result = study(tmp_path / "run", searcher="random").run(3)
-    assert [t.number for t in searched(result)] == [1, 2, 3]
+    told: list[int] = []
+
+    class Told(Silent):
+        def finished(self, trial):
+            told.append(trial.number)
+
+    result = study(tmp_path / "run", searcher="random").run(3, progress=Told())
+    assert [t.number for t in searched(result)] == told[:3] == [1, 2, 3] and len(set(told)) == len(told)
     assert searched(result)[1].outcome.reason is None and searched(result)[1].value is not None
 
 

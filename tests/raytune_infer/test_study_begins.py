@@ -8,25 +8,59 @@ from stop_after import Notes, StopAfter
 from whole_studies import NODE, SPEC, Machine, study, without_ray
 
 from cluster.inventory import Node
-from raytune_infer.errors import NothingFits, UserError
-from raytune_infer.run_folder import open_run
+from raytune_infer.errors import NothingFits, RunError, UserError
+from raytune_infer.run_folder import open_run, refuse_taken
 
 EMULATED = Node(
     node_id="b", hostname="b", cpu_cores=4, memory_gib=8.0, gpu_type="T4", gpus=1.0, gpu_memory_gib=16.0, emulated=True
 )
 
+REAL = SPEC.replace('"cluster.emulated:model", args: {profile: bert-base}', '"collections:Counter"')
+
 
 def test_a_real_model_is_not_measured_on_devices_that_are_emulated(tmp_path, monkeypatch):
     without_ray(monkeypatch, None, EMULATED)
-    real = SPEC.replace('"cluster.emulated:model", args: {profile: bert-base}', '"collections:Counter"')
     with pytest.raises(UserError, match="'known' is a real model, but GPUs of this cluster are emulated"):
-        study(tmp_path / "run", text=real, searcher="random").run()
+        study(tmp_path / "run", text=REAL, searcher="random").run()
     assert not (tmp_path / "run").exists()
     result = study(tmp_path / "emulated", searcher="random").run()
     assert all(trial.emulated for trial in result.trials)
     without_ray(monkeypatch)
-    result = study(tmp_path / "real", text=real, searcher="random").run()
+    result = study(tmp_path / "real", text=REAL, searcher="random").run()
     assert not any(trial.emulated for trial in result.trials)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        (SPEC, {"out": "taken"}, "taken has a run already; go on with it by --resume, or choose another --out"),
+        (SPEC, {"out": "file/run"}, "file/run: .*file is no folder that can be written to; choose another --out"),
+        (SPEC, {"out": "run", "db": "sqlite:////nowhere/there/h.db"}, "nowhere/there"),
+        (REAL, {"out": "run", "emulate": "T4:1"}, "'known' is a real model, but GPUs of this cluster are emulated"),
+    ],
+)
+def test_what_stands_in_the_way_is_said_before_a_cluster_is_started(tmp_path, monkeypatch, text, options, said):
+    instead = without_ray(monkeypatch)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    (tmp_path / "file").write_text("")
+    study(tmp_path / "taken", searcher="random").run(1)
+    instead.sessions.clear()
+    out = tmp_path / options.pop("out")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=said):
+        study(out, text=text, searcher="random", **options).run()
+    assert instead.sessions == [] and sorted(tmp_path.rglob("*")) == before
+
+
+def test_where_a_run_may_go(tmp_path):
+    (tmp_path / "file").write_text("")
+    refuse_taken(tmp_path)
+    refuse_taken(tmp_path / "new" / "and" / "newer")
+    with pytest.raises(RunError, match="file is no folder that can be written to"):
+        refuse_taken(tmp_path / "file")
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(RunError, match="has a run already"):
+        refuse_taken(tmp_path)
 
 
 def test_what_does_not_fit_is_told_and_left_out(tmp_path, monkeypatch):

@@ -76,6 +76,18 @@ def test_what_is_the_configurations_own_fault_is_not_tried_again():
     assert (outcome.lost, outcome.reason) == (None, "OutOfMemory: 2 GiB") and len(losses) == 1
 
 
+@pytest.mark.parametrize("error", [KeyError("rps"), ZeroDivisionError("by zero"), OSError("no space")])
+def test_an_error_that_nobody_foresaw_ends_its_trial_and_not_the_search(error, caplog):
+    def measure(running, settings, *, to_beat_rps=None):
+        raise error
+
+    backend, settings = FakeBackend(lambda settings, batch: 0.01), Settings(cpu_cores=3)
+    outcome = run_trial(settings, "trial", backend=backend, measure=measure)
+    said = f"Unforeseen: {type(error).__name__}: {error}"
+    assert outcome == Outcome(None, reason=said, settings=settings.as_dict())
+    assert caplog.records[-1].exc_info[1] is error  # where it happened is in the log
+
+
 @pytest.mark.parametrize(
     "others_s, kept, said",
     [(None, None, None), (0.1, True, "less than 5%"), (0.6, False, "about 10%"), (3.4, False, "about 30%")],
