@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.__main__ import arguments, chosen, lines_around, state_of
-from tests.mutants.areas import ROOT, judged
+from tests.mutants.areas import AREAS, LEFT_OUT, ROOT, judged
 from tests.mutants.fault import Fault, changed
 from tests.mutants.mirrors import Mirrors
 from tests.mutants.named import named
@@ -92,9 +92,9 @@ def test_kinds_take_turns_over_what_is_judged():
 
 
 def test_all_areas_have_files():
-    assert Counter(judged().values()).keys() == {
-        "searchers", "measuring", "load", "replicas", "comparison", "recommend", "prices", "inventory",
-    }  # fmt: skip
+    assert set(judged().values()) == set(AREAS)
+    assert all(any(ROOT.glob(pattern)) for patterns in AREAS.values() for pattern in patterns)
+    assert all((ROOT / path).is_file() for path in LEFT_OUT)
 
 
 def test_a_change_of_nothing_is_refused(tmp_path):
