@@ -14,8 +14,8 @@ from serve_deployments.settings import Settings
 _HEAD = """\
 # {name}: the recommended configuration{emulated}.
 # Deploy it:  serve deploy serve_config.yaml
-# Where it answers with 401 or AuthenticationError, the cluster wants a token, as one that `ray start` begins on a machine
-# on which Ray has run before does:  RAY_AUTH_MODE=token serve deploy serve_config.yaml
+# Where that is answered by 401 or AuthenticationError, the cluster wants a token, as does one that `ray start`
+# makes where Ray has run before:  RAY_AUTH_MODE=token serve deploy serve_config.yaml
 # Each node needs raytune-infer installed; requests are POSTed as JSON to the route below.
 """
 
