@@ -46,6 +46,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@$(MAKE) --no-print-directory types
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry $(CODE) benchmarks
 	# Tests import one another and what extras bring; what they import must be declared all the same.
 	$(BIN)/deptry tests --exclude '\.venv' --ignore DEP001,DEP002,DEP004

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cluster.emulated.profiles import PROFILES
 from cluster.prices import load_prices
-from cluster.profiles import PROFILES
-from raytune_infer.learning.emulated_tasks import PAPER_KNOBS, emulate
+from raytune_infer.priors.emulated_tasks import PAPER_KNOBS, emulate
 from searchers.baselines.ernest import fit
-from searchers.maml import adapt, unit_of
-from searchers.meta_model import MetaModel
-from searchers.mlp import initial_weights, predict
-from searchers.morphling import inputs_of, pretrained
-from searchers.named import named
+from searchers.morphling.maml import adapt, unit_of
+from searchers.morphling.meta_model import MetaModel
+from searchers.morphling.mlp import initial_weights, predict
+from searchers.morphling.morphling import inputs_of, pretrained
 from searchers.objective import Expression, Objective
+from searchers.registry import named
 from searchers.replay import Table, fractions, replay, trials_over
 
 POINTS = (1, 5, 10, 20)

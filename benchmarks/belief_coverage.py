@@ -17,11 +17,11 @@ import pandas as pd
 from conditions import keep, parser_of, parts_of, plans_of
 from results import Origin, markdown, put
 
-from raytune_infer.replaying.replays import Plan, Unit
-from raytune_infer.replaying.suites import Suite, load_suite
+from raytune_infer.suites.replays import Plan, Unit
+from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import History, Observation
-from searchers.meta import Meta
-from searchers.reading import Reading, reading_of
+from searchers.meta.meta import Meta
+from searchers.meta.metric_model import Reading, reading_of
 from searchers.replay import Table, replay
 
 SHARES = (0.5, 0.8, 0.95)

@@ -23,10 +23,10 @@ from conditions import parser_of, parts_of, plans_of
 from drawings import reliability
 from results import Origin, markdown, put
 
-from raytune_infer.replaying.replays import Plan, Unit
-from raytune_infer.replaying.suites import Suite, load_suite
+from raytune_infer.suites.replays import Plan, Unit
+from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import Foretelling, History, Problem, Searcher
-from searchers.named import NAMED, named
+from searchers.registry import NAMED, named
 from searchers.replay import Table, replay
 from searchers.space import Knob, Space
 

@@ -15,7 +15,7 @@ from chaos_faults import Fault
 from chaos_study import HERE, Account, account, spec_text
 from leftovers import awaited, nothing_left, what_is_there, workers
 
-from raytune_infer.run_folder import open_run
+from raytune_infer.store.run_folder import open_run
 
 OWN_RAY = Fault("driver killed, Ray is its own", lambda rng: True, hits=4)
 RAY_GOES_ON = Fault("driver killed, Ray goes on", lambda rng: True, hits=4)

@@ -14,12 +14,12 @@ from chaos_faults import Fault, Saboteur
 from leftovers import nothing_left, what_is_there
 
 from raytune_infer import Study
-from raytune_infer.document import Document
 from raytune_infer.errors import AllFailed
-from raytune_infer.progress import Silent
-from raytune_infer.records import Purpose, TrialRecord
-from raytune_infer.run_folder import open_run
-from raytune_infer.spec import ServiceSpec, parse_spec
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
+from raytune_infer.store.records import Purpose, TrialRecord
+from raytune_infer.store.run_folder import open_run
+from raytune_infer.study.progress import Silent
 from searchers.space import Config
 
 HERE = Path(__file__).resolve().parent

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from results import RESULTS, ROOT
 
-from raytune_infer.replaying.replays import Plan, Unit, units
-from raytune_infer.replaying.suites import Suite, load_suite
-from raytune_infer.workers import WorkerDied, in_processes
-from searchers.named import NAMED, named
+from raytune_infer.suites.replays import Plan, Unit, units
+from raytune_infer.suites.suites import Suite, load_suite
+from raytune_infer.suites.workers import WorkerDied, in_processes
+from searchers.registry import NAMED, named
 from searchers.replay import Step, Table, replay
 
 Extra = TypeVar("Extra")

@@ -17,11 +17,11 @@ from served import Service, actor, up
 
 from serve_deployments.device.limits import can_pin, machine_cores, pin, unleased_cores
 from serve_deployments.endpoint import Endpoint, Payload
-from serve_deployments.measuring.load_side import load_actor
-from serve_deployments.measuring.measure import WithLoadActor
-from serve_deployments.measuring.measurement import Load, Measurement
+from serve_deployments.measurement import Load, Measurement
+from serve_deployments.measuring.in_cluster.load_side import load_actor
+from serve_deployments.measuring.in_cluster.measure import WithLoadActor
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
 from serve_deployments.replicas.serve_backend import ServeReplica
 
 # The names of the measurements, as the tables show them.

@@ -26,11 +26,11 @@ from results import RESULTS, Origin, markdown, put
 from scipy.stats import t
 from served import Service, local_serve, others, up
 
-from serve_deployments.measuring.batch_queue import queue_of
-from serve_deployments.measuring.foretelling import foretold
-from serve_deployments.measuring.load_side import load_actor
-from serve_deployments.measuring.measurement import Load
+from serve_deployments.measurement import Load
+from serve_deployments.measuring.in_cluster.load_side import load_actor
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.predicting.batch_queue import queue_of
+from serve_deployments.measuring.predicting.rate_prediction import foretold
 
 SHARES = (0.3, 0.5, 0.65, 0.8, 0.9)
 """Of the peak."""

@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 from gpu_speed import MODELS, TINY, Machine, Shape, ladder  # noqa: E402  # after their path
 from gpu_worker import Job, prepare, together, told  # noqa: E402
 
-from serve_deployments.device.accelerator import Cuda  # noqa: E402
-from serve_deployments.device.fake_accelerator import FakeAccelerator  # noqa: E402
+from serve_deployments.batches.accelerator import Cuda  # noqa: E402
+from serve_deployments.fakes.fake_accelerator import FakeAccelerator  # noqa: E402
 
 HEADING = "On a GPU: limits and the speed path"
 

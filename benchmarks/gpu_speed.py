@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from serve_deployments.device.accelerator import Accelerator
-from serve_deployments.device.device_batches import IN_FLIGHT, DeviceBatches
-from serve_deployments.models.batch_parts import Parts, Tensors
+from serve_deployments.batches.accelerator import Accelerator
+from serve_deployments.batches.batch_parts import Parts, Tensors
+from serve_deployments.batches.device_batches import IN_FLIGHT, DeviceBatches
 from serve_deployments.models.compiling import compiled
 
 LENGTHS = (16, 64)

@@ -23,7 +23,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 from serve_deployments.device.gpu_memory import clean_after  # noqa: E402  # after its path
-from serve_deployments.device.limits import Enforcement, enforce_gpu  # noqa: E402
+from serve_deployments.device.limits import enforce_gpu  # noqa: E402
+from serve_deployments.enforcement import Enforcement  # noqa: E402
 from serve_deployments.settings import Settings  # noqa: E402
 
 _AT_ONCE = 10  # products between two looks at the clock; our choice: some 0.2 s of the largest on an H100

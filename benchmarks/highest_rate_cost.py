@@ -21,10 +21,10 @@ import numpy as np
 from results import RESULTS, Origin, markdown, put
 from until_sure import constant, gamma, remembering
 
-from serve_deployments.measuring.measurement import Measurement
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
+from serve_deployments.measurement import Measurement
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.settings import Settings
 
 WRONG = 0.10

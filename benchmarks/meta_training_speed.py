@@ -25,8 +25,8 @@ import torch
 from results import RESULTS, Origin, markdown, put
 from torch import Tensor, nn
 
-from searchers.maml import Tasks, meta_train
-from searchers.mlp import HIDDEN, initial_weights, predict
+from searchers.morphling.maml import Tasks, meta_train
+from searchers.morphling.mlp import HIDDEN, initial_weights, predict
 
 Learner = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`[k, d]` points and `[k]` values to adapt to, `[p, d]` points asked → `[p]` predictions of the adapted model."""

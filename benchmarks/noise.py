@@ -19,8 +19,8 @@ from conditions import keep, parser_of, plans_of, rows_of, settings
 from found import Found, found_by, ratio
 from results import Origin, markdown, put
 
-from raytune_infer.replaying.suites import Suite
-from searchers.named import DEFAULT, NAMED
+from raytune_infer.suites.suites import Suite
+from searchers.registry import DEFAULT, NAMED
 from searchers.replay import Table
 
 SIGMAS = (0.05, 0.15)

@@ -16,7 +16,7 @@ from plane_models import PlaneModel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from cluster.roofline import ModelProfile
+from cluster.emulated.roofline import ModelProfile
 
 # No pre- or post-processing in a bare loop; a profile wants a figure above 0, and a nanosecond is nothing.
 NO_CPU_S = 1e-9

@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 from raytune_infer import Study, StudyResult, load_spec
-from raytune_infer.figures import marks, spelled
-from raytune_infer.records import TrialRecord
+from raytune_infer.report.figures import marks, spelled
+from raytune_infer.store.records import TrialRecord
 
 
 def by_value(result: StudyResult) -> list[TrialRecord]:

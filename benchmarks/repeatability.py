@@ -26,11 +26,11 @@ from served import Service, actor, local_serve, others, up
 
 from serve_deployments.device.limits import can_pin, pin
 from serve_deployments.endpoint import Payload
-from serve_deployments.measuring.load_side import load_actor
-from serve_deployments.measuring.measure import WithLoadActor
+from serve_deployments.measuring.in_cluster.load_side import load_actor
+from serve_deployments.measuring.in_cluster.measure import WithLoadActor
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.models.loaders import ModelContext
+from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import ModelSource, load
 from serve_deployments.replicas.serve_backend import ServeReplica
 

@@ -24,7 +24,7 @@ from plane_timing import BATCH
 from scipy.optimize import least_squares
 from scipy.stats import spearmanr
 
-from cluster.roofline import ModelProfile, Rates, batch_time_s, datasheet_rates
+from cluster.emulated.roofline import ModelProfile, Rates, batch_time_s, datasheet_rates
 
 Array = npt.NDArray[np.float64]
 

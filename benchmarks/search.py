@@ -21,9 +21,9 @@ from drawings import regret
 from found import Found, found_by, ratio
 from results import RESULTS, ROOT, Origin, markdown, put
 
-from raytune_infer.replaying.replays import Plan, run
-from raytune_infer.replaying.suites import load_suite
-from searchers.named import DEFAULT, NAMED
+from raytune_infer.suites.replays import Plan, run
+from raytune_infer.suites.suites import load_suite
+from searchers.registry import DEFAULT, NAMED
 
 RUNS = ROOT / "runs" / "search"
 
@@ -35,7 +35,7 @@ class Run:
     Args:
         heading: of their section.
         origin: where the figures come from.
-        rows: a row a trial, in the columns of `raytune_infer.replaying.replays`.
+        rows: a row a trial, in the columns of `raytune_infer.suites.replays`.
         notes: what the figures do not say.
     """
 

@@ -27,15 +27,15 @@ import ray
 from ray import serve
 from results import RESULTS, Origin, markdown, put
 
-from raytune_infer.session import ray_session
+from raytune_infer.study.session import ray_session
 from serve_deployments.device.limits import machine_cores, pin, unleased_cores
 from serve_deployments.load.clock import RealClock
+from serve_deployments.load.load_generator import Team
 from serve_deployments.load.remote_sender import RemoteSender, SenderActor
-from serve_deployments.load.team import Team
+from serve_deployments.measurement import Load
 from serve_deployments.measuring.level import closed_level
-from serve_deployments.measuring.measurement import Load
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.models.loaders import ModelContext
+from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import Builder, load
 from serve_deployments.replicas.handles import HandleEndpoint
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind

@@ -14,11 +14,11 @@ import ray
 from over_http import HOST, encoded, free_port, wait_until_up
 from ray import serve
 
-from raytune_infer.service import Service as Described
-from raytune_infer.session import ray_session
-from raytune_infer.spec import load_spec
+from raytune_infer.spec.service import Service as Described
+from raytune_infer.spec.service_spec import load_spec
+from raytune_infer.study.session import ray_session
 from serve_deployments.endpoint import Payload
-from serve_deployments.measuring.load_side import let_go
+from serve_deployments.measuring.in_cluster.load_side import let_go
 from serve_deployments.models.model import Builder, ModelSource
 from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, delete_left_behind
 from serve_deployments.settings import Settings

@@ -22,9 +22,9 @@ from conditions import keep, parser_of, plans_of, rows_of, settings
 from found import found_by, ratio
 from results import Origin, markdown, put
 
-from raytune_infer.replaying.suites import Suite, load_suite
+from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import Observation, Task
-from searchers.named import NAMED, named
+from searchers.registry import NAMED, named
 from searchers.replay import Table, replay
 
 Kind = Literal["none", "true", "shuffled apart", "shuffled alike"]

@@ -29,17 +29,17 @@ from ray import tune
 from results import RESULTS, Origin, markdown, put
 
 from raytune_infer import Study
-from raytune_infer.document import Document
-from raytune_infer.progress import Silent
-from raytune_infer.records import StudyRecord, TrialRecord
-from raytune_infer.search import quiet_tune
-from raytune_infer.session import ray_session
-from raytune_infer.spec import parse_spec
-from raytune_infer.study import Serving
-from raytune_infer.trial import Bench
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.store.records import StudyRecord, TrialRecord
+from raytune_infer.study.progress import Silent
+from raytune_infer.study.search import quiet_tune
+from raytune_infer.study.session import ray_session
+from raytune_infer.study.study import Serving
+from raytune_infer.study.trial import Bench
+from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.settings import Settings
 

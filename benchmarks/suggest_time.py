@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from results import RESULTS, Origin, markdown, put
 
+from cluster.emulated.profiles import PROFILES
+from cluster.emulated.roofline import ModelProfile
 from cluster.gpus import CATALOGUE
-from cluster.profiles import PROFILES
-from cluster.roofline import ModelProfile
-from raytune_infer.encoding import encode
 from raytune_infer.environment import environment
-from raytune_infer.learning.emulated_tasks import time_batches
+from raytune_infer.priors.emulated_tasks import time_batches
+from raytune_infer.spec.standard_knobs import encode
 from searchers.base import History, Observation, Problem, Task
-from searchers.named import NAMED, named
 from searchers.objective import Expression, Objective
+from searchers.registry import NAMED, named
 from searchers.space import Knob, Space
 
 KNOBS = ("cpu_cores", "gpu_type", "gpu_memory", "gpu_share", "max_batch_size", "precision")

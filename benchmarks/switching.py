@@ -3,8 +3,8 @@
     python benchmarks/switching.py SUITE_DIR... [--near 0 0.05 0.1 0.2]
 
 The default searcher takes, among configurations that are worth nearly the most, one that the replica of the last trial
-can be changed into (`searchers/switching.py`). How near that is, as a fraction of the largest worth, is varied; 0 is
-a searcher that does not care. Knobs that change in place are those that the tool knows as such by name; in a suite
+can be changed into (`searchers/meta/switching.py`). How near that is, as a fraction of the largest worth, is varied; 0
+is a searcher that does not care. Knobs that change in place are those that the tool knows as such by name; in a suite
 that has none, nothing can be spared.
 """
 
@@ -18,11 +18,11 @@ from conditions import keep, parser_of, parts_of, plans_of, settings
 from found import KEYS, found_by, ratio
 from results import Origin, markdown, put
 
-from raytune_infer.replaying.replays import Plan, Unit
-from raytune_infer.replaying.suites import Suite, load_suite
-from searchers.meta import NEAR, Meta
+from raytune_infer.suites.replays import Plan, Unit
+from raytune_infer.suites.suites import Suite, load_suite
+from searchers.meta.meta import NEAR, Meta
+from searchers.meta.switching import replicas
 from searchers.replay import Step, Table, fractions, replay
-from searchers.switching import replicas
 
 COLUMNS = ("suite", "objective", "task", "near", "seed", "trial", "fraction", "switched")
 IN_PLACE_S, NEW_REPLICA_S = 0.2, 7.0

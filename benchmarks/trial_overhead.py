@@ -25,15 +25,15 @@ from ray import serve
 from results import RESULTS, Origin, markdown, put
 
 from raytune_infer import Study
-from raytune_infer.document import Document
-from raytune_infer.progress import Silent
-from raytune_infer.records import TrialRecord
-from raytune_infer.service import Service, model_source
-from raytune_infer.session import ray_session
-from raytune_infer.spec import ServiceSpec, parse_spec
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service import Service, model_source
+from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
+from raytune_infer.store.records import TrialRecord
+from raytune_infer.study.progress import Silent
+from raytune_infer.study.session import ray_session
 from serve_deployments.device.limits import machine_cores
-from serve_deployments.measuring.load_side import let_go, load_actor
-from serve_deployments.models.loaders import ModelContext
+from serve_deployments.measuring.in_cluster.load_side import let_go, load_actor
+from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import ModelSource, load
 from serve_deployments.replicas.serve_backend import ServeBackend, delete, delete_left_behind
 from serve_deployments.replicas.shared_pool import shared_pool

@@ -21,12 +21,12 @@ import numpy as np
 from results import RESULTS, Origin, markdown, put
 
 from serve_deployments.endpoint import Endpoint
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.clock import Clock, RealClock
-from serve_deployments.measuring import interval
+from serve_deployments.measurement import Load
 from serve_deployments.measuring.level import closed_level
-from serve_deployments.measuring.measurement import Load
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.measuring.statistics import interval
 
 FIXED_S = 30.0
 PLAN = LoadPlan(level_max_s=120.0, total_max_s=240.0)

@@ -28,7 +28,7 @@ class Node:
         gpu_type: the catalogue's name where it knows the card; None: no GPU.
         gpus: number of them, as Ray counts it.
         gpu_memory_gib: of one GPU.
-        emulated: its GPUs are pretended (`cluster.emulated`).
+        emulated: its GPUs are pretended (`cluster.emulated.devices`).
         has_mps: an MPS control daemon runs, so that a share of a GPU can be enforced.
         ray_label: the node's `ray.io/accelerator-type`: what Ray calls the card, "A100" for both sizes.
     """

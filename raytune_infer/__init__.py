@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_infer.errors import UserError
-    from raytune_infer.recommending.recommendation import Recommendation, recommend
-    from raytune_infer.result import StudyResult
-    from raytune_infer.spec import ServiceSpec, load_spec
-    from raytune_infer.study import Study
-    from searchers.tune import TuneSearcher
-    from serve_deployments.models.batch_parts import Parts, fast_batches
+    from raytune_infer.ranking.recommendation import Recommendation, recommend
+    from raytune_infer.spec.service_spec import ServiceSpec, load_spec
+    from raytune_infer.study.result import StudyResult
+    from raytune_infer.study.study import Study
+    from searchers.ray_tune.tune_searcher import TuneSearcher
+    from serve_deployments.batches.batch_parts import Parts
+    from serve_deployments.batches.fast_batches import fast_batches
 
 __all__ = [
     "Parts", "Recommendation", "ServiceSpec", "Study", "StudyResult", "TuneSearcher", "UserError", "fast_batches",
@@ -22,16 +23,16 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Parts": "serve_deployments.models.batch_parts",
-    "Recommendation": "raytune_infer.recommending.recommendation",
-    "ServiceSpec": "raytune_infer.spec",
-    "Study": "raytune_infer.study",
-    "StudyResult": "raytune_infer.result",
-    "TuneSearcher": "searchers.tune",
+    "Parts": "serve_deployments.batches.batch_parts",
+    "Recommendation": "raytune_infer.ranking.recommendation",
+    "ServiceSpec": "raytune_infer.spec.service_spec",
+    "Study": "raytune_infer.study.study",
+    "StudyResult": "raytune_infer.study.result",
+    "TuneSearcher": "searchers.ray_tune.tune_searcher",
     "UserError": "raytune_infer.errors",
-    "fast_batches": "serve_deployments.models.batch_parts",
-    "load_spec": "raytune_infer.spec",
-    "recommend": "raytune_infer.recommending.recommendation",
+    "fast_batches": "serve_deployments.batches.fast_batches",
+    "load_spec": "raytune_infer.spec.service_spec",
+    "recommend": "raytune_infer.ranking.recommendation",
 }
 
 

@@ -1,5 +1,5 @@
 """`python -m raytune_infer` is `raytune-infer`."""
 
-from raytune_infer.cli import main
+from raytune_infer.commands.app import main
 
 main()

@@ -29,11 +29,11 @@ from switching import body as switching_body
 from switching import searches as switching_searches
 from switching import switched
 
-import searchers.named
-from cluster.profiles import PROFILES
-from raytune_infer.learning.emulated_tasks import time_batches
-from raytune_infer.replaying.replays import Plan, Unit
-from raytune_infer.replaying.suites import Suite, load_suite
+import searchers.registry
+from cluster.emulated.profiles import PROFILES
+from raytune_infer.priors.emulated_tasks import time_batches
+from raytune_infer.suites.replays import Plan, Unit
+from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import Observation
 from searchers.baselines.random_search import RandomSearch
 from searchers.replay import Step
@@ -97,7 +97,7 @@ class Follower:
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searchers.named, "NAMED", {"random": RandomSearch, "follower": Follower})
+    monkeypatch.setattr(searchers.registry, "NAMED", {"random": RandomSearch, "follower": Follower})
 
 
 # The file of results
@@ -385,7 +385,7 @@ def test_who_gives_true_chances_is_on_the_diagonal():
 
 
 def test_answers_are_those_of_the_table(suite, folder, monkeypatch):
-    monkeypatch.setattr("calibration.NAMED", searchers.named.NAMED)
+    monkeypatch.setattr("calibration.NAMED", searchers.registry.NAMED)
     assert doubting() == ["follower"]
     plan = Plan(folder, ("follower",), ("free",), budget=3, seeds=1, with_sources=True)
     asked = list(answered(suite, plan, Unit("follower", ("a1",)), (0.0, 50.0)))

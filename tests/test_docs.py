@@ -17,10 +17,10 @@ import typer.main
 import yaml
 
 from cluster.prices import load_prices
-from raytune_infer.cli import app
-from raytune_infer.document import Document
-from raytune_infer.service import Service
-from raytune_infer.spec import ServiceSpec, load_spec, parse_spec
+from raytune_infer.commands.app import app
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service import Service
+from raytune_infer.spec.service_spec import ServiceSpec, load_spec, parse_spec
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "RESULTS.md", *(ROOT / "docs").rglob("*.md")]

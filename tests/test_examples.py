@@ -11,7 +11,7 @@ import yaml
 from ray import tune
 from typer.testing import CliRunner
 
-from raytune_infer.cli import app
+from raytune_infer.commands.app import app
 from tests.test_docs import ROOT, blocks
 
 SHORTEST: dict[str, Any] = {

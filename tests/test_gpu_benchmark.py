@@ -11,7 +11,7 @@ from gpu_speed import TINY, _rungs, drawn
 from gpu_worker import Job, together
 from results import ROOT
 
-from serve_deployments.device.limits import Enforcement
+from serve_deployments.enforcement import Enforcement
 
 ENFORCED = dataclasses.asdict(Enforcement("gpu_share", "0.25", True, "green context, 32 of 132 multiprocessors"))
 

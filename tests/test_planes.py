@@ -15,7 +15,7 @@ from planes import answers, main
 from roofline_fit import Measured, calibrate, judge
 from scipy.stats import binom
 
-from cluster.roofline import Rates, batch_time_s, datasheet_rates
+from cluster.emulated.roofline import Rates, batch_time_s, datasheet_rates
 
 BY_NAME = {model.name: model for model in MODELS}
 

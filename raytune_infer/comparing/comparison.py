@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from raytune_infer.comparing.blocks import Blocks, Estimate, Noise, fit
-from raytune_infer.records import TrialRecord
+from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 
 Round = dict[int, TrialRecord]

@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from raytune_infer.comparing.comparison import Comparison, compared, in_rounds
-from raytune_infer.records import TrialRecord
+from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 
 CANDIDATES = 3

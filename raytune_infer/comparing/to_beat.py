@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raytune_infer.spec import PRICED
+from raytune_infer.spec.service_spec import PRICED
 from searchers.objective import Objective
 
 _RATES_RPS = np.geomspace(1e-4, 1e8, 241)

@@ -1,1 +1,1 @@
-"""Searchers of others, which ours is compared with; nothing but `searchers.named` needs them."""
+"""Searchers of others, which ours is compared with; nothing but `searchers.registry` needs them."""

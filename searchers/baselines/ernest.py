@@ -7,7 +7,7 @@ import torch
 
 from searchers.base import History, Problem
 from searchers.choice import largest_free
-from searchers.mlp import initial_weights, predict, squared_error
+from searchers.morphling.mlp import initial_weights, predict, squared_error
 
 
 def fit(

@@ -10,8 +10,8 @@ from searchers.base import History, Problem, Searcher
 from searchers.baselines.ernest import Ernest
 from searchers.baselines.source_values import learnt_once, sources_of, unit_cube
 from searchers.choice import largest_free
-from searchers.maml import unit_of
-from searchers.mlp import initial_weights, predict, squared_error
+from searchers.morphling.maml import unit_of
+from searchers.morphling.mlp import initial_weights, predict, squared_error
 
 _STEPS, _STEP_SIZE = 1000, 0.003  # of pretraining. Our choice: the training error has levelled off by then
 _BATCH = 256  # our choice: every source in nearly every step, a millisecond each

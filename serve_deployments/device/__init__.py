@@ -1,1 +1,1 @@
-"""What a replica runs on: cores, GPU memory and GPU share enforced; batches moved to a GPU and back."""
+"""What a replica runs on: cores, GPU memory and GPU share enforced, and said where not."""

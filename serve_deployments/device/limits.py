@@ -14,30 +14,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 from serve_deployments.device.gpu_share import CannotConfine, confine
+from serve_deployments.enforcement import Enforcement
 from serve_deployments.settings import Settings
-
-
-@dataclass(frozen=True)
-class Enforcement:
-    """What became of one limit.
-
-    Args:
-        limit: which ("cpu_cores", "gpu_memory", …).
-        asked: the value asked for.
-        enforced: whether the replica cannot exceed it.
-        how: by what means, or why not.
-    """
-
-    limit: str
-    asked: str
-    enforced: bool
-    how: str
 
 
 class NoDevice(RuntimeError):

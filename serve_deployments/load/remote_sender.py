@@ -9,11 +9,11 @@ from typing import Any
 
 import ray
 
+from serve_deployments.backend import LoadFailed
 from serve_deployments.device.limits import can_pin, pin
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
 from serve_deployments.load.sending import Log, OwnSender, Schedule
-from serve_deployments.replicas.backend import LoadFailed
 
 _ROUND_TRIPS = 5
 """Of which the fastest tells how far another machine's clock is ahead: to half of that round trip. Our choice."""

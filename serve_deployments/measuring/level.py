@@ -12,11 +12,11 @@ from typing import Self
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
+from serve_deployments.load.load_generator import Team, team_of
 from serve_deployments.load.sending import Schedule
-from serve_deployments.load.team import Team, team_of
-from serve_deployments.measuring.measurement import Load
+from serve_deployments.measurement import Load
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.rules import Finding, Rule, UntilKnown, UntilPrecise
+from serve_deployments.measuring.stopping_rules import Finding, Rule, UntilKnown, UntilPrecise
 from serve_deployments.measuring.summary import Level, summarise
 from serve_deployments.usage import Usage
 

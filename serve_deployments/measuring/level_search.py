@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock
-from serve_deployments.measuring.measurement import Load, Measurement
+from serve_deployments.measurement import Load, Measurement
 from serve_deployments.measuring.plan import LoadPlan
 
 GROWTH = 1.05

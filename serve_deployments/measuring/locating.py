@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from serve_deployments.load.events import Events
-from serve_deployments.measuring.crossing import Crossing
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.rules import Finding, UntilKnown
-from serve_deployments.measuring.verdict import evidence
+from serve_deployments.measuring.statistics.limit_verdict import evidence
+from serve_deployments.measuring.statistics.rate_posterior import Crossing
+from serve_deployments.measuring.stopping_rules import Finding, UntilKnown
 
 SURE = 1.0
 """Standard deviations of the belief that fit into the precision asked for. Our choice: more

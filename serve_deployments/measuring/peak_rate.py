@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
+from serve_deployments.measurement import Load, Measurement
 from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.level_search import GROWTH, LevelSearch, beaten
-from serve_deployments.measuring.measurement import Load, Measurement
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.rules import UntilPrecise
+from serve_deployments.measuring.stopping_rules import UntilPrecise
 
 TIE = 0.98  # closer than intervals of 5 % can tell apart; more clients would then only wait longer
 

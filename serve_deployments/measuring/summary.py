@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from serve_deployments.load.events import Events
-from serve_deployments.measuring.measurement import Latencies, Load
-from serve_deployments.measuring.rules import Finding
+from serve_deployments.measurement import Latencies, Load
+from serve_deployments.measuring.stopping_rules import Finding
 
 _BUSY_SHARE = 0.85  # of a core: beyond it an event loop queues work of its own (the GIL allows it one core)
 _LAG_FLOOR_MS = 2.0  # asyncio's timers count milliseconds: less than two of them is no lag

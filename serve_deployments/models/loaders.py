@@ -12,38 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serve_deployments.endpoint import Payload
+from serve_deployments.models.context import PRECISIONS, ModelContext, ModelError
 from serve_deployments.models.stacked import of_stacked, stacked
 
-PRECISIONS = ("float32", "bfloat16", "float16")
 _AS_EXPORTED = ("float32",)  # the file fixes the precision; what it was exported in is what "float32" stands for
 TASKS = ("embedding", "classification")
-
-
-class ModelError(ValueError):
-    """A model cannot be found, built or called; the message says what would help."""
-
-
-@dataclass(frozen=True)
-class ModelContext:
-    """What a model may know of the replica that runs it.
-
-    Args:
-        precision: of weights and arithmetic, one of `PRECISIONS`. Torch has dropped its dynamic int8.
-        device: "cpu" or "cuda".
-        cpu_cores: cores it may use.
-        threads: threads for one operation.
-        gpu_type: name of the GPU's type; None without one.
-        gpu_share: share of that GPU.
-        gpu_memory_gib: memory it may use there.
-    """
-
-    precision: str = "float32"
-    device: str = "cpu"
-    cpu_cores: int = 1
-    threads: int = 1
-    gpu_type: str | None = None
-    gpu_share: float = 0.0
-    gpu_memory_gib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +73,8 @@ def transformers(
     """
     import torch
 
-    from serve_deployments.models.batch_parts import Parts, Tensors, fast_batches
+    from serve_deployments.batches.batch_parts import Parts, Tensors
+    from serve_deployments.batches.fast_batches import fast_batches
     from serve_deployments.models.compiling import compiled
 
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported

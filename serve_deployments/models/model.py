@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from serve_deployments.device.limits import Enforcement
+from serve_deployments.batches.batch_parts import TwoSteps
 from serve_deployments.endpoint import Payload
-from serve_deployments.models.batch_parts import TwoSteps
-from serve_deployments.models.loaders import LOADERS, Loader, ModelContext, ModelError
+from serve_deployments.enforcement import Enforcement
+from serve_deployments.models.context import ModelContext, ModelError
+from serve_deployments.models.loaders import LOADERS, Loader
 
 Batch = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
 """One result for each payload, in order. `inspect.iscoroutinefunction` says whether to await it."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from serve_deployments.device.limits import Enforcement
 from serve_deployments.endpoint import Payload
+from serve_deployments.enforcement import Enforcement
 
 
 def stacked(payloads: list[Payload]) -> np.ndarray:
@@ -38,7 +38,8 @@ def of_stacked(
     """
     import torch
 
-    from serve_deployments.models.batch_parts import Parts, Tensors, fast_batches
+    from serve_deployments.batches.batch_parts import Parts, Tensors
+    from serve_deployments.batches.fast_batches import fast_batches
 
     def collate(payloads: list[Payload]) -> Tensors:
         batch = torch.from_numpy(stacked(payloads))

@@ -20,7 +20,7 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
-from serve_deployments.replicas.backend import DeployTimeout
+from serve_deployments.backend import DeployTimeout
 
 _SEEN_S = 0.3
 """How long to wait until Ray sees that cores were given back. It does after 0.1 s (2.60), but a group that is asked for

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
+from serve_deployments.batches.batch_parts import TwoSteps
 from serve_deployments.device import limits
 from serve_deployments.device.gpu_memory import clean_after
-from serve_deployments.device.limits import CoreLease, Enforcement
-from serve_deployments.models.batch_parts import TwoSteps
-from serve_deployments.models.loaders import ModelContext
+from serve_deployments.device.limits import CoreLease
+from serve_deployments.enforcement import Enforcement
+from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import (
     Batch,
     ModelSource,

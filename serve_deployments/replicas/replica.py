@@ -6,57 +6,24 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import psutil
 from ray import serve
 
-from serve_deployments.device.limits import Enforcement
+from serve_deployments.backend import ReplicaFacts
+from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.models.model import ModelSource
 from serve_deployments.replicas.dynamic_batching import DynamicBatching
 from serve_deployments.replicas.hosting import HostedModel, first_line
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Meter, Usage, meter_of
+from serve_deployments.usage import Usage
 
 DRAIN_S = 10.0
 """How long a batch under way may last when the replica is to be changed or parked; what only waits is refused. Our
 choice, by the longest call of a model that an interactive service could bear."""
 
 _DRAIN_POLL_S = 0.001
-
-
-@dataclass(frozen=True)
-class ReplicaFacts:
-    """What a replica says of itself.
-
-    Args:
-        hostname: the machine it is on.
-        pid: its process.
-        cores: the cores it leased; empty where none could be, and while it is parked.
-        enforcements: what became of each limit.
-        device: "cpu" or "cuda".
-        failure: why the model does not run here; None if it does.
-        out_of_memory: the device's words when a batch did not fit; None if none did.
-        raised: how many times the model raised.
-        said: what it raised first; None if it never did.
-        changeable: arguments that the model can change while it lives.
-        free_memory: share of the machine's memory that is available.
-        idle_with: of a parked replica the cores that stay reserved for it, by name; None while it is not parked.
-    """
-
-    hostname: str
-    pid: int
-    cores: tuple[int, ...]
-    enforcements: tuple[Enforcement, ...]
-    device: str
-    failure: str | None
-    out_of_memory: str | None
-    raised: int = 0
-    said: str | None = None
-    changeable: frozenset[str] = frozenset()
-    free_memory: float = 1.0
-    idle_with: str | None = None
 
 
 class NotServing(RuntimeError):

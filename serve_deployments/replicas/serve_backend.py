@@ -16,9 +16,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus
 
-from serve_deployments.endpoint import Payload
-from serve_deployments.models.model import ModelSource
-from serve_deployments.replicas.backend import (
+from serve_deployments.backend import (
     CouldNotRun,
     DeployFailed,
     DeployTimeout,
@@ -26,9 +24,12 @@ from serve_deployments.replicas.backend import (
     OutOfMemory,
     Readied,
     ReplicaDied,
+    ReplicaFacts,
 )
+from serve_deployments.endpoint import Payload
+from serve_deployments.models.model import ModelSource
 from serve_deployments.replicas.handles import HandleEndpoint, forget, handle_of
-from serve_deployments.replicas.replica import Replica, ReplicaFacts
+from serve_deployments.replicas.replica import Replica
 from serve_deployments.settings import Settings
 
 _POLL_S = 0.05

@@ -8,10 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serve_deployments.replicas.backend import CouldNotRun, NodeDied, Readied
+from serve_deployments.backend import CouldNotRun, NodeDied, Readied, ReplicaFacts
 from serve_deployments.replicas.cores import NoRoom, is_alive, release, reserve, reserved
 from serve_deployments.replicas.pool import Kept, Pool
-from serve_deployments.replicas.replica import ReplicaFacts
 from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, applications, check, check_same, delete
 from serve_deployments.replicas.shared_pool import SharedPool
 from serve_deployments.settings import Settings

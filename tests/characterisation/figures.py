@@ -77,9 +77,9 @@ def measurements() -> Iterator[tuple[str, dict[str, Any], dict[str, Any], dict[s
 
 @case
 def measured_in_virtual_time() -> Any:
+    from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
+    from serve_deployments.measuring.load_test import Question
     from serve_deployments.measuring.plan import LoadPlan
-    from serve_deployments.measuring.question import Question
-    from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
     from serve_deployments.settings import Settings
 
     found = {}
@@ -144,8 +144,8 @@ SEARCHERS = ("random", "portfolio", "ernest", "morphling", "meta")
 
 @case
 def replayed() -> Any:
-    from raytune_infer.replaying.replays import Plan, run
-    from raytune_infer.replaying.suites import load_suite
+    from raytune_infer.suites.replays import Plan, run
+    from raytune_infer.suites.suites import load_suite
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = planes(Path(temporary))

@@ -3,7 +3,8 @@ import asyncio
 import pytest
 import torch
 
-from cluster import emulated, profiles, roofline
+from cluster.emulated import devices as emulated
+from cluster.emulated import profiles, roofline
 from cluster.fakes import FakeTime
 from cluster.gpu_names import UnknownGpu, find
 

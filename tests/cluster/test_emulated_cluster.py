@@ -1,9 +1,10 @@
 import pytest
 import ray
 
-from cluster import emulated, inventory
+from cluster import inventory
+from cluster.emulated import devices as emulated
 from cluster.inventory import Demand
-from serve_deployments.measuring.load_side import let_go, load_actor
+from serve_deployments.measuring.in_cluster.load_side import let_go, load_actor
 
 pytestmark = pytest.mark.ray
 

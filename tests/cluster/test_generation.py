@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cluster.generation import LINK_GB_S, LanguageModel, Runtime, link, serve
+from cluster.emulated.generation import LINK_GB_S, LanguageModel, Runtime, link, serve
 from cluster.gpu_names import find
 
 DENSE = LanguageModel(8e9, 8e9, layers=32, width=4096, kv_width=1024)

@@ -8,23 +8,26 @@ ROOT = Path(__file__).parent.parent.parent
 # area: patterns of files, relative to the repository; the first area that fits counts
 AREAS = {
     "searchers": ("searchers/**/*.py",),
-    "measuring": ("serve_deployments/measuring/*.py",),
+    "measuring": ("serve_deployments/measuring/**/*.py", "serve_deployments/measurement.py"),
     "load": ("serve_deployments/load/*.py",),
-    "replicas": tuple(
-        f"serve_deployments/replicas/{name}.py"
-        for name in ("cores", "dynamic_batching", "hosting", "handles", "pool", "shared_pool", "warm_backend", "fakes")
+    "replicas": (
+        "serve_deployments/fakes/virtual_replicas.py",
+        *(
+            f"serve_deployments/replicas/{name}.py"
+            for name in ("cores", "dynamic_batching", "hosting", "handles", "pool", "shared_pool", "warm_backend")
+        ),
     ),
     "comparison": ("raytune_infer/comparing/*.py",),
-    "recommend": ("raytune_infer/recommending/*.py",),
-    "models": ("serve_deployments/models/*.py",),
+    "recommend": ("raytune_infer/ranking/*.py", "raytune_infer/report/curve_drawing.py"),
+    "models": ("serve_deployments/models/*.py", "serve_deployments/batches/*.py"),
     "device": ("serve_deployments/device/*.py", "serve_deployments/usage.py"),
-    "store": tuple(f"raytune_infer/{name}.py" for name in ("history", "records", "run_folder")),
-    "study": tuple(f"raytune_infer/{name}.py" for name in ("study", "search", "trial", "result", "fingerprint")),
+    "store": ("raytune_infer/store/*.py",),
+    "study": tuple(f"raytune_infer/study/{name}.py" for name in ("study", "search", "trial", "result", "fingerprint")),
     "prices": ("cluster/prices.py",),
     "inventory": ("cluster/inventory.py",),
 }
 # Tests of this need a running Ray.
-LEFT_OUT = ("searchers/tune.py",)
+LEFT_OUT = ("searchers/ray_tune/tune_searcher.py",)
 
 
 @cache

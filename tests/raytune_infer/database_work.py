@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from raytune_infer.errors import RunError
-from raytune_infer.history import Database
-from raytune_infer.records import Outcome, StudyRecord
-from raytune_infer.run_folder import RunFolder, open_run
+from raytune_infer.store.database import Database
+from raytune_infer.store.records import Outcome, StudyRecord
+from raytune_infer.store.run_folder import RunFolder, open_run
 
 
 def begun(database: Database, name: str = "s") -> StudyRecord:

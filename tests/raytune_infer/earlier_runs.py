@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from whole_studies import Machine, by_our_clock, study, without_ray
 
-from serve_deployments.replicas.backend import OutOfMemory
+from serve_deployments.backend import OutOfMemory
 from serve_deployments.settings import Settings
 
 DATA = Path(__file__).parent / "data"

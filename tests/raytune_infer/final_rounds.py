@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from raytune_infer.records import Outcome, TrialRecord
+from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 
 GOAL = Objective(Expression("rps"), at_most={"p99_ms": 100})

@@ -24,10 +24,11 @@ from typing import Any
 import ray
 
 import raytune_infer
-from raytune_infer import Study, history
-from raytune_infer.document import Document
-from raytune_infer.progress import Silent
-from raytune_infer.spec import parse_spec
+from raytune_infer import Study
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.store import database as history
+from raytune_infer.study.progress import Silent
 
 SPEC = """\
 name: known
@@ -61,12 +62,12 @@ def of(name: str, *modules: str) -> Any:
 
 
 def refuses(settings: Any) -> Any:
-    out_of_memory = of("OutOfMemory", "serve_deployments.replicas.backend", "serve_deployments.backend")
+    out_of_memory = of("OutOfMemory", "serve_deployments.backend", "serve_deployments.backend")
     return out_of_memory("64 do not fit") if settings.max_batch_size == 64 else None
 
 
 def measure(running: Any, settings: Any, **to_beat: Any) -> Any:
-    places = "serve_deployments.measuring.measurement", "serve_deployments.measurement"
+    places = "serve_deployments.measurement", "serve_deployments.measurement"
     rps = 40.0 * (settings.cpu_cores * settings.max_batch_size) ** 0.5
     level = of("Load", *places)(
         mode="closed", concurrency=4, requested_rps=None, achieved_rps=rps, duration_s=TRIAL_S,
@@ -82,9 +83,9 @@ def measure(running: Any, settings: Any, **to_beat: Any) -> Any:
 
 @contextmanager
 def serving(study: Any) -> Iterator[Any]:
-    places = "serve_deployments.replicas.fake_backend", "serve_deployments.fake_backend"
+    places = "serve_deployments.fakes.fake_backend", "serve_deployments.fake_backend"
     backend = of("FakeBackend", *places)(lambda settings, batch: 0.01, refuses)
-    trial: Any = import_module("raytune_infer.trial")
+    trial: Any = import_module("raytune_infer.study.trial")
     if "measure_again" in trial.Bench.__annotations__:
         yield trial.Bench(backend, measure, measure)
     else:

@@ -1,7 +1,7 @@
 """Trials of a study as levels of load written by hand, and their ranking."""
 
-from raytune_infer.recommending.recommendation import rank
-from raytune_infer.records import Outcome, TrialRecord
+from raytune_infer.ranking.recommendation import rank
+from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 
 

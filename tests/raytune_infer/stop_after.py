@@ -1,6 +1,6 @@
 """A user who interrupts a run."""
 
-from raytune_infer.progress import Silent
+from raytune_infer.study.progress import Silent
 
 
 class StopAfter(Silent):

@@ -14,7 +14,7 @@ import pytest
 import ray
 import yaml
 
-from raytune_infer.cli import main
+from raytune_infer.commands.app import main
 
 SPEC = """\
 name: tiny

@@ -13,12 +13,12 @@ from measured_runs import CONFIGS, write_run
 from typer.testing import CliRunner, Result
 
 from cluster.inventory import Inventory, Node
-from raytune_infer.cli import app
-from raytune_infer.console import ConsoleProgress
-from raytune_infer.records import Outcome
-from raytune_infer.replaying.replays import Plan, Results
-from raytune_infer.run_folder import open_run
-from raytune_infer.workers import WorkerDied
+from raytune_infer.commands.app import app
+from raytune_infer.report.console import ConsoleProgress
+from raytune_infer.store.records import Outcome
+from raytune_infer.store.run_folder import open_run
+from raytune_infer.suites.replays import Plan, Results
+from raytune_infer.suites.workers import WorkerDied
 
 
 class Called(Exception):
@@ -63,8 +63,8 @@ def studies(monkeypatch) -> list[ConsoleProgress]:
             watching.append(progress)
             raise Called(self.spec, **self.options, trials=trials, **options)
 
-    monkeypatch.setattr("raytune_infer.study.Study", Study)
-    monkeypatch.setattr("raytune_infer.spec.load_spec", lambda path: f"what {path} says")
+    monkeypatch.setattr("raytune_infer.study.study.Study", Study)
+    monkeypatch.setattr("raytune_infer.spec.service_spec.load_spec", lambda path: f"what {path} says")
     return watching
 
 
@@ -94,7 +94,7 @@ def test_tune_is_a_study(studies, words, changed):
 def test_a_study_that_is_interrupted_says_how_to_go_on(studies, monkeypatch):
     closed = []
     monkeypatch.setattr(ConsoleProgress, "close", lambda self: closed.append(self))
-    monkeypatch.setattr("raytune_infer.study.Study.run", interrupted)
+    monkeypatch.setattr("raytune_infer.study.study.Study.run", interrupted)
     done = invoked("tune", "service.yaml")
     assert (done.exit_code, done.stdout) == (130, "stopped; `--resume --out` with the run's folder goes on from here\n")
     assert len(closed) == 1
@@ -120,14 +120,14 @@ RANKED: dict[str, Any] = {"limits": {}, "at_least": {}, "maximize": None, "minim
     ],
 )
 def test_recommend_is_a_ranking(monkeypatch, words, changed):
-    monkeypatch.setattr("raytune_infer.recommending.recommendation.recommend", calls)
+    monkeypatch.setattr("raytune_infer.ranking.recommendation.recommend", calls)
     assert call_of("recommend", "run", *words.split()) == ((Path("run"),), RANKED | changed)
 
 
 @pytest.fixture
 def suites(monkeypatch) -> None:
     """Suites that are not read."""
-    monkeypatch.setattr("raytune_infer.replaying.suites.load_suite", lambda folder: f"the suite in {folder}")
+    monkeypatch.setattr("raytune_infer.suites.suites.load_suite", lambda folder: f"the suite in {folder}")
     monkeypatch.setattr(Plan, "checked", lambda self, suite: self)
 
 
@@ -152,8 +152,8 @@ PLAN = {
     ],
 )
 def test_replay_is_a_plan(suites, monkeypatch, tmp_path, words, changed, jobs):
-    monkeypatch.setattr("raytune_infer.replaying.replays.run", calls)
-    monkeypatch.setattr("raytune_infer.learning.prior.read_prior", lambda path: SimpleNamespace(note=lambda: ""))
+    monkeypatch.setattr("raytune_infer.suites.replays.run", calls)
+    monkeypatch.setattr("raytune_infer.store.prior.read_prior", lambda path: SimpleNamespace(note=lambda: ""))
     out = str(tmp_path / "r.csv")
     (plan, suite), options = call_of("replay", "suite", "--out", out, *words.split())
     assert plan == Plan(**PLAN | changed) and suite == "the suite in suite"
@@ -172,17 +172,17 @@ def test_a_replay_writes_what_was_done_and_its_exit_code_says_whether_that_is_al
     suites, monkeypatch, tmp_path, stopped, code, told
 ):
     written: list[tuple] = []
-    home = "raytune_infer.replaying"
+    home = "raytune_infer.suites"
     monkeypatch.setattr(f"{home}.replays.run", lambda plan, suite, **options: Results(plan, suite, (), stopped, ()))
     monkeypatch.setattr(f"{home}.replays.write", lambda results, out: written.append((results.stopped, out)))
-    monkeypatch.setattr(f"{home}.replay_report.summary", lambda results: "the summary")
+    monkeypatch.setattr("raytune_infer.report.replay_report.summary", lambda results: "the summary")
     done = invoked("replay", "suite", "--out", str(tmp_path / "r.csv"))
     assert done.exit_code == code and written == [(stopped, tmp_path / "r.csv")]
     assert done.stdout.endswith(f"the summary\n{told}0 searches, each trial in {tmp_path / 'r.csv'}\n")
 
 
 def test_a_replay_that_is_interrupted_as_it_reads_leaves_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr("raytune_infer.replaying.suites.load_suite", interrupted)
+    monkeypatch.setattr("raytune_infer.suites.suites.load_suite", interrupted)
     done = invoked("replay", "suite", "--out", str(tmp_path / "r.csv"))
     assert (done.exit_code, done.stdout, list(tmp_path.iterdir())) == (130, "", [])
 
@@ -212,7 +212,7 @@ SURFACES: dict[str, Any] = {"steps": 4000, "seed": 0, "measured": ()}
     ],
 )
 def test_meta_train_is_a_recipe(monkeypatch, words, name, options):
-    home = "raytune_infer.learning"
+    home = "raytune_infer.priors"
     monkeypatch.setattr(f"{home}.meta_train.meta_train_shipped", trained("morphling"))
     monkeypatch.setattr(f"{home}.surface_recipe.train_surfaces", trained("surfaces"))
     monkeypatch.setattr(f"{home}.studied_tasks.measured_tasks", lambda places: f"tasks of {', '.join(places)}")
@@ -251,7 +251,7 @@ def test_cluster_looks_at_its_nodes_while_it_is_joined(monkeypatch, tmp_path, wo
         assert joined
         return Inventory((Node("a", "node", cpu_cores=4, memory_gib=8, gpu_type="T4", gpus=1, gpu_memory_gib=15),))
 
-    monkeypatch.setattr("raytune_infer.session.ray_session", ray_session)
+    monkeypatch.setattr("raytune_infer.study.session.ray_session", ray_session)
     monkeypatch.setattr("cluster.inventory.from_ray", from_ray)
     done = invoked("cluster", "--prices", "mine.yaml", *words.split())
     assert done.exit_code == 0 and sessions == [{**asked, "folder": tmp_path}] and not joined

@@ -11,7 +11,7 @@ from scipy import stats
 
 from raytune_infer.comparing.blocks import Noise
 from raytune_infer.comparing.comparison import MISSES, USUAL, Contestant, compared, in_rounds
-from raytune_infer.comparing.verdict import as_dict, standings, verdict
+from raytune_infer.comparing.comparison_verdict import as_dict, standings, verdict
 from searchers.objective import Expression, Objective
 
 REPEATS = 0.05

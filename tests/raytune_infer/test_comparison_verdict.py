@@ -10,7 +10,7 @@ from scipy import stats
 
 from raytune_infer.comparing.blocks import Estimate
 from raytune_infer.comparing.comparison import compared
-from raytune_infer.comparing.verdict import as_dict, bounds, standings, verdict
+from raytune_infer.comparing.comparison_verdict import as_dict, bounds, standings, verdict
 from searchers.objective import Expression, Objective
 
 FREE = Objective(Expression("rps"))

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raytune_infer.console import ConsoleProgress
-from raytune_infer.records import Outcome, Purpose, TrialRecord
+from raytune_infer.report.console import ConsoleProgress
+from raytune_infer.store.records import Outcome, Purpose, TrialRecord
 from searchers.objective import Expression, Objective
 from searchers.space import Config
 

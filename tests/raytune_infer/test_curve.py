@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raytune_infer.recommending.curve import Level, in_order, percent_of
-from serve_deployments.measuring.measurement import PERCENTILES, Latencies, Load
+from raytune_infer.ranking.curve import Level, in_order, percent_of
+from serve_deployments.measurement import PERCENTILES, Latencies, Load
 from serve_deployments.usage import Usage
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ranked_trials import level, ranked, trial
 
 from raytune_infer.errors import UserError
-from raytune_infer.recommending.curve_drawing import draw_curves
+from raytune_infer.report.curve_drawing import draw_curves
 from serve_deployments.usage import Usage
 
 PATH = Path("curves.svg")

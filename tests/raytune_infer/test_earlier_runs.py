@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from whole_studies import Machine, study, without_ray
 
 from raytune_infer import recommend
-from raytune_infer.cli import app
+from raytune_infer.commands.app import app
 from raytune_infer.errors import RunError
-from raytune_infer.learning.earlier_studies import earlier_studies
-from raytune_infer.result import StudyResult
-from raytune_infer.run_folder import RunFolder, open_run
-from serve_deployments.measuring.measurement import Load
+from raytune_infer.priors.earlier_studies import earlier_studies
+from raytune_infer.store.run_folder import RunFolder, open_run
+from raytune_infer.study.result import StudyResult
+from serve_deployments.measurement import Load
 from serve_deployments.settings import Settings
 
 BEST = {"cpu_cores": 1, "max_batch_size": 16, "MODE": "a"}

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from raytune_infer.learning.earlier_studies import earlier_studies
-from raytune_infer.records import Outcome, StudyRecord
-from raytune_infer.run_folder import RunFolder, open_run
-from searchers.named import LEARNS, NAMED
+from raytune_infer.priors.earlier_studies import earlier_studies
+from raytune_infer.store.records import Outcome, StudyRecord
+from raytune_infer.store.run_folder import RunFolder, open_run
+from searchers.registry import LEARNS, NAMED
 
 BATCHES = [1, 2, 4, 8]
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raytune_infer.emulated_parts import UNKNOWN_KNOB, Option, random_software
-from raytune_infer.learning import emulated_services
-from raytune_infer.learning.emulated_services import random_batch_inference, random_generation
+from raytune_infer.priors import emulated_services
+from raytune_infer.priors.emulated_parts import UNKNOWN_KNOB, Option, random_software
+from raytune_infer.priors.emulated_services import random_batch_inference, random_generation
 from searchers.base import Task
 
 NOISE = 0.05

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cluster import profiles
-from cluster.generation import LanguageModel, serve
+from cluster.emulated import profiles
+from cluster.emulated.generation import LanguageModel, serve
+from cluster.emulated.roofline import ModelProfile
 from cluster.gpus import CATALOGUE, FEATURE_NAMES
-from cluster.roofline import ModelProfile
-from raytune_infer.emulated_parts import UNKNOWN_KNOB, random_cards, random_language_model
-from raytune_infer.encoding import encode
-from raytune_infer.learning import emulated_services
-from raytune_infer.learning.emulated_services import random_batch_inference, random_generation, random_service
+from raytune_infer.priors import emulated_services
+from raytune_infer.priors.emulated_parts import UNKNOWN_KNOB, random_cards, random_language_model
+from raytune_infer.priors.emulated_services import random_batch_inference, random_generation, random_service
+from raytune_infer.spec.standard_knobs import encode
 from searchers.quantities import ROLES, role
 
 KNOWN = {

@@ -4,14 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster import profiles, roofline
+from cluster.emulated import profiles, roofline
 from cluster.gpu_names import find
 from cluster.gpus import FEATURE_NAMES
 from cluster.prices import load_prices
-from raytune_infer.encoding import encode
-from raytune_infer.learning.emulated_tasks import PAPER_KNOBS, emulate, random_architecture, random_table
-from raytune_infer.learning.meta_train import Recipe, meta_train_shipped, synthetic_tasks
-from searchers.meta_model import MetaModel
+from raytune_infer.priors.emulated_tasks import PAPER_KNOBS, emulate, random_architecture, random_table
+from raytune_infer.priors.meta_train import Recipe, meta_train_shipped, synthetic_tasks
+from raytune_infer.spec.standard_knobs import encode
+from searchers.morphling.meta_model import MetaModel
 from searchers.objective import Expression, Objective
 from searchers.space import Space
 
@@ -76,7 +76,7 @@ def test_tasks_are_standardised_and_a_training_writes_model_and_card(tmp_path, m
     assert tasks.y.min() >= 0 and tasks.y.max() == 1 and tasks.x.mean((0, 1)).abs().max() < 1e-5
 
     small = Recipe(tasks=20, points=40, shots=3, tasks_per_episode=4)
-    monkeypatch.setattr("raytune_infer.learning.meta_train.Recipe", lambda episodes, seed: small.__class__(
+    monkeypatch.setattr("raytune_infer.priors.meta_train.Recipe", lambda episodes, seed: small.__class__(
         **{**small.__dict__, "episodes": episodes, "seed": seed}))  # fmt: skip
     seen: list[int] = []
     model = meta_train_shipped(tmp_path / "m.safetensors", episodes=3, seed=1, progress=lambda i, _: seen.append(i))

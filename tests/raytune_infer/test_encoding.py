@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cluster.gpu_names import find
-from raytune_infer.encoding import STANDARD_KNOBS, encode, encode_found, gpu_name
+from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, encode, encode_found, gpu_name
 
 BY_HAND = [
     ("cpu_cores", (4, 1, 2), (1, 2, 4), "log2_cpu_cores", (0, 1, 2), "new replica"),

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from raytune_infer.environment import environment
-from raytune_infer.search import quiet_tune
+from raytune_infer.study.search import quiet_tune
 
 
 def test_variables_are_as_before_also_after_an_error(monkeypatch):

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from raytune_infer.document import Document
-from raytune_infer.export import serve_config
-from raytune_infer.spec import parse_spec
+from raytune_infer.report.export import serve_config
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import parse_spec
 from serve_deployments.replicas.application import application
 from serve_deployments.settings import Settings
 

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from raytune_infer.errors import RunError
-from raytune_infer.history import Database
+from raytune_infer.store.database import Database
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from ranked_trials import trial
 from test_curve import load
 
-from raytune_infer.recommending import foretold_rate
-from raytune_infer.recommending.foretold_rate import foretold_rps
+from raytune_infer.ranking import predicted_rate as foretold_rate
+from raytune_infer.ranking.predicted_rate import foretold_rps
 from serve_deployments.load.arrivals import POISSON
 
 RAN = {"settings": {"cpu_cores": 2, "max_batch_size": 4}}

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cluster.prices import PriceBookError, built_in, load_prices
-from raytune_infer.arrivals import read_arrivals
-from raytune_infer.cli import main
+from raytune_infer.commands.app import main
 from raytune_infer.errors import SpecError
-from raytune_infer.samples import read_samples
-from raytune_infer.service import Service
-from raytune_infer.spec import load_spec
+from raytune_infer.spec.arrivals import read_arrivals
+from raytune_infer.spec.samples import read_samples
+from raytune_infer.spec.service import Service
+from raytune_infer.spec.service_spec import load_spec
 
 ROOT = Path(__file__).parents[2]
 SPECS = {path.name: path.read_text() for path in sorted((ROOT / "examples").glob("*.yaml"))}

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from raytune_infer.cli import app
+from raytune_infer.commands.app import app
 
 MODEL = """\
 def build(factor):

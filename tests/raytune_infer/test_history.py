@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from raytune_infer.errors import RunError
-from raytune_infer.history import Database
-from raytune_infer.records import Outcome, TrialRecord, observations
+from raytune_infer.store.database import Database
+from raytune_infer.store.records import Outcome, TrialRecord, observations
 from searchers.base import Observation
 
 CONFIG: dict[str, Any] = {"max_batch_size": 4, "precision": "float32"}
@@ -193,7 +193,7 @@ def test_the_tables_tell_when_each_level_trial_and_study_began_and_ended(url, mo
     time.tzset()
     try:
         moments = iter(dt.datetime(2026, 1, 1, 12) + dt.timedelta(seconds=s) for s in (0, 10, 20, 30, 40))
-        monkeypatch.setattr("raytune_infer.history._now", lambda: next(moments))
+        monkeypatch.setattr("raytune_infer.store.database._now", lambda: next(moments))
         database = Database(url)
         study = new_study(database)
         first, second = start(database, study), start(database, study, "final")
@@ -219,7 +219,7 @@ def test_the_tables_tell_when_each_level_trial_and_study_began_and_ended(url, mo
 
 def test_trials_come_in_the_order_of_their_numbers_and_end_when_they_end(url, monkeypatch):
     moments = iter(dt.datetime(2026, 1, 1) + dt.timedelta(seconds=s) for s in range(0, 700, 100))
-    monkeypatch.setattr("raytune_infer.history._now", lambda: next(moments))
+    monkeypatch.setattr("raytune_infer.store.database._now", lambda: next(moments))
     database = Database(url)
     study = new_study(database)
     keys = [start(database, study) for _ in range(3)]  # at 100, 200 and 300 s

@@ -4,7 +4,7 @@ import datetime as dt
 
 from cluster.inventory import Inventory, Node
 from cluster.prices import PriceBook
-from raytune_infer.inventory_report import inventory_table
+from raytune_infer.report.inventory_report import inventory_table
 
 BOOK = PriceBook("mine", dt.date(2026, 1, 31), "a list", 0.05, {"T4": 0.48, "V100": 2.5}, base_usd_per_hour=0.25)
 """A GPU's price is its own: neither a replica's base nor a core's is in it."""

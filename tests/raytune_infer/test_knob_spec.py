@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from cluster.gpus import CATALOGUE
-from raytune_infer.document import Document
-from raytune_infer.encoding import STANDARD_KNOBS
 from raytune_infer.errors import SpecError
-from raytune_infer.spec import ServiceSpec, parse_spec
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
+from raytune_infer.spec.standard_knobs import STANDARD_KNOBS
 
 
 def parsed(knobs: str) -> ServiceSpec:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from raytune_infer.learning import meta_train
-from raytune_infer.learning.meta_train import Recipe, card_text, train
-from searchers.maml import Tasks
-from searchers.meta_model import MetaModel
+from raytune_infer.priors import meta_train
+from raytune_infer.priors.meta_train import Recipe, card_text, train
+from searchers.morphling.maml import Tasks
+from searchers.morphling.meta_model import MetaModel
 
 RECIPE = Recipe(tasks=3, points=4, episodes=250, shots=2, seed=7)
 NAN = float("nan")

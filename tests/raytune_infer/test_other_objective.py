@@ -5,7 +5,7 @@ import math
 import pytest
 
 from raytune_infer.errors import UserError
-from raytune_infer.recommending.other_objective import bounds, changed
+from raytune_infer.ranking.other_objective import bounds, changed
 from searchers.objective import Expression, Objective
 
 OWN = Objective(Expression("rps / usd_per_hour"), at_most={"p99_ms": 100.0, "error_rate": 0.01}, at_least={"rps": 20.0})

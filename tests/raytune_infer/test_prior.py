@@ -10,15 +10,15 @@ from whole_studies import study as whole_study
 from whole_studies import without_ray
 
 from raytune_infer import Study
-from raytune_infer.document import Document
 from raytune_infer.errors import RunError, UserError
-from raytune_infer.learning.prior import COPY, kept_prior, read_prior
-from raytune_infer.run_folder import RunFolder, open_run
-from raytune_infer.spec import parse_spec
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.store.prior import COPY, kept_prior, read_prior
+from raytune_infer.store.run_folder import RunFolder, open_run
 from searchers.base import History, Problem
-from searchers.morphling import PRETRAINED as MORPHLINGS
-from searchers.named import NAMED, TAKES_SURFACES, named
+from searchers.morphling.morphling import PRETRAINED as MORPHLINGS
 from searchers.objective import Expression, Objective
+from searchers.registry import NAMED, TAKES_SURFACES, named
 from searchers.space import Knob, Space
 from searchers.surfaces.belief import pretrained
 
@@ -104,7 +104,7 @@ def test_a_search_starts_from_it_and_so_does_its_continuation(tmp_path, file, mo
 
     with pytest.raises(KeyboardInterrupt):
         begin("own", prior=file).run(progress=StopAfter(2))
-    monkeypatch.setattr("raytune_infer.study.named", spied)
+    monkeypatch.setattr("raytune_infer.study.study.named", spied)
     file.unlink()
     begin("own").run(resume=True)
     begin("shipped").run()

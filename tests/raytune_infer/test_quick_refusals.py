@@ -14,7 +14,7 @@ HEAVY = {"ray", "torch", "scipy.stats", "botorch", "matplotlib", "optuna", "hype
 # by one before it, so each is asked about whatever the earlier ones left.
 REFUSALS = """
 import contextlib, io, json, sys
-from raytune_infer.cli import main
+from raytune_infer.commands.app import main
 found = []
 for words in json.loads(sys.argv[1]):
     sys.argv, said = ["raytune-infer", *words], io.StringIO()
@@ -96,10 +96,10 @@ def test_no_refusal_waits_for_torch_or_ray_or_leaves_anything_behind(tmp_path):
 @pytest.mark.parametrize(
     "modules",
     [
-        "raytune_infer, raytune_infer.study, raytune_infer.export",
-        "raytune_infer.report, raytune_infer.result, raytune_infer.comparing.verdict",
-        "raytune_infer.recommending.recommendation_report, raytune_infer.recommending.curve_drawing",
-        "serve_deployments.replicas.fakes, serve_deployments.replicas.backend, searchers.named, searchers.base",
+        "raytune_infer, raytune_infer.study.study, raytune_infer.report.export",
+        "raytune_infer.report.study_report, raytune_infer.study.result, raytune_infer.comparing.comparison_verdict",
+        "raytune_infer.report.recommendation_report, raytune_infer.report.curve_drawing",
+        "serve_deployments.fakes.virtual_replicas, serve_deployments.backend, searchers.registry, searchers.base",
     ],
 )
 def test_what_reads_a_run_or_stands_in_for_a_replica_needs_neither_torch_nor_ray(modules, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from raytune_infer.comparing.comparison import compared, in_rounds
 from raytune_infer.comparing.race import MAX_ROUNDS, Race, Turn, usual_seconds
-from raytune_infer.records import Outcome, TrialRecord
+from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 
 GOAL = Objective(Expression("rps"), at_most={"p99_ms": 100})

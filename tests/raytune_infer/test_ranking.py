@@ -7,9 +7,9 @@ from ranked_trials import level, ranked, trial
 
 from cluster.prices import load_prices
 from raytune_infer.errors import UserError
-from raytune_infer.recommending import recommendation
-from raytune_infer.recommending.recommendation import rank
-from raytune_infer.records import Outcome, TrialRecord
+from raytune_infer.ranking import recommendation
+from raytune_infer.ranking.recommendation import rank
+from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 from serve_deployments.load.arrivals import POISSON
 

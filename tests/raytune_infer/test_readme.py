@@ -17,7 +17,7 @@ from whole_studies import Machine, by_our_clock, without_ray
 
 from cluster.inventory import Inventory, Node
 from raytune_infer import Study
-from raytune_infer.cli import app
+from raytune_infer.commands.app import app
 from tests.test_docs import ROOT, blocks, shown_commands
 
 README = ROOT / "README.md"
@@ -80,14 +80,14 @@ def test_its_commands_do_what_they_say_one_after_another(service, tmp_path, monk
     assert {name: settings[name] for name in best if name in settings} == {n: best[n] for n in best if n in settings}
     assert settings["args"]["beams"] == best["beams"]
 
-    monkeypatch.setattr("raytune_infer.session.ray_session", lambda **options: nullcontext())
+    monkeypatch.setattr("raytune_infer.study.session.ray_session", lambda **options: nullcontext())
     monkeypatch.setattr("cluster.inventory.from_ray", lambda: Inventory(NODES))
     listed = said(*commands["cluster", False])
     assert all(f"1 × {node.gpu_type}" in listed for node in NODES)
 
 
 def test_its_lines_of_python_give_what_they_name(service, monkeypatch):
-    monkeypatch.setattr("raytune_infer.study.DEFAULT", "random")  # `meta` has searched this space above
+    monkeypatch.setattr("raytune_infer.study.study.DEFAULT", "random")  # `meta` has searched this space above
     *statements, last = ast.parse(block("python", "load_spec")).body
     assert isinstance(last, ast.Expr)
     names: dict[str, object] = {}

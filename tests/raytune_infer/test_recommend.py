@@ -7,9 +7,9 @@ from measured_runs import CONFIGS, SPEC, write_run
 from ranked_trials import level
 
 from raytune_infer import recommend
-from raytune_infer.recommending import recommendation
-from raytune_infer.recommending.recommendation_report import rate
-from raytune_infer.records import Outcome
+from raytune_infer.ranking import recommendation
+from raytune_infer.report.recommendation_report import rate
+from raytune_infer.store.records import Outcome
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal, Trace
 
 

@@ -9,14 +9,14 @@ from measured_runs import CONFIGS, SPEC, measured, write_run
 from ranked_trials import level, ranked, trial
 
 from raytune_infer import recommend
-from raytune_infer.cli import main
+from raytune_infer.commands.app import main
 from raytune_infer.errors import AllFailed, RunError, UserError
-from raytune_infer.recommending.recommendation import rank
-from raytune_infer.recommending.recommendation_report import notes, possible, rate, trials_needed
-from raytune_infer.records import Outcome
-from raytune_infer.run_folder import open_run
+from raytune_infer.ranking.recommendation import rank
+from raytune_infer.report.recommendation_report import notes, possible, rate, trials_needed
+from raytune_infer.store.records import Outcome
+from raytune_infer.store.run_folder import open_run
 from searchers.objective import Expression, Objective
-from serve_deployments.replicas.backend import OutOfMemory
+from serve_deployments.backend import OutOfMemory
 from serve_deployments.usage import Usage
 
 PEAK_SPEC = SPEC.replace("limits: {p99_ms: 100}", "load: {find: peak}")

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from raytune_infer.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE
-from raytune_infer.recommending.curve import Level
-from raytune_infer.recommending.recommendation import Ranked, Recommendation
-from raytune_infer.recommending.recommendation_report import (
+from raytune_infer.ranking.curve import Level
+from raytune_infer.ranking.rate_bounds import Known
+from raytune_infer.ranking.recommendation import Ranked, Recommendation
+from raytune_infer.report.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE
+from raytune_infer.report.recommendation_report import (
     asked,
     notes,
     possible,
@@ -18,7 +19,6 @@ from raytune_infer.recommending.recommendation_report import (
     where,
     why_not,
 )
-from raytune_infer.recommending.within import Known
 from searchers.objective import Expression, Objective
 from serve_deployments.usage import Usage
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from raytune_infer.replaying.replay_report import summary
-from raytune_infer.replaying.replays import Plan, Results, Search
-from raytune_infer.replaying.suites import Suite
+from raytune_infer.report.replay_report import summary
+from raytune_infer.suites.replays import Plan, Results, Search
+from raytune_infer.suites.suites import Suite
 from searchers.objective import Expression, Objective
 from searchers.replay import Step
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from raytune_infer.errors import SuiteError
-from raytune_infer.replaying.replay_report import summary
-from raytune_infer.replaying.replays import COLUMNS, Plan, Results, Search, Unit, check_out, run, searches, units, write
-from raytune_infer.replaying.suites import MeasuredTask, Suite
-from raytune_infer.workers import WorkerDied
-from searchers.named import NAMED
+from raytune_infer.report.replay_report import summary
+from raytune_infer.suites.replays import COLUMNS, Plan, Results, Search, Unit, check_out, run, searches, units, write
+from raytune_infer.suites.suites import MeasuredTask, Suite
+from raytune_infer.suites.workers import WorkerDied
 from searchers.objective import Expression, Objective
+from searchers.registry import NAMED
 from searchers.replay import Step, replay
 from searchers.space import Knob, Space
 
@@ -153,7 +153,7 @@ def in_order(known: Suite, asked: Plan, monkeypatch, stop: BaseException | None 
         if stop is not None:
             raise stop
 
-    monkeypatch.setattr("raytune_infer.replaying.replays.in_processes", here)
+    monkeypatch.setattr("raytune_infer.suites.replays.in_processes", here)
     seen: list[tuple[int, int]] = []
     results = run(asked, known, jobs=3, watch=lambda done, of: seen.append((done, of)))
     assert seen == [(k, seen[-1][1]) for k in range(len(seen))]
@@ -211,9 +211,9 @@ def test_a_row_is_a_trial(tmp_path):
 
 def test_the_time_to_make_a_searcher_is_that_of_its_first_suggestion(monkeypatch):
     times = iter([10.0, 14.0, 20.0, 21.0])
-    monkeypatch.setattr("raytune_infer.replaying.replays.perf_counter", lambda: next(times))
+    monkeypatch.setattr("raytune_infer.suites.replays.perf_counter", lambda: next(times))
     monkeypatch.setattr(
-        "raytune_infer.replaying.replays.replay",
+        "raytune_infer.suites.replays.replay",
         lambda table, made, **how: [Step(0, 1.0, 1.0, 0.5), Step(1, 1.0, 1.0, 0.25)],
     )
     found = list(searches(suite(), plan(), Unit("random", ("b",))))

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from raytune_infer.figures import figures, marks, spelled, usd_per_million_of
-from raytune_infer.records import Outcome, TrialRecord
-from raytune_infer.report import footnotes, recommendation, trials_table
-from raytune_infer.report_files import frame, write_files
-from raytune_infer.result import StudyResult, conclude
-from raytune_infer.run_folder import RunFolder
+from raytune_infer.report.figures import figures, marks, spelled, usd_per_million_of
+from raytune_infer.report.report_files import frame, write_files
+from raytune_infer.report.study_report import footnotes, recommendation, trials_table
+from raytune_infer.store.records import Outcome, TrialRecord
+from raytune_infer.store.run_folder import RunFolder
+from raytune_infer.study.result import StudyResult, conclude
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space

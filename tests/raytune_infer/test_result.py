@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from raytune_infer.errors import AllFailed
-from raytune_infer.records import Outcome, TrialRecord
-from raytune_infer.result import best_of, conclude, ranking
-from raytune_infer.run_folder import RunFolder
+from raytune_infer.store.records import Outcome, TrialRecord
+from raytune_infer.store.run_folder import RunFolder
+from raytune_infer.study.result import best_of, conclude, ranking
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space

@@ -10,10 +10,10 @@ from stop_after import StopAfter
 from whole_studies import SPEC, TRIAL_S, Machine, TuneInProcess, by_our_clock, study, without_ray
 
 from raytune_infer.errors import RunError
-from raytune_infer.fingerprint import differences
-from raytune_infer.records import TrialRecord
-from raytune_infer.result import StudyResult
-from raytune_infer.run_folder import RunFolder, open_run
+from raytune_infer.store.records import TrialRecord
+from raytune_infer.store.run_folder import RunFolder, open_run
+from raytune_infer.study.fingerprint import differences
+from raytune_infer.study.result import StudyResult
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,7 @@ def test_two_trials_at_a_time_spend_half_the_seconds(tmp_path, monkeypatch):
         by_our_clock(monkeypatch, (machine := Machine()).clock)
         text = SPEC.replace("trials: 5", "trials: 5, seconds: 100, parallel: 2")
         study(tmp_path / "run", machine, text, searcher="random").run(parallel=1, progress=StopAfter(2))
-    monkeypatch.setattr("raytune_infer.search.search", search)
+    monkeypatch.setattr("raytune_infer.study.search.search", search)
     study(tmp_path / "run", machine, text).run(resume=True)
     study(tmp_path / "run", machine, text).run(resume=True, parallel=4)
     [(known, trials, two, parallel), (_, _, four, more)] = asked
@@ -123,8 +123,8 @@ def test_the_comparison_takes_the_seconds_asked_for_or_half_of_those_that_the_se
         def turn(self, trials):
             return None
 
-    monkeypatch.setattr("raytune_infer.study.Race", Race)
-    monkeypatch.setattr("raytune_infer.study.conclude", lambda *found: found)
+    monkeypatch.setattr("raytune_infer.study.study.Race", Race)
+    monkeypatch.setattr("raytune_infer.study.study.conclude", lambda *found: found)
     by_our_clock(monkeypatch, (machine := Machine()).clock)
     study(tmp_path / "a", machine, searcher="random").run(4)
     study(tmp_path / "b", machine, SPEC.replace(", compare_s: 1000", ""), searcher="random").run(4)

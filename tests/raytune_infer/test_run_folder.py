@@ -8,8 +8,8 @@ import pytest
 from database_work import begun, run_in
 
 from raytune_infer.errors import RunError
-from raytune_infer.learning.studied_tasks import measured_tasks
-from raytune_infer.run_folder import RunFolder, default_folder, latest_run, open_run, runs_in
+from raytune_infer.priors.studied_tasks import measured_tasks
+from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, runs_in
 
 
 def test_what_is_written_is_read_again(tmp_path):

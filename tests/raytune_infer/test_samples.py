@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raytune_infer.arrivals import read_arrivals
-from raytune_infer.document import Document
 from raytune_infer.errors import SpecError
-from raytune_infer.samples import mixed, read_samples
-from raytune_infer.spec import ServiceSpec, parse_spec
+from raytune_infer.spec.arrivals import read_arrivals
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.samples import mixed, read_samples
+from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal, Trace
 
 GOOD = "name: a\nmodel: {path: x}\nknobs: {cpu_cores: [1]}\nobjective: {maximize: rps}\n"

@@ -10,14 +10,14 @@ import pytest
 from stop_after import Notes, StopAfter
 from whole_studies import SPEC, TRIAL_S, Machine, TuneInProcess, by_our_clock, rate_rps, study, without_ray
 
-from raytune_infer.history import Database
-from raytune_infer.progress import Silent
-from raytune_infer.records import Outcome
-from raytune_infer.search import Ledger
+from raytune_infer.store.database import Database
+from raytune_infer.store.records import Outcome
+from raytune_infer.study.progress import Silent
+from raytune_infer.study.search import Ledger
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
-from serve_deployments.replicas.backend import OutOfMemory
+from serve_deployments.backend import OutOfMemory
 from serve_deployments.settings import Settings
 
 
@@ -159,7 +159,7 @@ def test_a_process_that_dies_after_its_report_is_recorded_once(monkeypatch, tmp_
 
 
 def test_tune_keeps_nothing_of_what_the_history_has():
-    from raytune_infer.search import _Recorder
+    from raytune_infer.study.search import _Recorder
 
     kept = SimpleNamespace(last_result={"outcome": {}, "rps": 1.0}, metric_analysis={"a": 1}, metric_n_steps={"a": 1})
     recorder = _Recorder(None, None, None)
@@ -186,7 +186,7 @@ class Sure:
 
 @pytest.fixture
 def sure(monkeypatch):
-    monkeypatch.setattr("raytune_infer.study.named", lambda name, surfaces=None: Sure)
+    monkeypatch.setattr("raytune_infer.study.study.named", lambda name, surfaces=None: Sure)
     return without_ray(monkeypatch)
 
 
@@ -213,7 +213,7 @@ def test_a_search_that_had_ended_so_stays_ended(sure, tmp_path):
 @pytest.mark.parametrize(("seconds", "trials"), [(TRIAL_S * 0.5, 1), (TRIAL_S * 2, 2), (TRIAL_S * 2.5, 3), (1e9, 9)])
 def test_no_trial_begins_once_the_seconds_are_over(sure, tmp_path, monkeypatch, seconds, trials):
     machine = Machine()
-    monkeypatch.setattr("raytune_infer.search.time", machine.clock)
+    monkeypatch.setattr("raytune_infer.study.search.time", machine.clock)
     text = SPEC.replace("trials: 5", f"trials: 9, seconds: {seconds}")
     assert len(searched(study(tmp_path / "run", machine, text).run())) == trials
 
@@ -222,13 +222,13 @@ def test_a_search_with_no_seconds_left_is_not_begun(sure, tmp_path, monkeypatch)
     by_our_clock(monkeypatch, (machine := Machine()).clock)
     text = SPEC.replace("trials: 5", f"trials: 9, seconds: {TRIAL_S}")
     study(tmp_path / "run", machine, text).run()
-    monkeypatch.setattr("raytune_infer.search.search", None)  # would be called
+    monkeypatch.setattr("raytune_infer.study.search.search", None)  # would be called
     assert study(tmp_path / "run", machine, text).run(resume=True).trials
 
 
 def test_a_searcher_that_cannot_say_so_is_never_asked(tmp_path, monkeypatch):
     plain = type("InTurn", (), {"__init__": Sure.__init__, "suggest": Sure.suggest})
-    monkeypatch.setattr("raytune_infer.study.named", lambda name, surfaces=None: plain)
+    monkeypatch.setattr("raytune_infer.study.study.named", lambda name, surfaces=None: plain)
     without_ray(monkeypatch)
     result = study(tmp_path / "run", text=stopping(0.9)).run()
     assert len(searched(result)) == 9
@@ -255,7 +255,7 @@ def test_tune_is_quiet_while_a_search_runs_and_as_before_afterwards(monkeypatch,
 def test_the_default_is_in_the_comparison_though_the_search_never_tried_it(monkeypatch, tmp_path):
     without_ray(monkeypatch)
     monkeypatch.setattr(
-        "raytune_infer.study.named",
+        "raytune_infer.study.study.named",
         lambda name, surfaces=None: type("Last", (), {
             "__init__": Sure.__init__,
             "suggest": lambda self, history, rng: next(p for p in range(11, -1, -1) if p not in history.taken),

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from cluster.prices import DEFAULT_BOOK, load_prices
-from raytune_infer.document import Document
 from raytune_infer.errors import SpecError
-from raytune_infer.service import Service, model_source
-from raytune_infer.spec import ServiceSpec, parse_spec
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service import Service, model_source
+from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
 from serve_deployments.load.arrivals import POISSON, Renewal
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.model import Builder, Weights

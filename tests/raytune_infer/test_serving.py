@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from raytune_infer import serving
-from raytune_infer.document import Document
-from raytune_infer.service import Service
-from raytune_infer.spec import parse_spec
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service import Service
+from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.study import serving
 from serve_deployments.load.arrivals import CONSTANT
 
 SPEC = """\

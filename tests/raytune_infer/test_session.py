@@ -11,8 +11,8 @@ import pytest
 import ray
 
 import raytune_infer
-from raytune_infer import session
 from raytune_infer.errors import UserError
+from raytune_infer.study import session
 
 NICENESS = "RAY_worker_niceness"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from raytune_infer.document import Document
 from raytune_infer.errors import SpecError
-from raytune_infer.spec import ServiceSpec, load_spec, parse_spec
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import ServiceSpec, load_spec, parse_spec
 
 GOOD = """\
 name: demo

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from raytune_infer.learning.studied_tasks import enough, measured_tasks, study_task
-from raytune_infer.records import Outcome, StudyRecord, TrialRecord
+from raytune_infer.priors.studied_tasks import enough, measured_tasks, study_task
+from raytune_infer.store.records import Outcome, StudyRecord, TrialRecord
 
 KNOBS = {"max_batch_size": [1, 2, 4, 8], "mode": ["a", "b"]}
 

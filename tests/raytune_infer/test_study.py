@@ -8,14 +8,14 @@ import pytest
 from stop_after import Notes, StopAfter
 
 from raytune_infer import Study
-from raytune_infer.document import Document
 from raytune_infer.errors import AllFailed, RunError, SpecError, UserError
-from raytune_infer.spec import parse_spec
-from raytune_infer.trial import Bench
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.study.trial import Bench
+from serve_deployments.backend import OutOfMemory
+from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.backend import OutOfMemory
-from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.settings import Settings
 

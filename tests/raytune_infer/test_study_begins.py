@@ -9,7 +9,7 @@ from whole_studies import NODE, SPEC, Machine, study, without_ray
 
 from cluster.inventory import Node
 from raytune_infer.errors import NothingFits, RunError, UserError
-from raytune_infer.run_folder import open_run, refuse_taken
+from raytune_infer.store.run_folder import open_run, refuse_taken
 
 EMULATED = Node(
     node_id="b", hostname="b", cpu_cores=4, memory_gib=8.0, gpu_type="T4", gpus=1.0, gpu_memory_gib=16.0, emulated=True

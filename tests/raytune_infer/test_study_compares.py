@@ -11,16 +11,16 @@ from stop_after import StopAfter
 
 from cluster.inventory import Inventory, Node
 from raytune_infer import Study, StudyResult
-from raytune_infer.cli import main
+from raytune_infer.commands.app import main
 from raytune_infer.comparing.comparison import in_rounds
-from raytune_infer.document import Document
-from raytune_infer.report import recommendation
-from raytune_infer.report_files import write_files
-from raytune_infer.spec import parse_spec
-from raytune_infer.trial import Bench, run_trial
+from raytune_infer.report.report_files import write_files
+from raytune_infer.report.study_report import recommendation
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.study.trial import Bench, run_trial
+from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.settings import Settings
 
 SPEC = """\
@@ -78,9 +78,9 @@ def in_turn(monkeypatch):
             ledger.finish(key, position, outcome)
 
     node = Node(node_id="a", hostname="a", cpu_cores=4, memory_gib=8.0)
-    monkeypatch.setattr("raytune_infer.study.ray_session", lambda **options: nullcontext())
-    monkeypatch.setattr("raytune_infer.study.ray_inventory.from_ray", lambda: Inventory((node,)))
-    monkeypatch.setattr("raytune_infer.search.search", search)
+    monkeypatch.setattr("raytune_infer.study.study.ray_session", lambda **options: nullcontext())
+    monkeypatch.setattr("raytune_infer.study.study.ray_inventory.from_ray", lambda: Inventory((node,)))
+    monkeypatch.setattr("raytune_infer.study.search.search", search)
 
 
 def study(out: Path, machine: Machine, text: str = SPEC) -> Study:

@@ -4,7 +4,7 @@ import pytest
 from stop_after import Notes
 from whole_studies import SPEC, study, without_ray
 
-from raytune_infer.records import Outcome
+from raytune_infer.store.records import Outcome
 
 
 def test_a_study_learns_from_those_before_it_and_goes_on_with_the_same(tmp_path, monkeypatch):
@@ -16,8 +16,8 @@ def test_a_study_learns_from_those_before_it_and_goes_on_with_the_same(tmp_path,
         for position in range(len(known), len(known) + trials):
             ledger.finish(ledger.start(position, "search"), position, Outcome({"rps": 1.0 + position}))
 
-    monkeypatch.setattr("raytune_infer.search.search", first_ones)
-    monkeypatch.setattr("raytune_infer.study.LEARNS", frozenset({"random"}))
+    monkeypatch.setattr("raytune_infer.study.search.search", first_ones)
+    monkeypatch.setattr("raytune_infer.study.study.LEARNS", frozenset({"random"}))
     facts = SPEC + "facts: {parameters_million: 110}\n"
     study(tmp_path / "a", text=facts, searcher="random").run(2)
     notes = Notes(trials=1)

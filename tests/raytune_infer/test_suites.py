@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from cluster.gpu_names import find
 from cluster.gpus import FEATURE_NAMES, NO_GPU_FEATURES
-from raytune_infer.cli import app
-from raytune_infer.encoding import encode, encode_found
+from raytune_infer.commands.app import app
 from raytune_infer.errors import SuiteError, UserError
-from raytune_infer.replaying.replays import COLUMNS, Plan, Search, Unit, searches
-from raytune_infer.replaying.suites import load_suite
-from searchers.named import NAMED
+from raytune_infer.spec.standard_knobs import encode, encode_found
+from raytune_infer.suites.replays import COLUMNS, Plan, Search, Unit, searches
+from raytune_infer.suites.suites import load_suite
+from searchers.registry import NAMED
 from searchers.surfaces.belief import PRETRAINED, pretrained
 
 torch.set_num_threads(1)
@@ -291,7 +291,7 @@ def test_ctrl_c_keeps_what_was_done(tmp_path, monkeypatch):
         yield from islice(work(plan, iter(units)), 3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("raytune_infer.replaying.replays.in_processes", interrupted)
+    monkeypatch.setattr("raytune_infer.suites.replays.in_processes", interrupted)
     result = CliRunner().invoke(
         app, ["replay", str(folder), "--searcher", "random", "--out", str(out), "--budget", "5"]
     )

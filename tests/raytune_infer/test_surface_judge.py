@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from raytune_infer.learning import surface_judge
-from raytune_infer.learning.emulated_services import random_generation
-from raytune_infer.learning.surface_judge import fitted, from_facts, judge, score
+from raytune_infer.priors import surface_judge
+from raytune_infer.priors.emulated_services import random_generation
+from raytune_infer.priors.surface_judge import fitted, from_facts, judge, score
 from searchers.quantities import ROLES
 from searchers.surfaces.belief import pretrained
 from searchers.surfaces.net import surface

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from raytune_infer.cli import app
+from raytune_infer.commands.app import app
 from raytune_infer.errors import RunError, UserError
-from raytune_infer.history import Database
-from raytune_infer.learning.emulated_services import random_service
-from raytune_infer.learning.studied_tasks import measured_tasks
-from raytune_infer.learning.surface_judge import fitted, score
-from raytune_infer.learning.surface_recipe import SurfaceRecipe, card_text, recipe_of, train_surfaces
-from raytune_infer.records import Outcome
-from raytune_infer.run_folder import RunFolder
+from raytune_infer.priors.emulated_services import random_service
+from raytune_infer.priors.studied_tasks import measured_tasks
+from raytune_infer.priors.surface_judge import fitted, score
+from raytune_infer.priors.surface_recipe import SurfaceRecipe, card_text, recipe_of, train_surfaces
+from raytune_infer.store.database import Database
+from raytune_infer.store.records import Outcome
+from raytune_infer.store.run_folder import RunFolder
 from searchers.surfaces.belief import SurfaceModel, pretrained
 from searchers.surfaces.tasks import studied
 from searchers.surfaces.training import Training
@@ -103,7 +103,7 @@ def test_the_recipe_from_the_command_line():
 
 
 def test_meta_train_from_the_command_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("raytune_infer.learning.surface_recipe.recipe_of", lambda steps, seed: replace(TINY, seed=seed))
+    monkeypatch.setattr("raytune_infer.priors.surface_recipe.recipe_of", lambda steps, seed: replace(TINY, seed=seed))
     database = Database(f"sqlite:///{tmp_path / 'history.db'}")
     study(database, 6)
     database.close()
@@ -128,7 +128,7 @@ def test_what_is_trained_on_how_often_and_by_what_it_is_judged(tmp_path, monkeyp
         kept["judged"] = (list(tasks), points, seed)
         return {}
 
-    home = "raytune_infer.learning.surface_recipe"
+    home = "raytune_infer.priors.surface_recipe"
     monkeypatch.setattr(f"{home}.random_service", lambda rng, points: (int(rng.integers(10**12)), points))
     monkeypatch.setattr(f"{home}.train", train)
     monkeypatch.setattr(f"{home}.judge", judge)

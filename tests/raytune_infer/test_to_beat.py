@@ -5,11 +5,11 @@ import math
 import pytest
 
 from raytune_infer.comparing.to_beat import rate_to_beat
-from raytune_infer.trial import run_trial
+from raytune_infer.study.trial import run_trial
 from searchers.objective import Expression, Objective
+from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.settings import Settings
 
 

@@ -6,15 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from raytune_infer.records import Outcome
-from raytune_infer.trial import run_trial
-from serve_deployments.device.limits import Enforcement
-from serve_deployments.measuring.measurement import Latencies, Load, Measurement
+from raytune_infer.store.records import Outcome
+from raytune_infer.study.trial import run_trial
+from serve_deployments.backend import LoadFailed, OutOfMemory, Readied, ReplicaDied, ReplicaFacts
+from serve_deployments.enforcement import Enforcement
+from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.measurement import Latencies, Load, Measurement
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.backend import LoadFailed, OutOfMemory, Readied, ReplicaDied
-from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.replicas.replica import ReplicaFacts
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 
@@ -144,7 +143,7 @@ def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
 
     # Up at 100 s, measured at 115, of which the measurement took 10, and left at 118.
     moments = iter([100.0, 115.0, 118.0])
-    monkeypatch.setattr("raytune_infer.trial.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr("raytune_infer.study.trial.time", SimpleNamespace(monotonic=lambda: next(moments)))
     settings = Settings(cpu_cores=2, max_batch_size=8)
     outcome = run_trial(settings, "trial", backend=Told(), measure=lambda *given, to_beat_rps=None: measured)
     assert outcome == Outcome(

@@ -14,8 +14,8 @@ from database_work import begun, obeys, run_in, tried
 from whole_studies import study, without_ray
 
 from raytune_infer.errors import RunError
-from raytune_infer.history import Database
-from raytune_infer.run_folder import open_run
+from raytune_infer.store.database import Database
+from raytune_infer.store.run_folder import open_run
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytune_infer.recommending.curve import Level, Reported
-from raytune_infer.recommending.within import Known, Limits, arrivals_within, clients_within
-from serve_deployments.measuring.measurement import Latencies, Load
+from raytune_infer.ranking.curve import Level, Reported
+from raytune_infer.ranking.rate_bounds import Known, Limits, arrivals_within, clients_within
+from serve_deployments.measurement import Latencies, Load
 
 PRECISION = 0.1
 

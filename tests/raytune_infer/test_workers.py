@@ -7,7 +7,7 @@ from multiprocessing import active_children
 
 import pytest
 
-from raytune_infer.workers import WorkerDied, in_processes
+from raytune_infer.suites.workers import WorkerDied, in_processes
 
 
 def test_all_units_are_done_whoever_does_them():

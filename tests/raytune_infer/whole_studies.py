@@ -17,12 +17,12 @@ from ray import tune
 
 from cluster.inventory import Inventory, Node
 from raytune_infer import Study
-from raytune_infer.document import Document
-from raytune_infer.spec import parse_spec
-from raytune_infer.trial import Bench
-from serve_deployments.measuring.measurement import Latencies, Load, Measurement
-from serve_deployments.replicas.backend import CouldNotRun
-from serve_deployments.replicas.fake_backend import FakeBackend
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.study.trial import Bench
+from serve_deployments.backend import CouldNotRun
+from serve_deployments.fakes.fake_backend import FakeBackend
+from serve_deployments.measurement import Latencies, Load, Measurement
 from serve_deployments.settings import Settings
 
 SPEC = """\
@@ -200,16 +200,16 @@ def without_ray(monkeypatch: Any, instead: TuneInProcess | None = None, *nodes: 
         instead.sessions.append(asked)
         return nullcontext()
 
-    monkeypatch.setattr("raytune_infer.study.ray_session", ray_session)
-    monkeypatch.setattr("raytune_infer.study.ray_inventory.from_ray", lambda: Inventory(nodes or (NODE,)))
-    monkeypatch.setattr("raytune_infer.search.tune", instead)
+    monkeypatch.setattr("raytune_infer.study.study.ray_session", ray_session)
+    monkeypatch.setattr("raytune_infer.study.study.ray_inventory.from_ray", lambda: Inventory(nodes or (NODE,)))
+    monkeypatch.setattr("raytune_infer.study.search.tune", instead)
     return instead
 
 
 def by_our_clock(monkeypatch: Any, clock: Clock) -> None:
     """From now on what is written down, and when a search is over, goes by this clock."""
-    monkeypatch.setattr("raytune_infer.history._now", clock.now)
-    monkeypatch.setattr("raytune_infer.search.time", clock)
+    monkeypatch.setattr("raytune_infer.store.database._now", clock.now)
+    monkeypatch.setattr("raytune_infer.study.search.time", clock)
 
 
 def study(out: Path, machine: Machine | None = None, text: str = SPEC, **options: Any) -> Study:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchers.acquisition import chance_of_more, worth
+from searchers.meta.acquisition import chance_of_more, worth
 
 VALUES = np.array([[10.0, 9.6, 4.0, 0.0], [2.0, 4.0, 8.0, 0.0]])  # two samples of four configurations
 NOTHING = np.array([], dtype=int)

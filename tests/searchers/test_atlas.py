@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchers.atlas import ABSENT, atlas
 from searchers.base import Observation, Task
+from searchers.meta.joint_grid import ABSENT, atlas
 from searchers.space import Knob, Space
 
 BATCH = Knob("batch", (1, 4))

@@ -18,8 +18,8 @@ from searchers.baselines.portfolio import Portfolio
 from searchers.baselines.quantile_transfer import QuantileTransfer, usual_scores
 from searchers.baselines.random_search import RandomSearch
 from searchers.baselines.tpe import Hyperopt
-from searchers.maml import unit_of
-from searchers.mlp import initial_weights, predict
+from searchers.morphling.maml import unit_of
+from searchers.morphling.mlp import initial_weights, predict
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 

@@ -6,13 +6,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from searchers import kernel
-from searchers.atlas import atlas
 from searchers.base import Observation, Problem, Task
-from searchers.beliefs import from_surfaces, generic
+from searchers.meta import kernel
+from searchers.meta.joint_grid import atlas
+from searchers.meta.metric_model import RUNS
+from searchers.meta.mixture import from_surfaces, generic
 from searchers.objective import Expression, Objective
 from searchers.quantities import ROLES
-from searchers.reading import RUNS
 from searchers.space import Knob, Space
 from searchers.surfaces.belief import Surfaces
 

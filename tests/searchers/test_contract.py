@@ -1,4 +1,4 @@
-"""One contract, every searcher. New ones join by their name in `searchers.named`.
+"""One contract, every searcher. New ones join by their name in `searchers.registry`.
 
 Stored trajectories pin the exact choices of a searcher, so an unintended change shows. Where a change is
 intended, write them anew:
@@ -33,10 +33,10 @@ from searchers.baselines.random_search import RandomSearch
 from searchers.baselines.rgpe import RankingWeighted
 from searchers.baselines.tpe import Hyperopt
 from searchers.baselines.vizier import Vizier
-from searchers.meta import Meta
-from searchers.morphling import Morphling
-from searchers.named import DEFAULT, FORETELLS, LEARNS, NAMED, TAKES_SURFACES, named
+from searchers.meta.meta import Meta
+from searchers.morphling.morphling import Morphling
 from searchers.objective import Expression, Objective
+from searchers.registry import DEFAULT, FORETELLS, LEARNS, NAMED, TAKES_SURFACES, named
 from searchers.space import Knob, Space
 from searchers.surfaces.belief import pretrained
 
@@ -266,7 +266,7 @@ NEEDS = {
 
 @every
 def test_missing_library_is_an_error_with_its_remedy(name, monkeypatch):
-    monkeypatch.setattr("searchers.named.find_spec", lambda library: None)
+    monkeypatch.setattr("searchers.registry.find_spec", lambda library: None)
     if name not in NEEDS:
         assert named(name) is NAMED[name]
         return
@@ -283,7 +283,7 @@ def test_only_the_library_that_a_searcher_needs_is_looked_for(monkeypatch):
         looked_for.append(library)
         return library
 
-    monkeypatch.setattr("searchers.named.find_spec", found)
+    monkeypatch.setattr("searchers.registry.find_spec", found)
     assert [named(name) for name in NAMED] == list(NAMED.values())
     assert looked_for == [NEEDS[name] for name in NAMED if name in NEEDS]
 

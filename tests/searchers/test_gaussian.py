@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_t
 
-from searchers.gaussian import SCALE_WEIGHT, Gaussian
+from searchers.meta.gaussian import SCALE_WEIGHT, Gaussian
 
 N = 6
 

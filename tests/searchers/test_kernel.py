@@ -9,8 +9,8 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from searchers.atlas import Axis
-from searchers.kernel import Scales, covariance, fit, generic, scaled, variance
+from searchers.meta.joint_grid import Axis
+from searchers.meta.kernel import Scales, covariance, fit, generic, scaled, variance
 
 torch.set_num_threads(1)
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from surfaces import roofline_problem, shifted_sources
 
-from searchers import lessons
-from searchers.atlas import ABSENT, atlas
 from searchers.base import Observation, Problem, Task
-from searchers.lessons import credible, from_sources, standardised
+from searchers.meta import source_prior as lessons
+from searchers.meta.joint_grid import ABSENT, atlas
+from searchers.meta.metric_model import RUNS, Reading
+from searchers.meta.source_prior import credible, from_sources, standardised
 from searchers.objective import Expression, Objective
-from searchers.reading import RUNS, Reading
 from searchers.space import Knob, Space
 
 torch.set_num_threads(1)

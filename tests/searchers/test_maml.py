@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch.func import grad, vmap
 
-from searchers import maml
 from searchers.baselines.ernest import fit
-from searchers.maml import Tasks, adapt
-from searchers.mlp import initial_weights, predict, squared_error
+from searchers.morphling import maml
+from searchers.morphling.maml import Tasks, adapt
+from searchers.morphling.mlp import initial_weights, predict, squared_error
 
 torch.set_num_threads(1)
 

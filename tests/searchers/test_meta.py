@@ -9,12 +9,12 @@ import pytest
 import torch
 from surfaces import best_after, roofline_problem, search, shifted_sources
 
-from searchers.acquisition import worth
 from searchers.base import History, Observation, Problem, Task
-from searchers.meta import GENERIC, SHIPPED, SOURCES, Meta, meta
+from searchers.meta.acquisition import worth
+from searchers.meta.meta import GENERIC, SHIPPED, SOURCES, Meta, meta
+from searchers.meta.metric_model import RUNS, Reading
+from searchers.meta.shortlist import Shortlisted
 from searchers.objective import Expression, Objective
-from searchers.reading import RUNS, Reading
-from searchers.shortlist import Shortlisted
 from searchers.space import Knob, Space
 
 torch.set_num_threads(1)
@@ -60,7 +60,7 @@ lied_to = replace(
 
 
 def test_a_wrong_prior_is_dropped_and_said_to_be(caplog):
-    with caplog.at_level(logging.WARNING, "searchers.meta"):
+    with caplog.at_level(logging.WARNING, "searchers.meta.meta"):
         found = search(lied_to, table, Meta, 20, seed=0)
     assert "is dropped" in caplog.text
     assert best_after(lied_to, table, found) > 0.9
@@ -236,7 +236,7 @@ def test_a_shortlist_begins_above_two_thousand_configurations():
 
 def test_it_warns_once_of_what_was_dropped_and_of_sources_that_are_mixed_up(caplog):
     searcher, history = Meta(lied_to), History()
-    with caplog.at_level(logging.WARNING, "searchers.meta"):
+    with caplog.at_level(logging.WARNING, "searchers.meta.meta"):
         searcher.drawn(history)
         assert not caplog.records
         for position in (0, 44, 101, 166, 222, 301, 340):
@@ -249,7 +249,7 @@ def test_it_warns_once_of_what_was_dropped_and_of_sources_that_are_mixed_up(capl
     rows = [true[0].observed[i].metrics for i in RNG(0).permutation(len(true[0].observed))]
     mixed = Task("mixed", true[0].space, tuple(Observation(i, m) for i, m in enumerate(rows)))
     caplog.clear()
-    with caplog.at_level(logging.WARNING, "searchers.meta"):
+    with caplog.at_level(logging.WARNING, "searchers.meta.meta"):
         names = [o.name for o in Meta(replace(problem, sources=(true[1], mixed)))._opinions]
         assert names == [GENERIC, SHIPPED, SOURCES] and "not learning from 1 of 2" in caplog.text
         assert [o.name for o in Meta(replace(problem, sources=(mixed,)))._opinions] == [GENERIC, SHIPPED]
@@ -265,7 +265,7 @@ def test_earlier_services_are_said_to_be_dropped_once_they_have_less_than_a_hund
         for others in ([1 - say, 0.0], [0.0, 1 - say]):  # these may have lost theirs
             caplog.clear()
             searcher._told.clear()
-            with caplog.at_level(logging.WARNING, "searchers.meta"):
+            with caplog.at_level(logging.WARNING, "searchers.meta.meta"):
                 searcher._tell({"rps": np.array([*others, say]), RUNS: np.array([0.5, 0.5, 0.0])})
             assert [record.getMessage() for record in caplog.records] == said, say
 
@@ -277,6 +277,6 @@ def test_what_a_configuration_is_worth_counts_from_what_is_pending_too(monkeypat
         asked.append((taken.tolist(), tolerance))
         return worth(values, taken, tolerance)
 
-    monkeypatch.setattr("searchers.meta.worth", recorded)
+    monkeypatch.setattr("searchers.meta.meta.worth", recorded)
     Meta(problem, tolerance=0.1).suggest(History().observe(9, table[9]).await_(77).await_(5), RNG(0))
     assert asked == [([5, 9, 77], 0.1)]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from searchers.maml import adapt
-from searchers.meta_model import MetaModel
-from searchers.mlp import initial_weights, predict
+from searchers.morphling.maml import adapt
+from searchers.morphling.meta_model import MetaModel
+from searchers.morphling.mlp import initial_weights, predict
 
 torch.set_num_threads(1)
 

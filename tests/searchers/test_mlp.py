@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from searchers.mlp import HIDDEN, initial_weights, predict, squared_error
+from searchers.morphling.mlp import HIDDEN, initial_weights, predict, squared_error
 
 torch.set_num_threads(1)
 

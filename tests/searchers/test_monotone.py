@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from searchers.base import Observation
-from searchers.monotone import Monotone
+from searchers.meta.monotone import Monotone
 from searchers.space import Knob, Space, Value
 
 MEMORY = Knob("gpu_memory", (1, 2, 4), columns=("log2_gpu_memory_gib",), features=((0.0,), (1.0,), (2.0,)))

@@ -8,10 +8,10 @@ import torch
 from surfaces import roofline_problem
 
 from searchers.base import History, Problem
-from searchers.maml import unit_of
-from searchers.meta_model import MetaModel
-from searchers.mlp import initial_weights, predict
-from searchers.morphling import PRICE_COLUMN, Morphling, inputs_of, pretrained
+from searchers.morphling.maml import unit_of
+from searchers.morphling.meta_model import MetaModel
+from searchers.morphling.mlp import initial_weights, predict
+from searchers.morphling.morphling import PRICE_COLUMN, Morphling, inputs_of, pretrained
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 

@@ -3,8 +3,8 @@
 import pytest
 from ray import tune
 
-from searchers import param_space
-from searchers.param_space import nested, space_of
+from searchers.ray_tune import param_space
+from searchers.ray_tune.param_space import nested, space_of
 from searchers.space import Space
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from searchers.base import Observation, Problem
+from searchers.meta.metric_model import RUNS, Reading, reading_of, values
 from searchers.objective import Expression, Objective
-from searchers.reading import RUNS, Reading, reading_of, values
 from searchers.space import Knob, Space
 
 SPACE = Space([Knob("k", (1, 2, 3))])

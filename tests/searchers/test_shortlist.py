@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from searchers.base import History, Observation, Problem
+from searchers.meta.shortlist import Shortlisted
 from searchers.objective import Expression, Objective
-from searchers.shortlist import Shortlisted
 from searchers.space import Knob, Space
 
 SPACE = Space([Knob("a", tuple(range(1, 11))), Knob("b", tuple(range(1, 6)))])

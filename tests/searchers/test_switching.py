@@ -8,9 +8,9 @@ import torch
 from surfaces import best_after, roofline_problem, search, shifted_sources
 
 from searchers.base import History
-from searchers.meta import NEAR, Meta
+from searchers.meta.meta import NEAR, Meta
+from searchers.meta.switching import replicas, sparing, warm
 from searchers.space import Knob, Space
-from searchers.switching import replicas, sparing, warm
 
 torch.set_num_threads(1)
 

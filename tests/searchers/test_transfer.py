@@ -8,12 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchers import kernel, transfer
-from searchers.atlas import atlas
 from searchers.base import Observation, Task
-from searchers.gaussian import Gaussian
+from searchers.meta import kernel, transfer
+from searchers.meta.gaussian import Gaussian
+from searchers.meta.joint_grid import atlas
+from searchers.meta.transfer import Evidence, Lesson, belief, coherence, learn
 from searchers.space import Knob, Space
-from searchers.transfer import Evidence, Lesson, belief, coherence, learn
 
 torch.set_num_threads(1)
 

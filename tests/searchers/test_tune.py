@@ -13,8 +13,8 @@ from trainables import fragile, measure
 from searchers.base import History, Problem
 from searchers.baselines.random_search import RandomSearch
 from searchers.objective import Expression, Objective
+from searchers.ray_tune.tune_searcher import TuneSearcher
 from searchers.space import Knob, Space
-from searchers.tune import TuneSearcher
 
 pytestmark = pytest.mark.ray
 

@@ -8,8 +8,8 @@ import pytest
 from ray import tune
 
 from searchers.baselines.random_search import RandomSearch
+from searchers.ray_tune.tune_searcher import FIGURE, TuneSearcher
 from searchers.space import Knob, Space
-from searchers.tune import FIGURE, TuneSearcher
 
 SPACE = Space([Knob("a", (1, 2, 4)), Knob("b", ("x", "y"), "categorical")])
 PARAM_SPACE = {"a": tune.choice([1, 2, 4]), "nested": {"b": tune.grid_search(["x", "y"]), "constant": 7}}
@@ -65,7 +65,7 @@ def test_same_seed_same_suggestions_and_restored_state_goes_on_alike(tmp_path):
 def test_a_metric_that_is_not_positive_is_said_to_be_of_no_use(caplog, figure, said):
     searcher = started()
     searcher.suggest("t")
-    with caplog.at_level(logging.WARNING, "searchers.tune"):
+    with caplog.at_level(logging.WARNING, "searchers.ray_tune.tune_searcher"):
         searcher.on_trial_complete("t", {"val/rps": figure, "other": -1.0})
     assert [record.getMessage() for record in caplog.records] == said
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray.serve.schema import ApplicationStatus
 
-from serve_deployments.replicas.replica import ReplicaFacts
+from serve_deployments.backend import ReplicaFacts
 
 NEVER = float("inf")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from serve_deployments.load.events import Events
-from serve_deployments.measuring.measurement import Latencies, Load
+from serve_deployments.measurement import Latencies, Load
 
 
 def events(ended_s, latency_s=0.05, in_flight=1.0, start_s=0.0):

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments.device import accelerator
-from serve_deployments.device.accelerator import Cuda
+from serve_deployments.batches import accelerator
+from serve_deployments.batches.accelerator import Cuda
 
 
 class Stream:

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import ray
 
+from serve_deployments.backend import LoadFailed
 from serve_deployments.device.limits import machine_cores, unleased_cores
+from serve_deployments.fakes.virtual_replicas import FakeServer
 from serve_deployments.load.clock import RealClock
+from serve_deployments.load.load_generator import Team
 from serve_deployments.load.remote_sender import RemoteSender, SenderActor
-from serve_deployments.load.team import Team
-from serve_deployments.measuring.actor import LoadActor
+from serve_deployments.measuring.in_cluster.actor import LoadActor
+from serve_deployments.measuring.in_cluster.load_side import let_go, load_actor
 from serve_deployments.measuring.level import closed_level
-from serve_deployments.measuring.load_side import let_go, load_actor
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.backend import LoadFailed
-from serve_deployments.replicas.fakes import FakeServer
 from serve_deployments.settings import Settings
 
 PLAN = LoadPlan(level_min_s=0.5, level_max_s=4, total_max_s=12, max_concurrency=4)

@@ -7,12 +7,12 @@ import pytest
 import yaml
 from ray.serve.exceptions import RayServeException
 
-from raytune_infer.export import serve_config
-from raytune_infer.spec import load_spec
+from raytune_infer.report.export import serve_config
+from raytune_infer.spec.service_spec import load_spec
+from serve_deployments.backend import ReplicaDied
 from serve_deployments.models.model import Builder, Weights
 from serve_deployments.replicas import serve_backend
 from serve_deployments.replicas.application import application
-from serve_deployments.replicas.backend import ReplicaDied
 from serve_deployments.replicas.replica import Replica
 from serve_deployments.replicas.serve_backend import ServeBackend
 from serve_deployments.settings import Settings

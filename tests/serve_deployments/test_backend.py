@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from serve_deployments.backend import DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
 from serve_deployments.device.limits import can_pin
-from serve_deployments.measuring.measure import WithLoadActor
+from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.measuring.in_cluster.measure import WithLoadActor
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
 from serve_deployments.models.model import Builder
-from serve_deployments.replicas.backend import DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
-from serve_deployments.replicas.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
 from serve_deployments.replicas.warm_backend import WarmBackend

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from levels import load
 
-from serve_deployments.measuring.batch_queue import BatchQueue, queue_of
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measuring.level import Clients, open_level
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.measuring.predicting.batch_queue import BatchQueue, queue_of
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Batch, Usage
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from serve_deployments.fakes.virtual_replicas import VirtualClock, run_virtual
 from serve_deployments.load.clock import RealClock
-from serve_deployments.replicas.fakes import VirtualClock, run_virtual
 
 
 def test_the_real_clock_is_the_machines():

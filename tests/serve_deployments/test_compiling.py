@@ -3,7 +3,7 @@
 import pytest
 
 from serve_deployments.models.compiling import MODES, compiled
-from serve_deployments.models.loaders import ModelError
+from serve_deployments.models.context import ModelError
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from serve_deployments.measuring.crossing import Crossing, Guess
-from serve_deployments.measuring.verdict import Evidence
+from serve_deployments.measuring.statistics.limit_verdict import Evidence
+from serve_deployments.measuring.statistics.rate_posterior import Crossing, Guess
 
 
 def share_above(rate_rps, capacity_rps, limit_s):

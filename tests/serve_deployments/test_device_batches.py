@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from serve_deployments.device import accelerator
-from serve_deployments.device.cuda_graphs import Graphs
-from serve_deployments.device.device_batches import DeviceBatches
-from serve_deployments.device.fake_accelerator import FakeAccelerator
-from serve_deployments.device.limits import Enforcement
-from serve_deployments.models.batch_parts import Parts, PlainBatches, TwoSteps, fast_batches
+from serve_deployments.batches import accelerator
+from serve_deployments.batches.batch_parts import Parts, TwoSteps
+from serve_deployments.batches.cuda_graphs import Graphs
+from serve_deployments.batches.device_batches import DeviceBatches
+from serve_deployments.batches.fast_batches import fast_batches
+from serve_deployments.batches.packing import Layout, bucket, buckets_up_to
+from serve_deployments.batches.plain_batches import PlainBatches
+from serve_deployments.enforcement import Enforcement
+from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models.model import Builder
-from serve_deployments.models.packing import Layout, bucket, buckets_up_to
 from serve_deployments.replicas.hosting import HostedModel
 from serve_deployments.settings import Settings
 

@@ -6,8 +6,8 @@ import weakref
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_deployments.fakes.virtual_replicas import run_virtual
 from serve_deployments.replicas.dynamic_batching import DynamicBatching
-from serve_deployments.replicas.fakes import run_virtual
 
 
 class Model:

@@ -3,10 +3,10 @@
 import pytest
 from levels import load
 
-from serve_deployments.measuring.estimating import at_rate
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measuring.level import open_level
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.measuring.predicting.estimating import at_rate
 
 PLAN = LoadPlan(level_min_s=5.0, level_max_s=10.0)
 

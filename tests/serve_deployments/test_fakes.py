@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from serve_deployments.replicas.backend import Readied
-from serve_deployments.replicas.fake_backend import FakeBackend
-from serve_deployments.replicas.fakes import FakeServer, run_virtual
+from serve_deployments.backend import Readied
+from serve_deployments.fakes.fake_backend import FakeBackend
+from serve_deployments.fakes.virtual_replicas import FakeServer, run_virtual
 from serve_deployments.replicas.pool import Pool
 from serve_deployments.settings import Settings
 from serve_deployments.usage import RECENT, Batch

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
-from serve_deployments.measuring.batch_queue import BatchQueue
-from serve_deployments.measuring.foretelling import _Simulated, foretold
 from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.measuring.predicting.batch_queue import BatchQueue
+from serve_deployments.measuring.predicting.rate_prediction import _Simulated, foretold
 from serve_deployments.settings import Settings
 
 SERVICE_S = 0.01

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from serve_deployments.fakes.virtual_replicas import run_virtual
 from serve_deployments.replicas import handles
-from serve_deployments.replicas.fakes import run_virtual
 from serve_deployments.replicas.handles import HandleEndpoint, forget, handle_of
 
 

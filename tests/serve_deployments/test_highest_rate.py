@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from levels import load
 
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, Renewal
 from serve_deployments.measuring import highest_rate as highest_rate_module
-from serve_deployments.measuring.crossing import Crossing, Guess
 from serve_deployments.measuring.highest_rate import (
     _is_near,
     _kept,
@@ -20,7 +20,7 @@ from serve_deployments.measuring.highest_rate import (
 from serve_deployments.measuring.level_search import LevelSearch
 from serve_deployments.measuring.locating import target_rps
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.measuring.statistics.rate_posterior import Crossing, Guess
 from serve_deployments.settings import Settings
 
 PLAN = LoadPlan(level_min_s=1.0, total_max_s=60.0)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measuring.highest_rate import _climb_until_broken, _probe
 from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.level_search import LevelSearch
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 
 PLAN = LoadPlan(level_min_s=1.0, total_max_s=60.0)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from serve_deployments.device import limits
-from serve_deployments.device.limits import Enforcement
+from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas import hosting
 from serve_deployments.replicas.hosting import LEASE_DEADLINE_S, HostedModel, first_line, is_out_of_memory

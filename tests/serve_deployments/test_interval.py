@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from levels import events, so_far
 from scipy.signal import lfilter
 
-from serve_deployments.measuring import interval
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.rules import UntilPrecise
+from serve_deployments.measuring.statistics import interval
+from serve_deployments.measuring.stopping_rules import UntilPrecise
 
 
 def test_bursts_are_not_cut():

@@ -5,8 +5,8 @@ import math
 import pytest
 from levels import load
 
-from serve_deployments.measuring.kept_limits import broken, check, excess, most_in_flight, room, tightest_s
-from serve_deployments.measuring.measurement import LATENCIES
+from serve_deployments.measurement import LATENCIES
+from serve_deployments.measuring.slo import broken, check, excess, most_in_flight, room, tightest_s
 
 
 def test_room_is_the_smallest_of_limit_over_latency_and_no_less_than_1():

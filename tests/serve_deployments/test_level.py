@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from hdrh.histogram import HdrHistogram
 
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT
+from serve_deployments.load.load_generator import Team
 from serve_deployments.load.sending import OwnSender
-from serve_deployments.load.team import Team
-from serve_deployments.measuring.crossing import Crossing
 from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.locating import UntilLocated
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.rules import UntilKnown, UntilPrecise, UntilSeen
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
+from serve_deployments.measuring.statistics.rate_posterior import Crossing
+from serve_deployments.measuring.stopping_rules import UntilKnown, UntilPrecise, UntilSeen
 from serve_deployments.usage import Usage
 
 PLAN = LoadPlan(arrivals=CONSTANT, level_max_s=4.0)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, Renewal
 from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 
 PLAN = LoadPlan(arrivals=CONSTANT)
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments.measuring import load_side
-from serve_deployments.measuring.load_side import let_go, load_actor
+from serve_deployments.measuring.in_cluster import load_side
+from serve_deployments.measuring.in_cluster.load_side import let_go, load_actor
 
 
 class FakeRay:

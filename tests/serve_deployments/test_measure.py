@@ -7,12 +7,12 @@ import pytest
 import ray
 from levels import load
 
-from serve_deployments.measuring import measure
-from serve_deployments.measuring.measure import WithLoadActor, _away_from
-from serve_deployments.measuring.measurement import Measurement
+from serve_deployments.backend import LoadFailed
+from serve_deployments.measurement import Measurement
+from serve_deployments.measuring.in_cluster import measure
+from serve_deployments.measuring.in_cluster.measure import WithLoadActor, _away_from
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.backend import LoadFailed
 from serve_deployments.settings import Settings
 
 

@@ -11,7 +11,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_deployments.measuring.measurement import (
+from serve_deployments.measurement import (
     LATENCIES,
     METRICS,
     PERCENTILES,

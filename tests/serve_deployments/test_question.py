@@ -2,10 +2,10 @@
 
 import pytest
 
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT
+from serve_deployments.measuring.load_test import Question
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.question import Question
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.settings import Settings
 
 PLAN = LoadPlan(arrivals=CONSTANT, max_concurrency=32)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from ray.exceptions import RayActorError
 
+from serve_deployments.backend import LoadFailed
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load import remote_sender
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
+from serve_deployments.load.load_generator import Team
 from serve_deployments.load.remote_sender import RemoteSender, SenderActor
 from serve_deployments.load.sending import OwnSender, Schedule
-from serve_deployments.load.team import Team
 from serve_deployments.measuring.level import open_level
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.backend import LoadFailed
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 
 SERVICE_S = 0.1037  # no multiple of any gap here, so that nothing ends just as something is due
 # Seconds there and back. Only the fastest trip is as long in both directions, as it is on an idle network.

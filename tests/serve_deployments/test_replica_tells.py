@@ -10,14 +10,14 @@ import torch
 from virtual_replica import later, served
 
 from cluster.fakes import FakeTime
+from serve_deployments.backend import ReplicaFacts
 from serve_deployments.device import limits
-from serve_deployments.device.limits import Enforcement
+from serve_deployments.device.meter import Meter
+from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas import hosting, replica
 from serve_deployments.replicas.hosting import HostedModel
-from serve_deployments.replicas.replica import ReplicaFacts
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Meter
 
 
 def moody():

@@ -9,7 +9,7 @@ from levels import events, queued, so_far
 
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.rules import Finding, UntilKnown, UntilPrecise, UntilSeen
+from serve_deployments.measuring.stopping_rules import Finding, UntilKnown, UntilPrecise, UntilSeen
 
 PLAN = LoadPlan()
 

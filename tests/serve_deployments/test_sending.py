@@ -5,9 +5,9 @@ import math
 
 import pytest
 
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, Trace
 from serve_deployments.load.sending import TICK_S, Log, OwnSender, Schedule
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 
 PAYLOADS = ["a", "b", "c", "d", "e"]
 

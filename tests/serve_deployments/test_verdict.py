@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from serve_deployments.measuring.verdict import (
+from serve_deployments.measuring.statistics.limit_verdict import (
     SURE,
     Evidence,
     _memory,

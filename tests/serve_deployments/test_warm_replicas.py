@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 from warm_cluster import GPU, NODE_ID, ONE, TWO, Running, idle, nothing_is_left, ran, warm
 
+from serve_deployments.backend import DeployFailed, DeployTimeout, NodeDied, ReplicaDied
 from serve_deployments.replicas import warm_backend
-from serve_deployments.replicas.backend import DeployFailed, DeployTimeout, NodeDied, ReplicaDied
 from serve_deployments.replicas.cores import NoRoom
 from serve_deployments.replicas.pool import Kept
 

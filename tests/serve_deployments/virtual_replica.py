@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from serve_deployments.fakes.virtual_replicas import run_virtual
 from serve_deployments.replicas import hosting
-from serve_deployments.replicas.fakes import run_virtual
 from serve_deployments.replicas.replica import ReplicaServer
 
 

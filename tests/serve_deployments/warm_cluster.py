@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from serve_deployments.backend import ReplicaDied, ReplicaFacts
 from serve_deployments.replicas import warm_backend
-from serve_deployments.replicas.backend import ReplicaDied
 from serve_deployments.replicas.cores import NoRoom
 from serve_deployments.replicas.pool import Pool
-from serve_deployments.replicas.replica import ReplicaFacts
 from serve_deployments.replicas.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
 

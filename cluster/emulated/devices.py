@@ -1,0 +1,185 @@
+"""Pretended hardware: a local Ray cluster with GPU nodes, and a model that sleeps its service time.
+
+So the whole path (placement, replicas, batching, load, search) runs on a laptop. What comes out are the
+numbers of `cluster.emulated.roofline`, not of any card, and everything that shows them must say so: the nodes carry a
+label, the model's builder has `emulated = True`.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cluster import gpu_names, gpus
+from cluster.emulated import profiles, roofline
+from cluster.inventory import ACCELERATOR_LABEL, ACCELERATOR_RESOURCE, EMULATED_LABEL
+
+BatchCallable = Callable[[list[Any]], Awaitable[list[Any]]]
+
+
+class OutOfMemory(RuntimeError):
+    """A batch or the model does not fit; stands in for torch.OutOfMemoryError where torch is not loaded."""
+
+
+def parse(spec: str) -> tuple[tuple[gpus.Gpu, int], ...]:
+    """`"T4:1,V100:2"` → one node with a T4 and one with two V100s; without a number, one GPU.
+
+    The same type may come several times: as many nodes.
+    """
+    nodes = []
+    for part in spec.split(","):
+        name, colon, number = (piece.strip() for piece in part.partition(":"))
+        if not name or (colon and not (number.isdecimal() and int(number) >= 1)):
+            raise ValueError(
+                f"{part.strip()!r} in {spec!r} is no node of an emulated cluster; write "
+                "TYPE:COUNT with a count of 1 or more, separated by commas, as in T4:1,V100:2"
+            )
+        nodes.append((gpu_names.find(name), int(number) if colon else 1))
+    return tuple(nodes)
+
+
+@contextmanager
+def emulated_cluster(spec: str, *, cpu_cores_per_node: int = 8, head_cpus: int = 4) -> Iterator[str]:
+    """A local Ray cluster whose GPUs are pretended; yields its address, takes everything down at the end.
+
+    Args:
+        spec: the GPU nodes, see `parse`.
+        cpu_cores_per_node: cores each GPU node pretends to have.
+        head_cpus: cores of the head node, which has no GPU: for trials, load and models without a GPU.
+    """
+    import ray
+    from ray.cluster_utils import Cluster
+
+    nodes = parse(spec)  # before anything is started
+    cluster = Cluster(initialize_head=False)
+    try:
+        cluster.add_node(num_cpus=head_cpus, num_gpus=0, include_dashboard=False, labels={EMULATED_LABEL: "true"})
+        for gpu, count in nodes:
+            cluster.add_node(
+                num_cpus=cpu_cores_per_node,
+                num_gpus=count,
+                resources={f"{ACCELERATOR_RESOURCE}{gpu.name}": 1},
+                labels={ACCELERATOR_LABEL: gpu.name, EMULATED_LABEL: "true"},
+            )
+        yield cluster.address
+    finally:
+        # A driver still connected would wait for a cluster that is gone.
+        if ray.is_initialized() and ray.get_runtime_context().gcs_address == cluster.address:
+            ray.shutdown()
+        cluster.shutdown()
+
+
+class EmulatedModel:
+    """Takes as long as the model would on its share of the device; `model` builds one.
+
+    One device serves one batch at a time: a second batch starts when the first one ends. Each batch has a
+    deadline on a monotonic clock, so time spent outside the sleep is part of it, and what a sleep overshoots
+    is taken off a batch that follows at once: timers that are late by a millisecond do not add up to a slower
+    model.
+    """
+
+    def __init__(
+        self,
+        profile: roofline.ModelProfile,
+        gpu: gpus.Gpu | None,
+        *,
+        cpu_cores: float,
+        gpu_share: float,
+        gpu_memory_gib: float | None,
+        precision: str,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._profile, self._gpu, self._precision = profile, gpu, precision
+        self._cpu_cores, self._gpu_share = cpu_cores, gpu_share
+        self._memory_gib = gpu_memory_gib if gpu_memory_gib is not None else gpu.memory_gib if gpu else 0.0
+        self._clock, self._sleep = clock, sleep
+        self._free_at_s, self._overshoot_s = clock(), 0.0
+        self._check_memory(batch=0)
+        self.service_time_s(1)  # refuses a bad share, cores or precision now and not at the first request
+
+    def service_time_s(self, batch: int) -> float:
+        """Seconds the device takes for a batch."""
+        return roofline.service_time_s(
+            self._profile,
+            self._gpu,
+            batch=batch,
+            cpu_cores=self._cpu_cores,
+            gpu_share=self._gpu_share,
+            precision=self._precision,
+        )
+
+    async def __call__(self, payloads: list[Any]) -> list[Any]:
+        """One result per payload, after the batch's service time; raises when it does not fit in memory."""
+        called_s = self._clock()
+        if not payloads:
+            return []
+        self._check_memory(batch=len(payloads))
+        takes_s = self.service_time_s(len(payloads))
+        deadline_s = max(self._free_at_s, called_s - self._overshoot_s) + takes_s
+        self._free_at_s = deadline_s
+        while (left_s := deadline_s - self._clock()) > 0:
+            await self._sleep(left_s)
+        if self._free_at_s == deadline_s:  # nobody queued behind: the next batch may start this much earlier,
+            # but a process that stood still for seconds does not make up for them in a burst.
+            self._overshoot_s = min(self._clock() - deadline_s, takes_s)
+        return [{"model": self._profile.name, "batch": len(payloads), "emulated": True} for _ in payloads]
+
+    def _check_memory(self, *, batch: int) -> None:
+        need_gib = roofline.memory_gib(self._profile, batch=batch, precision=self._precision)
+        if self._gpu is None or need_gib <= self._memory_gib:
+            return
+        loaded_gib = roofline.memory_gib(self._profile, batch=0, precision=self._precision)
+        tried_gib = need_gib if batch == 0 else need_gib - loaded_gib
+        # torch is not imported for its exception alone, which takes seconds; a caller that catches it has it
+        # loaded.
+        kind = getattr(sys.modules.get("torch"), "OutOfMemoryError", OutOfMemory)
+        raise kind(
+            f"CUDA out of memory. Tried to allocate {tried_gib:.2f} GiB "
+            f"(emulated {self._gpu.name} with {self._memory_gib:.2f} GiB)"
+        )
+
+
+def model(
+    *,
+    profile: str,
+    gpu_type: str | None,
+    cpu_cores: float,
+    gpu_share: float = 1.0,
+    gpu_memory_gib: float | None = None,
+    precision: str = "float32",
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> EmulatedModel:
+    """Builds an emulated model: an async callable, batch in, one result per item out.
+
+    Args:
+        profile: name in `cluster.emulated.profiles`.
+        gpu_type: name or alias of the pretended GPU; None: it runs on the cores.
+        cpu_cores: cores it may use.
+        gpu_share: part of the GPU it has.
+        gpu_memory_gib: GPU memory it may use; None: all of the card's.
+        precision: of weights and arithmetic.
+        clock: monotonic, seconds.
+        sleep: waits that many seconds.
+
+    Raises:
+        torch.OutOfMemoryError: the weights do not fit (`OutOfMemory` where torch is not loaded); a batch that
+        does
+            not fit raises the same when it is called.
+    """
+    return EmulatedModel(
+        profiles.profile(profile),
+        None if gpu_type is None else gpu_names.find(gpu_type),
+        cpu_cores=cpu_cores,
+        gpu_share=gpu_share,
+        gpu_memory_gib=gpu_memory_gib,
+        precision=precision,
+        clock=clock,
+        sleep=sleep,
+    )
+
+
+model.emulated = True  # type: ignore[attr-defined]

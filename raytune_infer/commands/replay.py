@@ -1,0 +1,59 @@
+"""`replay`: searchers judged on measured tables."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from raytune_infer.commands.options import Prior, console_of_output
+
+
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="SUITE_DIR", help="A folder of tables with its suite.json.")],
+    searcher: Annotated[list[str] | None, typer.Option(help="Whom to judge; may be given several times.")] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="By name in the suite; may be given several times; by default all.")
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="Trials of a search.")] = 40,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches per task, objective and searcher.")] = 3,
+    no_sources: Annotated[bool, typer.Option("--no-sources", help="Nothing may be learned from other tasks.")] = False,
+    prior: Prior = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Trials that run at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    out: Annotated[Path, typer.Option(help="The file of results, a row a trial.")] = Path("results.csv"),
+) -> None:
+    """Judge searchers on measured tables: no cluster, no waiting."""
+    from rich.progress import Progress
+
+    from raytune_infer.report.replay_report import summary
+    from raytune_infer.store.prior import read_prior
+    from raytune_infer.suites.replays import Plan, check_out, run, write
+    from raytune_infer.suites.suites import load_suite
+    from searchers.registry import DEFAULT
+
+    console = console_of_output()
+    check_out(out)
+    searchers, objectives = tuple(searcher or [DEFAULT]), tuple(objective or ())
+    plan = Plan(folder, searchers, objectives, budget, seeds, parallel, not no_sources, prior)
+    try:
+        suite = load_suite(folder)
+        plan.checked(suite)
+        if prior is not None:
+            console.print(escape(read_prior(prior).note()), highlight=False)
+        with Progress(console=console) as bar:
+            task = bar.add_task("searches", total=None)
+            jobs = jobs or os.cpu_count() or 1
+            results = run(plan, suite, jobs=jobs, watch=lambda done, of: bar.update(task, completed=done, total=of))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None  # Still reading: nothing was done.
+    write(results, out)
+    console.print(summary(results))
+    for note in results.notes():
+        console.print(escape(note), highlight=False)
+    console.print(f"{len(results.searches)} searches, each trial in {out}", highlight=False)
+    if results.stopped is not None:
+        raise typer.Exit(130 if isinstance(results.stopped, KeyboardInterrupt) else 1)

@@ -1,0 +1,66 @@
+"""`tune`: find the best configuration of a service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from raytune_infer.commands.options import Address, Emulate, Prior, SpecPath, console_of_output
+
+
+def tune(
+    spec: SpecPath,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
+    parallel: Annotated[int | None, typer.Option(min=1, help="How many at a time.")] = None,
+    searcher: Annotated[
+        str | None,
+        typer.Option(help="Who proposes: meta (the default), random, or another of docs/searchers.md."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random choices; 0 by default.")] = None,
+    address: Address = None,
+    emulate: Emulate = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")] = None,
+    db: Annotated[str | None, typer.Option(help="Database URL; by default SQLite in the run's folder.")] = None,
+    no_history: Annotated[bool, typer.Option("--no-history", help="Learn nothing from your earlier studies.")] = False,
+    prior: Prior = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+) -> None:
+    """Find the best configuration of a service."""
+    # Imported late: `--help` and a wrong option must not wait for it. Nothing up to `run` imports torch or Ray.
+    from raytune_infer.report.console import ConsoleProgress
+    from raytune_infer.spec.service_spec import load_spec
+
+    console = console_of_output()
+    service = load_spec(spec)
+    from raytune_infer.study.study import Study
+
+    study = Study(
+        service, searcher=searcher, seed=seed, address=address, emulate=emulate, db=db, out=out,
+        history=False if no_history else None, prior=prior,
+    )  # fmt: skip
+    progress = ConsoleProgress(console)
+    try:
+        result = study.run(trials, parallel=parallel, resume=resume, progress=progress)
+    except KeyboardInterrupt:
+        console.print("stopped; `--resume --out` with the run's folder goes on from here")
+        raise typer.Exit(130) from None
+    finally:
+        progress.close()
+    from raytune_infer.comparing.comparison_verdict import standings, verdict
+    from raytune_infer.report.export import serve_config
+    from raytune_infer.report.report_files import write_files
+    from raytune_infer.report.study_report import recommendation
+    from serve_deployments.settings import Settings
+
+    console.print()
+    console.print(recommendation(result))
+    console.print(standings(result.comparison, result.objective))
+    for sentence in verdict(result.comparison, result.objective):
+        console.print(f"[bold]{escape(sentence)}[/]", highlight=False)
+    console.print(f"  {'prices:':<16}{result.prices}", highlight=False)
+    config = serve_config(service, Settings(**result.best.outcome.settings))
+    for what, path in write_files(result, config).items():
+        console.print(f"  {what + ':':<16}{path}", highlight=False)

@@ -1,1 +1,0 @@
-"""Where searchers learn from: emulated services, earlier studies, `meta-train`."""

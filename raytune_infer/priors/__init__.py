@@ -1,0 +1,1 @@
+"""What searchers start from: earlier studies, emulated services, and the training of what ships."""

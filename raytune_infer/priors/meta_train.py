@@ -1,0 +1,183 @@
+"""Meta-training of morphling's model that ships: synthetic services in, weights and their card out.
+
+The 42 profiles of `cluster.emulated.profiles` are held out. Tasks are random profiles, so no known model is trained on.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cluster.prices import built_in, load_prices
+from raytune_infer.priors.emulated_tasks import random_table
+from searchers.morphling.maml import Tasks, as_searched, meta_train, unit_of
+from searchers.morphling.meta_model import MetaModel
+from searchers.morphling.mlp import initial_weights
+from searchers.morphling.morphling import inputs_of
+from searchers.replay import Table
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the shipped model is trained. Values are our choice, by the loss that short runs ended with.
+
+    Args:
+        tasks: synthetic services.
+        points: configurations drawn from each.
+        episodes: outer steps.
+        shots: K; each episode draws how many points are seen, at most K.
+        step_size: α.
+        meta_step_size: β at the start.
+        tasks_per_episode: tasks in one outer step.
+        good_share: part of a task's points that are drawn from its best tenth, where a search ends up.
+        seed: of everything random.
+    """
+
+    tasks: int = 4000
+    points: int = 192
+    episodes: int = 4000
+    shots: int = 20
+    step_size: float = 0.05
+    meta_step_size: float = 3e-3
+    tasks_per_episode: int = 16
+    good_share: float = 0.4
+    seed: int = 0
+
+
+def synthetic_tasks(recipe: Recipe) -> tuple[Tasks, np.ndarray, np.ndarray]:
+    """The tasks to learn from, and the `[d]` mean and scale that standardise their columns."""
+    rng = np.random.default_rng(recipe.seed)
+    books = [load_prices(name) for name in built_in()]
+    raw = [_sample(rng, random_table(rng, books), recipe) for _ in range(recipe.tasks)]
+    columns = tuple(sorted({column for _, names, _ in raw for column in names}))
+    # NaN where a task lacks the column: those rows must not count in the mean.
+    x = np.full((recipe.tasks, recipe.points, len(columns)), np.nan)
+    for i, (features, names, _) in enumerate(raw):
+        x[i][:, [columns.index(name) for name in names]] = features
+    mean, scale = np.nanmean(x, axis=(0, 1)), np.nanstd(x, axis=(0, 1))
+    x = np.nan_to_num((x - mean) / scale, nan=0.0)
+    y = np.stack([values for _, _, values in raw])
+    return Tasks(torch.from_numpy(x).float(), torch.from_numpy(y).float(), columns), mean, scale
+
+
+def _sample(rng: np.random.Generator, table: Table, recipe: Recipe) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """`[points, c]` raw inputs of some configurations, their c columns, and `[points]` values."""
+    features, columns = inputs_of(table.problem)
+    values = table.values() / table.values().max()
+    best = np.argsort(-values)[: max(1, len(values) // 10)]
+    good = rng.choice(best, int(recipe.good_share * recipe.points))
+    other = rng.choice(len(values), recipe.points - len(good), replace=len(values) < recipe.points)
+    chosen = np.concatenate([good, other])
+    return features[chosen], columns, values[chosen]
+
+
+def meta_train_shipped(
+    out: Path,
+    *,
+    episodes: int = Recipe.episodes,
+    seed: int = 0,
+    progress: Callable[[int, float], None] | None = None,
+) -> MetaModel:
+    """Train the model that ships and write it to `out`, with a card for people beside it (`.md`).
+
+    Args:
+        out: the safetensors file; its folder is made.
+        episodes: outer steps; the shipped model took the default.
+        seed: of tasks, weights and episodes.
+        progress: called with the episode and its loss.
+    """
+    threads = torch.get_num_threads()
+    # Matrices of 128 columns are too small to share out; one thread is also what makes runs repeatable.
+    torch.set_num_threads(1)
+    try:
+        model = train(Recipe(episodes=episodes, seed=seed), progress)
+    finally:
+        torch.set_num_threads(threads)
+    model.save(out)
+    out.with_suffix(".md").write_text(card_text(model), encoding="utf-8")
+    return model
+
+
+def card_text(model: MetaModel) -> str:
+    """The card as markdown: what the model is, how it came about, what it must not be taken for."""
+    card = model.card
+    recipe = "\n".join(f"| {name} | {value} |" for name, value in card["recipe"].items())
+    columns = "\n".join(
+        f"| `{name}` | {mean:.3f} | {scale:.3f} |"
+        for name, mean, scale in zip(model.columns, model.mean, model.scale, strict=True)
+    )
+    return f"""# {card["what"]}
+
+Written by `raytune-infer meta-train --model morphling` on {card["date"]}; do not edit.
+
+**Predicts** the value of a configuration as a fraction of the best in its space, and adapts to a service by one
+gradient step (α = {model.step_size}) per measured configuration (`searchers/morphling/morphling.py`).
+
+**Data.** {card["data"]}. Price books: {", ".join(card["price_books"])}.
+
+**Result.** Mean squared error after adaptation, median of the first 100 episodes {card["loss_first_100"]:.4f}, of
+the last 100 {card["loss_last_100"]:.4f}. `benchmarks/adaptation.py` judges it on the models that were held out.
+
+**Limits.** Trained on a formula's numbers, not on measurements. Columns that are not listed below start without
+influence.
+
+| recipe | |
+|:---|---:|
+{recipe}
+
+| column | mean | scale |
+|:---|---:|---:|
+{columns}
+"""
+
+
+def _counts(most: int) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 11, …, most: few points matter more, and cost less to train on."""
+    return sorted({min(most, k + k * k // 12) for k in range(1, most + 1)})
+
+
+def train(recipe: Recipe, progress: Callable[[int, float], None] | None = None) -> MetaModel:
+    """Meta-train from random weights; deterministic in the recipe on one machine."""
+    tasks, mean, scale = synthetic_tasks(recipe)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    losses: list[float] = []
+
+    def report(episode: int, loss: float) -> None:
+        losses.append(loss)
+        if progress is not None:
+            progress(episode, loss)
+
+    start = initial_weights(len(tasks.columns), generator)
+    # Predictions near zero would make the first estimates of the unit huge.
+    start["b2"] = tasks.y.mean().reshape(1)
+    weights = meta_train(
+        tasks,
+        start,
+        step_size=recipe.step_size,
+        meta_step_size=recipe.meta_step_size,
+        shots=recipe.shots,
+        episodes=recipe.episodes,
+        generator=generator,
+        unit_rule=unit_of,
+        order=as_searched,
+        # As in a search: the k-th step sees the first k points; k is drawn for each episode.
+        schedules=[torch.tril(torch.ones(k, k)) for k in _counts(recipe.shots)],
+        tasks_per_episode=recipe.tasks_per_episode,
+        progress=report,
+    )
+    card = {
+        "what": "Morphling meta-model (MAML, second order, MLP 128-128) for serving configurations",
+        "data": "Synthetic: random model profiles on the emulated devices of cluster.emulated.roofline; no "
+                "measurement, none of the profiles in cluster.emulated.profiles",
+        "price_books": list(built_in()),
+        "date": datetime.date.today().isoformat(),
+        "recipe": asdict(recipe),
+        "loss_first_100": float(np.nanmedian(losses[:100])),
+        "loss_last_100": float(np.nanmedian(losses[-100:])),
+    }  # fmt: skip
+    return MetaModel(weights, tasks.columns, mean, scale, recipe.step_size, card)

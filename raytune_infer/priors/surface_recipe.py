@@ -1,0 +1,139 @@
+"""Training of the surfaces that ship, and of one's own: emulated services, and measured ones where there are any."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from raytune_infer.priors.emulated_services import random_service
+from raytune_infer.priors.surface_judge import judge
+from searchers.base import Task
+from searchers.surfaces.belief import SurfaceModel
+from searchers.surfaces.training import Training, train
+
+
+@dataclass(frozen=True)
+class SurfaceRecipe:
+    """How surfaces are trained.
+
+    Args:
+        services: how many emulated services.
+        measured_weight: how often a measured task is drawn for each time that an emulated one is. Ten measured
+            tasks among thousands of formulas would otherwise leave no trace; twenty, our choice, gives ten tasks
+            as much of the training as two hundred formulas have.
+        held_out: emulated services to judge the result by.
+        training: of the network.
+        seed: of everything random.
+    """
+
+    services: int = 10_000
+    measured_weight: float = 20.0
+    held_out: int = 300
+    training: Training = field(default_factory=Training)
+    seed: int = 0
+
+
+def recipe_of(*, steps: int | None = None, seed: int = 0) -> SurfaceRecipe:
+    """What ships was trained by, with another number of steps or another seed."""
+    training = Training() if steps is None else replace(Training(), steps=steps)
+    return SurfaceRecipe(training=training, seed=seed)
+
+
+def train_surfaces(
+    out: Path,
+    recipe: SurfaceRecipe,
+    *,
+    measured: Sequence[Task] = (),
+    progress: Callable[[int, float], None] | None = None,
+) -> SurfaceModel:
+    """Train surfaces and write them to `out`, with a card for people beside them (`.md`).
+
+    Args:
+        out: the safetensors file; its folder is made.
+        recipe: how.
+        measured: one's own tasks, beside the emulated ones.
+        progress: called with the step and its loss.
+    """
+    threads = torch.get_num_threads()
+    # Matrices of 128 columns are too small to share out; one thread is also what makes runs repeatable.
+    torch.set_num_threads(1)
+    try:
+        model = _train(recipe, measured, progress)
+    finally:
+        torch.set_num_threads(threads)
+    model.save(out)
+    out.with_suffix(".md").write_text(card_text(model), encoding="utf-8")
+    return model
+
+
+def _train(
+    recipe: SurfaceRecipe, measured: Sequence[Task], progress: Callable[[int, float], None] | None
+) -> SurfaceModel:
+    rng, unseen = (np.random.default_rng(s) for s in np.random.SeedSequence(recipe.seed).spawn(2))
+    emulated = [random_service(rng, recipe.training.points) for _ in range(recipe.services)]
+    held_out = [random_service(unseen, recipe.training.points) for _ in range(recipe.held_out)]
+    weights = np.concatenate([np.ones(len(emulated)), np.full(len(measured), recipe.measured_weight)])
+    model = train([*emulated, *measured], recipe.training, recipe.seed, weights=weights, progress=progress)
+    card = {
+        "what": "Surfaces of serving performance: a latent-variable model over configurations and services",
+        "data": f"{len(emulated)} services that exist only as formulas (roofline and generation in cluster.emulated)"
+                + (f", and {len(measured)} measured tasks" if measured else "; no measurement"),
+        "date": datetime.date.today().isoformat(),
+        "recipe": asdict(recipe),
+        "held_out": judge(model, held_out, (0, 5, 10), recipe.seed),
+    }  # fmt: skip
+    return SurfaceModel(model.weights, model.inputs, model.families, card)
+
+
+def card_text(model: SurfaceModel) -> str:
+    """The card as markdown: what the model is, how it came about, what it must not be taken for."""
+    card = model.card
+    recipe = {k: v for k, v in card["recipe"].items() if k != "training"} | card["recipe"]["training"]
+    scores = "\n".join(
+        f"| {name} | " + " | ".join(", ".join(f"{v:.3f}" for v in cell[n].values()) for n in ("0", "5", "10")) + " |"
+        for name, cell in card["held_out"].items()
+    )
+    inputs = model.inputs
+    columns = "\n".join(
+        f"| `{name}` | {mean:.3f} | {scale:.3f} |"
+        for names, means, scales in (
+            (inputs.columns, inputs.mean, inputs.scale),
+            ([f"ln {fact}" for fact in inputs.facts], inputs.fact_mean, inputs.fact_scale),
+        )
+        for name, mean, scale in zip(names, means, scales, strict=True)
+    )
+    return f"""# {card["what"]}
+
+Written by `raytune-infer meta-train --model surfaces` on {card["date"]}; do not edit.
+
+**Predicts**, before the first trial, how rate, latency, time to the first token and time per further token move
+over a space's configurations, and which of these can run: samples of what a service like this could look like
+(`searchers/surfaces/belief.py`). Not their level, which is each service's own.
+
+**Data.** {card["data"]}.
+
+**Result** on {card["recipe"]["held_out"]} held-out emulated services: Spearman correlation with the truth where it
+runs and RMSE of the centred natural logarithm, medians over services. The surface is the mean of 64 drawn from the
+facts alone, or that of the likeliest z given 5 and 10 random trials. "Can run": area under the ROC curve, over
+services where some configurations can and some cannot.
+
+| family, role | facts alone | 5 trials | 10 trials |
+|:---|---:|---:|---:|
+{scores}
+
+**Limits.** Formulas leave out what nobody wrote into them: kernels that fall off a cliff, software that does not
+support a card. Knobs without a column of known meaning (an engine's name) are ignored.
+
+| recipe | |
+|:---|---:|
+{chr(10).join(f"| {name} | {value} |" for name, value in recipe.items())}
+
+| input | mean | scale |
+|:---|---:|---:|
+{columns}
+"""

@@ -1,0 +1,98 @@
+"""Another objective for the trials of a finished run: its limits, its goal, what it asks at least."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from raytune_infer.errors import UserError
+from raytune_infer.ranking.curve import percent_of
+from raytune_infer.spec.service_spec import PRICED
+from searchers.objective import Expression, Objective
+from serve_deployments.measurement import METRICS
+
+Bounds = Mapping[str, float | None]
+"""Metric → bound; None takes away the run's own."""
+
+
+def changed(
+    objective: Objective,
+    *,
+    limits: Bounds | None = None,
+    at_least: Bounds | None = None,
+    maximize: str | None = None,
+    minimize: str | None = None,
+) -> Objective:
+    """The run's objective with other bounds or another goal; what is not named stays as it was.
+
+    Raises:
+        UserError: a metric that is not measured, a bound that is none, two goals, or no expression.
+    """
+    if maximize is not None and minimize is not None:
+        raise UserError(f"{maximize!r} is to be maximised and {minimize!r} minimised; give one goal")
+    if limits and "rps" in limits:
+        raise UserError("a limit is the most that counts; of rps the least is asked: `--at-least rps=…`")
+    for bounds in (limits or {}, at_least or {}):
+        for name, bound in bounds.items():
+            _check(name)
+            if bound is not None and not (math.isfinite(bound) and bound >= 0):
+                raise UserError(f"the bound of {name} must be a number, 0 or more, got {bound}")
+    text = maximize if maximize is not None else minimize
+    return replace(
+        objective,
+        goal=objective.goal if text is None else _goal(text),
+        minimize=objective.minimize if text is None else minimize is not None,
+        at_most=_merged(objective.at_most, limits or {}),
+        at_least=_merged(objective.at_least, at_least or {}),
+    )
+
+
+def bounds(texts: Sequence[str], option: str) -> dict[str, float | None]:
+    """`["p99_ms=50", "error_rate=none"]` as bounds.
+
+    Args:
+        texts: as typed.
+        option: to name in errors.
+
+    Raises:
+        UserError: not of that form, or one metric twice.
+    """
+    found: dict[str, float | None] = {}
+    for text in texts:
+        name, equals, number = (part.strip() for part in text.partition("="))
+        try:
+            bound = None if number == "none" else float(number)
+        except ValueError:
+            bound = math.nan
+        if not (name and equals) or (bound is not None and math.isnan(bound)):
+            raise UserError(
+                f"{option} {text}: a metric and a number are needed, as in `{option} p99_ms=50`; "
+                "`=none` takes away the run's own"
+            )
+        if name in found:
+            raise UserError(f"{option} names {name} twice; keep one of them")
+        found[name] = bound
+    return found
+
+
+def _goal(text: str) -> Expression:
+    try:
+        goal = Expression(text)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    for name in sorted(goal.names):
+        _check(name)
+    return goal
+
+
+def _check(name: str) -> None:
+    if name not in METRICS and name != PRICED and percent_of(name) is None:
+        raise UserError(
+            f"{name!r} is not measured; there are {', '.join((*METRICS, PRICED))}, "
+            "and any other percentile, such as p97_ms or p9995_ms (99.95 %)"
+        )
+
+
+def _merged(before: Mapping[str, float], other: Bounds) -> dict[str, float]:
+    return {name: bound for name, bound in {**before, **other}.items() if bound is not None}

@@ -1,0 +1,32 @@
+"""Where a configuration would break limits that it was not measured under, by what its batches took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from raytune_infer.store.records import TrialRecord
+from serve_deployments.load.arrivals import Arrivals
+from serve_deployments.measurement import LATENCIES, Load
+from serve_deployments.measuring.predicting.rate_prediction import foretold
+from serve_deployments.settings import Settings
+
+
+def foretold_rps(trials: Sequence[TrialRecord], at_most: Mapping[str, float], arrivals: Arrivals) -> float | None:
+    """The rate from which on a simulated queue of its batches breaks the first limit; None where none can be told.
+
+    Args:
+        trials: of one configuration.
+        at_most: metric → largest value allowed; of errors no queue knows anything.
+        arrivals: their pattern.
+    """
+    latencies = {name: limit for name, limit in at_most.items() if name != "error_rate"}
+    if not latencies or not latencies.keys() <= set(LATENCIES):
+        return None
+    loads = [Load.from_dict(load) for trial in trials for load in trial.outcome.loads]
+    settings = next(Settings(**trial.outcome.settings) for trial in trials if trial.outcome.loads)
+    near_rps = max(load.requested_rps or load.achieved_rps for load in loads)
+    if not near_rps > 0:
+        return None
+    guesses = foretold(loads, settings, arrivals, latencies, near_rps)
+    known = [guess.rate_rps for guess in guesses if guess is not None]
+    return min(known) if len(known) == len(guesses) else None

@@ -1,0 +1,282 @@
+"""A finished run's trials ranked again, under other limits, prices and goals, from their curves: no new trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
+from raytune_infer.errors import AllFailed, SpecError, UserError
+from raytune_infer.ranking.curve import Level, Reported
+from raytune_infer.ranking.other_objective import Bounds, changed
+from raytune_infer.ranking.predicted_rate import foretold_rps
+from raytune_infer.ranking.rate_bounds import Known, Limits, arrivals_within, clients_within
+from raytune_infer.spec.arrivals import read_arrivals
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import PRICED, ServiceSpec, parse_spec
+from raytune_infer.store.records import TrialRecord
+from raytune_infer.store.run_folder import open_run
+from raytune_infer.study.space import price
+from searchers.objective import Objective
+from searchers.space import Config
+from serve_deployments.load.arrivals import Arrivals
+
+_BOUNDLESS_RPS = 1e9
+"""Stands for a rate that nothing bounds: more than any replica does, so a goal that grows with the rate wins."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One configuration of the run under the new objective.
+
+    Args:
+        config: the configuration.
+        trials: the numbers of those that measured it.
+        levels: all that they held.
+        known: of the highest rate within the limits.
+        usd_per_hour: its price; NaN where unknown.
+        figure: the goal at the highest level that kept the limits, in its own unit; NaN without one.
+        value: what it is ranked by (larger is better), from measured levels alone; None if it does not
+            surely count.
+        could_be: the same at the highest rate that the levels leave possible; None if it cannot count.
+        failures: trials of it that could not run, number → reason.
+        emulated: the devices were emulated.
+    """
+
+    config: Config
+    trials: tuple[int, ...]
+    levels: tuple[Level, ...]
+    known: Known
+    usd_per_hour: float
+    figure: float
+    value: float | None
+    could_be: float | None
+    failures: Mapping[int, str]
+    emulated: bool
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What the curves of a run say under an objective.
+
+    Args:
+        objective: the goal and its limits, the run's own included where nothing else was asked.
+        prices: whose they are.
+        arrivals: rates are of arrivals; False: of clients that wait for their answer (`find: peak`).
+        ranked: the configurations that surely count, the best first.
+        others: those that do not, as far as is known; the most promising first.
+        failed: trials whose configuration never ran, number → reason.
+        untried: configurations of the space without a trial; None if the record does not say.
+    """
+
+    objective: Objective
+    prices: str
+    arrivals: bool
+    ranked: tuple[Ranked, ...]
+    others: tuple[Ranked, ...]
+    failed: Mapping[int, str]
+    untried: int | None
+
+    @property
+    def best(self) -> Ranked | None:
+        """The first; None if nothing surely counts."""
+        return self.ranked[0] if self.ranked else None
+
+    @property
+    def needed(self) -> tuple[Ranked, ...]:
+        """Configurations that a new trial could put first, the most promising first.
+
+        Those whose levels leave open a rate at which they would beat what the first is known to do.
+        """
+        to_beat = self.best.value if self.best is not None else 0.0
+        assert to_beat is not None, "what is ranked has a value"
+        open_still = [r for r in (*self.ranked[1:], *self.others) if not r.known.resolved]
+        return tuple(sorted((r for r in open_still if (r.could_be or 0.0) > to_beat), key=lambda r: -(r.could_be or 0)))
+
+
+def recommend(
+    run: str | Path,
+    *,
+    limits: Bounds | None = None,
+    prices: PriceBook | str | Path | None = None,
+    maximize: str | None = None,
+    minimize: str | None = None,
+    at_least: Bounds | None = None,
+) -> Recommendation:
+    """Rank the trials of a run again. Nothing is deployed and no cluster is needed.
+
+    Args:
+        run: the run's folder.
+        limits: metric → largest value that counts, any percentile among them (`{"p97_ms": 50}`); None takes
+            away a limit of the run's own, and what is not named stays as it was.
+        prices: a price book, the name of a built-in one, or a file; None for the prices of the run.
+        maximize: another goal.
+        minimize: another goal, of which less is better.
+        at_least: metric → smallest value that counts.
+
+    Raises:
+        UserError: no such run, a metric that is not measured, a price that is not known, or nothing was measured.
+        PriceBookError: no such price book, or it is malformed.
+    """
+    database, study = open_run(run).load()
+    try:
+        trials = database.trials(study)
+    finally:
+        database.close()
+    spec = parse_spec(Document(study.spec, f"service.yaml of {run}"), folder=Path(study.folder))
+    objective = changed(spec.goal, limits=limits, at_least=at_least, maximize=maximize, minimize=minimize)
+    book = prices if isinstance(prices, PriceBook) or prices is None else load_prices(prices)
+    if all(not t.outcome.loads for t in trials):
+        raise AllFailed(f"no trial of {run} was measured; `raytune-infer show {run}` says why")
+    return rank(
+        trials,
+        objective,
+        arrivals=_arrivals(spec),
+        held_under=spec.latency_limits,
+        precision=spec.load.rate_precision,
+        book=book,
+        prices=f"as of the run ({spec.prices or DEFAULT_BOOK})" if book is None else f"{book.name}, {book.date}",
+        size=next(iter(study.fingerprint.get("configurations", ())), None),
+    )
+
+
+def rank(
+    trials: Sequence[TrialRecord],
+    objective: Objective,
+    *,
+    held_under: Mapping[str, float],
+    precision: float,
+    arrivals: Arrivals | None = None,
+    book: PriceBook | None = None,
+    prices: str = "as of the run",
+    size: int | None = None,
+) -> Recommendation:
+    """The ranking of trials by what their levels surely say.
+
+    Args:
+        trials: of one study, those of its final comparison too.
+        objective: the goal and its limits.
+        held_under: limits that the run's load was held under.
+        precision: how far apart, relatively, a rate that keeps the limits and one that breaks them are left.
+        arrivals: their pattern, for which rates are foretold that levels leave open; None: none are.
+        book: prices; None for those recorded.
+        prices: what to call them.
+        size: configurations in the space.
+
+    Raises:
+        UserError: the objective needs a price that is not known.
+    """
+    by_config: dict[int, list[TrialRecord]] = {}
+    for t in trials:
+        by_config.setdefault(t.position, []).append(t)
+    measured = {position: ts for position, ts in by_config.items() if any(t.outcome.loads for t in ts)}
+    opened = any(load["mode"] == "open" for t in trials for load in t.outcome.loads)
+    limits = Limits({n: limit for n, limit in objective.at_most.items() if n not in ("rps", PRICED)}, held_under)
+    within = arrivals_within if opened else clients_within
+    ranked = []
+    for ts in measured.values():
+        levels = tuple(
+            Level.of(load, reported=_reported(t) if i == t.outcome.reported else None)
+            for t in ts for i, load in enumerate(t.outcome.loads)
+        )  # fmt: skip
+        known = within(levels, limits, precision)
+        if opened and arrivals is not None:
+            known = _with_foretold(known, ts, limits, arrivals)
+        usd_per_hour = _usd_per_hour(ts[0], book, objective)
+        figure, value = _now(objective, known, usd_per_hour)
+        ranked.append(
+            Ranked(
+                config=ts[0].config,
+                trials=tuple(t.number for t in ts if t.outcome.loads),
+                levels=levels,
+                known=known,
+                usd_per_hour=usd_per_hour,
+                figure=figure,
+                value=value,
+                could_be=_could_be(objective, known, levels, usd_per_hour),
+                failures={t.number: t.outcome.reason for t in ts if t.outcome.reason is not None},
+                emulated=any(t.emulated for t in ts),
+            )
+        )
+    return Recommendation(
+        objective=objective,
+        prices=prices,
+        arrivals=opened,
+        ranked=tuple(sorted((r for r in ranked if r.value is not None), key=lambda r: -(r.value or 0.0))),
+        others=tuple(sorted((r for r in ranked if r.value is None), key=lambda r: -(r.could_be or 0.0))),
+        failed={t.number: t.outcome.reason or "" for t in trials if t.position not in measured},
+        untried=None if size is None else size - len(by_config),
+    )
+
+
+def _arrivals(spec: ServiceSpec) -> Arrivals | None:
+    """The run's own; None if they were a trace that is not there any more."""
+    try:
+        return read_arrivals(spec)
+    except SpecError:
+        return None
+
+
+def _with_foretold(known: Known, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> Known:
+    """With an estimate where levels leave the rate open and give none."""
+    if known.resolved or known.estimate_rps is not None:
+        return known
+    rps = foretold_rps(trials, limits.at_most, arrivals)
+    return known if rps is None else replace(known, estimate_rps=min(max(rps, known.at_least_rps), known.at_most_rps))
+
+
+def _reported(trial: TrialRecord) -> Reported:
+    outcome = trial.outcome
+    return Reported(trial.metrics["rps"], outcome.interval_rps, bool(outcome.ended_early))
+
+
+def _usd_per_hour(trial: TrialRecord, book: PriceBook | None, objective: Objective) -> float:
+    """By the knobs alone: the cluster need not be there any more."""
+    needed = PRICED in (*objective.goal.names, *objective.limited)
+    if book is None:
+        if needed and math.isnan(trial.usd_per_hour):
+            raise UserError(
+                f"the objective needs prices, and the run has none for trial {trial.number} ({trial.config}); "
+                "name a price book that has them with --prices"
+            )
+        return trial.usd_per_hour
+    try:
+        return price(trial.config, book)
+    except NoPrice as error:
+        if not needed:
+            return math.nan
+        raise UserError(f"the objective needs prices: {error}") from None
+
+
+def _names(objective: Objective) -> tuple[str, ...]:
+    return tuple({*objective.goal.names, *objective.limited} - {PRICED})
+
+
+def _now(objective: Objective, known: Known, usd_per_hour: float) -> tuple[float, float | None]:
+    """The goal and the value at the highest level that kept the limits."""
+    if known.level is None:
+        return math.nan, None
+    return _judged(objective, known.level.with_metrics(_names(objective)), usd_per_hour)
+
+
+def _could_be(objective: Objective, known: Known, levels: Sequence[Level], usd_per_hour: float) -> float | None:
+    """The value if every rate up to `at_most_rps` kept the limits.
+
+    The other metrics are taken from the highest level that kept them; where none did, from the lightest load
+    that was held, with what is limited at its limit.
+    """
+    base = known.level or min(levels, key=lambda level: (level.mode == "open", level.asked))
+    metrics = base.with_metrics(_names(objective))
+    for name, limit in objective.at_most.items():
+        if name != PRICED:
+            metrics[name] = min(metrics.get(name, limit), limit)
+    rates = {min(known.at_most_rps, _BOUNDLESS_RPS), known.at_least_rps} - {0.0}
+    values = [_judged(objective, {**metrics, "rps": rps}, usd_per_hour)[1] for rps in rates]
+    return max((value for value in values if value is not None), default=None)
+
+
+def _judged(objective: Objective, metrics: Mapping[str, float], usd_per_hour: float) -> tuple[float, float | None]:
+    """The goal and the value; NaN and None where a metric of the goal has no value, as nothing was answered."""
+    return objective.figure(metrics, usd_per_hour), objective.value(metrics, usd_per_hour)

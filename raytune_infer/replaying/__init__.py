@@ -1,1 +1,0 @@
-"""`replay`: searchers judged on measured tables."""

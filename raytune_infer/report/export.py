@@ -1,0 +1,59 @@
+"""A recommendation as a deployable Serve config."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from raytune_infer.spec.service import model_source
+from raytune_infer.spec.service_spec import ServiceSpec
+from serve_deployments.settings import Settings
+
+_HEAD = """\
+# {name}: the recommended configuration{emulated}.
+# Deploy it:  serve deploy serve_config.yaml
+# Where that is answered by 401 or AuthenticationError, the cluster wants a token, as does one that `ray start`
+# makes where Ray has run before:  RAY_AUTH_MODE=token serve deploy serve_config.yaml
+# Each node needs raytune-infer installed; requests are POSTed as JSON to the route below.
+"""
+
+
+def serve_config(spec: ServiceSpec, settings: Settings) -> str:
+    """The YAML that `serve deploy` takes: the same replica, under the settings that were measured.
+
+    Args:
+        spec: the service.
+        settings: what its replicas run under.
+    """
+    options = settings.ray_actor_options
+    head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
+    if spec.model.path is not None and not spec.model.path.startswith("package:"):
+        head += "# The model's path must be there on each node.\n"
+    if "ray.io/node-id" in settings.node_labels:
+        head += "# No label tells this GPU type from others of the cluster, so its nodes are named one by one.\n"
+    if spec.model.build is not None:
+        # The module may stand beside service.yaml, where only this machine finds it.
+        variables = {"PYTHONPATH": str(spec.folder), **settings.environment}
+        options["runtime_env"] = {"env_vars": variables}
+    application: dict[str, Any] = {
+        "name": spec.name,
+        "route_prefix": "/",
+        "import_path": "serve_deployments.replicas.application:application",
+        "args": {"model": asdict(model_source(spec)), "settings": settings.as_dict()},
+        "deployments": [
+            {
+                "name": "Replica",
+                "num_replicas": 1,
+                "max_ongoing_requests": settings.max_ongoing_requests,
+                "ray_actor_options": options,
+            }
+        ],
+    }
+    config = {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "127.0.0.1", "port": 8000},
+        "applications": [application],
+    }
+    return head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,70 @@
+"""When requests arrive: what `load: arrivals` says, and the recorded trace that it may name."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+from raytune_infer.errors import SpecError
+from raytune_infer.spec.document import shown
+from raytune_infer.spec.service_spec import ServiceSpec
+from serve_deployments.load.arrivals import CONSTANT, POISSON, Arrivals, Renewal, Trace
+
+
+def read_arrivals(spec: ServiceSpec) -> Arrivals:
+    """The pattern that a service is loaded by; a trace is read from its file. Raises SpecError."""
+    asked = spec.load.arrivals
+    if isinstance(asked, str):
+        return {"poisson": POISSON, "constant": CONSTANT}[asked]
+    if asked.gamma is not None:
+        return Renewal(asked.gamma.cv)
+    assert asked.trace is not None, "one of the two, checked when read"
+    try:
+        return read_trace(spec.folder / asked.trace)
+    except ValueError as error:
+        raise SpecError(f"{spec.place('load', 'arrivals', 'trace')}: cannot replay {asked.trace}: {error}") from None
+
+
+def read_trace(path: Path) -> Trace:
+    """The trace in a file: a time a line, all in seconds or all as ISO 8601; the first line may be a title.
+
+    Times without a zone are taken for UTC, so that a change of the clocks does not put them out of order.
+
+    Raises:
+        ValueError: the file cannot be read, a line is no time, or the times are no trace.
+    """
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text; save it as CSV in UTF-8") from None
+    except (OSError, RuntimeError) as error:
+        raise ValueError(getattr(error, "strerror", None) or str(error)) from None
+    rows = [(number, line.strip().strip('"')) for number, line in enumerate(lines, 1) if line.strip()]
+    if rows and _seconds(rows[0][1]) is None and _moment(rows[0][1]) is None:
+        del rows[0]
+    read = _seconds if rows and _seconds(rows[0][1]) is not None else _moment
+    times_s: list[float] = []
+    for number, row in rows:
+        if (time_s := read(row)) is None:
+            kind = "number of seconds" if read is _seconds else "ISO time, as in 2026-01-15T08:30:00.25"
+            raise ValueError(f"line {number}: {shown(row)} is no {kind}, one column of which is needed")
+        if times_s and time_s < times_s[-1]:
+            raise ValueError(f"line {number}: {shown(row)} is earlier than the line above it; sort the times")
+        times_s.append(time_s)
+    return Trace(tuple(times_s))
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if abs(number) < 1e15 else None  # a float keeps fractions of a second up to there, not beyond
+
+
+def _moment(text: str) -> float | None:
+    try:
+        moment = dt.datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+    except (ValueError, OverflowError):  # no time at all; or one that UTC would put before the year 1
+        return None

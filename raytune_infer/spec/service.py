@@ -1,0 +1,82 @@
+"""From service.yaml to what is served and how it is loaded, checked without Ray."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from typing import Any
+
+from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
+from raytune_infer.errors import SpecError
+from raytune_infer.spec.arrivals import read_arrivals
+from raytune_infer.spec.knob_spec import KnobSpec
+from raytune_infer.spec.samples import read_samples
+from raytune_infer.spec.service_spec import ServiceSpec
+from serve_deployments.load.arrivals import Arrivals
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.models.context import ModelError
+from serve_deployments.models.model import Builder, ModelSource, Weights, check, check_precisions
+
+
+class Service:
+    """A service, checked as far as can be without starting anything.
+
+    Args:
+        spec: the service.
+
+    Raises:
+        SpecError: samples, model, load or prices are not what they should be.
+    """
+
+    def __init__(self, spec: ServiceSpec) -> None:
+        self.spec = spec
+        self.samples = read_samples(spec)
+        self.arrivals = read_arrivals(spec)
+        self.source = model_source(spec)
+        self.plan = _plan(spec, self.arrivals)
+        self.prices = _prices(spec)
+        # A module may stand beside service.yaml; replicas find it the same way.
+        sys.path.insert(0, str(spec.folder))
+        try:
+            check(self.source, _builder_args(spec))
+            if "precision" in spec.knobs:
+                check_precisions(self.source, map(str, spec.values("precision")))
+        except ModelError as error:
+            raise SpecError(f"{spec.place('model')}: {error}") from None
+
+
+def model_source(spec: ServiceSpec) -> ModelSource:
+    """Where the model comes from; relative paths start at the folder of service.yaml. Raises SpecError."""
+    model = spec.model
+    try:
+        if model.build is not None:
+            return Builder(model.build)
+        assert model.path is not None, "one of the two, checked when read"
+        in_package = model.path.startswith("package:")
+        return Weights(model.path if in_package else str((spec.folder / model.path).expanduser()), model.loader)
+    except ModelError as error:
+        raise SpecError(f"{spec.place('model')}: {error}") from None
+
+
+def _plan(spec: ServiceSpec, arrivals: Arrivals) -> LoadPlan:
+    names = {f.name for f in fields(LoadPlan)}
+    try:
+        return LoadPlan(**{k: v for k, v in spec.load.model_dump().items() if k in names} | {"arrivals": arrivals})
+    except ValueError as error:
+        raise SpecError(f"{spec.place('load')}: {error}") from None
+
+
+def _prices(spec: ServiceSpec) -> PriceBook:
+    try:
+        if spec.prices is None:
+            return load_prices(DEFAULT_BOOK)
+        beside = spec.folder / spec.prices
+        return load_prices(beside if beside.is_file() else spec.prices)
+    except PriceBookError as error:
+        raise SpecError(f"{spec.place('prices')}: {error}") from None
+
+
+def _builder_args(spec: ServiceSpec) -> dict[str, Any]:
+    """Every argument that the model's builder will ever be called with, each with one of its values."""
+    own = {n: k.values[0] for n, k in spec.knobs.items() if isinstance(k, KnobSpec) and k.kind == "args"}
+    return {**spec.model.args, **own}

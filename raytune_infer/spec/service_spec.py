@@ -1,0 +1,274 @@
+"""service.yaml: what to serve, which choices there are, what counts as good. Validated before anything starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from raytune_infer.errors import SpecError
+from raytune_infer.spec.document import Document, shown
+from raytune_infer.spec.knob_spec import KnobSpec, check_knobs
+from raytune_infer.spec.spec_errors import At, Part, explain
+from searchers.objective import Expression, Objective
+from searchers.quantities import PRICE
+from searchers.space import Config, Value
+from serve_deployments.measurement import METRICS
+
+PRICED = PRICE
+"""The one quantity of an objective that is known without a trial."""
+
+
+_MOST = 10**9
+"""Our choice: of seconds 30 years, of anything else too many; every database and every clock can hold it."""
+
+Text = Annotated[str, Field(min_length=1, max_length=1000)]  # what names something: longer is no name
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+Seconds = Annotated[float, Field(gt=0, le=_MOST, strict=False)]
+
+
+class ModelSpec(Part):
+    """Where the model comes from: `build` or `path`, not both."""
+
+    build: Text | None = None
+    path: Text | None = None
+    loader: Text | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelSpec:
+        if (self.build is None) == (self.path is None):
+            raise ValueError("give either `build: module:callable` or `path:` of a folder or file")
+        if self.build is not None and self.loader is not None:
+            raise ValueError("`loader` goes with `path`; `build` names its own code")
+        return self
+
+
+class ObjectiveSpec(Part):
+    """What to maximise or minimise; `at_least` for goals such as the least cost with enough requests/s."""
+
+    maximize: str | None = None
+    minimize: str | None = None
+    at_least: dict[str, Annotated[float, Field(strict=False)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> ObjectiveSpec:
+        if (self.maximize is None) == (self.minimize is None):
+            raise ValueError("give either `maximize:` or `minimize:` (for example `rps / usd_per_hour`)")
+        return self
+
+
+class BudgetSpec(Part):
+    """How much the search may spend, and the comparison after it."""
+
+    trials: Count = 20
+    parallel: Count = 1
+    seconds: Seconds | None = None
+    stop_below: float | None = Field(default=None, gt=0, lt=1, strict=False)
+    compare_s: Seconds | None = None
+    deploy_s: Seconds = 120.0
+
+
+class GammaSpec(Part):
+    """Bursts: gaps between requests that are independent and gamma distributed."""
+
+    cv: float = Field(ge=0, le=10, strict=False)
+
+
+class ArrivalsSpec(Part):
+    """A pattern of arrivals that a word does not describe: `gamma` or `trace`."""
+
+    gamma: GammaSpec | None = None
+    trace: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_pattern(self) -> ArrivalsSpec:
+        if (self.gamma is None) == (self.trace is None):
+            raise ValueError("give either `gamma: {cv: 2}` or `trace: FILE.csv`, or one of the words poisson, constant")
+        return self
+
+
+class LoadSpec(Part):
+    """How a replica is measured.
+
+    `find: peak` raises the concurrency until the rate stops growing; `find: highest_rate` looks for the
+    highest rate of arrivals that keeps the limits; left out, the limits decide.
+    """
+
+    find: Literal["peak", "highest_rate"] | None = None
+    arrivals: Literal["poisson", "constant"] | ArrivalsSpec = "poisson"
+    precision: float = Field(default=0.05, gt=0, lt=1, strict=False)
+    level_min_s: Seconds = 1.0
+    level_max_s: Seconds = 10.0
+    total_max_s: Seconds = 60.0
+    max_concurrency: Count = 512
+    rate_precision: float = Field(default=0.05, gt=0, lt=1)
+
+
+class ServiceSpec(Part):
+    """A whole service.yaml; see docs/service-yaml.md for each key."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]  # names folders too
+    model: ModelSpec
+    samples: Text | list[Any] | dict[str, Annotated[float, Field(gt=0, le=_MOST, strict=False)]]
+    knobs: dict[str, list[Value] | KnobSpec] = Field(min_length=1)
+    default: Config = Field(default_factory=dict)
+    objective: ObjectiveSpec
+    limits: dict[str, Annotated[float, Field(strict=False, ge=0)]] = Field(default_factory=dict)
+    facts: dict[str, float] = Field(default_factory=dict)
+    budget: BudgetSpec = BudgetSpec()
+    load: LoadSpec = LoadSpec()
+    prices: Text | None = None
+
+    # Set by load_spec; not keys of the file.
+    folder: Path = Field(default=Path("."), exclude=True)
+    text: str = Field(default="", exclude=True)
+    file: str = Field(default="service.yaml", exclude=True)
+
+    @field_validator("knobs")
+    @classmethod
+    def _knobs(cls, knobs: dict[str, list[Value] | KnobSpec]) -> dict[str, list[Value] | KnobSpec]:
+        check_knobs(knobs)
+        return knobs
+
+    @field_validator("facts", mode="before")
+    @classmethod
+    def _facts(cls, facts: Any) -> Any:
+        if not isinstance(facts, dict):
+            return facts  # pydantic says what is wrong with it
+        return {name: _fact(str(name), value) for name, value in facts.items()}
+
+    @model_validator(mode="after")
+    def _known_metrics(self) -> ServiceSpec:
+        goal_key = "maximize" if self.objective.maximize is not None else "minimize"
+        try:
+            goal = Expression(getattr(self.objective, goal_key))
+        except ValueError as error:
+            raise At(("objective", goal_key), str(error)) from None
+        places: list[tuple[tuple[str, ...], str]] = [(("objective", goal_key), name) for name in sorted(goal.names)]
+        places += [(("objective", "at_least", name), name) for name in self.objective.at_least]
+        places += [(("limits", name), name) for name in self.limits]
+        for place, name in places:
+            if name not in METRICS and name != PRICED:
+                raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICED))}")
+        if "rps" in self.limits:
+            raise At(("limits", "rps"), "limits are the most that counts; write `at_least: {rps: …}` in objective")
+        return self
+
+    @model_validator(mode="after")
+    def _one_place_for_an_argument(self) -> ServiceSpec:
+        for name in self.knobs:
+            if name in self.model.args:
+                raise At(("knobs", name), "stands in model.args too; keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _a_rate_needs_a_limit(self) -> ServiceSpec:
+        if self.load.find == "highest_rate" and not self.latency_limits:
+            raise At(("load", "find"), "highest_rate needs a limit on a latency or on error_rate; give one, or `peak`")
+        return self
+
+    @model_validator(mode="after")
+    def _default_is_a_choice(self) -> ServiceSpec:
+        for name, value in self.default.items():
+            if name not in self.knobs:
+                raise At(("default", name), f"no such knob; there are {', '.join(self.knobs)}")
+            values = self.values(name)
+            if (type(value), value) not in [(type(v), v) for v in values]:
+                raise At(("default", name), f"{shown(value)} is none of the knob's values {shown(list(values))}")
+        missing = [name for name in self.knobs if name not in self.default]
+        if self.default and missing:
+            raise At(("default",), f"leaves out {', '.join(missing)}; name a value for every knob or for none")
+        return self
+
+    def place(self, *keys: str | int) -> str:
+        """`file:line: key` of a part of the file, for errors that are found later."""
+        return Document(self.text, self.file).place(keys)
+
+    def values(self, knob: str) -> Sequence[Value]:
+        """The values of one knob, in the order of the file."""
+        found = self.knobs[knob]
+        return found.values if isinstance(found, KnobSpec) else found
+
+    @property
+    def goal(self) -> Objective:
+        """The objective with its limits."""
+        text = self.objective.maximize or self.objective.minimize
+        assert text is not None, "checked when built"
+        return Objective(
+            Expression(text),
+            minimize=self.objective.minimize is not None,
+            at_most=dict(self.limits),
+            at_least=dict(self.objective.at_least),
+        )
+
+    @property
+    def latency_limits(self) -> dict[str, float]:
+        """The limits that a load can be held under: those on latencies and errors, not on rate or price."""
+        return {name: limit for name, limit in self.limits.items() if name not in ("rps", PRICED)}
+
+    @property
+    def kept_limits(self) -> frozenset[str]:
+        """Limits that each trial's load keeps by itself, as it looks for the highest rate within them."""
+        return frozenset() if self.load.find == "peak" else frozenset(self.latency_limits)
+
+    @property
+    def default_config(self) -> Config:
+        """The configuration to beat: as given, else the first value of every knob."""
+        return dict(self.default) or {name: self.values(name)[0] for name in self.knobs}
+
+
+def fact(value: object) -> float:
+    """A fact of a service as YAML spells it; ValueError for all that is not a positive finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("not a number")
+    number = float(value)  # of text too: YAML takes 1e9 for one
+    if not 0 < number < math.inf:
+        raise ValueError("not positive and finite")
+    return number
+
+
+def _fact(name: str, value: object) -> float:
+    try:
+        return fact(value)
+    except ValueError:
+        raise At((name,), f"facts are positive numbers, got {shown(value)}; leave out what is not known") from None
+
+
+_HIDDEN = ("folder", "text", "file")
+"""Fields that are no keys of the file."""
+
+
+def load_spec(path: str | Path) -> ServiceSpec:
+    """Read and check a service.yaml.
+
+    Raises:
+        SpecError: naming file, line and key, what is allowed and the remedy.
+    """
+    path = Path(path)
+    return parse_spec(Document.read(path), folder=path.resolve().parent)
+
+
+def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
+    """Check a document that has been read; relative paths in it start at `folder`. Raises SpecError."""
+    for hidden in _HIDDEN:
+        if hidden in document.values:
+            raise SpecError(f"{document.place((hidden,))}: unknown key; allowed are {', '.join(_allowed(()))}")
+    try:
+        return ServiceSpec(
+            **{str(k): v for k, v in document.values.items()}, folder=folder, text=document.text, file=document.source
+        )
+    except ValidationError as error:
+        raise SpecError(explain(document, error.errors(), _allowed)) from None
+
+
+def _allowed(keys: Sequence[str | int]) -> list[str]:
+    parts: dict[tuple[str | int, ...], type[BaseModel]] = {
+        (): ServiceSpec, ("model",): ModelSpec, ("objective",): ObjectiveSpec, ("budget",): BudgetSpec,
+        ("load",): LoadSpec, ("load", "arrivals"): ArrivalsSpec, ("load", "arrivals", "gamma"): GammaSpec,
+    }  # fmt: skip
+    names = parts.get(tuple(keys), KnobSpec).model_fields
+    return [name for name in names if name not in _HIDDEN]

@@ -1,0 +1,106 @@
+"""What a study concludes from its trials."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from raytune_infer.comparing.blocks import Estimate
+from raytune_infer.comparing.comparison import Comparison, compared
+from raytune_infer.errors import AllFailed
+from raytune_infer.store.records import TrialRecord
+from raytune_infer.store.run_folder import RunFolder
+from searchers.base import Problem
+from searchers.objective import Objective
+from searchers.space import Config
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study found.
+
+    Args:
+        run: the run's folder.
+        trials: every finished trial, those of the final comparison included.
+        best: the recommended configuration, as its median round at the end measured it.
+        default: the configuration to beat, measured in the same way; None if it does not fit on this cluster.
+        objective: what was maximised, under which limits.
+        prices: the price book's name and date.
+        comparison: the rounds at the end: means, ratios and their intervals.
+    """
+
+    run: RunFolder
+    trials: tuple[TrialRecord, ...]
+    best: TrialRecord
+    default: TrialRecord | None
+    objective: Objective
+    prices: str
+    comparison: Comparison
+
+    @property
+    def ratio(self) -> float | None:
+        """The goal's figure of the best over that of the default; None if the default does not count."""
+        return None if self.ratio_interval is None else self.ratio_interval.value
+
+    @property
+    def ratio_interval(self) -> Estimate | None:
+        """`ratio` with its interval."""
+        return self.comparison.over_default
+
+
+def best_of(trials: Sequence[TrialRecord], objective: Objective) -> TrialRecord | None:
+    """The best that counts: of the final comparison, or of the search while there was none."""
+    if any(t.purpose == "final" for t in trials):
+        recommended = compared(trials, objective, None).recommended
+        return None if recommended is None else recommended.typical
+    counted = [t for t in trials if t.value is not None]
+    return max(counted, key=lambda t: t.value or 0.0, default=None)
+
+
+def position_of(config: Config, trials: Sequence[TrialRecord]) -> int | None:
+    """Where a configuration is, as the trials know it; None if none was of it."""
+    return next((t.position for t in trials if t.config == config), None)
+
+
+def ranking(trials: Sequence[TrialRecord]) -> list[int]:
+    """Positions that counted in the search, the best first."""
+    counted = [t for t in trials if t.purpose == "search" and t.value is not None]
+    return [t.position for t in sorted(counted, key=lambda t: -(t.value or 0.0))]
+
+
+def conclude(
+    run: RunFolder, problem: Problem, trials: Sequence[TrialRecord], default: int | None, prices: str
+) -> StudyResult:
+    """The recommendation, from the configurations that were measured again: the cheapest of those like the first.
+
+    The number that won the search is the luckiest of many; only what further measurements confirm is
+    recommended. So the default itself wins where nothing beats it.
+
+    Raises:
+        AllFailed: no configuration counts; the message says why.
+    """
+    comparison = compared(trials, problem.objective, default)
+    if comparison.recommended is None:
+        raise AllFailed(_why(problem, trials))
+    beaten = comparison.of(default)
+    return StudyResult(
+        run=run, trials=tuple(trials), best=comparison.recommended.typical, objective=problem.objective,
+        prices=prices, default=None if beaten is None else beaten.typical, comparison=comparison,
+    )  # fmt: skip
+
+
+def _why(problem: Problem, trials: Sequence[TrialRecord]) -> str:
+    ran = [t for t in trials if t.outcome.metrics is not None]
+    if not ran:
+        reasons = Counter(t.outcome.reason for t in trials)
+        said = "\n".join(f"  {count} × {reason}" for reason, count in reasons.most_common())
+        return f"not one of {len(trials)} trials could run:\n{said}"
+    objective = problem.objective
+    tried = len({t.position for t in ran})
+    lines = [f"none of the {tried} configurations that ran keeps every limit reliably; the nearest to each:"]
+    for name, limit in (*objective.at_most.items(), *objective.at_least.items()):
+        sign = min if name in objective.at_most else max
+        if values := [t.metrics[name] for t in ran if name in t.metrics]:
+            lines.append(f"  {name}: limit {limit:g}, nearest {sign(values):.4g}")
+    return "\n".join([*lines, "loosen a limit, or add values to the knobs"])

@@ -1,0 +1,66 @@
+"""What a study runs its trials on: real replicas on Ray Serve, under load from actors of their own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import ray
+from ray import serve
+from ray.serve.context import _get_global_client as get_global_client
+
+from raytune_infer.spec.service import Service
+from raytune_infer.spec.service_spec import ServiceSpec
+from raytune_infer.store.records import StudyRecord
+from raytune_infer.study.trial import Bench
+from serve_deployments.measuring.in_cluster.load_side import let_go
+from serve_deployments.measuring.in_cluster.measure import WithLoadActor
+from serve_deployments.measuring.load_test import Question
+from serve_deployments.models.model import Builder, ModelSource
+from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
+from serve_deployments.replicas.shared_pool import shared_pool
+from serve_deployments.replicas.warm_backend import WarmBackend
+
+
+@contextmanager
+def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[Bench]:
+    """Real replicas on Ray Serve under load of real requests; nothing of the study is left at the end."""
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its notes on each of our deployments
+    ran_before = not _is_remote() or get_global_client(raise_if_no_controller_running=False) is not None
+    serve.start(proxy_location="Disabled")
+    prefix = f"raytune-infer-{study.name}-{study.created_at:%Y%m%d-%H%M%S}-{study.id}"
+    delete_left_behind(prefix)  # of a driver that was killed
+    source = _seen_from_replicas(service.source, service.spec)
+    fresh = ServeBackend(source, service.samples, prefix, deadline_s=service.spec.budget.deploy_s)
+
+    def measure(number: int) -> WithLoadActor:
+        """The load test of round `number` of the comparison, with arrivals of its own; 0: of the search."""
+        plan = replace(service.plan, seed=service.plan.seed + number)
+        question = Question(plan, service.spec.latency_limits, service.spec.load.find)
+        return WithLoadActor(question, service.samples)
+
+    try:
+        with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:
+            yield Bench(backend, measure(0), measure)
+    finally:
+        let_go()
+        delete_left_behind(prefix)
+        # On someone's cluster a Serve that is left running without a proxy stays so for whoever deploys next.
+        if not ran_before and not serve.status().applications:
+            serve.shutdown()
+
+
+def _is_remote() -> bool:
+    """Whether the folder of service.yaml was shipped to a cluster that was there before us."""
+    return "working_dir" in ray.get_runtime_context().runtime_env
+
+
+def _seen_from_replicas(source: ModelSource, spec: ServiceSpec) -> ModelSource:
+    """A path inside the folder of service.yaml becomes relative where that folder is shipped to the nodes."""
+    if not _is_remote() or isinstance(source, Builder) or source.path.startswith("package:"):
+        return source
+    path = Path(source.path)
+    return replace(source, path=str(path.relative_to(spec.folder))) if path.is_relative_to(spec.folder) else source

@@ -1,0 +1,192 @@
+"""From what the user wants and what the cluster has to the space that is searched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from cluster import gpu_names
+from cluster.inventory import Demand, Inventory
+from cluster.prices import NoPrice, PriceBook
+from raytune_infer.errors import NothingFits, SpecError
+from raytune_infer.spec.knob_spec import KnobSpec
+from raytune_infer.spec.service_spec import PRICED, ServiceSpec
+from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, encode, gpu_name
+from searchers.base import Problem
+from searchers.space import Config, Knob, Space, Value
+from serve_deployments.settings import Settings
+
+_PLACING = ("cpu_cores", "gpu_type", "gpu_share", "gpu_memory")
+"""Knobs that decide on which nodes a replica fits, and what it costs."""
+
+
+_NOISE = 0.1
+"""Load tests of some seconds repeat to 10 to 20 % (docs/status.md)."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Configurations that cannot run anywhere on this cluster.
+
+    Args:
+        reason: why, and the remedy.
+        count: how many configurations of the space.
+    """
+
+    reason: str
+    count: int
+
+
+class Resolver:
+    """Turns a configuration into what a replica runs under, on one cluster.
+
+    Args:
+        spec: the service.
+        inventory: the nodes there are.
+        emulated: the model's own timing stands in for the devices.
+    """
+
+    def __init__(self, spec: ServiceSpec, inventory: Inventory, *, emulated: bool) -> None:
+        self._kinds = {n: k.kind for n, k in spec.knobs.items() if isinstance(k, KnobSpec)}
+        self._args = dict(spec.model.args)
+        self._inventory = inventory
+        self.emulated = emulated
+
+    def settings(self, config: Mapping[str, Value]) -> Settings:
+        """What the replica runs under; ValueError if no node has the GPU type."""
+        standard: dict[str, Any] = {k: v for k, v in config.items() if k in STANDARD_KNOBS}
+        if (gpu := gpu_name(standard.pop("gpu_type", "none"))) is None:
+            standard.pop("gpu_share", None)
+            standard.pop("gpu_memory", None)
+        else:
+            standard["gpu_type"] = gpu_names.canonical(gpu)
+            standard["node_labels"] = self._inventory.label_selector(gpu)
+            standard["mps"] = all(node.has_mps for node in self._inventory.with_gpu(gpu))
+            if "gpu_memory" in standard:
+                standard["gpu_memory_gib"] = standard["gpu_memory"] * self._memory_gib(gpu)
+        return Settings(
+            **standard,
+            env={k: str(config[k]) for k, kind in self._kinds.items() if kind == "env"},
+            args={**self._args, **{k: config[k] for k, kind in self._kinds.items() if kind == "args"}},
+            emulated=self.emulated,
+        )
+
+    def _memory_gib(self, gpu: str) -> float:
+        """What a card of this type has on each of its nodes; the datasheet's figure where none tells."""
+        told = [node.gpu_memory_gib for node in self._inventory.with_gpu(gpu) if node.gpu_memory_gib > 0]
+        return min(told) if told else gpu_names.find(gpu).memory_gib
+
+
+@dataclass(frozen=True)
+class ServiceSpace:
+    """What is searched, and how each configuration becomes a replica.
+
+    Args:
+        problem: space, objective and prices.
+        dropped: what cannot run on this cluster, by reason.
+        resolver: configuration → settings.
+    """
+
+    problem: Problem
+    dropped: tuple[Dropped, ...]
+    resolver: Resolver
+
+    def position(self, config: Config) -> int | None:
+        """Where a configuration is; None if it does not fit on this cluster."""
+        same = dict(config)
+        if gpu_name(config.get("gpu_type", "")) is None:
+            # Without a GPU its share and memory make no difference, and only the first of each is kept.
+            same |= {k.name: k.values[0] for k in self.problem.space.knobs if k.name in ("gpu_share", "gpu_memory")}
+        try:
+            return self.problem.space.position(same)
+        except KeyError:
+            return None
+
+
+def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, emulated: bool) -> ServiceSpace:
+    """The configurations of `spec` that fit on a node of `inventory`, with their prices.
+
+    Raises:
+        NothingFits: not one does.
+        SpecError: the objective needs a price that the book does not have.
+    """
+    resolver = Resolver(spec, inventory, emulated=emulated)
+    knobs = _knobs(spec)
+    refused = _refused(knobs, inventory)
+    kept, dropped = _sift(knobs, refused) if refused else (None, ())
+    if kept == []:
+        reasons = "; ".join(f"{d.count} configurations: {d.reason}" for d in dropped)
+        raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
+    space = Space(knobs, kept)
+    usd = np.array([_price(book, space[i], spec) for i in range(len(space))])
+    return ServiceSpace(
+        Problem(space, spec.goal, usd, spec.facts, kept=spec.kept_limits, noise=_NOISE), dropped, resolver
+    )
+
+
+def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:
+    return tuple(encode(name, spec.values(name)) for name in spec.knobs)
+
+
+def _refused(knobs: Iterable[Knob], inventory: Inventory) -> dict[tuple[Value, ...], str]:
+    """Values of the placing knobs that no node can hold → why; empty where everything fits."""
+    placing = [k for k in knobs if k.name in _PLACING]
+    refused = {}
+    first = {k.name: k.values[0] for k in placing}
+    for values in product(*(k.values for k in placing)):
+        config = dict(zip((k.name for k in placing), values, strict=True))
+        if (reason := inventory.why_not(demand(config))) is not None:
+            refused[values] = reason
+        elif gpu_name(config.get("gpu_type", "")) is None and any(
+            config[k] != first[k] for k in ("gpu_share", "gpu_memory") if k in config
+        ):
+            refused[values] = "without a GPU, its share and memory make no difference"
+    return refused
+
+
+def _sift(
+    knobs: tuple[Knob, ...], refused: Mapping[tuple[Value, ...], str]
+) -> tuple[list[Config], tuple[Dropped, ...]]:
+    names = [k.name for k in knobs]
+    placing = [i for i, k in enumerate(knobs) if k.name in _PLACING]
+    kept: list[Config] = []
+    reasons: Counter[str] = Counter()
+    for values in product(*(k.values for k in knobs)):
+        reason = refused.get(tuple(values[i] for i in placing))
+        if reason is None:
+            kept.append(dict(zip(names, values, strict=True)))
+        else:
+            reasons[reason] += 1
+    return kept, tuple(Dropped(reason, count) for reason, count in reasons.most_common())
+
+
+def demand(config: Mapping[str, Value]) -> Demand:
+    """What one node must have to hold the configuration."""
+    gpu = gpu_name(config.get("gpu_type", "none"))
+    shares = [float(config[k]) for k in ("gpu_share", "gpu_memory") if k in config]
+    return Demand(
+        cpu_cores=int(config.get("cpu_cores", 1)),
+        gpu_type=gpu,
+        gpu_share=0.0 if gpu is None else max(shares, default=1.0),
+    )
+
+
+def price(config: Mapping[str, Value], book: PriceBook) -> float:
+    """US dollars an hour of a replica of this configuration; NoPrice if the book lacks its GPU."""
+    needed = demand(config)
+    return book.usd_per_hour(cpu_cores=needed.cpu_cores, gpu_type=needed.gpu_type, gpu_share=needed.gpu_share)
+
+
+def _price(book: PriceBook, config: Config, spec: ServiceSpec) -> float:
+    try:
+        return price(config, book)
+    except NoPrice as error:
+        if PRICED not in (*spec.goal.goal.names, *spec.goal.limited):
+            return nan
+        raise SpecError(f"the objective needs prices: {error}") from None

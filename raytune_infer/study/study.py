@@ -1,0 +1,290 @@
+"""A study: check everything, search, measure the best again beside the default, recommend."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster import inventory as ray_inventory
+from raytune_infer.comparing.race import Race, Turn, usual_seconds
+from raytune_infer.errors import RunError, SpecError, UserError
+from raytune_infer.priors.earlier_studies import earlier_studies
+from raytune_infer.spec.service import Service
+from raytune_infer.spec.service_spec import ServiceSpec
+from raytune_infer.store.database import Database
+from raytune_infer.store.prior import Prior, kept_prior, read_prior
+from raytune_infer.store.records import StudyRecord, TrialRecord
+from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
+from raytune_infer.study.fingerprint import differences, fingerprint
+from raytune_infer.study.progress import Progress, Silent
+from raytune_infer.study.result import StudyResult, conclude, ranking
+from raytune_infer.study.session import check_session, ray_session
+from raytune_infer.study.space import ServiceSpace, service_space
+from raytune_infer.study.trial import Bench, run_trial
+from searchers.registry import DEFAULT, FORETELLS, LEARNS, named
+from serve_deployments.models.model import caution, is_emulated
+
+# What runs trials imports Ray and takes seconds to. A study that is refused needs none of it, so it comes in late.
+if TYPE_CHECKING:
+    from raytune_infer.study.search import Ledger
+
+Serving = Callable[[StudyRecord], AbstractContextManager[Bench]]
+"""What runs and what loads the replicas of one study, for as long as it searches."""
+
+_COMPARE_PART = 0.5
+"""Of the seconds that the search took, what the comparison takes at most unless told. Our choice: sixteen trials leave
+two rounds of three candidates and the default, eight those of the best and the default."""
+
+
+class Study:
+    """Finds the best serving configuration of one service.
+
+    Args:
+        spec: the service.
+        searcher: a name of `searchers.registry`; None for the default, or a resumed study's own.
+        seed: of all random choices; None for 0, or a resumed study's own.
+        address: of a running Ray cluster; None uses a live connection or RAY_ADDRESS, else starts a local Ray.
+        emulate: nodes of a local emulated cluster (`T4:1,V100:1`) instead.
+        db: URL of the database of histories; None keeps a SQLite file in the run's folder.
+        out: the run's folder; None for a new one under `runs/` (resuming: the newest one there).
+        history: whether the search learns from the studies that were finished before it began, in the folders
+            beside the run's and in `db`; None for yes, or a resumed study's own choice.
+        prior: a file that `raytune-infer meta-train` wrote, to start from; None for what ships, or a resumed study's
+            own.
+        serving: replaces Ray Serve and the load actor, for tests and embedding.
+
+    Raises:
+        UserError: of whatever kind, for all that can be known before anything starts.
+    """
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        *,
+        searcher: str | None = None,
+        seed: int | None = None,
+        address: str | None = None,
+        emulate: str | None = None,
+        db: str | None = None,
+        out: str | Path | None = None,
+        history: bool | None = None,
+        prior: str | Path | None = None,
+        serving: Serving | None = None,
+    ) -> None:
+        self.spec = spec
+        self._searcher, self._seed = searcher, seed
+        self._address, self._emulate, self._db = address, emulate, db
+        self._out = Path(out) if out is not None else None
+        self._history = history
+        try:
+            named(searcher or DEFAULT)
+        except ValueError as error:
+            raise SpecError(str(error)) from None
+        if spec.budget.stop_below is not None and (searcher or DEFAULT) not in FORETELLS:
+            raise SpecError(
+                f"{spec.place('budget')}: {searcher} cannot say what is left to be gained, as `stop_below` asks; "
+                f"take the searcher {' or '.join(sorted(FORETELLS))}, or leave it out"
+            )
+        self._prior = None if prior is None else read_prior(prior, searcher or DEFAULT)
+        self._service = Service(spec)
+        self._serving = serving or self._on_ray_serve
+
+    def run(
+        self,
+        trials: int | None = None,
+        *,
+        parallel: int | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> StudyResult:
+        """Search, compare, recommend.
+
+        Args:
+            trials: budget of the search; None for the spec's, or a resumed study's own.
+            parallel: trials at a time; None for the spec's.
+            resume: go on with the study in the run's folder; it keeps its budget, searcher and seed.
+            progress: told of everything that happens.
+
+        Raises:
+            AllFailed: no trial gave a configuration to recommend; the message says why.
+            UserError: there is nothing to resume, no cluster, or nothing fits on it.
+        """
+        progress = progress or Silent()
+        run = open_run(self._out or latest_run(self.spec.name)) if resume else None
+        emulate = self._emulate if run is None else self._agreed(run, trials).emulated
+        prior = self._prior if run is None else kept_prior(run)
+        check_session(address=self._address, emulate=emulate)
+        if run is None:
+            self._refuse_unusable()
+        from raytune_infer.study.search import Ledger
+
+        if prior is not None:
+            progress.note(prior.note())
+        with ray_session(address=self._address, emulate=emulate, folder=self.spec.folder):
+            space = self._space(progress)
+            run = run or self._create(space, trials or self.spec.budget.trials)
+            progress.note(f"the run's folder is {run.path}")
+            if warning := caution(self._service.source):
+                progress.note(warning)
+            with run.locked(), self._opened(run, space) as (database, study):
+                if lost := database.interrupt_running(study):
+                    progress.note(f"{lost} trials that the interrupted run did not finish are set aside, uncounted")
+                space = self._taught(space, run, study, progress)
+                ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
+                with self._serving(study) as bench:
+                    lab = _Lab(space, database, study, ledger, bench)
+                    parallel = parallel or self.spec.budget.parallel
+                    self._search(lab, run, parallel, progress, prior)
+                    default = space.position(self.spec.default_config)
+                    if default is None:
+                        progress.note("the default configuration does not fit on this cluster: nothing to compare with")
+                    lab.compare(default, self._compare_s(lab.trials(), parallel))
+                book = self._service.prices
+                trials_now = database.trials(study)
+                return conclude(run, space.problem, trials_now, default, f"{book.name}, {book.date}")
+
+    def _on_ray_serve(self, study: StudyRecord) -> AbstractContextManager[Bench]:
+        from raytune_infer.study.serving import on_ray_serve
+
+        return on_ray_serve(self._service, study)
+
+    def _space(self, progress: Progress) -> ServiceSpace:
+        inventory = ray_inventory.from_ray()
+        self._refuse_pretence(inventory.emulated)
+        emulated = is_emulated(self._service.source)
+        space = service_space(self.spec, inventory, self._service.prices, emulated=emulated)
+        for dropped in space.dropped:
+            progress.note(f"{dropped.count} configurations left out: {dropped.reason}")
+        return space
+
+    def _refuse_unusable(self) -> None:
+        """Before a cluster is joined or a folder made: a new run must have a place, and a database."""
+        if self._out is not None:
+            refuse_taken(self._out)
+        if self._db is not None:
+            Database(self._db).close()
+        self._refuse_pretence(self._emulate is not None)
+
+    def _refuse_pretence(self, emulated: bool) -> None:
+        if emulated and not is_emulated(self._service.source):
+            raise UserError(
+                f"{self.spec.name!r} is a real model, but GPUs of this cluster are emulated, and nothing that it "
+                "did there would be true; use a real cluster, or a model of cluster.emulated.devices"
+            )
+
+    def _taught(self, space: ServiceSpace, run: RunFolder, study: StudyRecord, progress: Progress) -> ServiceSpace:
+        """The space, and beside it what earlier studies found."""
+        if not run.learns:
+            return space
+        earlier = earlier_studies(run, study, emulated=space.resolver.emulated)
+        if study.searcher in LEARNS:
+            for note in earlier.notes():
+                progress.note(note)
+        return replace(space, problem=replace(space.problem, sources=earlier.tasks))
+
+    def _search(self, lab: _Lab, run: RunFolder, parallel: int, progress: Progress, prior: Prior | None) -> None:
+        from raytune_infer.study.search import WORTHWHILE, search
+
+        known = [t for t in lab.trials() if t.purpose == "search"]
+        study = lab.study
+        progress.begins(known, study.trials, lab.space.problem.objective)
+        seconds = self.spec.budget.seconds
+        if seconds is not None:
+            seconds -= sum(t.seconds for t in known) / parallel  # what the run took before it was interrupted
+        if len(known) < study.trials and (seconds is None or seconds > 0):
+            left = search(
+                lab.space, trials=study.trials - len(known), parallel=parallel, seconds=seconds,
+                stop_below=self.spec.budget.stop_below,
+                searcher=named(study.searcher, None if prior is None else prior.surfaces), seed=study.seed,
+                known=tuple(known), ledger=lab.ledger, bench=lab.bench, storage=run.path,
+            )  # fmt: skip
+            if left is not None:
+                progress.note(f"stopped: the chance that a configuration {WORTHWHILE:.0%} better is left is {left:.0%}")
+
+    def _compare_s(self, trials: Sequence[TrialRecord], parallel: int) -> float:
+        """What the comparison may take."""
+        searched_s = sum(t.seconds for t in trials if t.purpose == "search") / parallel
+        return self.spec.budget.compare_s or _COMPARE_PART * searched_s
+
+    def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
+        path = self._out or default_folder(self.spec.name, dt.datetime.now())
+        path.mkdir(parents=True, exist_ok=True)
+        run = RunFolder(path, self._db, 0, learns=self._history is not False)
+        # Two that begin at once must not both find the folder free: the pointer of one would hide the other's study.
+        with run.locked():
+            refuse_taken(path)
+            database = run.database()
+            study = database.create_study(
+                name=self.spec.name, spec=self.spec.text, folder=str(self.spec.folder.resolve()),
+                searcher=self._searcher or DEFAULT, seed=self._seed or 0, trials=trials,
+                fingerprint=fingerprint(self._service, space), emulated=self._emulate,
+            )  # fmt: skip
+            database.close()
+            run = replace(run, study_id=study.id)
+            if self._prior is not None:
+                run = self._prior.kept(run)
+            run.save()
+        return run
+
+    def _agreed(self, run: RunFolder, trials: int | None) -> StudyRecord:
+        """The study to resume; RunError if what is asked for now contradicts it."""
+        database, study = run.load()
+        database.close()
+        asked = {
+            "trials": (trials, study.trials), "searcher": (self._searcher, study.searcher),
+            "seed": (self._seed, study.seed), "emulate": (self._emulate, study.emulated),
+            "db": (self._db, run.database_url), "history": (self._history, run.learns),
+            "prior": (self._prior and self._prior.label, run.prior or "what ships"),
+        }  # fmt: skip
+        for name, (now, before) in asked.items():
+            if now is not None and now != before:
+                raise RunError(f"{run.path} has {name} {before}, not {now}; leave it out to resume, or start a new run")
+        return study
+
+    @contextmanager
+    def _opened(self, run: RunFolder, space: ServiceSpace) -> Iterator[tuple[Database, StudyRecord]]:
+        database, study = run.load()
+        try:
+            if changed := differences(dict(study.fingerprint), fingerprint(self._service, space)):
+                raise RunError(
+                    f"{run.path} was about something else, its numbers would not be comparable: {', '.join(changed)} "
+                    "changed since; start a new run with another --out"
+                )
+            yield database, study
+        finally:
+            database.close()
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """Where one study's trials are run and written down."""
+
+    space: ServiceSpace
+    database: Database
+    study: StudyRecord
+    ledger: Ledger
+    bench: Bench
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        return self.database.trials(self.study)
+
+    def compare(self, default: int | None, budget_s: float) -> None:
+        """Measure the best of the search and the default side by side, in rounds, as far as was not done yet."""
+        from raytune_infer.study.search import WORTHWHILE
+
+        searched = self.trials()
+        objective = self.space.problem.objective
+        race = Race(ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE)
+        while (turn := race.turn(self.trials())) is not None:
+            self._measured_again(turn)
+
+    def _measured_again(self, turn: Turn) -> None:
+        key = self.ledger.start(turn.position, "final")
+        settings = self.space.resolver.settings(self.space.problem.space[turn.position])
+        name, bench = f"final-{turn.round}-{turn.position}", self.bench
+        outcome = run_trial(settings, name, backend=bench.backend, measure=bench.measure_in(turn.round))
+        self.ledger.finish(key, turn.position, outcome)

@@ -1,0 +1,1 @@
+"""Searchers judged on measured tables."""

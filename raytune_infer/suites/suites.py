@@ -1,0 +1,224 @@
+"""Suites of measured tables: a folder with a suite.json, and for each task a table of what every trial gave.
+
+A suite is one set of knobs and many tasks (a model under a workload). Each task and objective is a problem to
+replay, and the other tasks are what a searcher may learn from before: never one of the same group, which is
+the same model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from raytune_infer.errors import SuiteError
+from raytune_infer.spec.standard_knobs import encode_found
+from raytune_infer.suites.suite_file import SUITE_FILE, SuiteFile, read_suite_file, some, spelled
+from searchers.base import Observation, Problem, Task
+from searchers.objective import Metrics, Objective
+from searchers.quantities import PRICE
+from searchers.replay import Table
+from searchers.space import Config, Knob, Space, Value
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredTask:
+    """One table of a suite.
+
+    Args:
+        name: of the task.
+        group: tasks of one group are the same model.
+        space: the configurations that the table has; no other can be tried.
+        metrics: for each position what its trial measured; None if it failed.
+        usd_per_hour: `[n]` price of each configuration; NaN where the suite has none.
+        facts: the numbers among its descriptors.
+    """
+
+    name: str
+    group: str
+    space: Space
+    metrics: tuple[Metrics | None, ...]
+    usd_per_hour: np.ndarray
+    facts: Mapping[str, float]
+
+    @cached_property
+    def as_source(self) -> Task:
+        """All that was measured, with prices where known, for others to learn from; always the same object."""
+        priced = (
+            m if m is None or math.isnan(usd) else {**m, PRICE: float(usd)}
+            for m, usd in zip(self.metrics, self.usd_per_hour, strict=True)
+        )
+        observed = tuple(Observation(position, metrics) for position, metrics in enumerate(priced))
+        return Task(self.name, self.space, observed, self.facts, self.group)
+
+
+@dataclass(frozen=True, eq=False)
+class Suite:
+    """Tasks with their tables, and what a search on each may know before.
+
+    Args:
+        name: of the suite.
+        objectives: by name.
+        tasks: by name.
+        sources: tasks to learn from.
+        targets: tasks to be judged on; where there are none, each source is, without its own group.
+    """
+
+    name: str
+    objectives: Mapping[str, Objective]
+    tasks: Mapping[str, MeasuredTask]
+    sources: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    _lessons: dict[tuple[str, ...], tuple[Task, ...]] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The tasks that searches are judged on."""
+        return self.targets or self.sources
+
+    def sources_of(self, task: str) -> tuple[str, ...]:
+        """The tasks that a search on this one may learn from: sources, none of its own group."""
+        group = self.tasks[task].group
+        return tuple(name for name in self.sources if self.tasks[name].group != group)
+
+    def together(self, *, with_sources: bool = True) -> tuple[tuple[str, ...], ...]:
+        """The judged tasks, those that learn from the same sources together: it needs to be learned once."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for task in self.judged:
+            sources = self.sources_of(task) if with_sources else ()
+            # Nothing is learned from no sources: those tasks need not wait for each other.
+            groups.setdefault(sources or ("", task), []).append(task)
+        return tuple(map(tuple, groups.values()))
+
+    def table(self, task: str, objective: str, *, with_sources: bool = True) -> Table:
+        """The problem of a task under an objective, with the answers.
+
+        Problems that may learn from the same tasks have the same tuple of them, under every objective: what a
+        searcher learns from it needs to be learned once.
+        """
+        measured = self.tasks[task]
+        names = self.sources_of(task) if with_sources else ()
+        lessons = self._lessons.setdefault(names, tuple(self.tasks[name].as_source for name in names))
+        goal = self.objectives[objective]
+        problem = Problem(measured.space, goal, measured.usd_per_hour, measured.facts, lessons)
+        return Table(problem, measured.metrics)
+
+
+def load_suite(folder: Path) -> Suite:
+    """Read and check a whole suite.
+
+    Raises:
+        SuiteError: naming file, line and column, what is allowed and the remedy.
+    """
+    file = read_suite_file(folder / SUITE_FILE)
+    knobs = tuple(encode_found(p.name, p.values, p.kind) for p in file.parameters)
+    tasks = {name: _read_task(folder / f"{name}.csv", name, file, knobs) for name in file.task_names}
+    return Suite(
+        file.name or folder.resolve().name, file.goals(), tasks, tuple(file.tasks.source), tuple(file.tasks.target)
+    )
+
+
+def _read_task(path: Path, name: str, file: SuiteFile, knobs: Sequence[Knob]) -> MeasuredTask:
+    rows = _read_rows(path, file)
+    configs = _configs(path, rows, knobs)
+    space = Space(knobs, configs)
+    positions = [space.position(config) for config in configs]
+    _refuse_repeated(path, rows.index, positions, space)
+    measured = {metric: _numbers(path, rows[metric], empty=True) for metric in file.metrics}
+    usd = np.full(len(space), math.nan)
+    if file.cost is not None:
+        usd[positions] = _prices(path, rows[file.cost])
+    metrics: list[Metrics | None] = [None] * len(space)
+    for row, position in enumerate(positions):
+        found = {metric: column[row] for metric, column in measured.items()}
+        # A row that lacks one of its metrics is no trial that anybody could go by: it failed.
+        metrics[position] = None if any(map(math.isnan, found.values())) else found
+    facts = {
+        fact: float(value)
+        for fact, value in file.descriptors.get(name, {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return MeasuredTask(name, file.groups[name], space, tuple(metrics), usd, facts)
+
+
+def _read_rows(path: Path, file: SuiteFile) -> pd.DataFrame:
+    """The table as text, so that every value can be compared as it is spelled; its index is the line's number."""
+    try:
+        lines = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
+        )
+    except FileNotFoundError:
+        raise SuiteError(f"cannot read {path}: no such table; add it or take the task out of `tasks`") from None
+    except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise SuiteError(f"cannot read {path}: {error}".strip()) from None
+    lines = lines.fillna("").apply(lambda column: column.str.strip())
+    lines.index += 1
+    header, rows = list(lines.iloc[0]), lines.iloc[1:]
+    for column in file.columns:
+        if header.count(column) != 1:
+            wrong = "stands twice" if column in header else "is missing"
+            raise SuiteError(
+                f"{path}:1: the column {column!r} {wrong}; each of {', '.join(file.columns)} is needed once, "
+                f"there are {', '.join(header)}"
+            )
+    rows = rows.set_axis(header, axis=1)[list(file.columns)]
+    rows = rows[(rows != "").any(axis=1)]
+    if rows.empty:
+        raise SuiteError(f"{path}: has no rows; a table needs one or more configurations")
+    return rows
+
+
+def _configs(path: Path, rows: pd.DataFrame, knobs: Sequence[Knob]) -> list[Config]:
+    columns: dict[str, list[Value]] = {}
+    for knob in knobs:
+        known = {spelled(value): value for value in knob.values}
+        columns[knob.name] = []
+        for line, text in rows[knob.name].items():
+            value = known.get(spelled(text))
+            if value is None:
+                raise SuiteError(
+                    f"{path}:{line}: {knob.name} is {text!r}; suite.json allows {some(map(str, knob.values))}; "
+                    "add the value there or correct it here"
+                )
+            columns[knob.name].append(value)
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _refuse_repeated(path: Path, lines: Iterable[int], positions: Sequence[int], space: Space) -> None:
+    first: dict[int, int] = {}
+    for line, position in zip(lines, positions, strict=True):
+        if position in first:
+            raise SuiteError(
+                f"{path}:{line}: {space[position]} stands in line {first[position]} already; keep one of them"
+            )
+        first[position] = line
+
+
+def _numbers(path: Path, column: pd.Series[str], *, empty: bool) -> list[float]:
+    """A column's numbers; NaN for an empty cell where that is allowed."""
+    numbers = []
+    for line, text in column.items():
+        if empty and not text:
+            numbers.append(math.nan)
+            continue
+        try:
+            numbers.append(float(text))
+        except ValueError:
+            numbers.append(math.nan)
+        if not math.isfinite(numbers[-1]):
+            rest = "; leave all metrics empty for a trial that fails" if empty else ""
+            raise SuiteError(f"{path}:{line}: {column.name} is {text!r}; it must be a finite number{rest}")
+    return numbers
+
+
+def _prices(path: Path, column: pd.Series[str]) -> list[float]:
+    prices = _numbers(path, column, empty=False)
+    for line, price in zip(column.index, prices, strict=True):
+        if price < 0:
+            raise SuiteError(f"{path}:{line}: {column.name} is {price:g}; a price is 0 or more US dollars an hour")
+    return prices

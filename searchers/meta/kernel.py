@@ -1,0 +1,139 @@
+"""How alike two configurations are: a covariance over a grid of knob values, and how it is learned.
+
+    k(x, x') = level² + Σ_j main_j² k_j(x_j, x'_j) + joint² Π_j k_j(x_j, x'_j) + own² [x = x']
+
+A level, a curve for each knob, what only combinations of all knobs explain, and each configuration's own quirk
+(Duvenaud, Nickisch, Rasmussen 2011, "Additive Gaussian processes", its first and last order). k_j is Matérn 5/2
+over what the knob's values are; values of a categorical knob also differ for reasons that nobody told:
+k_j = alike · Matérn + (1 - alike) · [same value].
+
+Notation: a axes (knobs), v values of a knob, p and q rows of ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from searchers.meta.joint_grid import Axis
+
+ABSENT_ALIKE = 0.5
+"""k_j between any value and a knob that the other task does not have. Our choice."""
+_HEAD = 4
+"""Parameters before those of the axes: level, joint, own, alike."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The kernel's parameters; all but lengths and alike are standard deviations, in units of the quantity.
+
+    Args:
+        level: of the whole surface.
+        joint: of what combinations of knobs add.
+        own: of each configuration's own quirk.
+        alike: how much of a categorical knob's likeness its features explain, between 0 and 1.
+        main: `[a]` of each knob's curve.
+        lengths: `[a]` over which a knob's curve changes, in standard deviations of its values.
+    """
+
+    level: float
+    joint: float
+    own: float
+    alike: float
+    main: np.ndarray
+    lengths: np.ndarray
+
+
+def generic(axes: Sequence[Axis]) -> Scales:
+    """For logarithms of which nothing is known: knobs act by factors of two or three, smoothly. Our choice."""
+    each = np.ones(len(axes))
+    return Scales(level=6.0, joint=0.7, own=0.05, alike=0.5, main=0.8 * each, lengths=1.5 * each)
+
+
+def covariance(axes: Sequence[Axis], left: np.ndarray, right: np.ndarray, scales: Scales) -> np.ndarray:
+    """`[p, q]` covariance of rows of ranks `[p, a]` and `[q, a]` of different configurations."""
+    with torch.no_grad():
+        return _smooth(axes, left, right, _packed(scales)).numpy()
+
+
+def variance(axes: Sequence[Axis], ranks: np.ndarray, scales: Scales) -> np.ndarray:
+    """`[p, p]` covariance of rows `[p, a]` with themselves, their own quirks included."""
+    out = covariance(axes, ranks, ranks, scales)
+    out[np.diag_indices_from(out)] += scales.own**2
+    return out
+
+
+def fit(
+    axes: Sequence[Axis], tasks: Sequence[tuple[np.ndarray, np.ndarray]], start: Scales, *, steps: int = 60
+) -> Scales:
+    """The scales under which what tasks measured is most probable (maximum a posteriori, by Adam).
+
+    Args:
+        axes: the knobs.
+        tasks: for each task `[k, a]` ranks and `[k]` values less their expectation.
+        start: where to begin, and the middle of the prior: log-normal, one e-fold wide.
+        steps: of Adam.
+    """
+    centre = _packed(start)
+    theta = centre.clone().requires_grad_()
+    optimizer = torch.optim.Adam([theta], lr=0.1)
+    data = [(ranks, torch.from_numpy(y)) for ranks, y in tasks if len(y)]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = 0.5 * (theta - centre).square().sum()
+        for ranks, y in data:
+            own = (2 * theta[2]).exp() + 1e-6
+            k = _smooth(axes, ranks, ranks, theta) + own * torch.eye(len(y), dtype=y.dtype)
+            factor = torch.linalg.cholesky(k)
+            white = torch.linalg.solve_triangular(factor, y[:, None], upper=False)
+            loss = loss + 0.5 * white.square().sum() + factor.diagonal().log().sum()
+        loss.backward()
+        optimizer.step()
+    return _unpacked(theta.detach())
+
+
+def scaled(scales: Scales, factor: float) -> Scales:
+    """The same kernel for a quantity of another unit."""
+    return replace(
+        scales, level=factor * scales.level, joint=factor * scales.joint, own=factor * scales.own,
+        main=factor * scales.main,
+    )  # fmt: skip
+
+
+def _packed(scales: Scales) -> Tensor:
+    head = [scales.level, scales.joint, scales.own, scales.alike / (1 - scales.alike)]
+    return torch.from_numpy(np.log(np.concatenate([head, scales.main, scales.lengths])))
+
+
+def _unpacked(theta: Tensor) -> Scales:
+    level, joint, own = theta[:3].exp().tolist()
+    main, lengths = theta[_HEAD:].exp().numpy().reshape(2, -1)
+    return Scales(level, joint, own, float(torch.sigmoid(theta[3])), main, lengths)
+
+
+def _smooth(axes: Sequence[Axis], left: np.ndarray, right: np.ndarray, theta: Tensor) -> Tensor:
+    alike = torch.sigmoid(theta[3])
+    main, lengths = theta[_HEAD:].exp().reshape(2, len(axes))
+    total, product = (2 * theta[0]).exp(), torch.ones((), dtype=theta.dtype)
+    for j, axis in enumerate(axes):
+        # Columns first: whole rows of the few that there are are then copied, four times as fast as number by number.
+        k = _likeness(axis, lengths[j], alike)[:, right[:, j]][left[:, j]]
+        total, product = torch.addcmul(total, main[j] ** 2, k), product * k
+    return total + (2 * theta[1]).exp() * product
+
+
+def _likeness(axis: Axis, length: Tensor, alike: Tensor) -> Tensor:
+    """`[v + 1, v + 1]` k_j between an axis's values; the last is a knob that is absent, so that rank -1 finds it."""
+    v = len(axis.features)
+    features = torch.from_numpy(axis.features)
+    apart = (features[:, None] - features[None]).square().sum(-1)
+    distance = (5 * apart + 1e-12).sqrt() / length
+    k = (1 + distance + distance.square() / 3) * (-distance).exp()
+    if axis.categorical:
+        k = alike * k + (1 - alike) * torch.eye(v, dtype=k.dtype)
+    beside = torch.full((v, 1), ABSENT_ALIKE, dtype=k.dtype)
+    return torch.cat([torch.cat([k, beside], 1), torch.cat([beside.T, torch.ones(1, 1, dtype=k.dtype)], 1)])

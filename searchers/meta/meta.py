@@ -1,0 +1,209 @@
+"""Our searcher, the default: beliefs about every metric apart, from all that is known, conditioned on each trial.
+
+Morphling asks a network that learned to learn; here what was learned is a Gaussian belief over the surfaces that a
+service could have, and adapting it is exact. Several opinions are held at once: what earlier services teach
+(`lessons`), what formulas teach (`surfaces`), and almost nothing (`beliefs.generic`). Each has a say by how
+well it foretold the trials so far, so a prior that is wrong loses its say. docs/meta.md has it with equations.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from searchers.base import History, Problem, Searcher
+from searchers.choice import largest_free
+from searchers.meta import mixture as beliefs
+from searchers.meta import source_prior as lessons
+from searchers.meta.acquisition import chance_of_more, worth
+from searchers.meta.gaussian import Posterior
+from searchers.meta.joint_grid import atlas
+from searchers.meta.metric_model import RUNS, Reading, reading_of, values
+from searchers.meta.mixture import Beliefs
+from searchers.meta.monotone import Monotone
+from searchers.meta.shortlist import Shortlisted
+from searchers.meta.switching import replicas, sparing, warm
+from searchers.surfaces.belief import SurfaceModel, pretrained
+
+_log = logging.getLogger(__name__)
+
+SOURCES, SHIPPED, GENERIC = "earlier services", "the shipped prior", "nothing but the knobs"
+LARGEST = 2000
+"""Configurations of the largest space that a joint belief is held about: its matrices have n² numbers."""
+SHORTLIST = 1000
+"""Configurations at random that stand for a larger space, before those near the best are added. Our choice."""
+NEAR = 0.1
+"""How much less worth is hardly less, as a fraction. Our choice: by 256 samples a worth of 0.3, as one trial is often
+worth, is known to a tenth; benchmarks/switching.py finds no trial lost."""
+
+_BELIEVED: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}
+"""How far each opinion is believed before the first trial, relative to one another. Our choice."""
+_ATYPICAL = 0.05
+"""How often a trial fails for a reason that says nothing of its neighbours. Our choice."""
+_DROPPED = 0.01
+"""An opinion that is believed less than this has been dropped."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """One belief about each quantity, and samples of it.
+
+    Args:
+        name: where it comes from.
+        believed: how far, relative to others, before the first trial.
+        beliefs: by quantity.
+        deviations: for each quantity `[S, n]` samples less the mean.
+    """
+
+    name: str
+    believed: float
+    beliefs: Beliefs
+    deviations: Mapping[str, np.ndarray]
+
+    def given(self, history: History, reading: Reading) -> dict[str, Posterior]:
+        """What it makes of the trials so far, by quantity."""
+        return {q: belief.given(*reading.measured(history.observed, q)) for q, belief in self.beliefs.items()}
+
+
+def meta(problem: Problem, surfaces: SurfaceModel | None = None) -> Searcher:
+    """`Meta`, on a shortlist where the space is larger than a joint belief can be."""
+    make = partial(Meta, surfaces=surfaces)
+    return make(problem) if len(problem.space) <= LARGEST else Shortlisted(problem, make, most=SHORTLIST)
+
+
+class Meta:
+    """Measure where the most is to be gained, or the search most likely ends (`acquisition.worth`).
+
+    Args:
+        problem: the space, what counts as good, what is known of the service, and earlier services.
+        tolerance: how much worse than the best is as good as the best, as a fraction.
+        surfaces: what services like this could be; the model that ships when left out. `raytune-infer meta-train
+            --from` trains one on one's own studies too.
+        near: a configuration that needs no new replica is preferred to one that is worth more by no more than this
+            fraction.
+        samples: S, of the joint belief. They are the same at every call, so a suggestion moves only with what
+            was measured.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        tolerance: float = 0.05,
+        surfaces: SurfaceModel | None = None,
+        near: float = NEAR,
+        samples: int = 256,
+    ) -> None:
+        self._problem = problem
+        self._surfaces = surfaces or pretrained()
+        self._tolerance, self._near = tolerance, near
+        self._replicas = replicas(problem.space)
+        self._samples = samples
+        self._reading, self._objective = reading_of(problem)
+        self._opinions = tuple(
+            self._opinion(name, found) for name, make in self._makers().items() if (found := make()) is not None
+        )
+        self._monotone = Monotone(problem.space)
+        self._told: set[str] = set()
+
+    def suggest(self, history: History, rng: np.random.Generator) -> int | None:
+        """The free position that is worth the most, ties broken at random; None when there is none."""
+        if len(history.taken) >= len(self._problem.space):
+            return None
+        drawn = self.drawn(history)
+        scores = worth(self._values(drawn), np.array(sorted(history.taken), dtype=int), self._tolerance)
+        if scores.any():
+            scores = sparing(scores, warm(self._replicas, history), self._near)
+        else:  # nothing free is likely to count (the taken are worth 0): towards what is nearest to it
+            scores = self._nearness(drawn)
+        return largest_free(scores, history, rng)
+
+    def chance_of_more(self, history: History, margin: float) -> float:
+        """The chance that some configuration is better than all measured ones by more than a fraction `margin`."""
+        measured = np.array(sorted({o.position for o in history.observed}), dtype=int)
+        return chance_of_more(self._values(self.drawn(history)), measured, margin)
+
+    def say(self, history: History) -> dict[str, dict[str, float]]:
+        """For each metric, and for whether a trial runs, how far each opinion is believed; sums to 1."""
+        names = [opinion.name for opinion in self._opinions]
+        weights = self._weights(self._posteriors(history))
+        return {q: dict(zip(names, weights[q].tolist(), strict=True)) for q in self._reading.quantities}
+
+    def drawn(self, history: History) -> dict[str, np.ndarray]:
+        """For each quantity of the reading `[S, n]` samples, from each opinion as many as it is believed."""
+        posteriors = self._posteriors(history)
+        weights = self._weights(posteriors)
+        self._tell(weights)
+        drawn = {q: self._drawn_of(q, weights[q], [posterior[q] for posterior in posteriors]) for q in weights}
+        runs, fails = self._monotone.implied(history.observed)
+        typical = slice(round(_ATYPICAL * self._samples), None)
+        drawn[RUNS][typical, runs], drawn[RUNS][typical, fails] = 1.0, -1.0
+        return drawn
+
+    def _makers(self) -> dict[str, Callable[[], Beliefs | None]]:
+        problem, metrics = self._problem, self._reading.metrics
+        grid = atlas(problem.space, ())
+        return {
+            GENERIC: lambda: beliefs.generic(grid, self._reading.quantities, problem.noise**2),
+            SHIPPED: lambda: beliefs.from_surfaces(self._surfaces, problem, grid, metrics),
+            SOURCES: self._lessons,
+        }
+
+    def _lessons(self) -> Beliefs | None:
+        sources = lessons.credible(self._problem.sources, self._reading)
+        if len(sources) < len(self._problem.sources):
+            _log.warning(
+                "not learning from %d of %d earlier studies: their results do not follow from their configurations",
+                len(self._problem.sources) - len(sources), len(self._problem.sources),
+            )  # fmt: skip
+        return lessons.from_sources(self._problem, sources, self._reading) if sources else None
+
+    def _opinion(self, name: str, found: Beliefs) -> Opinion:
+        rng = np.random.default_rng(0)
+        return Opinion(name, _BELIEVED[name], found, {q: b.deviations(self._samples, rng) for q, b in found.items()})
+
+    def _posteriors(self, history: History) -> list[dict[str, Posterior]]:
+        return [opinion.given(history, self._reading) for opinion in self._opinions]
+
+    def _weights(self, posteriors: list[dict[str, Posterior]]) -> dict[str, np.ndarray]:
+        """For each quantity how far each opinion is believed: Bayes' rule, as one may be right of one quantity only."""
+        believed = np.log([opinion.believed for opinion in self._opinions])
+        out = {}
+        for q in self._reading.quantities:
+            log = believed + [posterior[q].log_density for posterior in posteriors]
+            weights = np.exp(log - log.max())
+            out[q] = weights / weights.sum()
+        return out
+
+    def _drawn_of(self, quantity: str, weights: np.ndarray, posteriors: list[Posterior]) -> np.ndarray:
+        ends = np.round(np.cumsum(weights) * self._samples).astype(int)
+        rng, parts = np.random.default_rng(1), []
+        for opinion, posterior, start, end in zip(self._opinions, posteriors, [0, *ends[:-1]], ends, strict=True):
+            noise = rng.standard_normal((end - start, len(posterior.at)))
+            parts.append(posterior.samples(opinion.deviations[quantity][start:end], noise))
+        return np.vstack(parts)
+
+    def _tell(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Say once of each metric that what earlier services taught of it was dropped."""
+        for place, opinion in enumerate(self._opinions):
+            for q in self._reading.metrics:
+                if opinion.name == SOURCES and weights[q][place] < _DROPPED and q not in self._told:
+                    self._told.add(q)
+                    _log.warning("what %s taught of %s does not fit the trials so far, and is dropped", SOURCES, q)
+
+    def _values(self, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
+        return values(self._objective, drawn, self._problem.usd_per_hour)
+
+    def _nearness(self, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
+        """`[n]` minus the e-folds by which limits are expected to be missed, and how likely it is not to run."""
+        objective, missed = self._objective, np.zeros(len(self._problem.space))
+        for name in objective.limited:
+            if name in drawn:
+                over = drawn[name] - np.log(max(objective.at_most.get(name, np.inf), 1e-300))
+                under = np.log(max(objective.at_least.get(name, 0.0), 1e-300)) - drawn[name]
+                missed += np.maximum(0, np.maximum(over, under)).mean(axis=0)
+        return -missed - 10 * (drawn[RUNS] <= 0).mean(axis=0)

@@ -1,0 +1,71 @@
+"""Beliefs about a new service: from nothing, and from surfaces that such services have. `lessons` adds sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from searchers.base import Problem
+from searchers.meta import kernel
+from searchers.meta.gaussian import Gaussian
+from searchers.meta.joint_grid import Atlas
+from searchers.meta.metric_model import RUNS
+from searchers.quantities import role
+from searchers.surfaces.belief import SurfaceModel
+
+Beliefs = Mapping[str, Gaussian]
+"""For the logarithm of each metric, and for RUNS, what it may be."""
+
+_LEVEL = 3.0
+"""Mean of a logarithm of which nothing is known; `kernel.generic`'s level leaves it six e-folds either way."""
+
+_SURFACES = 128
+_WIDER = 1.5
+"""Variance of the shipped surfaces is multiplied by this: no formula has met a real service. Our choice."""
+_UNTOLD = 0.5
+"""What the shipped surfaces leave unexplained, in e-folds for each knob. Our choice."""
+
+
+def generic(grid: Atlas, quantities: Sequence[str], noise: float) -> Beliefs:
+    """Before anything is known but the knobs: smooth curves about an unknown level; most configurations run.
+
+    `noise` is the variance of a measurement's logarithm, here as everywhere in beliefs.
+    """
+    own, scales = grid.ranks[: grid.n], kernel.generic(grid.axes)
+    out: dict[str, Gaussian] = {}
+    if metrics := [q for q in quantities if q != RUNS]:
+        surface = Gaussian(np.full(grid.n, _LEVEL), kernel.variance(grid.axes, own, scales), noise, floating=True)
+        out |= dict.fromkeys(metrics, surface)
+    if RUNS in quantities:
+        runs = replace(kernel.scaled(scales, 0.6), level=0.5)
+        out[RUNS] = Gaussian(np.full(grid.n, 0.8), kernel.variance(grid.axes, own, runs), noise)
+    return out
+
+
+def from_surfaces(model: SurfaceModel, problem: Problem, grid: Atlas, metrics: Sequence[str]) -> Beliefs | None:
+    """What surfaces of services like this say of such a space; None where they know none of its columns."""
+    surfaces = model.sample(problem.space, _positive(problem.facts), _SURFACES, np.random.default_rng(0))
+    if not surfaces.known:
+        return None
+    noise = problem.noise**2
+    scales = replace(kernel.generic(grid.axes), joint=_UNTOLD, main=np.full(len(grid.axes), _UNTOLD))
+    rest = kernel.variance(grid.axes, grid.ranks[: grid.n], scales)
+    roles = dict.fromkeys(map(role, metrics))
+    of = {each: replace(_ensemble(_LEVEL + surfaces.log[each], rest, noise), floating=True) for each in roles}
+    out = {q: of[role(q)] for q in metrics}
+    runs = replace(kernel.scaled(scales, 0.8), level=0.2)
+    chances = np.tanh(surfaces.runs / 2)  # 2 p - 1: on the scale of RUNS
+    return {**out, RUNS: _ensemble(chances, kernel.variance(grid.axes, grid.ranks[: grid.n], runs), noise)}
+
+
+def _ensemble(surfaces: np.ndarray, rest: np.ndarray, noise: float) -> Gaussian:
+    """Mean and covariance of `[M, n]` samples, plus what they leave unexplained."""
+    mean = surfaces.mean(axis=0)
+    apart = surfaces - mean
+    return Gaussian(mean, _WIDER * apart.T @ apart / len(surfaces) + rest, noise)
+
+
+def _positive(facts: Mapping[str, float]) -> dict[str, float]:
+    return {name: fact for name, fact in facts.items() if fact > 0}

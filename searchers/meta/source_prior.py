@@ -1,0 +1,93 @@
+"""Beliefs from sources: which of them can be believed, what their facts mean, and what is learned once for many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from searchers.base import Observation, Problem, Task
+from searchers.meta.joint_grid import Atlas, atlas
+from searchers.meta.metric_model import Reading
+from searchers.meta.mixture import Beliefs, generic
+from searchers.meta.transfer import Evidence, Lesson, belief, coherence, learn
+
+COHERENT = 0.25
+"""A source of which less than this part of the variance follows from its own knobs teaches nothing. Our choice."""
+_ENOUGH = 12
+"""Fewer measurements than this are no ground to disbelieve a source."""
+
+
+def credible(sources: tuple[Task, ...], reading: Reading) -> tuple[Task, ...]:
+    """The sources whose measurements follow from their knobs; others were measured on something else, or mixed up.
+
+    The same tuple where all do, as what is learned from it is kept by it.
+    """
+    believed = tuple(task for task in sources if _coherent(task, reading))
+    return sources if len(believed) == len(sources) else believed
+
+
+def from_sources(problem: Problem, sources: tuple[Task, ...], reading: Reading) -> Beliefs:
+    """What the sources say of the problem's configurations.
+
+    Args:
+        problem: the space and its facts.
+        sources: to learn from. What is learned from the same tuple of them is kept.
+        reading: what to read of their trials; a quantity that no source measured has the generic belief.
+    """
+    grid = atlas(problem.space, sources)
+    facts, noise = standardised([*(task.facts for task in sources), problem.facts]), problem.noise**2
+    evidence = {q: _evidence(grid, sources, facts[:-1], reading, q) for q in reading.quantities}
+    unknown = generic(grid, [q for q, tasks in evidence.items() if not tasks], noise)
+    return {
+        q: belief(grid, tasks, _lesson(sources, reading.shares, q, noise), facts[-1], noise) if tasks else unknown[q]
+        for q, tasks in evidence.items()
+    }
+
+
+def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """`[t, p]` logarithms of facts, each standardised over all but the last row; 0, the mean, where unknown.
+
+    Facts are sizes and lengths: positive, and acting by ratios. One that is not positive counts as unknown.
+    """
+    names = sorted({name for known in facts[:-1] for name in known})
+    raw = np.array([[known.get(name, 0.0) for name in names] for known in facts]).reshape(len(facts), len(names))
+    logs = np.log(raw, where=raw > 0, out=np.full(raw.shape, np.nan))
+    logs = logs[:, (~np.isnan(logs[:-1])).any(axis=0)]
+    spread = np.nanstd(logs[:-1], axis=0)
+    return np.nan_to_num((logs - np.nanmean(logs[:-1], axis=0)) / np.where(spread > 1e-9, spread, np.inf))
+
+
+@lru_cache(maxsize=1024)
+def _coherent(task: Task, reading: Reading) -> bool:
+    grid = _own_grid((task,))
+    found = [_evidence(grid, [task], np.zeros((1, 0)), reading, metric) for metric in reading.metrics]
+    scores = [coherence(grid, evidence) for each in found for evidence in each if len(evidence.y) >= _ENOUGH]
+    return not scores or float(np.mean(scores)) >= COHERENT
+
+
+def _evidence(
+    grid: Atlas, sources: Sequence[Task], facts: np.ndarray, reading: Reading, quantity: str
+) -> list[Evidence]:
+    out = []
+    for task, rows, known in zip(sources, grid.rows, facts, strict=True):
+        on_grid = (Observation(int(row), each.metrics) for row, each in zip(rows, task.observed, strict=True))
+        at, y = reading.measured(on_grid, quantity)
+        if len(at):
+            out.append(Evidence(at, y, known, task.group))
+    return out
+
+
+@lru_cache(maxsize=64)
+def _lesson(sources: tuple[Task, ...], shares: tuple[tuple[str, float], ...], quantity: str, noise: float) -> Lesson:
+    """What is learned of one quantity, whatever the problem; sources are equal only to themselves."""
+    grid = _own_grid(sources)
+    facts = standardised([*(task.facts for task in sources), {}])[:-1]
+    return learn(grid, _evidence(grid, sources, facts, Reading((), shares), quantity), noise)
+
+
+def _own_grid(sources: tuple[Task, ...]) -> Atlas:
+    """The grid of what was measured, however large the spaces are that it was chosen from."""
+    first = sources[0]
+    return atlas(first.space.subset(np.array([o.position for o in first.observed[:1]] or [0])), sources)

@@ -1,0 +1,249 @@
+"""From what other services measured to a belief about this one, for one quantity.
+
+A new service is expected where the others' facts point to, and may differ from that as each of the others differs
+from what the rest say of it. So the belief's width is not assumed, but measured by leaving groups out.
+
+    ŷ_t       surface of task t over the grid: as measured, and completed by the kernel where it was not
+    w_t(f)    weights of ridge regression with intercept on the tasks' facts f
+    mean      Σ_t w_t(f*) ŷ_t
+    r_t       (ŷ_t - Σ_s w_s(f_t) ŷ_s) / √v_t  over tasks s of other groups;  v = 1 + Σ w²
+    C         v* · [(1 - γ) · mean_t r_t r_tᵀ + γ · k],  k the kernel fitted to the r_t
+
+Shrinking an empirical covariance towards a structured one: Ledoit, Wolf 2004. An empirical covariance of earlier
+tasks as a prior for optimisation: Wang et al. 2024, "Pre-trained Gaussian processes for Bayesian optimization".
+
+Notation: T tasks, g rows of the grid, n of them the problem's, p facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from searchers.meta import kernel
+from searchers.meta.gaussian import Gaussian
+from searchers.meta.joint_grid import Atlas
+
+RIDGES = (np.inf, 3.0, 0.3, 0.03)
+"""Penalties on facts that are tried; an infinite one ignores them."""
+SHRINKAGES = (1.0, 0.7, 0.4, 0.2, 0.1, 0.05)
+"""γ that are tried."""
+KNOWN = (0, 3, 10)
+"""How many measurements of a group left out are known when the rest of it is predicted, to judge γ."""
+FIT_ROWS = 96
+"""Most rows of a task that the kernel is fitted to, and that γ and coherence are judged on."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one source task measured of the quantity.
+
+    Args:
+        rows: `[k]` rows of the grid, each once.
+        y: `[k]` values.
+        facts: `[p]` standardised facts.
+        group: tasks of one group are the same model.
+    """
+
+    rows: np.ndarray
+    y: np.ndarray
+    facts: np.ndarray
+    group: str
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the sources say of how services differ, whatever the service at hand.
+
+    Args:
+        ridge: penalty on facts.
+        axes: names of the knobs.
+        scales: of the kernel over them.
+        gamma: how much of the covariance is the kernel's.
+    """
+
+    ridge: float
+    axes: tuple[str, ...]
+    scales: kernel.Scales
+    gamma: float
+
+    def scales_on(self, grid: Atlas) -> kernel.Scales:
+        """The kernel's scales on a grid of perhaps other knobs; those that no source had are as in `kernel.generic`."""
+        of = {name: j for j, name in enumerate(self.axes)}
+        start = kernel.generic(grid.axes)
+        main, lengths = start.main.copy(), start.lengths.copy()
+        for j, axis in enumerate(grid.axes):
+            if axis.name in of:
+                main[j], lengths[j] = self.scales.main[of[axis.name]], self.scales.lengths[of[axis.name]]
+        return replace(self.scales, main=main, lengths=lengths)
+
+
+def learn(grid: Atlas, tasks: Sequence[Evidence], noise: float) -> Lesson:
+    """Choose ridge, kernel and shrinkage so that groups left out are predicted best.
+
+    Args:
+        grid: of the sources.
+        tasks: the T sources.
+        noise: variance of one measurement.
+    """
+    rng = np.random.default_rng(0)
+    start = kernel.generic(grid.axes)
+    surfaces = _completed(grid, tasks, start)
+    ridge = min(_ridges(tasks), key=lambda ridge: _error_left_out(surfaces, tasks, ridge))
+    residuals = _residuals(surfaces, tasks, ridge)
+    sampled = [_some(task.rows, rng) for task in tasks]
+    seen = [(grid.ranks[rows], residual[rows]) for rows, residual in zip(sampled, residuals, strict=True)]
+    scales = kernel.fit(grid.axes, seen, replace(start, level=1.0))
+    gamma = _best_shrinkage(grid, residuals, sampled, tasks, scales, noise, rng)
+    return Lesson(ridge, tuple(axis.name for axis in grid.axes), scales, gamma)
+
+
+def belief(grid: Atlas, tasks: Sequence[Evidence], lesson: Lesson, facts: np.ndarray, noise: float) -> Gaussian:
+    """The belief about the problem's configurations that its sources support.
+
+    Args:
+        grid: of the problem and its sources.
+        tasks: the T sources.
+        lesson: learned from them.
+        facts: `[p]` standardised facts of the problem.
+        noise: variance of one measurement.
+    """
+    scales = lesson.scales_on(grid)
+    surfaces = _completed(grid, tasks, scales)
+    residuals = _residuals(surfaces, tasks, lesson.ridge)[:, : grid.n]
+    w, v = _weights(_facts(tasks), facts, lesson.ridge)
+    empirical = residuals.T @ residuals / len(tasks)
+    smooth = kernel.variance(grid.axes, grid.ranks[: grid.n], scales)
+    return Gaussian(w @ surfaces[:, : grid.n], v * ((1 - lesson.gamma) * empirical + lesson.gamma * smooth), noise)
+
+
+def coherence(grid: Atlas, task: Evidence) -> float:
+    """How well each measurement follows from the task's others, by their knobs: R² left one out, at most 1.
+
+    Near 1 for a surface in which neighbours are alike; 0 or below for values that have nothing to do with
+    the configurations that they stand beside. Left-one-out errors: Sundararajan, Keerthi 2001, Eq. 12.
+    """
+    chosen = np.arange(len(task.y))
+    if len(chosen) > FIT_ROWS:
+        chosen = np.random.default_rng(0).choice(len(chosen), FIT_ROWS, replace=False)
+    y = task.y[chosen] - task.y[chosen].mean()
+    if y.std() < 1e-9:
+        return 1.0
+    ranks = grid.ranks[task.rows[chosen]]
+    scales = kernel.scaled(replace(kernel.generic(grid.axes), own=0.3), float(y.std()))
+    inverse = np.linalg.inv(kernel.variance(grid.axes, ranks, scales))
+    errors = inverse @ y / np.diag(inverse)
+    return float(1 - np.mean(errors**2) / np.mean(y**2))
+
+
+def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rng.permutation(rows)[:FIT_ROWS]
+
+
+def _completed(grid: Atlas, tasks: Sequence[Evidence], scales: kernel.Scales) -> np.ndarray:
+    """`[T, g]` surfaces; measured where measured, elsewhere the mean of all tasks corrected by the kernel."""
+    g = len(grid.ranks)
+    out = np.full((len(tasks), g), np.nan)
+    for surface, task in zip(out, tasks, strict=True):
+        surface[task.rows] = task.y
+    if not np.isnan(out).any():
+        return out
+    scales = replace(scales, own=max(scales.own, 0.02))  # a gram matrix of near-equal rows must stay invertible
+    common = np.full(g, float(np.mean(np.concatenate([task.y for task in tasks]))))
+    gaps = [
+        (surface, task, missing, _pull(grid, missing, task.rows, scales))
+        for surface, task in zip(out, tasks, strict=True)
+        if len(missing := np.setdiff1d(np.arange(g), task.rows))
+    ]
+    for _ in range(2):  # the mean of all needs every surface, and each surface the mean
+        for surface, task, missing, pull in gaps:
+            surface[missing] = common[missing] + pull @ (task.y - common[task.rows])
+        common = out.mean(axis=0)
+    return out
+
+
+def _pull(grid: Atlas, missing: np.ndarray, measured: np.ndarray, scales: kernel.Scales) -> np.ndarray:
+    """`[missing, measured]` how far each row is pulled along by what each measured one is off by."""
+    gram = kernel.variance(grid.axes, grid.ranks[measured], scales)
+    cross = kernel.covariance(grid.axes, grid.ranks[missing], grid.ranks[measured], scales)
+    return cho_solve(cho_factor(gram), cross.T).T
+
+
+def _weights(facts: np.ndarray, at: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
+    """`[T]` weights of tasks with facts `[T, p]` in a prediction at `[p]`; its variance in units of one task's."""
+    t = len(facts)
+    w = np.full(t, 1 / t)
+    if np.isfinite(ridge):
+        centre = facts.mean(axis=0)
+        x = facts - centre
+        w = w + x @ np.linalg.solve(x.T @ x + ridge * t * np.eye(x.shape[1]), at - centre)
+    return w, 1 + float(w @ w)
+
+
+def _facts(tasks: Sequence[Evidence]) -> np.ndarray:
+    return np.stack([task.facts for task in tasks])
+
+
+def _groups(tasks: Sequence[Evidence]) -> np.ndarray:
+    return np.array([task.group for task in tasks])
+
+
+def _ridges(tasks: Sequence[Evidence]) -> tuple[float, ...]:
+    enough = len(tasks[0].facts) > 0 and len(set(_groups(tasks))) > 2
+    return RIDGES if enough else RIDGES[:1]
+
+
+def _residuals(surfaces: np.ndarray, tasks: Sequence[Evidence], ridge: float) -> np.ndarray:
+    """`[T, g]` the residuals r_t of tasks predicted from other groups."""
+    facts, groups = _facts(tasks), _groups(tasks)
+    out = np.empty_like(surfaces)
+    for t in range(len(tasks)):
+        others = groups != groups[t] if len(set(groups)) > 1 else np.arange(len(tasks)) != t
+        if not others.any():  # a single task: its shape about its own level is all there is to go by
+            out[t] = surfaces[t] - surfaces[t].mean()
+            continue
+        w, v = _weights(facts[others], facts[t], ridge)
+        out[t] = (surfaces[t] - w @ surfaces[others]) / np.sqrt(v)
+    return out
+
+
+def _error_left_out(surfaces: np.ndarray, tasks: Sequence[Evidence], ridge: float) -> float:
+    """Mean squared residual where tasks were measured, in units of the variance that was expected."""
+    residuals = _residuals(surfaces, tasks, ridge)
+    return float(np.mean([np.mean(r[task.rows] ** 2) for r, task in zip(residuals, tasks, strict=True)]))
+
+
+def _best_shrinkage(
+    grid: Atlas,
+    residuals: np.ndarray,
+    sampled: Sequence[np.ndarray],
+    tasks: Sequence[Evidence],
+    scales: kernel.Scales,
+    noise: float,
+    rng: np.random.Generator,
+) -> float:
+    """γ under which a group left out is most probable after a few of its measurements are known."""
+    groups = _groups(tasks)
+    if len(set(groups)) < 2:
+        return 1.0
+    scores = np.zeros(len(SHRINKAGES))
+    for t, rows in enumerate(sampled):
+        others = residuals[groups != groups[t]][:, rows]
+        empirical = others.T @ others / len(others)
+        smooth = kernel.variance(grid.axes, grid.ranks[rows], scales)
+        for i, gamma in enumerate(SHRINKAGES):
+            prior = Gaussian(np.zeros(len(rows)), (1 - gamma) * empirical + gamma * smooth, noise)
+            scores[i] += sum(_log_density_of_rest(prior, residuals[t][rows], known) for known in KNOWN)
+    return SHRINKAGES[int(np.argmax(scores))]
+
+
+def _log_density_of_rest(prior: Gaussian, y: np.ndarray, known: int) -> float:
+    """Mean log density of each of y, but for a constant, once the first few are known; 0 if there is no rest."""
+    if known >= len(y):
+        return 0.0
+    posterior = prior.given(np.arange(known), y[:known])
+    variance = posterior.variance[known:] + prior.noise
+    return float(np.mean(-0.5 * np.log(variance) - 0.5 * (y - posterior.mean)[known:] ** 2 / variance))

@@ -1,0 +1,210 @@
+"""Model-agnostic meta-learning: weights from which a few gradient steps fit a new task.
+
+Finn, Abbeel, Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks" (ICML 2017), as
+Morphling uses it (Wang et al., SoCC 2021, Algorithm 1): few-shot regression with an MLP of two hidden
+layers of 128.
+
+Notation (the paper's symbol, then ours):
+    f_θ    `mlp.predict(weights, x)`
+    α, β   `step_size` of the inner loop, `meta_step_size` of the outer one
+    K      `shots`, the measured points of a task that the inner loop may see
+    L      `mlp.squared_error`
+    t, n, d   tasks, configurations of a task, feature columns
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from searchers.morphling.mlp import Weights, predict, squared_error
+
+UnitRule = Callable[[Tensor, Tensor], Tensor]
+"""Predictions of the measured points at θ and their values → the unit that values are divided by."""
+
+Order = Callable[[Weights, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""θ, points and values of an episode's tasks → the same in another order."""
+
+
+def adapt(
+    weights: Weights, x: Tensor, y: Tensor, *, step_size: float, steps: int, mask: Tensor | None = None
+) -> dict[str, Tensor]:
+    """MAML inner loop, θ_i ← θ_i − α ∇L(f_θi) (Finn et al. 2017, Eq. 1); differentiable in `weights`.
+
+    Args:
+        weights: starting point, one tensor per name; left unchanged.
+        x: `[n, d]` features of the measured configurations.
+        y: `[n]` their values, standardised.
+        step_size: α.
+        steps: how many gradient steps.
+        mask: which points count, as 0 and 1: `[n]`, or `[steps, n]` with a row for each step. A lower
+            triangle of ones replays a search: step k sees the first k points.
+    """
+    if mask is None:
+        mask = torch.ones_like(y)
+    masks = mask.expand(steps, -1) if mask.dim() == 1 else mask
+    adapted = dict(weights)
+    for step in range(steps):
+        gradient = grad(squared_error)(adapted, x, y, masks[step])
+        adapted = {name: value - step_size * gradient[name] for name, value in adapted.items()}
+    return adapted
+
+
+def unit_of(predicted: Tensor, values: Tensor) -> Tensor:
+    """The unit in which measured values look most like predictions: one number, an estimate of the task's best.
+
+    Predictions are fractions of a task's best value, which a search does not know. Least squares of
+    values ≈ unit · predicted over the points that count (value > 0) gives unit = Σ p·v / Σ p². It is at
+    least the best value seen, as no fraction exceeds 1; and 1 as long as nothing counts.
+
+    Args:
+        predicted: `[n]` predictions of the measured points; taken as at least 0.2, so that a prediction
+            near or below zero cannot blow the unit up.
+        values: `[n]` what was measured; 0 for what failed, which says nothing of the unit.
+    """
+    p = torch.where(values > 0, predicted.clamp(min=0.2), 0.0)
+    unit = torch.maximum((p * values).sum() / (p * p).sum().clamp(min=1e-12), values.max())
+    return torch.where(values.max() > 0, unit, torch.ones_like(unit))
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What a meta-model learns from: many tasks over the same columns.
+
+    Args:
+        x: `[t, n, d]` features, or `[n, d]` if all tasks share them; standardised.
+        y: `[t, n]` values as a fraction of the task's best; 0 where a configuration does not count.
+        columns: names of the d columns.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
+
+    x: Tensor
+    y: Tensor
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        t, n = self.y.shape
+        if self.x.shape not in {(t, n, len(self.columns)), (n, len(self.columns))}:
+            raise ValueError(
+                f"{t} tasks of {n} points and {len(self.columns)} columns need x of that shape, "
+                f"got {tuple(self.x.shape)}"
+            )
+
+    def draw(self, tasks: int, points: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """`[tasks, points, d]` and `[tasks, points]` of random tasks, points without repetition."""
+        t, n = self.y.shape
+        which = torch.randint(t, (tasks, 1), generator=generator)
+        keys = torch.rand(tasks, n, generator=generator)
+        index = keys.topk(min(points, n), dim=1).indices
+        return (self.x[index] if self.x.dim() == 2 else self.x[which, index]), self.y[which, index]
+
+
+def as_drawn(theta: Weights, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`[t, p, d]` points and `[t, p]` values in the random order in which they came."""
+    return x, y
+
+
+def as_searched(theta: Weights, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The points in about the order in which a search would measure them: the largest predictions first.
+
+    A search does not adapt to random points: it climbs, fails at the edge of memory, and fails there again.
+    Noise of a different size for each task (log-uniform, 0.02 to 2) goes from greedy to random.
+    """
+    with torch.no_grad():
+        size = 0.02 * 100 ** torch.rand(len(y), 1, generator=generator)
+        wish = predict(theta, x) + size.to(y.dtype) * torch.randn(y.shape, generator=generator, dtype=y.dtype)
+        index = wish.argsort(dim=1, descending=True)
+    return torch.take_along_dim(x, index[..., None], dim=1), torch.take_along_dim(y, index, dim=1)
+
+
+def known_unit(predicted: Tensor, values: Tensor) -> Tensor:
+    """The unit of values that are in the model's own unit already: 1."""
+    return torch.ones_like(values[0])
+
+
+def task_loss(
+    weights: Weights,
+    seen: tuple[Tensor, Tensor],
+    asked: tuple[Tensor, Tensor],
+    mask: Tensor,
+    step_size: float,
+    unit_rule: UnitRule = known_unit,
+) -> Tensor:
+    """L_Ti(f_θi): how wrong the adapted model is on points of the task that it did not adapt to.
+
+    Where the adaptation does not know the task's unit, as in a search, it sees values divided by an
+    estimate of it, and its answer is multiplied by that again before it is compared.
+    """
+    x, y = seen
+    with torch.no_grad():
+        unit = unit_rule(predict(weights, x), y)
+    adapted = adapt(weights, x, y / unit, step_size=step_size, steps=len(mask), mask=mask)
+    return ((unit * predict(adapted, asked[0]) - asked[1]) ** 2).mean()
+
+
+def meta_train(
+    tasks: Tasks,
+    weights: Weights,
+    *,
+    step_size: float,
+    meta_step_size: float,
+    shots: int,
+    episodes: int,
+    generator: torch.Generator,
+    unit_rule: UnitRule = known_unit,
+    order: Order = as_drawn,
+    schedules: Sequence[Tensor] | None = None,
+    tasks_per_episode: int = 32,
+    points_asked: int = 64,
+    progress: Callable[[int, float], None] | None = None,
+) -> dict[str, Tensor]:
+    """Second-order MAML, θ ← θ − β ∇_θ Σ_i L_Ti(f_θi) (Finn et al. 2017, Eq. 2-3; Morphling, Algorithm 1).
+
+    Each episode draws tasks and points of each: the first K to adapt to, all to be judged by; all tasks of
+    an episode are one batch (`vmap`). The outer step is Adam's with cosine decay, as plain SGD needs many times
+    the episodes (Finn et al. use Adam too).
+
+    Args:
+        tasks: what to learn from.
+        weights: starting point; left unchanged.
+        step_size: α.
+        meta_step_size: β, at the start; it decays to 0.
+        shots: K.
+        episodes: how many outer steps.
+        generator: of all randomness.
+        unit_rule: how the inner loop, which sees K values alone, scales them; `unit_of` for searches.
+        order: which of the points drawn are the first K; `as_searched` for searches.
+        schedules: `[steps, shots]` masks, one of them drawn for each episode: which points each inner step
+            sees. Left out, the paper's: one step on all of them.
+        tasks_per_episode: tasks in a batch.
+        points_asked: points of each task that the outer loss is taken on.
+        progress: called with the episode and its loss.
+    """
+    theta = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}
+    optimizer = torch.optim.Adam(theta.values(), lr=meta_step_size)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, episodes))
+    masks = list(schedules) if schedules else [torch.ones(1, shots)]
+    for episode in range(episodes):
+        mask = masks[int(torch.randint(len(masks), (1,), generator=generator))].to(tasks.y.dtype)
+        k = mask.shape[1]
+        x, y = order(theta, *tasks.draw(tasks_per_episode, k + points_asked, generator), generator)
+        losses = vmap(task_loss, in_dims=(None, 0, 0, None, None, None))(
+            theta, (x[:, :k], y[:, :k]), (x, y), mask, step_size, unit_rule
+        )
+        loss = losses.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        # A task on which the inner loop diverges must not undo what the others taught.
+        norm = torch.nn.utils.clip_grad_norm_(theta.values(), 1.0)
+        if torch.isfinite(norm):
+            optimizer.step()
+        decay.step()
+        if progress is not None:
+            progress(episode, loss.item())
+    return {name: value.detach() for name, value in theta.items()}

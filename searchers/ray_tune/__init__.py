@@ -1,0 +1,1 @@
+"""The searchers inside Ray Tune: the one place of this package that knows Ray."""

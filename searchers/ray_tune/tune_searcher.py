@@ -1,0 +1,243 @@
+"""Any of our searchers inside any Tuner: the one subclass of `ray.tune.search.Searcher`.
+
+The rest of the package knows nothing of Ray. This file turns trials into histories and back.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import numbers
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeGuard
+
+import numpy as np
+import ray.tune.search
+from ray import cloudpickle
+from ray.tune.result import AUTO_RESULT_KEYS
+
+from searchers.base import History, Problem, Searcher
+from searchers.objective import Expression, Metrics, Objective
+from searchers.quantities import PRICE
+from searchers.ray_tune.param_space import nested, space_of
+from searchers.registry import DEFAULT, named
+from searchers.space import Config, Space
+
+_log = logging.getLogger(__name__)
+
+Factory = Callable[[Problem], Searcher]
+FIGURE = "figure"
+"""What a Tuner's metric is called in our objective: Tune's names (`val/loss`) need not be identifiers."""
+
+# Of the result dict, what Tune adds by itself says nothing about the configuration.
+_TUNES_OWN = frozenset({*AUTO_RESULT_KEYS, "done", "training_iteration", "should_checkpoint"})
+
+
+class TuneSearcher(ray.tune.search.Searcher):
+    """Searches a finite space with one of our searchers.
+
+    `Tuner(trainable, param_space={…}, tune_config=TuneConfig(metric="rps", mode="max", num_samples=30,
+    search_alg=TuneSearcher()))` is all that is needed. Trials that fail, or report the metric not at all or
+    as NaN, count as configurations that could not run. The search finishes when every
+    configuration has been tried, so `num_samples=-1` is an exhaustive search in a clever order.
+
+    The metric must be positive, as rates, latencies and prices are: zero or less counts as "could not run".
+
+    Args:
+        space: what to search; left out, it is read from the Tuner's `param_space`.
+        searcher: a name of `searchers.registry`, or a function from a Problem to a Searcher.
+        metric: what to optimise; may be left to TuneConfig if there is a `param_space`.
+        mode: "max" or "min"; likewise.
+        seed: of all random choices.
+
+    Raises:
+        ValueError: an unknown searcher, or a metric or mode that contradicts TuneConfig's.
+    """
+
+    def __init__(
+        self,
+        space: Space | None = None,
+        searcher: str | Factory = DEFAULT,
+        metric: str | None = None,
+        mode: str | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(metric=metric, mode=mode)
+        self._factory = named(searcher) if isinstance(searcher, str) else searcher
+        self._given_space = space
+        self._seed = seed
+        self._problem: Problem | None = None
+        self._searcher: Searcher | None = None
+        self._history = History()
+        self._positions: dict[str, int] = {}
+        self._evaluated: list[tuple[dict[str, Any], float | None]] = []
+        if space is not None and metric and mode:
+            self._start(Problem(space, _objective(mode)))
+
+    @classmethod
+    def for_problem(
+        cls, problem: Problem, searcher: str | Factory, history: History | None = None, seed: int = 0
+    ) -> Self:
+        """A searcher for a problem of ours, whose objective reads the metrics that trials report.
+
+        Args:
+            problem: space, objective and prices.
+            searcher: a name of `searchers.registry`, or a function from a Problem to a Searcher.
+            history: what is known already. Its pending trials are taken to be lost: nobody here awaits them.
+            seed: of all random choices.
+        """
+        self = cls(searcher=searcher, seed=seed)
+        self._history = History((history or History()).observed)
+        self._start(problem)
+        return self
+
+    @property
+    def history(self) -> History:
+        """What was observed so far, and what is running."""
+        return self._history
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Take metric, mode and space from the Tuner; False where a `param_space` comes on top of our space."""
+        if self._problem is not None and not self._metric:
+            return False  # for_problem: the objective is complete.
+        self._metric = _agreed("metric", self._metric, metric)
+        self._mode = _agreed("mode", self._mode, mode)
+        space = self._given_space or space_of(config)
+        if self._problem is not None and self._problem.space.knobs != space.knobs:
+            return False  # Used before with another `param_space`, which its history is about.
+        if self._metric and self._mode and self._problem is None:
+            self._start(Problem(space, _objective(self._mode)))
+        # Tune says the right thing on False if `config` has domains, and goes on if it has constants only.
+        return self._given_space is None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray leaves FINISHED out.
+        """The next configuration, None while only running trials stand in the way, FINISHED at the end."""
+        problem, searcher = self._ready()
+        done = len(self._history.observed) + len(self._history.pending)
+        position = searcher.suggest(self._history, np.random.default_rng([self._seed, done]))
+        if position is None:
+            return None if self._history.pending else self.FINISHED
+        self._history = self._history.await_(position)
+        self._positions[trial_id] = position
+        return nested(problem.space[position])
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Record what the trial measured, or that its configuration could not run."""
+        # Kept after completion: a failed trial that is run again under its id reports a second time.
+        position = self._positions.get(trial_id)
+        if position is not None:
+            self._history = self._history.observe(position, None if error else self._metrics(result))
+
+    def add_evaluated_point(
+        self,
+        parameters: dict[str, Any],
+        value: float,
+        error: bool = False,
+        pruned: bool = False,
+        intermediate_values: list[float] | None = None,
+    ) -> None:
+        """Take in a configuration that was measured elsewhere.
+
+        Raises:
+            KeyError: it is not in the space.
+            ValueError: the objective is a Problem's own, which one value does not determine.
+        """
+        if self._problem is not None and self._problem.objective.goal.names != {FIGURE}:
+            raise ValueError("this objective needs more than one value; pass a History to `for_problem`")
+        self._evaluated.append((parameters, None if error or value is None else float(value)))
+        self._take_evaluated()
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the state: what was observed, what is running under which trial id."""
+        state = {key: getattr(self, key) for key in self._STATE}
+        Path(checkpoint_path).write_bytes(cloudpickle.dumps(state))
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read what `save` wrote; the searcher itself is rebuilt, as it is a function of the history."""
+        self.__dict__.update(cloudpickle.loads(Path(checkpoint_path).read_bytes()))
+        self._searcher = None
+
+    _STATE = (
+        "_history", "_positions", "_evaluated", "_problem", "_seed", "_metric", "_mode", "_factory", "_given_space"
+    )  # fmt: skip
+
+    def _start(self, problem: Problem) -> None:
+        self._problem = problem
+        self._take_evaluated()
+
+    def _ready(self) -> tuple[Problem, Searcher]:
+        if self._problem is None:
+            missing = [name for name in ("metric", "mode") if not getattr(self, f"_{name}")]
+            missing += [] if self._given_space else ["space"]
+            raise ValueError(
+                f"TuneSearcher lacks {' and '.join(missing)}; Tune passes TuneConfig's metric and mode on "
+                "only together with a non-empty `param_space`, so give them to TuneSearcher otherwise"
+            )
+        if self._searcher is None:
+            self._searcher = self._factory(self._problem)
+        return self._problem, self._searcher
+
+    def _take_evaluated(self) -> None:
+        """Turn the points measured elsewhere into observations, once the space is known."""
+        if self._problem is None:
+            return
+        for parameters, value in self._evaluated:
+            config = _config_of(parameters, self._problem.space)
+            self._history = self._history.observe(
+                self._problem.space.position(config), None if value is None else {FIGURE: value}
+            )
+        self._evaluated = []
+
+    def _metrics(self, result: Mapping[str, Any] | None) -> Metrics | None:
+        """The numbers of a result; None if it says that it could not run or lacks what the objective needs."""
+        problem, _ = self._ready()
+        if not result or result.get("could_not_run"):
+            return None
+        metrics = {
+            sys.intern(str(key)): float(v) for key, v in result.items() if _is_number(v) and not _is_tunes_own(key)
+        }
+        if self._metric:
+            figure = result.get(self._metric)
+            metrics[FIGURE] = float(figure) if _is_number(figure) else math.nan
+            if metrics[FIGURE] <= 0:
+                _log.warning("%s = %g is not positive and counts as could not run", self._metric, figure)
+                return None
+        needed = {*problem.objective.goal.names, *problem.objective.limited} - {PRICE}
+        return metrics if all(math.isfinite(metrics.get(name, math.nan)) for name in needed) else None
+
+
+def _objective(mode: str) -> Objective:
+    return Objective(Expression(FIGURE), minimize=mode == "min")
+
+
+def _agreed(what: str, ours: str | None, tuners: str | None) -> str | None:
+    if ours and tuners and ours != tuners:
+        raise ValueError(
+            f"TuneSearcher has {what}={ours!r}, TuneConfig has {what}={tuners!r}; give it in one of them only"
+        )
+    return ours or tuners
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_tunes_own(key: str) -> bool:
+    return key in _TUNES_OWN or key.startswith("config/")
+
+
+def _config_of(parameters: Mapping[str, Any], space: Space) -> Config:
+    """The knobs' values among a trial's parameters, nested or not; constants are left out."""
+    flat: dict[str, Any] = {}
+    stack = [("", parameters)]
+    while stack:
+        prefix, level = stack.pop()
+        for key, value in level.items():
+            if isinstance(value, Mapping):
+                stack.append((f"{prefix}{key}/", value))
+            else:
+                flat[f"{prefix}{key}"] = value
+    return {knob.name: flat[knob.name] for knob in space.knobs if knob.name in flat}

@@ -1,0 +1,208 @@
+"""Batches on a GPU: pinned buffers, one copy each way, and the copies of one batch beside the computing of another.
+
+    copy in   | batch 1 |         | batch 2 |
+    compute             | batch 1 .......... | batch 2 ..........
+    copy out                                 | batch 1 |
+
+Three streams: in one stream for both directions, the copy in of batch 2 would wait behind the copy out of batch 1, and
+that waits for its computing. Two sets of buffers: one batch computes while another comes or goes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from serve_deployments.batches.accelerator import Accelerator, Stream
+from serve_deployments.batches.batch_parts import Parts
+from serve_deployments.batches.cuda_graphs import Graphs, run_packed
+from serve_deployments.batches.packing import Layout, first_sizes
+from serve_deployments.endpoint import Payload
+from serve_deployments.enforcement import Enforcement
+
+IN_FLIGHT = 2
+"""Batches under way at most. A third would only wait longer, with its requests fixed sooner."""
+
+
+class _Growing:
+    """A buffer that is made anew, twice as large, when it is too small.
+
+    Args:
+        make: so many bytes.
+    """
+
+    def __init__(self, make: Callable[[int], torch.Tensor]) -> None:
+        self._make = make
+        self._buffer: torch.Tensor | None = None
+
+    def __call__(self, size_bytes: int) -> torch.Tensor:
+        if self._buffer is None or self._buffer.numel() < size_bytes:
+            self._buffer = None  # the old one first: together they might not fit
+            self._buffer = self._make(1 << max(0, size_bytes - 1).bit_length())
+        return self._buffer
+
+
+class _Slot:
+    """The buffers of one batch: on the host and on the device, in and out."""
+
+    def __init__(self, accelerator: Accelerator, copy_in: Stream, compute: Stream) -> None:
+        def memory_of(stream: Stream) -> Callable[[int], torch.Tensor]:
+            # Of the stream that writes it. The allocator hands out memory that its stream still uses, as what
+            # comes later in that stream waits anyway; another stream would write into it too early.
+            def make(size_bytes: int) -> torch.Tensor:
+                with accelerator.on(stream):
+                    return accelerator.memory(size_bytes)
+
+            return make
+
+        self.host_in = _Growing(accelerator.staging)
+        self.device_in = _Growing(memory_of(copy_in))
+        self.device_out = _Growing(memory_of(compute))
+        self.host_out = _Growing(accelerator.staging)
+        self.came, self.computed, self.left = accelerator.event(), accelerator.event(), accelerator.event()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A batch under way.
+
+    Args:
+        slot: its buffers.
+        outputs: how its outputs lie in them.
+        payloads: how many it answers.
+        rows: of the tensors that `collate` made.
+        filled: the same with the filling.
+    """
+
+    slot: _Slot
+    outputs: Layout
+    payloads: int
+    rows: int
+    filled: int
+
+
+class DeviceBatches:
+    """A model's batches on a device; `begin` and `finish` for those who overlap, or simply called.
+
+    Made in the thread that will call `begin`, as CUDA's current stream is a thread's own.
+
+    Args:
+        parts: the model.
+        accelerator: the device.
+        cuda_graphs: whether to record the model's kernels.
+        told: more to say of what was asked for.
+        every_size: the model pays something when it first sees a size.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        accelerator: Accelerator,
+        *,
+        cuda_graphs: bool = False,
+        told: Sequence[Enforcement] = (),
+        every_size: bool = False,
+    ) -> None:
+        self.parts = parts
+        self._accelerator = accelerator
+        self._copy_in, self._copy_out = accelerator.copy_stream(), accelerator.copy_stream()
+        self._compute = accelerator.compute_stream()
+        self._graphs = Graphs(parts.forward, accelerator, self._compute) if cuda_graphs else None
+        self._free = deque(_Slot(accelerator, self._copy_in, self._compute) for _ in range(IN_FLIGHT))
+        self._told = tuple(told)
+        # Recording a graph costs something too, and under load that would be measured.
+        self._every_size = every_size or cuda_graphs
+
+    def __call__(self, payloads: list[Payload]) -> list[Any]:
+        """One batch, from payloads to results."""
+        return self.finish(self.begin(payloads))
+
+    def begin(self, payloads: list[Payload]) -> Begun:
+        """Collate, and put copy, computing and copy back on their way.
+
+        Raises:
+            RuntimeError: `IN_FLIGHT` batches are under way already.
+        """
+        with torch.inference_mode():
+            tensors = self.parts.collate(payloads)
+            if not self._free:
+                raise RuntimeError(f"{IN_FLIGHT} batches are under way; finish one before the next begins")
+            slot = self._free.popleft()
+            try:
+                layout, rows, filled = self._bring(slot, tensors)
+                outputs = self._run(slot, layout)
+                self._fetch(slot, outputs)
+            except BaseException:
+                for stream in (self._copy_in, self._compute, self._copy_out):
+                    stream.synchronize()  # nothing may read or write the buffers any more
+                self._free.append(slot)
+                raise
+            return Begun(slot, outputs, len(payloads), rows, filled)
+
+    def finish(self, begun: Begun) -> list[Any]:
+        """Wait for a batch; its results no longer depend on any buffer.
+
+        Raises:
+            ValueError: `split` gave another number of results than there were payloads.
+        """
+        with torch.inference_mode():
+            try:
+                begun.slot.left.synchronize()
+                views = begun.outputs.views(begun.slot.host_out(begun.outputs.size_bytes))
+                tensors = {name: _without_filling(view, begun).clone() for name, view in views.items()}
+            finally:
+                self._free.append(begun.slot)
+            results = self.parts.split(tensors)
+        if len(results) != begun.payloads:
+            raise ValueError(f"`split` gave {len(results)} results for {begun.payloads} payloads; one each is needed")
+        return results
+
+    def first_sizes(self, max_batch_size: int) -> Sequence[int]:
+        """Batch sizes to run before any load comes, the largest first."""
+        return first_sizes(max_batch_size, every_size=self._every_size)
+
+    def told(self) -> tuple[Enforcement, ...]:
+        """What became of what was asked for."""
+        return self._told if self._graphs is None else (*self._told, self._graphs.told())
+
+    def _bring(self, slot: _Slot, tensors: dict[str, torch.Tensor]) -> tuple[Layout, int, int]:
+        """Pack on the host, start the one copy in → layout, rows, rows with filling."""
+        layout = Layout.of(tensors)
+        rows = filled = len(next(iter(tensors.values())))
+        if self._graphs is not None:
+            layout = layout.filled(rows, self.parts.filling, self.parts.longest)
+            filled = layout.places[0].shape[0]
+        size = layout.size_bytes
+        host, device = slot.host_in(size), slot.device_in(size)
+        layout.write(host, tensors, self.parts.filling)
+        with self._accelerator.on(self._copy_in):
+            self._accelerator.copy(device[:size], host[:size])
+        self._copy_in.record_event(slot.came)
+        return layout, rows, filled
+
+    def _run(self, slot: _Slot, layout: Layout) -> Layout:
+        given = slot.device_in(layout.size_bytes)
+        self._compute.wait_event(slot.came)
+        with self._accelerator.on(self._compute):
+            if self._graphs is not None:
+                outputs = self._graphs(layout, given, slot.device_out)
+            else:
+                outputs = run_packed(self.parts.forward, layout, given, slot.device_out)
+        self._compute.record_event(slot.computed)
+        return outputs
+
+    def _fetch(self, slot: _Slot, outputs: Layout) -> None:
+        size = outputs.size_bytes
+        host, device = slot.host_out(size), slot.device_out(size)
+        self._copy_out.wait_event(slot.computed)
+        with self._accelerator.on(self._copy_out):
+            self._accelerator.copy(host[:size], device[:size])
+        self._copy_out.record_event(slot.left)
+
+
+def _without_filling(tensor: torch.Tensor, begun: Begun) -> torch.Tensor:
+    return tensor[: begun.rows] if tensor.shape[:1] == (begun.filled,) else tensor

@@ -1,0 +1,42 @@
+"""Batches where nothing has to be moved: the three functions of a model one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from serve_deployments.batches.batch_parts import Parts
+from serve_deployments.endpoint import Payload
+from serve_deployments.enforcement import Enforcement
+
+
+class PlainBatches:
+    """The three functions one after the other, where nothing has to be moved.
+
+    Args:
+        parts: the model.
+        told: what there is to say about what was asked for.
+        every_size: see `fast_batches`.
+    """
+
+    def __init__(self, parts: Parts, told: Sequence[Enforcement] = (), *, every_size: bool = False) -> None:
+        self.parts = parts
+        self._told = tuple(told)
+        self._every_size = every_size
+
+    def __call__(self, payloads: list[Payload]) -> list[Any]:
+        """One batch."""
+        import torch
+
+        with torch.inference_mode():
+            return self.parts.split(self.parts.forward(self.parts.collate(payloads)))
+
+    def first_sizes(self, max_batch_size: int) -> Sequence[int]:
+        """Batch sizes to run before any load comes, the largest first."""
+        from serve_deployments.batches.packing import first_sizes
+
+        return first_sizes(max_batch_size, every_size=self._every_size)
+
+    def told(self) -> tuple[Enforcement, ...]:
+        """What became of what was asked for."""
+        return self._told

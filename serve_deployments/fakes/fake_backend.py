@@ -1,0 +1,97 @@
+"""A backend whose replicas are known exactly: whole studies in seconds, without Serve, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from serve_deployments.backend import CouldNotRun, Readied, ReplicaFacts, Running
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
+from serve_deployments.measurement import Measurement
+from serve_deployments.measuring.load_test import Question
+from serve_deployments.replicas.pool import Kept, Pool
+from serve_deployments.replicas.shared_pool import SharedPool
+from serve_deployments.settings import Settings
+
+
+@dataclass(frozen=True)
+class FakeReplica:
+    """A server that batches as a replica does.
+
+    Args:
+        endpoint: the server.
+        readied: what it took to have it, in virtual seconds.
+    """
+
+    endpoint: FakeServer
+    readied: Readied = field(default_factory=Readied)
+
+    def facts(self) -> ReplicaFacts:
+        """It is on no machine and nothing went wrong."""
+        return ReplicaFacts("fake", 0, (), (), "cpu", None, None)
+
+
+@dataclass
+class FakeBackend:
+    """Replicas in virtual time.
+
+    Args:
+        service_s: settings and batch size → seconds that the batch takes.
+        refuses: settings → why they cannot run; None if they can.
+        pool: keeps replicas between trials; None: each trial has a new one.
+        new_s: virtual seconds that a new replica takes.
+        change_s: virtual seconds that a change in place takes.
+        alive: how many replicas are running now, the idle ones not counted.
+    """
+
+    service_s: Callable[[Settings, int], float]
+    refuses: Callable[[Settings], CouldNotRun | None] = lambda settings: None
+    pool: Pool | SharedPool | None = None
+    new_s: float = 0.0
+    change_s: float = 0.0
+    alive: int = field(default=0, init=False)
+
+    @contextmanager
+    def running(self, settings: Settings, name: str) -> Iterator[FakeReplica]:
+        """See `Backend.running`."""
+        if (refusal := self.refuses(settings)) is not None:
+            raise refusal
+        kept = None if self.pool is None else self.pool.take(name, settings)
+        readied = Readied(False, {"deploy": self.new_s}) if kept is None else Readied(True, {"change": self.change_s})
+        if self.pool is not None and kept is None:
+            kept = Kept(name, settings, node="fake")
+            self.pool.add(name, kept)
+        self.alive += 1
+        try:
+            yield FakeReplica(
+                FakeServer(
+                    lambda batch: self.service_s(settings, batch),
+                    max_batch=settings.max_batch_size,
+                    wait_s=settings.batch_wait_ms / 1000,
+                ),
+                readied,
+            )
+            if self.pool is not None and kept is not None:
+                for gone in self.pool.park(name, replace(kept, settings=settings)):
+                    self.pool.forget(gone.app)
+        finally:
+            self.remove(name)
+            self.alive -= 1
+
+    def remove(self, name: str) -> None:
+        """See `Backend.remove`; a fake replica is part of the process that died."""
+        if self.pool is not None:
+            self.pool.drop(name)
+
+
+@dataclass(frozen=True)
+class VirtualMeasure:
+    """Measures a fake replica in virtual time, by the same rules as a load actor does a real one."""
+
+    question: Question
+
+    def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
+        """The measurement."""
+        ask = self.question.ask(running.endpoint, ["x"], settings, clock=VirtualClock(), to_beat_rps=to_beat_rps)
+        return run_virtual(ask)

@@ -1,0 +1,120 @@
+"""Load tests inside Ray: a process of its own near the replica, so that the study does not slow it down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from serve_deployments.device.limits import can_pin, machine_cores, pin, unleased_cores
+from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.load.clock import RealClock
+from serve_deployments.load.load_generator import Team
+from serve_deployments.load.places import Place, free_places
+from serve_deployments.load.remote_sender import RemoteSender
+from serve_deployments.load.sending import OwnSender, Sender
+from serve_deployments.measurement import Load, Measurement
+from serve_deployments.measuring.level import closed_level, open_level
+from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.settings import Settings
+
+T = TypeVar("T")
+
+
+class LoadActor:
+    """Sends load to one endpoint and measures it; `ray.remote(LoadActor)` makes it an asynchronous actor.
+
+    It sends from its own process until that is the bottleneck, then from as many processes as there are cores for.
+    Their CPU shares are those of whole processes, so an actor should hold one test at a time; a second one is
+    refused. `ray.cancel` on a call and `close` both end a test without leaving requests behind.
+
+    Args:
+        endpoint: see `aim`; None for an actor that is told later.
+        payloads: likewise.
+    """
+
+    def __init__(self, endpoint: Callable[[], Endpoint] | None = None, payloads: Sequence[Payload] = ()) -> None:
+        self._own_cores: set[int] = set()
+        self._senders: dict[Place, Any] = {}  # kept for the next endpoint
+        self._running: asyncio.Task[Any] | None = None
+        if endpoint is not None:
+            self._aim(endpoint, payloads)
+
+    async def aim(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
+        """Send to another endpoint from now on.
+
+        Args:
+            endpoint: makes the endpoint, here inside the actor; a Serve handle is to be made where it is used.
+            payloads: sent in turn.
+        """
+        self._aim(endpoint, payloads)
+
+    def _aim(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
+        if not payloads:
+            raise ValueError("a load test needs at least one payload")
+        made, clock = endpoint(), RealClock()
+        # This process alone, until that is the bottleneck.
+        self._team = Team(made, [OwnSender(made, payloads, clock)], clock, partial(self._more, endpoint, payloads))
+        self._payloads = payloads
+
+    async def _more(
+        self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload], senders: int
+    ) -> Sequence[Sender]:
+        """Twice as many senders, in processes of their own, as far as there are cores for them."""
+        free = await free_places()
+        places = free[: 2 * senders]
+        if len(places) <= senders:
+            return ()
+        for place in places:
+            if place not in self._senders:
+                self._senders[place] = place.start()
+        return await asyncio.gather(
+            *(
+                RemoteSender.aimed(self._senders[place], endpoint, payloads, index, len(places), place.cores)
+                for index, place in enumerate(places)
+            )
+        )
+
+    async def stand_apart(self) -> bool:
+        """Move to the cores of this machine that no replica leases; False where none is left."""
+        self._own_cores = unleased_cores(machine_cores())
+        if self._own_cores and can_pin():
+            pin(self._own_cores)
+        return bool(self._own_cores)
+
+    async def is_apart(self) -> bool:
+        """Whether still no replica leases the cores that this process moved to."""
+        return unleased_cores(self._own_cores) == self._own_cores
+
+    async def answer(self, question: Question, settings: Settings, to_beat_rps: float | None = None) -> Measurement:
+        """See `Question.ask`."""
+        asked = question.ask(self._team, self._payloads, settings, clock=self._team.clock, to_beat_rps=to_beat_rps)
+        return await self._alone(asked)
+
+    async def closed(self, concurrency: int, plan: LoadPlan) -> Load:
+        """One level of so many clients."""
+        return await self._alone(closed_level(self._team, self._payloads, concurrency, plan))
+
+    async def open(self, rate_rps: float, plan: LoadPlan) -> Load:
+        """One level of so many requests per second."""
+        return await self._alone(open_level(self._team, self._payloads, rate_rps, plan))
+
+    async def close(self) -> None:
+        """Ends a running test, whose caller then gets a cancellation error."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _alone(self, test: Coroutine[Any, Any, T]) -> T:
+        # One that has ended runs no more, even before the call that waits for it has come back.
+        if self._running is not None and not self._running.done():
+            test.close()
+            raise RuntimeError("this actor is running a load test already; wait for it, or close() it")
+        running = self._running = asyncio.ensure_future(test)
+        try:
+            return await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,69 @@
+"""Measuring a running replica by a load actor: where the actor is, and for how long it is waited for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import ray
+
+from serve_deployments.backend import LoadFailed, Running
+from serve_deployments.endpoint import Payload
+from serve_deployments.measurement import Measurement
+from serve_deployments.measuring.in_cluster.load_side import load_actor
+from serve_deployments.measuring.load_test import Question
+from serve_deployments.settings import Settings
+
+_GRACE_S = 60.0
+"""What a load test may take beyond its plan: the actor's start, its imports and the last answers."""
+
+
+@dataclass(frozen=True)
+class WithLoadActor:
+    """Measures each replica by a load actor of its own, away from the replica where there is room.
+
+    Args:
+        question: what is asked of it.
+        payloads: sent in turn.
+    """
+
+    question: Question
+    payloads: Sequence[Payload]
+
+    def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
+        """The measurement of a replica that runs under `settings`; it ends once this rate is surely out of reach.
+
+        Raises:
+            LoadFailed: the load test did not come to an end.
+        """
+        facts = running.facts()
+        endpoint = running.endpoint
+        try:
+            with load_actor(_away_from(facts.hostname)) as actor:
+                ray.get(actor.aim.remote(lambda: endpoint, list(self.payloads)))
+                apart = ray.get(actor.stand_apart.remote())
+                answer = actor.answer.remote(self.question, settings, to_beat_rps)
+                measurement = ray.get(answer, timeout=self.question.plan.total_max_s + _GRACE_S)
+                # Another trial's replica may have leased the same cores meanwhile.
+                return replace(measurement, apart=apart and ray.get(actor.is_apart.remote()))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, LoadFailed):
+                raise error.cause from None  # in its own words, without the traceback of another process
+            raise
+        except ray.exceptions.RayError as error:  # it died, does not answer, or its node is gone
+            said = str(error).strip().splitlines()
+            raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error
+
+
+def _away_from(hostname: str) -> str:
+    """Id of a node on another machine than the replica's where there is one, else of the caller's node.
+
+    Of several, one without GPUs, then one with many cores: replicas that are measured there need their own.
+    """
+    other = [node for node in ray.nodes() if node["Alive"] and node["NodeManagerHostname"] != hostname]
+    if not other:
+        return str(ray.get_runtime_context().get_node_id())
+    resources = [(node["Resources"].get("GPU", 0), -node["Resources"].get("CPU", 0)) for node in other]
+    alike = [node["NodeID"] for node, r in zip(other, resources, strict=True) if r == min(resources)]
+    return str(random.choice(alike))

@@ -1,0 +1,55 @@
+"""What is asked of a replica; the same of a real one by a load actor, and of a fake one in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.load.clock import Clock
+from serve_deployments.measurement import Measurement
+from serve_deployments.measuring.highest_rate import highest_rate
+from serve_deployments.measuring.peak_rate import peak_rate
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.settings import Settings
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which rate can it do?
+
+    Args:
+        plan: how long and how carefully to measure.
+        at_most: limits that the rate must keep.
+        find: "highest_rate" under the limits, or the "peak" without; None: the former if there are limits.
+    """
+
+    plan: LoadPlan
+    at_most: Mapping[str, float] = field(default_factory=dict)
+    find: Literal["peak", "highest_rate"] | None = None
+
+    async def ask(
+        self,
+        endpoint: Endpoint,
+        payloads: Sequence[Payload],
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        to_beat_rps: float | None = None,
+    ) -> Measurement:
+        """The answer of a replica that runs under `settings`.
+
+        Args:
+            endpoint: the replica.
+            payloads: sent in turn.
+            settings: the batches it forms.
+            clock: time; the machine's unless given.
+            to_beat_rps: it ends once this rate is surely out of reach; None: never.
+        """
+        if self.find == "highest_rate" or (self.find is None and self.at_most):
+            return await highest_rate(
+                endpoint, payloads, self.plan, self.at_most, settings, clock=clock, to_beat_rps=to_beat_rps
+            )
+        plan = self.plan.filling(settings.max_batch_size)
+        return await peak_rate(endpoint, payloads, plan, clock=clock, to_beat_rps=to_beat_rps)

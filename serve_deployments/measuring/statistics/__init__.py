@@ -1,0 +1,1 @@
+"""Intervals, whether a limit is kept, and where the rate breaks it."""

@@ -1,0 +1,192 @@
+"""At which rate does a limit begin to be broken? A belief that every level sharpens, however far from there it was.
+
+Deciding each level on its own wastes what the others have shown: near the limit no level of a few seconds can tell 1 %
+of slow requests from 2 %. So all levels speak to one question, as in the adaptive measuring of a threshold (QUEST:
+Watson and Pelli, Perception & Psychophysics 33, 1983): a belief over the rate R at which the share of requests above
+the limit is the share allowed, and over how steeply that share rises, weighed by what each level saw; the next level
+is held where R probably is.
+
+In an M/M/1 queue of capacity C a latency is above t with probability exp(-(C - r) t). If that is the share s at R,
+its logarithm rises there by log(1 / s) a for a rate that is e times as high, and that of the mean latency by a, where
+a = R / (C - R): 1 at half load, 4 at four fifths. Other queues are steeper or flatter, so a is not known but believed
+to be one of a few.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from scipy.special import expit, logsumexp
+
+from serve_deployments.measuring.statistics.limit_verdict import Evidence
+
+_STEEPNESS = 2.0 ** np.arange(-1, 6)
+"""a: from a third of the capacity to 97 % of it."""
+
+_WIDTH = math.log(1.5)
+"""The first guess is believed within this factor, one way or the other. Our choice; the tails are those of a Cauchy
+distribution, so that a guess that is far off is soon given up."""
+
+_TAILS = 4  # our choice: one guess in ten is off by more than two standard deviations
+_EDGE = 0.1  # how exactly a ceiling is known, relative (our choice)
+_SURPRISE = 1e3  # how many times less likely a rate far above the ceiling is, so that levels can still show it
+_STEP = 0.01  # between the rates of the grid, relative: a fifth of the usual precision
+_REACH = 64.0  # how far above the first guess a rate is thought of at all
+_DOUBT = 0.02  # that a level which surely failed says nothing: overloaded by an accident (our choice)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What to believe of one limit before any level near it.
+
+    Args:
+        rate_rps: where it is probably broken from.
+        spread: standard deviation of the logarithm of that rate.
+        steepness: a.
+    """
+
+    rate_rps: float
+    spread: float
+    steepness: float
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """What is believed of the rate from which on one limit or another is broken.
+
+    Requests come in bursts, so that n of them are worth n / D independent ones. D is that of all levels together: by
+    its own D a level in which a burst fell, and so many above the limit, would count less than one of better luck, and
+    the rate would be believed too high.
+
+    Args:
+        rates: `[m]` that it may be, ascending.
+        log_guess: `[limits, m, a]` logarithm of how likely each is for each limit, with each steepness, before any
+            level; up to a constant a limit, as the next two.
+        log_shown: the same by what is no count of requests: means, and what the server cannot do.
+        log_counted: the same by counted requests, were they independent.
+        counted: `[limits]` how many requests these are.
+        independent: `[limits]` the same, each level's divided by its own D.
+        ceiling_rps: what the server probably cannot do; infinity where nothing is known of that.
+    """
+
+    rates: np.ndarray
+    log_guess: np.ndarray
+    log_shown: np.ndarray
+    log_counted: np.ndarray
+    counted: np.ndarray
+    independent: np.ndarray
+    ceiling_rps: float = math.inf
+
+    @classmethod
+    def about(cls, first_rps: float, limits: int, *, floor_rps: float, ceiling_rps: float = math.inf) -> Self:
+        """Before any level.
+
+        Args:
+            first_rps: the first guess.
+            limits: how many there are.
+            floor_rps: nothing lower is of interest.
+            ceiling_rps: what the server probably cannot do.
+        """
+        low, high = math.log(min(floor_rps, first_rps)), math.log(first_rps * _REACH)
+        rates = np.exp(np.arange(low, high, _STEP))
+        log_rough = -np.log1p((np.log(rates / first_rps) / _WIDTH) ** 2)
+        beyond = np.log(np.maximum(rates / ceiling_rps, 1.0)) / _EDGE
+        log_ceiling = -np.minimum(beyond**2 / 2, math.log(_SURPRISE))
+        log_guess, log_shown = (
+            np.tile(column[:, None], (limits, 1, _STEEPNESS.size)) for column in (log_rough, log_ceiling)
+        )
+        return cls(
+            rates, log_guess, log_shown, np.zeros_like(log_shown), np.zeros(limits), np.zeros(limits), ceiling_rps
+        )
+
+    def after(self, rate_rps: float, seen: Sequence[Evidence | None]) -> Self:
+        """With what a level of this rate has shown of each limit, in their order; None: nothing."""
+        out = replace(
+            self, log_shown=self.log_shown.copy(), log_counted=self.log_counted.copy(), counted=self.counted.copy(),
+            independent=self.independent.copy(),
+        )  # fmt: skip
+        for limit, one in zip(range(len(self.counted)), seen, strict=True):
+            if one is None:
+                continue
+            if one.certain or one.share is None:
+                out.log_shown[limit] += self._of(rate_rps, one)
+            else:
+                out.log_counted[limit] += self._of(rate_rps, one)
+                out.counted[limit] += one.count
+                out.independent[limit] += one.count / one.effect
+        return out
+
+    def cannot(self, rate_rps: float) -> Self:
+        """With a server that surely cannot answer this rate."""
+        return replace(self, log_shown=self.log_shown + math.log(_DOUBT) * (self.rates > rate_rps)[:, None])
+
+    def guided(self, guesses: Sequence[Guess | None]) -> Self:
+        """With other guesses than before, one a limit; without any that is surer than the first, those of before stay.
+
+        Their tails are those of Student's t with `_TAILS` degrees of freedom: a guess may be far off, but seldom is.
+        A limit without a guess of its own (on errors) is believed to be broken anywhere from the lowest guess on, as
+        what errs is mostly overloaded.
+        """
+        sure = [guess if guess is not None and guess.spread < _WIDTH else None for guess in guesses]
+        lowest = min((guess for guess in sure if guess is not None), key=lambda guess: guess.rate_rps, default=None)
+        if lowest is None:
+            return self
+        log_guess = np.empty_like(self.log_guess)
+        for limit, guess in enumerate(sure):
+            off = np.log(self.rates / (guess or lowest).rate_rps) / (guess or lowest).spread
+            log_guess[limit] = _log_t(off if guess else np.minimum(off, 0.0))[:, None]
+            if guess is not None:
+                log_guess[limit] -= np.log2(_STEEPNESS / guess.steepness) ** 2 / 2
+        return replace(self, log_guess=log_guess)
+
+    def quantile(self, probability: float) -> float:
+        """The rate that the true one is below with this probability."""
+        return float(np.interp(probability, self._cumulated, self.rates))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the rate's logarithm, by the quantiles that a normal belief has it between."""
+        return math.log(self.quantile(0.8413) / self.quantile(0.1587)) / 2
+
+    def below(self, rate_rps: float) -> float:
+        """How likely it is that the true rate is below this one."""
+        return float(np.interp(rate_rps, self.rates, self._cumulated))
+
+    @property
+    def floor_rps(self) -> float:
+        """Nothing lower is of interest."""
+        return float(self.rates[0])
+
+    def at_floor(self, precision: float) -> bool:
+        """Whether even the lowest rate probably breaks a limit."""
+        return self.below(self.floor_rps * (1 + precision)) > 0.5
+
+    @cached_property
+    def _cumulated(self) -> np.ndarray:
+        """`[m]` the first limit to break is the lowest: each is kept, if all are."""
+        worth = np.where(self.counted > 0, self.independent / np.maximum(self.counted, 1.0), 1.0)  # 1 / D
+        by_rate = logsumexp(self.log_guess + self.log_shown + self.log_counted * worth[:, None, None], axis=2)
+        mass = np.exp(by_rate - by_rate.max(axis=1, keepdims=True))
+        up_to = np.cumsum(mass, axis=1) / mass.sum(axis=1, keepdims=True)
+        return np.asarray(1 - np.prod(1 - up_to, axis=0))
+
+    def _of(self, rate_rps: float, seen: Evidence) -> np.ndarray:
+        """`[m, a]` log-likelihood of what was seen of a limit, if it is broken from each of the rates on."""
+        rise = np.log(rate_rps / self.rates)[:, None] * _STEEPNESS
+        if seen.certain:
+            return math.log(_DOUBT) * (rise < 0)
+        if seen.share is None:
+            return np.asarray(-0.5 * ((seen.log_ratio - rise) / seen.error) ** 2)
+        odds = math.log(seen.share / (1 - seen.share)) - math.log(seen.share) * rise
+        above = np.clip(expit(odds), 1e-6, 1 - 1e-6)
+        return np.asarray(seen.above * np.log(above) + (seen.count - seen.above) * np.log1p(-above))
+
+
+def _log_t(x: np.ndarray) -> np.ndarray:
+    """Logarithm of the density of Student's t, up to a constant."""
+    return np.asarray(-(_TAILS + 1) / 2 * np.log1p(x**2 / _TAILS))
