@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -155,6 +156,12 @@ def test_faults_are_chosen_by_place(words, count, skipped):
 def test_where_no_fault_fits_that_is_said(words):
     with pytest.raises(SystemExit, match="no fault fits"):
         chosen(arguments(words))
+
+
+def test_a_python_without_our_libraries_says_so_in_a_sentence():
+    bare = [sys.executable, "-S", "-m", "tests.mutants"]
+    ended = subprocess.run(bare, cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert ended.returncode == 1 and re.fullmatch(r"\S+ has no \w+: run `make install`, .*\n", ended.stderr)
 
 
 def test_tests_mirror_what_they_import_and_else_what_leads_there(tmp_path):

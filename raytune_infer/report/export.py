@@ -13,9 +13,10 @@ from serve_deployments.settings import Settings
 
 _HEAD = """\
 # {name}: the recommended configuration{emulated}.
-# Deploy it:  serve deploy serve_config.yaml
-# Where that is answered by 401 or AuthenticationError, the cluster wants a token, as does one that `ray start`
-# makes where Ray has run before:  RAY_AUTH_MODE=token serve deploy serve_config.yaml
+# Deploy it, to a Ray that `ray start --head` started here or to any other:
+#   RAY_AUTH_MODE=token serve deploy serve_config.yaml
+# A Ray that asks for a token gets that in ~/.ray/auth_token, which Ray writes when `tune` starts it; others need none.
+# Without that file, to a Ray that asks for none:  serve deploy serve_config.yaml
 # Each node needs raytune-infer installed; requests are POSTed as JSON to the route below.
 """
 

@@ -13,6 +13,7 @@ import ast
 import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -23,6 +24,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+if importlib.util.find_spec("mutmut") is None:
+    sys.exit(f"{sys.executable} has no mutmut: run `make install`, then .venv/bin/python -m tests.mutants")
 
 from tests.mutants.areas import ROOT, judged
 from tests.mutants.fault import Fault

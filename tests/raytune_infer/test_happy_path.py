@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -34,24 +36,13 @@ budget: {trials: 3, compare_s: 1.0e-6}
 load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 1, max_concurrency: 8}
 """
 NOT_UP = "timed out during startup|Ray did not start within|Failed to bind to address|[Pp]roxies not available"
-DEPLOY = """\
-import socket
-import sys
-import ray
-import yaml
-from ray.serve._private.api import serve_start
-from ray.serve.schema import ServeDeploySchema
-
-config = ServeDeploySchema.model_validate(yaml.safe_load(open(sys.argv[1])))
-with socket.create_server(("127.0.0.1", 0)) as free:
-    config.http_options.port = free.getsockname()[1]
-ray.init(address="local", include_dashboard=False, log_to_driver=False)
-client = serve_start(http_options=config.http_options.model_dump(), proxy_location=config.proxy_location)
-client.deploy_apps(config, _blocking=True)
-print("deployed at", config.http_options.port, flush=True)
-sys.stdin.readline()
-"""
-"""What `serve run` does with a config, but at a free port; and it waits until the application runs, and says so."""
+RAY_START = (
+    *("ray", "start", "--head", "--block", "--num-cpus=2", f"--object-store-memory={128 * 1024**2}"),
+    *("--port=0", "--dashboard-agent-listen-port=0", "--disable-usage-stats", "--temp-dir"),
+)
+"""`ray start --head` beside other clusters of this machine, as long as the process lives; its folder is to follow."""
+DEPLOYS = r"^#\s+(.*\bserve deploy serve_config\.yaml)$"
+"""Lines of an exported config that say how to deploy it."""
 
 
 @contextmanager
@@ -69,7 +60,6 @@ def started(
         cwd: where.
         until: a pattern of the line that is wanted.
     """
-    outside = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"PYTHONUNBUFFERED": "1"}
     for attempts_left in (2, 1, 0):
         process = subprocess.Popen(
             words,
@@ -78,7 +68,6 @@ def started(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=outside,
         )
         try:
             with alone():
@@ -122,9 +111,46 @@ def answered(port: int, number: int) -> object:
         return json.load(answer)
 
 
+def of_a_newcomer(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """For all that is run: no Ray has run here before, none is chosen, and the environment is active."""
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """Ray's sockets are in it: their names have a bound, which those of `tmp_path` break."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def until_it_runs() -> None:
+    """Asks Serve, a process each time, until the application runs and can be reached over HTTP."""
+    while True:
+        asked = subprocess.run("RAY_AUTH_MODE=token serve status", shell=True, capture_output=True, text=True)
+        assert asked.returncode == 0, asked.stdout + asked.stderr
+        status = yaml.safe_load(asked.stdout)
+        application = status["applications"]["tripled"]
+        assert application["status"] in ("NOT_STARTED", "DEPLOYING", "RUNNING"), application
+        proxies = set(status["proxies"].values())
+        if application["status"] == "RUNNING" and proxies == {"HEALTHY"}:
+            return
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(tmp_path, monkeypatch, ray_starts_alone):
+def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
+    tmp_path, monkeypatch, ray_starts_alone, short_folder
+):
+    of_a_newcomer(monkeypatch, home=tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tripling.py").write_text(MODEL)
     (tmp_path / "tripled.yaml").write_text(SPEC)
@@ -153,7 +179,16 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(tmp_p
     config = yaml.safe_load(exported)
     settings = config["applications"][0]["args"]["settings"]
     assert {name: settings[name] for name in best} == best
-    deploy = sys.executable, "-c", DEPLOY, "run/serve_config.yaml"
-    with started(*deploy, alone=alone, cwd=tmp_path, until=r"^deployed at \d+$") as (_, said):
-        port = int(said.split()[-1])
+    port = free_port()
+    (tmp_path / "run" / "serve_config.yaml").write_text(exported.replace("port: 8000", f"port: {port}"))
+    command = re.findall(DEPLOYS, exported, re.MULTILINE)[0]
+    begun = r"RAY_API_SERVER_ADDRESS='(http://[^']+)'"
+    ray_start = (*RAY_START, short_folder)
+    with started(*ray_start, alone=alone, cwd=tmp_path, until=begun) as (_, said):
+        found = re.search(begun, said)
+        assert found
+        monkeypatch.setenv("RAY_DASHBOARD_ADDRESS", found[1])
+        deployed = subprocess.run(command, shell=True, cwd=tmp_path / "run", capture_output=True, text=True)
+        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        until_it_runs()
         assert [answered(port, number) for number in (0, 1, 14)] == [1, 4, 43]
