@@ -21,7 +21,7 @@ from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import History, Observation
 from searchers.meta.meta import Meta
-from searchers.meta.metric_model import Reading, reading_of
+from searchers.meta.metric_model import MetricModel, reading_of
 from searchers.replay import Table, replay
 
 SHARES = (0.5, 0.8, 0.95)
@@ -48,7 +48,7 @@ def histories(table: Table, searcher: Meta, after: Sequence[int], plan: Plan, se
 
 
 def figures(
-    samples: Mapping[str, np.ndarray], reading: Reading, table: Table, history: History
+    samples: Mapping[str, np.ndarray], reading: MetricModel, table: Table, history: History
 ) -> Iterator[tuple[str, list[float]]]:
     """For each metric the shares inside, and how many e-folds wide the interval of 80 % is (median)."""
     unseen = [Observation(p, m) for p, m in enumerate(table.metrics) if p not in history.taken]

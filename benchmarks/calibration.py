@@ -25,7 +25,7 @@ from results import Origin, markdown, put
 
 from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite, load_suite
-from searchers.base import Foretelling, History, Problem, Searcher
+from searchers.base import History, PredictsGain, Problem, Searcher
 from searchers.registry import NAMED, named
 from searchers.replay import Table, replay
 from searchers.space import Knob, Space
@@ -98,11 +98,11 @@ def calibration(chances: Sequence[float], more: Sequence[bool]) -> Calibration:
     return Calibration(counts, predicted, observed, float(((p - so) ** 2).mean()), float(so.mean()))
 
 
-class ForetellingSearcher(Searcher, Foretelling, Protocol):
+class GainPredictingSearcher(Searcher, PredictsGain, Protocol):
     """A searcher that says what is left to be gained."""
 
 
-def questions(table: Table, searcher: ForetellingSearcher, plan: Plan, seed: int) -> Iterator[tuple[History, float]]:
+def questions(table: Table, searcher: GainPredictingSearcher, plan: Plan, seed: int) -> Iterator[tuple[History, float]]:
     """The history after each trial from the first that counts on, and the best value in it."""
     history = History()
     for step in replay(table, searcher, budget=plan.budget, seed=seed):
@@ -118,7 +118,7 @@ def answered(suite: Suite, plan: Plan, unit: Unit, margins: Sequence[float]) -> 
             table = suite.table(task, objective)
             top = float(table.values().max())
             for seed in range(plan.seeds if top > 0 else 0):
-                searcher = cast(ForetellingSearcher, named(unit.searcher)(table.problem))
+                searcher = cast(GainPredictingSearcher, named(unit.searcher)(table.problem))
                 for history, best in questions(table, searcher, plan, seed):
                     for margin in margins:
                         chance = float(searcher.chance_of_more(history, margin))

@@ -20,7 +20,7 @@ from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.measurement import Load, Measurement
 from serve_deployments.measuring.in_cluster.load_side import load_actor
 from serve_deployments.measuring.in_cluster.measure import WithLoadActor
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.replicas.serve_backend import ServeReplica
 
@@ -37,8 +37,8 @@ SERVER = "LoadGen, Server"
 class OtherClient:
     """LoadGen in a process of its own, on the cores that the load actor also has."""
 
-    def stand_apart(self) -> bool:
-        """See `LoadActor.stand_apart`."""
+    def pin_to_free_cores(self) -> bool:
+        """See `LoadActor.pin_to_free_cores`."""
         cores = unleased_cores(machine_cores())
         if cores and can_pin():
             pin(cores)
@@ -85,12 +85,12 @@ class Tools:
         """The most answers per second, as a trial finds it."""
         # In a trial levels end as soon as they may; to look for the clients that are enough they may here too.
         plan = LoadPlan(level_max_s=2 * self.seconds, total_max_s=6 * self.seconds, max_concurrency=64)
-        return WithLoadActor(Question(plan), self.service.payloads)(self.replica, self.service.settings)
+        return WithLoadActor(LoadTest(plan), self.service.payloads)(self.replica, self.service.settings)
 
     def highest(self) -> Measurement:
         """The highest rate under the bound on p99, as a trial finds it."""
         plan = LoadPlan(level_max_s=4 * self.seconds, total_max_s=8 * self.seconds)
-        find = WithLoadActor(Question(plan, {"p99_ms": self.service.p99_ms}), self.service.payloads)
+        find = WithLoadActor(LoadTest(plan, {"p99_ms": self.service.p99_ms}), self.service.payloads)
         return find(self.replica, self.service.settings)
 
     def measurements(self, clients: int, rate_rps: float, seed: int) -> Mapping[str, Callable[[], Seen]]:
@@ -172,7 +172,7 @@ def tools(service: Service, port: int, seconds: float) -> Iterator[Tools]:
         proxy = Proxy()
         proxy.pin(unleased_cores(machine_cores()))
         with load_actor(here) as ours:  # kept, so the one that `WithLoadActor` takes too
-            apart = [ray.get(client.stand_apart.remote()) for client in (ours, other)]
+            apart = [ray.get(client.pin_to_free_cores.remote()) for client in (ours, other)]
         # A process's first request makes its connections; our levels leave it out as warm-up, LoadGen does not.
         ray.get(other.at_once.remote(replica.endpoint, list(service.payloads), 2 * service.settings.max_batch_size))
         yield Tools(service, replica, url, ours, other, proxy, seconds, all(apart))

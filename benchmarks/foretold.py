@@ -83,7 +83,7 @@ def measured(service: Service, actor: Any, replica: Any, rounds: int, seconds: f
     """A service's levels, each foretold from those before it in its round."""
     endpoint = replica.endpoint
     ray.get(actor.aim.remote(lambda: endpoint, list(service.payloads)))
-    ray.get(actor.stand_apart.remote())
+    ray.get(actor.pin_to_free_cores.remote())
     found, order = [], random.Random(0)
     for number in range(rounds):
         brief = LoadPlan(level_max_s=2.0)

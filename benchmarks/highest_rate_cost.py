@@ -23,7 +23,7 @@ from until_sure import constant, gamma, remembering
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measurement import Measurement
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -69,7 +69,7 @@ class Server:
         async def test() -> Measurement:
             clock = VirtualClock()
             server = FakeServer(lambda size: self.service_s(size) * factor(clock.now()), max_batch=self.batch)
-            question = Question(replace(plan, seed=seed), {"p99_ms": self.limit_ms})
+            question = LoadTest(replace(plan, seed=seed), {"p99_ms": self.limit_ms})
             return await question.ask(server, ["x"], Settings(max_batch_size=self.batch), clock=clock)
 
         return run_virtual(test())

@@ -28,7 +28,7 @@ from serve_deployments.device.limits import can_pin, pin
 from serve_deployments.endpoint import Payload
 from serve_deployments.measuring.in_cluster.load_side import load_actor
 from serve_deployments.measuring.in_cluster.measure import WithLoadActor
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import ModelSource, load
@@ -124,7 +124,7 @@ def measured(
 
 def _peak(service: Service, replica: ServeReplica, total_s: float) -> Any:
     plan = LoadPlan(level_max_s=total_s / 2, total_max_s=total_s, max_concurrency=64)
-    return WithLoadActor(Question(plan), service.payloads)(replica, service.settings)
+    return WithLoadActor(LoadTest(plan), service.payloads)(replica, service.settings)
 
 
 def table(rounds: Sequence[Round], seconds: Mapping[str, Sequence[float]]) -> str:

@@ -30,7 +30,7 @@ from results import RESULTS, Origin, markdown, put
 from raytune_infer.study.session import ray_session
 from serve_deployments.device.limits import machine_cores, pin, unleased_cores
 from serve_deployments.load.clock import RealClock
-from serve_deployments.load.load_generator import Team
+from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.remote_sender import RemoteSender, SenderActor
 from serve_deployments.measurement import Load
 from serve_deployments.measuring.level import closed_level
@@ -118,7 +118,7 @@ async def level(app: str, actors: Sequence[Any], clients: int, seconds: float) -
         )
     )
     plan = LoadPlan(level_min_s=seconds, level_max_s=3 * seconds, max_concurrency=clients)
-    return await closed_level(Team(endpoint, senders, RealClock()), payloads, clients, plan)
+    return await closed_level(LoadGenerator(endpoint, senders, RealClock()), payloads, clients, plan)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from raytune_infer.spec.service import Service as Described
 from raytune_infer.spec.service_spec import load_spec
 from raytune_infer.study.session import ray_session
 from serve_deployments.endpoint import Payload
-from serve_deployments.measuring.in_cluster.load_side import let_go
+from serve_deployments.measuring.in_cluster.load_side import release_cores
 from serve_deployments.models.model import Builder, ModelSource
 from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, delete_left_behind
 from serve_deployments.settings import Settings
@@ -94,7 +94,7 @@ def local_serve(*, http: bool = True) -> Iterator[int]:
         try:
             yield port
         finally:
-            let_go()
+            release_cores()
             delete_left_behind(PREFIX)
 
 

@@ -36,9 +36,9 @@ from raytune_infer.study.progress import Silent
 from raytune_infer.study.search import quiet_tune
 from raytune_infer.study.session import ray_session
 from raytune_infer.study.study import Serving
-from raytune_infer.study.trial import Bench
+from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.settings import Settings
@@ -118,12 +118,12 @@ def tune_alone(trials: int, out: Path) -> list[Look]:
     return watch.looks
 
 
-def virtual(study: StudyRecord) -> Iterator[Bench]:
+def virtual(study: StudyRecord) -> Iterator[TrialRuntime]:
     """Replicas in virtual time, kept in a real pool."""
     plan = LoadPlan(level_min_s=0.1, level_max_s=0.2, total_max_s=0.3, max_concurrency=16)
-    measure = VirtualMeasure(Question(plan))
+    measure = VirtualMeasure(LoadTest(plan))
     with shared_pool() as pool:
-        yield Bench(FakeBackend(_service_s, pool=pool), measure, lambda number: measure)
+        yield TrialRuntime(FakeBackend(_service_s, pool=pool), measure, lambda number: measure)
 
 
 def _service_s(settings: Settings, batch: int) -> float:

@@ -32,7 +32,7 @@ from raytune_infer.store.records import TrialRecord
 from raytune_infer.study.progress import Silent
 from raytune_infer.study.session import ray_session
 from serve_deployments.device.limits import machine_cores
-from serve_deployments.measuring.in_cluster.load_side import let_go, load_actor
+from serve_deployments.measuring.in_cluster.load_side import load_actor, release_cores
 from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import ModelSource, load
 from serve_deployments.replicas.serve_backend import ServeBackend, delete, delete_left_behind
@@ -86,19 +86,19 @@ def change(backend: WarmBackend, settings: Settings, name: str, samples: Sequenc
     """Seconds of each part of a trial that measures nothing."""
     began = time.monotonic()
     with backend.running(settings, name) as replica:
-        assert replica.readied.in_place or name.startswith("first")
+        assert replica.startup.in_place or name.startswith("first")
         up = time.monotonic()
         endpoint = replica.endpoint
         replica.facts()
         here = ray.get_runtime_context().get_node_id()
         with load_actor(here) as actor:
             ray.get(actor.aim.remote(lambda: endpoint, list(samples)))
-            ray.get(actor.stand_apart.remote())
+            ray.get(actor.pin_to_free_cores.remote())
             ray.get(actor.is_apart.remote())
         replica.facts()
         loaded = time.monotonic()
     ended = time.monotonic()
-    return {**replica.readied.seconds, "load": loaded - up, "leave": ended - loaded, "all": ended - began}
+    return {**replica.startup.seconds, "load": loaded - up, "leave": ended - loaded, "all": ended - began}
 
 
 @dataclass
@@ -163,7 +163,7 @@ def without_tune(spec: ServiceSpec, repeats: int) -> tuple[float, list[list[str]
         finally:
             backend.close()
             delete_left_behind(PREFIX)
-            let_go()
+            release_cores()
     middle = statistics.median(own)
     table = [row_of("Ray's own deploy", own, middle, ""), row_of("new replica", new, middle, "1.2 × Ray's own")]
     for what, rows in changes.items():

@@ -45,7 +45,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Reading:
+class MetricModel:
     """What one node says of its GPUs."""
 
     devices: tuple[Device, ...]
@@ -64,9 +64,9 @@ def usage(nvml: Any = None) -> tuple[Usage, ...]:
         return () if api is None else tuple(_usage(api, handle) for _, handle in _handles(api))
 
 
-def reading(nvml: Any = None) -> Reading:
+def reading(nvml: Any = None) -> MetricModel:
     """Devices and MPS of this machine; runs on the node in question."""
-    return Reading(devices(nvml), mps_running())
+    return MetricModel(devices(nvml), mps_running())
 
 
 def mps_running(pipe_directory: Path | None = None) -> bool:

@@ -130,7 +130,7 @@ class Searcher(Protocol):
 
 
 @runtime_checkable
-class Foretelling(Protocol):
+class PredictsGain(Protocol):
     """A searcher that can say whether going on is worth it."""
 
     def chance_of_more(self, history: History, margin: float) -> float:

@@ -55,8 +55,8 @@ LEARNS: frozenset[str] = frozenset(
 )
 """Which of them make use of a problem's sources; the others ignore what was studied before."""
 
-FORETELLS: frozenset[str] = frozenset({"meta"})
-"""Which of them are `Foretelling`: they can say when to stop."""
+PREDICT_GAINS: frozenset[str] = frozenset({"meta"})
+"""Which of them are `PredictsGain`: they can say when to stop."""
 
 TAKES_SURFACES: frozenset[str] = frozenset({"meta"})
 """Which of them start from what services could be, so that others than those that ship can be given."""

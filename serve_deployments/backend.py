@@ -60,7 +60,7 @@ class LoadFailed(Lost):
 
 
 @dataclass(frozen=True)
-class Readied:
+class Startup:
     """How a replica came to run under the settings asked for.
 
     Args:
@@ -109,7 +109,7 @@ class Running(Protocol):
     """A replica that is up."""
 
     @property
-    def readied(self) -> Readied:
+    def startup(self) -> Startup:
         """What it took to have it."""
         ...
 

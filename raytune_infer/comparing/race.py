@@ -33,7 +33,7 @@ class Turn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Race:
+class ComparisonSchedule:
     """The rules of one study's comparison.
 
     Every round measures each configuration that is still in it once. Even rounds go through them in reverse:

@@ -73,7 +73,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Known:
+class RateBounds:
     """What is known of the highest rate at which a configuration keeps its limits.
 
     Args:
@@ -104,7 +104,7 @@ class Known:
         return 0.0 if self.level is None else self.level.rps
 
 
-def arrivals_within(levels: Sequence[Level], limits: Limits, precision: float) -> Known:
+def arrivals_within(levels: Sequence[Level], limits: Limits, precision: float) -> RateBounds:
     """The highest rate of arrivals within limits.
 
     Open levels decide. A closed level says less: clients that wait for their answer never queue as deep as
@@ -126,25 +126,25 @@ def arrivals_within(levels: Sequence[Level], limits: Limits, precision: float) -
     broke = told[cut] if cut < len(told) else None
     closed = in_order(levels, "closed")
     if level is None and not contradicted and _hopeless(broke, closed, limits, precision):
-        return Known(None, 0.0, True)
+        return RateBounds(None, 0.0, True)
     hints = [at for at in closed if limits.kept(at)] if level is None else []
     alone = max(hints, key=lambda at: at.rps, default=None)
     if any(at.client_limited for at in told[max(0, cut - 1) :]):
-        return Known(level, math.inf, False, alone=alone, contradicted=contradicted, client_limited=True)
+        return RateBounds(level, math.inf, False, alone=alone, contradicted=contradicted, client_limited=True)
     at_most = math.inf if broke is None else broke.asked
     if level is None or broke is None:
         at_most = min(at_most, _most_by_clients(closed, limits, above_rps=0.0 if level is None else level.rps))
     if level is not None and broke is not None:
         if _close(level.asked, broke.asked, precision):
-            return Known(level, at_most, True, contradicted=contradicted)
+            return RateBounds(level, at_most, True, contradicted=contradicted)
         crossing = _crossing((level.asked, level), (broke.asked, broke), limits)
     else:
         crossing = None
     at_most = max(at_most, *(at.rps for at in told[cut:] if limits.kept(at)), 0.0)
-    return Known(level, at_most, False, crossing, alone=alone, contradicted=contradicted)
+    return RateBounds(level, at_most, False, crossing, alone=alone, contradicted=contradicted)
 
 
-def _answered(own: Sequence[Level]) -> Known:
+def _answered(own: Sequence[Level]) -> RateBounds:
     """What trials have said themselves, by the levels that stand for them; of several the middle one.
 
     A trial that ended early knew enough to lose, not what the rate is. It is asked only where no other is: the level
@@ -157,9 +157,9 @@ def _answered(own: Sequence[Level]) -> Known:
     limited = any(at.client_limited for at in own)
     if whole or said.interval_rps is None:
         at_most = math.inf if limited else level.rps
-        return Known(level, at_most, not limited, client_limited=limited, interval_rps=said.interval_rps)
+        return RateBounds(level, at_most, not limited, client_limited=limited, interval_rps=said.interval_rps)
     at_most = math.inf if limited else max(said.interval_rps[1], level.rps)
-    return Known(level, at_most, False, said.rps, client_limited=limited)
+    return RateBounds(level, at_most, False, said.rps, client_limited=limited)
 
 
 def _as_reported(level: Level, said: Reported) -> Level:
@@ -176,7 +176,7 @@ def _most_by_clients(closed: Sequence[Level], limits: Limits, *, above_rps: floa
     return min((rps for rps in bounds if rps > above_rps), default=math.inf)
 
 
-def clients_within(levels: Sequence[Level], limits: Limits, precision: float) -> Known:
+def clients_within(levels: Sequence[Level], limits: Limits, precision: float) -> RateBounds:
     """The highest rate of clients that wait for their answer: what a run that looks for the peak has measured.
 
     Levels are in the order of their clients. Without limits it is the peak, known once more clients bring no
@@ -203,11 +203,11 @@ def clients_within(levels: Sequence[Level], limits: Limits, precision: float) ->
         resolved = level is not None and _close(level.rps, at_most, precision)
     limited = any(at.client_limited for at in told if level is None or at.asked >= level.asked)
     if limited and at_most > 0:
-        return Known(level, math.inf, False, clients=clients, contradicted=contradicted, client_limited=True)
+        return RateBounds(level, math.inf, False, clients=clients, contradicted=contradicted, client_limited=True)
     estimate = None
     if not resolved and kept and broke is not None:
         estimate = _crossing((kept[-1].rps, kept[-1]), (broke.rps, broke), limits)
-    return Known(level, at_most, resolved, estimate, clients, contradicted=contradicted)
+    return RateBounds(level, at_most, resolved, estimate, clients, contradicted=contradicted)
 
 
 def _split(levels: Sequence[Level], limits: Limits) -> tuple[list[Level], int, int]:

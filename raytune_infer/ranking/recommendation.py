@@ -12,7 +12,7 @@ from raytune_infer.errors import AllFailed, SpecError, UserError
 from raytune_infer.ranking.curve import Level, Reported
 from raytune_infer.ranking.other_objective import Bounds, changed
 from raytune_infer.ranking.predicted_rate import foretold_rps
-from raytune_infer.ranking.rate_bounds import Known, Limits, arrivals_within, clients_within
+from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import PRICED, ServiceSpec, parse_spec
@@ -48,7 +48,7 @@ class Ranked:
     config: Config
     trials: tuple[int, ...]
     levels: tuple[Level, ...]
-    known: Known
+    known: RateBounds
     usd_per_hour: float
     figure: float
     value: float | None
@@ -219,7 +219,7 @@ def _arrivals(spec: ServiceSpec) -> Arrivals | None:
         return None
 
 
-def _with_foretold(known: Known, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> Known:
+def _with_foretold(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> RateBounds:
     """With an estimate where levels leave the rate open and give none."""
     if known.resolved or known.estimate_rps is not None:
         return known
@@ -254,14 +254,14 @@ def _names(objective: Objective) -> tuple[str, ...]:
     return tuple({*objective.goal.names, *objective.limited} - {PRICED})
 
 
-def _now(objective: Objective, known: Known, usd_per_hour: float) -> tuple[float, float | None]:
+def _now(objective: Objective, known: RateBounds, usd_per_hour: float) -> tuple[float, float | None]:
     """The goal and the value at the highest level that kept the limits."""
     if known.level is None:
         return math.nan, None
     return _judged(objective, known.level.with_metrics(_names(objective)), usd_per_hour)
 
 
-def _could_be(objective: Objective, known: Known, levels: Sequence[Level], usd_per_hour: float) -> float | None:
+def _could_be(objective: Objective, known: RateBounds, levels: Sequence[Level], usd_per_hour: float) -> float | None:
     """The value if every rate up to `at_most_rps` kept the limits.
 
     The other metrics are taken from the highest level that kept them; where none did, from the lightest load

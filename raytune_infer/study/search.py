@@ -20,8 +20,8 @@ from raytune_infer.store.database import Database
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord, observations
 from raytune_infer.study.progress import Progress
 from raytune_infer.study.space import Resolver, ServiceSpace
-from raytune_infer.study.trial import Bench, Measure, run_trial
-from searchers.base import Foretelling, Problem
+from raytune_infer.study.trial import Measure, TrialRuntime, run_trial
+from searchers.base import PredictsGain, Problem
 from searchers.ray_tune.tune_searcher import TuneSearcher
 from searchers.registry import Factory
 from serve_deployments.backend import Backend
@@ -146,7 +146,7 @@ class _UntilEnough(TuneSearcher):
 
     def _enough(self) -> bool:
         _, searcher = self._ready()
-        if not self.stop_below or not isinstance(searcher, Foretelling):
+        if not self.stop_below or not isinstance(searcher, PredictsGain):
             return False
         left = searcher.chance_of_more(self.history, WORTHWHILE)
         self.left = left if left < self.stop_below else None
@@ -164,7 +164,7 @@ def search(
     seed: int,
     known: tuple[TrialRecord, ...],
     ledger: Ledger,
-    bench: Bench,
+    bench: TrialRuntime,
     storage: Path,
 ) -> float | None:
     """Run up to `trials` more trials, `parallel` at a time; what they gave is in the ledger's database.

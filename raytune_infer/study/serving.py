@@ -15,10 +15,10 @@ from ray.serve.context import _get_global_client as get_global_client
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord
-from raytune_infer.study.trial import Bench
-from serve_deployments.measuring.in_cluster.load_side import let_go
+from raytune_infer.study.trial import TrialRuntime
+from serve_deployments.measuring.in_cluster.load_side import release_cores
 from serve_deployments.measuring.in_cluster.measure import WithLoadActor
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.models.model import Builder, ModelSource
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
 from serve_deployments.replicas.shared_pool import shared_pool
@@ -26,7 +26,7 @@ from serve_deployments.replicas.warm_backend import WarmBackend
 
 
 @contextmanager
-def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[Bench]:
+def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]:
     """Real replicas on Ray Serve under load of real requests; nothing of the study is left at the end."""
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its notes on each of our deployments
     ran_before = not _is_remote() or get_global_client(raise_if_no_controller_running=False) is not None
@@ -39,14 +39,14 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[Bench]:
     def measure(number: int) -> WithLoadActor:
         """The load test of round `number` of the comparison, with arrivals of its own; 0: of the search."""
         plan = replace(service.plan, seed=service.plan.seed + number)
-        question = Question(plan, service.spec.latency_limits, service.spec.load.find)
+        question = LoadTest(plan, service.spec.latency_limits, service.spec.load.find)
         return WithLoadActor(question, service.samples)
 
     try:
         with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:
-            yield Bench(backend, measure(0), measure)
+            yield TrialRuntime(backend, measure(0), measure)
     finally:
-        let_go()
+        release_cores()
         delete_left_behind(prefix)
         # On someone's cluster a Serve that is left running without a proxy stays so for whoever deploys next.
         if not ran_before and not serve.status().applications:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster import inventory as ray_inventory
-from raytune_infer.comparing.race import Race, Turn, usual_seconds
+from raytune_infer.comparing.race import ComparisonSchedule, Turn, usual_seconds
 from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
@@ -24,15 +24,15 @@ from raytune_infer.study.progress import Progress, Silent
 from raytune_infer.study.result import StudyResult, conclude, ranking
 from raytune_infer.study.session import check_session, ray_session
 from raytune_infer.study.space import ServiceSpace, service_space
-from raytune_infer.study.trial import Bench, run_trial
-from searchers.registry import DEFAULT, FORETELLS, LEARNS, named
+from raytune_infer.study.trial import TrialRuntime, run_trial
+from searchers.registry import DEFAULT, LEARNS, PREDICT_GAINS, named
 from serve_deployments.models.model import caution, is_emulated
 
 # What runs trials imports Ray and takes seconds to. A study that is refused needs none of it, so it comes in late.
 if TYPE_CHECKING:
     from raytune_infer.study.search import Ledger
 
-Serving = Callable[[StudyRecord], AbstractContextManager[Bench]]
+Serving = Callable[[StudyRecord], AbstractContextManager[TrialRuntime]]
 """What runs and what loads the replicas of one study, for as long as it searches."""
 
 _COMPARE_PART = 0.5
@@ -84,10 +84,10 @@ class Study:
             named(searcher or DEFAULT)
         except ValueError as error:
             raise SpecError(str(error)) from None
-        if spec.budget.stop_below is not None and (searcher or DEFAULT) not in FORETELLS:
+        if spec.budget.stop_below is not None and (searcher or DEFAULT) not in PREDICT_GAINS:
             raise SpecError(
                 f"{spec.place('budget')}: {searcher} cannot say what is left to be gained, as `stop_below` asks; "
-                f"take the searcher {' or '.join(sorted(FORETELLS))}, or leave it out"
+                f"take the searcher {' or '.join(sorted(PREDICT_GAINS))}, or leave it out"
             )
         self._prior = None if prior is None else read_prior(prior, searcher or DEFAULT)
         self._service = Service(spec)
@@ -136,7 +136,7 @@ class Study:
                 space = self._taught(space, run, study, progress)
                 ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
                 with self._serving(study) as bench:
-                    lab = _Lab(space, database, study, ledger, bench)
+                    lab = _TrialLog(space, database, study, ledger, bench)
                     parallel = parallel or self.spec.budget.parallel
                     self._search(lab, run, parallel, progress, prior)
                     default = space.position(self.spec.default_config)
@@ -147,7 +147,7 @@ class Study:
                 trials_now = database.trials(study)
                 return conclude(run, space.problem, trials_now, default, f"{book.name}, {book.date}")
 
-    def _on_ray_serve(self, study: StudyRecord) -> AbstractContextManager[Bench]:
+    def _on_ray_serve(self, study: StudyRecord) -> AbstractContextManager[TrialRuntime]:
         from raytune_infer.study.serving import on_ray_serve
 
         return on_ray_serve(self._service, study)
@@ -186,7 +186,7 @@ class Study:
                 progress.note(note)
         return replace(space, problem=replace(space.problem, sources=earlier.tasks))
 
-    def _search(self, lab: _Lab, run: RunFolder, parallel: int, progress: Progress, prior: Prior | None) -> None:
+    def _search(self, lab: _TrialLog, run: RunFolder, parallel: int, progress: Progress, prior: Prior | None) -> None:
         from raytune_infer.study.search import WORTHWHILE, search
 
         known = [t for t in lab.trials() if t.purpose == "search"]
@@ -260,14 +260,14 @@ class Study:
 
 
 @dataclass(frozen=True)
-class _Lab:
+class _TrialLog:
     """Where one study's trials are run and written down."""
 
     space: ServiceSpace
     database: Database
     study: StudyRecord
     ledger: Ledger
-    bench: Bench
+    bench: TrialRuntime
 
     def trials(self) -> tuple[TrialRecord, ...]:
         return self.database.trials(self.study)
@@ -278,7 +278,7 @@ class _Lab:
 
         searched = self.trials()
         objective = self.space.problem.objective
-        race = Race(ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE)
+        race = ComparisonSchedule(ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE)
         while (turn := race.turn(self.trials())) is not None:
             self._measured_again(turn)
 

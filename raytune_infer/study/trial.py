@@ -32,7 +32,7 @@ class Measure(Protocol):
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrialRuntime:
     """Where trials are run.
 
     Args:
@@ -83,7 +83,7 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
         with backend.running(settings, name) as replica:
             up = time.monotonic()
             measurement = measure(replica, settings, to_beat_rps=to_beat_rps)
-            facts, readied = replica.facts(), replica.readied
+            facts, startup = replica.facts(), replica.startup
             measured = time.monotonic()
         left = time.monotonic()
     except Lost:
@@ -110,10 +110,10 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
         enforcements=tuple(asdict(e) for e in (*facts.enforcements, *_surroundings(measurement))),
         hostname=facts.hostname,
         settings=settings.as_dict(),
-        in_place=readied.in_place,
+        in_place=startup.in_place,
         ended_early=measurement.ended_early,
         overhead={
-            **readied.seconds,
+            **startup.seconds,
             # In virtual time a measurement takes longer than what passes here.
             "load": max(0.0, measured - up - measurement.seconds),
             "leave": left - measured,

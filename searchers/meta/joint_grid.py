@@ -41,7 +41,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Atlas:
+class JointGrid:
     """The joint grid.
 
     Args:
@@ -57,7 +57,7 @@ class Atlas:
     rows: tuple[np.ndarray, ...]
 
 
-def atlas(space: Space, tasks: Sequence[Task]) -> Atlas:
+def atlas(space: Space, tasks: Sequence[Task]) -> JointGrid:
     """The joint grid of a space and of the tasks that are to say something about it."""
     spaces = [space, *(task.space for task in tasks)]
     names = list(dict.fromkeys(knob.name for each in spaces for knob in each.knobs))
@@ -74,7 +74,7 @@ def atlas(space: Space, tasks: Sequence[Task]) -> Atlas:
     row = np.empty(len(order), dtype=int)
     row[order] = np.arange(len(order))
     rows = np.split(row[inverse.ravel()], np.cumsum([len(own), *map(len, theirs)]))[1:-1]
-    return Atlas(axes, every[order], len(own), tuple(rows))
+    return JointGrid(axes, every[order], len(own), tuple(rows))
 
 
 def _axis(name: str, knobs: Sequence[Knob], values: Sequence[Value], index: Index) -> Axis:

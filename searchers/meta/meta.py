@@ -22,7 +22,7 @@ from searchers.meta import source_prior as lessons
 from searchers.meta.acquisition import chance_of_more, worth
 from searchers.meta.gaussian import Posterior
 from searchers.meta.joint_grid import atlas
-from searchers.meta.metric_model import RUNS, Reading, reading_of, values
+from searchers.meta.metric_model import RUNS, MetricModel, reading_of, values
 from searchers.meta.mixture import Beliefs
 from searchers.meta.monotone import Monotone
 from searchers.meta.shortlist import Shortlisted
@@ -49,7 +49,7 @@ _DROPPED = 0.01
 
 
 @dataclass(frozen=True)
-class Opinion:
+class MixtureComponent:
     """One belief about each quantity, and samples of it.
 
     Args:
@@ -64,7 +64,7 @@ class Opinion:
     beliefs: Beliefs
     deviations: Mapping[str, np.ndarray]
 
-    def given(self, history: History, reading: Reading) -> dict[str, Posterior]:
+    def given(self, history: History, reading: MetricModel) -> dict[str, Posterior]:
         """What it makes of the trials so far, by quantity."""
         return {q: belief.given(*reading.measured(history.observed, q)) for q, belief in self.beliefs.items()}
 
@@ -162,9 +162,11 @@ class Meta:
             )  # fmt: skip
         return lessons.from_sources(self._problem, sources, self._reading) if sources else None
 
-    def _opinion(self, name: str, found: Beliefs) -> Opinion:
+    def _opinion(self, name: str, found: Beliefs) -> MixtureComponent:
         rng = np.random.default_rng(0)
-        return Opinion(name, _BELIEVED[name], found, {q: b.deviations(self._samples, rng) for q, b in found.items()})
+        return MixtureComponent(
+            name, _BELIEVED[name], found, {q: b.deviations(self._samples, rng) for q, b in found.items()}
+        )
 
     def _posteriors(self, history: History) -> list[dict[str, Posterior]]:
         return [opinion.given(history, self._reading) for opinion in self._opinions]

@@ -25,7 +25,7 @@ _SHARE = re.compile(r"error|fail|drop|timeout|reject")
 
 
 @dataclass(frozen=True)
-class Reading:
+class MetricModel:
     """How a problem's metrics are read.
 
     Args:
@@ -55,7 +55,7 @@ class Reading:
         return metrics is not None and all(metrics.get(name, 0.0) <= most for name, most in self.shares)
 
 
-def reading_of(problem: Problem) -> tuple[Reading, Objective]:
+def reading_of(problem: Problem) -> tuple[MetricModel, Objective]:
     """How to read a problem's metrics, and its objective over what is modelled."""
     objective = problem.objective
     shares = {name: most for name, most in objective.at_most.items() if _SHARE.search(name)}
@@ -66,7 +66,7 @@ def reading_of(problem: Problem) -> tuple[Reading, Objective]:
         at_least={name: least for name, least in objective.at_least.items() if name not in told},
     )
     metrics = (over.goal.names | set(over.limited)) - {PRICE}
-    return Reading(tuple(sorted(metrics)), tuple(sorted(shares.items()))), over
+    return MetricModel(tuple(sorted(metrics)), tuple(sorted(shares.items()))), over
 
 
 def values(objective: Objective, drawn: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:

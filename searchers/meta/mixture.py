@@ -10,7 +10,7 @@ import numpy as np
 from searchers.base import Problem
 from searchers.meta import kernel
 from searchers.meta.gaussian import Gaussian
-from searchers.meta.joint_grid import Atlas
+from searchers.meta.joint_grid import JointGrid
 from searchers.meta.metric_model import RUNS
 from searchers.quantities import role
 from searchers.surfaces.belief import SurfaceModel
@@ -28,7 +28,7 @@ _UNTOLD = 0.5
 """What the shipped surfaces leave unexplained, in e-folds for each knob. Our choice."""
 
 
-def generic(grid: Atlas, quantities: Sequence[str], noise: float) -> Beliefs:
+def generic(grid: JointGrid, quantities: Sequence[str], noise: float) -> Beliefs:
     """Before anything is known but the knobs: smooth curves about an unknown level; most configurations run.
 
     `noise` is the variance of a measurement's logarithm, here as everywhere in beliefs.
@@ -44,7 +44,7 @@ def generic(grid: Atlas, quantities: Sequence[str], noise: float) -> Beliefs:
     return out
 
 
-def from_surfaces(model: SurfaceModel, problem: Problem, grid: Atlas, metrics: Sequence[str]) -> Beliefs | None:
+def from_surfaces(model: SurfaceModel, problem: Problem, grid: JointGrid, metrics: Sequence[str]) -> Beliefs | None:
     """What surfaces of services like this say of such a space; None where they know none of its columns."""
     surfaces = model.sample(problem.space, _positive(problem.facts), _SURFACES, np.random.default_rng(0))
     if not surfaces.known:

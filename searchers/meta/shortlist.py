@@ -8,13 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
-from searchers.base import Foretelling, History, Observation, Problem, Searcher
+from searchers.base import History, Observation, PredictsGain, Problem, Searcher
 
 _CLIMBED = 3
 """Around how many of the best the neighbours are added. Our choice."""
 
 
-class ForetellingSearcher(Searcher, Foretelling, Protocol):
+class GainPredictingSearcher(Searcher, PredictsGain, Protocol):
     """What is searched with on the shortlist."""
 
 
@@ -29,11 +29,11 @@ class Shortlisted:
         most: how many configurations are drawn at random.
     """
 
-    def __init__(self, problem: Problem, make: Callable[[Problem], ForetellingSearcher], *, most: int) -> None:
+    def __init__(self, problem: Problem, make: Callable[[Problem], GainPredictingSearcher], *, most: int) -> None:
         self._problem = problem
         self._make = make
         self._sample = np.random.default_rng(0).choice(len(problem.space), most, replace=False)
-        self._made: tuple[bytes, ForetellingSearcher] | None = None
+        self._made: tuple[bytes, GainPredictingSearcher] | None = None
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """What the searcher suggests among the shortlist; any free position once all of it is taken."""
@@ -57,7 +57,7 @@ class Shortlisted:
         near = [self._problem.space.neighbours(position) for position in best]
         return np.unique(np.concatenate([self._sample, np.array(list(history.taken), dtype=int), *near]))
 
-    def _searcher(self, listed: np.ndarray) -> ForetellingSearcher:
+    def _searcher(self, listed: np.ndarray) -> GainPredictingSearcher:
         """The searcher of this list; it moves only when the best does, so it is often the same."""
         key = listed.tobytes()
         if self._made is None or self._made[0] != key:

@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 
 from searchers.base import Observation, Problem, Task
-from searchers.meta.joint_grid import Atlas, atlas
-from searchers.meta.metric_model import Reading
+from searchers.meta.joint_grid import JointGrid, atlas
+from searchers.meta.metric_model import MetricModel
 from searchers.meta.mixture import Beliefs, generic
-from searchers.meta.transfer import Evidence, Lesson, belief, coherence, learn
+from searchers.meta.transfer import Evidence, SourcePrior, belief, coherence, learn
 
 COHERENT = 0.25
 """A source of which less than this part of the variance follows from its own knobs teaches nothing. Our choice."""
@@ -19,7 +19,7 @@ _ENOUGH = 12
 """Fewer measurements than this are no ground to disbelieve a source."""
 
 
-def credible(sources: tuple[Task, ...], reading: Reading) -> tuple[Task, ...]:
+def credible(sources: tuple[Task, ...], reading: MetricModel) -> tuple[Task, ...]:
     """The sources whose measurements follow from their knobs; others were measured on something else, or mixed up.
 
     The same tuple where all do, as what is learned from it is kept by it.
@@ -28,7 +28,7 @@ def credible(sources: tuple[Task, ...], reading: Reading) -> tuple[Task, ...]:
     return sources if len(believed) == len(sources) else believed
 
 
-def from_sources(problem: Problem, sources: tuple[Task, ...], reading: Reading) -> Beliefs:
+def from_sources(problem: Problem, sources: tuple[Task, ...], reading: MetricModel) -> Beliefs:
     """What the sources say of the problem's configurations.
 
     Args:
@@ -60,7 +60,7 @@ def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
 
 
 @lru_cache(maxsize=1024)
-def _coherent(task: Task, reading: Reading) -> bool:
+def _coherent(task: Task, reading: MetricModel) -> bool:
     grid = _own_grid((task,))
     found = [_evidence(grid, [task], np.zeros((1, 0)), reading, metric) for metric in reading.metrics]
     scores = [coherence(grid, evidence) for each in found for evidence in each if len(evidence.y) >= _ENOUGH]
@@ -68,7 +68,7 @@ def _coherent(task: Task, reading: Reading) -> bool:
 
 
 def _evidence(
-    grid: Atlas, sources: Sequence[Task], facts: np.ndarray, reading: Reading, quantity: str
+    grid: JointGrid, sources: Sequence[Task], facts: np.ndarray, reading: MetricModel, quantity: str
 ) -> list[Evidence]:
     out = []
     for task, rows, known in zip(sources, grid.rows, facts, strict=True):
@@ -80,14 +80,16 @@ def _evidence(
 
 
 @lru_cache(maxsize=64)
-def _lesson(sources: tuple[Task, ...], shares: tuple[tuple[str, float], ...], quantity: str, noise: float) -> Lesson:
+def _lesson(
+    sources: tuple[Task, ...], shares: tuple[tuple[str, float], ...], quantity: str, noise: float
+) -> SourcePrior:
     """What is learned of one quantity, whatever the problem; sources are equal only to themselves."""
     grid = _own_grid(sources)
     facts = standardised([*(task.facts for task in sources), {}])[:-1]
-    return learn(grid, _evidence(grid, sources, facts, Reading((), shares), quantity), noise)
+    return learn(grid, _evidence(grid, sources, facts, MetricModel((), shares), quantity), noise)
 
 
-def _own_grid(sources: tuple[Task, ...]) -> Atlas:
+def _own_grid(sources: tuple[Task, ...]) -> JointGrid:
     """The grid of what was measured, however large the spaces are that it was chosen from."""
     first = sources[0]
     return atlas(first.space.subset(np.array([o.position for o in first.observed[:1]] or [0])), sources)

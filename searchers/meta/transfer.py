@@ -25,7 +25,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from searchers.meta import kernel
 from searchers.meta.gaussian import Gaussian
-from searchers.meta.joint_grid import Atlas
+from searchers.meta.joint_grid import JointGrid
 
 RIDGES = (np.inf, 3.0, 0.3, 0.03)
 """Penalties on facts that are tried; an infinite one ignores them."""
@@ -55,7 +55,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class SourcePrior:
     """What the sources say of how services differ, whatever the service at hand.
 
     Args:
@@ -70,7 +70,7 @@ class Lesson:
     scales: kernel.Scales
     gamma: float
 
-    def scales_on(self, grid: Atlas) -> kernel.Scales:
+    def scales_on(self, grid: JointGrid) -> kernel.Scales:
         """The kernel's scales on a grid of perhaps other knobs; those that no source had are as in `kernel.generic`."""
         of = {name: j for j, name in enumerate(self.axes)}
         start = kernel.generic(grid.axes)
@@ -81,7 +81,7 @@ class Lesson:
         return replace(self.scales, main=main, lengths=lengths)
 
 
-def learn(grid: Atlas, tasks: Sequence[Evidence], noise: float) -> Lesson:
+def learn(grid: JointGrid, tasks: Sequence[Evidence], noise: float) -> SourcePrior:
     """Choose ridge, kernel and shrinkage so that groups left out are predicted best.
 
     Args:
@@ -98,10 +98,12 @@ def learn(grid: Atlas, tasks: Sequence[Evidence], noise: float) -> Lesson:
     seen = [(grid.ranks[rows], residual[rows]) for rows, residual in zip(sampled, residuals, strict=True)]
     scales = kernel.fit(grid.axes, seen, replace(start, level=1.0))
     gamma = _best_shrinkage(grid, residuals, sampled, tasks, scales, noise, rng)
-    return Lesson(ridge, tuple(axis.name for axis in grid.axes), scales, gamma)
+    return SourcePrior(ridge, tuple(axis.name for axis in grid.axes), scales, gamma)
 
 
-def belief(grid: Atlas, tasks: Sequence[Evidence], lesson: Lesson, facts: np.ndarray, noise: float) -> Gaussian:
+def belief(
+    grid: JointGrid, tasks: Sequence[Evidence], lesson: SourcePrior, facts: np.ndarray, noise: float
+) -> Gaussian:
     """The belief about the problem's configurations that its sources support.
 
     Args:
@@ -120,7 +122,7 @@ def belief(grid: Atlas, tasks: Sequence[Evidence], lesson: Lesson, facts: np.nda
     return Gaussian(w @ surfaces[:, : grid.n], v * ((1 - lesson.gamma) * empirical + lesson.gamma * smooth), noise)
 
 
-def coherence(grid: Atlas, task: Evidence) -> float:
+def coherence(grid: JointGrid, task: Evidence) -> float:
     """How well each measurement follows from the task's others, by their knobs: R² left one out, at most 1.
 
     Near 1 for a surface in which neighbours are alike; 0 or below for values that have nothing to do with
@@ -143,7 +145,7 @@ def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(rows)[:FIT_ROWS]
 
 
-def _completed(grid: Atlas, tasks: Sequence[Evidence], scales: kernel.Scales) -> np.ndarray:
+def _completed(grid: JointGrid, tasks: Sequence[Evidence], scales: kernel.Scales) -> np.ndarray:
     """`[T, g]` surfaces; measured where measured, elsewhere the mean of all tasks corrected by the kernel."""
     g = len(grid.ranks)
     out = np.full((len(tasks), g), np.nan)
@@ -165,7 +167,7 @@ def _completed(grid: Atlas, tasks: Sequence[Evidence], scales: kernel.Scales) ->
     return out
 
 
-def _pull(grid: Atlas, missing: np.ndarray, measured: np.ndarray, scales: kernel.Scales) -> np.ndarray:
+def _pull(grid: JointGrid, missing: np.ndarray, measured: np.ndarray, scales: kernel.Scales) -> np.ndarray:
     """`[missing, measured]` how far each row is pulled along by what each measured one is off by."""
     gram = kernel.variance(grid.axes, grid.ranks[measured], scales)
     cross = kernel.covariance(grid.axes, grid.ranks[missing], grid.ranks[measured], scales)
@@ -217,7 +219,7 @@ def _error_left_out(surfaces: np.ndarray, tasks: Sequence[Evidence], ridge: floa
 
 
 def _best_shrinkage(
-    grid: Atlas,
+    grid: JointGrid,
     residuals: np.ndarray,
     sampled: Sequence[np.ndarray],
     tasks: Sequence[Evidence],

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from serve_deployments.backend import CouldNotRun, Readied, ReplicaFacts, Running
+from serve_deployments.backend import CouldNotRun, ReplicaFacts, Running, Startup
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measurement import Measurement
-from serve_deployments.measuring.load_test import Question
-from serve_deployments.replicas.pool import Kept, Pool
+from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.replicas.pool import Pool, WarmReplica
 from serve_deployments.replicas.shared_pool import SharedPool
 from serve_deployments.settings import Settings
 
@@ -25,7 +25,7 @@ class FakeReplica:
     """
 
     endpoint: FakeServer
-    readied: Readied = field(default_factory=Readied)
+    startup: Startup = field(default_factory=Startup)
 
     def facts(self) -> ReplicaFacts:
         """It is on no machine and nothing went wrong."""
@@ -58,9 +58,9 @@ class FakeBackend:
         if (refusal := self.refuses(settings)) is not None:
             raise refusal
         kept = None if self.pool is None else self.pool.take(name, settings)
-        readied = Readied(False, {"deploy": self.new_s}) if kept is None else Readied(True, {"change": self.change_s})
+        startup = Startup(False, {"deploy": self.new_s}) if kept is None else Startup(True, {"change": self.change_s})
         if self.pool is not None and kept is None:
-            kept = Kept(name, settings, node="fake")
+            kept = WarmReplica(name, settings, node="fake")
             self.pool.add(name, kept)
         self.alive += 1
         try:
@@ -70,7 +70,7 @@ class FakeBackend:
                     max_batch=settings.max_batch_size,
                     wait_s=settings.batch_wait_ms / 1000,
                 ),
-                readied,
+                startup,
             )
             if self.pool is not None and kept is not None:
                 for gone in self.pool.park(name, replace(kept, settings=settings)):
@@ -89,7 +89,7 @@ class FakeBackend:
 class VirtualMeasure:
     """Measures a fake replica in virtual time, by the same rules as a load actor does a real one."""
 
-    question: Question
+    question: LoadTest
 
     def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
         """The measurement."""

@@ -22,7 +22,7 @@ More = Callable[[int], Awaitable[Sequence[Sender]]]
 """How many send now → more senders in their place; none where there is no room for more."""
 
 
-class Team:
+class LoadGenerator:
     """An endpoint, and who sends to it: this process alone, or as many senders as it takes.
 
     It is handed on wherever an endpoint is: a level then leaves the sending to the team.
@@ -142,8 +142,8 @@ class Team:
         return [self.clock.now() - due_s for due_s in self._waiting_s]
 
 
-def team_of(endpoint: Endpoint, payloads: Sequence[Payload], clock: Clock) -> Team:
+def team_of(endpoint: Endpoint, payloads: Sequence[Payload], clock: Clock) -> LoadGenerator:
     """The endpoint's own team where it comes with one; else this process sends."""
-    if isinstance(endpoint, Team):
+    if isinstance(endpoint, LoadGenerator):
         return endpoint
-    return Team(endpoint, [OwnSender(endpoint, payloads, clock)], clock)
+    return LoadGenerator(endpoint, [OwnSender(endpoint, payloads, clock)], clock)

@@ -12,11 +12,11 @@ from typing import Self
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
-from serve_deployments.load.load_generator import Team, team_of
+from serve_deployments.load.load_generator import LoadGenerator, team_of
 from serve_deployments.load.sending import Schedule
 from serve_deployments.measurement import Load
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.stopping_rules import Finding, Rule, UntilKnown, UntilPrecise
+from serve_deployments.measuring.stopping_rules import LevelStatus, StoppingRule, UntilKnown, UntilPrecise
 from serve_deployments.measuring.summary import Level, summarise
 from serve_deployments.usage import Usage
 
@@ -24,7 +24,7 @@ _REPEATS = 1 / 3  # of the time of a search, for levels that are held again with
 _USAGE_S = 1.0  # a replica that is too busy to say what it did for this long is not waited for (our choice)
 
 
-async def _watch(team: Team, rule: Rule, deadline_s: float) -> Finding | None:
+async def _watch(team: LoadGenerator, rule: StoppingRule, deadline_s: float) -> LevelStatus | None:
     """Until the rule says that the level is over, its time is, or the senders gave up; the rule's finding."""
     events, clock = team.events, team.clock
     due_s, looked_at = clock.now(), 0
@@ -41,7 +41,7 @@ async def _watch(team: Team, rule: Rule, deadline_s: float) -> Finding | None:
                 return finding
 
 
-async def _stronger(team: Team, load: Load, plan: LoadPlan) -> bool:
+async def _stronger(team: LoadGenerator, load: Load, plan: LoadPlan) -> bool:
     """Whether the level is to be held again with more senders, as these were its bottleneck."""
     if not load.client_limited:
         return False
@@ -49,7 +49,7 @@ async def _stronger(team: Team, load: Load, plan: LoadPlan) -> bool:
     return team.repeated_s <= _REPEATS * plan.total_max_s and await team.grow()
 
 
-async def _usage(team: Team) -> Usage | None:
+async def _usage(team: LoadGenerator) -> Usage | None:
     """What the server did so far; None where it does not say so in time."""
     with suppress(Exception):  # whatever is wrong with it, its requests will show
         return await asyncio.wait_for(team.usage(), _USAGE_S)
@@ -91,7 +91,7 @@ class Clients:
         finally:
             await self._team.cancel()
 
-    async def hold(self, concurrency: int, plan: LoadPlan, rule: Rule | None = None) -> Load:
+    async def hold(self, concurrency: int, plan: LoadPlan, rule: StoppingRule | None = None) -> Load:
         """One level; again with more senders for as long as they were the bottleneck and there are more.
 
         Args:
@@ -109,7 +109,7 @@ class Clients:
             if not await _stronger(self._team, load, plan):
                 return load
 
-    async def _hold(self, concurrency: int, plan: LoadPlan, rule: Rule) -> Load:
+    async def _hold(self, concurrency: int, plan: LoadPlan, rule: StoppingRule) -> Load:
         team, clock = self._team, self._team.clock
         started_s, started_at = clock.now(), clock.unix_s()
         before = await _usage(team)
@@ -146,7 +146,7 @@ async def open_level(
     clock: Clock | None = None,
     max_in_flight: int | None = None,
     at_most: Mapping[str, float] | None = None,
-    rule: Rule | None = None,
+    rule: StoppingRule | None = None,
 ) -> Load:
     """Requests at scheduled times, whether or not earlier ones have been answered.
 
@@ -169,7 +169,7 @@ async def open_level(
             return load
 
 
-async def _open(team: Team, rate_rps: float, plan: LoadPlan, bound: int, rule: Rule) -> Load:
+async def _open(team: LoadGenerator, rate_rps: float, plan: LoadPlan, bound: int, rule: StoppingRule) -> Load:
     clock = team.clock
     try:
         before = await _usage(team)

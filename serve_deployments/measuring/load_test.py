@@ -16,7 +16,7 @@ from serve_deployments.settings import Settings
 
 
 @dataclass(frozen=True)
-class Question:
+class LoadTest:
     """Which rate can it do?
 
     Args:

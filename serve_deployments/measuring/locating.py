@@ -11,7 +11,7 @@ from serve_deployments.load.events import Events
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.statistics.limit_verdict import evidence
 from serve_deployments.measuring.statistics.rate_posterior import Crossing
-from serve_deployments.measuring.stopping_rules import Finding, UntilKnown
+from serve_deployments.measuring.stopping_rules import LevelStatus, UntilKnown
 
 SURE = 1.0
 """Standard deviations of the belief that fit into the precision asked for. Our choice: more
@@ -54,8 +54,8 @@ class UntilLocated:
     def __post_init__(self) -> None:
         self.after = self.before
 
-    def look(self, events: Events, *, last: bool = False) -> Finding | None:
-        """See `Rule`."""
+    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
+        """See `StoppingRule`."""
         finding = UntilKnown(self.plan, self.rate_rps, self.at_most).look(events, last=last)
         if finding is None:
             return None

@@ -23,7 +23,7 @@ _BEATEN = 0.99  # confidence that a rate is too low to go on: looked at often, s
 
 
 @dataclass(frozen=True)
-class Finding:
+class LevelStatus:
     """What a level shows so far.
 
     Args:
@@ -48,7 +48,7 @@ class Finding:
         return self.sure or self.overloaded or self.beaten or self.left
 
 
-class Rule(Protocol):
+class StoppingRule(Protocol):
     """Decides when a level ends; from events alone, so that it matters not where they come from.
 
     `look_after`: it is asked again once so many more requests have ended, relative.
@@ -56,7 +56,7 @@ class Rule(Protocol):
 
     look_after: ClassVar[float]
 
-    def look(self, events: Events, *, last: bool = False) -> Finding | None:
+    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
         """What the level shows so far, `last` when it is over anyway; None while nothing can be said."""
         ...
 
@@ -78,25 +78,25 @@ class UntilPrecise:
     beat_rps: float = 0.0
     look_after: ClassVar[float] = 0.25  # a look is a chance to stop by luck; with 0.02 coverage is up to 1 % less
 
-    def look(self, events: Events, *, last: bool = False) -> Finding | None:
-        """See `Rule`."""
+    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
+        """See `StoppingRule`."""
         turned, span = events.turned_over, _turned_over(events, last)
         if span is None:
             return None
         if span.duration_s < self.plan.level_min_s and not last:
-            return Finding(span, None)
+            return LevelStatus(span, None)
         times_s, _ = _with_start(span)
         fine = interval.cuts(times_s, BATCHES)
         if fine.size <= FEWEST:
-            return Finding(span, None)
+            return LevelStatus(span, None)
         rates = np.diff(fine) / np.diff(times_s[fine])
         warm = int(fine[interval.warm_from(rates)])
         measured = events.span(turned + warm, turned + int(fine[-1]))
         estimate = interval.rate(*_with_start(measured))
         if estimate is None:
-            return Finding(span, None)
+            return LevelStatus(span, None)
         enough = measured.duration_s >= self.plan.level_min_s - 1e-9
-        return Finding(
+        return LevelStatus(
             measured,
             estimate,
             sure=enough and estimate.within(self.plan.precision),
@@ -115,12 +115,12 @@ class UntilSeen:
     least_s: float
     look_after: ClassVar[float] = 0.0
 
-    def look(self, events: Events, *, last: bool = False) -> Finding | None:
-        """See `Rule`."""
+    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
+        """See `StoppingRule`."""
         turned, span = events.turned_over, _turned_over(events, last)
         if span is None:
             return None
-        return Finding(span, None, sure=span.ended_s.size >= turned and span.duration_s >= self.least_s)
+        return LevelStatus(span, None, sure=span.ended_s.size >= turned and span.duration_s >= self.least_s)
 
 
 def _turned_over(events: Events, last: bool) -> Span | None:
@@ -155,8 +155,8 @@ class UntilKnown:
     at_most: Mapping[str, float] = field(default_factory=dict)
     look_after: ClassVar[float] = 0.1  # the test may be looked at any time; so it costs little however long it takes
 
-    def look(self, events: Events, *, last: bool = False) -> Finding | None:
-        """See `Rule`."""
+    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
+        """See `StoppingRule`."""
         turned = events.turned_over
         span = events.span(turned)
         if not turned or not span.ended_s.size:
@@ -167,7 +167,7 @@ class UntilKnown:
         verdict = False if grows and self._lost(span) else self._verdict(span)
         long_enough = span.duration_s >= self.plan.level_min_s - 1e-9
         sure = verdict is False or (verdict is True and long_enough)
-        return Finding(span, estimate, sure=sure, overloaded=overloaded)
+        return LevelStatus(span, estimate, sure=sure, overloaded=overloaded)
 
     def _lost(self, span: Span) -> bool:
         """Nearly all of the last third break a limit on latency: with a queue that grows, so will those to come."""

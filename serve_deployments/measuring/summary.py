@@ -9,7 +9,7 @@ from typing import Literal
 
 from serve_deployments.load.events import Events
 from serve_deployments.measurement import Latencies, Load
-from serve_deployments.measuring.stopping_rules import Finding
+from serve_deployments.measuring.stopping_rules import LevelStatus
 
 _BUSY_SHARE = 0.85  # of a core: beyond it an event loop queues work of its own (the GIL allows it one core)
 _LAG_FLOOR_MS = 2.0  # asyncio's timers count milliseconds: less than two of them is no lag
@@ -31,7 +31,7 @@ class Level:
 def summarise(
     level: Level,
     events: Events,
-    finding: Finding | None,
+    finding: LevelStatus | None,
     late_s: Sequence[float],
     *,
     until_s: float,
@@ -51,7 +51,7 @@ def summarise(
     """
     ended = len(events.ended_s) if ended is None else ended
     rest = events.span(0, ended, until_s=None if ended else until_s)
-    finding = finding or Finding(rest, None)
+    finding = finding or LevelStatus(rest, None)
     span, overloaded = finding.span, level.stopped or finding.overloaded
     sure = finding.sure and not overloaded
     answered_s = span.latency_s[span.answered].tolist()

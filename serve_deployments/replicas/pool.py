@@ -18,7 +18,7 @@ comes at 5 % (RAY_memory_usage_threshold)."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class WarmReplica:
     """One replica.
 
     Args:
@@ -59,11 +59,11 @@ class Pool:
 
     def __init__(self, most_idle: int = MOST_IDLE, least_free: float = LEAST_FREE) -> None:
         self._most_idle, self._least_free = most_idle, least_free
-        self._idle: dict[str, Kept] = {}  # the longest idle first
-        self._held: dict[str, tuple[str, Kept]] = {}  # app → trial, replica
+        self._idle: dict[str, WarmReplica] = {}  # the longest idle first
+        self._held: dict[str, tuple[str, WarmReplica]] = {}  # app → trial, replica
         self._free_memory: dict[str, float] = {}  # node → as last told
 
-    def take(self, trial: str, settings: Settings, node: str | None = None) -> Kept | None:
+    def take(self, trial: str, settings: Settings, node: str | None = None) -> WarmReplica | None:
         """An idle replica that can run under these settings, from now on this trial's; the most alike of several.
 
         Args:
@@ -76,14 +76,14 @@ class Pool:
             return None
         return self._hold(trial, max(fitting, key=lambda kept: kept.likeness(settings)))
 
-    def add(self, trial: str, kept: Kept) -> tuple[Kept, ...]:
+    def add(self, trial: str, kept: WarmReplica) -> tuple[WarmReplica, ...]:
         """A replica that the trial is about to start; returns those to take down first, as memory is short there."""
         self._held[kept.app] = (trial, kept)
         if self._free_memory.get(kept.node, 1.0) >= self._least_free:
             return ()
         return tuple(self._hold(trial, k) for k in list(self._idle.values()) if k.node == kept.node)
 
-    def park(self, trial: str, kept: Kept, free_memory: float | None = None) -> tuple[Kept, ...]:
+    def park(self, trial: str, kept: WarmReplica, free_memory: float | None = None) -> tuple[WarmReplica, ...]:
         """The trial needs the replica no more, which is well; returns those to take down, the longest idle first.
 
         Args:
@@ -103,7 +103,7 @@ class Pool:
                 gone.append(neighbours[0])
         return tuple(self._hold(trial, k) for k in gone)
 
-    def evict(self, trial: str, gpu_type: str, node: str | None = None) -> Kept | None:
+    def evict(self, trial: str, gpu_type: str, node: str | None = None) -> WarmReplica | None:
         """The longest idle replica that keeps a GPU of this type, to be taken down by the trial; None if none does."""
         for kept in self._idle.values():
             if kept.settings.gpu_type == gpu_type and node in (None, kept.node):
@@ -114,7 +114,7 @@ class Pool:
         """A replica that was held is gone."""
         self._held.pop(app, None)
 
-    def drop(self, trial: str) -> tuple[Kept, ...]:
+    def drop(self, trial: str) -> tuple[WarmReplica, ...]:
         """The trial has died: what it held, to be taken down and never used again."""
         held = tuple(kept for holder, kept in self._held.values() if holder == trial)
         for kept in held:
@@ -131,7 +131,7 @@ class Pool:
         """All reserved cores that go with a replica."""
         return frozenset(k.group for k in (*self._idle.values(), *(kept for _, kept in self._held.values())))
 
-    def idle(self) -> tuple[Kept, ...]:
+    def idle(self) -> tuple[WarmReplica, ...]:
         """The idle replicas, the longest idle first."""
         return tuple(self._idle.values())
 
@@ -139,7 +139,7 @@ class Pool:
         """App → the trial that holds it."""
         return {app: trial for app, (trial, _) in self._held.items()}
 
-    def _hold(self, trial: str, kept: Kept) -> Kept:
+    def _hold(self, trial: str, kept: WarmReplica) -> WarmReplica:
         del self._idle[kept.app]
         self._held[kept.app] = (trial, kept)
         return kept

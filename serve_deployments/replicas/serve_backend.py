@@ -22,9 +22,9 @@ from serve_deployments.backend import (
     DeployTimeout,
     ModelStuck,
     OutOfMemory,
-    Readied,
     ReplicaDied,
     ReplicaFacts,
+    Startup,
 )
 from serve_deployments.endpoint import Payload
 from serve_deployments.models.model import ModelSource
@@ -49,7 +49,7 @@ class ServeReplica:
     """
 
     app: str
-    readied: Readied = field(default_factory=Readied)
+    startup: Startup = field(default_factory=Startup)
 
     @property
     def endpoint(self) -> HandleEndpoint:
@@ -108,7 +108,7 @@ class ServeBackend:
         app, began = self.app(name), time.monotonic()
         try:
             before = self.deploy(app, settings, {**settings.ray_actor_options, **_whole_gpu(settings)})
-            replica = ServeReplica(app, Readied(seconds={"deploy": time.monotonic() - began}))
+            replica = ServeReplica(app, Startup(seconds={"deploy": time.monotonic() - began}))
             yield replica
             check_same(before.pid, replica.facts())
         finally:

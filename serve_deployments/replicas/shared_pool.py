@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from serve_deployments.replicas.pool import MOST_IDLE, Kept, Pool
+from serve_deployments.replicas.pool import MOST_IDLE, Pool, WarmReplica
 from serve_deployments.settings import Settings
 
 T = TypeVar("T")
@@ -26,19 +26,19 @@ class SharedPool:
         self._actor = actor
         self.gone = False
 
-    def take(self, trial: str, settings: Settings, node: str | None = None) -> Kept | None:
+    def take(self, trial: str, settings: Settings, node: str | None = None) -> WarmReplica | None:
         """See `Pool.take`."""
         return self._ask(None, self._actor.take, trial, settings, node)
 
-    def add(self, trial: str, kept: Kept) -> tuple[Kept, ...]:
+    def add(self, trial: str, kept: WarmReplica) -> tuple[WarmReplica, ...]:
         """See `Pool.add`."""
         return self._ask((), self._actor.add, trial, kept)
 
-    def park(self, trial: str, kept: Kept, free_memory: float | None = None) -> tuple[Kept, ...]:
+    def park(self, trial: str, kept: WarmReplica, free_memory: float | None = None) -> tuple[WarmReplica, ...]:
         """See `Pool.park`; a pool that is gone keeps nothing."""
         return self._ask((kept,), self._actor.park, trial, kept, free_memory)
 
-    def evict(self, trial: str, gpu_type: str, node: str | None = None) -> Kept | None:
+    def evict(self, trial: str, gpu_type: str, node: str | None = None) -> WarmReplica | None:
         """See `Pool.evict`."""
         return self._ask(None, self._actor.evict, trial, gpu_type, node)
 
@@ -46,7 +46,7 @@ class SharedPool:
         """See `Pool.forget`; not waited for."""
         self._actor.forget.remote(app)
 
-    def drop(self, trial: str) -> tuple[Kept, ...]:
+    def drop(self, trial: str) -> tuple[WarmReplica, ...]:
         """See `Pool.drop`."""
         return self._ask((), self._actor.drop, trial)
 
@@ -58,7 +58,7 @@ class SharedPool:
         """See `Pool.groups`."""
         return self._ask(frozenset(), self._actor.groups)
 
-    def idle(self) -> tuple[Kept, ...]:
+    def idle(self) -> tuple[WarmReplica, ...]:
         """See `Pool.idle`."""
         return self._ask((), self._actor.idle)
 

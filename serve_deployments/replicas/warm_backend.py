@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serve_deployments.backend import CouldNotRun, NodeDied, Readied, ReplicaFacts
+from serve_deployments.backend import CouldNotRun, NodeDied, ReplicaFacts, Startup
 from serve_deployments.replicas.cores import NoRoom, is_alive, release, reserve, reserved
-from serve_deployments.replicas.pool import Kept, Pool
+from serve_deployments.replicas.pool import Pool, WarmReplica
 from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, applications, check, check_same, delete
 from serve_deployments.replicas.shared_pool import SharedPool
 from serve_deployments.settings import Settings
@@ -41,10 +41,10 @@ class WarmBackend:
     @contextmanager
     def running(self, settings: Settings, name: str) -> Iterator[ServeReplica]:
         """See `Backend.running`."""
-        stay = _Stay(self, settings, name)
+        stay = _ReplicaLease(self, settings, name)
         try:
             kept, facts = stay.ready()
-            replica = ServeReplica(kept.app, stay.readied)
+            replica = ServeReplica(kept.app, stay.startup)
             yield replica
             after = check_same(facts.pid, replica.park(stay.group))
             if after.raised == 0:  # else it works, but who knows what its model is like now
@@ -79,7 +79,7 @@ class WarmBackend:
                     release(group)
 
 
-def take_down(kept: Iterable[Kept], *, wait: bool = True) -> None:
+def take_down(kept: Iterable[WarmReplica], *, wait: bool = True) -> None:
     """End replicas and give back their cores."""
     for replica in kept:
         delete(replica.app, deadline_s=30.0 if wait else 0.0)
@@ -88,7 +88,7 @@ def take_down(kept: Iterable[Kept], *, wait: bool = True) -> None:
 
 
 @dataclass
-class _Stay:
+class _ReplicaLease:
     """One trial with its replica; knows what to take down.
 
     Args:
@@ -103,11 +103,11 @@ class _Stay:
     backend: WarmBackend
     settings: Settings
     name: str
-    readied: Readied = field(default_factory=Readied)
+    startup: Startup = field(default_factory=Startup)
     group: str = ""
-    mine: Kept | None = None
+    mine: WarmReplica | None = None
 
-    def ready(self) -> tuple[Kept, ReplicaFacts]:
+    def ready(self) -> tuple[WarmReplica, ReplicaFacts]:
         """A replica under the settings, on cores that are reserved until `leave` or `clear`."""
         with self._timed("reserve"):
             node = self._place()
@@ -115,7 +115,7 @@ class _Stay:
             try:
                 with self._timed("change"):
                     done = self._changed(self.mine)
-                self.readied = replace(self.readied, in_place=True)
+                self.startup = replace(self.startup, in_place=True)
                 return done
             except CouldNotRun:
                 self._end(self.mine)
@@ -128,7 +128,7 @@ class _Stay:
             self.clear()
             return self.ready()  # ends: each time there is a node less
 
-    def leave(self, kept: Kept, facts: ReplicaFacts) -> None:
+    def leave(self, kept: WarmReplica, facts: ReplicaFacts) -> None:
         """Leave the replica and its cores to whoever comes next."""
         left = replace(kept, settings=self.settings, group=self.group)
         gone = self.backend.pool.park(self.name, left, facts.free_memory)
@@ -164,7 +164,7 @@ class _Stay:
         self._take(node)
         return node
 
-    def _take(self, node: str | None = None) -> Kept | None:
+    def _take(self, node: str | None = None) -> WarmReplica | None:
         """An idle replica from the pool, if there is one, and the cores that are reserved with it."""
         self.mine = self.backend.pool.take(self.name, self.settings, node)
         while self.mine is not None and not is_alive(self.mine.node):
@@ -214,13 +214,13 @@ class _Stay:
         if kept is not None:
             self._end(kept)
 
-    def _changed(self, kept: Kept) -> tuple[Kept, ReplicaFacts]:
+    def _changed(self, kept: WarmReplica) -> tuple[WarmReplica, ReplicaFacts]:
         facts = ServeReplica(kept.app).change(self.settings, kept.pid, deadline_s=self.backend.fresh.deadline_s)
         return kept, check(facts)
 
-    def _new(self, node: str) -> tuple[Kept, ReplicaFacts]:
+    def _new(self, node: str) -> tuple[WarmReplica, ReplicaFacts]:
         fresh, settings = self.backend.fresh, self.settings
-        kept = self.mine = Kept(fresh.app(self.name), settings, node)
+        kept = self.mine = WarmReplica(fresh.app(self.name), settings, node)
         for old in self.backend.pool.add(self.name, replace(kept, group=self.group)):
             self._end(old)
         # The cores are the trial's. Ray would derive the threads of OpenMP from what the actor reserves.
@@ -240,7 +240,7 @@ class _Stay:
         if self.settings.gpu_type is not None:
             self._evict(node)  # another trial may have been quicker
 
-    def _end(self, kept: Kept) -> None:
+    def _end(self, kept: WarmReplica) -> None:
         take_down([kept])
         self.backend.pool.forget(kept.app)
         if self.mine is not None and self.mine.app == kept.app:
@@ -252,8 +252,8 @@ class _Stay:
         try:
             yield
         finally:
-            spent_s = self.readied.seconds.get(part, 0.0) + time.monotonic() - began
-            self.readied = replace(self.readied, seconds={**self.readied.seconds, part: spent_s})
+            spent_s = self.startup.seconds.get(part, 0.0) + time.monotonic() - began
+            self.startup = replace(self.startup, seconds={**self.startup.seconds, part: spent_s})
 
 
 def _asking(group: str) -> str:

@@ -78,7 +78,7 @@ def measurements() -> Iterator[tuple[str, dict[str, Any], dict[str, Any], dict[s
 @case
 def measured_in_virtual_time() -> Any:
     from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
-    from serve_deployments.measuring.load_test import Question
+    from serve_deployments.measuring.load_test import LoadTest
     from serve_deployments.measuring.plan import LoadPlan
     from serve_deployments.settings import Settings
 
@@ -86,7 +86,7 @@ def measured_in_virtual_time() -> Any:
     for name, server, plan, question in measurements():
         to_beat_rps = question.pop("to_beat_rps", None)
         settings = Settings(max_batch_size=server.get("max_batch", 1), batch_wait_ms=1000 * server.get("wait_s", 0.0))
-        asked = Question(LoadPlan(**plan), **question).ask(
+        asked = LoadTest(LoadPlan(**plan), **question).ask(
             FakeServer(lambda batch: 0.008 + 0.003 * batch, **server), ["x"], settings,
             clock=VirtualClock(), to_beat_rps=to_beat_rps,
         )  # fmt: skip

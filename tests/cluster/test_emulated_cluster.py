@@ -4,7 +4,7 @@ import ray
 from cluster import inventory
 from cluster.emulated import devices as emulated
 from cluster.inventory import Demand
-from serve_deployments.measuring.in_cluster.load_side import let_go, load_actor
+from serve_deployments.measuring.in_cluster.load_side import load_actor, release_cores
 
 pytestmark = pytest.mark.ray
 
@@ -34,6 +34,6 @@ def test_an_emulated_cluster_comes_up_and_goes_away(ray_starts_alone):
             with load_actor(node.node_id) as actor:
                 is_on = actor.__ray_call__.remote(lambda self: ray.get_runtime_context().get_node_id())
                 assert ray.get(is_on, timeout=60) == node.node_id
-            let_go()
+            release_cores()
         raise KeyError("the test's own")
     assert not ray.is_initialized()

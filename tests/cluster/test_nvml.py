@@ -108,7 +108,7 @@ def test_without_the_binding_there_are_no_devices(monkeypatch):
 def test_a_reading_is_of_devices_and_mps_together(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     fake = FakeNvml([FakeDevice("Tesla T4", 15.0)])
-    assert nvml.reading(fake) == nvml.Reading(nvml.devices(fake), has_mps=False)
+    assert nvml.reading(fake) == nvml.MetricModel(nvml.devices(fake), has_mps=False)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
         daemon.bind(str(tmp_path / "control"))
         daemon.listen()

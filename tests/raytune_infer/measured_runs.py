@@ -13,7 +13,7 @@ from raytune_infer.store.run_folder import RunFolder
 from raytune_infer.study.space import price
 from raytune_infer.study.trial import run_trial
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -39,7 +39,7 @@ def measured(config, at_most, refuses=lambda settings: None, plan=PLAN) -> Outco
         Settings(**config),
         "trial",
         backend=FakeBackend(service_s, refuses),
-        measure=VirtualMeasure(Question(plan, at_most)),
+        measure=VirtualMeasure(LoadTest(plan, at_most)),
     )
 
 

@@ -86,10 +86,10 @@ def serving(study: Any) -> Iterator[Any]:
     places = "serve_deployments.fakes.fake_backend", "serve_deployments.fake_backend"
     backend = of("FakeBackend", *places)(lambda settings, batch: 0.01, refuses)
     trial: Any = import_module("raytune_infer.study.trial")
-    if "measure_again" in trial.Bench.__annotations__:
-        yield trial.Bench(backend, measure, measure)
+    if "measure_again" in trial.TrialRuntime.__annotations__:
+        yield trial.TrialRuntime(backend, measure, measure)
     else:
-        yield trial.Bench(backend, measure, lambda number: measure)
+        yield trial.TrialRuntime(backend, measure, lambda number: measure)
 
 
 class KilledIn(Silent):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from raytune_infer.comparing.comparison import compared, in_rounds
-from raytune_infer.comparing.race import MAX_ROUNDS, Race, Turn, usual_seconds
+from raytune_infer.comparing.race import MAX_ROUNDS, ComparisonSchedule, Turn, usual_seconds
 from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 
 GOAL = Objective(Expression("rps"), at_most={"p99_ms": 100})
-RULES = Race((1, 2, 3, 4, 5), 0, GOAL, budget_s=1e6, trial_s=10.0, within=0.05)
+RULES = ComparisonSchedule((1, 2, 3, 4, 5), 0, GOAL, budget_s=1e6, trial_s=10.0, within=0.05)
 
 Measured = Callable[[Turn], float | None]
 """The requests/s of a turn; negative: with a limit broken; None: it could not run."""
@@ -27,7 +27,9 @@ def record(number: int, position: int, rps: float | None, seconds: float = 10.0,
     return TrialRecord(number, purpose, position, {"n": position}, 1.0, value, outcome, seconds, False)
 
 
-def finished(rules: Race, measured: Measured, known: list[TrialRecord] | None = None) -> list[TrialRecord]:
+def finished(
+    rules: ComparisonSchedule, measured: Measured, known: list[TrialRecord] | None = None
+) -> list[TrialRecord]:
     """The comparison to its end."""
     trials = list(known or [])
     while (turn := rules.turn(trials)) is not None:

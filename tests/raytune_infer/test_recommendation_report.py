@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from raytune_infer.ranking.curve import Level
-from raytune_infer.ranking.rate_bounds import Known
+from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.recommendation_report import (
@@ -26,7 +26,7 @@ GOAL = Objective(Expression("rps / usd_per_hour"), at_most={"p99_ms": 50.0})
 KEPT = Level("open", 100.0, 100.0, {"rps": 100.0, "p99_ms": 40.0, "p50_ms": 10.0, "error_rate": 0.0})
 
 
-def ranked(known: Known, *, batch: int = 1, trials=(1,), value: float | None = 50.0, usd=2.0, **more) -> Ranked:
+def ranked(known: RateBounds, *, batch: int = 1, trials=(1,), value: float | None = 50.0, usd=2.0, **more) -> Ranked:
     figure = math.nan if value is None else value
     values: dict[str, Any] = {"figure": figure, "could_be": value, "failures": {}, "emulated": False, **more}
     return Ranked({"batch": batch}, trials, (), known, usd, value=value, **values)
@@ -38,10 +38,10 @@ def found(
     return Recommendation(objective, "mine", arrivals, first, tuple(others), failed or {}, untried)
 
 
-SURE = ranked(Known(KEPT, 110.0, True))
-OPEN = ranked(Known(KEPT, 200.0, False, 150.0), batch=2, trials=(2, 5), value=40.0, could_be=60.0)
-NEVER = ranked(Known(None, 0.0, True), batch=4, trials=(3,), value=None, usd=math.nan)
-HOPED = ranked(Known(None, 80.0, False), batch=8, trials=(4,), value=None, could_be=40.0)
+SURE = ranked(RateBounds(KEPT, 110.0, True))
+OPEN = ranked(RateBounds(KEPT, 200.0, False, 150.0), batch=2, trials=(2, 5), value=40.0, could_be=60.0)
+NEVER = ranked(RateBounds(None, 0.0, True), batch=4, trials=(3,), value=None, usd=math.nan)
+HOPED = ranked(RateBounds(None, 80.0, False), batch=8, trials=(4,), value=None, could_be=40.0)
 
 
 def lines(of: Recommendation) -> list[list[str]]:
@@ -82,46 +82,46 @@ def test_without_a_limit_on_a_latency_the_p99_is_shown_and_with_several_each():
 def test_what_the_replica_did_stands_beside_where_it_is_known():
     usage = Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1, gpu_busy_s=1, gpu_seen_s=2)
     used = Level(**{**vars(KEPT), "usage": usage})
-    everything = found(SURE, ranked(Known(used, 110.0, True)), others=(NEVER,))
+    everything = found(SURE, ranked(RateBounds(used, 110.0, True)), others=(NEVER,))
     assert [c.header for c in ranking_table(everything).columns][5:9] == ["model busy", "batch", "cores", "GPU"]
     assert [row[5:9] for row in lines(everything)] == [
         ["", "", "", ""], ["73%", "4.0", "0.91", "50%"], ["", "", "", ""]
     ]  # fmt: skip
     without_gpu = Level(**{**vars(KEPT), "usage": Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1)})
-    assert lines(found(ranked(Known(without_gpu, 110.0, True))))[0][8] == ""
+    assert lines(found(ranked(RateBounds(without_gpu, 110.0, True))))[0][8] == ""
 
 
 def test_of_emulated_devices_the_table_says_so():
-    emulated = ranked(Known(None, 0.0, True), value=None, emulated=True)
+    emulated = ranked(RateBounds(None, 0.0, True), value=None, emulated=True)
     assert ranking_table(found(SURE, others=(emulated,))).title == EMULATED
     assert EMULATED_NOTE in notes(found(SURE, others=(emulated,))) and EMULATED_NOTE not in notes(found(SURE))
 
 
 def test_a_rate_says_whether_more_is_possible_and_whether_it_is_an_estimate():
     shaky = Level(**{**vars(KEPT), "steady": False, "interval_rps": (90.0, 111.16)})
-    assert rate(ranked(Known(KEPT, 110.0, True))) == "100"
-    assert rate(ranked(Known(KEPT, math.inf, False))) == "≥ 100"
-    assert rate(ranked(Known(shaky, math.inf, False))) == "≥ ~100"  # its interval is that of the arrivals
-    assert rate(ranked(Known(shaky, 110.0, True, interval_rps=(97.0, 103.0)))) == "~100 (97–103)"
+    assert rate(ranked(RateBounds(KEPT, 110.0, True))) == "100"
+    assert rate(ranked(RateBounds(KEPT, math.inf, False))) == "≥ 100"
+    assert rate(ranked(RateBounds(shaky, math.inf, False))) == "≥ ~100"  # its interval is that of the arrivals
+    assert rate(ranked(RateBounds(shaky, 110.0, True, interval_rps=(97.0, 103.0)))) == "~100 (97–103)"
     closed = Level(**{**vars(shaky), "mode": "closed"})
-    assert rate(ranked(Known(closed, 110.0, True))) == "~100 (90–111.2)"
+    assert rate(ranked(RateBounds(closed, 110.0, True))) == "~100 (90–111.2)"
     assert rate(NEVER) == ""
 
 
 def test_what_else_a_rate_could_be():
     assert possible(SURE) == "" and possible(OPEN) == "< 200, ≈ 150"
-    assert possible(ranked(Known(KEPT, math.inf, False))) == "no bound"
-    assert possible(ranked(Known(KEPT, math.inf, False, 123.45678))) == "no bound, ≈ 123.5"
+    assert possible(ranked(RateBounds(KEPT, math.inf, False))) == "no bound"
+    assert possible(ranked(RateBounds(KEPT, math.inf, False, 123.45678))) == "no bound, ≈ 123.5"
 
 
 def test_why_a_configuration_does_not_count():
     objective = Objective(Expression("rps"), at_most={"p99_ms": 50.0, "usd_per_hour": 1.0}, at_least={"rps": 240.0})
     everything = found(objective=objective)
     assert why_not(everything, SURE) == "usd_per_hour > 1, rps < 240"
-    assert why_not(everything, ranked(Known(KEPT, 110.0, True), usd=0.5)) == "rps < 240"
+    assert why_not(everything, ranked(RateBounds(KEPT, 110.0, True), usd=0.5)) == "rps < 240"
     assert why_not(found(objective=Objective(Expression("rps / joules"))), SURE) == "rps / joules has no value"
     slow = Level(**{**vars(KEPT), "metrics": {**KEPT.metrics, "p99_ms": 60.0}})
-    assert why_not(found(), ranked(Known(slow, 110.0, True))) == "p99_ms > 50"
+    assert why_not(found(), ranked(RateBounds(slow, 110.0, True))) == "p99_ms > 50"
     assert why_not(found(), NEVER) == "breaks a limit at any load" and why_not(found(), HOPED) == "no level kept them"
 
 
@@ -133,21 +133,21 @@ def starts(*words: str, of: Recommendation) -> bool:
 def test_each_thing_to_know_is_said_once_and_only_where_it_is_so():
     assert notes(found(SURE)) == [] and notes(found(SURE, untried=None)) == []
     assert starts("the run looked for the peak: rates are of clients", of=found(SURE, arrivals=False))
-    assert starts("≥: that rate kept the limits", of=found(SURE, ranked(Known(KEPT, 200.0, False))))
+    assert starts("≥: that rate kept the limits", of=found(SURE, ranked(RateBounds(KEPT, 200.0, False))))
     assert starts("≥: that", "≈: an estimate, which ranks nothing", of=found(OPEN, OPEN))
     assert notes(found(SURE, others=(NEVER, HOPED))) == []
     shaky = Level(**{**vars(KEPT), "steady": False})
-    assert notes(found(ranked(Known(shaky, 110.0, True)), others=(NEVER,))) == [ESTIMATE_NOTE]
+    assert notes(found(ranked(RateBounds(shaky, 110.0, True)), others=(NEVER,))) == [ESTIMATE_NOTE]
     assert notes(found(SURE, untried=7)) == ["7 configurations of the space were never tried; nothing is known of them"]
 
 
 def test_what_happened_to_a_trial_is_said_with_its_number():
-    limited = ranked(Known(KEPT, math.inf, True, client_limited=True), trials=(2, 5))
+    limited = ranked(RateBounds(KEPT, math.inf, True, client_limited=True), trials=(2, 5))
     assert notes(found(limited)) == ["trial 2, 5: the load side was the bottleneck, the replica may do more"]
     for count, words in ((1, "one level contradicts"), (3, "3 levels contradict")):
-        odd = ranked(Known(KEPT, 110.0, True, contradicted=count), trials=(6,))
+        odd = ranked(RateBounds(KEPT, 110.0, True, contradicted=count), trials=(6,))
         assert notes(found(odd)) == [f"trial 6: {words} the others, by chance or as batches fill better"]
-    again = ranked(Known(KEPT, 110.0, True), failures={9: "Died: later", 3: "Died: it did"})
+    again = ranked(RateBounds(KEPT, 110.0, True), failures={9: "Died: later", 3: "Died: it did"})
     assert notes(found(again, failed={4: "OutOfMemory: 16"})) == [
         "trial 3 of the configuration of trial 1 could not run: Died: it did",
         "trial 9 of the configuration of trial 1 could not run: Died: later",
@@ -175,18 +175,18 @@ ALONE = Level("closed", 1, 42.0, {"rps": 42.0})
 @pytest.mark.parametrize(
     ("known", "says"),
     [
-        (Known(KEPT, math.inf, False), "above 100 requests/s"),
-        (Known(KEPT, math.inf, False, 150.0), "above 100 requests/s, about 150"),
-        (Known(KEPT, math.inf, False, client_limited=True), "above 100 requests/s, with more load actors"),
-        (Known(None, math.inf, False), "at any rate: no level tells"),
-        (Known(None, math.inf, False, 150.0), "at any rate: no level tells"),
-        (Known(KEPT, 400.0, False), "about 200 requests/s, between 100 and 400"),  # the geometric mean
-        (Known(KEPT, 400.0, False, 150.0), "about 150 requests/s, between 100 and 400"),
-        (Known(KEPT, 90.0, False), "about 100 requests/s, between 100 and 90"),
-        (Known(None, 80.0, False), "below 80 requests/s"),
-        (Known(None, 80.0, False, 60.0), "about 60 requests/s, below 80"),
-        (Known(None, 80.0, False, alone=ALONE), "below 80 requests/s; one client alone kept the limits at 42"),
-        (Known(None, 80.0, False, alone=Level("closed", 4, 42.0, {})),
+        (RateBounds(KEPT, math.inf, False), "above 100 requests/s"),
+        (RateBounds(KEPT, math.inf, False, 150.0), "above 100 requests/s, about 150"),
+        (RateBounds(KEPT, math.inf, False, client_limited=True), "above 100 requests/s, with more load actors"),
+        (RateBounds(None, math.inf, False), "at any rate: no level tells"),
+        (RateBounds(None, math.inf, False, 150.0), "at any rate: no level tells"),
+        (RateBounds(KEPT, 400.0, False), "about 200 requests/s, between 100 and 400"),  # the geometric mean
+        (RateBounds(KEPT, 400.0, False, 150.0), "about 150 requests/s, between 100 and 400"),
+        (RateBounds(KEPT, 90.0, False), "about 100 requests/s, between 100 and 90"),
+        (RateBounds(None, 80.0, False), "below 80 requests/s"),
+        (RateBounds(None, 80.0, False, 60.0), "about 60 requests/s, below 80"),
+        (RateBounds(None, 80.0, False, alone=ALONE), "below 80 requests/s; one client alone kept the limits at 42"),
+        (RateBounds(None, 80.0, False, alone=Level("closed", 4, 42.0, {})),
          "below 80 requests/s; 4 clients, each waiting for its answer, kept the limits at 42"),
     ],
 )  # fmt: skip
@@ -204,10 +204,10 @@ def test_at_which_load_a_new_trial_should_look(known, says):
     ],
 )
 def test_a_load_of_clients_is_named_by_their_number(clients, says):
-    assert where(ranked(Known(None, 80.0, False, clients=clients)), arrivals=False) == says
-    assert where(ranked(Known(None, 80.0, False, clients=clients)), arrivals=True) == "below 80 requests/s"
+    assert where(ranked(RateBounds(None, 80.0, False, clients=clients)), arrivals=False) == says
+    assert where(ranked(RateBounds(None, 80.0, False, clients=clients)), arrivals=True) == "below 80 requests/s"
 
 
 def test_what_a_user_named_is_no_markup():
-    marked = Ranked({"[red]": "[/]"}, (1,), (), Known(KEPT, 110.0, True), 2.0, 50.0, 50.0, 50.0, {}, False)
+    marked = Ranked({"[red]": "[/]"}, (1,), (), RateBounds(KEPT, 110.0, True), 2.0, 50.0, 50.0, 50.0, {}, False)
     assert lines(found(marked))[0][1] == "\\[red]=\\[/]"

@@ -116,14 +116,14 @@ def test_two_trials_at_a_time_spend_half_the_seconds(tmp_path, monkeypatch):
 def test_the_comparison_takes_the_seconds_asked_for_or_half_of_those_that_the_search_took(tmp_path, monkeypatch):
     budgets = []
 
-    class Race:
+    class ComparisonSchedule:
         def __init__(self, ranking, default, objective, budget_s, trial_s, within):
             budgets.append((budget_s, trial_s, within))
 
         def turn(self, trials):
             return None
 
-    monkeypatch.setattr("raytune_infer.study.study.Race", Race)
+    monkeypatch.setattr("raytune_infer.study.study.ComparisonSchedule", ComparisonSchedule)
     monkeypatch.setattr("raytune_infer.study.study.conclude", lambda *found: found)
     by_our_clock(monkeypatch, (machine := Machine()).clock)
     study(tmp_path / "a", machine, searcher="random").run(4)

@@ -11,10 +11,10 @@ from raytune_infer import Study
 from raytune_infer.errors import AllFailed, RunError, SpecError, UserError
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
-from raytune_infer.study.trial import Bench
+from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.backend import OutOfMemory
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.settings import Settings
@@ -51,13 +51,13 @@ def refuse_all(settings: Settings) -> OutOfMemory:
 def serving(refuses: Callable = lambda settings: None, fragile: Callable = lambda settings: None):
     @contextmanager
     def fake(study):
-        measure = VirtualMeasure(Question(PLAN))
+        measure = VirtualMeasure(LoadTest(PLAN))
 
         def measuring(running, settings, **to_beat):
             fragile(settings)
             return measure(running, settings, **to_beat)
 
-        yield Bench(FakeBackend(service_s, refuses), measuring, lambda number: measuring)
+        yield TrialRuntime(FakeBackend(service_s, refuses), measuring, lambda number: measuring)
 
     return fake
 
@@ -82,10 +82,10 @@ def test_it_finds_the_best_and_compares_it_with_the_default(local_ray, tmp_path)
 def test_replicas_stay_between_trials(local_ray, tmp_path):
     @contextmanager
     def warm(study):
-        measure = VirtualMeasure(Question(PLAN))
+        measure = VirtualMeasure(LoadTest(PLAN))
         with shared_pool() as pool:
             backend = FakeBackend(service_s, pool=pool, new_s=10.0, change_s=0.1)
-            yield Bench(backend, measure, lambda number: measure)
+            yield TrialRuntime(backend, measure, lambda number: measure)
             assert {kept.settings.cpu_cores for kept in pool.idle()} == {1, 2} and not pool.held()
 
     result = study(tmp_path / "run", serving=warm).run()

@@ -17,9 +17,9 @@ from raytune_infer.report.report_files import write_files
 from raytune_infer.report.study_report import recommendation
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
-from raytune_infer.study.trial import Bench, run_trial
+from raytune_infer.study.trial import TrialRuntime, run_trial
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -55,7 +55,7 @@ class Machine:
         self.measured += 1
         if self.measured == self.dies_in:
             raise KeyboardInterrupt
-        return VirtualMeasure(Question(PLAN))(running, settings, to_beat_rps=to_beat_rps)
+        return VirtualMeasure(LoadTest(PLAN))(running, settings, to_beat_rps=to_beat_rps)
 
     def measure_in(self, number: int) -> Callable:
         self.seeds.append((self.measured + 1, number))
@@ -63,7 +63,7 @@ class Machine:
 
     @contextmanager
     def serving(self, study):
-        yield Bench(FakeBackend(self.service_s), self.measure, self.measure_in)
+        yield TrialRuntime(FakeBackend(self.service_s), self.measure, self.measure_in)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from raytune_infer.comparing.to_beat import rate_to_beat
 from raytune_infer.study.trial import run_trial
 from searchers.objective import Expression, Objective
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -70,7 +70,7 @@ def test_trials_that_cannot_win_end_early_and_the_same_one_wins(at_most):
     """One core: 10 ms and 1 ms an item, so the larger the batch the better; tried from the best to the worst."""
     objective = Objective(Expression("rps"), at_most=at_most)
     backend = FakeBackend(lambda settings, batch: 0.010 + 0.001 * batch)
-    measure = VirtualMeasure(Question(LoadPlan(max_concurrency=64, total_max_s=20.0), at_most))
+    measure = VirtualMeasure(LoadTest(LoadPlan(max_concurrency=64, total_max_s=20.0), at_most))
 
     def tried(informed):
         outcomes, best = {}, None

@@ -8,11 +8,11 @@ import pytest
 
 from raytune_infer.store.records import Outcome
 from raytune_infer.study.trial import run_trial
-from serve_deployments.backend import LoadFailed, OutOfMemory, Readied, ReplicaDied, ReplicaFacts
+from serve_deployments.backend import LoadFailed, OutOfMemory, ReplicaDied, ReplicaFacts, Startup
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measurement import Latencies, Load, Measurement
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
@@ -21,7 +21,7 @@ from serve_deployments.usage import Usage
 class Broken:
     """A backend, its only replica and that one's endpoint: every request raises."""
 
-    readied = Readied()
+    startup = Startup()
     told = ReplicaFacts("here", 1, (), (), "cpu", None, None, raised=3, said="ValueError: bad input")
 
     @property
@@ -44,7 +44,7 @@ class Broken:
 
 @pytest.mark.parametrize("at_most", [{}, {"p99_ms": 100.0}])
 def test_a_model_that_answers_nothing_could_not_run_and_its_words_are_the_reason(at_most):
-    outcome = run_trial(Settings(), "trial", backend=Broken(), measure=VirtualMeasure(Question(LoadPlan(), at_most)))
+    outcome = run_trial(Settings(), "trial", backend=Broken(), measure=VirtualMeasure(LoadTest(LoadPlan(), at_most)))
     assert outcome.metrics is None
     assert outcome.reason.startswith("NoRate: ")
     assert outcome.reason.endswith("; the model raised 3 times, first ValueError: bad input")
@@ -53,7 +53,7 @@ def test_a_model_that_answers_nothing_could_not_run_and_its_words_are_the_reason
 def outcome_of(losses):
     """Of a trial whose first attempts end so; then it can be measured."""
     backend = FakeBackend(lambda settings, batch: 0.01, lambda settings: losses.pop(0) if losses else None)
-    return run_trial(Settings(), "trial", backend=backend, measure=VirtualMeasure(Question(LoadPlan())))
+    return run_trial(Settings(), "trial", backend=backend, measure=VirtualMeasure(LoadTest(LoadPlan())))
 
 
 def test_a_trial_that_lost_its_replica_is_tried_once_more_and_says_so():
@@ -95,7 +95,7 @@ def test_a_trial_says_what_others_had_of_its_cores(others_s, kept, said):
     """Of ten seconds of cores."""
 
     def measure(running, settings, *, to_beat_rps=None):
-        measured = VirtualMeasure(Question(LoadPlan()))(running, settings)
+        measured = VirtualMeasure(LoadTest(LoadPlan()))(running, settings)
         usage = None if others_s is None else Usage(others_s=others_s, cores_s=10.0)
         return replace(measured, loads=tuple(replace(load, usage=usage) for load in measured.loads))
 
@@ -128,7 +128,7 @@ def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
     lost = [ReplicaDied("process 1 has ended")]
 
     class Told(Broken):
-        readied = Readied(True, {"change": 0.25, "reserve": 2.0})
+        startup = Startup(True, {"change": 0.25, "reserve": 2.0})
         told = ReplicaFacts(
             "box", 1, (),
             (Enforcement("gpu_share", "0.5", False, "no MPS"), Enforcement("cpu_cores", "2", True, "pins")),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raytune_infer.ranking.curve import Level, Reported
-from raytune_infer.ranking.rate_bounds import Known, Limits, arrivals_within, clients_within
+from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
 from serve_deployments.measurement import Latencies, Load
 
 PRECISION = 0.1
@@ -337,7 +337,7 @@ def test_of_clients_that_kept_what_arrivals_broke_the_fastest_is_the_hint():
 
 
 def test_what_all_numbers_of_clients_broke_is_hopeless_only_if_one_alone_was_tried():
-    assert within([clients(1, 50, 120), clients(2, 60, 130)], p99_ms=100) == Known(None, 0.0, True)
+    assert within([clients(1, 50, 120), clients(2, 60, 130)], p99_ms=100) == RateBounds(None, 0.0, True)
     assert not within([clients(2, 60, 130)], p99_ms=100).resolved
     assert not within([clients(1, 50, 120), clients(2, 60, 90)], p99_ms=100).resolved
     # A tenth of 50, and the precision of 10 % upon it.

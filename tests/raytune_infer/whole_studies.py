@@ -19,7 +19,7 @@ from cluster.inventory import Inventory, Node
 from raytune_infer import Study
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
-from raytune_infer.study.trial import Bench
+from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.backend import CouldNotRun
 from serve_deployments.fakes.fake_backend import FakeBackend
 from serve_deployments.measurement import Latencies, Load, Measurement
@@ -97,8 +97,8 @@ class Machine:
         return measurement(rate_rps(settings))
 
     @contextmanager
-    def serving(self, study: Any) -> Iterator[Bench]:
-        yield Bench(self.backend, self.measure, lambda number: partial(self.measure, number=number))
+    def serving(self, study: Any) -> Iterator[TrialRuntime]:
+        yield TrialRuntime(self.backend, self.measure, lambda number: partial(self.measure, number=number))
 
 
 class ProcessDied(BaseException):

@@ -22,7 +22,7 @@ import pytest
 import torch
 from surfaces import best_after, roofline_problem, search, shifted_sources
 
-from searchers.base import Foretelling, History, Problem, Task
+from searchers.base import History, PredictsGain, Problem, Task
 from searchers.baselines.bayesian import BayesianOptimisation, ResidualProcess
 from searchers.baselines.ernest import Ernest
 from searchers.baselines.finetune import FineTuning
@@ -36,7 +36,7 @@ from searchers.baselines.vizier import Vizier
 from searchers.meta.meta import Meta
 from searchers.morphling.morphling import Morphling
 from searchers.objective import Expression, Objective
-from searchers.registry import DEFAULT, FORETELLS, LEARNS, NAMED, TAKES_SURFACES, named
+from searchers.registry import DEFAULT, LEARNS, NAMED, PREDICT_GAINS, TAKES_SURFACES, named
 from searchers.space import Knob, Space
 from searchers.surfaces.belief import pretrained
 
@@ -87,7 +87,7 @@ def test_a_name_leads_to_its_searcher(name):
 
 
 def test_who_learns_foretells_and_takes_surfaces():
-    assert {name for name in NAMED if isinstance(named(name)(tiny()), Foretelling)} == FORETELLS
+    assert {name for name in NAMED if isinstance(named(name)(tiny()), PredictsGain)} == PREDICT_GAINS
     assert {"meta"} == TAKES_SURFACES and DEFAULT == "meta"
     with pytest.raises(ValueError, match="'random' takes no surfaces; meta does"):
         named("random", surfaces=pretrained())

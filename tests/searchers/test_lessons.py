@@ -10,7 +10,7 @@ from surfaces import roofline_problem, shifted_sources
 from searchers.base import Observation, Problem, Task
 from searchers.meta import source_prior as lessons
 from searchers.meta.joint_grid import ABSENT, atlas
-from searchers.meta.metric_model import RUNS, Reading
+from searchers.meta.metric_model import RUNS, MetricModel
 from searchers.meta.source_prior import credible, from_sources, standardised
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
@@ -18,7 +18,7 @@ from searchers.space import Knob, Space
 torch.set_num_threads(1)
 
 SPACE = Space([Knob("max_batch_size", (1, 2, 4, 8, 16, 32)), Knob("engine", ("a", "b"), "categorical")])
-RPS = Reading(("rps",))
+RPS = MetricModel(("rps",))
 PROBLEM = Problem(SPACE, Objective(Expression("rps"), at_most={"p99_ms": 50}), facts={"gflop": 8.0})
 
 
@@ -60,7 +60,7 @@ def test_what_a_source_did_not_measure_is_completed():
 
 
 def test_a_quantity_that_no_source_measured_is_unknown_and_can_run_is_learned():
-    beliefs = from_sources(PROBLEM, (service(2), service(4)), Reading(("rps", "ttft_ms")))
+    beliefs = from_sources(PROBLEM, (service(2), service(4)), MetricModel(("rps", "ttft_ms")))
     assert beliefs["ttft_ms"].floating and not beliefs["rps"].floating
     assert (beliefs[RUNS].mean > 0.5).all()
 
@@ -107,8 +107,8 @@ def test_evidence_of_one_quantity_is_of_that_quantity_alone():
         Task(t.name, t.space, tuple(Observation(o.position, {"rps": o.metrics["rps"]}) for o in t.observed), t.facts)
         for t in sources
     )
-    both = from_sources(PROBLEM, sources, Reading(("p99_ms", "rps")))
-    alone = from_sources(PROBLEM, blind, Reading(("p99_ms", "rps")))
+    both = from_sources(PROBLEM, sources, MetricModel(("p99_ms", "rps")))
+    alone = from_sources(PROBLEM, blind, MetricModel(("p99_ms", "rps")))
     assert both["rps"].mean == pytest.approx(alone["rps"].mean)
     assert both["rps"].covariance == pytest.approx(alone["rps"].covariance)
     assert alone["p99_ms"].floating and not both["p99_ms"].floating

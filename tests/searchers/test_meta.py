@@ -12,7 +12,7 @@ from surfaces import best_after, roofline_problem, search, shifted_sources
 from searchers.base import History, Observation, Problem, Task
 from searchers.meta.acquisition import worth
 from searchers.meta.meta import GENERIC, SHIPPED, SOURCES, Meta, meta
-from searchers.meta.metric_model import RUNS, Reading
+from searchers.meta.metric_model import RUNS, MetricModel
 from searchers.meta.shortlist import Shortlisted
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
@@ -124,7 +124,7 @@ def test_each_opinion_weighs_by_bayes_rule_for_each_metric_apart():
     assert set(said) == {"rps", RUNS}
     for quantity in ("rps", RUNS):
         beliefs = {opinion.name: opinion.beliefs[quantity] for opinion in searcher._opinions}
-        at, y = Reading((quantity,)).measured(history.observed, quantity)
+        at, y = MetricModel((quantity,)).measured(history.observed, quantity)
         density = {name: belief.given(at, y).log_density for name, belief in beliefs.items()}
         weights = {name: {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}[name] * np.exp(d) for name, d in density.items()}
         assert said[quantity] == pytest.approx({name: w / sum(weights.values()) for name, w in weights.items()})
@@ -154,7 +154,7 @@ def test_sources_that_lie_of_one_metric_lose_their_say_in_that_one_alone():
 def test_samples_are_from_each_opinion_as_many_as_it_is_believed_and_spread_as_it_says():
     searcher, history = Meta(problem, samples=2000), after(problem, 2)
     drawn, said = logs(searcher, history, "rps"), searcher.say(history)["rps"]
-    at, y = Reading(("rps",)).measured(history.observed, "rps")
+    at, y = MetricModel(("rps",)).measured(history.observed, "rps")
     posteriors = {o.name: o.beliefs["rps"].given(at, y) for o in searcher._opinions}
     assert drawn.shape == (2000, len(problem.space))
     mean = sum(said[name] * p.mean for name, p in posteriors.items())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from searchers.base import Observation, Problem
-from searchers.meta.metric_model import RUNS, Reading, reading_of, values
+from searchers.meta.metric_model import RUNS, MetricModel, reading_of, values
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 
@@ -15,27 +15,27 @@ SPACE = Space([Knob("k", (1, 2, 3))])
 
 def test_each_position_once_with_the_mean_logarithm_of_what_was_measured_there():
     observed = [Observation(2, {"rps": 1.0}), Observation(0, {"rps": math.e}), Observation(2, {"rps": math.e**2})]
-    at, y = Reading(("rps",)).measured(observed, "rps")
+    at, y = MetricModel(("rps",)).measured(observed, "rps")
     assert at.tolist() == [2, 0] and y == pytest.approx([1, 1]) and at.dtype == int
 
 
 @pytest.mark.parametrize("metrics", [None, {}, {"rps": 0.0}, {"rps": -1.0}, {"rps": math.inf}, {"rps": math.nan},
                                      {"p99_ms": 3.0}])  # fmt: skip
 def test_what_has_no_logarithm_was_not_measured(metrics):
-    at, y = Reading(("rps",)).measured([Observation(1, metrics), Observation(0, {"rps": 1.0})], "rps")
+    at, y = MetricModel(("rps",)).measured([Observation(1, metrics), Observation(0, {"rps": 1.0})], "rps")
     assert at.tolist() == [0] and y.tolist() == [0]
 
 
 def test_one_metric_is_read_without_another():
     observed = [Observation(0, {"rps": 1.0, "p99_ms": math.e}), Observation(1, {"p99_ms": 1.0})]
-    reading = Reading(("p99_ms", "rps"))
+    reading = MetricModel(("p99_ms", "rps"))
     assert reading.measured(observed, "rps")[0].tolist() == [0]
     assert reading.measured(observed, "p99_ms")[0].tolist() == [0, 1]
     assert reading.measured(observed, "p99_ms")[1].tolist() == [1, 0]
 
 
 def test_a_trial_runs_if_it_ended_and_keeps_the_limits_on_shares():
-    reading = Reading(("rps",), (("error_rate", 0.01), ("timeouts", 2.0)))
+    reading = MetricModel(("rps",), (("error_rate", 0.01), ("timeouts", 2.0)))
     rows = [None, {"rps": 1.0}, {"error_rate": 0.01}, {"error_rate": 0.02}, {"error_rate": 0.0, "timeouts": 3.0}, {}]
     at, y = reading.measured((Observation(i, m) for i, m in enumerate(rows)), RUNS)
     assert at.tolist() == list(range(6)) and y.tolist() == [-1, 1, 1, -1, -1, 1]
@@ -45,7 +45,7 @@ def test_a_trial_runs_if_it_ended_and_keeps_the_limits_on_shares():
 
 def test_nothing_observed_is_nothing_measured():
     for quantity in ("rps", RUNS):
-        at, y = Reading(("rps",)).measured([], quantity)
+        at, y = MetricModel(("rps",)).measured([], quantity)
         assert at.shape == y.shape == (0,) and at.dtype == int
 
 

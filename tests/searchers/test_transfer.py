@@ -12,7 +12,7 @@ from searchers.base import Observation, Task
 from searchers.meta import kernel, transfer
 from searchers.meta.gaussian import Gaussian
 from searchers.meta.joint_grid import atlas
-from searchers.meta.transfer import Evidence, Lesson, belief, coherence, learn
+from searchers.meta.transfer import Evidence, SourcePrior, belief, coherence, learn
 from searchers.space import Knob, Space
 
 torch.set_num_threads(1)
@@ -84,7 +84,7 @@ def test_tasks_of_one_group_are_compared_with_one_another_and_a_single_task_with
 def test_the_belief_is_the_weighted_mean_and_the_shrunk_covariance_of_residuals(gamma):
     tasks = drawn(3, seed=4)
     scales = replace(kernel.generic(GRID.axes), level=0.8, own=0.1)
-    lesson = Lesson(0.3, ("batch", "engine"), scales, gamma)
+    lesson = SourcePrior(0.3, ("batch", "engine"), scales, gamma)
     at = np.array([0.7])
     found = belief(GRID, tasks, lesson, at, 0.02)
     y = np.stack([task.y for task in tasks])
@@ -100,7 +100,7 @@ def test_the_belief_is_the_weighted_mean_and_the_shrunk_covariance_of_residuals(
 
 def test_of_a_larger_grid_only_the_problems_rows_are_believed():
     grid = atlas(SPACE.subset(np.arange(5)), [Task("t", SPACE, tuple(Observation(i, {}) for i in range(N)))])
-    found = belief(grid, drawn(3, seed=4), Lesson(0.3, (), kernel.generic(()), 0.4), np.array([0.0]), 0.02)
+    found = belief(grid, drawn(3, seed=4), SourcePrior(0.3, (), kernel.generic(()), 0.4), np.array([0.0]), 0.02)
     assert found.mean.shape == (5,) and found.covariance.shape == (5, 5)
 
 
@@ -108,7 +108,7 @@ def test_a_lesson_on_another_grid_keeps_the_scales_of_the_knobs_that_it_knows():
     scales = replace(
         kernel.generic(GRID.axes), level=2.0, own=0.3, main=np.array([3.0, 4.0]), lengths=np.array([5.0, 6.0])
     )
-    lesson = Lesson(0.3, ("engine", "elsewhere"), scales, 0.5)
+    lesson = SourcePrior(0.3, ("engine", "elsewhere"), scales, 0.5)
     found = lesson.scales_on(GRID)
     assert found.main.tolist() == [0.8, 3.0] and found.lengths.tolist() == [1.5, 5.0]
     assert (found.level, found.own, found.joint, found.alike) == (2.0, 0.3, scales.joint, scales.alike)
@@ -249,7 +249,7 @@ def family(seed: int, tasks: int) -> list[Evidence]:
 
 
 @pytest.fixture(scope="module")
-def lesson() -> Lesson:
+def lesson() -> SourcePrior:
     return learn(GRID, family(0, 8), 0.03**2)
 
 

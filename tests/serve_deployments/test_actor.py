@@ -11,12 +11,12 @@ from serve_deployments.backend import LoadFailed
 from serve_deployments.device.limits import machine_cores, unleased_cores
 from serve_deployments.fakes.virtual_replicas import FakeServer
 from serve_deployments.load.clock import RealClock
-from serve_deployments.load.load_generator import Team
+from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.remote_sender import RemoteSender, SenderActor
 from serve_deployments.measuring.in_cluster.actor import LoadActor
-from serve_deployments.measuring.in_cluster.load_side import let_go, load_actor
+from serve_deployments.measuring.in_cluster.load_side import load_actor, release_cores
 from serve_deployments.measuring.level import closed_level
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -45,12 +45,12 @@ def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
     ray.kill(third)
     with load_actor(here) as fourth:
         assert fourth is not third
-    let_go()
+    release_cores()
 
 
 @pytest.mark.ray
 def test_the_actor_measures_in_real_time_and_ends_when_told(actor):
-    found = ray.get(actor.answer.remote(Question(PLAN), Settings()), timeout=60)
+    found = ray.get(actor.answer.remote(LoadTest(PLAN), Settings()), timeout=60)
     assert found.best and found.metrics["rps"] > 0
     # A core of 50 ms a request in each process that sends (more than one where this one had too little of the machine):
     # no more can end, whoever else is at work. A rate says less: after a stall at the beginning few answers look fast.
@@ -82,7 +82,7 @@ def test_two_processes_share_a_load_and_fail_it_when_one_dies(local_ray):
             )
             for i, actor in enumerate(actors)
         ]
-        team = Team(server, senders, RealClock())
+        team = LoadGenerator(server, senders, RealClock())
         load = await closed_level(team, ["a"], 5, PLAN)
         ray.kill(actors[1])
         with pytest.raises(LoadFailed, match="has ended"):
@@ -116,7 +116,7 @@ def test_an_actor_that_is_the_bottleneck_shares_its_load_where_there_are_cores(l
     with load_actor(here) as actor:
         ray.get(actor.aim.remote(Spinning, ["a"]))
         load = ray.get(actor.closed.remote(8, LoadPlan(level_min_s=0.3, level_max_s=1)), timeout=60)
-    let_go()
+    release_cores()
     free = len(unleased_cores(machine_cores()))
     assert load.client_limited  # however many they are: it is no work of a server's
     assert load.senders == max(1, free)

@@ -10,7 +10,7 @@ from serve_deployments.backend import DeployFailed, DeployTimeout, OutOfMemory, 
 from serve_deployments.device.limits import can_pin
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.in_cluster.measure import WithLoadActor
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.pool import Pool
@@ -43,7 +43,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.backend = FakeBackend(lambda settings, batch: 0.01, self._refuses)
-        self.measure = VirtualMeasure(Question(QUICK))
+        self.measure = VirtualMeasure(LoadTest(QUICK))
 
     def _refuses(self, settings):
         return {"does not load": DeployFailed("weights are missing")}.get(settings.args.get("behaviour"))
@@ -63,7 +63,7 @@ class OnServe:
         serve.start(proxy_location="Disabled")
         source = Builder(f"{__name__}:model")
         self.backend: Any = ServeBackend(source, ["warm"], self.prefix, deadline_s=60, queue_s=60)
-        self.measure = WithLoadActor(Question(QUICK), ["a", "b"])
+        self.measure = WithLoadActor(LoadTest(QUICK), ["a", "b"])
 
     def left(self) -> int:
         from ray import serve

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from serve_deployments.backend import Readied
+from serve_deployments.backend import Startup
 from serve_deployments.fakes.fake_backend import FakeBackend
 from serve_deployments.fakes.virtual_replicas import FakeServer, run_virtual
 from serve_deployments.replicas.pool import Pool
@@ -96,7 +96,7 @@ def test_a_fake_pool_hands_a_replica_on_under_what_it_ran_under_last():
     one = Settings(emulated=True)
     for number, settings in enumerate((one, replace(one, max_batch_size=8), replace(one, max_batch_size=4))):
         with backend.running(settings, f"trial-{number}") as replica:
-            assert replica.readied == (Readied(True, {"change": 0.1}) if number else Readied(False, {"deploy": 15.0}))
+            assert replica.startup == (Startup(True, {"change": 0.1}) if number else Startup(False, {"deploy": 15.0}))
             assert list(pool.held()) == ["trial-0"] and backend.alive == 1
         assert [kept.settings for kept in pool.idle()] == [settings]
     assert not pool.held() and backend.alive == 0

@@ -11,7 +11,7 @@ from hdrh.histogram import HdrHistogram
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT
-from serve_deployments.load.load_generator import Team
+from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.sending import OwnSender
 from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.locating import UntilLocated
@@ -236,7 +236,7 @@ def grown(plan, room=3):
                 return ()
             return [OwnSender(server, ["x"], clock, i, 2 * senders) for i in range(2 * senders)]
 
-        team = Team(server, [OwnSender(server, ["x"], clock)], clock, more)
+        team = LoadGenerator(server, [OwnSender(server, ["x"], clock)], clock, more)
         return await open_level(team, ["x"], 10.0, plan, clock=clock)
 
     return run_virtual(held()), asked

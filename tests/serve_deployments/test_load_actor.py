@@ -12,7 +12,7 @@ from serve_deployments.load.sending import OwnSender
 from serve_deployments.measuring.highest_rate import highest_rate
 from serve_deployments.measuring.in_cluster import actor as actor_module
 from serve_deployments.measuring.in_cluster.actor import LoadActor
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -34,7 +34,7 @@ def test_it_measures_what_it_is_aimed_at():
         first = await made.closed(1, PLAN)
         await made.aim(lambda: FakeServer(lambda size: 0.1), ["b"])
         second, third = await made.closed(1, PLAN), await made.open(5.0, PLAN)
-        return first, second, third, await made.answer(Question(PLAN), Settings())
+        return first, second, third, await made.answer(LoadTest(PLAN), Settings())
 
     first, second, third, found = run_virtual(measured())
     assert first.achieved_rps == pytest.approx(20) and second.achieved_rps == pytest.approx(10)
@@ -45,7 +45,7 @@ def test_it_measures_what_it_is_aimed_at():
 def test_it_hands_on_what_is_to_be_beaten_and_the_settings():
     async def answered(**more):
         made = LoadActor(lambda: FakeServer(lambda size: 0.01 * size, max_batch=4), ["a"])
-        return await made.answer(Question(PLAN), Settings(max_batch_size=4), **more)
+        return await made.answer(LoadTest(PLAN), Settings(max_batch_size=4), **more)
 
     whole, beaten = run_virtual(answered()), run_virtual(answered(to_beat_rps=1e6))
     assert not whole.ended_early and beaten.ended_early and whole.loads[0].concurrency == 4
@@ -56,7 +56,7 @@ def test_its_search_is_over_when_its_time_is_up_by_the_clock_of_its_team():
 
     async def answered():
         made = LoadActor(lambda: FakeServer(lambda size: 0.05, cores=10_000), ["a"])
-        found = await made.answer(Question(LoadPlan(total_max_s=4.0)), Settings())
+        found = await made.answer(LoadTest(LoadPlan(total_max_s=4.0)), Settings())
         return found, asyncio.get_running_loop().time()
 
     found, took_s = run_virtual(answered())
@@ -74,7 +74,7 @@ def test_levels_of_one_search_know_nothing_of_one_another(seed):
         return Silent(lambda size: 0.05)
 
     async def by_actor():
-        return await LoadActor(silent, ["x"]).answer(Question(plan, at_most), Settings())
+        return await LoadActor(silent, ["x"]).answer(LoadTest(plan, at_most), Settings())
 
     found = run_virtual(by_actor())
     assert found == run_virtual(highest_rate(silent(), ["x"], plan, at_most, Settings(), clock=VirtualClock()))
@@ -152,14 +152,14 @@ def test_it_stands_on_cores_that_no_replica_leases(monkeypatch):
     monkeypatch.setattr(actor_module, "can_pin", lambda: True)
     monkeypatch.setattr(actor_module, "pin", pinned.append)
     made = LoadActor()
-    assert asyncio.run(made.stand_apart()) and pinned == [{2, 3}] and asyncio.run(made.is_apart())
+    assert asyncio.run(made.pin_to_free_cores()) and pinned == [{2, 3}] and asyncio.run(made.is_apart())
     free.discard(2)  # another trial's replica leased it meanwhile
     assert not asyncio.run(made.is_apart())
     free.clear()
-    assert not asyncio.run(made.stand_apart()) and pinned == [{2, 3}]  # none left: it stays where it is
+    assert not asyncio.run(made.pin_to_free_cores()) and pinned == [{2, 3}]  # none left: it stays where it is
     free.add(1)
     monkeypatch.setattr(actor_module, "can_pin", lambda: False)
-    assert asyncio.run(made.stand_apart()) and pinned == [{2, 3}]
+    assert asyncio.run(made.pin_to_free_cores()) and pinned == [{2, 3}]
 
 
 class Room:

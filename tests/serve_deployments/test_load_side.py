@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from serve_deployments.measuring.in_cluster import load_side
-from serve_deployments.measuring.in_cluster.load_side import let_go, load_actor
+from serve_deployments.measuring.in_cluster.load_side import load_actor, release_cores
 
 
 class FakeRay:
@@ -66,7 +66,7 @@ def test_one_actor_is_kept_for_each_node_and_one_more_measurement_has_one_of_its
         with load_actor(node) as again:
             assert again is kept
     assert len(fake.made) == 3 and fake.killed == [second.number]
-    let_go()
+    release_cores()
     assert sorted(fake.killed) == [0, 1, 2]
     with load_actor(NODE) as anew:
         assert anew.number == 3

@@ -11,7 +11,7 @@ from serve_deployments.backend import LoadFailed
 from serve_deployments.measurement import Measurement
 from serve_deployments.measuring.in_cluster import measure
 from serve_deployments.measuring.in_cluster.measure import WithLoadActor, _away_from
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -77,7 +77,7 @@ def measured(monkeypatch):
         monkeypatch.setattr(measure, "_away_from", lambda hostname: f"away from {hostname}")
         monkeypatch.setattr(measure, "ray", SimpleNamespace(get=actor.get, exceptions=ray.exceptions))
         running = SimpleNamespace(facts=lambda: SimpleNamespace(hostname="here"), endpoint="endpoint")
-        with_actor = WithLoadActor(Question(LoadPlan(total_max_s=30.0)), ["a", "b"])
+        with_actor = WithLoadActor(LoadTest(LoadPlan(total_max_s=30.0)), ["a", "b"])
         return actor, lambda: with_actor(running, Settings(), to_beat_rps=7.0)
 
     return of
@@ -97,7 +97,7 @@ def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):
         ("kept for", "away from here"),
         ("aim", (endpoint, payloads)), ("get aim", None),
         ("stand_apart", ()), ("get stand_apart", None),
-        ("answer", (Question(LoadPlan(total_max_s=30.0)), Settings(), 7.0)), ("get answer", 30.0 + 60.0),
+        ("answer", (LoadTest(LoadPlan(total_max_s=30.0)), Settings(), 7.0)), ("get answer", 30.0 + 60.0),
         ("is_apart", ()), ("get is_apart", None),
     ]  # fmt: skip
 
@@ -116,7 +116,7 @@ def test_a_call_that_fails_ends_the_measurement_and_none_follows(measured, faile
 
 @pytest.mark.parametrize(("before", "after"), [(True, True), (True, False), (False, True)])
 def test_the_load_was_apart_if_it_was_from_its_begin_to_its_end(measured, before, after):
-    _, measure_it = measured(stand_apart=before, is_apart=after)
+    _, measure_it = measured(pin_to_free_cores=before, is_apart=after)
     assert measure_it().apart is (before and after)
 
 

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from serve_deployments.replicas.pool import Kept, Pool
+from serve_deployments.replicas.pool import Pool, WarmReplica
 from serve_deployments.settings import Settings
 
 ONE, TWO, GPU = Settings(cpu_cores=1), Settings(cpu_cores=2), Settings(gpu_type="T4")
 
 
 def parked(pool, name, settings=ONE, node="n", free_memory=None, **more):
-    kept = Kept(name, settings, node, **more)
+    kept = WarmReplica(name, settings, node, **more)
     pool.add(name, kept)
     return names(pool.park(name, kept, free_memory))
 
@@ -77,12 +77,12 @@ def test_short_memory_costs_the_neighbours_their_place():
     # A new replica where memory is short needs all the room there is.
     parked(pool, "d", free_memory=0.01)
     left = {k.app for k in pool.idle() if k.node == "n"}
-    assert set(names(pool.add("e", Kept("e", TWO, "n")))) == left != set()
+    assert set(names(pool.add("e", WarmReplica("e", TWO, "n")))) == left != set()
 
 
 def test_where_memory_is_short_the_one_that_was_used_last_is_kept():
     pool = Pool()
-    replicas = [Kept(name, ONE, "n") for name in "abcd"]
+    replicas = [WarmReplica(name, ONE, "n") for name in "abcd"]
     for kept in replicas:
         pool.add("t", kept)  # while nobody knows yet that it is short
     gone = [names(pool.park("t", kept, 0.01)) for kept in replicas[:3]]
@@ -104,7 +104,7 @@ def test_what_a_dead_trial_held_is_never_used_again():
     pool = Pool()
     parked(pool, "a")
     kept = pool.take("t", ONE)
-    pool.add("t", Kept("b", TWO, "n"))
+    pool.add("t", WarmReplica("b", TWO, "n"))
     assert set(names(pool.drop("t"))) == {"a", "b"}
     assert pool.park("t", kept) == ()  # it was not dead after all, but too late
     assert pool.idle() == () and pool.held() == {}
@@ -124,7 +124,7 @@ def test_reserved_cores_go_with_a_replica_until_somebody_wants_them():
 @given(st.sampled_from([ONE, TWO, GPU]), st.integers(1, 5000), st.sampled_from(["float32", "bfloat16"]))
 def test_becoming_is_symmetric(settings, batch, precision):
     changed = replace(settings, max_batch_size=batch, precision=precision)
-    assert Kept("a", settings, "n").can_become(changed) == Kept("a", changed, "n").can_become(settings)
+    assert WarmReplica("a", settings, "n").can_become(changed) == WarmReplica("a", changed, "n").can_become(settings)
 
 
 class Trials(RuleBasedStateMachine):
@@ -133,7 +133,7 @@ class Trials(RuleBasedStateMachine):
     @initialize(most=st.integers(0, 3))
     def start(self, most):
         self.pool, self.most, self.count = Pool(most), most, 0
-        self.mine: dict[str, Kept] = {}  # trial → what it runs on
+        self.mine: dict[str, WarmReplica] = {}  # trial → what it runs on
         self.gone: set[str] = set()
 
     @rule(trial=st.sampled_from("tuv"), settings=st.sampled_from([ONE, TWO, GPU]))
@@ -143,7 +143,7 @@ class Trials(RuleBasedStateMachine):
         kept = self.pool.take(trial, settings)
         if kept is None:
             self.count += 1
-            kept = Kept(f"app-{self.count}", settings, "n")
+            kept = WarmReplica(f"app-{self.count}", settings, "n")
             self.taken_down(trial, names(self.pool.add(trial, kept)))
         assert kept.app not in self.gone
         assert kept.app not in {other.app for other in self.mine.values()}

@@ -4,7 +4,7 @@ import pytest
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -17,19 +17,19 @@ def asked(question, batch=1, **more):
 
 
 def test_limits_ask_for_the_highest_rate_and_none_for_the_peak():
-    assert asked(Question(PLAN)).method == "peak_rate"
-    found = asked(Question(PLAN, {"p99_ms": 100.0}))
+    assert asked(LoadTest(PLAN)).method == "peak_rate"
+    found = asked(LoadTest(PLAN, {"p99_ms": 100.0}))
     assert found.method == "highest_rate" and found.metrics["p99_ms"] <= 100 and found.metrics["rps"] < 41
-    assert asked(Question(PLAN, {"p99_ms": 100.0}, find="peak")).method == "peak_rate"
+    assert asked(LoadTest(PLAN, {"p99_ms": 100.0}, find="peak")).method == "peak_rate"
     with pytest.raises(ValueError, match="no limit was asked for"):
-        asked(Question(PLAN, find="highest_rate"))
+        asked(LoadTest(PLAN, find="highest_rate"))
 
 
 def test_the_peak_of_batches_begins_with_clients_that_fill_one():
-    assert [load.concurrency for load in asked(Question(PLAN), batch=8).loads] == [8, 16, 32]
+    assert [load.concurrency for load in asked(LoadTest(PLAN), batch=8).loads] == [8, 16, 32]
 
 
 @pytest.mark.parametrize("at_most", [{}, {"p99_ms": 60.0}])
 def test_what_is_to_be_beaten_ends_it_early(at_most):
-    question = Question(LoadPlan(), at_most)
+    question = LoadTest(LoadPlan(), at_most)
     assert asked(question, to_beat_rps=1000.0).ended_early and not asked(question).ended_early

@@ -11,7 +11,7 @@ from serve_deployments.backend import LoadFailed
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load import remote_sender
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
-from serve_deployments.load.load_generator import Team
+from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.remote_sender import RemoteSender, SenderActor
 from serve_deployments.load.sending import OwnSender, Schedule
 from serve_deployments.measuring.level import open_level
@@ -71,7 +71,7 @@ async def aimed(server, clocks, trips_s=((0.0, 0.0),), payloads=("a", "b", "c", 
         await RemoteSender.aimed(handle, lambda: server, payloads, index, len(clocks), {index}, clock=VirtualClock())
         for index, handle in enumerate(handles)
     ]
-    return Team(server, senders, VirtualClock())
+    return LoadGenerator(server, senders, VirtualClock())
 
 
 def record(team_on, schedule, seconds, look_s=0.05):
@@ -221,7 +221,7 @@ def test_a_level_of_remote_senders_is_that_of_one_here():
         return run_virtual(level())
 
     async def here(server):
-        return Team(server, [OwnSender(server, ["x"], VirtualClock())], VirtualClock())
+        return LoadGenerator(server, [OwnSender(server, ["x"], VirtualClock())], VirtualClock())
 
     alone = load(here)
     apart = load(lambda server: aimed(server, [VirtualClock(ahead_s=8.0), VirtualClock(ahead_s=-8.0)], payloads=["x"]))

@@ -9,7 +9,7 @@ from levels import events, queued, so_far
 
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.stopping_rules import Finding, UntilKnown, UntilPrecise, UntilSeen
+from serve_deployments.measuring.stopping_rules import LevelStatus, UntilKnown, UntilPrecise, UntilSeen
 
 PLAN = LoadPlan()
 
@@ -226,6 +226,6 @@ def test_a_peak_that_may_still_win_is_hardly_ever_given_up():
 
 def test_a_finding_is_over_by_any_of_four_reasons():
     span = events([0.1]).span()
-    assert not Finding(span, None).over
+    assert not LevelStatus(span, None).over
     for reason in ("sure", "overloaded", "beaten", "left"):
-        assert Finding(span, None, **{reason: True}).over
+        assert LevelStatus(span, None, **{reason: True}).over

@@ -13,8 +13,8 @@ from serve_deployments.backend import (
     ModelStuck,
     NodeDied,
     OutOfMemory,
-    Readied,
     ReplicaDied,
+    Startup,
 )
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas import serve_backend
@@ -59,7 +59,7 @@ def ran(backend, settings=ONE):
 def test_a_replica_takes_on_its_settings_and_is_gone_afterwards(on):
     fake, backend = on(ready_s=12.0)
     with backend.running(ONE, "t") as replica:
-        assert replica == ServeReplica("study-t", Readied(False, {"deploy": 12.0}))
+        assert replica == ServeReplica("study-t", Startup(False, {"deploy": 12.0}))
         assert isinstance(replica.endpoint, HandleEndpoint) and replica.endpoint.app == "study-t"
         assert set(fake.status().applications) == {"study-t"}
     assert fake.asked == [("study-t", "change", ONE.as_dict()), ("study-t", "facts")]
@@ -87,7 +87,7 @@ def test_while_a_replica_is_measured_its_gpu_is_its_own(on, settings, gpus):
 @pytest.mark.parametrize(("placed_s", "ready_s"), [(0.0, 119.0), (500.0, 619.0), (899.0, 1018.0)])
 def test_a_model_has_all_of_its_time_however_long_the_replica_waited_for_room(on, placed_s, ready_s):
     _, backend = on(placed_s=placed_s, ready_s=ready_s)
-    assert ran(backend).readied.seconds == {"deploy": ready_s}
+    assert ran(backend).startup.seconds == {"deploy": ready_s}
 
 
 @pytest.mark.parametrize("placed_s", [0.0, 500.0])

@@ -6,7 +6,7 @@ import pytest
 from ray.exceptions import RayActorError
 
 from serve_deployments.replicas import shared_pool as module
-from serve_deployments.replicas.pool import Kept, Pool
+from serve_deployments.replicas.pool import Pool, WarmReplica
 from serve_deployments.replicas.shared_pool import SharedPool, shared_pool
 from serve_deployments.settings import Settings
 
@@ -65,13 +65,18 @@ def ray(monkeypatch):
 
 def story(pool):
     """Everything that can be asked of a pool, and what it answered."""
-    a, gpu = Kept("a", ONE, "n", group="cores of a"), Kept("g", GPU, "m")
+    a, gpu = WarmReplica("a", ONE, "n", group="cores of a"), WarmReplica("g", GPU, "m")
     said = [pool.add("t", a), pool.add("t", gpu), pool.held(), pool.park("t", a, 0.01), pool.park("t", gpu, 0.9)]
-    said += [pool.groups(), pool.add("w", Kept("w", ONE, "n")), pool.take("u", ONE, "m"), pool.evict("u", "T4", "n")]
+    said += [
+        pool.groups(),
+        pool.add("w", WarmReplica("w", ONE, "n")),
+        pool.take("u", ONE, "m"),
+        pool.evict("u", "T4", "n"),
+    ]
     said += [pool.evict("u", "T4", "m"), pool.drop("u"), pool.idle(), pool.held()]
     pool.forget("w")
     said += [pool.held()]
-    b = Kept("b", ONE, "n", group="cores of b")
+    b = WarmReplica("b", ONE, "n", group="cores of b")
     pool.add("t", b)
     pool.park("t", b)
     return [*said, pool.spare(), pool.spare(), pool.take("v", ONE, "m"), pool.take("v", ONE, "n"), pool.held()]
@@ -89,7 +94,7 @@ def test_it_says_what_the_pool_says(ray):
 
 
 def test_when_the_actor_is_gone_nothing_is_idle_and_nothing_is_kept(ray):
-    kept = Kept("a", ONE, "n")
+    kept = WarmReplica("a", ONE, "n")
     questions: dict[str, tuple[tuple[object, ...], object]] = {
         "take": (("t", ONE), None),
         "add": (("t", kept), ()),
@@ -114,7 +119,7 @@ def test_it_takes_no_core_stays_on_this_node_and_ends_with_its_context(ray):
         assert ray.options["num_cpus"] == 0
         assert ray.options["scheduling_strategy"].node_id == HERE and not ray.options["scheduling_strategy"].soft
         for number in range(3):
-            kept = Kept(str(number), ONE, "n")
+            kept = WarmReplica(str(number), ONE, "n")
             pool.add("t", kept)
             gone = pool.park("t", kept)
         assert [each.app for each in gone] == ["0"] and [each.app for each in pool.idle()] == ["1", "2"]

@@ -6,7 +6,7 @@ import pytest
 from levels import events
 
 from serve_deployments.measuring.statistics.interval import Estimate
-from serve_deployments.measuring.stopping_rules import Finding
+from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.measuring.summary import Level, client_limited, summarise
 
 OPEN = Level("open", None, 10.0, 1e9, 1e9 + 4)
@@ -23,7 +23,7 @@ def record():
 
 def test_warm_up_and_failures_are_no_part_of_rates_and_latencies():
     whole = record()
-    found = summarise(OPEN, whole, Finding(whole.span(2), Estimate(0.6, 0.1, 6), sure=True), [9.0], until_s=12.0)
+    found = summarise(OPEN, whole, LevelStatus(whole.span(2), Estimate(0.6, 0.1, 6), sure=True), [9.0], until_s=12.0)
     # Of numbers 3 to 10, three failed and five were answered in 8 s.
     assert (found.completed, found.errors, found.error_rate) == (5, 3, 3 / 8)
     assert found.duration_s == 8.0 and found.achieved_rps == 5 / 8 and found.warmup_s == 1.5
@@ -38,7 +38,7 @@ def test_what_outlived_a_level_counts_in_its_latencies_where_its_question_is_ope
     whole = record()
     for sure, overloaded, stopped in ((False, False, False), (True, True, False), (True, False, True)):
         level = Level("open", None, 10.0, 1e9, 1e9 + 4, stopped=stopped)
-        finding = Finding(whole.span(2), None, sure=sure, overloaded=overloaded)
+        finding = LevelStatus(whole.span(2), None, sure=sure, overloaded=overloaded)
         found = summarise(level, whole, finding, [9.0, 5.0], until_s=12.0)
         assert found.latencies.max_ms == 9000 and found.latencies.mean_ms == pytest.approx((340 + 14_000) / 7)
         assert not found.steady and found.overloaded is (overloaded or stopped)
@@ -58,7 +58,7 @@ def test_where_too_little_happened_all_of_it_is_measured():
 
 def test_no_rate_is_below_nothing():
     whole = record()
-    found = summarise(OPEN, whole, Finding(whole.span(2), Estimate(0.1, 0.1, 6)), [], until_s=12.0)
+    found = summarise(OPEN, whole, LevelStatus(whole.span(2), Estimate(0.1, 0.1, 6)), [], until_s=12.0)
     assert found.rate_low_rps == 0.0 and found.rate_high_rps == pytest.approx(0.1 + 0.25706, rel=1e-4)
 
 

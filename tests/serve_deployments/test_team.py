@@ -12,7 +12,7 @@ from serve_deployments.backend import LoadFailed
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
 from serve_deployments.load.events import Events
-from serve_deployments.load.load_generator import Team
+from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.sending import Log, OwnSender, Schedule
 from serve_deployments.measuring.highest_rate import highest_rate
 from serve_deployments.measuring.level import Clients, closed_level, open_level
@@ -30,7 +30,7 @@ def senders(server, of, clocks=None):
 
 
 def team_of(server, of, **kwargs):
-    return Team(server, senders(server, of, **kwargs), VirtualClock())
+    return LoadGenerator(server, senders(server, of, **kwargs), VirtualClock())
 
 
 def server_of(fails=lambda number: False):
@@ -177,7 +177,7 @@ def test_a_sender_that_dies_fails_the_level_and_the_others_stop(mode):
     async def level():
         server = FakeServer(lambda batch: 0.05, cores=9)
         alive = OwnSender(server, PAYLOADS, VirtualClock(), 0, 2)
-        team = Team(server, [alive, Dies(server, PAYLOADS, VirtualClock(), 1, 2)], VirtualClock())
+        team = LoadGenerator(server, [alive, Dies(server, PAYLOADS, VirtualClock(), 1, 2)], VirtualClock())
         with pytest.raises(LoadFailed, match="has ended"):
             if mode == "open":
                 await open_level(team, PAYLOADS, 50.0, LoadPlan(level_min_s=5))
@@ -202,7 +202,7 @@ def test_a_limited_level_is_held_again_with_more_senders_while_there_is_room(mod
             of = min(2 * have, places)
             return senders(server, of, [VirtualClock(cpu_share=2.0 / of)] * of) if of > have else ()
 
-        team = Team(server, senders(server, 1, [VirtualClock(cpu_share=2.0)]), VirtualClock(), more)
+        team = LoadGenerator(server, senders(server, 1, [VirtualClock(cpu_share=2.0)]), VirtualClock(), more)
         if mode == "open":
             load = await open_level(team, PAYLOADS, 100.0, PLAN)
         else:
@@ -257,7 +257,7 @@ def told(*of_each):
             sender = Tells(server, PAYLOADS, VirtualClock())
             sender.logs = list(logs)
             team_senders.append(sender)
-        team = Team(server, team_senders, VirtualClock())
+        team = LoadGenerator(server, team_senders, VirtualClock())
         team.events = Events(0.0)
         records = []
         for _ in of_each[0]:
@@ -336,7 +336,7 @@ def test_what_a_cancelled_look_at_the_senders_lost_is_in_flight_no_more():
 
     async def first_in_flight() -> list[float]:
         server, clock = FakeServer(lambda batch: 0.05, cores=4), VirtualClock()
-        team = Team(server, [Slow(server, ["a"], clock, index, 2) for index in range(2)], clock)
+        team = LoadGenerator(server, [Slow(server, ["a"], clock, index, 2) for index in range(2)], clock)
         await team.record()
         await team.clients(4, 1.0)
         looking = asyncio.create_task(team.collect())

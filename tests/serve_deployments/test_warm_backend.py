@@ -71,7 +71,7 @@ def apps():
 def test_two_trials_in_a_row_share_a_process_and_nothing_else(backend):
     with backend.running(ONE, "first") as replica:
         before = replica.facts()
-        assert answer(replica) == "float32 1" and not replica.readied.in_place
+        assert answer(replica) == "float32 1" and not replica.startup.in_place
         assert len(before.cores) == 1 and len(reserved_groups()) == 1
     # While it is idle it leases no cores, and those reserved in Ray are to be had.
     assert unleased_cores(before.cores) == set(before.cores) and len(reserved_groups()) == 1
@@ -80,9 +80,9 @@ def test_two_trials_in_a_row_share_a_process_and_nothing_else(backend):
     other = replace(ONE, max_batch_size=4, batch_wait_ms=1, precision="bfloat16", args={"factor": 3})
     with backend.running(other, "second") as replica:
         after = replica.facts()
-        assert answer(replica) == "bfloat16 3" and replica.readied.in_place
+        assert answer(replica) == "bfloat16 3" and replica.startup.in_place
         assert after.pid == before.pid and len(after.cores) == 1
-        assert {"reserve", "change"} == set(replica.readied.seconds)
+        assert {"reserve", "change"} == set(replica.startup.seconds)
     assert [kept.app for kept in backend.pool.idle()] == ["warm-first"]
     assert backend.pool.idle()[0].settings == other
 
@@ -98,7 +98,7 @@ def test_one_that_cannot_be_changed_is_replaced_by_a_new_one(backend):
     with backend.running(ONE, "well") as replica:
         pid = replica.facts().pid
     with backend.running(replace(ONE, args={"factor": 13}), "unlucky") as replica:
-        assert answer(replica) == "float32 13" and not replica.readied.in_place
+        assert answer(replica) == "float32 13" and not replica.startup.in_place
         assert replica.facts().pid != pid
     assert apps() == {"warm-unlucky"}
 
@@ -113,7 +113,7 @@ def test_one_that_died_while_idle_is_not_used_again(backend):
     backend.pool.add("before", with_its_node)
     backend.pool.park("before", with_its_node)
     with backend.running(ONE, "after") as replica:
-        assert answer(replica) == "float32 1" and not replica.readied.in_place
+        assert answer(replica) == "float32 1" and not replica.startup.in_place
     assert apps() == {"warm-after"}
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from warm_cluster import ONE, TWO, Running, idle, ran, warm
 
-from serve_deployments.replicas.pool import Kept
+from serve_deployments.replicas.pool import WarmReplica
 from serve_deployments.replicas.warm_backend import take_down
 
 
@@ -77,7 +77,7 @@ def test_without_a_pool_trials_go_on_nothing_idles_and_what_idled_is_swept_away(
     poolless = replace(backend, pool=Gone())
     with poolless.running(ONE, "alone") as replica:
         assert set(cluster.apps) == {"study-alone", "study-busy", "study-hung", "other-idle"}
-        assert cluster.groups == {"study-alone": ("n", 1, 0)} and not replica.readied.in_place
+        assert cluster.groups == {"study-alone": ("n", 1, 0)} and not replica.startup.in_place
     assert "study-alone" not in cluster.apps and cluster.groups == {}
 
 
@@ -101,6 +101,6 @@ def test_at_the_end_of_a_study_all_its_cores_are_given_back_and_nobody_elses(on)
 def test_taking_down_waits_unless_told_otherwise(on):
     cluster, _ = on()
     cluster.groups = {"cores": ("n", 1, 0), "other": ("n", 1, 0)}
-    take_down([Kept("a", ONE, "n", group="cores"), Kept("b", ONE, "n")])
-    take_down([Kept("c", ONE, "n")], wait=False)
+    take_down([WarmReplica("a", ONE, "n", group="cores"), WarmReplica("b", ONE, "n")])
+    take_down([WarmReplica("c", ONE, "n")], wait=False)
     assert cluster.deleted == [("a", 30.0), ("b", 30.0), ("c", 0.0)] and set(cluster.groups) == {"other"}

@@ -13,7 +13,7 @@ from warm_cluster import GPU, NODE_ID, ONE, TWO, Running, idle, nothing_is_left,
 from serve_deployments.backend import DeployFailed, DeployTimeout, NodeDied, ReplicaDied
 from serve_deployments.replicas import warm_backend
 from serve_deployments.replicas.cores import NoRoom
-from serve_deployments.replicas.pool import Kept
+from serve_deployments.replicas.pool import WarmReplica
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_the_first_trial_has_a_new_replica_on_cores_that_are_its_own(on):
         assert app.options["num_cpus"] == 0 and app.options["label_selector"] == {NODE_ID: "n"}
         variables = app.options["runtime_env"]["env_vars"]
         assert variables["OMP_NUM_THREADS"] == "2" and variables["A"] == "1" and "num_gpus" not in app.options
-    assert not replica.readied.in_place and replica.readied.seconds == {"reserve": 1.0, "deploy": 10.0}
+    assert not replica.startup.in_place and replica.startup.seconds == {"reserve": 1.0, "deploy": 10.0}
     assert idle(backend) == ["study-t"] and not backend.pool.held()
     [kept] = backend.pool.idle()
     assert (kept.group, kept.node, kept.pid, kept.changeable) == ("study-t", "n", 101, frozenset({"k"}))
@@ -53,7 +53,7 @@ def test_the_next_trial_changes_it_in_place_on_the_cores_that_stayed_with_it(on)
     with backend.running(batched, "u") as replica:
         assert replica.app == "study-t" and cluster.apps["study-t"].changes == [batched]
         assert cluster.waits_s == [] and set(cluster.groups) == {"study-t"}
-    assert replica.readied.in_place and replica.readied.seconds == {"reserve": 0.0, "change": 0.5}
+    assert replica.startup.in_place and replica.startup.seconds == {"reserve": 0.0, "change": 0.5}
     assert backend.pool.idle()[0].settings == batched and backend.pool.idle()[0].group == "study-t"
 
 
@@ -76,7 +76,7 @@ def test_cores_of_an_idle_replica_are_given_to_who_wants_them_and_taken_anew_for
     assert cluster.groups == {"study-two": ("n", 2, 0)} and sorted(idle(backend)) == ["study-one", "study-two"]
     cluster.waits_s.clear()
     with backend.running(ONE, "again") as replica:
-        assert replica.app == "study-one" and replica.readied.in_place
+        assert replica.app == "study-one" and replica.startup.in_place
         assert cluster.groups == {"study-again": ("n", 1, 0)} and cluster.waits_s == [2.0]
     assert backend.pool.idle()[-1].group == "study-again"
 
@@ -100,7 +100,7 @@ def test_of_the_node_that_has_room_an_idle_replica_is_taken_with_no_cores_twice(
     ran(backend, replace(ONE, max_batch_size=8), "t")
     cluster.groups["blocks"] = cluster.groups.pop("study-t")  # b's turn
     backend.pool.spare()
-    kept = Kept("study-b", replace(ONE, max_batch_size=2), "b", 55, group="study-b")
+    kept = WarmReplica("study-b", replace(ONE, max_batch_size=2), "b", 55, group="study-b")
     cluster.apps["study-b"] = Running(55, "b", kept.settings, {})
     cluster.groups["study-b"] = ("b", 1, 0)
     backend.pool.add("before", kept)
@@ -108,7 +108,7 @@ def test_of_the_node_that_has_room_an_idle_replica_is_taken_with_no_cores_twice(
     backend.pool.spare()
     cluster.groups.pop("study-b")
     with backend.running(replace(ONE, max_batch_size=8), "v") as replica:
-        assert replica.app == "study-b" and replica.readied.in_place
+        assert replica.app == "study-b" and replica.startup.in_place
         assert cluster.groups["study-v"] == ("b", 1, 0)
     assert sorted(idle(backend)) == ["study-b", "study-t"]
 
@@ -118,10 +118,10 @@ def test_one_that_cannot_be_changed_is_ended_and_a_new_one_gets_its_cores(on):
     ran(backend, ONE, "t")
     cluster.change_fails.append("unlucky")
     with backend.running(ONE, "u") as replica:
-        assert replica.app == "study-u" and not replica.readied.in_place
+        assert replica.app == "study-u" and not replica.startup.in_place
         assert set(cluster.apps) == {"study-u"} and set(cluster.groups) == {"study-t"}
         assert backend.pool.held() == {"study-u": "u"}
-    assert set(replica.readied.seconds) == {"reserve", "change", "deploy"}
+    assert set(replica.startup.seconds) == {"reserve", "change", "deploy"}
     assert [(kept.app, kept.group) for kept in backend.pool.idle()] == [("study-u", "study-t")]
 
 
@@ -180,7 +180,7 @@ def test_where_a_node_died_meanwhile_another_one_is_tried(on):
     with backend.running(ONE, "t") as replica:
         assert cluster.apps[replica.app].node == "b" and cluster.groups == {"study-t": ("b", 1, 0)}
     # All that was tried took time.
-    assert replica.readied.seconds["reserve"] == 2.0 and idle(backend) == ["study-t"]
+    assert replica.startup.seconds["reserve"] == 2.0 and idle(backend) == ["study-t"]
 
 
 def test_a_node_that_dies_while_a_replica_waits_for_it_ends_the_wait(on):
@@ -197,7 +197,7 @@ def test_a_node_that_dies_while_a_replica_waits_for_it_ends_the_wait(on):
     with pytest.raises(NoRoom), backend.running(ONE, "t"):
         raise AssertionError("not reached")
     with pytest.raises(NodeDied, match="node a is gone"):
-        warm_backend._Stay(backend, ONE, "t")._make_room("a")
+        warm_backend._ReplicaLease(backend, ONE, "t")._make_room("a")
     assert nothing_is_left(cluster, backend)
 
 

@@ -7,7 +7,7 @@ import pytest
 from warm_cluster import GPU, ONE, TWO, idle, nothing_is_left, ran, warm
 
 from serve_deployments.replicas.cores import NoRoom
-from serve_deployments.replicas.pool import Kept, Pool
+from serve_deployments.replicas.pool import Pool, WarmReplica
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_for_a_gpu_that_others_keep_a_trial_waits_as_long_as_for_cores(on):
 def test_another_trials_idle_replica_makes_room_where_that_was_quicker(on):
     """Between asking and starting somebody else took the GPU, and has parked by now."""
     cluster, backend = on({"a": 8}, gpus={"a": 1})
-    kept = Kept("study-quick", replace(GPU, env={"A": "1"}), "a", 55)
+    kept = WarmReplica("study-quick", replace(GPU, env={"A": "1"}), "a", 55)
     cluster.waiting = 1
     deploy = cluster.deploy
 
@@ -99,7 +99,7 @@ def test_for_a_gpu_of_one_node_no_replica_of_another_is_given_up(on):
 
     def quicker(*args, **more):
         for node in ("a", "b"):
-            kept = Kept(f"study-on-{node}", replace(GPU, env={"A": "1"}), node, 55)
+            kept = WarmReplica(f"study-on-{node}", replace(GPU, env={"A": "1"}), node, 55)
             backend.pool.add("quick", kept)
             backend.pool.park("quick", kept)
         return deploy(*args, **more)

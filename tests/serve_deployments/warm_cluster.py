@@ -103,8 +103,8 @@ class Cluster:
         self.deleted.append((app, deadline_s))
         self.apps.pop(app, None)
 
-    def replica(self, app, readied=None):
-        return Handle(self, app, readied)
+    def replica(self, app, startup=None):
+        return Handle(self, app, startup)
 
 
 @dataclass
@@ -113,7 +113,7 @@ class Handle:
 
     cluster: Cluster
     app: str
-    readied: object
+    startup: object
 
     @property
     def now(self):

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from serve_deployments.device.limits import can_pin, machine_cores, pin, unleased_cores
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import RealClock
-from serve_deployments.load.load_generator import Team
+from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.places import Place, free_places
 from serve_deployments.load.remote_sender import RemoteSender
 from serve_deployments.load.sending import OwnSender, Sender
 from serve_deployments.measurement import Load, Measurement
 from serve_deployments.measuring.level import closed_level, open_level
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -56,7 +56,9 @@ class LoadActor:
             raise ValueError("a load test needs at least one payload")
         made, clock = endpoint(), RealClock()
         # This process alone, until that is the bottleneck.
-        self._team = Team(made, [OwnSender(made, payloads, clock)], clock, partial(self._more, endpoint, payloads))
+        self._team = LoadGenerator(
+            made, [OwnSender(made, payloads, clock)], clock, partial(self._more, endpoint, payloads)
+        )
         self._payloads = payloads
 
     async def _more(
@@ -77,7 +79,7 @@ class LoadActor:
             )
         )
 
-    async def stand_apart(self) -> bool:
+    async def pin_to_free_cores(self) -> bool:
         """Move to the cores of this machine that no replica leases; False where none is left."""
         self._own_cores = unleased_cores(machine_cores())
         if self._own_cores and can_pin():
@@ -88,8 +90,8 @@ class LoadActor:
         """Whether still no replica leases the cores that this process moved to."""
         return unleased_cores(self._own_cores) == self._own_cores
 
-    async def answer(self, question: Question, settings: Settings, to_beat_rps: float | None = None) -> Measurement:
-        """See `Question.ask`."""
+    async def answer(self, question: LoadTest, settings: Settings, to_beat_rps: float | None = None) -> Measurement:
+        """See `LoadTest.ask`."""
         asked = question.ask(self._team, self._payloads, settings, clock=self._team.clock, to_beat_rps=to_beat_rps)
         return await self._alone(asked)
 

@@ -50,7 +50,7 @@ def _alive(actor: Any) -> bool:
     return True
 
 
-def let_go() -> None:
+def release_cores() -> None:
     """End the load actors that this process keeps."""
     while _kept:
         ray.kill(_kept.popitem()[1])

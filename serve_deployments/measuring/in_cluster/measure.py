@@ -12,7 +12,7 @@ from serve_deployments.backend import LoadFailed, Running
 from serve_deployments.endpoint import Payload
 from serve_deployments.measurement import Measurement
 from serve_deployments.measuring.in_cluster.load_side import load_actor
-from serve_deployments.measuring.load_test import Question
+from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.settings import Settings
 
 _GRACE_S = 60.0
@@ -28,7 +28,7 @@ class WithLoadActor:
         payloads: sent in turn.
     """
 
-    question: Question
+    question: LoadTest
     payloads: Sequence[Payload]
 
     def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
@@ -42,7 +42,7 @@ class WithLoadActor:
         try:
             with load_actor(_away_from(facts.hostname)) as actor:
                 ray.get(actor.aim.remote(lambda: endpoint, list(self.payloads)))
-                apart = ray.get(actor.stand_apart.remote())
+                apart = ray.get(actor.pin_to_free_cores.remote())
                 answer = actor.answer.remote(self.question, settings, to_beat_rps)
                 measurement = ray.get(answer, timeout=self.question.plan.total_max_s + _GRACE_S)
                 # Another trial's replica may have leased the same cores meanwhile.
