@@ -1,6 +1,6 @@
 """Draws faults, tries them beside one another, and says what was noticed.
 
-    python -m tests.mutants                       300 drawn with seed 0, after those that have a name
+    python -m tests.mutants                       300 drawn with seed 0
     python -m tests.mutants --named               only those that have a name
     python -m tests.mutants --named --only cluster/prices.py --fault currency
     python -m tests.mutants --only searchers/surfaces --count 40 --seed 1 --processes 1
@@ -87,6 +87,8 @@ def main() -> None:
     if not (asked.only or asked.fault):  # the account of a part does not take the place of the whole
         (folder / "report.md").write_text(text, encoding="utf-8")
         print(f"also in {(folder / 'report.md').relative_to(ROOT)}")
+    if asked.named and not all(each.outcome.noticed for each in tried):
+        sys.exit(1)  # each of these must be noticed
 
 
 def chosen(asked: argparse.Namespace) -> tuple[list[Fault], int]:
