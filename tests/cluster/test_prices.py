@@ -57,25 +57,30 @@ def test_built_in_books(name):
     assert pickle.loads(pickle.dumps(book)) == book
 
 
-@pytest.mark.parametrize(
-    "gpu, instance_usd, vcpus, count",
-    [
-        ("T4", 0.752, 8, 1),
-        ("A10G", 1.212, 8, 1),
-        ("L4", 0.9776, 8, 1),
-        ("L40S", 2.24208, 8, 1),
-        ("A100-40G", 21.957642, 96, 8),
-        ("A100-80G", 27.44705, 96, 8),
-        ("H100-SXM", 6.88, 16, 1),
-        ("H200", 63.296, 192, 8),
-        ("B200", 113.9328, 192, 8),
-        ("V100-32G", 31.212, 96, 8),
-        ("MI300X", 48.0, 96, 8),
-        ("A10", 3.20, 36, 1),
-        ("V100", 3.06, 8, 1),
-    ],
-)
-def test_derived_prices_add_up_to_the_instance(gpu, instance_usd, vcpus, count):
+INSTANCES = {
+    "K80": (0.90, 4, 1),
+    "M60": (1.14, 16, 1),
+    "P100": (1.46, 0, 1),  # Google lists it by itself
+    "V100": (3.06, 8, 1),
+    "V100-32G": (31.212, 96, 8),
+    "T4": (0.752, 8, 1),
+    "A10": (3.20, 36, 1),
+    "A10G": (1.212, 8, 1),
+    "A100-40G": (21.957642, 96, 8),
+    "A100-80G": (27.44705, 96, 8),
+    "L4": (0.9776, 8, 1),
+    "L40S": (2.24208, 8, 1),
+    "H100-SXM": (6.88, 16, 1),
+    "H200": (63.296, 192, 8),
+    "B200": (113.9328, 192, 8),
+    "MI300X": (48.0, 96, 8),
+}
+"""GPU → list price of an instance in USD per hour, its vCPUs and its GPUs."""
+
+
+@pytest.mark.parametrize("gpu", sorted({*INSTANCES, *load_prices("cloud-2026").gpu_usd_per_hour}))
+def test_every_price_of_the_default_book_adds_up_to_that_of_an_instance(gpu):
+    instance_usd, vcpus, count = INSTANCES[gpu]
     usd = load_prices("cloud-2026").usd_per_hour(cpu_cores=vcpus, gpu_type=gpu, gpu_share=count)
     assert usd == pytest.approx(instance_usd, abs=0.001)
 

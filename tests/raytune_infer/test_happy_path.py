@@ -33,7 +33,7 @@ knobs: {max_batch_size: [1, 4], batch_wait_ms: [0, 2]}
 default: {max_batch_size: 4, batch_wait_ms: 2}
 objective: {maximize: rps}
 budget: {trials: 3, compare_s: 1.0e-6}
-load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 1, max_concurrency: 8}
+load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 3, max_concurrency: 8}
 """
 NOT_UP = "timed out during startup|Ray did not start within|Failed to bind to address|[Pp]roxies not available"
 RAY_START = (
@@ -146,7 +146,7 @@ def until_it_runs() -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
     tmp_path, monkeypatch, ray_starts_alone, short_folder
 ):
