@@ -138,7 +138,7 @@ class Inventory:
         return ", ".join(self.gpu_types) or "no GPU"
 
 
-def parse(nodes: Sequence[Mapping[str, Any]], readings: Mapping[str, nvml.MetricModel] | None = None) -> Inventory:
+def parse(nodes: Sequence[Mapping[str, Any]], readings: Mapping[str, nvml.NodeGpus] | None = None) -> Inventory:
     """An inventory out of `ray.nodes()` and what NVML said on each node, by node id."""
     readings = readings or {}
     return Inventory(tuple(_node(entry, readings.get(entry["NodeID"])) for entry in nodes if entry["Alive"]))
@@ -155,7 +155,7 @@ def from_ray() -> Inventory:
     return parse(nodes, _ask(real))
 
 
-def _node(entry: Mapping[str, Any], reading: nvml.MetricModel | None) -> Node:
+def _node(entry: Mapping[str, Any], reading: nvml.NodeGpus | None) -> Node:
     resources: Mapping[str, float] = entry.get("Resources") or {}
     labels: Mapping[str, str] = entry.get("Labels") or {}
     count = float(resources.get("GPU", 0.0))
@@ -177,7 +177,7 @@ def _node(entry: Mapping[str, Any], reading: nvml.MetricModel | None) -> Node:
     )
 
 
-def _gpu(label: str | None, reading: nvml.MetricModel | None) -> tuple[str, float]:
+def _gpu(label: str | None, reading: nvml.NodeGpus | None) -> tuple[str, float]:
     """Type and memory of a node's GPU: NVML before Ray's label; the smallest card if they differ."""
     if reading is not None and reading.devices:
         device = min(reading.devices, key=lambda device: device.memory_gib)
@@ -196,7 +196,7 @@ def _known(name: str) -> bool:
     return True
 
 
-def _ask(node_ids: Sequence[str]) -> dict[str, nvml.MetricModel]:
+def _ask(node_ids: Sequence[str]) -> dict[str, nvml.NodeGpus]:
     """What NVML says on these nodes; a node that does not answer is left out, with a warning."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -204,7 +204,7 @@ def _ask(node_ids: Sequence[str]) -> dict[str, nvml.MetricModel]:
     task = ray.remote(num_cpus=0, max_retries=1)(nvml.reading)
     pinned = {node_id: NodeAffinitySchedulingStrategy(node_id, soft=False) for node_id in node_ids}
     asked = {node_id: task.options(scheduling_strategy=pin).remote() for node_id, pin in pinned.items()}
-    readings: dict[str, nvml.MetricModel] = {}
+    readings: dict[str, nvml.NodeGpus] = {}
     if asked:
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=NVML_TIMEOUT_S)
     for node_id, answer in asked.items():

@@ -29,23 +29,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What one GPU is doing.
-
-    Attributes:
-        memory_used_gib: by everything on the device, the driver included.
-        utilisation: part of the last sampling period (NVML: 1/6 s to 1 s) in which a kernel ran, 0 to 1.
-        process_memory_gib: process id → memory; a process whose memory NVML will not tell counts as 0.
-    """
-
-    uuid: str
-    memory_used_gib: float
-    utilisation: float
-    process_memory_gib: dict[int, float]
-
-
-@dataclass(frozen=True)
-class MetricModel:
+class NodeGpus:
     """What one node says of its GPUs."""
 
     devices: tuple[Device, ...]
@@ -58,15 +42,9 @@ def devices(nvml: Any = None) -> tuple[Device, ...]:
         return () if api is None else tuple(_device(api, index, handle) for index, handle in _handles(api))
 
 
-def usage(nvml: Any = None) -> tuple[Usage, ...]:
-    """Memory and utilisation of each GPU of this machine, now."""
-    with _session(nvml) as api:
-        return () if api is None else tuple(_usage(api, handle) for _, handle in _handles(api))
-
-
-def reading(nvml: Any = None) -> MetricModel:
+def reading(nvml: Any = None) -> NodeGpus:
     """Devices and MPS of this machine; runs on the node in question."""
-    return MetricModel(devices(nvml), mps_running())
+    return NodeGpus(devices(nvml), mps_running())
 
 
 def mps_running(pipe_directory: Path | None = None) -> bool:
@@ -134,23 +112,6 @@ def _device(nvml: Any, index: int, handle: Any) -> Device:
         _text(nvml.nvmlDeviceGetUUID(handle)),
         nvml.nvmlDeviceGetMemoryInfo(handle).total / GIB,
         mig,
-    )
-
-
-def _usage(nvml: Any, handle: Any) -> Usage:
-    try:
-        utilisation = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100.0
-    except nvml.NVMLError:  # not kept while MIG is on
-        utilisation = 0.0
-    try:
-        processes = {
-            process.pid: (process.usedGpuMemory or 0) / GIB
-            for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        }
-    except nvml.NVMLError:
-        processes = {}
-    return Usage(
-        _text(nvml.nvmlDeviceGetUUID(handle)), nvml.nvmlDeviceGetMemoryInfo(handle).used / GIB, utilisation, processes
     )
 
 

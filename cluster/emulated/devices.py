@@ -16,8 +16,6 @@ from cluster import gpu_names, gpus
 from cluster.emulated import profiles, roofline
 from cluster.inventory import ACCELERATOR_LABEL, ACCELERATOR_RESOURCE, EMULATED_LABEL
 
-BatchCallable = Callable[[list[Any]], Awaitable[list[Any]]]
-
 
 class OutOfMemory(RuntimeError):
     """A batch or the model does not fit; stands in for torch.OutOfMemoryError where torch is not loaded."""

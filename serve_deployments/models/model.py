@@ -61,12 +61,6 @@ class Weights:
 ModelSource = Builder | Weights
 
 
-def source_of(reference: str, loader: str | None = None) -> ModelSource:
-    """What a reference as people write it means: `module:callable`, or a path if it looks like one."""
-    is_path = loader is not None or reference.startswith("package:") or ":" not in reference or "/" in reference
-    return Weights(reference, loader) if is_path else Builder(reference)
-
-
 def check(source: ModelSource, args: Mapping[str, Any]) -> None:
     """Finds out what can be found out without reading weights; a builder's module is imported.
 

@@ -82,7 +82,7 @@ def test_parse_without_a_label_takes_the_resource():
 
 
 def test_nvml_settles_which_card_it_is():
-    readings = {"a": nvml.MetricModel((nvml.Device(0, "NVIDIA A100-SXM4-80GB", "u", 79.3, False),), has_mps=True)}
+    readings = {"a": nvml.NodeGpus((nvml.Device(0, "NVIDIA A100-SXM4-80GB", "u", 79.3, False),), has_mps=True)}
     nodes = [ray_node("a", cpus=8, gpu_type="A100", gpus=1), ray_node("b", cpus=8, gpu_type="A100", gpus=1)]
     read, unread = parse(nodes, readings).nodes
     assert (read.gpu_type, read.gpu_memory_gib, read.has_mps) == ("A100-80G", 79.3, True)
@@ -95,7 +95,7 @@ def test_unknown_cards_keep_their_names():
     entry = ray_node("n", cpus=1, gpu_type="X", gpus=1)
     entry["Labels"], entry["Resources"] = {}, {"CPU": 1.0, "GPU": 1.0}
     assert parse([entry]).nodes[0].gpu_type == UNKNOWN_GPU
-    reading = nvml.MetricModel((nvml.Device(0, "NVIDIA GeForce RTX 5090", "u", 31.8, False),), False)
+    reading = nvml.NodeGpus((nvml.Device(0, "NVIDIA GeForce RTX 5090", "u", 31.8, False),), False)
     (read,) = parse([entry], {"n": reading}).nodes
     assert (read.gpu_type, read.gpu_memory_gib) == ("NVIDIA GeForce RTX 5090", 31.8)
 
@@ -201,7 +201,7 @@ def test_the_figures_of_a_node_are_those_of_its_entry_and_nothing_is_made_up():
     # A label of an accelerator without a GPU that Ray counts (all of them hidden) makes no GPU node.
     entry["Labels"] = {"ray.io/accelerator-type": "T4", "raytune-infer/emulated": "false"}
     entry["Resources"]["accelerator_type:T4"] = 1.0
-    reading = nvml.MetricModel((nvml.Device(0, "Tesla T4", "u", 14.7, False),), has_mps=True)
+    reading = nvml.NodeGpus((nvml.Device(0, "Tesla T4", "u", 14.7, False),), has_mps=True)
     (node,) = parse([entry], {"n": reading}).nodes
     assert node == Node("n", "host-n", 3, 7.5, has_mps=True)
     assert Inventory((node,)).gpu_types == () and not Inventory((node,)).emulated
@@ -217,7 +217,7 @@ def test_the_label_counts_before_the_resource_and_emulated_only_if_it_says_so():
 
 def test_each_node_has_its_own_reading():
     def reading(memory_gib, has_mps):
-        return nvml.MetricModel((nvml.Device(0, "Tesla T4", "u", memory_gib, False),), has_mps)
+        return nvml.NodeGpus((nvml.Device(0, "Tesla T4", "u", memory_gib, False),), has_mps)
 
     entries = [ray_node(name, cpus=1, gpu_type="T4", gpus=1) for name in "abc"]
     nodes = parse(entries, {"b": reading(14.5, True), "a": reading(15.5, False)}).nodes
@@ -231,15 +231,15 @@ def test_of_different_cards_in_one_node_the_smallest_counts():
         nvml.Device(i, f"NVIDIA A100-SXM4-{size}GB", "u", memory_gib, False)
         for i, (size, memory_gib) in enumerate([(80, 79.3), (40, 39.4), (80, 79.2)])
     )
-    (node,) = parse([ray_node("n", cpus=1, gpu_type="A100", gpus=3)], {"n": nvml.MetricModel(devices, False)}).nodes
+    (node,) = parse([ray_node("n", cpus=1, gpu_type="A100", gpus=3)], {"n": nvml.NodeGpus(devices, False)}).nodes
     assert (node.gpu_type, node.gpu_memory_gib) == ("A100-40G", 39.4)
 
 
 def test_a_product_that_is_not_known_is_what_the_label_says_with_its_own_memory():
-    reading = nvml.MetricModel((nvml.Device(0, "NVIDIA T4 of tomorrow", "u", 14.7, False),), False)
+    reading = nvml.NodeGpus((nvml.Device(0, "NVIDIA T4 of tomorrow", "u", 14.7, False),), False)
     (node,) = parse([ray_node("n", cpus=1, gpu_type="T4", gpus=1)], {"n": reading}).nodes
     assert (node.gpu_type, node.gpu_memory_gib) == ("T4", 14.7)
-    (silent,) = parse([ray_node("n", cpus=1, gpu_type="T4", gpus=1)], {"n": nvml.MetricModel((), True)}).nodes
+    (silent,) = parse([ray_node("n", cpus=1, gpu_type="T4", gpus=1)], {"n": nvml.NodeGpus((), True)}).nodes
     assert (silent.gpu_type, silent.gpu_memory_gib, silent.has_mps) == ("T4", 16.0, True)
 
 
@@ -322,7 +322,7 @@ def test_only_real_gpu_nodes_are_asked_each_on_itself_and_a_silent_one_counts_by
         ray_node("dead", cpus=4, gpu_type="T4", gpus=1, alive=False),
         *(ray_node(name, cpus=4, gpu_type="T4", gpus=1) for name in ("read", "slow", "broken")),
     ]  # fmt: skip
-    t4 = nvml.MetricModel((nvml.Device(0, "Tesla T4", "u", 14.7, False),), has_mps=True)
+    t4 = nvml.NodeGpus((nvml.Device(0, "Tesla T4", "u", 14.7, False),), has_mps=True)
     ray = asked_of(monkeypatch, entries, {"read": t4, "slow": TimeoutError(), "broken": FakeRay.RayError("no worker")})
     with caplog.at_level(logging.WARNING, "cluster.inventory"):
         found = inventory.from_ray()

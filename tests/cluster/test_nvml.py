@@ -10,7 +10,6 @@ from cluster.fakes import FakeDevice, FakeNvml
 
 def test_no_driver_is_no_devices():
     assert nvml.devices(FakeNvml(driver=False)) == ()
-    assert nvml.usage(FakeNvml(driver=False)) == ()
 
 
 def test_devices():
@@ -20,15 +19,6 @@ def test_devices():
         nvml.Device(1, "NVIDIA A100-SXM4-80GB", "GPU-1", 79.5, True),
     )
     assert fake.open == 0  # every init has its shutdown
-
-
-def test_usage():
-    fake = FakeNvml(
-        [FakeDevice("Tesla T4", 15.0, 3.0, 40, {7: 2 * nvml.GIB, 8: None}), FakeDevice("A100", 80.0, 1.0, 90, mig=True)]
-    )
-    t4, a100 = nvml.usage(fake)
-    assert t4 == nvml.Usage("GPU-0", 3.0, 0.4, {7: 2.0, 8: 0.0})
-    assert a100.utilisation == 0.0  # not kept while MIG is on
 
 
 def test_mps_by_socket(tmp_path):
@@ -71,15 +61,6 @@ def test_a_daemon_is_looked_for_where_cuda_has_it_unless_another_place_is_told(m
     assert nvml.mps_running() and knocked == [f"{place}/control"]
 
 
-def test_what_nvml_will_not_tell_of_a_device_is_nothing_and_the_rest_is_told():
-    class Silent(FakeNvml):
-        def nvmlDeviceGetComputeRunningProcesses(self, handle):
-            raise self.NVMLError("Insufficient Permissions")
-
-    (only,) = nvml.usage(Silent([FakeDevice("Tesla T4", 15.0, 3.0, 40, {7: nvml.GIB})]))
-    assert only == nvml.Usage("GPU-0", 3.0, 0.4, {})
-
-
 def test_a_session_ends_also_where_a_call_fails():
     class Broken(FakeNvml):
         def nvmlDeviceGetName(self, handle):
@@ -102,13 +83,13 @@ def test_a_card_that_can_be_cut_and_is_not_is_whole_and_names_may_be_bytes():
 
 def test_without_the_binding_there_are_no_devices(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert nvml.devices() == nvml.usage() == ()
+    assert nvml.devices() == ()
 
 
 def test_a_reading_is_of_devices_and_mps_together(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     fake = FakeNvml([FakeDevice("Tesla T4", 15.0)])
-    assert nvml.reading(fake) == nvml.MetricModel(nvml.devices(fake), has_mps=False)
+    assert nvml.reading(fake) == nvml.NodeGpus(nvml.devices(fake), has_mps=False)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
         daemon.bind(str(tmp_path / "control"))
         daemon.listen()
