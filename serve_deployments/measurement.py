@@ -100,7 +100,7 @@ class Load:
         steady: the precision was reached. Of a closed level: the 95 % interval of its rate; of an open one: it
             is known with 95 % confidence whether it keeps the limits.
         overloaded: more were in flight than allowed, or what ended fell behind what was due: the queue
-            grew by more than 5 % of the arrivals, beyond what chance explains (`rules.UntilKnown`).
+            grew by more than 5 % of the arrivals, beyond what chance explains (`stopping_rules.UntilKnown`).
         client_cpu_share: CPU seconds of the busiest sending process per second; 1 is a whole core.
         client_lag_ms: 99th percentile of how late the measuring process was: sends against their schedule
             in an open level, a regular timer in a closed one.

@@ -29,7 +29,7 @@ with_ray = sys.argv[2] == "with Ray"
 wrong = changed(root, "searchers/shape.py", "a fault", good.replace("2", "3"), needs_ray=with_ray)
 with tempfile.TemporaryDirectory() as folder:
     try:
-        kept = tool.WarmReplica(Path(folder) / "kept.jsonl", anew=False)
+        kept = tool.Kept(Path(folder) / "kept.jsonl", anew=False)
         print([tried.outcome.noticed for tried in tool.try_all([wrong], kept, Path(folder), 1)])
     except RuntimeError as error:
         print(error)

@@ -2,7 +2,7 @@
 
 Morphling asks a network that learned to learn; here what was learned is a Gaussian belief over the surfaces that a
 service could have, and adapting it is exact. Several opinions are held at once: what earlier services teach
-(`lessons`), what formulas teach (`surfaces`), and almost nothing (`beliefs.generic`). Each has a say by how
+(`source_prior`), what formulas teach (`surfaces`), and almost nothing (`mixture.generic`). Each has a say by how
 well it foretold the trials so far, so a prior that is wrong loses its say. docs/meta.md has it with equations.
 """
 
@@ -17,8 +17,7 @@ import numpy as np
 
 from searchers.base import History, Problem, Searcher
 from searchers.choice import largest_free
-from searchers.meta import mixture as beliefs
-from searchers.meta import source_prior as lessons
+from searchers.meta import mixture, source_prior
 from searchers.meta.acquisition import chance_of_more, worth
 from searchers.meta.gaussian import Posterior
 from searchers.meta.joint_grid import atlas
@@ -148,19 +147,19 @@ class Meta:
         problem, metrics = self._problem, self._reading.metrics
         grid = atlas(problem.space, ())
         return {
-            GENERIC: lambda: beliefs.generic(grid, self._reading.quantities, problem.noise**2),
-            SHIPPED: lambda: beliefs.from_surfaces(self._surfaces, problem, grid, metrics),
+            GENERIC: lambda: mixture.generic(grid, self._reading.quantities, problem.noise**2),
+            SHIPPED: lambda: mixture.from_surfaces(self._surfaces, problem, grid, metrics),
             SOURCES: self._lessons,
         }
 
     def _lessons(self) -> Beliefs | None:
-        sources = lessons.credible(self._problem.sources, self._reading)
+        sources = source_prior.credible(self._problem.sources, self._reading)
         if len(sources) < len(self._problem.sources):
             _log.warning(
                 "not learning from %d of %d earlier studies: their results do not follow from their configurations",
                 len(self._problem.sources) - len(sources), len(self._problem.sources),
             )  # fmt: skip
-        return lessons.from_sources(self._problem, sources, self._reading) if sources else None
+        return source_prior.from_sources(self._problem, sources, self._reading) if sources else None
 
     def _opinion(self, name: str, found: Beliefs) -> MixtureComponent:
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Beliefs about a new service: from nothing, and from surfaces that such services have. `lessons` adds sources."""
+"""Beliefs about a new service: from nothing, and from surfaces that such services have. `source_prior` adds sources."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class SurfaceModel:
     """Weights and the meaning of their inputs.
 
     Args:
-        weights: of `surface_net.surface` and of `surface_families.latent_mean`.
+        weights: of `net.surface` and of `families.latent_mean`.
         inputs: columns and facts.
         families: what z may be.
         card: data, procedure, date, seed, figures: anything that JSON can hold.

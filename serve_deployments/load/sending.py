@@ -1,4 +1,4 @@
-"""Sending requests and noting what becomes of them: one sender, of which a level may take several (`team`)."""
+"""Sending requests and noting what becomes of them: one sender, of which `load_generator` may take several."""
 
 from __future__ import annotations
 

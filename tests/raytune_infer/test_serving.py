@@ -45,7 +45,7 @@ def told(monkeypatch) -> list:
     monkeypatch.setattr(serving, "ServeBackend", backend)
     monkeypatch.setattr(serving, "WarmBackend", warm)
     monkeypatch.setattr(serving, "shared_pool", lambda: nullcontext("pool"))
-    monkeypatch.setattr(serving, "let_go", lambda: told.append("let go"))
+    monkeypatch.setattr(serving, "release_cores", lambda: told.append("let go"))
     monkeypatch.setattr(serving, "delete_left_behind", lambda prefix: told.append(("deleted", prefix)))
     monkeypatch.setattr(serving, "get_global_client", lambda **options: None)
     monkeypatch.setattr(serving, "serve", SimpleNamespace(

@@ -66,7 +66,7 @@ def measured(monkeypatch):
     """A measurement of a replica on the machine "here", by an actor whose calls give this; and the actor's calls."""
 
     def of(**given):
-        actor = RemoteCalls({"stand_apart": True, "is_apart": True, "answer": level_of(), **given})
+        actor = RemoteCalls({"pin_to_free_cores": True, "is_apart": True, "answer": level_of(), **given})
 
         @contextmanager
         def kept(node):
@@ -96,7 +96,7 @@ def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):
     assert actor.calls == [
         ("kept for", "away from here"),
         ("aim", (endpoint, payloads)), ("get aim", None),
-        ("stand_apart", ()), ("get stand_apart", None),
+        ("pin_to_free_cores", ()), ("get pin_to_free_cores", None),
         ("answer", (LoadTest(LoadPlan(total_max_s=30.0)), Settings(), 7.0)), ("get answer", 30.0 + 60.0),
         ("is_apart", ()), ("get is_apart", None),
     ]  # fmt: skip
@@ -104,7 +104,11 @@ def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):
 
 @pytest.mark.parametrize(
     ("failed", "left_out"),
-    [("aim", ["stand_apart", "answer", "is_apart"]), ("stand_apart", ["answer", "is_apart"]), ("answer", ["is_apart"])],
+    [
+        ("aim", ["pin_to_free_cores", "answer", "is_apart"]),
+        ("pin_to_free_cores", ["answer", "is_apart"]),
+        ("answer", ["is_apart"]),
+    ],
 )
 def test_a_call_that_fails_ends_the_measurement_and_none_follows(measured, failed, left_out):
     """An actor that could not be aimed would measure the replica of the trial before."""

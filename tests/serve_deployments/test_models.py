@@ -22,7 +22,6 @@ from serve_deployments.models.model import (
     is_emulated,
     load,
     locate,
-    source_of,
     told,
     two_steps,
 )
@@ -170,13 +169,6 @@ def test_a_task_or_precision_that_there_is_not_is_refused_with_those_that_there_
         load(Weights(MINILM), {"task": "poetry"}, ModelContext())
     with pytest.raises(ModelError, match="float32, bfloat16, float16"):
         load(Weights(MINILM), {}, ModelContext(precision="int4"))
-
-
-def test_references_as_people_write_them():
-    assert source_of("models.mine:build") == Builder("models.mine:build")
-    assert source_of(MINILM) == Weights(MINILM)
-    assert source_of("./folder") == Weights("./folder")
-    assert source_of("weights.pt", "torchscript") == Weights("weights.pt", "torchscript")
 
 
 class CallLater:

@@ -68,7 +68,7 @@ def test_cores_that_the_system_does_not_know_are_not_watched():
 _BESIDE = """
 import json, os, subprocess, sys, time
 from serve_deployments.device.limits import pin
-from serve_deployments.usage import Meter
+from serve_deployments.device.meter import Meter
 core = int(sys.argv[1])
 burns = f"import os; os.sched_setaffinity(0, [{core}]); print(flush=True)\\nwhile True: pass"
 burner = subprocess.Popen([sys.executable, "-c", burns], stdout=subprocess.PIPE)

@@ -8,7 +8,7 @@ import torch
 from surfaces import roofline_problem, shifted_sources
 
 from searchers.base import Observation, Problem, Task
-from searchers.meta import source_prior as lessons
+from searchers.meta import source_prior
 from searchers.meta.joint_grid import ABSENT, atlas
 from searchers.meta.metric_model import RUNS, MetricModel
 from searchers.meta.source_prior import credible, from_sources, standardised
@@ -142,7 +142,7 @@ def test_beliefs_are_about_the_problems_noise_and_cost_nothing_the_second_time()
     sources = tuple(service(size) for size in (1, 4, 16))
     noisy = Problem(SPACE, PROBLEM.objective, facts=PROBLEM.facts, noise=0.2)
     assert from_sources(noisy, sources, RPS)["rps"].noise == pytest.approx(0.04)
-    before = lessons._lesson.cache_info()
+    before = source_prior._lesson.cache_info()
     from_sources(noisy, sources, RPS)
-    after = lessons._lesson.cache_info()
+    after = source_prior._lesson.cache_info()
     assert after.hits - before.hits == 2 and after.misses == before.misses  # rps, and whether it runs
