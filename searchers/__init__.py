@@ -1,1 +1,1 @@
-"""Which configuration next? Spaces, objectives and searchers; only `searchers.ray_tune.tune_searcher` knows Ray."""
+"""Which configuration next? Spaces, objectives and searchers; only `searchers.ray_tune` knows Ray."""

@@ -1,10 +1,18 @@
-"""What only an extra brings is imported where that is said; the layers of the house are import-linter's (pyproject)."""
+"""What only an extra brings is imported where that is said; nothing has too many neighbours, or a circle.
+
+The layers are import-linter's: pyproject.toml.
+"""
 
 import ast
 import re
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
+
+import grimp
+import pytest
+
+from tests.house import graph, numbers
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"raytune_infer", "searchers", "serve_deployments", "cluster"}
@@ -44,3 +52,26 @@ def test_what_only_an_extra_brings_is_imported_where_that_is_said():
         for module in set(imported(file.read_text())) & modules:
             found.setdefault(module, set()).add(file.relative_to(ROOT).as_posix())
     assert found == EXTRAS
+
+
+@pytest.fixture(scope="module")
+def house():
+    return graph()
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_a_package_has_no_circle_and_at_most_fifteen_files_and_folders_side_by_side(house, package):
+    found = numbers(house, package)
+    assert found.circle == () and found.parts <= found.most <= 15
+
+
+def test_numbers_of_a_house_by_hand():
+    found = grimp.ImportGraph()
+    for module in ("p", "p.a", "p.a.x", "p.a.y", "p.a.z", "p.b", "p.c", "other.m"):
+        found.add_module(module)
+    for importer, imported in (("p.a.x", "p.a.y"), ("p.a.y", "p.b"), ("p.b", "p.c"), ("p.c", "other.m")):
+        found.add_import(importer=importer, imported=imported)
+    straight = numbers(found, "p")
+    assert (straight.modules, straight.parts, straight.most, straight.arrows, straight.circle) == (7, 4, 4, 3, ())
+    found.add_import(importer="p.c", imported="p.a.x")
+    assert set(numbers(found, "p").circle) == {"p.a", "p.b", "p.c"}

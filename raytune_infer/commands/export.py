@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,17 +23,14 @@ def export(
     """Print the recommended configuration in a deployable form."""
     from raytune_infer.store.run_folder import open_run
 
-    database, study = open_run(run).load()
-    trials = database.trials(study)
-    database.close()
+    folder = open_run(run)
+    study, trials = folder.read()
     from raytune_infer.errors import AllFailed
     from raytune_infer.report.export import serve_config
-    from raytune_infer.spec.document import Document
-    from raytune_infer.spec.service_spec import parse_spec
     from raytune_infer.study.result import best_of
     from serve_deployments.settings import Settings
 
-    spec = parse_spec(Document(study.spec, f"service.yaml of {run}"), folder=Path(study.folder))
+    spec = folder.spec_of(study)
     best = best_of(trials, spec.goal)
     if best is None:
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.markup import escape
 
 from raytune_infer.commands.options import RunPath, console_of_output
@@ -14,17 +12,14 @@ def show(run: RunPath) -> None:
     from raytune_infer.store.run_folder import open_run
 
     console = console_of_output()
-    database, study = open_run(run).load()
-    trials = database.trials(study)
-    database.close()
+    folder = open_run(run)
+    study, trials = folder.read()
     from raytune_infer.comparing.comparison import compared
     from raytune_infer.comparing.comparison_verdict import standings, verdict
     from raytune_infer.report.study_report import footnotes, trials_table
-    from raytune_infer.spec.document import Document
-    from raytune_infer.spec.service_spec import parse_spec
     from raytune_infer.study.result import best_of, position_of
 
-    spec = parse_spec(Document(study.spec, f"service.yaml of {run}"), folder=Path(study.folder))
+    spec = folder.spec_of(study)
     best = best_of(trials, spec.goal)
     searched = sum(t.purpose == "search" for t in trials)
     console.print(

@@ -47,10 +47,7 @@ def _tasks_at(place: str) -> tuple[Task, ...]:
         return tuple(task.as_source for task in load_suite(path).tasks.values())
     if path.is_file():
         return _all_studies(Database(url_of_file(path)))
-    database, study = open_run(path).load()
-    trials = database.trials(study)
-    database.close()
-    return _tasks([(study, trials)])
+    return _tasks([open_run(path).read()])
 
 
 def _all_studies(database: Database) -> tuple[Task, ...]:

@@ -108,7 +108,9 @@ class Level:
 
 
 def _fell_behind(load: Mapping[str, Any]) -> bool:
-    """By more than 5 % of what was due, and one standard deviation of Poisson arrivals (`stopping_rules.UntilKnown`).
+    """By more than 5 % of what was due, beyond one standard deviation of Poisson arrivals.
+
+    As `stopping_rules.UntilKnown` has it.
 
     Nothing is said of a level that was stopped before it was warm: there the queue has yet to fill.
     """

@@ -14,8 +14,7 @@ from raytune_infer.ranking.other_objective import Bounds, changed
 from raytune_infer.ranking.predicted_rate import foretold_rps
 from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
 from raytune_infer.spec.arrivals import read_arrivals
-from raytune_infer.spec.document import Document
-from raytune_infer.spec.service_spec import PRICED, ServiceSpec, parse_spec
+from raytune_infer.spec.service_spec import PRICED, ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import open_run
 from raytune_infer.study.space import price
@@ -120,12 +119,9 @@ def recommend(
         UserError: no such run, a metric that is not measured, a price that is not known, or nothing was measured.
         PriceBookError: no such price book, or it is malformed.
     """
-    database, study = open_run(run).load()
-    try:
-        trials = database.trials(study)
-    finally:
-        database.close()
-    spec = parse_spec(Document(study.spec, f"service.yaml of {run}"), folder=Path(study.folder))
+    folder = open_run(run)
+    study, trials = folder.read()
+    spec = folder.spec_of(study)
     objective = changed(spec.goal, limits=limits, at_least=at_least, maximize=maximize, minimize=minimize)
     book = prices if isinstance(prices, PriceBook) or prices is None else load_prices(prices)
     if all(not t.outcome.loads for t in trials):

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL
 
 from raytune_infer.errors import RunError
 from raytune_infer.store.database import Database, url_of, url_of_file
-from raytune_infer.store.records import StudyRecord
+from raytune_infer.store.records import StudyRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from raytune_infer.spec.service_spec import ServiceSpec
 
 _POINTER = "run.json"
 
@@ -71,6 +75,22 @@ class RunFolder:
         """The database and the study in it."""
         database = self.database()
         return database, database.study(self.study_id)
+
+    def read(self) -> tuple[StudyRecord, tuple[TrialRecord, ...]]:
+        """The study and its trials so far; the database is closed again."""
+        database, study = self.load()
+        try:
+            return study, database.trials(study)
+        finally:
+            database.close()
+
+    def spec_of(self, study: StudyRecord) -> ServiceSpec:
+        """The service that a study of this run is about; SpecError where its record is none."""
+        # Only now, so that what has no run is refused without waiting for it.
+        from raytune_infer.spec.document import Document
+        from raytune_infer.spec.service_spec import parse_spec
+
+        return parse_spec(Document(study.spec, f"service.yaml of {self.path}"), folder=Path(study.folder))
 
 
 def default_folder(name: str, now: dt.datetime) -> Path:

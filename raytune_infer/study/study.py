@@ -173,7 +173,7 @@ class Study:
         if emulated and not is_emulated(self._service.source):
             raise UserError(
                 f"{self.spec.name!r} is a real model, but GPUs of this cluster are emulated, and nothing that it "
-                "did there would be true; use a real cluster, or a model of cluster.emulated.devices"
+                "did there would be true; use a real cluster, or a model of cluster.emulated"
             )
 
     def _taught(self, space: ServiceSpace, run: RunFolder, study: StudyRecord, progress: Progress) -> ServiceSpace:

@@ -33,7 +33,7 @@ class PlainBatches:
 
     def first_sizes(self, max_batch_size: int) -> Sequence[int]:
         """Batch sizes to run before any load comes, the largest first."""
-        from serve_deployments.batches.packing import first_sizes
+        from serve_deployments.batches.packing import first_sizes  # brings torch
 
         return first_sizes(max_batch_size, every_size=self._every_size)
 
