@@ -35,7 +35,6 @@ demo: install
 
 types: install
 	$(BIN)/mypy
-	$(BIN)/mypy benchmarks/*.py
 	$(BIN)/mypy --config-file tests/mypy.ini tests/*.py tests/mutants/*.py tests/wheel/*.py
 	# Under tests/ files import those beside them by their bare names; characterisation those of raytune_infer too.
 	@failed=0; for folder in $(TESTS); do \
@@ -82,7 +81,7 @@ mutants: install
 
 chaos: install
 	$(BIN)/pytest -m slow
-	$(BIN)/python benchmarks/chaos.py
+	$(BIN)/python -m benchmarks chaos
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

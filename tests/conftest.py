@@ -27,7 +27,7 @@ for name in [name for name in os.environ if name in SET_ELSEWHERE or name.starts
     del os.environ[name]
 os.environ |= {"NO_COLOR": "1", "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
 
-SERVING = ("serve_deployments/", "test_chaos.py")
+SERVING = ("serve_deployments/", "benchmarks/")
 """Under tests/: where Ray tests are those of replicas and load. All others, wherever they are, are those of studies."""
 
 

@@ -11,7 +11,10 @@ pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
 USES_RAY = "def test_it(local_ray): pass\n"
-FILES = ("serve_deployments/test_a.py", "cluster/test_b.py", "test_chaos.py", "test_new.py", "new/folder/test_c.py")
+FILES = (
+    "serve_deployments/test_a.py", "cluster/test_b.py", "benchmarks/test_chaos.py", "test_new.py",
+    "new/folder/test_c.py",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_the_parts_of_the_makefile_leave_no_test_out_and_run_none_twice(house):
     (house.path / "tests" / "test_pure.py").write_text("def test_it(): pass\n", encoding="utf-8")
     pure, serving, studies = (collected(house, *shlex.split(c)) for c in commands)
     assert pure == ["test_pure.py"]
-    assert set(serving) == {"serve_deployments/test_a.py", "test_chaos.py"}
+    assert set(serving) == {"serve_deployments/test_a.py", "benchmarks/test_chaos.py"}
     assert sorted(serving + studies) == sorted(FILES)
 
 

@@ -121,7 +121,7 @@ gradient step (α = {model.step_size}) per measured configuration (`searchers/mo
 **Data.** {card["data"]}. Price books: {", ".join(card["price_books"])}.
 
 **Result.** Mean squared error after adaptation, median of the first 100 episodes {card["loss_first_100"]:.4f}, of
-the last 100 {card["loss_last_100"]:.4f}. `benchmarks/adaptation.py` judges it on the models that were held out.
+the last 100 {card["loss_last_100"]:.4f}. `python -m benchmarks adaptation` judges it on the models that were held out.
 
 **Limits.** Trained on a formula's numbers, not on measurements. Columns that are not listed below start without
 influence.

@@ -37,7 +37,7 @@ SHORTLIST = 1000
 """Configurations at random that stand for a larger space, before those near the best are added. Our choice."""
 NEAR = 0.1
 """How much less worth is hardly less, as a fraction. Our choice: by 256 samples a worth of 0.3, as one trial is often
-worth, is known to a tenth; benchmarks/switching.py finds no trial lost."""
+worth, is known to a tenth; `python -m benchmarks switching` finds no trial lost."""
 
 _BELIEVED: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}
 """How far each opinion is believed before the first trial, relative to one another. Our choice."""

@@ -2,7 +2,7 @@
 
 What a replica's batches take says more of its latencies at any rate than the few slow requests of a short level: the
 rest is arrivals, whose pattern is known. So this is believed before any level near that rate, within what
-`python benchmarks/foretold.py` shows that such a queue is off, and levels decide.
+`python -m benchmarks simulated_queue` shows that such a queue is off, and levels decide.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from serve_deployments.settings import Settings
 
 OFF = 0.1
 """By how much a foretold latency is off, relative: a standard deviation, as the next. With both, levels of real
-replicas were as far off as is stated (`benchmarks/foretold.py`)."""
+replicas were as far off as is stated (`python -m benchmarks simulated_queue`)."""
 
 SPEED = 0.05
 """By how much a replica will be slower or faster than it was, beyond what the times of its batches show."""

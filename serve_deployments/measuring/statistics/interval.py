@@ -25,7 +25,7 @@ COARSE = 10
 
 FEWEST = 6
 """Batches below which nothing is said. Our choice: Student's factor is then 2.6, and slow servers need not give more
-than six bursts; coverage with it is in benchmarks/RESULTS.md."""
+than six bursts; coverage with it is in benchmarks/measuring/RESULTS.md."""
 
 SMALLEST = 4
 """Values in a batch of `mean` at least. Our choice."""

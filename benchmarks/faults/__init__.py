@@ -1,0 +1,1 @@
+"""What a study survives, and what it leaves behind."""

@@ -1,0 +1,1 @@
+"""What holds and what pays on a GPU."""

@@ -1,0 +1,1 @@
+"""How right and how quick measurements are: servers whose truth is known, real replicas, other load generators."""

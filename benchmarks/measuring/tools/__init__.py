@@ -1,0 +1,1 @@
+"""The tools that load one replica in turn: our load actor, MLPerf LoadGen, wrk."""

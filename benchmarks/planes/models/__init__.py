@@ -1,0 +1,1 @@
+"""The twelve models, in plain torch with random weights."""

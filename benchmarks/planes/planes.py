@@ -1,0 +1,144 @@
+"""Measured tables of our own: what batch size, cores and precision are worth to twelve models, on this machine.
+
+    python -m benchmarks planes                     # all models on the CPU, into data/planes-cpu
+    python -m benchmarks planes --plan              # only say how long that would take
+    python -m benchmarks planes --device cuda       # on a GPU, into data/planes-cuda
+    python -m benchmarks planes --quick --out /tmp/planes
+
+A bare loop without a server: inputs prepared beforehand, full batches one after the other, so the rates are what a
+replica could reach at saturation. Needs torch, numpy and (for the built-in prices) pyyaml, not Ray. A model that is
+finished is kept: run it again after an interruption and it goes on; --fresh forgets what is there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.planes.files import card, finished, machine, suite, write_table
+from benchmarks.planes.grid import Grid, ask, physical_cpus, planned_s
+from benchmarks.planes.models.catalogue import MODELS, PlaneModel
+from benchmarks.planes.profile import facts
+from benchmarks.planes.timing import Patience, Row
+from benchmarks.recording.arguments import parser_of
+from benchmarks.recording.origin import ROOT, command_of
+
+WORKER = (sys.executable, "-m", "benchmarks.planes.worker")
+QUICK_MODELS = ("dlrm", "minilm-l6")
+QUICK_PATIENCE = Patience(least_s=0.02, most_s=0.05)
+
+# Load average above which one is told that the machine is not quiet; our choice.
+BUSY = 0.5
+
+
+def answers(
+    model: PlaneModel,
+    configs: Sequence[Row],
+    grid: Grid,
+    patience: Patience,
+    command: Sequence[str] = WORKER,
+) -> Iterator[dict[str, Any]]:
+    """What workers say of the configurations; one that killed its worker has failed, and another worker goes on.
+
+    Raises:
+        RuntimeError: a worker broke for another reason than memory.
+    """
+    rows: list[Row] = []
+    left = list(configs)
+    while left:
+        cores = int(left[0].get("cpu_cores", 1))
+        job = {"model": model.name, "device": grid.device, "cpus": physical_cpus()[:cores], "configs": left}
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(cores), "MKL_NUM_THREADS": str(cores)}
+        if "gpu_share" in left[0]:
+            env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{100 * float(left[0]['gpu_share']):g}"
+        with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+            assert worker.stdin and worker.stdout
+            json.dump({**job, "rows": rows, "patience": asdict(patience)}, worker.stdin)
+            worker.stdin.close()
+            trying = None
+            for line in worker.stdout:
+                said = json.loads(line)
+                trying = said.get("trying")
+                if trying is None:
+                    left.pop(0)
+                    rows += [said["row"]] if "row" in said else []
+                    yield said
+        if worker.returncode == -9 and trying is not None:  # the system's answer to a lack of memory
+            rows.append(left.pop(0))
+            yield {"row": rows[-1], "spread": None, "batches": 0}
+        elif worker.returncode:
+            raise RuntimeError(f"the worker for {model.name} ended with {worker.returncode} at {trying}; see above")
+
+
+def measure_model(model: PlaneModel, grid: Grid, patience: Patience, out: Path) -> dict[str, Any]:
+    """Measures a model, writes its table and returns what the card says of it."""
+    start, first = time.monotonic(), next(iter(grid.knobs))
+    rows, spreads, skipped = [], [], 0
+    for _, together in itertools.groupby(grid.configs(), key=lambda config: config[first]):
+        for said in answers(model, list(together), grid, patience):
+            if "left_out" in said:
+                skipped += 1
+                continue
+            rows.append(said["row"])
+            spreads += [said["spread"]] if said["batches"] else []
+    write_table(out / f"{model.name}.csv", grid, rows)
+    known = [s for s in spreads if s < float("inf")]
+    return {
+        "rows": len(rows),
+        "failed": sum("rps" not in row for row in rows),
+        "left_out": skipped,
+        "spread_median": round(statistics.median(known), 4) if known else None,
+        "spread_worst": round(max(known), 4) if known else None,
+        "loose": sum(s > patience.within for s in known),
+        "few": len(spreads) - len(known),
+        "seconds": round(time.monotonic() - start, 1),
+        "facts": facts(model),
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = parser_of(__name__, __doc__)
+    parser.add_argument("--models", nargs="+", choices=[model.name for model in MODELS], metavar="NAME")
+    parser.add_argument("--out", type=Path, help="default: data/planes-DEVICE")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--batches", nargs="+", type=int)
+    parser.add_argument("--cores", nargs="+", type=int, help="default: 1, 2, 4 … and all")
+    parser.add_argument("--gpu-shares", nargs="+", type=float, default=[0.25, 0.5, 1.0], help="where MPS runs")
+    parser.add_argument("--gpu-memory", nargs="+", type=float, default=[0.02, 0.1, 1.0], help="parts of its memory")
+    parser.add_argument("--usd-per-core", type=float, help="an hour; default: the built-in price book")
+    parser.add_argument("--usd-per-gpu", type=float, help="an hour; default: the built-in price book")
+    parser.add_argument("--quick", action="store_true", help="two models, three batches, hardly any patience")
+    parser.add_argument("--plan", action="store_true", help="say how long it takes, and stop")
+    parser.add_argument("--fresh", action="store_true", help="forget what is there")
+    asked = parser.parse_args(arguments)
+    grid, patience = ask(asked), QUICK_PATIENCE if asked.quick else Patience()
+    out: Path = asked.out or ROOT / "data" / f"planes-{asked.device}"
+    wanted = asked.models or (QUICK_MODELS if asked.quick else [model.name for model in MODELS])
+    record = out / "record.json"
+    done = {} if asked.fresh else finished(record, grid)
+    todo = [model for model in MODELS if model.name in wanted and model.name not in done]
+    about, most = planned_s(grid, {model.name: facts(model) for model in todo}, patience)
+    print(f"{len(todo)} models, {len(grid.configs())} configurations each, about {about / 60:.1f} min", end="")
+    print(f" (at most {most / 60:.1f}); {len(done)} models are there already", flush=True)
+    if asked.plan:
+        return
+    if (load := os.getloadavg()[0]) > BUSY:
+        print(f"others are busy on this machine (load {load:.1f}): the figures will be too low", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    where, command = machine(grid.device), command_of(__name__, arguments)
+    for model in todo:
+        done[model.name] = measure_model(model, grid, patience, out)
+        print(f"{model.name}: { ({k: v for k, v in done[model.name].items() if k != 'facts'}) }", flush=True)
+        # After each model, so that an interruption loses one at most.
+        record.write_text(json.dumps({"knobs": grid.knobs, "models": done}, indent=1) + "\n")
+        (out / "suite.json").write_text(json.dumps(suite(grid, done, patience, where), indent=1) + "\n")
+        (out / "CARD.md").write_text(card(done, patience, where, command))

@@ -1,0 +1,1 @@
+"""What all benchmarks share: their arguments, where figures come from, and how they are kept."""

@@ -1,0 +1,91 @@
+"""Where figures come from: machine, command, date and revision, so that each can be made again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+"""Of the repository, from which benchmarks are run."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where figures come from.
+
+    Args:
+        machine: the CPU's name and its cores.
+        command: as it was given, to be run from the repository's root.
+        date: ISO 8601.
+        revision: of the code; with a note where there are changes that were not committed.
+    """
+
+    machine: str
+    command: str
+    date: str
+    revision: str
+
+    @classmethod
+    def here(cls, module: str, arguments: Sequence[str]) -> Origin:
+        """This machine, this command, today, the code as it is.
+
+        Args:
+            module: of the benchmark, its `__name__`.
+            arguments: as they were given.
+        """
+        return cls(_machine(), command_of(module, arguments), dt.date.today().isoformat(), _revision())
+
+    def line(self) -> str:
+        """As a section shows it."""
+        return f"`{self.command}`, {self.date}, revision {self.revision}, {self.machine}."
+
+
+def command_of(module: str, arguments: Sequence[str] = ()) -> str:
+    """How a benchmark is run; paths as seen from the root, those of this machine by their last part alone."""
+    name = module.rpartition(".")[2]
+    return shlex.join(["python", "-m", "benchmarks", name, *(_from_root(argument) for argument in arguments)])
+
+
+def _from_root(argument: str) -> str:
+    path = Path(argument)
+    if not path.is_absolute() and not path.exists():
+        return argument
+    shown = os.path.relpath(path.resolve(), ROOT)
+    # What lies beside the repository is named as seen from it; a path of this machine says nothing to others.
+    return shown if shown.count("..") <= 1 else path.name
+
+
+def processor() -> str:
+    """What this machine's processor is called."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{processor()}, {cores} cores, Python {platform.python_version()}"
+
+
+def _revision() -> str:
+    """The commit; results and drawings are no change of the code."""
+    aside = (":!benchmarks/*/RESULTS.md", ":!docs/images")
+    commit = _git("rev-parse", "--short", "HEAD")
+    if commit is None:
+        return "unknown"
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *aside)
+    return f"{commit} with changes" if changed else commit
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""How good searchers are: replays of measured tables, what they believe, how long they take."""

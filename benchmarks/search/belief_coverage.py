@@ -1,0 +1,115 @@
+"""Are the default searcher's beliefs as wide as they should be? How often the truth lies in central intervals.
+
+    python -m benchmarks belief_coverage SUITE... [--after 0 1 3 5 10]
+
+After some trials of its own search on a task that it never saw, the searcher believes something of every metric of
+every configuration. Of those that are not measured yet and can run, so many should lie in the central 50 % interval
+of what is believed as the name says. More is timid, less is cocksure. Trials go where the search looks, so the rest is
+what it did not look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.recording.origin import Origin
+from benchmarks.recording.sections import markdown, put
+from benchmarks.search.conditions import keep
+from benchmarks.search.found import by_suite
+from benchmarks.search.processes import parts_of_all
+from benchmarks.search.suite_arguments import plans_of, suite_parser_of
+from raytune_infer.suites.replays import Plan, Unit
+from raytune_infer.suites.suites import Suite
+from searchers.base import History, Observation
+from searchers.meta.meta import Meta
+from searchers.meta.metric_model import MetricModel, reading_of
+from searchers.replay import Table, replay
+
+SHARES = (0.5, 0.8, 0.95)
+SAMPLES = 1000
+"""Of the belief: a share of 95 % is then known to 0.7 %. Our choice."""
+COLUMNS = ("suite", "objective", "task", "seed", "metric", "trials", *SHARES, "width")
+
+
+def inside(samples: np.ndarray, truth: np.ndarray, share: float) -> float:
+    """The share of `[n]` true values that lie in the central interval of their column of `[S, n]` samples."""
+    low, high = np.quantile(samples, ((1 - share) / 2, (1 + share) / 2), axis=0)
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
+def histories(table: Table, searcher: Meta, after: Sequence[int], plan: Plan, seed: int) -> Iterator[History]:
+    """What the searcher's own search has observed after so many trials, as far as there are any."""
+    history, budget = History(), max(1, min(plan.budget, max(after)))
+    if 0 in after:
+        yield history
+    for trial, step in enumerate(replay(table, searcher, budget=budget, seed=seed), start=1):
+        history = history.observe(step.position, table.metrics[step.position])
+        if trial in after:
+            yield history
+
+
+def figures(
+    samples: Mapping[str, np.ndarray], reading: MetricModel, table: Table, history: History
+) -> Iterator[tuple[str, list[float]]]:
+    """For each metric the shares inside, and how many e-folds wide the interval of 80 % is (median)."""
+    unseen = [Observation(p, m) for p, m in enumerate(table.metrics) if p not in history.taken]
+    rng = np.random.default_rng(0)
+    for metric in reading.metrics:
+        at, truth = reading.measured(unseen, metric)
+        if len(at):
+            # The table was measured too: its noise is in what is compared.
+            drawn = samples[metric][:, at]
+            drawn = drawn + table.problem.noise * rng.standard_normal(drawn.shape)
+            low, high = np.quantile(drawn, (0.1, 0.9), axis=0)
+            yield metric, [*(inside(drawn, truth, share) for share in SHARES), float(np.median(high - low))]
+
+
+def rows_of(suite: Suite, plan: Plan, unit: Unit, after: Sequence[int]) -> Iterator[pd.DataFrame]:
+    """A row a metric and number of trials, for each search of a unit."""
+    for objective in plan.objectives:
+        for task in unit.tasks:
+            table = suite.table(task, objective)
+            for seed in range(plan.seeds):
+                searcher, (reading, _) = Meta(table.problem, samples=SAMPLES), reading_of(table.problem)
+                rows = [
+                    (suite.name, objective, task, seed, metric, len(history.observed), *shares)
+                    for history in histories(table, searcher, after, plan, seed)
+                    for metric, shares in figures(searcher.drawn(history), reading, table, history)
+                ]
+                yield pd.DataFrame(rows, columns=COLUMNS)
+
+
+def body(rows: pd.DataFrame) -> str:
+    """The section's text."""
+    parts = [
+        "The share of configurations, not measured yet and able to run, whose metric lies in the central interval of "
+        "what the default searcher believes after so many trials of its own; means over searches. Width: the factor "
+        "between the ends of the interval of 80 %, median over configurations and searches."
+    ]
+    return "\n\n".join([*parts, *by_suite(rows, _table)])
+
+
+def _table(rows: pd.DataFrame) -> str:
+    header = ("metric", "trials", "searches", *(f"in {share:.0%}" for share in SHARES), "width")
+    lines = [
+        [str(metric), str(trials), str(len(one)), *(f"{one[share].mean():.2f}" for share in SHARES),
+         f"× {np.exp(one['width'].median()):.3g}"]
+        for (metric, trials), one in rows.groupby(["metric", "trials"])
+    ]  # fmt: skip
+    return markdown(header, lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = suite_parser_of(__name__, __doc__, None)
+    parser.add_argument("--after", nargs="+", type=int, default=[0, 1, 3, 5, 10], help="trials")
+    asked = parser.parse_args(arguments)
+    parts = parts_of_all(rows_of, plans_of(asked, ["meta"]), asked.after, asked.jobs)
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.sort_values(["suite", "objective", "task", "seed", "metric", "trials"], ignore_index=True)
+    print(keep(rows, "belief_coverage"))
+    suites = ", ".join(dict.fromkeys(rows["suite"]))
+    heading = f"Coverage of beliefs: {suites} (seeds: {asked.seeds})"
+    put(asked.out, heading, Origin.here(__name__, arguments), body(rows))

@@ -1,0 +1,185 @@
+"""Can a searcher's own doubt be believed? The chance that it gives to something better, against what is so.
+
+    python -m benchmarks calibration SUITE... [--margins 0 0.05 0.2] [--curves docs/images/calibration.svg]
+
+A searcher that can stop offers `chance_of_more(history, margin)`: the chance that some configuration is better than the
+best so far by more than a fraction `margin` of it. Replays know the answer. It is asked after each trial from the
+first that counts on, as nothing can be better by a fraction than nothing. Searchers without that method have no part.
+
+The Brier score is the mean of (chance - answer)², 0 at best (Brier 1950); who always gives the frequency q of "yes" has
+q (1 - q), and the skill is what share of that is gone. Trials of one search are alike, so many make no precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+
+from benchmarks.recording.origin import Origin
+from benchmarks.recording.sections import markdown, put
+from benchmarks.search.drawings import reliability
+from benchmarks.search.processes import parts_of_all
+from benchmarks.search.suite_arguments import link_to, plans_of, suite_parser_of
+from raytune_infer.suites.replays import Plan, Unit
+from raytune_infer.suites.suites import Suite, load_suite
+from searchers.base import History, PredictsGain, Problem, Searcher
+from searchers.registry import NAMED, named
+from searchers.replay import Table, replay
+from searchers.space import Knob, Space
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to a searcher, and the answer.
+
+    Args:
+        searcher: its name.
+        margin: a fraction of the best so far.
+        chance: its answer.
+        more: whether it is so.
+
+    Raises:
+        ValueError: a chance that is none.
+    """
+
+    searcher: str
+    margin: float
+    chance: float
+    more: bool
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.chance <= 1:
+            raise ValueError(f"{self.searcher}: chance_of_more is from 0 to 1, got {self.chance}")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How good chances are.
+
+    Args:
+        counts: `[BINS]` questions in each bin of chances, [0, 0.1) … [0.9, 1].
+        predicted: `[BINS]` mean chance in each; NaN where there is none.
+        observed: `[BINS]` how often it was so.
+        brier: score of all questions.
+        frequency: how often it was so, all questions together.
+    """
+
+    counts: np.ndarray
+    predicted: np.ndarray
+    observed: np.ndarray
+    brier: float
+    frequency: float
+
+    @property
+    def skill(self) -> float:
+        """1 - brier / (q (1 - q)); NaN where the answer was always the same."""
+        always = self.frequency * (1 - self.frequency)
+        return 1 - self.brier / always if always > 0 else float("nan")
+
+    def known(self) -> tuple[list[float], list[float]]:
+        """Mean chance and frequency of the bins that have any."""
+        there = self.counts > 0
+        return self.predicted[there].tolist(), self.observed[there].tolist()
+
+
+def calibration(chances: Sequence[float], more: Sequence[bool]) -> Calibration:
+    """Of one or more questions: the chances that were given, and whether it was so."""
+    p, so = np.asarray(chances, dtype=float), np.asarray(more, dtype=float)
+    # Rounded, for 0.3 times 10 must not fall below 3; a chance of 1 belongs to the last bin.
+    which = np.minimum(np.floor(np.round(p * BINS, 9)).astype(int), BINS - 1)
+    counts = np.bincount(which, minlength=BINS)
+    with np.errstate(invalid="ignore"):
+        predicted, observed = (np.bincount(which, weights=each, minlength=BINS) / counts for each in (p, so))
+    return Calibration(counts, predicted, observed, float(((p - so) ** 2).mean()), float(so.mean()))
+
+
+class GainPredictingSearcher(Searcher, PredictsGain, Protocol):
+    """A searcher that says what is left to be gained."""
+
+
+def questions(table: Table, searcher: GainPredictingSearcher, plan: Plan, seed: int) -> Iterator[tuple[History, float]]:
+    """The history after each trial from the first that counts on, and the best value in it."""
+    history = History()
+    for step in replay(table, searcher, budget=plan.budget, seed=seed):
+        history = history.observe(step.position, table.metrics[step.position])
+        if step.best is not None:
+            yield history, step.best
+
+
+def answered(suite: Suite, plan: Plan, unit: Unit, margins: Sequence[float]) -> Iterator[Asked]:
+    """What a searcher says on its tasks, and what is so."""
+    for objective in plan.objectives:
+        for task in unit.tasks:
+            table = suite.table(task, objective)
+            top = float(table.values().max())
+            for seed in range(plan.seeds if top > 0 else 0):
+                searcher = cast(GainPredictingSearcher, named(unit.searcher)(table.problem))
+                for history, best in questions(table, searcher, plan, seed):
+                    for margin in margins:
+                        chance = float(searcher.chance_of_more(history, margin))
+                        yield Asked(unit.searcher, margin, chance, top > (1 + margin) * best)
+
+
+def doubting() -> list[str]:
+    """Names of the searchers that say whether going on can be worth it."""
+    from searchers.objective import Expression, Objective
+
+    toy = Problem(Space([Knob("batch", (1, 2))]), Objective(Expression("rps")))
+    return [name for name in sorted(NAMED) if hasattr(named(name)(toy), "chance_of_more")]
+
+
+def body(asked: Sequence[Asked], curves: str | None) -> str:
+    """The section's text."""
+    parts = [
+        "The chance that a searcher gives to something better than the best so far by more than the margin, after each "
+        "trial, against what is so. Skill: the share of the Brier score of a constant chance that is gone."
+    ]
+    scores, bins = [], []
+    for searcher, margin, found in calibrations(asked):
+        questions_asked = str(found.counts.sum())
+        figures = (found.frequency, found.brier, found.skill)
+        scores.append([searcher, f"{margin:g}", questions_asked, *(f"{figure:.3f}" for figure in figures)])
+        cells = [f"{o:.2f} ({n})" if n else "" for o, n in zip(found.observed, found.counts, strict=True)]
+        bins.append([searcher, f"{margin:g}", *cells])
+    parts.append(markdown(("searcher", "margin", "questions", "so", "Brier score", "skill"), scores))
+    parts.append("How often it was so (of how many questions), by the chance that was given:")
+    limits = [f"{100 * i // BINS}–{100 * (i + 1) // BINS} %" for i in range(BINS)]
+    parts.append(markdown(("searcher", "margin", *limits), bins))
+    parts += [f"![Observed against predicted]({curves})"] if curves else []
+    return "\n\n".join(parts)
+
+
+def calibrations(asked: Sequence[Asked]) -> Iterator[tuple[str, float, Calibration]]:
+    """Of each searcher and margin."""
+    for searcher, margin in sorted({(one.searcher, one.margin) for one in asked}):
+        mine = [one for one in asked if (one.searcher, one.margin) == (searcher, margin)]
+        yield searcher, margin, calibration([one.chance for one in mine], [one.more for one in mine])
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = suite_parser_of(__name__, __doc__, "all that have the method")
+    parser.add_argument("--margins", nargs="+", type=float, default=[0.0, 0.05, 0.2], help="fractions of the best")
+    parser.add_argument("--curves", type=Path, metavar="SVG", help="also draw observed against predicted")
+    asked = parser.parse_args(arguments)
+    able = doubting()
+    names = asked.searchers or able
+    if not names or set(names) - set(able):
+        raise SystemExit(f"searchers with `chance_of_more`: {', '.join(able) or 'none'}; asked for {names or 'any'}")
+    plans = plans_of(asked, names)
+    suites = [load_suite(plan.folder).name for plan in plans]
+    found = list(parts_of_all(answered, plans, asked.margins, asked.jobs))
+    if not found:
+        raise SystemExit("no trial of any search counted, so there was nothing to ask")
+    link = None
+    if asked.curves:
+        lines = {f"{s}, {100 * margin:g} % more": c.known() for s, margin, c in calibrations(found)}
+        reliability(asked.curves, lines, "something better")
+        link = link_to(asked.curves, asked.out)
+    heading = f"Calibration: {', '.join(suites)} (at most {asked.budget} trials, seeds: {asked.seeds})"
+    put(asked.out, heading, Origin.here(__name__, arguments), body(found, link))

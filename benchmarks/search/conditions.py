@@ -1,0 +1,113 @@
+"""Searches of the same tasks under several conditions: other sources, noise. Shared by the benchmarks that do so.
+
+A search is judged by what it would recommend: after each trial the configuration of the largest value that it has
+seen, looked up in the table of true values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.recording.origin import ROOT
+from benchmarks.search.processes import parts_of
+from raytune_infer.suites.replays import Plan, Unit
+from raytune_infer.suites.suites import Suite, load_suite
+from raytune_infer.suites.workers import WorkerDied
+from searchers.registry import named
+from searchers.replay import Step, Table, replay
+
+COLUMNS = ("suite", "objective", "task", "searcher", "condition", "seed", "trial", "fraction")
+
+
+class Condition(Protocol):
+    """Under which a task is searched; data that can be sent to another process."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        ...
+
+    def table(self, suite: Suite, task: str, objective: str, seed: int) -> Table:
+        """What is searched, over the task's own space."""
+        ...
+
+
+def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -> tuple[pd.DataFrame, list[str]]:
+    """All searches of the plans under all conditions.
+
+    Returns:
+        A row a trial, in `COLUMNS`, and notes: a searcher that raises or is killed is left out with one, so that
+        it does not take the hours of the others with it.
+
+    Raises:
+        SuiteError: a plan names a searcher or an objective that is not there.
+        WorkerDied: no searcher was left.
+    """
+    parts: list[pd.DataFrame] = []
+    notes: list[str] = []
+    for plan in plans:
+        suite = load_suite(plan.folder)
+        plan = plan.checked(suite)
+        for searcher in plan.searchers:
+            print(f"{suite.name}: {searcher}", flush=True)
+            work = [(Unit(searcher, tasks), each) for tasks in suite.together() for each in conditions]
+            try:
+                with closing(parts_of(_searches, plan, None, work, jobs)) as ready:
+                    parts += list(ready)
+            except WorkerDied as error:
+                print(error, flush=True)
+                notes.append(f"{searcher} is left out of {suite.name}: {str(error).strip().splitlines()[-1]}")
+    if not parts:
+        raise WorkerDied(f"no search was done; {'; '.join(notes) or 'no configuration counts anywhere'}")
+    rows = pd.concat(parts, ignore_index=True)
+    # Results come as processes finish; tables and files must not depend on that.
+    order = ["suite", "searcher", "condition", "objective", "task", "seed", "trial"]
+    return rows.sort_values(order, kind="stable", ignore_index=True), notes
+
+
+def _searches(suite: Suite, plan: Plan, given: tuple[Unit, Condition], extra: None) -> Iterator[pd.DataFrame]:
+    yield from searches(suite, plan, *given)
+
+
+def searches(suite: Suite, plan: Plan, unit: Unit, condition: Condition) -> Iterator[pd.DataFrame]:
+    """A unit's searches under a condition, each as its rows; tasks where no configuration counts are left out."""
+    for objective in plan.objectives:
+        for task in unit.tasks:
+            truth = suite.table(task, objective).values()
+            for seed in range(plan.seeds if truth.any() else 0):
+                table = condition.table(suite, task, objective, seed)
+                steps = list(replay(table, named(unit.searcher)(table.problem), budget=plan.budget, seed=seed))
+                labels = (suite.name, objective, task, unit.searcher, condition.name, seed)
+                fractions = recommended(steps, truth)
+                yield pd.DataFrame(
+                    [(*labels, trial, fraction) for trial, fraction in enumerate(fractions, start=1)], columns=COLUMNS
+                )
+
+
+def recommended(steps: Sequence[Step], truth: np.ndarray) -> list[float]:
+    """After each trial the true value of the configuration that looks best, as a fraction of the best there is.
+
+    Args:
+        steps: of one search, with the values that it saw.
+        truth: `[n]` true value of each configuration; 0 where it does not count.
+    """
+    fractions, best, position = [], 0.0, None
+    for step in steps:
+        if step.value is not None and step.value > best:
+            best, position = step.value, step.position
+        fractions.append(0.0 if position is None else float(truth[position] / truth.max()))
+    return fractions
+
+
+def keep(rows: pd.DataFrame, benchmark: str) -> Path:
+    """Every trial, in a file that git ignores."""
+    path = ROOT / "runs" / benchmark / "results.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(path, index=False)
+    return path

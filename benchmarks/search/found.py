@@ -1,0 +1,133 @@
+"""What searches had found after each trial, and how to say it: shared by the benchmarks of searchers.
+
+Notation:
+    s       searches: one for each task, objective and seed
+    f_k     as in `searchers.replay`: best value of the first k trials as a fraction of the table's best
+    goal    a fraction of the best; trials to it are the first k with f_k >= goal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from searchers.replay import mean_after, trials_over, trials_until
+
+NOT_FOUND = "–"
+KEYS = ("suite", "objective", "task", "seed")
+"""Columns that name a search, the same whoever searches."""
+DRAWS = 1000
+"""Of the bootstrap; our choice: an interval's ends move by a few hundredths."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The searches of one searcher.
+
+    Args:
+        labels: for each search its suite, objective, task and seed.
+        fractions: `[s, budget]` f_1 … f_budget.
+
+    Raises:
+        ValueError: labels that do not match.
+    """
+
+    labels: tuple[tuple[Hashable, ...], ...]
+    fractions: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.fractions.ndim != 2 or len(self.labels) != len(self.fractions):
+            raise ValueError(f"a label for each search, got {len(self.labels)} for {self.fractions.shape}")
+
+    @property
+    def budget(self) -> int:
+        """Trials of a search at most."""
+        return self.fractions.shape[1]
+
+    def trials(self, goal: float) -> np.ndarray:
+        """`[s]` trials to the goal; the budget where it was not reached, which flatters who did not."""
+        counts = [trials_until(one, goal) for one in self.fractions]
+        return np.array([float(self.budget if count is None else count) for count in counts])
+
+    def cells(self, goal: float) -> list[str]:
+        """Median / p90 / worst trials to the goal, how many were not found, and the mean."""
+        over = trials_over(list(self.fractions), goal)
+        numbers = (NOT_FOUND if n is None else str(n) for n in (over.median, over.p90, over.worst))
+        return [" / ".join(numbers), str(over.not_found), f"{self.trials(goal).mean():.2f}"]
+
+    def after(self, trials: int) -> str:
+        """The mean fraction after so many trials."""
+        mean = mean_after(list(self.fractions), trials)
+        return NOT_FOUND if mean is None else f"{mean:.3f}"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times the trials that another needs, with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
+
+
+def ratio(found: Found, reference: Found, goal: float) -> Ratio | None:
+    """Mean trials to the goal as a multiple of the reference's, over the searches that both did.
+
+    The interval is a bootstrap over tasks: searches on one task, with other seeds or objectives, are no
+    independent evidence. None if they have no search in common.
+    """
+    ours, theirs = ({label: i for i, label in enumerate(each.labels)} for each in (found, reference))
+    common = [label for label in found.labels if label in theirs]
+    if not common:
+        return None
+    pairs = np.stack(
+        [
+            found.trials(goal)[[ours[label] for label in common]],
+            reference.trials(goal)[[theirs[label] for label in common]],
+        ]
+    )
+    tasks = {task: i for i, task in enumerate(dict.fromkeys((label[0], label[2]) for label in common))}
+    which = np.array([tasks[label[0], label[2]] for label in common])
+    sums = np.stack([np.bincount(which, one, len(tasks)) for one in pairs])
+    drawn = np.random.default_rng(0).integers(len(tasks), size=(DRAWS, len(tasks)))
+    totals = sums[:, drawn].sum(axis=2)
+    low, high = np.quantile(totals[0] / totals[1], (0.025, 0.975))
+    return Ratio(float(pairs[0].sum() / pairs[1].sum()), float(low), float(high))
+
+
+def found_by(rows: pd.DataFrame, by: str = "searcher", budget: int | None = None) -> dict[str, Found]:
+    """The searches in a table with a row a trial, by who searched (or by another column).
+
+    Args:
+        rows: columns `by`, suite, objective, task, seed, trial (from 1) and fraction.
+        by: what tells searches apart whose other labels are the same.
+        budget: of a search; that of the longest when left out. One that ended earlier had nothing left to
+            try and keeps what it had found.
+
+    Raises:
+        ValueError: trials of a search that do not count from 1.
+    """
+    most = int(budget or rows["trial"].max())
+    out: dict[str, Found] = {}
+    for name, mine in rows.groupby(by, sort=False):
+        labels, curves = [], []
+        for label, one in mine.groupby(list(KEYS), sort=False):
+            if list(one["trial"]) != list(range(1, len(one) + 1)):
+                raise ValueError(f"{name}: the trials of {label} do not count from 1, or some are there twice")
+            curve = one["fraction"].to_numpy()[:most]
+            labels.append(label)
+            curves.append(np.append(curve, np.full(most - len(curve), curve[-1])))
+        out[str(name)] = Found(tuple(labels), np.array(curves))
+    return out
+
+
+def by_suite(rows: pd.DataFrame, table: Callable[[pd.DataFrame], str]) -> Iterator[str]:
+    """For each suite its name as a heading, then what the table makes of its rows."""
+    for suite, mine in rows.groupby("suite", sort=False):
+        yield from (f"### {suite}", table(mine))

@@ -1,0 +1,181 @@
+"""How many trials searchers need, side by side on suites of measured tables.
+
+    python -m benchmarks search SUITE... [--searchers NAME...] [--budget 40] [--seeds 3] [--curves SVG]
+    python -m benchmarks search --from runs/search/NAME/results.csv --curves SVG
+
+Searchers are run in the same process pool one after another, so that their seconds can be compared. Each trial is
+kept in runs/search/NAME/results.csv, after every searcher; the second command makes table and curves from it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.recording.origin import ROOT, Origin
+from benchmarks.recording.sections import markdown, put
+from benchmarks.search.drawings import regret
+from benchmarks.search.found import Found, found_by, ratio
+from benchmarks.search.suite_arguments import add_goal, link_to, searches_parser_of
+from raytune_infer.suites.replays import Plan, run
+from raytune_infer.suites.suites import load_suite
+from searchers.registry import DEFAULT, NAMED
+
+RUNS = ROOT / "runs" / "search"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Searches that were replayed.
+
+    Args:
+        heading: of their section.
+        origin: where the figures come from.
+        rows: a row a trial, in the columns of `raytune_infer.suites.replays`.
+        notes: what the figures do not say.
+    """
+
+    heading: str
+    origin: Origin
+    rows: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    def save(self, file: Path) -> None:
+        """Write the rows, and beside them what they are."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.rows.to_csv(file, index=False)
+        about = {"heading": self.heading, "origin": asdict(self.origin), "notes": self.notes}
+        file.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, file: Path) -> Run:
+        """Read what `save` wrote."""
+        about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        rows = pd.read_csv(file, dtype={"task": str, "suite": str, "objective": str}, keep_default_na=False)
+        return cls(about["heading"], Origin(**about["origin"]), rows, tuple(about["notes"]))
+
+    def suites(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """The rows of each suite."""
+        yield from ((str(name), rows) for name, rows in self.rows.groupby("suite", sort=False))
+
+
+def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
+    """All searches done so far, whenever a searcher is through with a suite."""
+    suites = {folder: load_suite(folder) for folder in asked.suites}
+    names = tuple(dict.fromkeys(asked.searchers))
+    plans = {
+        (folder, name): Plan(
+            folder, (name,), (), asked.budget, asked.seeds, asked.parallel, with_sources=not asked.no_sources
+        ).checked(suite)
+        for folder, suite in suites.items()
+        for name in names
+    }
+    text = heading([suite.name for suite in suites.values()], asked)
+    parts: list[pd.DataFrame] = []
+    notes: dict[str, None] = {}
+    for (folder, name), plan in plans.items():
+        print(f"{suites[folder].name}: {name}", flush=True)
+        results = run(plan, suites[folder], jobs=asked.jobs)
+        parts += [results.frame()] if results.searches else []
+        broken = results.stopped is not None
+        notes |= {f"{name}: {note}" if broken else note: None for note in results.notes()}
+        if parts:
+            yield Run(text, origin, pd.concat(parts, ignore_index=True), tuple(notes))
+        if isinstance(results.stopped, KeyboardInterrupt):
+            return
+
+
+def heading(suites: list[str], asked: argparse.Namespace) -> str:
+    """What is measured: runs of other settings are other sections."""
+    settings = [f"at most {asked.budget} trials, seeds: {asked.seeds}"]
+    settings += ["nothing learned from other tasks"] if asked.no_sources else []
+    settings += [f"{asked.parallel} trials at a time"] if asked.parallel > 1 else []
+    return f"Trials of a search: {', '.join(suites)} ({'; '.join(settings)})"
+
+
+def body(run: Run, goal: float, curves: str | None) -> str:
+    """The section's text: for each suite all searchers, then each objective apart."""
+    parts = [
+        f"Trials until {100 * goal:g} % of the best value; `–` is not found within the budget. A mean counts those as "
+        f"the budget. × is mean trials as a multiple of those of `{DEFAULT}`, with the 95 % interval of a bootstrap "
+        "over tasks. Seconds are of one suggestion, learning from other tasks included."
+    ]
+    for suite, rows in run.suites():
+        parts += [f"### {suite}", table(rows, goal)]
+        if rows["objective"].nunique() > 1:
+            parts.append(by_objective(rows, goal))
+    parts += [f"- {note}" for note in run.notes]
+    parts += [f"![Best found against trials]({curves})"] if curves else []
+    return "\n\n".join(parts)
+
+
+def table(rows: pd.DataFrame, goal: float) -> str:
+    """A line a searcher."""
+    found = found_by(rows)
+    seconds = rows.groupby("searcher")["suggest_s"].mean()
+    trials = ("median / p90 / worst", "not found", "mean", f"× {DEFAULT}", "after 5", "after 10")
+    header = ("searcher", "searches", *trials, "s a suggestion")
+    lines = []
+    for name, mine in found.items():
+        multiple = ratio(mine, found[DEFAULT], goal) if DEFAULT in found and name != DEFAULT else None
+        cells = [str(len(mine.labels)), *mine.cells(goal), "" if multiple is None else str(multiple)]
+        lines.append([name, *cells, mine.after(5), mine.after(10), f"{seconds[name]:.3f}"])
+    return markdown(header, lines)
+
+
+def by_objective(rows: pd.DataFrame, goal: float) -> str:
+    """A line a searcher, a column an objective."""
+    budget = int(rows["trial"].max())
+    apart = {str(name): found_by(part, budget=budget) for name, part in rows.groupby("objective", sort=False)}
+    names = list(dict.fromkeys(rows["searcher"]))
+    lines = [[name, *(_short(found.get(name), goal) for found in apart.values())] for name in names]
+    return markdown(("median / p90 / worst (not found)", *apart), lines)
+
+
+def _short(found: Found | None, goal: float) -> str:
+    if found is None:
+        return ""
+    trials, missed, _ = found.cells(goal)
+    return f"{trials} ({missed})"
+
+
+def show(run: Run, asked: argparse.Namespace) -> None:
+    """Write the section, and the curves where they are asked for."""
+    link = None
+    if asked.curves:
+        regret(asked.curves, {suite: found_by(rows) for suite, rows in run.suites()}, DEFAULT)
+        link = link_to(asked.curves, asked.out)
+    put(asked.out, run.heading, run.origin, body(run, asked.goal, link))
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = searches_parser_of(__name__, __doc__, suites="*")
+    parser.add_argument("--searchers", nargs="+", default=sorted(NAMED), metavar="NAME", help="by default all")
+    parser.add_argument("--no-sources", action="store_true", help="nothing may be learned from other tasks")
+    parser.add_argument("--parallel", type=int, default=1, metavar="Q", help="trials that run at a time")
+    add_goal(parser)
+    parser.add_argument("--curves", type=Path, metavar="SVG", help="also draw what was found against trials")
+    parser.add_argument("--from", type=Path, dest="done", metavar="CSV", help="show searches that were done before")
+    parser.add_argument("--keep", type=Path, help="file of all trials; by default in runs/search")
+    asked = parser.parse_args(arguments)
+    if bool(asked.suites) == bool(asked.done):
+        parser.error("name either folders of suites to search, or --from a file of searches that were done")
+    if asked.done:
+        show(Run.load(asked.done), asked)
+        return
+    run = None
+    for run in replayed(asked, Origin.here(__name__, arguments)):
+        run.save(kept := asked.keep or RUNS / _folder(run.heading) / "results.csv")
+    if run is None:
+        raise SystemExit("no search was done")
+    show(run, asked)
+    print(f"{asked.out}: {run.heading}\neach trial in {kept}")
+
+
+def _folder(heading: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in heading.split(":", 1)[1].strip().lower())

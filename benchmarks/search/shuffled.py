@@ -1,0 +1,138 @@
+"""What wrong prior knowledge costs: the same searcher with true sources, with shuffled ones, and with none.
+
+    python -m benchmarks shuffled SUITE... [--searchers NAME...] [--objectives NAME...]
+
+Shuffled sources are true measurements of the wrong configurations. With each task shuffled apart, what one source
+says is denied by the next, and a searcher may notice. With one permutation for all, sources agree with one another
+and are wrong together: only the task at hand can tell. A guarded searcher needs hardly more trials than without.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.recording.origin import Origin
+from benchmarks.recording.sections import markdown, put
+from benchmarks.search.conditions import keep, rows_of
+from benchmarks.search.found import by_suite, found_by, ratio
+from benchmarks.search.suite_arguments import add_goal, plans_of, settings, suite_parser_of
+from raytune_infer.suites.suites import Suite, load_suite
+from searchers.base import Observation, Task
+from searchers.registry import NAMED, named
+from searchers.replay import Table, replay
+
+Kind = Literal["none", "true", "shuffled apart", "shuffled alike"]
+KINDS: tuple[Kind, ...] = ("none", "true", "shuffled apart", "shuffled alike")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a searcher may learn from. Shuffles are drawn once for each set of sources, so that it is learned once."""
+
+    kind: Kind
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return self.kind
+
+    def table(self, suite: Suite, task: str, objective: str, seed: int) -> Table:
+        """The task's table, its sources replaced."""
+        table = suite.table(task, objective, with_sources=self.kind != "none")
+        if self.kind in ("none", "true"):
+            return table
+        sources = _shuffled(table.problem.sources, self.kind == "shuffled alike")
+        return replace(table, problem=replace(table.problem, sources=sources))
+
+
+@cache
+def _shuffled(tasks: tuple[Task, ...], alike: bool) -> tuple[Task, ...]:
+    rng = np.random.default_rng(zlib.crc32("/".join(task.name for task in tasks).encode()))
+    return shuffled(tasks, rng, alike=alike)
+
+
+def shuffled(tasks: Sequence[Task], rng: np.random.Generator, *, alike: bool) -> tuple[Task, ...]:
+    """The tasks, what was measured given to other configurations of the same task.
+
+    Args:
+        tasks: services studied before.
+        rng: of the permutations.
+        alike: one permutation for all tasks. Where tasks lack configurations of one another, those that
+            they share still come in the same order.
+    """
+    keys: dict[tuple[object, ...], float] = {}
+    out = []
+    for task in tasks:
+        configs = [tuple(sorted(task.space[o.position].items())) for o in task.observed]
+        if not alike:
+            keys = {}
+        for config in configs:
+            keys.setdefault(config, rng.random())
+        order = np.argsort([keys[config] for config in configs], kind="stable")
+        observed = tuple(
+            Observation(to.position, task.observed[i].metrics) for to, i in zip(task.observed, order, strict=True)
+        )
+        out.append(replace(task, observed=observed))
+    return tuple(out)
+
+
+def learns(searcher: str, suite: Suite, *, tasks: int = 2, trials: int = 5) -> bool:
+    """Whether sources change what it does: its first few trials on a few tasks, with them and without.
+
+    Names would have to be listed here, and a list can be wrong.
+    """
+    torch.set_num_threads(1)
+    for objective in suite.objectives:
+        for task in [name for name in suite.judged if suite.sources_of(name)][:tasks]:
+            tried = [
+                [step.position for step in replay(table, named(searcher)(table.problem), budget=trials, seed=0)]
+                for table in (suite.table(task, objective, with_sources=known) for known in (True, False))
+            ]
+            if tried[0] != tried[1]:
+                return True
+    return False
+
+
+def body(rows: pd.DataFrame, notes: Sequence[str], goal: float) -> str:
+    """The section's text."""
+    parts = [
+        f"Trials until {100 * goal:g} % of the best value; `–` is not found within the budget, which a mean counts as "
+        "the budget. × is mean trials as a multiple of the same searcher's without sources, with the 95 % interval of "
+        "a bootstrap over tasks. Apart: each source shuffled by its own permutation; alike: all by one."
+    ]
+    header = ("searcher", "sources", "median / p90 / worst", "not found", "mean", "× none", "after 5", "after 10")
+    tables = by_suite(rows, lambda mine: markdown(header, _lines(mine, goal)))
+    return "\n\n".join([*parts, *tables, *(f"- {note}" for note in notes)])
+
+
+def _lines(rows: pd.DataFrame, goal: float) -> list[list[str]]:
+    lines = []
+    for searcher, mine in rows.groupby("searcher", sort=True):
+        found = found_by(mine, "condition", budget=int(rows["trial"].max()))
+        for kind in KINDS:
+            multiple = "" if kind == "none" else str(ratio(found[kind], found["none"], goal))
+            one = found[kind]
+            lines.append([str(searcher), kind, *one.cells(goal), multiple, one.after(5), one.after(10)])
+    return lines
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = suite_parser_of(__name__, __doc__, "all that learn from sources")
+    add_goal(parser)
+    asked = parser.parse_args(arguments)
+    suites: Mapping[object, Suite] = {folder: load_suite(folder) for folder in asked.suites}
+    names = asked.searchers or [name for name in sorted(NAMED) if any(learns(name, s) for s in suites.values())]
+    if not names:
+        raise SystemExit(f"none of {', '.join(sorted(NAMED))} does anything else with sources than without")
+    rows, notes = rows_of(plans_of(asked, names), [Sources(kind) for kind in KINDS], asked.jobs)
+    print(keep(rows, "shuffled"))
+    heading = f"Shuffled sources: {settings(asked, rows)}"
+    put(asked.out, heading, Origin.here(__name__, arguments), body(rows, notes, asked.goal))
