@@ -146,19 +146,19 @@ def against_bare(repeats: int, models: Sequence[tuple[int, int]], seconds: float
         alone, shares = [], []
         settings = Settings(max_batch_size=batch, args={"count": count})
         with actor(BareLoop, Builder(LAYERS), batch, settings.args, [PAYLOAD]) as bare:
-
-            def alone_rps(bare: Any = bare) -> float:
-                """On a core that no replica leases."""
-                free = sorted(unleased_cores(machine_cores()))[:1]
-                return float(ray.get(bare.rate_rps.remote(seconds, free)))
-
             for repeat in range(repeats):
-                before = alone_rps()
+                before = _alone_rps(bare, seconds)
                 with backend.running(settings, f"layers-{count}-{batch}-{repeat}") as running:
                     shares.append(asyncio.run(level(running.app, senders.first(1, "fast"), 2 * batch, seconds)))
-                alone.append(statistics.mean([before, alone_rps()]))
+                alone.append(statistics.mean([before, _alone_rps(bare, seconds)]))
         rows.append(bare_row(count, batch, alone, shares))
     return rows
+
+
+def _alone_rps(bare: Any, seconds: float) -> float:
+    """The bare loop's rate on a core that no replica leases."""
+    free = sorted(unleased_cores(machine_cores()))[:1]
+    return float(ray.get(bare.rate_rps.remote(seconds, free)))
 
 
 def bare_row(count: int, batch: int, alone: Sequence[float], served: Sequence[Load]) -> list[str]:
