@@ -2,18 +2,22 @@
 
     PYTHONPATH=. python tests/raytune_infer/earlier_runs.py NAME
 
-writes them into data/NAME as the code is now; do so when the form of a run changes, and leave the older ones as they
-are. Rates are those of `whole_studies`: 40 requests/s times the root of cores, times the root of the batch size.
+writes them into data/NAME as the code is now, or as it was in a worktree that PYTHONPATH names; do so when the form of
+a run changes, and leave the older ones as they are. Of the run that was killed there is also what PostgreSQL had of it,
+as pg_dump says it and psql reads it. Rates are those of `whole_studies`: 40 requests/s times the root of cores, times
+the root of the batch size.
 """
 
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from postgresql import programs, server
+from sqlalchemy import make_url
 from whole_studies import Machine, by_our_clock, study, without_ray
 
 from serve_deployments.backend import OutOfMemory
@@ -22,6 +26,8 @@ from serve_deployments.settings import Settings
 DATA = Path(__file__).parent / "data"
 EARLIER = sorted(path for path in DATA.glob("*") if path.is_dir())
 
+DUMPED = "postgresql"
+"""The run whose database is kept as text."""
 SPEC = """\
 name: known
 model: {build: "cluster.emulated:model", args: {profile: bert-base}}
@@ -58,15 +64,20 @@ def here(folder: Path) -> Iterator[dict]:
 def write(folder: Path) -> None:
     """A run that is done, and one that was killed in its fifth trial; only what a run is read from is kept."""
     folder.mkdir(parents=True)
-    with pytest.MonkeyPatch.context() as patch, here(folder) as how:
-        without_ray(patch)
-        for name, killed_in in (("done", 0), ("cut", 5)):
-            machine = Machine(refuses, killed_in)
-            by_our_clock(patch, machine.clock)
-            try:
-                study(folder / name, machine, **how).run()
-            except KeyboardInterrupt:
-                continue
+    found = programs()
+    assert found is not None, "PostgreSQL is not installed"
+    with server(found) as postgresql, postgresql.database() as url, here(folder) as how:
+        for name, killed_in, options in (("done", 0, {}), ("cut", 5, {}), (DUMPED, 5, {"db": url})):
+            with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+                without_ray(patch)
+                machine = Machine(refuses, killed_in)
+                by_our_clock(patch, machine.clock)
+                study(folder / name, machine, **how, **options).run()
+        dump = postgresql.run("pg_dump", "--inserts", "--no-owner", make_url(url).database)
+    # Without the commands (`\\restrict`) that only a psql as new as this pg_dump knows.
+    dump = "".join(line for line in dump.splitlines(keepends=True) if not line.startswith("\\"))
+    (folder / f"{DUMPED}.sql").write_text(dump)
+    shutil.rmtree(folder / DUMPED)
     (folder / "book.yaml").unlink()
     for left in [path for run in ("done", "cut") for path in (folder / run).iterdir()]:
         if left.name not in ("run.json", "history.db"):

@@ -45,6 +45,7 @@ FORMS = {
     "c2a8297": Form(LATER[:2], load=False),
     "9fd7be4": Form(LATER[:6]),
     "v0.1.0": Form(LATER, facts=True),
+    "368b5ef": Form(LATER, facts=True),
 }
 
 
