@@ -9,6 +9,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from raw_tables import as_before_versions, raw, rows
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 
 from raytune_infer.errors import RunError
 from raytune_infer.store.database import Database
@@ -17,11 +20,6 @@ from searchers.base import Observation
 
 CONFIG: dict[str, Any] = {"max_batch_size": 4, "precision": "float32"}
 LOAD = {"started_at": 10.0, "ended_at": 12.5, "mode": "open", "requested_rps": 5.0}
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'history.db'}"
 
 
 def new_study(database: Database):
@@ -118,10 +116,7 @@ def test_what_an_earlier_version_wrote_is_read(url):
     study = new_study(database)
     database.finish_trial(start(database, study), Outcome({"rps": 4.0}, in_place=True, overhead={"change": 0.5}), 8.0)
     database.close()
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as file:
-        for column in ("in_place", "overhead", "ended_early"):
-            file.execute(f"ALTER TABLE trials DROP COLUMN {column}")
-    file.close()
+    as_before_versions(url, "in_place", "overhead", "ended_early")
     again = Database(url)
     [trial] = again.trials(study)
     assert (trial.value, trial.outcome.in_place, trial.outcome.overhead_s) == (8.0, None, 0.0)
@@ -181,10 +176,10 @@ def test_levels_come_back_in_the_order_in_which_they_were_held(url):
     assert [trial.outcome for trial in database.trials(study)] == [outcome, outcome]
 
 
-def rows(url: str, question: str) -> list[tuple]:
-    """What a program of one's own reads from the database."""
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
-        return file.execute(question).fetchall()
+def since_noon_s(moment: str | dt.datetime) -> float:
+    """Of the first day of 2026, as a program of one's own reads a moment: SQLite has it as text."""
+    read = moment if isinstance(moment, dt.datetime) else dt.datetime.fromisoformat(moment)
+    return (read - dt.datetime(2026, 1, 1, 12)).total_seconds()
 
 
 def test_the_tables_tell_when_each_level_trial_and_study_began_and_ended(url, monkeypatch):
@@ -197,7 +192,8 @@ def test_the_tables_tell_when_each_level_trial_and_study_began_and_ended(url, mo
         database = Database(url)
         study = new_study(database)
         first, second = start(database, study), start(database, study, "final")
-        begun = 1767268800 + 21.5  # 12:00:21.5 of that day
+        noon_s = 1767268800.0  # of that day, since 1970
+        begun = noon_s + 21.5
         loads = ({**LOAD, "started_at": begun, "ended_at": begun + 2.25}, LOAD)
         database.finish_trial(second, Outcome({"rps": 4.0}, loads=loads), 4.0)
         database.interrupt_running(study)
@@ -205,14 +201,18 @@ def test_the_tables_tell_when_each_level_trial_and_study_began_and_ended(url, mo
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert rows(url, "SELECT id, created_at FROM studies") == [(study.id, "2026-01-01 12:00:00.000000")]
-    assert rows(url, "SELECT number, purpose, state, started_at, finished_at FROM trials ORDER BY number") == [
-        (1, "search", "interrupted", "2026-01-01 12:00:10.000000", "2026-01-01 12:00:40.000000"),
-        (2, "final", "finished", "2026-01-01 12:00:20.000000", "2026-01-01 12:00:30.000000"),
-    ]
-    assert rows(url, "SELECT trial_id, started_at, finished_at FROM measurements ORDER BY id") == [
-        (second, "2026-01-01 12:00:21.500000", "2026-01-01 12:00:23.750000"),
-        (second, "1970-01-01 00:00:10.000000", "1970-01-01 00:00:12.500000"),
+    [(study_id, created_at)] = rows(url, "SELECT id, created_at FROM studies")
+    assert (study_id, since_noon_s(created_at)) == (study.id, 0)
+    assert [
+        (number, purpose, state, since_noon_s(started_at), since_noon_s(finished_at))
+        for number, purpose, state, started_at, finished_at in rows(
+            url, "SELECT number, purpose, state, started_at, finished_at FROM trials ORDER BY number"
+        )
+    ] == [(1, "search", "interrupted", 10, 40), (2, "final", "finished", 20, 30)]
+    levels = rows(url, "SELECT trial_id, started_at, finished_at FROM measurements ORDER BY id")
+    assert [(trial_id, since_noon_s(begins), since_noon_s(ends)) for trial_id, begins, ends in levels] == [
+        (second, 21.5, 23.75),
+        (second, 10 - noon_s, 12.5 - noon_s),
     ]
     assert first != second
 
@@ -247,18 +247,71 @@ def test_a_reader_does_not_wait_for_the_writer(url):
     database = Database(url)
     study = new_study(database)
     database.finish_trial(start(database, study), Outcome({"rps": 4.0}), 4.0)
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as writer:
+    with raw(url) as writer:
+        writer.exec_driver_sql("UPDATE trials SET value = 5.0")
+        assert [t.value for t in database.trials(study)] == [4.0]
+    assert [t.value for t in database.trials(study)] == [5.0]
+    database.close()
+
+
+def test_nor_does_it_wait_where_the_writer_has_the_whole_file(sqlite_url):
+    database = Database(sqlite_url)
+    study = new_study(database)
+    database.finish_trial(start(database, study), Outcome({"rps": 4.0}), 4.0)
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         assert [t.value for t in database.trials(study)] == [4.0]
         writer.execute("ROLLBACK")
     database.close()
 
 
-def test_what_was_written_is_on_the_disk(url):
-    with Database(url)._engine.connect() as connection:
+def test_what_was_written_is_on_the_disk(sqlite_url):
+    with Database(sqlite_url)._engine.connect() as connection:
         # SQLite: 2 is FULL, a commit waits for the disk; 1 at a foreign key means that it is looked after.
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+@pytest.fixture
+def impatient(url):
+    """Another program that writes, and does not wait for whoever is at it."""
+    waits = {"timeout": 0} if url.startswith("sqlite") else {"options": "-c lock_timeout=1"}
+    engine = create_engine(url, connect_args=waits)
+    yield engine
+    engine.dispose()
+
+
+def test_while_it_is_written_how_a_trial_ended_nobody_else_writes_it(url, impatient, monkeypatch):
+    """A run that goes on sets a trial aside in the moment in which the process that had begun it finishes it."""
+    database = Database(url)
+    study = new_study(database)
+    asked = []
+
+    def meanwhile() -> dt.datetime:
+        asked.append("to write")
+        with pytest.raises(OperationalError, match="locked|lock timeout"), impatient.begin() as other:
+            other.exec_driver_sql("UPDATE trials SET state = 'interrupted'")
+        return dt.datetime(2026, 1, 1)
+
+    finished, _ = start(database, study), start(database, study)
+    monkeypatch.setattr("raytune_infer.store.database._now", meanwhile)
+    assert database.finish_trial(finished, Outcome({"rps": 4.0}), 4.0).value == 4.0
+    assert database.interrupt_running(study) == 1
+    assert len(asked) == 2
+    database.close()
+
+
+def test_a_server_that_was_started_anew_meanwhile_is_connected_to_again(postgresql):
+    """A run lasts for hours, and a trial minutes, in which nobody asks the database."""
+    with postgresql.database() as url:
+        database = Database(url)
+        study = new_study(database)
+        key = start(database, study)
+        ended = rows(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                          " AND datname = current_database()")  # fmt: skip
+        assert ended == [(True,)]
+        assert database.finish_trial(key, Outcome({"rps": 4.0}), 4.0).value == 4.0
+        database.close()
 
 
 def test_trials_of_one_study_are_numbered_and_read_apart_from_anothers(url):

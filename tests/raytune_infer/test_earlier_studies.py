@@ -48,8 +48,8 @@ def names(run: RunFolder, study: StudyRecord, *, emulated: bool = False) -> list
     return [task.name for task in earlier_studies(run, study, emulated=emulated).tasks]
 
 
-def test_folders_beside_the_run_and_its_database(tmp_path):
-    shared = f"sqlite:///{tmp_path / 'all.db'}"
+def test_folders_beside_the_run_and_its_database(tmp_path, url):
+    shared = url
     studied(tmp_path / "runs" / "z", "first")
     studied(tmp_path / "elsewhere" / "a", "second", db=shared)
     studied(tmp_path / "runs" / "b", "third", db=shared)  # in both, counted once

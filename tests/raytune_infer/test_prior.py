@@ -80,18 +80,18 @@ def test_a_run_without_one_starts_from_what_ships(tmp_path):
     assert kept_prior(open_run(tmp_path)) is None
 
 
-def test_a_resumed_run_takes_no_other_prior(tmp_path, file):
-    database = RunFolder(tmp_path, None, 0).database()
+def test_a_resumed_run_takes_no_other_prior(tmp_path, file, url):
+    database = RunFolder(tmp_path, url, 0).database()
     begun = database.create_study(
         name="fake", spec=SPEC, folder="/", searcher="meta", seed=0, trials=4, fingerprint={}, emulated=None
     )
     database.close()
-    RunFolder(tmp_path, None, begun.id).save()
+    RunFolder(tmp_path, url, begun.id).save()
     with pytest.raises(RunError, match="has prior what ships, not mine.safetensors .*; leave it out to resume"):
         study(tmp_path, prior=file).run(resume=True)
 
 
-def test_a_search_starts_from_it_and_so_does_its_continuation(tmp_path, file, monkeypatch):
+def test_a_search_starts_from_it_and_so_does_its_continuation(tmp_path, file, url, monkeypatch):
     without_ray(monkeypatch)
     taken = []
 
@@ -103,11 +103,11 @@ def test_a_search_starts_from_it_and_so_does_its_continuation(tmp_path, file, mo
         return whole_study(tmp_path / name, searcher="meta", **options)
 
     with pytest.raises(KeyboardInterrupt):
-        begin("own", prior=file).run(progress=StopAfter(2))
+        begin("own", prior=file, db=url).run(progress=StopAfter(2))
     monkeypatch.setattr("raytune_infer.study.study.named", spied)
     file.unlink()
     begin("own").run(resume=True)
-    begin("shipped").run()
+    begin("shipped", db=url).run()
     assert [card for card in taken if card] == ["our own services"] and None in taken
 
 

@@ -249,14 +249,13 @@ def test_the_newest_run_under_runs_is_resumed_when_none_is_named(tmp_path, monke
     assert result.run.path == Path("runs/known-20260102-000000") and len(searched(result)) == 5
 
 
-def test_two_studies_in_one_database_do_not_read_each_others_trials(tmp_path):
-    db = f"sqlite:///{tmp_path / 'all.db'}"
+def test_two_studies_in_one_database_do_not_read_each_others_trials(tmp_path, url):
     with pytest.raises(KeyboardInterrupt):
-        study(tmp_path / "a", searcher="random", seed=1, db=db).run(5, progress=StopAfter(2))
-    other = study(tmp_path / "b", Machine(), searcher="random", seed=2, db=db).run(3)
+        study(tmp_path / "a", searcher="random", seed=1, db=url).run(5, progress=StopAfter(2))
+    other = study(tmp_path / "b", Machine(), searcher="random", seed=2, db=url).run(3)
     result = study(tmp_path / "a").run(resume=True)
     assert (len(searched(other)), len(searched(result))) == (3, 5)
-    assert open_run(tmp_path / "a").database_url == db and not (tmp_path / "a" / "history.db").exists()
+    assert open_run(tmp_path / "a").database_url == url and not (tmp_path / "a" / "history.db").exists()
     numbers = [t.number for t in result.trials]
     assert numbers == list(range(1, len(numbers) + 1))
     database, record = open_run(tmp_path / "b").load()

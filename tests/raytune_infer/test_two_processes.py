@@ -1,9 +1,7 @@
 """Two processes at once, on one database and on one run: nothing is lost, nothing counted twice, and who must wait is
 told. They are real ones, and set off together by their pipes."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -11,6 +9,7 @@ from typing import Any
 
 import pytest
 from database_work import begun, obeys, run_in, tried
+from raw_tables import as_before_versions
 from whole_studies import study, without_ray
 
 from raytune_infer.errors import RunError
@@ -55,25 +54,22 @@ def together(pipes: list[Connection]) -> list[Any]:
     return [pipe.recv() for pipe in pipes]
 
 
-def test_a_database_is_made_and_used_by_two_at_once(two, tmp_path):
-    new = [f"sqlite:///{tmp_path / f'new-{i}.db'}" for i in range(12)]
+def test_a_database_is_made_and_used_by_two_at_once(two, new_url):
+    new = [new_url() for _ in range(12)]
     both(two, "opens", (new,), (new,))
     assert [set(together(two)) for _ in new] == [{1, 2}] * len(new)
 
 
-def test_a_database_of_an_earlier_version_is_opened_by_two_at_once(two, tmp_path):
-    old = [f"sqlite:///{tmp_path / f'old-{i}.db'}" for i in range(8)]
+def test_a_database_of_an_earlier_version_is_opened_by_two_at_once(two, new_url):
+    old = [new_url() for _ in range(8)]
     for url in old:
         Database(url).close()
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
-            for column in ("in_place", "overhead", "ended_early", "lost"):
-                file.execute(f"ALTER TABLE trials DROP COLUMN {column}")
+        as_before_versions(url, "in_place", "overhead", "ended_early", "lost")
     both(two, "opens", (old,), (old,))
     assert [set(together(two)) for _ in old] == [{1, 2}] * len(old)
 
 
-def test_what_two_write_at_once_is_all_there(two, tmp_path):
-    url = f"sqlite:///{tmp_path / 'all.db'}"
+def test_what_two_write_at_once_is_all_there(two, url):
     Database(url).close()
     both(two, "writes", (url, None, 25, 1000.0), (url, None, 25, 2000.0))
     told = together(two)
@@ -84,9 +80,8 @@ def test_what_two_write_at_once_is_all_there(two, tmp_path):
     database.close()
 
 
-def test_two_that_write_to_one_study_number_their_trials_apart(two, tmp_path):
+def test_two_that_write_to_one_study_number_their_trials_apart(two, url):
     """The lock of a run's folder keeps them apart; a copy of the folder, with its database elsewhere, would not."""
-    url = f"sqlite:///{tmp_path / 'all.db'}"
     database = Database(url)
     one = begun(database)
     both(two, "writes", (url, one.id, 25, 1000.0), (url, one.id, 25, 2000.0))

@@ -1,0 +1,81 @@
+"""The tables of studies, trials and levels as they are now; `migrations` says how older ones become these."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import BigInteger, Double, ForeignKey, Integer, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from raytune_infer.store.column_types import AnyJson, AnyText
+
+_LARGE = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits: SQLite's integers always have them."""
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    type_annotation_map = {dict[str, Any]: AnyJson, list[Any]: AnyJson, float: Double}
+
+
+class StudyRow(Base):
+    """One study."""
+
+    __tablename__ = "studies"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(AnyText(200))
+    spec: Mapped[str] = mapped_column(AnyText)
+    folder: Mapped[str] = mapped_column(AnyText)
+    searcher: Mapped[str] = mapped_column(AnyText(100))
+    seed: Mapped[int] = mapped_column(_LARGE)
+    trials: Mapped[int]
+    fingerprint: Mapped[dict[str, Any]]
+    emulated: Mapped[str | None] = mapped_column(AnyText(200))
+    created_at: Mapped[dt.datetime]
+
+
+class TrialRow(Base):
+    """One trial of a study."""
+
+    __tablename__ = "trials"
+    __table_args__ = (UniqueConstraint("study_id", "number"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
+    number: Mapped[int]
+    purpose: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(20))  # running, finished or interrupted
+    position: Mapped[int]
+    config: Mapped[dict[str, Any]]
+    usd_per_hour: Mapped[float | None]
+    value: Mapped[float | None]
+    metrics: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None] = mapped_column(AnyText)
+    reported: Mapped[int | None]
+    rate_low_rps: Mapped[float | None]
+    rate_high_rps: Mapped[float | None]
+    ended: Mapped[str | None] = mapped_column(AnyText)
+    client_limited: Mapped[bool] = mapped_column(default=False)
+    enforcements: Mapped[list[Any]] = mapped_column(default=list)
+    hostname: Mapped[str | None] = mapped_column(AnyText(255))
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    emulated: Mapped[bool] = mapped_column(default=False)
+    in_place: Mapped[bool | None]
+    ended_early: Mapped[bool | None]
+    overhead: Mapped[dict[str, Any] | None]
+    lost: Mapped[str | None] = mapped_column(AnyText)
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[dt.datetime | None]
+    measurements: Mapped[list[MeasurementRow]] = relationship(order_by="MeasurementRow.id")
+
+
+class MeasurementRow(Base):
+    """One load level held against one trial's replica."""
+
+    __tablename__ = "measurements"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), index=True)
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[dt.datetime]
+    load: Mapped[dict[str, Any]]
