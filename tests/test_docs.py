@@ -203,8 +203,9 @@ def ci(tmp_path):
     for folder in (".ci", ".venv", "bin"):
         (tmp_path / folder).mkdir()
     (tmp_path / "bin" / "make").write_text(MADE, encoding="utf-8")
-    (tmp_path / "bin" / "wrk").write_text("#!/bin/sh\n", encoding="utf-8")  # so that it is not installed
-    for command in ("make", "wrk"):
+    for command in ("wrk", "initdb"):  # so that they are not installed
+        (tmp_path / "bin" / command).write_text("#!/bin/sh\n", encoding="utf-8")
+    for command in ("make", "wrk", "initdb"):
         (tmp_path / "bin" / command).chmod(0o755)
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
 
@@ -227,6 +228,17 @@ def test_ci_runs_the_readme_s_commands_and_fails_with_each(ci, failing):
             re.findall(r"`(make [a-z-]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
         )
         assert re.search(r"^CI: make test took \d+ s$", ended.stdout, re.M)
+
+
+def test_what_cannot_be_installed_does_not_end_ci(ci, tmp_path):
+    (tmp_path / "bin" / "wrk").unlink()
+    (tmp_path / "bin" / "apt-get").write_text("#!/bin/sh\necho no network >&2\nexit 100\n", encoding="utf-8")
+    (tmp_path / "bin" / "apt-get").chmod(0o755)
+    for command in ("bash", "sh", "env", "timeout", "dirname", "nice", "cat"):
+        (tmp_path / "bin" / command).symlink_to(shutil.which(command))
+    ended, ran = ci(PATH=str(tmp_path / "bin"))
+    assert ended.returncode == 0 and ran[-1] == "wheel-test", ended.stderr
+    assert "CI: wrk is not here and could not be installed; tests that need it are skipped" in ended.stdout
 
 
 @pytest.mark.parametrize("hanging", ["install", "wheel", "test", "wheel-test"])
