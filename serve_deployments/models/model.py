@@ -15,7 +15,8 @@ from serve_deployments.batches.batch_parts import TwoSteps
 from serve_deployments.endpoint import Payload
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError
-from serve_deployments.models.loaders import LOADERS, Loader
+from serve_deployments.models.loader import Loader
+from serve_deployments.models.loaders import LOADERS
 
 Batch = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
 """One result for each payload, in order. `inspect.iscoroutinefunction` says whether to await it."""
