@@ -1,5 +1,7 @@
 # make demo   everything from nothing to a recommendation, on this machine, without a GPU
 # make test   all checks and tests
+# make check  the checks of a minute: style, types of the packages, layers, docs: part of `make test`
+# make docs   the documentation as a site, in site/
 # make types  mypy over packages, benchmarks and tests: part of `make test`
 # make wheel-test  what users get: the wheel, in an environment that has only what it declares
 # make mutants  faults put into the code on purpose: do the tests notice? (docs/tests.md)
@@ -18,7 +20,7 @@ WHEEL := $(VENV)/from-wheel
 CODE  := raytune_infer searchers serve_deployments cluster
 TESTS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))
 
-.PHONY: install demo types test wheel wheel-test mutants chaos clean
+.PHONY: install demo docs check types test wheel wheel-test mutants chaos clean
 
 install: $(VENV)/.installed
 
@@ -33,19 +35,27 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/raytune-infer tune examples/minilm.yaml --seed 0
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	@$(MAKE) --no-print-directory docs
+
 types: install
 	$(BIN)/mypy
+	$(BIN)/mypy docs/plugins/*.py
 	$(BIN)/mypy --config-file tests/mypy.ini tests/*.py tests/mutants/*.py tests/wheel/*.py
 	# Under tests/ files import those beside them by their bare names; characterisation those of raytune_infer too.
 	@failed=0; for folder in $(TESTS); do \
 	MYPYPATH=$$folder:tests/raytune_infer $(BIN)/mypy --config-file tests/mypy.ini $$folder/*.py || failed=1; \
 	done; exit $$failed
 
-test: install
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test: check
 	@$(MAKE) --no-print-directory types
-	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry $(CODE) benchmarks
 	# Tests import one another and what extras bring; what they import must be declared all the same.
 	$(BIN)/deptry tests --exclude '\.venv' --ignore DEP001,DEP002,DEP004
@@ -84,4 +94,4 @@ chaos: install
 	$(BIN)/python -m benchmarks chaos
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info site

@@ -1,4 +1,4 @@
-"""The demo, and the searcher that README puts into a Tuner, as a user runs them: one trial, and the shortest load."""
+"""The demo, and the searcher that the docs put into a Tuner, as a user runs them: one trial, and the shortest load."""
 
 import ast
 import shutil
@@ -12,7 +12,7 @@ from ray import tune
 from typer.testing import CliRunner
 
 from raytune_infer.commands.app import app
-from tests.test_docs import ROOT, blocks
+from tests.test_docs import ROOT, YOUR_MODEL, blocks
 
 SHORTEST: dict[str, Any] = {
     "budget": {"trials": 1, "compare_s": 1e-6},
@@ -41,7 +41,7 @@ def tuned(folder: Path, *words: str) -> pd.DataFrame:
 
 
 def python_block(with_words: str) -> str:
-    [found] = [text for language, text in blocks(ROOT / "README.md") if language == "python" and with_words in text]
+    [found] = [text for language, text in blocks(YOUR_MODEL) if language == "python" and with_words in text]
     return found
 
 
@@ -53,12 +53,12 @@ def test_the_demo_is_tuned_on_this_machine(local_ray, tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_readme_s_searcher_runs_inside_a_tuner(local_ray, tmp_path, monkeypatch):
+def test_the_searcher_of_the_docs_runs_inside_a_tuner(local_ray, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))  # where Tune writes what is not told where
     *statements, last = ast.parse(python_block("TuneSearcher")).body
     assert isinstance(last, ast.Expr)
     names = {"tune": tune, "trainable": lambda config: {"rps": 10.0 * config["batch"]}}
-    exec(compile(ast.Module(statements, []), "README.md", "exec"), names)
-    tuner = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    exec(compile(ast.Module(statements, []), YOUR_MODEL.name, "exec"), names)
+    tuner = eval(compile(ast.Expression(last.value), YOUR_MODEL.name, "eval"), names)
     assert tuner.fit().get_best_result().config == {"batch": 4}

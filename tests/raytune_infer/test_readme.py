@@ -1,4 +1,6 @@
-"""README's commands as they stand there, one after another, on its own service.yaml; and its three lines of Python.
+"""Commands of README and of docs/your-model.md as they stand there, one after another, on each page's own service.yaml.
+
+The lines of Python too.
 
 What runs trials is a stand-in (`whole_studies`): of the replicas nothing is real, of the commands everything is.
 """
@@ -18,10 +20,9 @@ from whole_studies import Machine, by_our_clock, without_ray
 from cluster.inventory import Inventory, Node
 from raytune_infer import Study
 from raytune_infer.commands.app import app
-from tests.test_docs import ROOT, blocks, shown_commands
+from tests.test_docs import ROOT, YOUR_MODEL, blocks, shown_commands, whole_service
 
 README = ROOT / "README.md"
-BUILDER = "def build(checkpoint, precision, beams=1):\n    return lambda payloads: payloads\n"
 NODES = tuple(
     Node(node_id=gpu, hostname=gpu, cpu_cores=8, memory_gib=64.0, gpu_type=gpu, gpus=1.0, gpu_memory_gib=gib)
     for gpu, gib in {"T4": 16.0, "L4": 24.0, "A100-40G": 40.0}.items()
@@ -30,7 +31,7 @@ PRETENDED = tuple(replace(NODES[0], node_id=gpu, gpu_type=gpu, emulated=True) fo
 
 
 def block(language: str, words: str) -> str:
-    [found] = [text for spoken, text in blocks(README) if spoken == language and words in text]
+    [found] = [text for spoken, text in blocks(YOUR_MODEL) if spoken == language and words in text]
     return found
 
 
@@ -50,17 +51,17 @@ def said(*words: str) -> str:
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """README's own service, in a folder that is the working directory."""
+    """The page's own service with its builder, in a folder that is the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "serving.py").write_text(BUILDER)
-    (tmp_path / "my-service.yaml").write_text(block("yaml", "name: my-service"))
+    (tmp_path / "my_package" / "serving.py").write_text(block("python", "def build("))
+    (tmp_path / "my-service.yaml").write_text(whole_service())
     (tmp_path / "requests.jsonl").write_text('{"text": "one"}\n{"text": "another"}\n')
     return on(monkeypatch, *NODES)
 
 
 def test_its_commands_do_what_they_say_one_after_another(service, tmp_path, monkeypatch):
-    commands = {(words[0], "--resume" in words): words for words in shown_commands(README)}
+    commands = {(words[0], "--resume" in words): words for words in shown_commands(YOUR_MODEL)}
     book = ROOT / "cluster" / "books" / "cloud-2026.yaml"
     (tmp_path / "mine.yaml").write_text(book.read_text().replace("cloud-2026", "our own prices"))
     tuned = said(*commands["tune", False])
@@ -91,10 +92,21 @@ def test_its_lines_of_python_give_what_they_name(service, monkeypatch):
     *statements, last = ast.parse(block("python", "load_spec")).body
     assert isinstance(last, ast.Expr)
     names: dict[str, object] = {}
-    exec(compile(ast.Module(statements, []), "README.md", "exec"), names)
-    config, metrics = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    exec(compile(ast.Module(statements, []), YOUR_MODEL.name, "exec"), names)
+    config, metrics = eval(compile(ast.Expression(last.value), YOUR_MODEL.name, "eval"), names)
     assert set(config) == set(yaml.safe_load(Path("my-service.yaml").read_text())["knobs"])
     assert metrics["rps"] > 0 and metrics["p99_ms"] <= 100
+
+
+def test_readme_s_service_is_tuned_by_its_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my-service.yaml").write_text(whole_service(README))
+    Path("my-model").mkdir()
+    for file in ("config.json", "model.safetensors"):
+        Path("my-model", file).write_text("{}")
+    on(monkeypatch)
+    [words] = shown_commands(README)
+    assert "Recommendation" in said(*words, "--searcher", "random", "--trials", "3")
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.stem)

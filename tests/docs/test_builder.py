@@ -1,0 +1,35 @@
+"""The builder of docs/your-model.md, on a translator of a few weights that has learned nothing."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from serve_deployments.models.context import ModelContext
+from serve_deployments.models.model import Builder, load
+from tests.test_docs import YOUR_MODEL, blocks
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A folder as `save_pretrained` writes it."""
+    transformers = pytest.importorskip("transformers", reason="the extra `transformers` has it")
+    tokenizer = transformers.ByT5Tokenizer()  # bytes are its words, so it needs no file
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path / "weights")
+    tokenizer.save_pretrained(tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_it_answers_a_batch_with_each_of_its_arguments(checkpoint, tmp_path, monkeypatch, beams):
+    [code] = [text for language, text in blocks(YOUR_MODEL) if language == "python" and "def build(" in text]
+    (tmp_path / "builder_of_the_page.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    args = {"checkpoint": str(checkpoint), "beams": beams}
+    batch: Any = load(Builder("builder_of_the_page:build"), args, ModelContext())
+    answers = batch([{"text": "a text"}, {"text": "another"}])
+    assert len(answers) == 2 and all(isinstance(answer, str) for answer in answers)
