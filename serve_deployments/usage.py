@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 RECENT = 1000
 """Batches that a reading tells one by one. Our choice: their mean time is then known to a thirtieth of its spread, and
 a reading is some 20 kB."""
-
-KEPT = 32
-"""Of them, evenly spaced, that a record keeps: enough, with those of other levels, to foretell latencies later."""
 
 
 class Batch(NamedTuple):
@@ -44,7 +41,7 @@ class Usage:
         queue_most: the most that waited at once since the reading before.
         others_s: CPU seconds that other processes had of the cores that the replica is pinned to.
         cores_s: over so many seconds of cores, each counted; 0 where it is not pinned, or nobody tells.
-        recent: size and seconds of each of the last batches, in their order, `RECENT` at most; of these `KEPT` in JSON.
+        recent: size and seconds of each of the last batches, in their order, `RECENT` at most.
     """
 
     seconds: float = 0.0
@@ -102,22 +99,6 @@ class Usage:
     def gpu_utilisation(self) -> float | None:
         """Part of the time in which a kernel ran, 0 to 1; None where NVML did not tell."""
         return self.gpu_busy_s / self.gpu_seen_s if self.gpu_seen_s else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON, whose keys are texts."""
-        table = {f.name: getattr(self, f.name) for f in fields(self)}
-        every = max(1, -(-len(self.recent) // KEPT))
-        kept = [[batch.size, float(f"{batch.seconds:.4g}")] for batch in self.recent[::every]]
-        return {
-            **table, "batches": {str(size): count for size, count in sorted(self.batches.items())}, "recent": kept,
-        }  # fmt: skip
-
-    @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> Self:
-        """The inverse of `as_dict`."""
-        batches = {int(size): count for size, count in table["batches"].items()}
-        recent = tuple(Batch(*batch) for batch in table.get("recent", ()))
-        return cls(**{**table, "batches": batches, "recent": recent})
 
 
 _COUNTERS = ("seconds", "busy_s", "cpu_s", "gpu_busy_s", "gpu_seen_s", "others_s", "cores_s")

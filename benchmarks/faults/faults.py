@@ -63,7 +63,7 @@ def kill(title: str) -> Strike:
 
 def under_load(strike: Strike) -> Strike:
     """Strikes while a load actor is at work, and not before."""
-    return lambda rng: bool(workers(f"{LOAD}.answer")) and strike(rng)
+    return lambda rng: bool(workers(f"{LOAD}.run")) and strike(rng)
 
 
 def stop_for_a_while(title: str) -> Strike:

@@ -24,7 +24,7 @@ _LOOK_S = 0.1
 def workers(title: str = "", below: psutil.Process | None = None) -> list[psutil.Process]:
     """Processes of Ray below this one, or another, that belong to somebody, whose title begins so, the youngest last.
 
-    Ray gives its workers titles such as `ray::LoadActor.answer`.
+    Ray gives its workers titles such as `ray::LoadActor.run`.
     """
     found = []
     for process in (below or psutil.Process()).children(recursive=True):

@@ -57,7 +57,7 @@ def check(service: Service, port: int, rounds: int, seconds: float, queries: int
     """One service by all tools, then LoadGen's verdicts on the highest rate."""
     with tools(service, port, seconds) as aimed:
         peak = aimed.peak()
-        clients = peak.loads[peak.reported].concurrency or 1
+        clients = peak.levels[peak.reported].concurrency or 1
         rate_rps = SHARE * peak.metrics["rps"]
         print(f"{service.name}: {peak.metrics['rps']:.0f}/s at {clients} clients ({peak.reason})")
         found = rounds_of(aimed, clients, rate_rps, rounds)

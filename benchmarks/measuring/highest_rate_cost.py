@@ -22,9 +22,9 @@ from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
-from serve_deployments.measurement import Measurement
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
 WRONG = 0.10
@@ -70,7 +70,7 @@ class Server:
             clock = VirtualClock()
             server = FakeServer(lambda size: self.service_s(size) * factor(clock.now()), max_batch=self.batch)
             question = LoadTest(replace(plan, seed=seed), {"p99_ms": self.limit_ms})
-            return await question.ask(server, ["x"], Settings(max_batch_size=self.batch), clock=clock)
+            return await question.run(server, ["x"], Settings(max_batch_size=self.batch), clock=clock)
 
         return run_virtual(test())
 
@@ -124,7 +124,7 @@ def row(server: Server, runs: int, plan: LoadPlan) -> tuple[list[str], list[floa
     ]
     cells = [
         f"{server.true_rps:.4g}", f"{np.mean(seconds):.1f}", f"{max(seconds):.1f}",
-        f"{np.mean([len(x.loads) for x in found]):.1f}", f"{middle:.3f}", f"{ratios.min():.2f} to {ratios.max():.2f}",
+        f"{np.mean([len(x.levels) for x in found]):.1f}", f"{middle:.3f}", f"{ratios.min():.2f} to {ratios.max():.2f}",
         f"{np.mean(abs(ratios - 1) > WRONG):.0%}", f"{np.mean(between):.0%}",
         f"{np.mean(['out of time' in x.reason for x in found]):.0%}",
     ]  # fmt: skip
@@ -153,13 +153,13 @@ def show_levels(plan: LoadPlan) -> None:
     for server in SERVERS:
         found = server.found(0, plan)
         print(f"{server.name}: true {server.true_rps:.4g}, {found.seconds:.1f} s: {found.reason}")
-        previous_s = found.loads[0].started_at
-        for i, load in enumerate(found.loads):
+        previous_s = found.levels[0].started_at
+        for i, load in enumerate(found.levels):
             asked = f"{load.concurrency} clients" if load.concurrency else f"{load.requested_rps:.4g} rps"
             print(
                 f"  {'*' if i == found.reported else ' '} {asked:>12}: gap {load.started_at - previous_s:.2f} s, "
                 f"{load.ended_at - load.started_at:5.2f} s, {load.completed:5} answered, "
-                f"p99 {(load.latencies.p99_ms or math.nan) / server.limit_ms:.2f} of the limit, "
+                f"p99 {(load.value('p99_ms') or math.nan) / server.limit_ms:.2f} of the limit, "
                 f"{'sure' if load.steady else 'overloaded' if load.overloaded else 'open'}"
             )
             previous_s = load.ended_at

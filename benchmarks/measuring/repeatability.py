@@ -54,7 +54,7 @@ def measured(
     seconds: dict[str, list[float]] = {name: [] for name in (TRIAL, LEVEL, FIXED, BARE)}
     with up(service, port, http=False) as (replica, _), actor(BareLoop, *bare_args) as bare:
         first = _peak(service, replica, total_s)  # its connections, and how many clients are enough
-        clients = first.loads[first.reported].concurrency or 1
+        clients = first.levels[first.reported].concurrency or 1
         cores = list(replica.facts().cores)
         until_sure, fixed = (
             LoadPlan(level_max_s=total_s),

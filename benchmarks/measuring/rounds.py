@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from serve_deployments.measurement import Load
+from serve_deployments.metrics.level_result import LevelResult
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Seen:
             raise ValueError(f"a rate is a number of requests per second, 0 or more, got {self.rate_rps}")
 
 
-def seen_of(load: Load) -> Seen:
+def seen_of(load: LevelResult) -> Seen:
     """What one of our levels says."""
     return Seen(
         rate_rps=load.achieved_rps,
-        p50_ms=load.latencies.p50_ms,
-        p99_ms=load.latencies.p99_ms,
+        p50_ms=load.value("p50_ms"),
+        p99_ms=load.value("p99_ms"),
         failed=load.errors,
         client_cpu_share=load.client_cpu_share,
         limited=load.client_limited,

@@ -26,11 +26,11 @@ from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
 from benchmarks.replica.served import local_serve, others, up
 from benchmarks.replica.services import SERVICES, Service
-from serve_deployments.measurement import Load
 from serve_deployments.measuring.in_cluster.load_side import load_actor
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.batch_queue import queue_of
 from serve_deployments.measuring.predicting.rate_prediction import foretold
+from serve_deployments.metrics.level_result import LevelResult
 
 SHARES = (0.3, 0.5, 0.65, 0.8, 0.9)
 """Of the peak."""
@@ -60,9 +60,11 @@ class Compared:
     off: float | None
 
 
-def compared(service: Service, share: float, load: Load, before: Sequence[Load], plan: LoadPlan) -> Compared | None:
+def compared(
+    service: Service, share: float, load: LevelResult, before: Sequence[LevelResult], plan: LoadPlan
+) -> Compared | None:
     """What a queue makes of the level's arrivals, and of the same at other rates; None if there is no queue."""
-    queue, rate_rps, p99_ms = queue_of(before, service.settings), load.requested_rps, load.latencies.p99_ms
+    queue, rate_rps, p99_ms = queue_of(before, service.settings), load.requested_rps, load.value("p99_ms")
     if queue is None or rate_rps is None or p99_ms is None:
         return None
     units = np.fromiter(itertools.islice(plan.arrivals.offsets(1.0, plan.seed), load.completed), float)
@@ -73,7 +75,7 @@ def compared(service: Service, share: float, load: Load, before: Sequence[Load],
     return Compared(
         service.name,
         share,
-        (load.latencies.p50_ms or math.nan, load.latencies.p90_ms or math.nan, p99_ms),
+        (load.value("p50_ms") or math.nan, load.value("p90_ms") or math.nan, p99_ms),
         tuple(foretold_ms[:, _SHIFTS.size // 2]),
         None if guess is None else shift / guess.spread,
     )

@@ -21,13 +21,13 @@ from benchmarks.measuring.service_times import Varies, constant, drifting, gamma
 from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
-from serve_deployments.endpoint import Endpoint
+from serve_deployments.endpoint import WHOLE, Answer, Endpoint
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.clock import Clock, RealClock
-from serve_deployments.measurement import Load
 from serve_deployments.measuring.level import closed_level
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.statistics import interval
+from serve_deployments.metrics.level_result import LevelResult
 
 FIXED_S = 30.0
 PLAN = LoadPlan(level_max_s=120.0, total_max_s=240.0)
@@ -60,11 +60,11 @@ class Server:
         """The true rate."""
         return self.batch / self.mean_s
 
-    def level(self, seed: int, plan: LoadPlan) -> Load:
+    def level(self, seed: int, plan: LoadPlan) -> LevelResult:
         """One level held against it, in virtual time."""
         factor = self.varies(np.random.default_rng(seed))
 
-        async def held() -> Load:
+        async def held() -> LevelResult:
             clock = VirtualClock()
             server = FakeServer(lambda size: self.mean_s * factor(clock.now()), max_batch=self.batch)
             return await closed_level(server, ["x"], 2 * self.batch, plan, clock=clock)
@@ -102,16 +102,16 @@ def row(server: Server, runs: int) -> tuple[list[str], float]:
     return [server.name, *cells], its / seconds
 
 
-def share_covered(loads: list[Load], rate_rps: float) -> float:
+def share_covered(loads: list[LevelResult], rate_rps: float) -> float:
     inside = [(x.rate_low_rps or 0) * (1 - 1e-6) <= rate_rps <= (x.rate_high_rps or 0) * (1 + 1e-6) for x in loads]
     return float(np.mean(inside))
 
 
-def half_width(load: Load) -> float:
+def half_width(load: LevelResult) -> float:
     return ((load.rate_high_rps or math.inf) - (load.rate_low_rps or 0.0)) / 2 / load.achieved_rps
 
 
-def repeatability(loads: list[Load]) -> str:
+def repeatability(loads: list[LevelResult]) -> str:
     rates = np.array([load.achieved_rps for load in loads])
     return f"{rates.std(ddof=1) / rates.mean():.2%}"
 
@@ -146,7 +146,7 @@ class BareLoop:
         self._waiting: list[asyncio.Future[None]] = []
         self._busy = False
 
-    async def infer(self, payload: object) -> None:
+    async def infer(self, payload: object) -> Answer:
         """Answered when its batch is done."""
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
@@ -154,6 +154,7 @@ class BareLoop:
             self._busy = True
             asyncio.get_running_loop().call_soon(self._serve)
         await answer
+        return WHOLE
 
     async def usage(self) -> None:
         """It does not say."""
@@ -176,7 +177,7 @@ class BareLoop:
 def real(runs: int) -> str:
     """The section's text for a model in a bare loop on this machine."""
 
-    def level(endpoint: Endpoint, batch: int, plan: LoadPlan, clock: Clock) -> Load:
+    def level(endpoint: Endpoint, batch: int, plan: LoadPlan, clock: Clock) -> LevelResult:
         return asyncio.run(closed_level(endpoint, ["x"], 2 * batch, plan, clock=clock))
 
     lines = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from serve_deployments.endpoint import Payload
+from serve_deployments.endpoint import Answer, Payload
 
 HOST = "127.0.0.1"
 """Nothing here is meant for other machines."""
@@ -45,14 +45,15 @@ class HttpEndpoint:
         self.url = url
         self._session: Any = None
 
-    async def infer(self, payload: bytes) -> None:
+    async def infer(self, payload: bytes) -> Answer:
         """One request; raises where the answer is an error."""
         import aiohttp
 
         if self._session is None:  # made in the loop that it is used in; as many connections as there are clients
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True)
         async with self._session.post(self.url, data=payload, headers=_JSON) as answer:
-            await answer.read()
+            content = await answer.read()
+        return Answer(size_in=len(payload), size_out=len(content))
 
     async def close(self) -> None:
         """Give the connections up."""

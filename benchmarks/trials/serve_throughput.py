@@ -33,9 +33,9 @@ from serve_deployments.device.limits import machine_cores, unleased_cores
 from serve_deployments.load.clock import RealClock
 from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.remote_sender import RemoteSender, SenderActor
-from serve_deployments.measurement import Load
 from serve_deployments.measuring.level import closed_level
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.handles import HandleEndpoint
 from serve_deployments.replicas.serve_backend import ServeBackend
@@ -83,12 +83,12 @@ class Senders:
         return kept[:count]
 
 
-async def level(app: str, actors: Sequence[Any], clients: int, seconds: float) -> Load:
+async def level(app: str, actors: Sequence[Any], clients: int, seconds: float) -> LevelResult:
     """A closed loop, sent by these."""
     endpoint, payloads, cores = HandleEndpoint(app), [PAYLOAD], unleased_cores(machine_cores()) or machine_cores()
     senders = await asyncio.gather(
         *(
-            RemoteSender.aimed(actor, lambda: HandleEndpoint(app), payloads, i, len(actors), cores)
+            RemoteSender.with_target(actor, lambda: HandleEndpoint(app), payloads, i, len(actors), cores)
             for i, actor in enumerate(actors)
         )
     )
@@ -122,10 +122,10 @@ SENT = [
 ]  # fmt: skip
 
 
-def driven(repeats: int, clients: int, seconds: float) -> dict[str, list[Load]]:
+def driven(repeats: int, clients: int, seconds: float) -> dict[str, list[LevelResult]]:
     """The trivial replica's levels by row."""
     backend, senders = ServeBackend(Builder(f"{KNOWN_MODELS}:echo"), [PAYLOAD], PREFIX), Senders()
-    found: dict[str, list[Load]] = {row: [] for row in ROWS}
+    found: dict[str, list[LevelResult]] = {row: [] for row in ROWS}
     replicas = dict.fromkeys((way.replica, way.wait_ms) for way in ROWS.values())
     for repeat in range(repeats):
         for kind, wait_ms in replicas:
@@ -161,7 +161,7 @@ def _alone_rps(bare: Any, seconds: float) -> float:
     return float(ray.get(bare.rate_rps.remote(seconds, free)))
 
 
-def bare_row(count: int, batch: int, alone: Sequence[float], served: Sequence[Load]) -> list[str]:
+def bare_row(count: int, batch: int, alone: Sequence[float], served: Sequence[LevelResult]) -> list[str]:
     ratios = [load.achieved_rps / bare_rps for load, bare_rps in zip(served, alone, strict=True)]
     bare_rps, rps = statistics.median(alone), statistics.median([load.achieved_rps for load in served])
     return [
@@ -175,15 +175,15 @@ def bare_row(count: int, batch: int, alone: Sequence[float], served: Sequence[Lo
     ]
 
 
-def _cores(load: Load) -> float:
+def _cores(load: LevelResult) -> float:
     return (load.usage.cpu_cores if load.usage else None) or math.nan
 
 
-def _batch(load: Load) -> float:
+def _batch(load: LevelResult) -> float:
     return (load.usage.mean_batch if load.usage else None) or 0.0
 
 
-def row_of(name: str, loads: Sequence[Load], first: Sequence[Load]) -> list[str]:
+def row_of(name: str, loads: Sequence[LevelResult], first: Sequence[LevelResult]) -> list[str]:
     rates = [load.achieved_rps for load in loads]
     return [
         name,
@@ -194,7 +194,7 @@ def row_of(name: str, loads: Sequence[Load], first: Sequence[Load]) -> list[str]
         f"{statistics.median([load.achieved_rps / load.client_cpu_share for load in loads]) / loads[0].senders:.0f}",
         f"{statistics.median([load.achieved_rps / _cores(load) for load in loads]):.0f}",
         f"{statistics.median([load.client_lag_ms for load in loads]):.1f}",
-        f"{statistics.median([load.latencies.p50_ms or 0.0 for load in loads]):.1f}",
+        f"{statistics.median([load.value('p50_ms') or 0.0 for load in loads]):.1f}",
     ]
 
 

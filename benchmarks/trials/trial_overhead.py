@@ -122,7 +122,7 @@ def through_tune(spec: ServiceSpec, trials: int) -> list[dict[str, float]]:
         Study(spec, searcher="random", out=Path(folder) / "run", history=False).run(trials, progress=watch)
     for i in (i for i, t in enumerate(watch.trials) if t.purpose == "search" and t.outcome.in_place):
         outcome = watch.trials[i].outcome
-        measured = outcome.loads[-1]["ended_at"] - outcome.loads[0]["started_at"]
+        measured = outcome.levels[-1].ended_at - outcome.levels[0].started_at
         between = watch.ended[i] - watch.ended[i - 1] - measured
         rows.append({**outcome.overhead, "Tune": between - outcome.overhead_s, "all": between})
     return rows

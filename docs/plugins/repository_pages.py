@@ -1,7 +1,7 @@
 """Pages of the repository that lie outside of docs/ (results, cards of data and weights): parts of the site too.
 
-A page under docs/ links to such a file as on GitHub (`../benchmarks/search/RESULTS.md`). Each file that is linked so becomes a
-page of the site under its path in the repository, and the links of all pages are changed accordingly.
+A page under docs/ links to such a file as on GitHub (`../benchmarks/search/RESULTS.md`). Each file that is linked so
+becomes a page of the site under its path in the repository, and the links of all pages are changed accordingly.
 """
 
 from __future__ import annotations

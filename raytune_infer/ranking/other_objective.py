@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raytune_infer.errors import UserError
-from raytune_infer.ranking.curve import percent_of
 from raytune_infer.spec.service_spec import PRICED
 from searchers.objective import Expression, Objective
-from serve_deployments.measurement import METRICS
+from serve_deployments.metrics.metric_table import METRICS, metric_of
 
 Bounds = Mapping[str, float | None]
 """Metric → bound; None takes away the run's own."""
@@ -87,7 +86,7 @@ def _goal(text: str) -> Expression:
 
 
 def _check(name: str) -> None:
-    if name not in METRICS and name != PRICED and percent_of(name) is None:
+    if name != PRICED and metric_of(name) is None:
         raise UserError(
             f"{name!r} is not measured; there are {', '.join((*METRICS, PRICED))}, "
             "and any other percentile, such as p97_ms or p9995_ms (99.95 %)"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
 from raytune_infer.errors import AllFailed, SpecError, UserError
-from raytune_infer.ranking.curve import Level, Reported
 from raytune_infer.ranking.other_objective import Bounds, changed
 from raytune_infer.ranking.predicted_rate import foretold_rps
 from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
+from raytune_infer.ranking.trial_answer import answer_of
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.service_spec import PRICED, ServiceSpec
 from raytune_infer.store.records import TrialRecord
@@ -21,6 +21,7 @@ from raytune_infer.study.space import price
 from searchers.objective import Objective
 from searchers.space import Config
 from serve_deployments.load.arrivals import Arrivals
+from serve_deployments.metrics.level_result import LevelResult
 
 _BOUNDLESS_RPS = 1e9
 """Stands for a rate that nothing bounds: more than any replica does, so a goal that grows with the rate wins."""
@@ -46,7 +47,7 @@ class Ranked:
 
     config: Config
     trials: tuple[int, ...]
-    levels: tuple[Level, ...]
+    levels: tuple[LevelResult, ...]
     known: RateBounds
     usd_per_hour: float
     figure: float
@@ -124,7 +125,7 @@ def recommend(
     spec = folder.spec_of(study)
     objective = changed(spec.goal, limits=limits, at_least=at_least, maximize=maximize, minimize=minimize)
     book = prices if isinstance(prices, PriceBook) or prices is None else load_prices(prices)
-    if all(not t.outcome.loads for t in trials):
+    if all(not t.outcome.levels for t in trials):
         raise AllFailed(f"no trial of {run} was measured; `raytune-infer show {run}` says why")
     return rank(
         trials,
@@ -167,25 +168,24 @@ def rank(
     by_config: dict[int, list[TrialRecord]] = {}
     for t in trials:
         by_config.setdefault(t.position, []).append(t)
-    measured = {position: ts for position, ts in by_config.items() if any(t.outcome.loads for t in ts)}
-    opened = any(load["mode"] == "open" for t in trials for load in t.outcome.loads)
+    measured = {position: ts for position, ts in by_config.items() if any(t.outcome.levels for t in ts)}
+    opened = any(level.mode == "open" for t in trials for level in t.outcome.levels)
     limits = Limits({n: limit for n, limit in objective.at_most.items() if n not in ("rps", PRICED)}, held_under)
-    within = arrivals_within if opened else clients_within
     ranked = []
     for ts in measured.values():
-        levels = tuple(
-            Level.of(load, reported=_reported(t) if i == t.outcome.reported else None)
-            for t in ts for i, load in enumerate(t.outcome.loads)
-        )  # fmt: skip
-        known = within(levels, limits, precision)
-        if opened and arrivals is not None:
-            known = _with_foretold(known, ts, limits, arrivals)
+        levels = tuple(level for t in ts for level in t.outcome.levels)
+        if opened:
+            answers = [answer for t in ts if (answer := answer_of(t)) is not None]
+            known = arrivals_within(levels, limits, precision, answers)
+            known = known if arrivals is None else _with_foretold(known, ts, limits, arrivals)
+        else:
+            known = clients_within(levels, limits, precision)
         usd_per_hour = _usd_per_hour(ts[0], book, objective)
         figure, value = _now(objective, known, usd_per_hour)
         ranked.append(
             Ranked(
                 config=ts[0].config,
-                trials=tuple(t.number for t in ts if t.outcome.loads),
+                trials=tuple(t.number for t in ts if t.outcome.levels),
                 levels=levels,
                 known=known,
                 usd_per_hour=usd_per_hour,
@@ -223,11 +223,6 @@ def _with_foretold(known: RateBounds, trials: Sequence[TrialRecord], limits: Lim
     return known if rps is None else replace(known, estimate_rps=min(max(rps, known.at_least_rps), known.at_most_rps))
 
 
-def _reported(trial: TrialRecord) -> Reported:
-    outcome = trial.outcome
-    return Reported(trial.metrics["rps"], outcome.interval_rps, bool(outcome.ended_early))
-
-
 def _usd_per_hour(trial: TrialRecord, book: PriceBook | None, objective: Objective) -> float:
     """By the knobs alone: the cluster need not be there any more."""
     needed = PRICED in (*objective.goal.names, *objective.limited)
@@ -257,7 +252,9 @@ def _now(objective: Objective, known: RateBounds, usd_per_hour: float) -> tuple[
     return _judged(objective, known.level.with_metrics(_names(objective)), usd_per_hour)
 
 
-def _could_be(objective: Objective, known: RateBounds, levels: Sequence[Level], usd_per_hour: float) -> float | None:
+def _could_be(
+    objective: Objective, known: RateBounds, levels: Sequence[LevelResult], usd_per_hour: float
+) -> float | None:
     """The value if every rate up to `at_most_rps` kept the limits.
 
     The other metrics are taken from the highest level that kept them; where none did, from the lightest load

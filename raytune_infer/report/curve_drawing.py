@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from raytune_infer.errors import UserError
-from raytune_infer.ranking.curve import Level, in_order
+from raytune_infer.ranking.curve import in_order
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
+from serve_deployments.metrics.level_result import LevelResult
 
 _BEST = 3  # two lines each; more cannot be told apart
 _FORMS = ("svg", "png")
@@ -57,10 +58,12 @@ def draw_curves(found: Recommendation, path: Path) -> None:
         for colour, (r, curve) in enumerate(zip(drawn, curves, strict=True)):
             _draw_latency(axes[0], r, curve, upper, f"C{colour}", _label(r, drawn))
             if used:
-                told = [(at.rps, at.usage.busy_share) for at in curve if at.usage and at.usage.busy_share is not None]
+                told = [
+                    (at.rate_rps, at.usage.busy_share) for at in curve if at.usage and at.usage.busy_share is not None
+                ]
                 axes[1].plot(*zip(*told, strict=True), marker=".", color=f"C{colour}")
         _write_latency(axes[0], found, upper)
-        fastest_rps = max((level.rps for curve in curves for level in curve), default=1.0)
+        fastest_rps = max((level.rate_rps for curve in curves for level in curve), default=1.0)
         axes[-1].set(xlabel="achieved requests/s", xlim=(0, 1.05 * fastest_rps))
         if used:
             axes[1].set(ylabel="model busy", ylim=(0, 1.05))
@@ -85,18 +88,18 @@ def _write_latency(ax: Any, found: Recommendation, upper: str) -> None:
     ax.legend(title=title, frameon=False, fontsize=9, title_fontsize=9, **above)
 
 
-def _draw_latency(ax: Any, r: Ranked, curve: Sequence[Level], upper: str, colour: str, label: str) -> None:
+def _draw_latency(ax: Any, r: Ranked, curve: Sequence[LevelResult], upper: str, colour: str, label: str) -> None:
     """One configuration's two lines; overloaded levels stand apart: their latency is only how long they were held."""
     held = [level for level in curve if not level.overloaded]
     for name, line in ((upper, "-"), ("p50_ms", ":")):
-        points = [(level.rps, value) for level in held if (value := level.value(name)) is not None]
+        points = [(level.rate_rps, value) for level in held if (value := level.value(name)) is not None]
         if points:
             ax.plot(*zip(*points, strict=True), line, marker=".", color=colour, label=label if line == "-" else None)
-    crosses = [(at.rps, at.value(upper)) for at in curve if at.overloaded and at.value(upper) is not None]
+    crosses = [(at.rate_rps, at.value(upper)) for at in curve if at.overloaded and at.value(upper) is not None]
     if crosses:
         ax.plot(*zip(*crosses, strict=True), "x", color=colour)
     if r.known.level is not None and (value := r.known.level.value(upper)) is not None:
-        ax.plot(r.known.level.rps, value, "o", markersize=9, fillstyle="none", color=colour)
+        ax.plot(r.known.level.rate_rps, value, "o", markersize=9, fillstyle="none", color=colour)
 
 
 def _label(r: Ranked, drawn: Sequence[Ranked]) -> str:

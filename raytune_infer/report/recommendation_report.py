@@ -55,7 +55,7 @@ def rate(r: Ranked) -> str:
     # The interval of an open level is that of the arrivals, which says nothing of the replica.
     told = level.interval_rps if level.mode == "closed" else r.known.interval_rps
     interval = "" if told is None else " ({:.4g}–{:.4g})".format(*told)
-    return f"{'' if r.known.resolved else '≥ '}{'' if level.steady else '~'}{level.rps:.4g}{interval}"
+    return f"{'' if r.known.resolved else '≥ '}{'' if level.steady else '~'}{level.rate_rps:.4g}{interval}"
 
 
 def possible(r: Ranked) -> str:
@@ -152,7 +152,7 @@ def where(r: Ranked, *, arrivals: bool) -> str:
             if known.alone.asked == 1
             else f"{known.alone.asked:g} clients, each waiting for its answer,"
         )
-        rates += f"; {waiting} kept the limits at {known.alone.rps:.4g}"
+        rates += f"; {waiting} kept the limits at {known.alone.rate_rps:.4g}"
     return rates if arrivals or not clients else f"{clients} ({rates})"
 
 
@@ -167,8 +167,8 @@ def _usage(r: Ranked) -> tuple[str, ...]:
 
 def _usd_per_million(r: Ranked) -> str:
     level = r.known.level
-    known = level is not None and level.rps > 0 and not math.isnan(r.usd_per_hour)
-    return f"{usd_per_million(r.usd_per_hour, level.rps):.4g}" if known and level is not None else ""
+    known = level is not None and level.rate_rps > 0 and not math.isnan(r.usd_per_hour)
+    return f"{usd_per_million(r.usd_per_hour, level.rate_rps):.4g}" if known and level is not None else ""
 
 
 def _number(value: float) -> str:

@@ -16,7 +16,7 @@ from raytune_infer.spec.spec_errors import At, Part, explain
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
 from searchers.space import Config, Value
-from serve_deployments.measurement import METRICS
+from serve_deployments.metrics.metric_table import METRICS
 
 PRICED = PRICE
 """The one quantity of an objective that is known without a trial."""

@@ -18,12 +18,12 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from raytune_infer.errors import RunError
+from raytune_infer.store.levels import level_from_json, level_to_json
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord
-from raytune_infer.store.tables import MeasurementRow as _Measurement
-from raytune_infer.store.tables import StudyRow, TrialRow
+from raytune_infer.store.tables import MeasurementRow, StudyRow, TrialRow
 from raytune_infer.store.upgrade import upgrade
 from searchers.space import Config
-from serve_deployments.measurement import interval_of
+from serve_deployments.metrics.level_result import LevelResult, interval_of
 
 _LARGEST = 2**63 - 1
 """What an integer of 64 bits can be."""
@@ -128,7 +128,7 @@ class Database:
                 row.in_place, row.overhead = outcome.in_place, dict(outcome.overhead)
                 row.ended_early, row.lost = outcome.ended_early, outcome.lost
                 row.enforcements = [dict(e) for e in outcome.enforcements]
-                row.measurements = [_measurement(load) for load in outcome.loads]
+                row.measurements = [_measurement(level) for level in outcome.levels]
                 session.flush()
             return _trial_record(row)
 
@@ -194,7 +194,7 @@ def _study_record(row: StudyRow) -> StudyRecord:
 def _trial_record(row: TrialRow) -> TrialRecord:
     assert row.finished_at is not None, "only finished trials are read"
     outcome = Outcome(
-        metrics=row.metrics, reason=row.reason, loads=tuple(m.load for m in row.measurements),
+        metrics=row.metrics, reason=row.reason, levels=tuple(level_from_json(m.load) for m in row.measurements),
         client_limited=row.client_limited, enforcements=tuple(row.enforcements), hostname=row.hostname,
         settings=row.settings, reported=row.reported, ended=row.ended,
         in_place=row.in_place, ended_early=row.ended_early, overhead=row.overhead or {},
@@ -208,9 +208,9 @@ def _trial_record(row: TrialRow) -> TrialRecord:
     )  # fmt: skip
 
 
-def _measurement(load: Mapping[str, Any]) -> _Measurement:
-    times = [dt.datetime.fromtimestamp(load[key], dt.UTC).replace(tzinfo=None) for key in ("started_at", "ended_at")]
-    return _Measurement(started_at=times[0], finished_at=times[1], load=dict(load))
+def _measurement(level: LevelResult) -> MeasurementRow:
+    times = [dt.datetime.fromtimestamp(at, dt.UTC).replace(tzinfo=None) for at in (level.started_at, level.ended_at)]
+    return MeasurementRow(started_at=times[0], finished_at=times[1], load=level_to_json(level))
 
 
 def _known(number: float | None) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from searchers.base import History, Observation
 from searchers.space import Config
+from serve_deployments.metrics.level_result import LevelResult
 
 Purpose = Literal["search", "final"]
 
@@ -20,8 +21,8 @@ class Outcome:
     Args:
         metrics: what was measured; None if the configuration could not run.
         reason: why it could not; None if it did.
-        loads: every load level that was held, as dictionaries of `serve_deployments.measurement.Load`.
-        reported: index in `loads` of the level that `metrics` are of; `rps` may be an estimate from all levels.
+        levels: every level of load that was held.
+        reported: index in `levels` of the level that `metrics` are of; `rps` may be an estimate from all levels.
         interval_rps: 95 % interval of the rate, in requests per second; None where it is not known.
         ended: why the load test ended where it did.
         client_limited: the load side was the bottleneck, so the rate is a lower bound.
@@ -36,7 +37,7 @@ class Outcome:
 
     metrics: Mapping[str, float] | None
     reason: str | None = None
-    loads: Sequence[Mapping[str, Any]] = ()
+    levels: Sequence[LevelResult] = ()
     reported: int | None = None
     interval_rps: tuple[float, float] | None = None
     ended: str | None = None
@@ -57,7 +58,7 @@ class Outcome:
     @property
     def steady(self) -> bool:
         """Whether the reported level had become steady."""
-        return self.reported is None or bool(self.loads[self.reported].get("steady"))
+        return self.reported is None or self.levels[self.reported].steady
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from raytune_infer.store.database import Database
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord, observations
 from raytune_infer.study.progress import Progress
 from raytune_infer.study.space import Resolver, ServiceSpace
+from raytune_infer.study.suggestion import Suggestion
 from raytune_infer.study.trial import Measure, TrialRuntime, run_trial
 from searchers.base import PredictsGain, Problem
 from searchers.ray_tune.tune_searcher import TuneSearcher
@@ -28,9 +29,6 @@ from serve_deployments.backend import Backend
 
 WORTHWHILE = 0.05
 """A gain that a search goes on for, as a fraction of the best so far."""
-
-_TO_BEAT = "to_beat_rps"
-"""Travels with a configuration to its trial, and is none of its knobs."""
 
 _DIED = "TrialDied: the trial's own process ended"
 
@@ -79,8 +77,8 @@ class Ledger:
 class _Recorder(Callback):
     """Tune's events, in the driver, on their way to the ledger."""
 
-    def __init__(self, ledger: Ledger, problem: Problem, backend: Backend) -> None:
-        self._ledger, self._problem, self._backend = ledger, problem, backend
+    def __init__(self, ledger: Ledger, backend: Backend) -> None:
+        self._ledger, self._backend = ledger, backend
         self._running: dict[str, tuple[int, int]] = {}
         self._lost: set[str] = set()
 
@@ -92,13 +90,13 @@ class _Recorder(Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         if trial.trial_id in self._lost:
             return  # the second attempt at a trial that is in the ledger
-        position = self._problem.space.position(_knobs(trial.config))
+        position = Suggestion.of(trial.config).position
         self._running[trial.trial_id] = (self._ledger.start(position, "search"), position)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        self._finish(trial, Outcome(**result["outcome"]))
+        self._finish(trial, result["outcome"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         # Tune keeps what each trial reported, statistics of every number in it, and writes all of it again and
@@ -124,7 +122,7 @@ class _Recorder(Callback):
             self._ledger.finish(*running, replace(outcome, lost=lost))
 
 
-class _UntilEnough(TuneSearcher):
+class _StudySearcher(TuneSearcher):
     """Suggests nothing more once time is over or little is to be gained; trials that run are measured to their end."""
 
     deadline: float = float("inf")
@@ -132,23 +130,24 @@ class _UntilEnough(TuneSearcher):
     left: float | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
-        """See `TuneSearcher.suggest`."""
+        """See `TuneSearcher.suggest`; the configuration is a `Suggestion`."""
         if time.monotonic() >= self.deadline or self._enough():
             return self.FINISHED
         config = super().suggest(trial_id)
-        return {**config, _TO_BEAT: self._to_beat_rps(trial_id)} if isinstance(config, dict) else config
+        if not isinstance(config, dict):
+            return config
+        position = self.position_of(trial_id)
+        return Suggestion(position, self.problem.space[position], self._to_beat_rps(position)).for_tune()
 
-    def _to_beat_rps(self, trial_id: str) -> float | None:
-        problem, _ = self._ready()
-        best = problem.best(self.history)
-        usd_per_hour = float(problem.usd_per_hour[self._positions[trial_id]])
-        return rate_to_beat(problem.objective, usd_per_hour, problem.value(best) if best else None)
+    def _to_beat_rps(self, position: int) -> float | None:
+        best = self.problem.best(self.history)
+        usd_per_hour = float(self.problem.usd_per_hour[position])
+        return rate_to_beat(self.problem.objective, usd_per_hour, self.problem.value(best) if best else None)
 
     def _enough(self) -> bool:
-        _, searcher = self._ready()
-        if not self.stop_below or not isinstance(searcher, PredictsGain):
+        if not self.stop_below or not isinstance(self.our_searcher, PredictsGain):
             return False
-        left = searcher.chance_of_more(self.history, WORTHWHILE)
+        left = self.our_searcher.chance_of_more(self.history, WORTHWHILE)
         self.left = left if left < self.stop_below else None
         return self.left is not None
 
@@ -164,7 +163,7 @@ def search(
     seed: int,
     known: tuple[TrialRecord, ...],
     ledger: Ledger,
-    bench: TrialRuntime,
+    runtime: TrialRuntime,
     storage: Path,
 ) -> float | None:
     """Run up to `trials` more trials, `parallel` at a time; what they gave is in the ledger's database.
@@ -180,18 +179,18 @@ def search(
         seed: of its random choices.
         known: trials that are finished already.
         ledger: where each trial is written down.
-        bench: where they are run.
+        runtime: where they are run.
         storage: folder for Tune's own files.
 
     Returns:
         The chance that was left, if the search ended for that.
     """
-    algorithm = _UntilEnough.for_problem(space.problem, searcher, observations(known), seed)
+    algorithm = _StudySearcher.for_problem(space.problem, searcher, observations(known), seed)
     if seconds is not None:
         algorithm.deadline = time.monotonic() + seconds
     algorithm.stop_below = stop_below or 0.0
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable, resolver=space.resolver, backend=bench.backend, measure=bench.measure),
+        tune.with_parameters(_trainable, resolver=space.resolver, backend=runtime.backend, measure=runtime.measure),
         tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
     )
     with quiet_tune():
@@ -202,7 +201,7 @@ def search(
             ),
             run_config=tune.RunConfig(
                 name="tune", storage_path=str(storage.resolve()), verbose=0,
-                callbacks=[_Recorder(ledger, space.problem, bench.backend)],
+                callbacks=[_Recorder(ledger, runtime.backend)],
                 failure_config=tune.FailureConfig(max_failures=1),  # a process that ended: once more, as in run_trial
             ),
         ).fit()  # fmt: skip
@@ -228,13 +227,10 @@ def quiet_tune() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _knobs(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name != _TO_BEAT}
-
-
 def _trainable(config: Mapping[str, Any], *, resolver: Resolver, backend: Backend, measure: Measure) -> None:
+    suggestion = Suggestion.of(config)
     outcome = run_trial(
-        resolver.settings(_knobs(config)), tune.get_context().get_trial_id(), backend=backend, measure=measure,
-        to_beat_rps=config.get(_TO_BEAT),
+        resolver.settings(suggestion.config), tune.get_context().get_trial_id(), backend=backend, measure=measure,
+        to_beat_rps=suggestion.to_beat_rps,
     )  # fmt: skip
-    tune.report({**(outcome.metrics or {}), "could_not_run": outcome.reason, "outcome": asdict(outcome)})
+    tune.report({**(outcome.metrics or {}), "could_not_run": outcome.reason, "outcome": outcome})

@@ -39,8 +39,8 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
     def measure(number: int) -> WithLoadActor:
         """The load test of round `number` of the comparison, with arrivals of its own; 0: of the search."""
         plan = replace(service.plan, seed=service.plan.seed + number)
-        question = LoadTest(plan, service.spec.latency_limits, service.spec.load.find)
-        return WithLoadActor(question, service.samples)
+        load_test = LoadTest(plan, service.spec.latency_limits, service.spec.load.find)
+        return WithLoadActor(load_test, service.samples)
 
     try:
         with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:

@@ -135,14 +135,14 @@ class Study:
                     progress.note(f"{lost} trials that the interrupted run did not finish are set aside, uncounted")
                 space = self._taught(space, run, study, progress)
                 ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
-                with self._serving(study) as bench:
-                    lab = _TrialLog(space, database, study, ledger, bench)
+                with self._serving(study) as runtime:
+                    log = _TrialLog(space, database, study, ledger, runtime)
                     parallel = parallel or self.spec.budget.parallel
-                    self._search(lab, run, parallel, progress, prior)
+                    self._search(log, run, parallel, progress, prior)
                     default = space.position(self.spec.default_config)
                     if default is None:
                         progress.note("the default configuration does not fit on this cluster: nothing to compare with")
-                    lab.compare(default, self._compare_s(lab.trials(), parallel))
+                    log.compare(default, self._compare_s(log.trials(), parallel))
                 book = self._service.prices
                 trials_now = database.trials(study)
                 return conclude(run, space.problem, trials_now, default, f"{book.name}, {book.date}")
@@ -186,21 +186,21 @@ class Study:
                 progress.note(note)
         return replace(space, problem=replace(space.problem, sources=earlier.tasks))
 
-    def _search(self, lab: _TrialLog, run: RunFolder, parallel: int, progress: Progress, prior: Prior | None) -> None:
+    def _search(self, log: _TrialLog, run: RunFolder, parallel: int, progress: Progress, prior: Prior | None) -> None:
         from raytune_infer.study.search import WORTHWHILE, search
 
-        known = [t for t in lab.trials() if t.purpose == "search"]
-        study = lab.study
-        progress.begins(known, study.trials, lab.space.problem.objective)
+        known = [t for t in log.trials() if t.purpose == "search"]
+        study = log.study
+        progress.begins(known, study.trials, log.space.problem.objective)
         seconds = self.spec.budget.seconds
         if seconds is not None:
             seconds -= sum(t.seconds for t in known) / parallel  # what the run took before it was interrupted
         if len(known) < study.trials and (seconds is None or seconds > 0):
             left = search(
-                lab.space, trials=study.trials - len(known), parallel=parallel, seconds=seconds,
+                log.space, trials=study.trials - len(known), parallel=parallel, seconds=seconds,
                 stop_below=self.spec.budget.stop_below,
                 searcher=named(study.searcher, None if prior is None else prior.surfaces), seed=study.seed,
-                known=tuple(known), ledger=lab.ledger, bench=lab.bench, storage=run.path,
+                known=tuple(known), ledger=log.ledger, runtime=log.runtime, storage=run.path,
             )  # fmt: skip
             if left is not None:
                 progress.note(f"stopped: the chance that a configuration {WORTHWHILE:.0%} better is left is {left:.0%}")
@@ -267,7 +267,7 @@ class _TrialLog:
     database: Database
     study: StudyRecord
     ledger: Ledger
-    bench: TrialRuntime
+    runtime: TrialRuntime
 
     def trials(self) -> tuple[TrialRecord, ...]:
         return self.database.trials(self.study)
@@ -285,6 +285,6 @@ class _TrialLog:
     def _measured_again(self, turn: Turn) -> None:
         key = self.ledger.start(turn.position, "final")
         settings = self.space.resolver.settings(self.space.problem.space[turn.position])
-        name, bench = f"final-{turn.round}-{turn.position}", self.bench
-        outcome = run_trial(settings, name, backend=bench.backend, measure=bench.measure_in(turn.round))
+        name, runtime = f"final-{turn.round}-{turn.position}", self.runtime
+        outcome = run_trial(settings, name, backend=runtime.backend, measure=runtime.measure_in(turn.round))
         self.ledger.finish(key, turn.position, outcome)

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from raytune_infer.store.records import Outcome
-from serve_deployments.backend import Backend, CouldNotRun, Lost, Running
+from serve_deployments.backend import Backend, CouldNotRun, Lost, ReplicaFacts, Running
 from serve_deployments.enforcement import Enforcement
-from serve_deployments.measurement import Measurement
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
 _ALONE = 0.05
@@ -94,15 +94,14 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
         # Unforeseen, so the log has all of it; but one odd trial must not end the search.
         _log.exception("trial failed")
         return Outcome(metrics=None, reason=f"Unforeseen: {_words(error)}", settings=settings.as_dict())
-    level = measurement.loads[measurement.reported]
-    raised = f"; the model raised {facts.raised} times, first {facts.said}" if facts.raised else ""
-    ended = measurement.reason + raised
+    level = measurement.levels[measurement.reported]
+    ended = measurement.reason + _what_failed(facts, measurement)
     if not measurement.found and (level.overloaded or not level.completed):
         # Not one rate could be held, or nothing was answered, so no number of it means anything.
         return Outcome(metrics=None, reason=f"NoRate: {ended}", settings=settings.as_dict())
     return Outcome(
         metrics={k: v for k, v in measurement.metrics.items() if math.isfinite(v)},
-        loads=tuple(load.as_dict() for load in measurement.loads),
+        levels=measurement.levels,
         reported=measurement.reported,
         interval_rps=measurement.interval_rps,
         ended=ended,
@@ -119,6 +118,14 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
             "leave": left - measured,
         },
     )
+
+
+def _what_failed(facts: ReplicaFacts, measurement: Measurement) -> str:
+    """The first failure in its own words, the model's before the load side's; nothing where nothing failed."""
+    if facts.raised:
+        return f"; the model raised {facts.raised} times, first {facts.said}"
+    first = next((level.first_error for level in measurement.levels if level.first_error is not None), None)
+    return "" if first is None else f"; requests failed, the first with {first}"
 
 
 def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:

@@ -99,6 +99,33 @@ class TuneSearcher(ray.tune.search.Searcher):
         """What was observed so far, and what is running."""
         return self._history
 
+    @property
+    def problem(self) -> Problem:
+        """What is searched for.
+
+        Raises:
+            ValueError: space, metric or mode are not known yet.
+        """
+        if self._problem is None:
+            missing = [name for name in ("metric", "mode") if not getattr(self, f"_{name}")]
+            missing += [] if self._given_space else ["space"]
+            raise ValueError(
+                f"TuneSearcher lacks {' and '.join(missing)}; Tune passes TuneConfig's metric and mode on "
+                "only together with a non-empty `param_space`, so give them to TuneSearcher otherwise"
+            )
+        return self._problem
+
+    @property
+    def our_searcher(self) -> Searcher:  # not `searcher`: Tune takes what has that for a wrapper of another one
+        """Which searcher of ours proposes; ValueError as for `problem`."""
+        if self._searcher is None:
+            self._searcher = self._factory(self.problem)
+        return self._searcher
+
+    def position_of(self, trial_id: str) -> int:
+        """The number in the space of what was suggested for a trial; KeyError if nothing was."""
+        return self._positions[trial_id]
+
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Take metric, mode and space from the Tuner; False where a `param_space` comes on top of our space."""
         if self._problem is not None and not self._metric:
@@ -115,9 +142,9 @@ class TuneSearcher(ray.tune.search.Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray leaves FINISHED out.
         """The next configuration, None while only running trials stand in the way, FINISHED at the end."""
-        problem, searcher = self._ready()
+        problem = self.problem
         done = len(self._history.observed) + len(self._history.pending)
-        position = searcher.suggest(self._history, np.random.default_rng([self._seed, done]))
+        position = self.our_searcher.suggest(self._history, np.random.default_rng([self._seed, done]))
         if position is None:
             return None if self._history.pending else self.FINISHED
         self._history = self._history.await_(position)
@@ -168,18 +195,6 @@ class TuneSearcher(ray.tune.search.Searcher):
         self._problem = problem
         self._take_evaluated()
 
-    def _ready(self) -> tuple[Problem, Searcher]:
-        if self._problem is None:
-            missing = [name for name in ("metric", "mode") if not getattr(self, f"_{name}")]
-            missing += [] if self._given_space else ["space"]
-            raise ValueError(
-                f"TuneSearcher lacks {' and '.join(missing)}; Tune passes TuneConfig's metric and mode on "
-                "only together with a non-empty `param_space`, so give them to TuneSearcher otherwise"
-            )
-        if self._searcher is None:
-            self._searcher = self._factory(self._problem)
-        return self._problem, self._searcher
-
     def _take_evaluated(self) -> None:
         """Turn the points measured elsewhere into observations, once the space is known."""
         if self._problem is None:
@@ -193,7 +208,6 @@ class TuneSearcher(ray.tune.search.Searcher):
 
     def _metrics(self, result: Mapping[str, Any] | None) -> Metrics | None:
         """The numbers of a result; None if it says that it could not run or lacks what the objective needs."""
-        problem, _ = self._ready()
         if not result or result.get("could_not_run"):
             return None
         metrics = {
@@ -205,7 +219,7 @@ class TuneSearcher(ray.tune.search.Searcher):
             if metrics[FIGURE] <= 0:
                 _log.warning("%s = %g is not positive and counts as could not run", self._metric, figure)
                 return None
-        needed = {*problem.objective.goal.names, *problem.objective.limited} - {PRICE}
+        needed = {*self.problem.objective.goal.names, *self.problem.objective.limited} - {PRICE}
         return metrics if all(math.isfinite(metrics.get(name, math.nan)) for name in needed) else None
 
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from serve_deployments.backend import CouldNotRun, ReplicaFacts, Running, Startup
+from serve_deployments.endpoint import Endpoint
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
-from serve_deployments.measurement import Measurement
 from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.replicas.pool import Pool, WarmReplica
 from serve_deployments.replicas.shared_pool import SharedPool
 from serve_deployments.settings import Settings
@@ -24,7 +25,7 @@ class FakeReplica:
         readied: what it took to have it, in virtual seconds.
     """
 
-    endpoint: FakeServer
+    endpoint: Endpoint
     startup: Startup = field(default_factory=Startup)
 
     def facts(self) -> ReplicaFacts:
@@ -89,9 +90,11 @@ class FakeBackend:
 class VirtualMeasure:
     """Measures a fake replica in virtual time, by the same rules as a load actor does a real one."""
 
-    question: LoadTest
+    load_test: LoadTest
 
     def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
         """The measurement."""
-        ask = self.question.ask(running.endpoint, ["x"], settings, clock=VirtualClock(), to_beat_rps=to_beat_rps)
-        return run_virtual(ask)
+        running_test = self.load_test.run(
+            running.endpoint, ["x"], settings, clock=VirtualClock(), to_beat_rps=to_beat_rps
+        )
+        return run_virtual(running_test)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from serve_deployments.endpoint import Payload
+from serve_deployments.endpoint import WHOLE, Answer, Payload
 from serve_deployments.usage import RECENT, Batch, Usage
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class FakeServer:
         """The most requests per second that it can ever answer."""
         return max(self.cores * batch / self.service_s(batch) for batch in range(1, self.max_batch + 1))
 
-    async def infer(self, payload: Payload) -> None:
+    async def infer(self, payload: Payload) -> Answer:
         """Answered when its batch is done.
 
         Raises:
@@ -137,6 +137,7 @@ class FakeServer:
             await answer
         finally:
             self.in_flight -= 1
+        return WHOLE
 
     async def usage(self) -> Usage:
         """What it did since the loop began; as many batches as it has cores may run at once."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 
-_NEVER = float("nan")
+from serve_deployments.metrics.request_record import RequestRecord, Requests
+
+_COLUMNS = ("due_s", "sent_s", "last_s", "first_s", "parts", "size_in", "size_out")
+_values = attrgetter(*_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -15,17 +19,15 @@ class Span:
     """The requests that ended after `start_s`, up to `end_s`, and how the client did meanwhile.
 
     Args:
-        ended_s: `[n]` when each ended, ascending.
-        latency_s: `[n]` its latency; NaN where it failed.
-        in_flight: `[n]` how many requests were due and had not ended, just before it did.
+        requests: they, in the order of their ends.
+        in_flight: `[n]` how many requests were due and had not ended, just before each did.
         lag_s: how late the client was, each time it was due.
         cpu_share: CPU seconds of the client per second; of several senders, of the busiest.
     """
 
     start_s: float
     end_s: float
-    ended_s: np.ndarray
-    latency_s: np.ndarray
+    requests: Requests
     in_flight: np.ndarray
     lag_s: np.ndarray
     cpu_share: float
@@ -36,9 +38,14 @@ class Span:
         return max(self.end_s - self.start_s, 1e-9)
 
     @property
+    def ended_s(self) -> np.ndarray:
+        """`[n]` when each ended, ascending."""
+        return self.requests.last_s
+
+    @property
     def answered(self) -> np.ndarray:
         """`[n]` which requests were answered."""
-        return ~np.isnan(self.latency_s)
+        return ~self.requests.failed
 
 
 @dataclass
@@ -47,20 +54,35 @@ class Events:
 
     Args:
         start_s: when the level began.
+        first_error: what the first request that failed did so with; None if none has.
     """
 
     start_s: float
-    ended_s: array[float] = field(default_factory=lambda: array("d"))
-    latency_s: array[float] = field(default_factory=lambda: array("d"))
+    first_error: str | None = None
     in_flight: array[float] = field(default_factory=lambda: array("d"))
     late: tuple[array[float], array[float]] = field(default_factory=lambda: (array("d"), array("d")))
     cpu: dict[int, tuple[array[float], array[float]]] = field(default_factory=dict)  # of each sender
+    _columns: tuple[array[float], ...] = field(default_factory=lambda: tuple(array("d") for _ in _COLUMNS))
+    _failed: array[int] = field(default_factory=lambda: array("b"))
 
-    def end(self, now_s: float, latency_s: float | None, in_flight: int) -> None:
-        """A request was answered, or failed (None); `in_flight` still counts it."""
-        self.ended_s.append(now_s)
-        self.latency_s.append(_NEVER if latency_s is None else latency_s)
+    @property
+    def count(self) -> int:
+        """How many requests have ended."""
+        return len(self._failed)
+
+    def end(self, request: RequestRecord, in_flight: int) -> None:
+        """A request was answered, or failed; `in_flight` still counts it."""
+        for column, value in zip(self._columns, _values(request), strict=True):
+            column.append(value)
+        self._failed.append(request.error is not None)
         self.in_flight.append(in_flight)
+        if self.first_error is None:
+            self.first_error = request.error
+
+    def requests(self, first: int = 0, last: int | None = None) -> Requests:
+        """The requests that have ended, from number `first` (0, 1, …) to before number `last`; all unless given."""
+        columns = {name: np.array(column[first:last]) for name, column in zip(_COLUMNS, self._columns, strict=True)}
+        return Requests(failed=np.array(self._failed[first:last], dtype=bool), **columns)
 
     def lag(self, now_s: float, late_s: float) -> None:
         """The client did something so late."""
@@ -80,7 +102,7 @@ class Events:
         The server has then turned over once under the level's load.
         """
         first = int(self.in_flight[0]) if self.in_flight else 1
-        return first if len(self.ended_s) >= first else 0
+        return first if self.count >= first else 0
 
     def span(self, first: int = 0, last: int | None = None, *, until_s: float | None = None) -> Span:
         """From the end of request number `first` (1, 2, …; 0: from the start) to that of number `last`.
@@ -90,15 +112,15 @@ class Events:
             last: the last whose end is; the newest unless given.
             until_s: the span's end where it is not that of a request.
         """
-        last = len(self.ended_s) if last is None else last
-        start_s = self.ended_s[first - 1] if first else self.start_s
-        end_s = until_s if until_s is not None else self.ended_s[last - 1] if last > first else start_s
+        last = self.count if last is None else last
+        ended_s = self._columns[_COLUMNS.index("last_s")]
+        start_s = ended_s[first - 1] if first else self.start_s
+        end_s = until_s if until_s is not None else ended_s[last - 1] if last > first else start_s
         late_s, lag_s = (np.array(column) for column in self.late)
         return Span(
             start_s=start_s,
             end_s=end_s,
-            ended_s=np.array(self.ended_s[first:last]),
-            latency_s=np.array(self.latency_s[first:last]),
+            requests=self.requests(first, last),
             in_flight=np.array(self.in_flight[first:last]),
             lag_s=lag_s[(late_s >= start_s) & (late_s <= end_s)],
             cpu_share=max((_cpu_share(*readings, start_s, end_s) for readings in self.cpu.values()), default=0.0),

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
-from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.endpoint import Answer, Endpoint, Payload
 from serve_deployments.load.clock import Clock
 from serve_deployments.load.events import Events
 from serve_deployments.load.sending import TICK_S, OwnSender, Schedule, Sender
+from serve_deployments.metrics.request_record import RequestRecord
 from serve_deployments.usage import Usage
 
 _MESSAGE_S = 0.05
@@ -25,7 +26,7 @@ More = Callable[[int], Awaitable[Sequence[Sender]]]
 class LoadGenerator:
     """An endpoint, and who sends to it: this process alone, or as many senders as it takes.
 
-    It is handed on wherever an endpoint is: a level then leaves the sending to the team.
+    It is handed on wherever an endpoint is: a level then leaves the sending to the generator.
 
     Args:
         endpoint: what answers.
@@ -43,10 +44,12 @@ class LoadGenerator:
         self._rate_rps = 0.0  # of the schedule
         self._in_flight = 0
         self._waiting_s: list[float] = []  # when each request in flight was due
-        self._to_come: list[tuple[float, int, float | None]] = []  # seen by one, but not yet all, when others had ended
+        self._to_come: list[
+            tuple[float, int, RequestRecord | None]
+        ] = []  # seen by one, but not yet all, when others had ended
 
     @property
-    def look_s(self) -> float:
+    def collect_every_s(self) -> float:
         """How often to `collect`: what is in another process costs a message."""
         return TICK_S if len(self._senders) == 1 else _MESSAGE_S
 
@@ -55,9 +58,9 @@ class LoadGenerator:
         """How many send."""
         return len(self._senders)
 
-    async def infer(self, payload: Payload) -> None:
+    async def infer(self, payload: Payload) -> Answer:
         """See `Endpoint`."""
-        await self.endpoint.infer(payload)
+        return await self.endpoint.infer(payload)
 
     async def usage(self) -> Usage | None:
         """See `Endpoint`."""
@@ -108,7 +111,7 @@ class LoadGenerator:
         else:
             logs = await asyncio.gather(*(sender.log() for sender in self._senders))
         for index, log in enumerate(logs):
-            self._to_come += [(time_s, index, latency_s) for time_s, latency_s in log.happened]
+            self._to_come += [(time_s, index, ended) for time_s, ended in log.happened]
             for time_s, late_s in log.late:
                 self.events.lag(time_s, late_s)
             self.events.read_cpu(log.until_s, log.cpu_s, index)
@@ -120,15 +123,15 @@ class LoadGenerator:
         """Put into the record what happened up to a time, in order; of equal times each sender's own order is kept."""
         self._to_come.sort(key=itemgetter(0, 1))
         merged = 0
-        for time_s, _, latency_s in self._to_come:
+        for time_s, _, ended in self._to_come:
             if time_s > until_s:
                 break
             merged += 1
-            if latency_s is None:
+            if ended is None:
                 self._in_flight += 1
                 continue
             if time_s >= self.events.start_s:
-                self.events.end(time_s, latency_s, self._in_flight + self._unsent(time_s, next_due_s))
+                self.events.end(ended, self._in_flight + self._unsent(time_s, next_due_s))
             self._in_flight -= 1
         del self._to_come[:merged]
 
@@ -142,8 +145,8 @@ class LoadGenerator:
         return [self.clock.now() - due_s for due_s in self._waiting_s]
 
 
-def team_of(endpoint: Endpoint, payloads: Sequence[Payload], clock: Clock) -> LoadGenerator:
-    """The endpoint's own team where it comes with one; else this process sends."""
+def generator_of(endpoint: Endpoint, payloads: Sequence[Payload], clock: Clock) -> LoadGenerator:
+    """The endpoint's own generator where it comes with one; else this process sends."""
     if isinstance(endpoint, LoadGenerator):
         return endpoint
     return LoadGenerator(endpoint, [OwnSender(endpoint, payloads, clock)], clock)

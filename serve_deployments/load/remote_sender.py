@@ -20,7 +20,7 @@ _ROUND_TRIPS = 5
 
 
 class SenderActor:
-    """`OwnSender` in another process; `aim` comes first, and again for another endpoint.
+    """`OwnSender` in another process; `set_target` comes first, and again for another endpoint.
 
     Args:
         clock: of its machine.
@@ -29,7 +29,7 @@ class SenderActor:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or RealClock()
 
-    async def aim(
+    async def set_target(
         self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload], index: int, of: int, cores: Iterable[int]
     ) -> str:
         """Send to another endpoint from now on.
@@ -87,15 +87,15 @@ class RemoteSender:
     ahead_s: float = 0.0
 
     @classmethod
-    async def aimed(cls, actor: Any, *args: Any, clock: Clock | None = None) -> RemoteSender:
-        """The sender once it is aimed (see `SenderActor.aim`); the clock of one machine is one.
+    async def with_target(cls, actor: Any, *args: Any, clock: Clock | None = None) -> RemoteSender:
+        """The sender once it has its target (see `SenderActor.set_target`); the clock of one machine is one.
 
         Args:
             actor: the handle.
-            args: those of `SenderActor.aim`.
+            args: those of `SenderActor.set_target`.
             clock: the coordinator's.
         """
-        host = await _answer(actor.aim.remote(*args))
+        host = await _answer(actor.set_target.remote(*args))
         return cls(actor, 0.0 if host == socket.gethostname() else await _ahead_s(actor, clock or RealClock()))
 
     async def clients(self, count: int, wait_s: float) -> None:

@@ -8,17 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.endpoint import WHOLE, Answer, Endpoint, Payload
 from serve_deployments.load.arrivals import Arrivals, nth
 from serve_deployments.load.clock import Clock
+from serve_deployments.metrics.request_record import RequestRecord
 
 TICK_S = 0.02
 """How often a client that only waits for answers looks how late it is."""
 
+_CANCELLED: str | None = "cancelled"  # what a request ends with unless something else is known of it
 _AFTER_ERROR_S = 0.05  # least time between a client's sends if the first failed: a refusal is no work done
 
-Happened = list[tuple[float, float | None]]
-"""When and what, in order: a request was due (None), or one ended with this latency in seconds (NaN: it failed)."""
+Happened = list[tuple[float, RequestRecord | None]]
+"""When and what, in order: a request was due (None), or one ended, as its record says."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Log:
         return replace(
             self,
             until_s=self.until_s - by_s,
-            happened=[(time_s - by_s, latency_s) for time_s, latency_s in self.happened],
+            happened=[(time_s - by_s, ended and ended.earlier(by_s)) for time_s, ended in self.happened],
             waiting_s=[due_s - by_s for due_s in self.waiting_s],
             next_due_s=self.next_due_s - by_s,
             late=[(time_s - by_s, late_s) for time_s, late_s in self.late],
@@ -156,9 +158,9 @@ class OwnSender:
 
     async def log(self) -> Log:
         """See `Sender`."""
-        for task in self._steady:
-            if task.done():
-                task.result()
+        for task in (*self._steady, *self._clients.values()):
+            if task.done() and not task.cancelled():
+                task.result()  # else what ended it would be seen by nobody
         happened, late = self._happened, self._late
         self._happened, self._late = [], []
         now = self.clock.now()
@@ -215,26 +217,29 @@ class OwnSender:
         self._sent += 1
         self._due_s[number] = due_s
         self._happened.append((due_s, None))
-        answered = False
+        sent_s = self.clock.now()
+        answer, error = WHOLE, _CANCELLED
         try:
-            answered = await self._ask(self.payloads[(self.index + self.of * number) % len(self.payloads)])
+            answer, error = await self._ask(self.payloads[(self.index + self.of * number) % len(self.payloads)])
         finally:
             now = self.clock.now()
             del self._due_s[number]
-            self._happened.append((now, now - due_s if answered else math.nan))
-        return answered
+            first_s = sent_s + answer.first_after_s
+            ended = RequestRecord(due_s, sent_s, now, error, first_s, answer.parts, answer.size_in, answer.size_out)
+            self._happened.append((now, ended))
+        return error is None
 
-    async def _ask(self, payload: Payload) -> bool:
+    async def _ask(self, payload: Payload) -> tuple[Answer, str | None]:
+        """The answer; or one without content, and what failed."""
         try:
-            await self.endpoint.infer(payload)
+            return await self.endpoint.infer(payload), None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return False  # not we were cancelled but the request, by whatever serves it
-        except Exception:
-            return False  # whatever failed, the load test counts it and goes on
-        return True
+            return WHOLE, "cancelled by what serves it"  # not we were cancelled but the request
+        except Exception as error:  # whatever failed, the load test counts it and goes on
+            return WHOLE, f"{type(error).__name__}: {error}"
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:

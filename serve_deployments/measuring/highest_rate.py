@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
-from serve_deployments.measurement import Load, Measurement
 from serve_deployments.measuring.level import Clients, open_level
 from serve_deployments.measuring.level_search import GROWTH, LevelSearch, beaten
 from serve_deployments.measuring.locating import BEATEN, UntilLocated, is_precise, target_rps
@@ -17,6 +16,8 @@ from serve_deployments.measuring.predicting.rate_prediction import foretold
 from serve_deployments.measuring.slo import broken, check, excess, most_in_flight, room, tightest_s
 from serve_deployments.measuring.statistics.rate_posterior import Crossing
 from serve_deployments.measuring.stopping_rules import UntilSeen
+from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
 _SHORT = 0.5  # the probe's levels are half as long: they only say where to look (our choice)
@@ -62,7 +63,7 @@ async def highest_rate(
     search = LevelSearch("highest_rate", endpoint, payloads, plan, clock or RealClock())
     crossing = await _probe(search, at_most)
     if crossing is None:
-        alone = search.loads[-1]
+        alone = search.levels[-1]
         return search.result(alone, found=False, reason=f"one client alone: {excess(alone, at_most)}")
     crossing, ended_early = await _locate(search, crossing, at_most, settings, to_beat_rps or 0.0)
     low, high = crossing.quantile(0.025), crossing.quantile(0.975)
@@ -75,50 +76,50 @@ async def highest_rate(
         reason = f"out of time: {reason}"
         estimate_rps = target_rps(crossing, plan.rate_precision)
     passed = _kept(search, at_most)
-    failed = [load for load in _opened(search) if broken(load, at_most)]
+    failed = [level for level in _opened(search) if broken(level, at_most)]
     if not passed or (failed and crossing.at_floor(plan.rate_precision)):
         # One that kept the limits all the same was lucky, and does not show how far off they are.
         slowest = min(failed, key=_asked)
         reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
     best = _speaking(passed, crossing, plan)
-    estimate = None if estimate_rps is None else at_rate(estimate_rps, best, search.loads, at_most)
+    estimate = None if estimate_rps is None else at_rate(estimate_rps, best, search.levels, at_most)
     return search.result(
         best, found=True, reason=reason, ended_early=ended_early, estimate=estimate, between_rps=(low, high)
     )
 
 
-def _speaking(passed: Sequence[Load], crossing: Crossing, plan: LoadPlan) -> Load:
+def _speaking(passed: Sequence[LevelResult], crossing: Crossing, plan: LoadPlan) -> LevelResult:
     """The level whose latencies stand for the rate: of those near it the one that saw most requests, else the nearest.
 
     Not the highest that passed, nor the last: of levels near the limit the shortest are the luckiest.
     """
-    near = [load for load in passed if _is_near(load, crossing, plan)]
+    near = [level for level in passed if _is_near(level, crossing, plan)]
     if near:
-        return max(near, key=lambda load: load.completed)
-    return min(passed, key=lambda load: abs(_off(load, crossing, plan)))
+        return max(near, key=lambda level: level.completed)
+    return min(passed, key=lambda level: abs(_off(level, crossing, plan)))
 
 
-def _off(load: Load, crossing: Crossing, plan: LoadPlan) -> float:
+def _off(level: LevelResult, crossing: Crossing, plan: LoadPlan) -> float:
     """How far a level is from where one should be held; logarithm."""
-    return math.log(_asked(load) / target_rps(crossing, plan.rate_precision))
+    return math.log(_asked(level) / target_rps(crossing, plan.rate_precision))
 
 
-def _is_near(load: Load, crossing: Crossing, plan: LoadPlan) -> bool:
+def _is_near(level: LevelResult, crossing: Crossing, plan: LoadPlan) -> bool:
     """Whether a level is where one should be held, but for the precision."""
-    return abs(_off(load, crossing, plan)) <= math.log1p(plan.rate_precision)
+    return abs(_off(level, crossing, plan)) <= math.log1p(plan.rate_precision)
 
 
-def _asked(load: Load) -> float:
-    return load.requested_rps or 0.0
+def _asked(level: LevelResult) -> float:
+    return level.requested_rps or 0.0
 
 
-def _opened(search: LevelSearch) -> list[Load]:
-    return [load for load in search.loads if load.mode == "open"]
+def _opened(search: LevelSearch) -> list[LevelResult]:
+    return [level for level in search.levels if level.mode == "open"]
 
 
-def _kept(search: LevelSearch, at_most: Mapping[str, float]) -> list[Load]:
-    return [load for load in _opened(search) if not broken(load, at_most)]
+def _kept(search: LevelSearch, at_most: Mapping[str, float]) -> list[LevelResult]:
+    return [level for level in _opened(search) if not broken(level, at_most)]
 
 
 async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> Crossing | None:
@@ -131,14 +132,14 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> Crossing 
     plan = search.plan
     async with Clients(search.endpoint, search.payloads, plan, search.clock) as clients:
         bounded = await _climb_until_broken(search, clients, at_most)
-        kept = [load for load in search.loads if _answered_within(load, at_most)]
+        kept = [level for level in search.levels if _answered_within(level, at_most)]
         if not kept:
             alone = search.add(await clients.hold(1, search.level_plan()))
             if not _answered_within(alone, at_most):
                 return None
             kept = [alone]
-    most = max(kept, key=lambda load: load.achieved_rps)
-    reached = [load.achieved_rps for load in search.loads if load.achieved_rps]
+    most = max(kept, key=lambda level: level.achieved_rps)
+    reached = [level.achieved_rps for level in search.levels if level.achieved_rps]
     slower = most.achieved_rps
     too_fast = [rate for rate in reached if rate > slower]
     # Where the climb ended for want of time, the next level would have reached more, by what room there was.
@@ -151,9 +152,9 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> Crossing 
     )
 
 
-def _answered_within(load: Load, at_most: Mapping[str, float]) -> bool:
+def _answered_within(level: LevelResult, at_most: Mapping[str, float]) -> bool:
     """Whether limits hold, and by an answer: a short level of a slow server ends before it has given any."""
-    return load.achieved_rps > 0 and not broken(load, at_most)
+    return level.achieved_rps > 0 and not broken(level, at_most)
 
 
 async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Mapping[str, float]) -> float:
@@ -167,13 +168,13 @@ async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Ma
     """
     concurrency, highest_rps, kept_before, rule = 1, 0.0, False, UntilSeen(_SHORT * search.plan.level_min_s)
     while True:
-        load = search.add(await clients.hold(concurrency, search.level_plan(_GLANCE), rule))
-        kept, flat = _answered_within(load, at_most), 0 < load.achieved_rps <= GROWTH * highest_rps
+        level = search.add(await clients.hold(concurrency, search.level_plan(_GLANCE), rule))
+        kept, flat = _answered_within(level, at_most), 0 < level.achieved_rps <= GROWTH * highest_rps
         if flat or (kept_before and not kept):
             return GROWTH
         if concurrency >= search.plan.max_concurrency or search.spent_s > search.plan.total_max_s / 4:
             return 0.0
-        highest_rps, kept_before = max(highest_rps, load.achieved_rps), kept_before or kept
+        highest_rps, kept_before = max(highest_rps, level.achieved_rps), kept_before or kept
         # Little's law: with more clients the mean latency is above the limit even at twice the rate, and a level that
         # is bound to fail takes the longest of all.
         most = 2 * highest_rps * tightest_s(at_most) if kept_before else math.inf
@@ -188,12 +189,12 @@ async def _locate(
     """Open levels, at least one, until the crossing is known and one level is an answer; whether it can't win."""
     late = 0
     while True:
-        guesses = foretold(search.loads, settings, search.plan.arrivals, at_most, crossing.quantile(0.5))
+        guesses = foretold(search.levels, settings, search.plan.arrivals, at_most, crossing.quantile(0.5))
         crossing = crossing.guided(guesses)
         rate_rps = _next_rate(search, crossing, at_most)
         plan = search.level_plan(1.0 if _kept(search, at_most) else _FAIR)
         rule = UntilLocated(plan, rate_rps, at_most, crossing, beat_rps)
-        load = await open_level(
+        level = await open_level(
             search.endpoint,
             search.payloads,
             rate_rps,
@@ -202,13 +203,13 @@ async def _locate(
             max_in_flight=most_in_flight(rate_rps, at_most),
             rule=rule,
         )
-        search.add(load)
-        crossing = rule.after.cannot(load.achieved_rps) if load.overloaded else rule.after
+        search.add(level)
+        crossing = rule.after.cannot(level.achieved_rps) if level.overloaded else rule.after
         kept = _kept(search, at_most)
         if kept and beat_rps and crossing.below(beat_rps) > BEATEN:
             return crossing, True
         answers = [x for x in kept if _is_near(x, crossing, plan)]
-        hopeless = rate_rps == crossing.floor_rps and load not in kept and crossing.at_floor(plan.rate_precision)
+        hopeless = rate_rps == crossing.floor_rps and level not in kept and crossing.at_floor(plan.rate_precision)
         if hopeless or (answers and is_precise(crossing, plan.rate_precision)):
             return crossing, False
         late += not search.has_time
@@ -223,7 +224,7 @@ def _next_rate(search: LevelSearch, crossing: Crossing, at_most: Mapping[str, fl
     if crossing.at_floor(precision):
         return crossing.floor_rps
     opened = sorted(_opened(search), key=_asked)
-    broke = [_asked(load) for load in opened if broken(load, at_most)]
+    broke = [_asked(level) for level in opened if broken(level, at_most)]
     if opened and not broke:
         # In an M/M/1 queue 1 / latency falls along a straight line to 0 at the capacity.
         last, its = _asked(opened[-1]), room(opened[-1], at_most)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,47 +11,47 @@ from typing import Self
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
-from serve_deployments.load.load_generator import LoadGenerator, team_of
+from serve_deployments.load.load_generator import LoadGenerator, generator_of
 from serve_deployments.load.sending import Schedule
-from serve_deployments.measurement import Load
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.stopping_rules import LevelStatus, StoppingRule, UntilKnown, UntilPrecise
-from serve_deployments.measuring.summary import Level, summarise
+from serve_deployments.measuring.summary import LevelRun, summarise
+from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.usage import Usage
 
 _REPEATS = 1 / 3  # of the time of a search, for levels that are held again with more senders (our choice)
 _USAGE_S = 1.0  # a replica that is too busy to say what it did for this long is not waited for (our choice)
 
 
-async def _watch(team: LoadGenerator, rule: StoppingRule, deadline_s: float) -> LevelStatus | None:
-    """Until the rule says that the level is over, its time is, or the senders gave up; the rule's finding."""
-    events, clock = team.events, team.clock
-    due_s, looked_at = clock.now(), 0
+async def _watch(generator: LoadGenerator, rule: StoppingRule, deadline_s: float) -> LevelStatus | None:
+    """Until the rule says that the level is over, its time is, or the senders gave up; the rule's status."""
+    events, clock = generator.events, generator.clock
+    due_s, checked_at = clock.now(), 0
     while True:
-        due_s = max(due_s + team.look_s, clock.now())
+        due_s = max(due_s + generator.collect_every_s, clock.now())
         await clock.sleep_until(due_s)
-        await team.collect()
-        if team.gave_up or clock.now() >= deadline_s:
-            return rule.look(events, last=True)
-        ended = len(events.ended_s)
-        if ended > (1 + rule.look_after) * looked_at:
-            looked_at = ended
-            if (finding := rule.look(events)) is not None and finding.over:
-                return finding
+        await generator.collect()
+        if generator.gave_up or clock.now() >= deadline_s:
+            return rule.check(events, last=True)
+        ended = events.count
+        if ended > (1 + rule.check_after) * checked_at:
+            checked_at = ended
+            if (status := rule.check(events)) is not None and status.over:
+                return status
 
 
-async def _stronger(team: LoadGenerator, load: Load, plan: LoadPlan) -> bool:
+async def _stronger(generator: LoadGenerator, level: LevelResult, plan: LoadPlan) -> bool:
     """Whether the level is to be held again with more senders, as these were its bottleneck."""
-    if not load.client_limited:
+    if not level.client_limited:
         return False
-    team.repeated_s += load.ended_at - load.started_at
-    return team.repeated_s <= _REPEATS * plan.total_max_s and await team.grow()
+    generator.repeated_s += level.ended_at - level.started_at
+    return generator.repeated_s <= _REPEATS * plan.total_max_s and await generator.grow()
 
 
-async def _usage(team: LoadGenerator) -> Usage | None:
+async def _usage(generator: LoadGenerator) -> Usage | None:
     """What the server did so far; None where it does not say so in time."""
     with suppress(Exception):  # whatever is wrong with it, its requests will show
-        return await asyncio.wait_for(team.usage(), _USAGE_S)
+        return await asyncio.wait_for(generator.usage(), _USAGE_S)
     return None
 
 
@@ -76,7 +75,7 @@ class Clients:
     def __init__(
         self, endpoint: Endpoint, payloads: Sequence[Payload], plan: LoadPlan, clock: Clock | None = None
     ) -> None:
-        self._team = team_of(endpoint, payloads, clock or RealClock())
+        self._generator = generator_of(endpoint, payloads, clock or RealClock())
         self._plan = plan
 
     async def __aenter__(self) -> Self:
@@ -87,11 +86,11 @@ class Clients:
     ) -> None:
         try:
             if kind is None:
-                await self._team.quiet(self._plan.drain_s)
+                await self._generator.quiet(self._plan.drain_s)
         finally:
-            await self._team.cancel()
+            await self._generator.cancel()
 
-    async def hold(self, concurrency: int, plan: LoadPlan, rule: StoppingRule | None = None) -> Load:
+    async def hold(self, concurrency: int, plan: LoadPlan, rule: StoppingRule | None = None) -> LevelResult:
         """One level; again with more senders for as long as they were the bottleneck and there are more.
 
         Args:
@@ -105,23 +104,23 @@ class Clients:
         if concurrency < 1:
             raise ValueError(f"a closed loop needs one client or more, got {concurrency}")
         while True:
-            load = await self._hold(concurrency, plan, rule or UntilPrecise(plan))
-            if not await _stronger(self._team, load, plan):
-                return load
+            level = await self._hold(concurrency, plan, rule or UntilPrecise(plan))
+            if not await _stronger(self._generator, level, plan):
+                return level
 
-    async def _hold(self, concurrency: int, plan: LoadPlan, rule: StoppingRule) -> Load:
-        team, clock = self._team, self._team.clock
+    async def _hold(self, concurrency: int, plan: LoadPlan, rule: StoppingRule) -> LevelResult:
+        generator, clock = self._generator, self._generator.clock
         started_s, started_at = clock.now(), clock.unix_s()
-        before = await _usage(team)
-        await team.clients(concurrency, self._plan.drain_s)
-        events = await team.record()
-        finding = await _watch(team, rule, started_s + plan.level_max_s)
+        before = await _usage(generator)
+        await generator.clients(concurrency, self._plan.drain_s)
+        events = await generator.record()
+        status = await _watch(generator, rule, started_s + plan.level_max_s)
         until_s = clock.now()
-        level = Level("closed", concurrency, None, started_at, clock.unix_s())
+        run = LevelRun("closed", concurrency, None, started_at, clock.unix_s())
         # Where nothing at all was answered, how long it has been waited for is all there is to say.
-        late_s = () if events.ended_s else team.ages_s()
-        load = summarise(level, events, finding, late_s, until_s=until_s)
-        return replace(load, usage=_between(before, await _usage(team)), senders=team.size)
+        ages_s = () if events.count else generator.ages_s()
+        level = summarise(run, events, status, ages_s, until_s=until_s)
+        return replace(level, usage=_between(before, await _usage(generator)), senders=generator.size)
 
 
 async def closed_level(
@@ -131,7 +130,7 @@ async def closed_level(
     plan: LoadPlan,
     *,
     clock: Clock | None = None,
-) -> Load:
+) -> LevelResult:
     """A closed loop of `concurrency` clients, from start to end."""
     async with Clients(endpoint, payloads, plan, clock) as clients:
         return await clients.hold(concurrency, plan)
@@ -147,7 +146,7 @@ async def open_level(
     max_in_flight: int | None = None,
     at_most: Mapping[str, float] | None = None,
     rule: StoppingRule | None = None,
-) -> Load:
+) -> LevelResult:
     """Requests at scheduled times, whether or not earlier ones have been answered.
 
     Args:
@@ -160,29 +159,30 @@ async def open_level(
         at_most: metric → largest value allowed; the level ends once it is known whether all limits are kept.
         rule: when the level ends, where that is not all.
     """
-    team = team_of(endpoint, payloads, clock or RealClock())
+    generator = generator_of(endpoint, payloads, clock or RealClock())
     bound = min(max_in_flight or plan.max_in_flight, plan.max_in_flight)
     rule = rule or UntilKnown(plan, rate_rps, at_most or {})
     while True:
-        load = await _open(team, rate_rps, plan, bound, rule)
-        if not await _stronger(team, load, plan):
-            return load
+        level = await _open(generator, rate_rps, plan, bound, rule)
+        if not await _stronger(generator, level, plan):
+            return level
 
 
-async def _open(team: LoadGenerator, rate_rps: float, plan: LoadPlan, bound: int, rule: StoppingRule) -> Load:
-    clock = team.clock
+async def _open(
+    generator: LoadGenerator, rate_rps: float, plan: LoadPlan, bound: int, rule: StoppingRule
+) -> LevelResult:
+    clock = generator.clock
     try:
-        before = await _usage(team)
+        before = await _usage(generator)
         started_s, started_at = clock.now(), clock.unix_s()
-        events = await team.record()
-        await team.follow(Schedule(plan.arrivals, rate_rps, plan.seed, started_s, bound))
-        finding = await _watch(team, rule, started_s + plan.level_max_s)
-        level = Level("open", None, rate_rps, started_at, clock.unix_s(), team.gave_up)
-        stopped_s, ended = clock.now(), len(events.ended_s)
-        after, _ = await asyncio.gather(_usage(team), team.quiet(plan.drain_s))
-        await team.collect()
-        after_s = [latency_s for latency_s in events.latency_s[ended:] if not math.isnan(latency_s)]
-        load = summarise(level, events, finding, [*after_s, *team.ages_s()], until_s=stopped_s, ended=ended)
-        return replace(load, usage=_between(before, after), senders=team.size)
+        events = await generator.record()
+        await generator.follow(Schedule(plan.arrivals, rate_rps, plan.seed, started_s, bound))
+        status = await _watch(generator, rule, started_s + plan.level_max_s)
+        run = LevelRun("open", None, rate_rps, started_at, clock.unix_s(), generator.gave_up)
+        stopped_s, ended = clock.now(), events.count
+        after, _ = await asyncio.gather(_usage(generator), generator.quiet(plan.drain_s))
+        await generator.collect()
+        level = summarise(run, events, status, generator.ages_s(), until_s=stopped_s, ended=ended)
+        return replace(level, usage=_between(before, after), senders=generator.size)
     finally:
-        await team.cancel()
+        await generator.cancel()

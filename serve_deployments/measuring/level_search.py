@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock
-from serve_deployments.measurement import Load, Measurement
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.measurement import Measurement
 
 GROWTH = 1.05
 """A level that brings less than 5 % more has not raised the rate."""
@@ -19,11 +20,11 @@ _APART = 1_000_003  # between the seeds of levels: trials have neighbouring ones
 
 @dataclass
 class LevelSearch:
-    """The levels held in answer to one question.
+    """The levels of one load test.
 
     Args:
-        method: name of the question.
-        endpoint: what is asked.
+        method: its name.
+        endpoint: what answers.
         payloads: sent in turn.
         plan: how to measure.
         clock: time.
@@ -34,7 +35,7 @@ class LevelSearch:
     payloads: Sequence[Payload]
     plan: LoadPlan
     clock: Clock
-    loads: list[Load] = field(default_factory=list)
+    levels: list[LevelResult] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.started_s = self.clock.now()
@@ -52,7 +53,7 @@ class LevelSearch:
     @property
     def _least_s(self) -> float:
         """What a level takes at least: `level_min_s`, and a few of the latencies that the last one had."""
-        mean_ms = self.loads[-1].latencies.mean_ms if self.loads else None
+        mean_ms = self.levels[-1].value("mean_ms") if self.levels else None
         return max(self.plan.level_min_s, _TURNS * (mean_ms or 0.0) / 1e3)
 
     def level_plan(self, share: float = 1.0) -> LoadPlan:
@@ -60,16 +61,16 @@ class LevelSearch:
         longest_s = max(self._least_s, share * (self.plan.total_max_s - self.spent_s))
         longest_s = max(self.plan.level_min_s, min(self.plan.level_max_s, longest_s))
         # Other arrivals than those of the levels before: of the same ones, each would show the same luck again.
-        return replace(self.plan, level_max_s=longest_s, seed=self.plan.seed + _APART * len(self.loads))
+        return replace(self.plan, level_max_s=longest_s, seed=self.plan.seed + _APART * len(self.levels))
 
-    def add(self, load: Load) -> Load:
+    def add(self, level: LevelResult) -> LevelResult:
         """Remembers a level."""
-        self.loads.append(load)
-        return load
+        self.levels.append(level)
+        return level
 
     def result(
         self,
-        reported: Load,
+        reported: LevelResult,
         *,
         found: bool,
         reason: str,
@@ -78,13 +79,13 @@ class LevelSearch:
         between_rps: tuple[float | None, float | None] = (None, None),
     ) -> Measurement:
         """The answer. A limited client matters from the reported level up: it may hide a higher rate."""
-        above = [load for load in self.loads if load.mode == reported.mode and _size(load) >= _size(reported)]
+        above = [level for level in self.levels if level.mode == reported.mode and _size(level) >= _size(reported)]
         return Measurement(
             method=self.method,
-            loads=tuple(self.loads),
-            reported=next(i for i, load in enumerate(self.loads) if load is reported),
+            levels=tuple(self.levels),
+            reported=next(i for i, level in enumerate(self.levels) if level is reported),
             found=found,
-            client_limited=any(load.client_limited for load in above),
+            client_limited=any(level.client_limited for level in above),
             seconds=self.spent_s,
             reason=reason,
             ended_early=ended_early,
@@ -99,6 +100,6 @@ def beaten(to_beat_rps: float) -> str:
     return f"it can no longer reach the {to_beat_rps:.3g} requests/s that were to be beaten"
 
 
-def _size(load: Load) -> float:
+def _size(level: LevelResult) -> float:
     """How much was asked for: clients or requests per second."""
-    return load.concurrency or load.requested_rps or 0.0
+    return level.concurrency or level.requested_rps or 0.0

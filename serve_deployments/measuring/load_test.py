@@ -8,10 +8,10 @@ from typing import Literal
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock
-from serve_deployments.measurement import Measurement
 from serve_deployments.measuring.highest_rate import highest_rate
 from serve_deployments.measuring.peak_rate import peak_rate
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
 
@@ -29,7 +29,7 @@ class LoadTest:
     at_most: Mapping[str, float] = field(default_factory=dict)
     find: Literal["peak", "highest_rate"] | None = None
 
-    async def ask(
+    async def run(
         self,
         endpoint: Endpoint,
         payloads: Sequence[Payload],

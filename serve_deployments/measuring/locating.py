@@ -49,22 +49,22 @@ class UntilLocated:
     before: Crossing
     beat_rps: float = 0.0
     after: Crossing = field(init=False)
-    look_after: ClassVar[float] = 0.1  # a belief may be looked at any time; so it costs little however long it takes
+    check_after: ClassVar[float] = 0.1  # a belief may be looked at any time; so it costs little however long it takes
 
     def __post_init__(self) -> None:
         self.after = self.before
 
-    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
+    def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
         """See `StoppingRule`."""
-        finding = UntilKnown(self.plan, self.rate_rps, self.at_most).look(events, last=last)
-        if finding is None:
+        status = UntilKnown(self.plan, self.rate_rps, self.at_most).check(events, last=last)
+        if status is None:
             return None
-        span = finding.span
-        seen = [evidence(name, limit, span.latency_s) for name, limit in self.at_most.items()]
+        span = status.span
+        seen = [evidence(name, limit, span.requests) for name, limit in self.at_most.items()]
         self.after = self.before.after(self.rate_rps, seen)
-        if finding.overloaded and finding.estimate:
+        if status.overloaded and status.estimate:
             # Not even what it answered is within the limits, or it would not have fallen behind.
-            self.after = self.after.cannot(min(self.rate_rps, finding.estimate.bounds()[1]))
+            self.after = self.after.cannot(min(self.rate_rps, status.estimate.bounds()[1]))
         keeps = all(one is not None and one.holds for one in seen)
         beaten = self.beat_rps > 0 and self.after.below(self.beat_rps) > BEATEN
         long_enough = span.duration_s >= self.plan.level_min_s - 1e-9 and None not in seen
@@ -74,7 +74,7 @@ class UntilLocated:
         elsewhere = abs(off) > max(2 * math.log1p(self.plan.rate_precision), self.after.spread / 2)
         elsewhere = elsewhere and keeps == (off > 0) and (long_enough or (off < 0 and None not in seen))
         return replace(
-            finding,
+            status,
             sure=precise and near and keeps and long_enough,
             left=elsewhere or (precise and not (near and keeps) and long_enough),
             beaten=beaten and long_enough,

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
-from serve_deployments.measurement import Load, Measurement
 from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.level_search import GROWTH, LevelSearch, beaten
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.stopping_rules import UntilPrecise
+from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.measurement import Measurement
 
 TIE = 0.98  # closer than intervals of 5 % can tell apart; more clients would then only wait longer
 
@@ -41,8 +42,8 @@ async def peak_rate(
     search = LevelSearch("peak_rate", endpoint, payloads, plan, clock or RealClock())
     async with Clients(endpoint, payloads, plan, search.clock) as clients:
         reason, ended_early = await _climb(search, clients, to_beat_rps or 0.0)
-    highest_rps = max(load.achieved_rps for load in search.loads)
-    reported = next(load for load in search.loads if load.achieved_rps >= TIE * highest_rps)
+    highest_rps = max(level.achieved_rps for level in search.levels)
+    reported = next(level for level in search.levels if level.achieved_rps >= TIE * highest_rps)
     if not highest_rps:
         reason = f"no request was answered; {reason}"
     return search.result(
@@ -59,16 +60,16 @@ async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> t
     plan, concurrency, highest_rps, flat = search.plan, search.plan.start_concurrency, 0.0, 0
     while True:
         # What two more doublings, after which the climb would end, could still add: each at most as much as the last.
-        growth = _growth(search.loads)
+        growth = _growth(search.levels)
         beat_rps = to_beat_rps / growth**2 if growth else 0.0
-        level = search.level_plan()
-        load = search.add(await clients.hold(concurrency, level, UntilPrecise(level, beat_rps)))
-        growth = _growth(search.loads)
-        if growth and (load.rate_high_rps or math.inf) * growth**2 < to_beat_rps:
-            at_most = f"{concurrency} clients: with {load.rate_high_rps:.3g} requests/s at most"
+        its_plan = search.level_plan()
+        level = search.add(await clients.hold(concurrency, its_plan, UntilPrecise(its_plan, beat_rps)))
+        growth = _growth(search.levels)
+        if growth and (level.rate_high_rps or math.inf) * growth**2 < to_beat_rps:
+            at_most = f"{concurrency} clients: with {level.rate_high_rps:.3g} requests/s at most"
             return f"{at_most}, {beaten(to_beat_rps)}", True
-        flat = flat + 1 if load.achieved_rps <= GROWTH * highest_rps else 0
-        highest_rps = max(highest_rps, load.achieved_rps)
+        flat = flat + 1 if level.achieved_rps <= GROWTH * highest_rps else 0
+        highest_rps = max(highest_rps, level.achieved_rps)
         if flat == 2:
             return f"beyond {concurrency // 4} clients the rate no longer grew", False
         if concurrency >= plan.max_concurrency:
@@ -78,8 +79,8 @@ async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> t
         concurrency = min(2 * concurrency, plan.max_concurrency)
 
 
-def _growth(loads: Sequence[Load]) -> float | None:
+def _growth(levels: Sequence[LevelResult]) -> float | None:
     """By what factor the last doubling of clients raised the rate at most, 1.05 at least; None before there was one."""
-    if len(loads) < 2 or not loads[-2].rate_low_rps:
+    if len(levels) < 2 or not levels[-2].rate_low_rps:
         return None
-    return max(GROWTH, (loads[-1].rate_high_rps or math.inf) / loads[-2].rate_low_rps)
+    return max(GROWTH, (levels[-1].rate_high_rps or math.inf) / levels[-2].rate_low_rps)

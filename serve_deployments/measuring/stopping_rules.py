@@ -13,7 +13,7 @@ from serve_deployments.load.events import Events, Span
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.statistics import interval
 from serve_deployments.measuring.statistics.interval import BATCHES, COARSE, FEWEST, Estimate
-from serve_deployments.measuring.statistics.limit_verdict import all_kept, latency_limits
+from serve_deployments.measuring.statistics.limit_verdict import all_kept, most_above
 
 _KEPT_UP = 0.95  # share of what was due that a server must answer not to be overloaded
 _GROWING_T = 3.0  # standard errors of a drift that end a level: looked at some 30 times, by chance in 1 of 100
@@ -51,12 +51,12 @@ class LevelStatus:
 class StoppingRule(Protocol):
     """Decides when a level ends; from events alone, so that it matters not where they come from.
 
-    `look_after`: it is asked again once so many more requests have ended, relative.
+    `check_after`: it is asked again once so many more requests have ended, relative.
     """
 
-    look_after: ClassVar[float]
+    check_after: ClassVar[float]
 
-    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
+    def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
         """What the level shows so far, `last` when it is over anyway; None while nothing can be said."""
         ...
 
@@ -76,9 +76,9 @@ class UntilPrecise:
 
     plan: LoadPlan
     beat_rps: float = 0.0
-    look_after: ClassVar[float] = 0.25  # a look is a chance to stop by luck; with 0.02 coverage is up to 1 % less
+    check_after: ClassVar[float] = 0.25  # a look is a chance to stop by luck; with 0.02 coverage is up to 1 % less
 
-    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
+    def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
         """See `StoppingRule`."""
         turned, span = events.turned_over, _turned_over(events, last)
         if span is None:
@@ -113,9 +113,9 @@ class UntilSeen:
     """
 
     least_s: float
-    look_after: ClassVar[float] = 0.0
+    check_after: ClassVar[float] = 0.0
 
-    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
+    def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
         """See `StoppingRule`."""
         turned, span = events.turned_over, _turned_over(events, last)
         if span is None:
@@ -129,7 +129,7 @@ def _turned_over(events: Events, last: bool) -> Span | None:
     The end of one burst, when the level is over, is nothing either: it has no rate of its own.
     """
     turned = events.turned_over
-    if not turned or len(events.ended_s) == turned:
+    if not turned or events.count == turned:
         return None
     span = events.span(turned)
     return None if last and span.ended_s.size < turned else span
@@ -153,9 +153,9 @@ class UntilKnown:
     plan: LoadPlan
     rate_rps: float
     at_most: Mapping[str, float] = field(default_factory=dict)
-    look_after: ClassVar[float] = 0.1  # the test may be looked at any time; so it costs little however long it takes
+    check_after: ClassVar[float] = 0.1  # the test may be looked at any time; so it costs little however long it takes
 
-    def look(self, events: Events, *, last: bool = False) -> LevelStatus | None:
+    def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
         """See `StoppingRule`."""
         turned = events.turned_over
         span = events.span(turned)
@@ -171,13 +171,12 @@ class UntilKnown:
 
     def _lost(self, span: Span) -> bool:
         """Nearly all of the last third break a limit on latency: with a queue that grows, so will those to come."""
-        last_s = span.latency_s[-(span.latency_s.size // 3) :]
-        return any((last_s > limit / 1e3).mean() > _LOST for limit in latency_limits(self.at_most).values())
+        return most_above(self.at_most, span.requests.last(len(span.requests) // 3)) > _LOST
 
     def _verdict(self, span: Span) -> bool | None:
         if self.at_most:
-            return all_kept(self.at_most, span.latency_s, self.plan.precision)
-        latency = interval.mean(span.latency_s[span.answered])
+            return all_kept(self.at_most, span.requests, self.plan.precision)
+        latency = interval.mean(span.requests.latency_s[span.answered])
         return True if latency is not None and latency.within(self.plan.precision) else None
 
     def _queue(self, span: Span, t: float) -> tuple[bool, bool]:
@@ -191,7 +190,7 @@ class UntilKnown:
             return False, False
         lengths = np.diff(at)
         queue = np.add.reduceat(span.in_flight[: at[-1]], at[:-1]) / lengths
-        latency = np.add.reduceat(np.nan_to_num(span.latency_s)[: at[-1]], at[:-1]) / lengths
+        latency = np.add.reduceat(np.nan_to_num(span.requests.latency_s)[: at[-1]], at[:-1]) / lengths
         slopes = [interval.drift(queue)] + ([interval.drift(latency)] if span.answered.any() else [])
         if not all(slope > t * error for slope, error in slopes):
             return False, False

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from serve_deployments.endpoint import Payload
+from serve_deployments.endpoint import WHOLE, Answer, Payload
 from serve_deployments.usage import Usage
 
 DEPLOYMENT = "Replica"
@@ -50,9 +50,10 @@ class HandleEndpoint:
         self.app = app
         self._methods: dict[str, DeploymentHandle[Any]] = {}
 
-    async def infer(self, payload: Payload) -> None:
+    async def infer(self, payload: Payload) -> Answer:
         """One request to the application; raises what the replica raised."""
         await self._answer(self._method("infer").remote(payload))
+        return WHOLE
 
     async def usage(self) -> Usage | None:
         """What the replica says that it did."""

@@ -18,6 +18,7 @@ from benchmarks.measuring.tools import loadgen, wrk
 from benchmarks.measuring.tools.cross_tools import AT_ONCE, CLOSED, HTTP, OFFLINE, OPEN, SERVER, WRK
 from benchmarks.replica import known_models, over_http, served, services
 from benchmarks.replica.bare_loop import BareLoop
+from serve_deployments.endpoint import WHOLE
 
 # LoadGen, the real one
 
@@ -37,6 +38,8 @@ class Answering:
         self.now -= 1
         if payload == self.odd:
             raise RuntimeError("odd")
+        return WHOLE
+        return WHOLE
 
     async def usage(self):
         return None

@@ -86,7 +86,7 @@ def measured_in_virtual_time() -> Any:
     for name, server, plan, question in measurements():
         to_beat_rps = question.pop("to_beat_rps", None)
         settings = Settings(max_batch_size=server.get("max_batch", 1), batch_wait_ms=1000 * server.get("wait_s", 0.0))
-        asked = LoadTest(LoadPlan(**plan), **question).ask(
+        asked = LoadTest(LoadPlan(**plan), **question).run(
             FakeServer(lambda batch: 0.008 + 0.003 * batch, **server), ["x"], settings,
             clock=VirtualClock(), to_beat_rps=to_beat_rps,
         )  # fmt: skip
@@ -97,7 +97,7 @@ def measured_in_virtual_time() -> Any:
             "levels": [
                 [load.concurrency, load.requested_rps, load.achieved_rps, load.completed, load.errors, load.duration_s,
                  load.steady, load.overloaded, load.rate_low_rps, load.rate_high_rps]
-                for load in answer.loads
+                for load in answer.levels
             ],
         }  # fmt: skip
     return found

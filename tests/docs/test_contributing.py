@@ -49,7 +49,13 @@ def copy(tmp_path: Path) -> Path:
     for name in (*PACKAGES, "tests/searchers"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "tests" / "raytune_infer").mkdir()
-    for name in ("pyproject.toml", "README.md", "tests/conftest.py", "tests/raytune_infer/whole_studies.py"):
+    for name in (
+        "pyproject.toml",
+        "README.md",
+        "tests/conftest.py",
+        "tests/raytune_infer/whole_studies.py",
+        "tests/levels.py",
+    ):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -179,3 +185,31 @@ def test_a_study_runs_on_a_backend_of_one_s_own(in_process, tmp_path, monkeypatc
     result = eval(line, names)
     assert len([t for t in result.trials if t.purpose == "search"]) == 2
     assert all(t.outcome.metrics["rps"] > 0 for t in result.trials)
+
+
+MEASURED = """\
+from pathlib import Path
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import parse_spec
+from serve_deployments.fakes.streaming_replica import FakeStreamingServer
+from serve_deployments.fakes.virtual_replicas import VirtualClock, run_virtual
+from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.settings import Settings
+
+spec = parse_spec(Document(Path("service.yaml").read_text(), "service.yaml"), folder=Path())
+test = LoadTest(LoadPlan(), spec.latency_limits)
+server = FakeStreamingServer(first_s=0.002, part_s=0.002, parts=5)
+print(run_virtual(test.run(server, ["x"], Settings(), clock=VirtualClock())).metrics["ttft_p99_ms"] <= 30)
+"""
+
+
+def test_a_metric_is_a_line_and_can_be_limited(copy):
+    [path] = re.findall(r"goes at the end of `([^`]+)`", section("A metric"))
+    [line] = re.findall(r"```text\n(.*?)^```$", section("A metric"), re.M | re.S)
+    (copy / "service.yaml").write_text(f"{SERVICE}limits: {{ttft_p99_ms: 30}}\n")
+    np.savez(copy / "weights.npz", weight=np.array([[1, 0]], "f4"))
+    with pytest.raises(AssertionError, match="limits.ttft_p99_ms: 'ttft_p99_ms' is not measured"):
+        python(copy, "-c", MEASURED)
+    (copy / path).write_text((copy / path).read_text(encoding="utf-8") + line, encoding="utf-8")
+    assert python(copy, "-c", MEASURED).strip() == "True"

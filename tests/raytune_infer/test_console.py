@@ -10,6 +10,7 @@ from raytune_infer.report.console import ConsoleProgress
 from raytune_infer.store.records import Outcome, Purpose, TrialRecord
 from searchers.objective import Expression, Objective
 from searchers.space import Config
+from tests.levels import a_level
 
 OBJECTIVE = Objective(Expression("rps / usd_per_hour"), at_most={"p99_ms": 100.0, "usd_per_hour": 0.5, "p95_ms": 90.0})
 LIST = "100 requests/s, p50 20 ms, p99 80 ms, $0.278 per million"
@@ -102,7 +103,7 @@ CANNOT = "ended early: cannot beat the best so far"
         (failed("TrialDied: gone", lost="TrialDied: gone"), "could not run  TrialDied: gone"),
         (trial(1.0, emulated=True), f"{LIST} [emulated]  best so far"),
         (trial(1.0, client_limited=True), f"≥ {LIST}  best so far"),
-        (trial(1.0, loads=({"steady": True}, {"steady": False}), reported=1), f"~{LIST}  best so far"),
+        (trial(1.0, levels=(a_level(5.0), a_level(5.0, steady=False)), reported=1), f"~{LIST}  best so far"),
     ],
 )  # fmt: skip
 def test_beside_the_figures_stands_what_became_of_the_trial(ended, line):

@@ -11,6 +11,7 @@ from ranked_trials import level, ranked, trial
 from raytune_infer.errors import UserError
 from raytune_infer.report.curve_drawing import draw_curves
 from serve_deployments.usage import Usage
+from tests.levels import a_level
 
 PATH = Path("curves.svg")
 
@@ -111,7 +112,7 @@ def test_the_first_limit_on_a_latency_is_drawn_and_its_percentile(drawn, limits,
 
 def test_what_the_replica_did_is_drawn_below_where_it_is_known(drawn):
     def used(share):
-        return Usage(seconds=10.0, busy_s=10 * share).as_dict()
+        return Usage(seconds=10.0, busy_s=10 * share)
 
     figure = drawn(
         ranked(
@@ -146,11 +147,8 @@ def test_a_configuration_is_called_by_what_sets_it_apart_and_alone_by_all(drawn)
     assert called(one, {**one, "max_batch_size": 8}, {**one, "max_batch_size": 16}, fourth)[0] == "max_batch_size=4"
 
 
-CLIENTS: dict[str, Any] = {"mode": "closed", "requested_rps": None}
-
-
 def test_clients_are_drawn_where_the_run_had_no_arrivals_and_else_only_arrivals(drawn):
-    clients = [level(90, 8, concurrency=1, **CLIENTS), level(160, 40, concurrency=4, **CLIENTS)]
+    clients = [level(90, 8, clients=1), level(160, 40, clients=4)]
     assert lines(drawn(ranked(trial(1, 0, *clients), p99_ms=50)).axes[0])[0][3] == [90, 160]
     both = ranked(trial(1, 0, *clients, level(100, 20)), p99_ms=50)
     assert [(marker, x) for _, _, marker, x, _ in lines(drawn(both).axes[0])] == [
@@ -161,10 +159,9 @@ def test_clients_are_drawn_where_the_run_had_no_arrivals_and_else_only_arrivals(
 
 
 def test_a_level_that_answered_nothing_has_no_point(drawn):
-    nothing = {**level(200, 1, achieved_rps=0.0), "p50_ms": None, "p99_ms": None}
-    found = ranked(
-        trial(1, 0, level(100, 30), nothing, {**nothing, "overloaded": True, "requested_rps": 300}), p99_ms=50
-    )
+    nothing = a_level(200, values={}, achieved_rps=0.0)
+    overloaded = replace(nothing, overloaded=True, requested_rps=300)
+    found = ranked(trial(1, 0, level(100, 30), nothing, overloaded), p99_ms=50)
     assert [x for _, _, _, x, _ in lines(drawn(found).axes[0])] == [[100], [100], [100]]
 
 

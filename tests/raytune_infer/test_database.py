@@ -6,6 +6,7 @@ import math
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,9 +18,10 @@ from raytune_infer.errors import RunError
 from raytune_infer.store.database import Database
 from raytune_infer.store.records import Outcome, TrialRecord, observations
 from searchers.base import Observation
+from tests.levels import a_level
 
 CONFIG: dict[str, Any] = {"max_batch_size": 4, "precision": "float32"}
-LOAD = {"started_at": 10.0, "ended_at": 12.5, "mode": "open", "requested_rps": 5.0}
+LEVEL = a_level(5.0, started_at=10.0, ended_at=12.5)
 
 
 def new_study(database: Database):
@@ -45,7 +47,7 @@ def start(database, study, purpose="search", position=7):
 def test_a_trial_comes_back_as_it_was(url):
     database = Database(url)
     study = new_study(database)
-    outcome = Outcome({"rps": 4.0}, loads=(LOAD,), client_limited=True, enforcements=({"limit": "cpu_cores"},),
+    outcome = Outcome({"rps": 4.0}, levels=(LEVEL,), client_limited=True, enforcements=({"limit": "cpu_cores"},),
                       hostname="h", settings={"cpu_cores": 1})  # fmt: skip
     database.finish_trial(start(database, study), outcome, 8.0)
     database.close()
@@ -59,7 +61,7 @@ STUDY: dict[str, Any] = {
     "fingerprint": {"knobs": ["a", 1], "samples": "x"}, "emulated": "two-t4",
 }  # fmt: skip
 OUTCOME: dict[str, Any] = {
-    "metrics": {"rps": 4.0, "p99_ms": 31.5}, "reason": "NoRate: once", "loads": (LOAD, {**LOAD, "steady": True}),
+    "metrics": {"rps": 4.0, "p99_ms": 31.5}, "reason": "NoRate: once", "levels": (LEVEL, replace(LEVEL, steady=False)),
     "reported": 1, "interval_rps": (3.5, 4.5), "ended": "the limit is near", "client_limited": True,
     "enforcements": ({"limit": "cpu_cores", "enforced": True}, {"limit": "gpu_share"}), "hostname": "box",
     "settings": {"cpu_cores": 2}, "in_place": True, "ended_early": True, "overhead": {"deploy": 1.5},
@@ -169,9 +171,9 @@ def test_an_unknown_price_is_kept_as_unknown(url):
 def test_levels_come_back_in_the_order_in_which_they_were_held(url):
     database = Database(url)
     study = new_study(database)
-    loads = tuple({**LOAD, "requested_rps": rps} for rps in (5.0, 40.0, 10.0, 20.0))
+    loads = tuple(replace(LEVEL, requested_rps=rps) for rps in (5.0, 40.0, 10.0, 20.0))
     for _ in range(2):
-        outcome = Outcome({"rps": 4.0}, loads=loads, reported=3, interval_rps=(3.0, 5.0), ended="known", lost="once")
+        outcome = Outcome({"rps": 4.0}, levels=loads, reported=3, interval_rps=(3.0, 5.0), ended="known", lost="once")
         database.finish_trial(start(database, study), outcome, 4.0)
     assert [trial.outcome for trial in database.trials(study)] == [outcome, outcome]
 
@@ -194,8 +196,8 @@ def test_the_tables_tell_when_each_level_trial_and_study_began_and_ended(url, mo
         first, second = start(database, study), start(database, study, "final")
         noon_s = 1767268800.0  # of that day, since 1970
         begun = noon_s + 21.5
-        loads = ({**LOAD, "started_at": begun, "ended_at": begun + 2.25}, LOAD)
-        database.finish_trial(second, Outcome({"rps": 4.0}, loads=loads), 4.0)
+        levels = (replace(LEVEL, started_at=begun, ended_at=begun + 2.25), LEVEL)
+        database.finish_trial(second, Outcome({"rps": 4.0}, levels=levels), 4.0)
         database.interrupt_running(study)
         database.close()
     finally:
@@ -209,8 +211,8 @@ def test_the_tables_tell_when_each_level_trial_and_study_began_and_ended(url, mo
             url, "SELECT number, purpose, state, started_at, finished_at FROM trials ORDER BY number"
         )
     ] == [(1, "search", "interrupted", 10, 40), (2, "final", "finished", 20, 30)]
-    levels = rows(url, "SELECT trial_id, started_at, finished_at FROM measurements ORDER BY id")
-    assert [(trial_id, since_noon_s(begins), since_noon_s(ends)) for trial_id, begins, ends in levels] == [
+    held = rows(url, "SELECT trial_id, started_at, finished_at FROM measurements ORDER BY id")
+    assert [(trial_id, since_noon_s(begins), since_noon_s(ends)) for trial_id, begins, ends in held] == [
         (second, 21.5, 23.75),
         (second, 10 - noon_s, 12.5 - noon_s),
     ]

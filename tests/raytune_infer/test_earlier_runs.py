@@ -18,7 +18,6 @@ from raytune_infer.errors import RunError
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.store.run_folder import RunFolder, open_run
 from raytune_infer.study.result import StudyResult
-from serve_deployments.measurement import Load
 from serve_deployments.settings import Settings
 
 BEST = {"cpu_cores": 1, "max_batch_size": 16, "MODE": "a"}
@@ -135,13 +134,13 @@ def test_its_trials_are_read_as_they_were(earlier, form):
             assert (trial.outcome.reported, trial.outcome.ended) == ((0, "it is known") if told else (None, None))
             assert trial.outcome.ended_early == (False if "ended_early" in form.columns else None)
             assert trial.outcome.in_place == (False if "in_place" in form.columns else None)
-            assert trial.outcome.steady and trial.outcome.lost is None and len(trial.outcome.loads) == 1
+            assert trial.outcome.steady and trial.outcome.lost is None and len(trial.outcome.levels) == 1
             assert trial.seconds == pytest.approx(10, abs=0.1) and trial.outcome.settings["batch_wait_ms"] in (0, 5)
 
 
 def test_its_levels_are_read_as_they_were(earlier):
     for trial in trials(earlier / "done"):
-        for level in map(Load.from_dict, trial.outcome.loads):
+        for level in trial.outcome.levels:
             assert level.achieved_rps == level.rate_rps == pytest.approx(rps(trial.config))
             assert (level.mode, level.concurrency, level.completed) == ("closed", 4, round(10 * rps(trial.config)))
             assert (level.steady, level.usage, level.senders, level.rate_low_rps) == (True, None, 1, None)

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 from ranked_trials import trial
-from test_curve import load
 
 from raytune_infer.ranking import predicted_rate as foretold_rate
 from raytune_infer.ranking.predicted_rate import foretold_rps
 from serve_deployments.load.arrivals import POISSON
+from tests.levels import a_level
 
 RAN = {"settings": {"cpu_cores": 2, "max_batch_size": 4}}
 TRIALS = [
-    trial(1, 0), trial(2, 0, load(requested_rps=10.0), load(requested_rps=30.0), **RAN),
-    trial(3, 0, load(mode="closed", concurrency=4, requested_rps=None, achieved_rps=40.0), **RAN),
+    trial(1, 0), trial(2, 0, a_level(10.0), a_level(30.0), **RAN),
+    trial(3, 0, a_level(clients=4, achieved_rps=40.0), **RAN),
 ]  # fmt: skip
 
 
@@ -23,8 +23,10 @@ def queue(monkeypatch):
     """Answers as given, and what was asked last."""
     asked: dict[str, Any] = {}
 
-    def foretold(loads, settings, arrivals, at_most, near_rps):
-        asked.update(loads=len(loads), cores=settings.cpu_cores, arrivals=arrivals, at_most=at_most, near_rps=near_rps)
+    def foretold(levels, settings, arrivals, at_most, near_rps):
+        asked.update(
+            levels=len(levels), cores=settings.cpu_cores, arrivals=arrivals, at_most=at_most, near_rps=near_rps
+        )
         return [None if rps is None else SimpleNamespace(rate_rps=rps) for rps in asked["answers"]]
 
     monkeypatch.setattr(foretold_rate, "foretold", foretold)
@@ -35,7 +37,7 @@ def test_the_first_limit_to_break_decides(queue):
     queue["answers"] = [70.0, 50.0]
     assert foretold_rps(TRIALS, {"p99_ms": 100, "p50_ms": 20, "error_rate": 0.1}, POISSON) == 50.0
     assert queue["at_most"] == {"p99_ms": 100, "p50_ms": 20}  # of errors no queue knows anything
-    assert (queue["loads"], queue["cores"], queue["near_rps"], queue["arrivals"]) == (3, 2, 40.0, POISSON)
+    assert (queue["levels"], queue["cores"], queue["near_rps"], queue["arrivals"]) == (3, 2, 40.0, POISSON)
 
 
 def test_where_one_limit_cannot_be_told_none_can(queue):
@@ -49,5 +51,5 @@ def test_of_what_is_not_measured_nothing_is_asked(queue, at_most):
 
 
 def test_a_replica_that_answered_nothing_says_nothing(queue):
-    silent = trial(1, 0, load(mode="closed", concurrency=1, requested_rps=None, achieved_rps=0.0), **RAN)
+    silent = trial(1, 0, a_level(clients=1, achieved_rps=0.0), **RAN)
     assert foretold_rps([silent], {"p99_ms": 50}, POISSON) is None and queue == {}

@@ -12,6 +12,7 @@ from raytune_infer.ranking.recommendation import rank
 from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 from serve_deployments.load.arrivals import POISSON
+from tests.levels import a_level
 
 A = trial(1, 0, level(100, 10), level(105, 60), usd=1.0)
 B = trial(2, 1, level(300, 10), level(310, 60), usd=4.0)
@@ -66,7 +67,7 @@ def test_a_rate_is_that_of_the_highest_level_within_the_limit_and_never_between_
     best = found.best
     assert (best.figure, best.value, best.known.at_most_rps) == (100, 100, 200)
     assert 100 < best.known.estimate_rps < 200 and best.could_be == 200
-    assert [at.rps for at in best.levels] == [100, 200]
+    assert [at.rate_rps for at in best.levels] == [100, 200]
     assert ranked(trial(1, 0, level(100, 10), level(200, 50)), p99_ms=50).best.figure == 200  # just kept
 
 
@@ -160,14 +161,13 @@ def test_a_price_comes_from_the_book_that_is_named_and_else_from_the_run():
 
 
 def test_a_goal_of_what_was_never_answered_has_no_value():
-    silent = level(100, 10, p50_ms=None)
+    silent = a_level(100, values={"p99_ms": 10})
     found = ranked(trial(1, 0, silent), goal="rps / p50_ms")
     assert not found.ranked and math.isnan(found.others[0].figure) and found.others[0].could_be is None
 
 
 def test_whoever_held_only_clients_is_ranked_by_clients():
-    closed = {"mode": "closed", "requested_rps": None}
-    peak = [level(100 * n, 10 * n, concurrency=n, **closed) for n in (1, 2, 4)]
+    peak = [level(100 * n, 10 * n, clients=n) for n in (1, 2, 4)]
     found = ranked(trial(1, 0, *peak), p99_ms=25)
     assert not found.arrivals and found.best.figure == 200
     assert ranked(A, p99_ms=50).arrivals

@@ -7,24 +7,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytune_infer.ranking.curve import Level, Reported
 from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
-from serve_deployments.measurement import Latencies, Load
+from raytune_infer.ranking.trial_answer import TrialAnswer
+from serve_deployments.metrics.level_result import LevelResult
+from tests.levels import a_level
 
 PRECISION = 0.1
 
 
-def arrivals(rps: float, p99_ms: float, **more) -> Level:
-    return Level("open", rps, more.pop("achieved", rps), {"rps": rps, "p99_ms": p99_ms, "error_rate": 0.0}, **more)
+def arrivals(rps: float, p99_ms: float, **more) -> LevelResult:
+    more = {"achieved_rps": more.pop("achieved", rps), "completed": 0, **more}
+    return a_level(rps, values={"p99_ms": p99_ms}, **more)
 
 
-def clients(number: int, rps: float, p99_ms: float = 0.0, **more) -> Level:
-    return Level("closed", number, rps, {"rps": rps, "p99_ms": p99_ms or 1e3 * number / rps}, **more)
+def clients(number: int, rps: float, p99_ms: float = 0.0, **more) -> LevelResult:
+    return a_level(clients=number, achieved_rps=rps, values={"p99_ms": p99_ms or 1e3 * number / rps}, **more)
 
 
 def within(levels, held_under=100.0, **limits: float):
-    """Latencies in ms, the run's limit of p99 beside them."""
-    return arrivals_within(levels, Limits(limits, {"p99_ms": held_under}), PRECISION)
+    """Latencies in ms, the run's limit of p99 beside them; of a trial's own answer its level is one of the levels."""
+    answers = [one for one in levels if isinstance(one, TrialAnswer)]
+    levels = [one.level if isinstance(one, TrialAnswer) else one for one in levels]
+    return arrivals_within(levels, Limits(limits, {"p99_ms": held_under}), PRECISION, answers)
 
 
 # p99 = 10 ms x (rate / 100)², up to 400 where the queue grows.
@@ -34,12 +38,12 @@ FINE = [*CURVE, arrivals(280, 78.4), arrivals(305, 93.0), arrivals(330, 108.9)]
 
 def test_what_the_run_found_is_found_again():
     known = within(FINE, p99_ms=100)
-    assert known.level.rps == 305 and known.at_most_rps == 330 and known.resolved and known.estimate_rps is None
+    assert known.level.rate_rps == 305 and known.at_most_rps == 330 and known.resolved and known.estimate_rps is None
 
 
 def test_between_two_levels_far_apart_the_crossing_is_estimated_and_not_believed():
     known = within(CURVE, p99_ms=22.5)
-    assert (known.level.rps, known.at_most_rps, known.resolved) == (100, 200, False)
+    assert (known.level.rate_rps, known.at_most_rps, known.resolved) == (100, 200, False)
     assert known.estimate_rps == pytest.approx(150)  # exact, as the curve is a power of the rate
 
 
@@ -50,18 +54,18 @@ def test_an_estimate_lies_between_its_levels(limit):
 
 def test_of_several_limits_the_first_to_be_crossed_counts():
     levels = [arrivals(100, 10), arrivals(200, 40)]
-    levels = [Level(**{**vars(at), "metrics": {**at.metrics, "p50_ms": at.rps / 10}}) for at in levels]
+    levels = [a_level(at.asked, values={**at.latency.values, "p50_ms": at.rate_rps / 10}, completed=0) for at in levels]
     assert within(levels, p99_ms=22.5, p50_ms=10.5).estimate_rps == pytest.approx(105)
 
 
 def test_nothing_is_estimated_from_an_overloaded_level():
     known = within(CURVE, p99_ms=100)
-    assert (known.level.rps, known.at_most_rps, known.estimate_rps) == (200, 400, None)
+    assert (known.level.rate_rps, known.at_most_rps, known.estimate_rps) == (200, 400, None)
 
 
 def test_above_the_highest_level_nothing_is_known():
     known = within(CURVE[:2], held_under=100, p99_ms=100)
-    assert (known.level.rps, known.at_most_rps, known.resolved) == (200, math.inf, False)
+    assert (known.level.rate_rps, known.at_most_rps, known.resolved) == (200, math.inf, False)
 
 
 def test_below_the_lowest_level_there_is_only_a_bound():
@@ -80,18 +84,23 @@ def test_a_level_stopped_for_the_old_limit_says_nothing_of_a_much_looser_one():
 
 def test_a_level_kept_by_chance_above_a_broken_one_is_not_believed():
     known = within([arrivals(100, 10), arrivals(200, 120), arrivals(300, 90)], p99_ms=100)
-    assert (known.level.rps, known.contradicted) == (100, 1)
+    assert (known.level.rate_rps, known.contradicted) == (100, 1)
     assert known.at_most_rps == 300  # but a new trial may find it so
 
 
 def test_a_level_broken_by_chance_below_several_kept_ones_is_not_believed():
     known = within([arrivals(100, 130), arrivals(200, 40), arrivals(280, 78), arrivals(300, 120)], p99_ms=100)
-    assert (known.level.rps, known.at_most_rps, known.resolved, known.contradicted) == (280, 300, True, 1)
+    assert (known.level.rate_rps, known.at_most_rps, known.resolved, known.contradicted) == (280, 300, True, 1)
 
 
 def test_a_busy_load_side_hides_what_more_there_is():
     known = within([arrivals(100, 10), arrivals(105, 120, client_limited=True)], p99_ms=100)
-    assert (known.level.rps, known.at_most_rps, known.resolved, known.client_limited) == (100, math.inf, False, True)
+    assert (known.level.rate_rps, known.at_most_rps, known.resolved, known.client_limited) == (
+        100,
+        math.inf,
+        False,
+        True,
+    )
 
 
 def test_clients_that_wait_bound_arrivals_from_above_and_never_from_below():
@@ -106,7 +115,7 @@ def test_clients_that_wait_bound_arrivals_from_above_and_never_from_below():
 def test_more_clients_that_bring_no_more_show_what_the_replica_can_do():
     closed = [clients(1, 80), clients(4, 82)]
     known = within([*closed, arrivals(60, 40)], p99_ms=100)
-    assert known.level.rps == 60 and known.at_most_rps == pytest.approx(1.05 * 82)
+    assert known.level.rate_rps == 60 and known.at_most_rps == pytest.approx(1.05 * 82)
 
 
 def test_what_even_one_client_breaks_is_never_kept():
@@ -146,18 +155,7 @@ def test_fewer_clients_than_were_tried_may_keep_what_all_broke():
 
 
 def test_a_metric_without_a_value_keeps_no_limit():
-    assert within([Level("open", 10, 10, {"rps": 10.0})], p99_ms=100).level is None
-
-
-def answered(latencies_s, **changes) -> Level:
-    """A level of arrivals with its answers one by one."""
-    values = {
-        "mode": "open", "concurrency": None, "requested_rps": 10.0, "achieved_rps": 10.0, "duration_s": 10.0,
-        "completed": len(latencies_s), "errors": 0, "error_rate": 0.0, "latencies": Latencies.of(latencies_s),
-        "steady": True, "overloaded": False, "client_cpu_share": 0.1, "client_lag_ms": 0.5, "client_limited": False,
-        "warmup_s": 0.4, "started_at": 1e9, "ended_at": 1e9 + 3,
-    }  # fmt: skip
-    return Level.of(Load(**{**values, **changes}).as_dict())
+    assert within([a_level(10.0, values={})], p99_ms=100).level is None
 
 
 @pytest.mark.parametrize(
@@ -166,24 +164,16 @@ def answered(latencies_s, **changes) -> Level:
     [(0, True), (4, True), (5, None), (8, None), (9, False), (40, False)],
 )
 def test_a_percentile_is_broken_only_by_more_answers_than_chance_brings(slow, kept):
-    level = answered([0.05] * (400 - slow) + [0.2] * slow)
+    level = a_level(10.0, latency_s=[0.05] * (400 - slow) + [0.2] * slow)
     assert Limits({"p99_ms": 100.0}).kept(level) is kept
     # Of a mean, a maximum or errors there is no such chance.
     assert Limits({"max_ms": 100.0}).kept(level) is (slow == 0)
     assert Limits({"p99_ms": 100.0, "error_rate": 0.0}).kept(level) is kept
     assert Limits({"p99_ms": 100.0, "error_rate": -1.0}).kept(level) is False
     # Without its answers one by one, or without their number, a level says what its percentile does.
-    bare = Level("open", 10, 10, {**level.metrics}, completed=400)
-    unnumbered = Level.of({**load_of(level), "completed": 0})
+    bare = a_level(10.0, values=level.latency.values, completed=400)
+    unnumbered = replace(level, completed=0)
     assert Limits({"p99_ms": 100.0}).kept(bare) is Limits({"p99_ms": 100.0}).kept(unnumbered) is (slow <= 4)
-
-
-def load_of(level: Level) -> dict:
-    """A record that is read as this level."""
-    return {
-        "mode": "open", "requested_rps": level.asked, "achieved_rps": level.rps, "overloaded": False, "steady": True,
-        "client_limited": False, "histogram": level.histogram, **level.metrics,
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -192,14 +182,14 @@ def load_of(level: Level) -> dict:
 def test_of_so_few_arrivals_that_a_percentile_is_only_the_largest_nothing_is_known(name, needed):
     limits = Limits({name: 100.0})
     for completed, kept in ((needed - 1, None), (needed, True), (0, True)):
-        assert limits.kept(Level("open", 10, 10, {name: 50.0}, completed=completed)) is kept
+        assert limits.kept(a_level(10.0, values={name: 50.0}, completed=completed)) is kept
     # Clients that wait are not by chance; a mean needs no number.
-    assert limits.kept(Level("closed", 1, 10, {name: 50.0}, completed=1)) is True
-    assert Limits({"mean_ms": 100.0}).kept(Level("open", 10, 10, {"mean_ms": 50.0}, completed=1)) is True
+    assert limits.kept(a_level(clients=1, values={name: 50.0}, completed=1)) is True
+    assert Limits({"mean_ms": 100.0}).kept(a_level(10.0, values={"mean_ms": 50.0}, completed=1)) is True
 
 
 def test_a_limit_is_kept_at_its_very_value_and_every_one_must_be():
-    level = Level("open", 10, 10, {"p99_ms": 100.0, "p50_ms": 20.0, "error_rate": 0.01})
+    level = a_level(10.0, values={"p99_ms": 100.0, "p50_ms": 20.0}, error_rate=0.01, completed=0)
     assert Limits({"p99_ms": 100.0, "p50_ms": 20.0, "error_rate": 0.01}).kept(level) is True
     for name, less in (("p99_ms", 99.9), ("p50_ms", 19.9), ("error_rate", 0.009)):
         limits = Limits({"p99_ms": 100.0, "p50_ms": 20.0, "error_rate": 0.01} | {name: less})
@@ -221,35 +211,40 @@ def test_the_tightest_latency_decides_what_an_early_stop_still_says():
     assert kept({"p99_ms": 400}, {"error_rate": 0.1}) is False  # stopped under none: it can do no better
 
 
-def said(rps, *, low=None, high=None, early=False, asked=None, **more) -> Level:
+def said(rps, *, low=None, high=None, early=False, asked=None, **more) -> TrialAnswer:
     """A level that stands for its trial, which reported a rate of its own."""
     interval = None if low is None else (low, high)
-    return arrivals(asked or rps, 50, achieved=asked or rps, reported=Reported(rps, interval, early), **more)
+    return TrialAnswer(arrivals(asked or rps, 50, achieved=asked or rps, **more), rps, interval, early)
 
 
 def test_under_the_runs_own_limits_its_trials_stand_by_what_they_said():
     levels = [arrivals(295, 90), said(300, asked=290, low=280.0, high=310.0), arrivals(305, 120)]
     known = within(levels, p99_ms=100)
-    assert (known.level.rps, known.level.metrics["rps"], known.at_most_rps, known.resolved) == (300, 300, 300, True)
+    assert (known.level.rate_rps, known.level.metrics["rps"], known.at_most_rps, known.resolved) == (
+        300,
+        300,
+        300,
+        True,
+    )
     assert known.interval_rps == (280.0, 310.0) and known.estimate_rps is None
     # Under any other limits the levels do.
-    assert within(levels, p99_ms=101).level.rps == 295
+    assert within(levels, p99_ms=101).level.rate_rps == 295
     # A level that did not keep them stands for nothing.
-    broken = arrivals(300, 150, reported=Reported(300.0))
-    assert within([broken, arrivals(100, 10)], p99_ms=100).level.rps == 100
+    broken = TrialAnswer(arrivals(300, 150), 300.0)
+    assert within([broken, arrivals(100, 10)], p99_ms=100).level.rate_rps == 100
 
 
 def test_of_several_trials_the_middle_one_that_was_not_cut_short_speaks():
     whole = [said(300), said(100), said(200), said(250)]
-    assert within(whole, p99_ms=100).level.rps == 200  # of the two in the middle the lower
+    assert within(whole, p99_ms=100).level.rate_rps == 200  # of the two in the middle the lower
     early = said(900, low=800.0, high=950.0, early=True)
     known = within([early, *whole[:1]], p99_ms=100)
-    assert (known.level.rps, known.at_most_rps, known.resolved) == (300, 300, True)
+    assert (known.level.rate_rps, known.at_most_rps, known.resolved) == (300, 300, True)
 
 
 def test_a_trial_that_ended_early_leaves_its_interval_open():
     known = within([said(180, asked=100, low=120.0, high=260.0, early=True)], p99_ms=100)
-    assert (known.level.rps, known.at_most_rps, known.estimate_rps, known.resolved) == (100, 260, 180, False)
+    assert (known.level.rate_rps, known.at_most_rps, known.estimate_rps, known.resolved) == (100, 260, 180, False)
     assert known.interval_rps is None
     low = within([said(80, asked=100, low=60.0, high=90.0, early=True)], p99_ms=100)
     assert low.at_most_rps == 100  # which it was seen to do
@@ -261,7 +256,12 @@ def test_a_trial_that_ended_early_leaves_its_interval_open():
 def test_a_trial_whose_load_side_was_the_bottleneck_says_only_what_was_reached(early):
     busy = said(300, low=280.0, high=310.0, early=early, client_limited=True)
     known = within([busy, said(300, low=280.0, high=310.0, early=early)], p99_ms=100)
-    assert (known.level.rps, known.at_most_rps, known.resolved, known.client_limited) == (300, math.inf, False, True)
+    assert (known.level.rate_rps, known.at_most_rps, known.resolved, known.client_limited) == (
+        300,
+        math.inf,
+        False,
+        True,
+    )
     assert not within([said(300, low=280.0, high=310.0, early=early)], p99_ms=100).client_limited
 
 
@@ -271,7 +271,7 @@ def test_a_busy_load_side_matters_from_the_highest_kept_level_upwards():
         levels = [replace(at, client_limited=i == place) for i, at in enumerate(kept)]
         known = within(levels, held_under=50, p99_ms=100)
         assert (known.client_limited, known.resolved) == (matters, not matters)
-        assert known.at_most_rps == (math.inf if matters else 210) and known.level.rps == 200
+        assert known.at_most_rps == (math.inf if matters else 210) and known.level.rate_rps == 200
 
 
 @pytest.mark.parametrize(("broke", "resolved"), [(110, True), (110.1, False)])
@@ -295,9 +295,9 @@ def test_what_is_said_to_be_kept_was_measured_and_no_order_of_levels_changes_it(
     contradicting = [kept[:cut].count(False) + kept[cut:].count(True) for cut in range(len(kept) + 1)]
     cut = contradicting.index(min(contradicting))
     assert known.level == (ordered[cut - 1] if cut else None) and known.contradicted == min(contradicting)
-    assert known.at_least_rps == (ordered[cut - 1].rps if cut else 0.0)
+    assert known.at_least_rps == (ordered[cut - 1].rate_rps if cut else 0.0)
     if not known.resolved:
-        assert known.at_most_rps >= max((at.rps for at, k in zip(ordered, kept, strict=True) if k), default=0.0)
+        assert known.at_most_rps >= max((at.rate_rps for at, k in zip(ordered, kept, strict=True) if k), default=0.0)
     if known.estimate_rps is not None:
         assert known.at_least_rps < known.estimate_rps < known.at_most_rps
     assert within(levels[::-1], p99_ms=50) == known
@@ -305,8 +305,8 @@ def test_what_is_said_to_be_kept_was_measured_and_no_order_of_levels_changes_it(
 
 def test_no_estimate_comes_from_a_value_of_0_or_one_that_is_missing():
     def estimate(low, high):
-        below = Level("open", 100, 100, {"p99_ms": low, "rps": 100})
-        above = Level("open", 200, 200, {"rps": 200} if high is None else {"p99_ms": high, "rps": 200})
+        below = a_level(100.0, values={"p99_ms": low}, completed=0)
+        above = a_level(200.0, values={} if high is None else {"p99_ms": high}, completed=0)
         return within([below, above], p99_ms=50).estimate_rps
 
     assert estimate(25.0, 100.0) == pytest.approx(100 * math.sqrt(2))
@@ -360,7 +360,7 @@ def test_the_peak_is_known_once_two_more_steps_brought_no_more_than_a_twentieth(
 def test_of_rates_within_two_percent_the_fewest_clients_stand_for_the_peak():
     for first, asked in ((392.0, 4), (391.9, 8)):
         known = closed_within([clients(4, first), clients(8, 400), clients(16, 399), clients(32, 398)])
-        assert known.level.asked == asked and known.level.rps == {4: first, 8: 400}[asked]
+        assert known.level.asked == asked and known.level.rate_rps == {4: first, 8: 400}[asked]
 
 
 def test_clients_whose_load_side_was_busy_leave_the_peak_open():
@@ -376,7 +376,7 @@ def test_clients_whose_load_side_was_busy_leave_the_peak_open():
 def test_clients_that_kept_a_limit_above_broken_ones_leave_it_open():
     levels = [clients(1, 100, 10), clients(2, 150, 40), clients(4, 260, 15)]
     known = closed_within(levels, p99_ms=20)
-    assert (known.level.rps, known.at_most_rps, known.contradicted, known.resolved) == (100, 260, 1, False)
+    assert (known.level.rate_rps, known.at_most_rps, known.contradicted, known.resolved) == (100, 260, 1, False)
     assert closed_within([clients(1, 100, 25), clients(2, 150, 15), clients(4, 260, 15)], p99_ms=20).contradicted == 1
 
 
@@ -390,7 +390,7 @@ def test_the_rate_at_which_clients_cross_a_limit_is_estimated_between_them():
 def test_a_limit_that_both_levels_keep_moves_no_estimate():
     """The p50 falls as batches fill: on a line through both it would cross its limit below the lowest level."""
     levels = [
-        Level("open", rps, rps, {"rps": rps, "p99_ms": p99, "p50_ms": p50})
+        a_level(rps, values={"p99_ms": p99, "p50_ms": p50}, completed=0)
         for rps, p99, p50 in ((100, 10, 20), (200, 40, 10))
     ]
     assert within(levels, p99_ms=22.5, p50_ms=30).estimate_rps == pytest.approx(150)

@@ -22,7 +22,7 @@ def run(tmp_path):
 
         def measure(config, at_most) -> Outcome:
             loads = tuple(level(*at, started_at=0.0, ended_at=3.0) for at in levels)
-            return Outcome({"rps": 100.0, "p99_ms": 49.0}, loads=loads, reported=0, interval_rps=(97.0, 103.0))
+            return Outcome({"rps": 100.0, "p99_ms": 49.0}, levels=loads, reported=0, interval_rps=(97.0, 103.0))
 
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         return write_run(folder, SPEC.replace(old, new, 1), CONFIGS[:1], measure=measure)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -84,8 +85,8 @@ def test_so_do_clients_that_wait_for_their_answers(peak_run, limit):
     found = recommend(peak_run, limits={"p99_ms": limit})
     assert not found.arrivals and any("upper estimate" in note for note in notes(found))
     for r in (*found.ranked, *found.others):
-        kept = [at.rps for at in r.levels if at.value("p99_ms") <= limit]
-        broken = [at.rps for at in r.levels if at.value("p99_ms") > limit]
+        kept = [at.rate_rps for at in r.levels if at.value("p99_ms") <= limit]
+        broken = [at.rate_rps for at in r.levels if at.value("p99_ms") > limit]
         # The rate that the most clients gave within the limit, but for what is a tie. No more is possible than levels
         # gave that broke it, or where none did than what more clients no longer raised.
         assert 0.98 * max(kept, default=0) <= r.known.at_least_rps <= max(kept, default=0) <= r.known.at_most_rps
@@ -158,8 +159,7 @@ def test_a_configuration_measured_again_is_one_configuration_with_both_curves():
 
 def test_the_interval_of_a_rate_is_shown_where_it_is_the_replicas_and_not_that_of_the_arrivals():
     known = {"rate_low_rps": 97.0, "rate_high_rps": 103.0}
-    clients = {"mode": "closed", "concurrency": 4, "requested_rps": None}
-    peak = rank([trial(1, 0, level(100, 10, **known, **clients))], Objective(Expression("rps")), held_under=None,
+    peak = rank([trial(1, 0, level(100, 10, clients=4, **known))], Objective(Expression("rps")), held_under=None,
                 precision=0.1, book=None, size=1)  # fmt: skip
     assert "(97–103)" in rate(peak.ranked[0])
     found = ranked(trial(1, 0, level(100, 10, **known), level(105, 60)), p99_ms=50)
@@ -216,8 +216,8 @@ def test_a_picture_of_a_run_in_which_nothing_counts(run, tmp_path, monkeypatch):
 def test_what_the_replica_did_is_shown_where_levels_know_it(tmp_path, monkeypatch, capsys):
     def with_usage(config, at_most):
         outcome = measured(config, at_most)
-        usage = Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1, gpu_busy_s=1, gpu_seen_s=2).as_dict()
-        return Outcome(**{**vars(outcome), "loads": [{**load, "usage": usage} for load in outcome.loads]})
+        usage = Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1, gpu_busy_s=1, gpu_seen_s=2)
+        return Outcome(**{**vars(outcome), "levels": [replace(level, usage=usage) for level in outcome.levels]})
 
     path = write_run(tmp_path / "run", configs=CONFIGS[:1], measure=with_usage)
     assert not command(monkeypatch, path, "--curve", tmp_path / "curves.png")

@@ -1,11 +1,11 @@
 """A ranking as people read it: every cell and sentence, from rankings written by hand."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from raytune_infer.ranking.curve import Level
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE
@@ -21,9 +21,10 @@ from raytune_infer.report.recommendation_report import (
 )
 from searchers.objective import Expression, Objective
 from serve_deployments.usage import Usage
+from tests.levels import a_level
 
 GOAL = Objective(Expression("rps / usd_per_hour"), at_most={"p99_ms": 50.0})
-KEPT = Level("open", 100.0, 100.0, {"rps": 100.0, "p99_ms": 40.0, "p50_ms": 10.0, "error_rate": 0.0})
+KEPT = a_level(100.0, values={"p99_ms": 40.0, "p50_ms": 10.0})
 
 
 def ranked(known: RateBounds, *, batch: int = 1, trials=(1,), value: float | None = 50.0, usd=2.0, **more) -> Ranked:
@@ -81,13 +82,13 @@ def test_without_a_limit_on_a_latency_the_p99_is_shown_and_with_several_each():
 
 def test_what_the_replica_did_stands_beside_where_it_is_known():
     usage = Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1, gpu_busy_s=1, gpu_seen_s=2)
-    used = Level(**{**vars(KEPT), "usage": usage})
+    used = replace(KEPT, usage=usage)
     everything = found(SURE, ranked(RateBounds(used, 110.0, True)), others=(NEVER,))
     assert [c.header for c in ranking_table(everything).columns][5:9] == ["model busy", "batch", "cores", "GPU"]
     assert [row[5:9] for row in lines(everything)] == [
         ["", "", "", ""], ["73%", "4.0", "0.91", "50%"], ["", "", "", ""]
     ]  # fmt: skip
-    without_gpu = Level(**{**vars(KEPT), "usage": Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1)})
+    without_gpu = replace(KEPT, usage=Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1))
     assert lines(found(ranked(RateBounds(without_gpu, 110.0, True))))[0][8] == ""
 
 
@@ -98,12 +99,12 @@ def test_of_emulated_devices_the_table_says_so():
 
 
 def test_a_rate_says_whether_more_is_possible_and_whether_it_is_an_estimate():
-    shaky = Level(**{**vars(KEPT), "steady": False, "interval_rps": (90.0, 111.16)})
+    shaky = replace(KEPT, steady=False, rate_low_rps=90.0, rate_high_rps=111.16)
     assert rate(ranked(RateBounds(KEPT, 110.0, True))) == "100"
     assert rate(ranked(RateBounds(KEPT, math.inf, False))) == "≥ 100"
     assert rate(ranked(RateBounds(shaky, math.inf, False))) == "≥ ~100"  # its interval is that of the arrivals
     assert rate(ranked(RateBounds(shaky, 110.0, True, interval_rps=(97.0, 103.0)))) == "~100 (97–103)"
-    closed = Level(**{**vars(shaky), "mode": "closed"})
+    closed = replace(shaky, mode="closed", concurrency=8)
     assert rate(ranked(RateBounds(closed, 110.0, True))) == "~100 (90–111.2)"
     assert rate(NEVER) == ""
 
@@ -120,7 +121,7 @@ def test_why_a_configuration_does_not_count():
     assert why_not(everything, SURE) == "usd_per_hour > 1, rps < 240"
     assert why_not(everything, ranked(RateBounds(KEPT, 110.0, True), usd=0.5)) == "rps < 240"
     assert why_not(found(objective=Objective(Expression("rps / joules"))), SURE) == "rps / joules has no value"
-    slow = Level(**{**vars(KEPT), "metrics": {**KEPT.metrics, "p99_ms": 60.0}})
+    slow = a_level(100.0, values={"p99_ms": 60.0, "p50_ms": 10.0})
     assert why_not(found(), ranked(RateBounds(slow, 110.0, True))) == "p99_ms > 50"
     assert why_not(found(), NEVER) == "breaks a limit at any load" and why_not(found(), HOPED) == "no level kept them"
 
@@ -136,7 +137,7 @@ def test_each_thing_to_know_is_said_once_and_only_where_it_is_so():
     assert starts("≥: that rate kept the limits", of=found(SURE, ranked(RateBounds(KEPT, 200.0, False))))
     assert starts("≥: that", "≈: an estimate, which ranks nothing", of=found(OPEN, OPEN))
     assert notes(found(SURE, others=(NEVER, HOPED))) == []
-    shaky = Level(**{**vars(KEPT), "steady": False})
+    shaky = replace(KEPT, steady=False)
     assert notes(found(ranked(RateBounds(shaky, 110.0, True)), others=(NEVER,))) == [ESTIMATE_NOTE]
     assert notes(found(SURE, untried=7)) == ["7 configurations of the space were never tried; nothing is known of them"]
 
@@ -169,7 +170,7 @@ def test_which_trials_could_change_the_answer():
     ]
 
 
-ALONE = Level("closed", 1, 42.0, {"rps": 42.0})
+ALONE = a_level(clients=1, achieved_rps=42.0, values={})
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ ALONE = Level("closed", 1, 42.0, {"rps": 42.0})
         (RateBounds(None, 80.0, False), "below 80 requests/s"),
         (RateBounds(None, 80.0, False, 60.0), "about 60 requests/s, below 80"),
         (RateBounds(None, 80.0, False, alone=ALONE), "below 80 requests/s; one client alone kept the limits at 42"),
-        (RateBounds(None, 80.0, False, alone=Level("closed", 4, 42.0, {})),
+        (RateBounds(None, 80.0, False, alone=a_level(clients=4, achieved_rps=42.0, values={})),
          "below 80 requests/s; 4 clients, each waiting for its answer, kept the limits at 42"),
     ],
 )  # fmt: skip

@@ -21,19 +21,20 @@ from raytune_infer.study.result import StudyResult, conclude
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
+from tests.levels import a_level
 
 METRICS = {"rps": 123.456, "p50_ms": 12.345, "p95_ms": 23.456, "p99_ms": 34.567, "error_rate": 0.0123}
-STEADY, UNSTEADY = ({"steady": True},), ({"steady": True}, {"steady": False})
+STEADY, UNSTEADY = (a_level(5.0),), (a_level(5.0), a_level(5.0, steady=False))
 OBJECTIVE = Objective(Expression("rps"), at_most={"p99_ms": 50})
 
 
 def trial(number: int = 1, position: int = 0, purpose: Any = "search", usd_per_hour: float = 0.36, **more: Any):
-    outcome = Outcome(**{"metrics": METRICS, "loads": STEADY, "reported": 0, "hostname": "box", **more})
+    outcome = Outcome(**{"metrics": METRICS, "levels": STEADY, "reported": 0, "hostname": "box", **more})
     value = OBJECTIVE.value(outcome.metrics, usd_per_hour)
     return TrialRecord(number, purpose, position, {"batch": 2**position}, usd_per_hour, value, outcome, 7.5, False)
 
 
-FAILED: dict[str, Any] = {"metrics": None, "reason": "OutOfMemory: no", "loads": (), "reported": None}
+FAILED: dict[str, Any] = {"metrics": None, "reason": "OutOfMemory: no", "levels": (), "reported": None}
 
 
 def cells(table: Any) -> list[list[str]]:
@@ -54,9 +55,9 @@ def test_a_trial_on_one_line():
 def test_a_rate_that_is_a_bound_or_an_estimate_is_marked():
     assert marks(trial()) == ""
     assert marks(trial(client_limited=True)) == "≥ "
-    assert marks(trial(loads=UNSTEADY, reported=1)) == "~"
-    assert marks(trial(loads=UNSTEADY, reported=0)) == "" and marks(trial(loads=UNSTEADY, reported=None)) == ""
-    assert marks(trial(client_limited=True, loads=UNSTEADY, reported=1)) == "≥ ~"
+    assert marks(trial(levels=UNSTEADY, reported=1)) == "~"
+    assert marks(trial(levels=UNSTEADY, reported=0)) == "" and marks(trial(levels=UNSTEADY, reported=None)) == ""
+    assert marks(trial(client_limited=True, levels=UNSTEADY, reported=1)) == "≥ ~"
     assert figures(trial(client_limited=True)).startswith("≥ 123.5 requests/s")
 
 
@@ -83,7 +84,7 @@ def test_each_remark_stands_once_with_its_trials():
     kept = {"limit": "cpu_cores", "enforced": True, "how": "pinned"}
     missed = {"limit": "gpu_share", "enforced": False, "how": "no MPS"}
     trials = [
-        trial(1, **FAILED), trial(2, **FAILED, lost="ReplicaDied: 9"), trial(3, loads=UNSTEADY, reported=1),
+        trial(1, **FAILED), trial(2, **FAILED, lost="ReplicaDied: 9"), trial(3, levels=UNSTEADY, reported=1),
         trial(4, ended_early=True), trial(5, client_limited=True), trial(6, enforcements=(kept, missed)),
         trial(7, enforcements=(missed,)),
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from raytune_infer.store.database import Database
 from raytune_infer.store.records import Outcome
 from raytune_infer.study.progress import Silent
 from raytune_infer.study.search import Ledger
+from raytune_infer.study.suggestion import Suggestion
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
@@ -108,7 +109,7 @@ def test_so_many_trials_at_a_time_as_were_asked_for(monkeypatch, tmp_path):
     assert instead.most_at_once == 3 and len({t.position for t in searched(result)}) == 5
     study(tmp_path / "c", text=SPEC.replace("trials: 5", "trials: 5, parallel: 2"), searcher="random").run()
     assert instead.most_at_once == 3
-    assert "to_beat_rps" in instead.begun[0]
+    assert Suggestion.of(instead.begun[0]).to_beat_rps is None
 
 
 def test_what_cannot_run_is_no_measurement(monkeypatch, tmp_path):
@@ -162,7 +163,7 @@ def test_tune_keeps_nothing_of_what_the_history_has():
     from raytune_infer.study.search import _Recorder
 
     kept = SimpleNamespace(last_result={"outcome": {}, "rps": 1.0}, metric_analysis={"a": 1}, metric_n_steps={"a": 1})
-    recorder = _Recorder(None, None, None)
+    recorder = _Recorder(None, None)
     trial: Any = SimpleNamespace(run_metadata=kept)
     recorder.on_trial_complete(0, [], trial)
     assert (kept.last_result, kept.metric_analysis, kept.metric_n_steps) == ({"rps": 1.0}, {}, {})

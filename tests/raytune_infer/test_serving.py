@@ -63,13 +63,13 @@ def service(text: str = SPEC, folder: Path = Path(".")) -> Service:
 
 
 def test_every_load_test_is_as_the_file_says_and_each_round_has_arrivals_of_its_own(told):
-    with serving.on_ray_serve(service(), STUDY) as bench:
-        measures: list[Any] = [bench.measure, *(bench.measure_in(number) for number in (1, 2, 3))]
-    assert [measure.question.plan.seed for measure in measures] == [0, 1, 2, 3]
+    with serving.on_ray_serve(service(), STUDY) as runtime:
+        measures: list[Any] = [runtime.measure, *(runtime.measure_in(number) for number in (1, 2, 3))]
+    assert [measure.load_test.plan.seed for measure in measures] == [0, 1, 2, 3]
     for measure in measures:
-        assert measure.question.at_most == {"p99_ms": 70, "error_rate": 0.02}  # of the load; a price is none of it
-        assert measure.question.find == "highest_rate"
-        plan = measure.question.plan
+        assert measure.load_test.at_most == {"p99_ms": 70, "error_rate": 0.02}  # of the load; a price is none of it
+        assert measure.load_test.find == "highest_rate"
+        plan = measure.load_test.plan
         assert (plan.precision, plan.rate_precision, plan.max_concurrency) == (0.1, 0.2, 17)
         assert (plan.level_min_s, plan.level_max_s, plan.total_max_s) == (2, 3, 40)
         assert plan.arrivals is CONSTANT

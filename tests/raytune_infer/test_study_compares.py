@@ -70,11 +70,11 @@ class Machine:
 def in_turn(monkeypatch):
     """One small node, and every configuration in turn for a search."""
 
-    def search(space, *, trials, known, ledger, bench, **options):
+    def search(space, *, trials, known, ledger, runtime, **options):
         for position in range(len(known), len(known) + trials):
             key = ledger.start(position, "search")
             settings = space.resolver.settings(space.problem.space[position])
-            outcome = run_trial(settings, str(position), backend=bench.backend, measure=bench.measure)
+            outcome = run_trial(settings, str(position), backend=runtime.backend, measure=runtime.measure)
             ledger.finish(key, position, outcome)
 
     node = Node(node_id="a", hostname="a", cpu_cores=4, memory_gib=8.0)

@@ -84,8 +84,8 @@ def test_trials_that_cannot_win_end_early_and_the_same_one_wins(at_most):
 
     def held_s(outcomes):
         """By the trials that cannot win."""
-        loads = [load for size in (4, 1) for load in outcomes[size].loads]
-        return sum(load["ended_at"] - load["started_at"] for load in loads)
+        levels = [level for size in (4, 1) for level in outcomes[size].levels]
+        return sum(level.ended_at - level.started_at for level in levels)
 
     informed, blind = tried(True), tried(False)
     assert [outcome.ended_early for outcome in informed.values()] == [False, True, True]

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,12 @@ from raytune_infer.study.trial import run_trial
 from serve_deployments.backend import LoadFailed, OutOfMemory, ReplicaDied, ReplicaFacts, Startup
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
-from serve_deployments.measurement import Latencies, Load, Measurement
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
+from tests.levels import a_level
 
 
 class Broken:
@@ -48,6 +50,19 @@ def test_a_model_that_answers_nothing_could_not_run_and_its_words_are_the_reason
     assert outcome.metrics is None
     assert outcome.reason.startswith("NoRate: ")
     assert outcome.reason.endswith("; the model raised 3 times, first ValueError: bad input")
+
+
+@pytest.mark.parametrize("at_most", [{}, {"p99_ms": 100.0}])
+def test_where_requests_fail_on_their_way_what_the_first_said_is_the_reason(at_most):
+    class OnTheWay(Broken):
+        told = replace(Broken.told, raised=0, said=None)
+
+        async def infer(self, payload):
+            raise ConnectionError("the message is larger than 4 MiB")
+
+    outcome = run_trial(Settings(), "trial", backend=OnTheWay(), measure=VirtualMeasure(LoadTest(LoadPlan(), at_most)))
+    assert outcome.metrics is None and outcome.reason.startswith("NoRate: ")
+    assert outcome.reason.endswith("; requests failed, the first with ConnectionError: the message is larger than 4 MiB")
 
 
 def outcome_of(losses):
@@ -97,7 +112,7 @@ def test_a_trial_says_what_others_had_of_its_cores(others_s, kept, said):
     def measure(running, settings, *, to_beat_rps=None):
         measured = VirtualMeasure(LoadTest(LoadPlan()))(running, settings)
         usage = None if others_s is None else Usage(others_s=others_s, cores_s=10.0)
-        return replace(measured, loads=tuple(replace(load, usage=usage) for load in measured.loads))
+        return replace(measured, levels=tuple(replace(load, usage=usage) for load in measured.levels))
 
     backend = FakeBackend(lambda settings, batch: 0.01)
     outcome = run_trial(Settings(), "trial", backend=backend, measure=measure)
@@ -108,20 +123,15 @@ def test_a_trial_says_what_others_had_of_its_cores(others_s, kept, said):
 
 def level(**more):
     """Ten seconds in which four clients got 200 answers."""
-    known = {
-        "mode": "closed", "concurrency": 4, "requested_rps": None, "achieved_rps": 20.0, "duration_s": 10.0,
-        "completed": 200, "errors": 0, "error_rate": 0.0, "latencies": Latencies.of([0.02]), "steady": True,
-        "overloaded": False, "client_cpu_share": 0.1, "client_lag_ms": 0.1, "client_limited": False, "warmup_s": 0.0,
-        "started_at": 0.0, "ended_at": 10.0,
-    }  # fmt: skip
-    return Load(**{**known, **more})
+    known: dict[str, Any] = {"achieved_rps": 20.0, "duration_s": 10.0, "completed": 200}
+    return a_level(clients=4, latency_s=[0.02], **{**known, **more})
 
 
 def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
     """No field is left out because it has its usual value elsewhere."""
     loads = (level(), level(achieved_rps=30.0, usage=Usage(others_s=3.0, cores_s=10.0)), level(steady=False))
     measured = Measurement(
-        method="highest_rate", loads=loads, reported=1, found=True, client_limited=True, seconds=10.0,
+        method="highest_rate", levels=loads, reported=1, found=True, client_limited=True, seconds=10.0,
         reason="the limit is near", apart=False, ended_early=True, rate_low_rps=48.0, rate_high_rps=61.0,
         estimate={"rps": 55.0, "p99_ms": 12.0, "max_ms": float("inf"), "mean_ms": float("nan")},
     )  # fmt: skip
@@ -149,7 +159,7 @@ def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
     assert outcome == Outcome(
         metrics={"rps": 55.0, "p99_ms": 12.0},  # what is no number is not measured
         reason=None,
-        loads=tuple(load.as_dict() for load in loads),
+        levels=loads,
         reported=1,
         interval_rps=(48.0, 61.0),
         ended="the limit is near; the model raised 2 times, first KeyError: x",

@@ -22,8 +22,9 @@ from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.backend import CouldNotRun
 from serve_deployments.fakes.fake_backend import FakeBackend
-from serve_deployments.measurement import Latencies, Load, Measurement
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
+from tests.levels import a_level
 
 SPEC = """\
 name: known
@@ -44,15 +45,13 @@ def rate_rps(settings: Settings) -> float:
 
 def measurement(rps: float, **more: Any) -> Measurement:
     """A level whose numbers are as given: 20 ms at the median, 30 ms at p99."""
-    level = Load(
-        mode="closed", concurrency=4, requested_rps=None, achieved_rps=rps, duration_s=TRIAL_S,
-        completed=round(rps * TRIAL_S), errors=0, error_rate=0.0, latencies=Latencies.of([0.02] * 90 + [0.03] * 10),
-        steady=True, overloaded=False, client_cpu_share=0.1, client_lag_ms=0.1, client_limited=False, warmup_s=0.0,
-        started_at=0.0, ended_at=TRIAL_S,
+    level = a_level(
+        clients=4, latency_s=[0.02] * 90 + [0.03] * 10, achieved_rps=rps, duration_s=TRIAL_S,
+        completed=round(rps * TRIAL_S), client_lag_ms=0.1, warmup_s=0.0, started_at=0.0, ended_at=TRIAL_S,
     )  # fmt: skip
     ends = {"rate_low_rps": 0.99 * rps, "rate_high_rps": 1.01 * rps}
     rest: dict[str, Any] = {"method": "peak_rate", "reported": 0, "found": True, "client_limited": False}
-    return Measurement(loads=(level,), seconds=TRIAL_S, reason="it is known", **{**rest, **ends, **more})
+    return Measurement(levels=(level,), seconds=TRIAL_S, reason="it is known", **{**rest, **ends, **more})
 
 
 class Clock:

@@ -45,7 +45,7 @@ def test_searches_param_space_with_metric_from_tune_config_until_exhausted(tmp_p
     best = results.get_best_result().config
     assert (best["a"], best["nested"]) == (4, {"b": "y", "constant": 7})
     assert not searcher.history.pending
-    problem, _ = searcher._ready()
+    problem = searcher.problem
     assert problem.space[problem.best(searcher.history).position] == {"a": 4, "nested/b": "y"}
 
 
@@ -53,7 +53,7 @@ def test_own_space_and_metric_with_concurrency_limiter_and_mode_min(tmp_path):
     searcher = TuneSearcher(SPACE, "random", metric="rps", mode="min")
     results = fit(measure, tmp_path, ConcurrencyLimiter(searcher, max_concurrent=2))
     assert len(results) == 6
-    problem, _ = searcher._ready()
+    problem = searcher.problem
     assert SPACE[problem.best(searcher.history).position] == {"a": 1, "b": "x"}
 
 
@@ -63,7 +63,7 @@ def test_failing_trials_and_missing_values_count_as_could_not_run(tmp_path):
     results = fit(fragile, tmp_path, searcher, param_space=param_space)
     assert len(results) == 3 and len(results.errors) == 1
     measured = {o.position for o in searcher.history.observed if o.metrics is not None}
-    problem, _ = searcher._ready()
+    problem = searcher.problem
     assert {problem.space[p]["a"] for p in measured} == {6}
     assert all(o.metrics["constant"] == 7 for o in searcher.history.observed if o.metrics)
 

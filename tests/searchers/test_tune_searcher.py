@@ -125,7 +125,7 @@ def test_finite_domains_become_knobs():
         "i": tune.randint(1, 4), "q": tune.qrandint(3, 9, 3), "f": tune.quniform(0.1, 0.3, 0.1),
         "n": tune.choice([4, 1, 2, 2]), "s": tune.choice(["b", "a"]), "t": tune.choice([True, False]), "c": 1,
     })  # fmt: skip
-    problem, _ = searcher._ready()
+    problem = searcher.problem
     assert {k.name: (k.values, k.kind) for k in problem.space.knobs} == {
         "i": ((1, 2, 3), "ordinal"), "q": ((3, 6, 9), "ordinal"), "f": ((0.1, 0.2, 0.3), "ordinal"),
         "n": ((1, 2, 4), "ordinal"), "s": (("b", "a"), "categorical"), "t": ((True, False), "categorical"),

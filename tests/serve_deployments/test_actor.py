@@ -9,6 +9,7 @@ import ray
 
 from serve_deployments.backend import LoadFailed
 from serve_deployments.device.limits import machine_cores, unleased_cores
+from serve_deployments.endpoint import WHOLE
 from serve_deployments.fakes.virtual_replicas import FakeServer
 from serve_deployments.load.clock import RealClock
 from serve_deployments.load.load_generator import LoadGenerator
@@ -34,7 +35,7 @@ def actor(local_ray):
 def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
     here = ray.get_runtime_context().get_node_id()
     with load_actor(here) as first:
-        ray.get(first.aim.remote(lambda: FakeServer(lambda batch: 0.01), ["a"]))
+        ray.get(first.set_target.remote(lambda: FakeServer(lambda batch: 0.01), ["a"]))
         with load_actor(here) as second:
             assert second is not first  # one test at a time
     with pytest.raises(ZeroDivisionError), load_actor(here) as again:
@@ -50,14 +51,14 @@ def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
 
 @pytest.mark.ray
 def test_the_actor_measures_in_real_time_and_ends_when_told(actor):
-    found = ray.get(actor.answer.remote(LoadTest(PLAN), Settings()), timeout=60)
+    found = ray.get(actor.run.remote(LoadTest(PLAN), Settings()), timeout=60)
     assert found.best and found.metrics["rps"] > 0
     # A core of 50 ms a request in each process that sends (more than one where this one had too little of the machine):
     # no more can end, whoever else is at work. A rate says less: after a stall at the beginning few answers look fast.
-    for load in found.loads:
+    for load in found.levels:
         assert 0 < load.completed <= load.senders * (20 * (load.ended_at - load.started_at) + 2)
     level = ray.get(actor.open.remote(10.0, PLAN), timeout=60)
-    assert level.latencies.p50_ms >= 49 and level.started_at > 1e9 and level.client_cpu_share > 0
+    assert level.value("p50_ms") >= 49 and level.started_at > 1e9 and level.client_cpu_share > 0
 
     running = actor.closed.remote(2, LoadPlan(level_min_s=90, level_max_s=100))
     with pytest.raises(RuntimeError, match="running a load test already"):
@@ -77,20 +78,20 @@ def test_two_processes_share_a_load_and_fail_it_when_one_dies(local_ray):
     async def shared():
         server = FakeServer(lambda batch: 0.05, cores=9)
         senders = [
-            await RemoteSender.aimed(
+            await RemoteSender.with_target(
                 actor, lambda: FakeServer(lambda batch: 0.05, cores=9), ["a"], i, 2, machine_cores()
             )
             for i, actor in enumerate(actors)
         ]
-        team = LoadGenerator(server, senders, RealClock())
-        load = await closed_level(team, ["a"], 5, PLAN)
+        generator = LoadGenerator(server, senders, RealClock())
+        load = await closed_level(generator, ["a"], 5, PLAN)
         ray.kill(actors[1])
         with pytest.raises(LoadFailed, match="has ended"):
-            await closed_level(team, ["a"], 5, PLAN)
+            await closed_level(generator, ["a"], 5, PLAN)
         return load
 
     load = asyncio.run(shared())
-    assert load.senders == 2 and not load.errors and load.client_cpu_share > 0 and load.latencies.p50_ms >= 50
+    assert load.senders == 2 and not load.errors and load.client_cpu_share > 0 and load.value("p50_ms") >= 50
     # Each of five clients waits 50 ms for an answer; how few they have is the machine's affair.
     assert 0 < load.completed <= 5 * (20 * (load.ended_at - load.started_at) + 1)
     ray.kill(actors[0])
@@ -104,6 +105,7 @@ class Spinning:
         while time.monotonic() < until:
             pass
         await asyncio.sleep(0)
+        return WHOLE
 
     async def usage(self):
         return None
@@ -114,7 +116,7 @@ class Spinning:
 def test_an_actor_that_is_the_bottleneck_shares_its_load_where_there_are_cores(local_ray):
     here = ray.get_runtime_context().get_node_id()
     with load_actor(here) as actor:
-        ray.get(actor.aim.remote(Spinning, ["a"]))
+        ray.get(actor.set_target.remote(Spinning, ["a"]))
         load = ray.get(actor.closed.remote(8, LoadPlan(level_min_s=0.3, level_max_s=1)), timeout=60)
     release_cores()
     free = len(unleased_cores(machine_cores()))

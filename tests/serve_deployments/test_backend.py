@@ -168,7 +168,7 @@ def test_of_a_backend_on_serve(served, kept):
 
 def tells_what_it_did(replica, measured):
     """Of some level or other: on a machine that is busy elsewhere it may not say so in time, in any of them."""
-    told = [(load, load.usage) for load in measured.loads if load.usage is not None]
+    told = [(load, load.usage) for load in measured.levels if load.usage is not None]
     assert (measured.others_share is not None) == (bool(told) and can_pin())
     assert all(u.seconds > 0 and set(u.batches) <= {1, 2} and u.memory_bytes > 0 for _, u in told)
     for last, its in told[-1:]:
@@ -176,7 +176,7 @@ def tells_what_it_did(replica, measured):
     # Where there is no haste it tells.
     usage = replica.handle.usage.remote().result(timeout_s=60)
     assert usage.memory_bytes > 0 and set(usage.batches) <= {1, 2}
-    assert sum(size * n for size, n in usage.batches.items()) >= sum(load.completed for load in measured.loads)
+    assert sum(size * n for size, n in usage.batches.items()) >= sum(load.completed for load in measured.levels)
 
 
 # --- a replica on Ray Serve

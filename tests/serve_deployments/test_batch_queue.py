@@ -4,7 +4,6 @@ import asyncio
 
 import numpy as np
 import pytest
-from levels import load
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measuring.level import Clients, open_level
@@ -12,6 +11,7 @@ from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue, queue_of
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Batch, Usage
+from tests.levels import a_level
 
 ONE = np.ones(1)
 
@@ -81,7 +81,7 @@ def test_a_replica_says_what_its_batches_take_and_what_an_answer_takes_beside_th
     class Far(FakeServer):
         async def infer(self, payload):
             await asyncio.sleep(0.002)
-            await super().infer(payload)
+            return await super().infer(payload)
 
     settings = Settings(max_batch_size=4)
     queue = queue_of(run_virtual(levels(Far(service_s, max_batch=4), 1, 16)), settings)
@@ -122,7 +122,7 @@ def told(clients, seconds=2.0, busy_s=0.4, batches=10, latency_s=(0.042, 0.043, 
     """A level of so many clients, in which the replica ran that many batches, all alike; of 50 ms on average."""
     recent = (Batch(size, busy_s / batches),) * batches
     usage = Usage(seconds=seconds, batches={size: batches}, busy_s=busy_s, recent=recent)
-    return load(clients=clients, latency_s=latency_s, usage=usage, **changes)
+    return a_level(clients=clients, latency_s=latency_s, usage=usage, **changes)
 
 
 def test_what_an_answer_takes_beside_its_batch_is_seen_by_one_client_alone():

@@ -1,12 +1,12 @@
 """Latencies at a rate between two levels."""
 
 import pytest
-from levels import load
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measuring.level import open_level
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.estimating import at_rate
+from tests.levels import a_level
 
 PLAN = LoadPlan(level_min_s=5.0, level_max_s=10.0)
 
@@ -34,20 +34,20 @@ def test_of_a_level_that_was_overloaded_no_latency_is_taken():
 
 def test_latencies_are_on_a_line_of_their_logarithm_over_that_of_the_rate():
     """Halfway between 10 and 40 requests/s is 20, halfway between 100 and 400 ms 200."""
-    slow, fast = load(10.0, latency_s=[0.1]), load(40.0, latency_s=[0.4])
+    slow, fast = a_level(10.0, latency_s=[0.1]), a_level(40.0, latency_s=[0.4])
     found = at_rate(20.0, slow, [slow, fast], {"p99_ms": 150.0})
     assert found["mean_ms"] == pytest.approx(200) and found["max_ms"] == pytest.approx(200)
     assert found["p99_ms"] == 150.0 and found["rps"] == 20.0 and found["error_rate"] == 0.0
     # The next level above counts, whatever is farther; none that was closed, slower, or overloaded.
-    others = [load(80.0, latency_s=[9.0]), load(clients=8), load(15.0, latency_s=[7.0])]
-    lost = load(30.0, latency_s=[5.0], overloaded=True)
+    others = [a_level(80.0, latency_s=[9.0]), a_level(clients=8), a_level(15.0, latency_s=[7.0])]
+    lost = a_level(30.0, latency_s=[5.0], overloaded=True)
     assert at_rate(20.0, slow, [*others, fast, lost], {})["mean_ms"] == pytest.approx(200)
 
 
 def test_a_latency_that_was_longer_below_stays_and_one_without_a_value_is_left_out():
-    slow, fast = load(10.0, latency_s=[0.3]), load(40.0, latency_s=[0.2])
+    slow, fast = a_level(10.0, latency_s=[0.3]), a_level(40.0, latency_s=[0.2])
     assert at_rate(20.0, slow, [fast], {})["mean_ms"] == pytest.approx(300)
-    silent = load(10.0, latency_s=[])
+    silent = a_level(10.0, latency_s=[])
     assert at_rate(20.0, silent, [fast], {}) == {"rps": 20.0, "error_rate": 0.0}
-    above = load(20.0, latency_s=[0.5])
+    above = a_level(20.0, latency_s=[0.5])
     assert at_rate(15.0, above, [fast], {})["mean_ms"] == pytest.approx(500)  # it was faster already

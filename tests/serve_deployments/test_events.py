@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from serve_deployments.load.events import Events
+from tests.levels import a_request
 
 
 def record():
     """Five requests from second 10 on, of which the third fails; two senders' CPU seconds; four looks at the clock."""
     events = Events(10.0)
-    for ended_s, latency_s, in_flight in [(11, 0.5, 3), (12, 0.6, 3), (13, None, 2), (15, 0.8, 2), (16, 0.9, 1)]:
-        events.end(ended_s, latency_s, in_flight)
+    for ended_s, latency_s, in_flight in [(11, 0.5, 3), (12, 0.6, 3), (13, math.nan, 2), (15, 0.8, 2), (16, 0.9, 1)]:
+        events.end(a_request(ended_s, latency_s), in_flight)
     for now_s, late_s in [(10.5, 0.001), (12.0, 0.002), (15.0, 0.004), (15.5, 0.008)]:
         events.lag(now_s, late_s)
     for now_s, cpu_s in [(10, 5.0), (12, 6.0), (14, 6.5), (15, 7.25), (17, 7.5)]:
@@ -26,7 +27,7 @@ def test_a_span_is_from_the_end_of_one_request_to_that_of_another():
     span = record().span(1, 4)
     assert (span.start_s, span.end_s, span.duration_s) == (11, 15, 4)
     assert span.ended_s.tolist() == [12, 13, 15] and span.in_flight.tolist() == [3, 2, 2]
-    np.testing.assert_array_equal(span.latency_s, [0.6, math.nan, 0.8])
+    np.testing.assert_allclose(span.requests.latency_s, [0.6, math.nan, 0.8], rtol=1e-12)
     assert span.answered.tolist() == [True, False, True]
     assert span.lag_s.tolist() == [0.002, 0.004]  # its ends included
     # Of the first the readings of 12 s and 15 s, of the second those of 13 s and 14 s: 1.25 / 3 and 1.0 / 1.
@@ -70,5 +71,5 @@ def test_of_a_span_shorter_than_between_two_readings_the_levels_cpu_share_counts
 def test_a_server_has_turned_over_once_as_many_have_ended_as_were_in_flight_at_the_first(in_flight, turned_over):
     events = Events(0.0)
     for number, count in enumerate(in_flight):
-        events.end(float(number), 0.1, count)
+        events.end(a_request(number, 0.1), count)
     assert events.turned_over == turned_over

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from levels import load
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, Renewal
@@ -22,6 +21,7 @@ from serve_deployments.measuring.locating import target_rps
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.statistics.rate_posterior import Crossing, Guess
 from serve_deployments.settings import Settings
+from tests.levels import a_level
 
 PLAN = LoadPlan(level_min_s=1.0, total_max_s=60.0)
 LIMIT = {"mean_ms": 100.0}
@@ -47,22 +47,22 @@ def believed(rate_rps, spread=0.1):
 
 
 def passed(rate_rps, mean_s=0.05, **changes):
-    return load(rate_rps, latency_s=[mean_s], **changes)
+    return a_level(rate_rps, latency_s=[mean_s], **changes)
 
 
 def failed(rate_rps):
-    return load(rate_rps, latency_s=[0.3])
+    return a_level(rate_rps, latency_s=[0.3])
 
 
 def test_closed_levels_and_such_that_broke_a_limit_are_no_answer():
-    kept, broke, closed = passed(10.0), failed(20.0), load(clients=4, latency_s=[0.05])
+    kept, broke, closed = passed(10.0), failed(20.0), a_level(clients=4, latency_s=[0.05])
     assert _opened(search(closed, kept, broke)) == [kept, broke]
     assert _kept(search(closed, kept, broke), LIMIT) == [kept]
 
 
 def test_the_first_level_is_held_where_the_crossing_probably_is():
     crossing = believed(80.0)
-    assert _next_rate(search(load(clients=1)), crossing, LIMIT) == target_rps(crossing, 0.05)
+    assert _next_rate(search(a_level(clients=1)), crossing, LIMIT) == target_rps(crossing, 0.05)
 
 
 def test_while_all_levels_pass_the_next_is_where_room_is_left_and_at_most_twice_as_fast():
@@ -143,9 +143,9 @@ def test_what_is_said_of_a_search_that_ran_out_of_time_and_of_one_that_did_not()
 def test_while_no_rate_has_passed_up_to_two_more_are_tried_than_there_is_time_for(limit_ms, levels):
     plan, server = LoadPlan(total_max_s=1.0, level_min_s=1.0), FakeServer(lambda size: 0.02)
     found = run_virtual(highest_rate(server, ["x"], plan, {"p99_ms": limit_ms}, Settings(), clock=VirtualClock()))
-    opened = [one for one in found.loads if one.concurrency is None]
-    p99_ms = [one.latencies.p99_ms for one in opened]
-    assert len(opened) == levels and opened[0].ended_at - found.loads[0].started_at > 1.0
+    opened = [one for one in found.levels if one.concurrency is None]
+    p99_ms = [one.value("p99_ms") for one in opened]
+    assert len(opened) == levels and opened[0].ended_at - found.levels[0].started_at > 1.0
     assert all(late > limit_ms for late in p99_ms[:-1]) and p99_ms[-1] < limit_ms
 
 
@@ -176,13 +176,13 @@ def test_where_the_lowest_rate_probably_breaks_a_limit_the_slowest_level_that_di
         hopeless = hopeless.cannot(2.0)
 
     async def located(search, *_):
-        search.loads += held
+        search.levels += held
         return hopeless, False
 
     monkeypatch.setattr(highest_rate_module, "_locate", located)
     server = FakeServer(lambda size: 0.05)
     found = run_virtual(highest_rate(server, ["x"], PLAN, LIMIT_MAX, Settings(), clock=VirtualClock()))
-    assert not found.found and found.loads[found.reported] is held[slowest]
+    assert not found.found and found.levels[found.reported] is held[slowest]
     assert found.reason.startswith(f"{said}; ")
 
 
@@ -197,6 +197,6 @@ def test_a_search_without_an_answer_says_which_limit_was_broken(seed, cv, least_
     plan = LoadPlan(seed=seed, total_max_s=15.0, level_min_s=least_s, arrivals=Renewal(cv))
     server = Silent(lambda size: 0.05)
     found = run_virtual(highest_rate(server, ["x"], plan, LIMIT_MAX, Settings(), clock=VirtualClock()))
-    slowest = found.loads[found.reported]
-    assert not found.found and slowest.latencies.max_ms > 50.1
-    assert f"{slowest.requested_rps:.3g} requests/s: max_ms is {slowest.latencies.max_ms:.4g}, the" in found.reason
+    slowest = found.levels[found.reported]
+    assert not found.found and slowest.value("max_ms") > 50.1
+    assert f"{slowest.requested_rps:.3g} requests/s: max_ms is {slowest.value('max_ms'):.4g}, the" in found.reason

@@ -33,7 +33,7 @@ def climbed(server, at_most, plan=PLAN):
 
 
 def clients_of(made):
-    return [one.concurrency for one in made.loads]
+    return [one.concurrency for one in made.levels]
 
 
 def test_the_climb_ends_when_the_rate_no_longer_grows_and_knows_then_what_the_server_can_do():
@@ -45,7 +45,7 @@ def test_the_climb_ends_when_the_rate_no_longer_grows_and_knows_then_what_the_se
 
 def test_a_level_that_saw_no_answer_says_nothing_of_the_rate_s_growth():
     made, _ = climbed(FakeServer(lambda size: 5.0, cores=512), {"error_rate": 0.1}, replace(PLAN, total_max_s=16))
-    assert made.loads[0].completed == 0 and clients_of(made)[:2] == [1, 8]
+    assert made.levels[0].completed == 0 and clients_of(made)[:2] == [1, 8]
 
 
 def test_the_climb_ends_at_a_limit_that_was_kept_and_is_broken():
@@ -81,7 +81,7 @@ def test_the_climb_ends_with_the_declared_maximum_and_a_quarter_of_the_time():
 
 def test_levels_of_the_probe_take_half_the_least_time():
     made, _ = climbed(FakeServer(lambda size: 0.05), {"error_rate": 0.1})
-    assert all(0.5 <= one.duration_s < 0.6 for one in made.loads)
+    assert all(0.5 <= one.duration_s < 0.6 for one in made.levels)
 
 
 @pytest.mark.parametrize(("total_max_s", "glance_s"), [(16.0, 2.0), (40.0, 5.0), (6.0, 1.0)])
@@ -90,7 +90,7 @@ def test_of_a_server_that_does_not_answer_the_first_glance_takes_an_eighth_of_th
     plan = replace(PLAN, total_max_s=total_max_s)
     made, bounded = climbed(FakeServer(lambda size: 1e6), {"mean_ms": 100.0}, plan)
     assert clients_of(made) == [1, 8] and bounded == 0.0
-    lasted_s = [one.ended_at - one.started_at for one in made.loads]
+    lasted_s = [one.ended_at - one.started_at for one in made.levels]
     assert lasted_s == pytest.approx([glance_s, min(4 * glance_s, plan.level_max_s)], abs=0.05)
 
 
@@ -133,7 +133,7 @@ def test_where_the_climb_ended_for_want_of_clients_the_guess_is_higher_by_the_ro
 
 def test_that_one_client_breaks_a_limit_is_believed_after_a_level_of_full_length():
     made, crossing = probed(FakeServer(lambda size: 0.12), {"mean_ms": 100.0})
-    assert crossing is None and clients_of(made)[-1] == 1 and made.loads[-1].duration_s >= 1.0
+    assert crossing is None and clients_of(made)[-1] == 1 and made.levels[-1].duration_s >= 1.0
     served = []
 
     def slow_at_first(size):
@@ -153,7 +153,7 @@ def test_a_server_that_answers_nothing_at_first_has_a_rate_all_the_same():
 
     plan = replace(PLAN, level_min_s=0.2, level_max_s=0.5)
     made, crossing = probed(FakeServer(slow_at_first), {"mean_ms": 2000.0}, plan)
-    assert made.loads[0].achieved_rps == 0 and made.loads[1].achieved_rps > 0
-    assert crossing is not None and crossing.floor_rps == pytest.approx(0.1 * made.loads[1].achieved_rps)
+    assert made.levels[0].achieved_rps == 0 and made.levels[1].achieved_rps > 0
+    assert crossing is not None and crossing.floor_rps == pytest.approx(0.1 * made.levels[1].achieved_rps)
     made, crossing = probed(FakeServer(lambda size: 100.0), {"error_rate": 0.5}, plan)
-    assert crossing is None and not any(one.achieved_rps for one in made.loads)
+    assert crossing is None and not any(one.achieved_rps for one in made.levels)

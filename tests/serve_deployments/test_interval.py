@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from levels import events, so_far
 from scipy.signal import lfilter
 
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.statistics import interval
 from serve_deployments.measuring.stopping_rules import UntilPrecise
+from tests.levels import events, so_far
 
 
 def test_bursts_are_not_cut():
@@ -270,9 +270,9 @@ def held(ended_s, batch, plan):
     """A closed level of such batches until the rule that a load test has ends it, looked at as a load test does."""
     whole, rule, looked = events(np.repeat(ended_s, batch), 1.0, batch), UntilPrecise(plan), 0
     while True:
-        looked = batch * (math.floor((1 + rule.look_after) * looked / batch) + 1)
-        assert looked <= len(whole.ended_s), "never sure"
-        finding = rule.look(so_far(whole, looked))
+        looked = batch * (math.floor((1 + rule.check_after) * looked / batch) + 1)
+        assert looked <= whole.count, "never sure"
+        finding = rule.check(so_far(whole, looked))
         if finding is not None and finding.over:
             return finding
 

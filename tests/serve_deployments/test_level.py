@@ -103,11 +103,11 @@ def test_a_level_is_looked_at_the_less_often_the_more_a_look_may_be_luck(rule, g
     seen = []
 
     class Noted:
-        look_after = rule.look_after
+        check_after = rule.check_after
 
-        def look(self, events, *, last=False):
-            seen.append(len(events.ended_s))
-            return rule.look(events, last=last) if last else None
+        def check(self, events, *, last=False):
+            seen.append(events.count)
+            return rule.check(events, last=last) if last else None
 
     server = FakeServer(lambda size: 0.01, cores=10)
     opened(server, 1000.0, replace(PLAN, level_max_s=3.0), rule=Noted())
@@ -118,7 +118,7 @@ def test_a_level_is_looked_at_the_less_often_the_more_a_look_may_be_luck(rule, g
 
 
 def latencies_in(load):
-    return HdrHistogram.decode(load.latencies.histogram).get_total_count()
+    return HdrHistogram.decode(load.latency.histogram).get_total_count()
 
 
 def test_of_a_closed_level_how_long_is_waited_counts_only_where_nothing_was_answered():
@@ -216,11 +216,11 @@ def test_answers_that_come_while_an_overloaded_level_drains_took_as_long_as_they
     plan = LoadPlan(arrivals=CONSTANT, max_in_flight=5)
     load = opened(FakeServer(lambda size: 1.0, cores=9), 10.0, replace(plan, drain_s=2.0))
     assert load.overloaded and latencies_in(load) == 5
-    assert (load.latencies.mean_ms, load.latencies.max_ms) == (pytest.approx(1000), pytest.approx(1000))
+    assert (load.value("mean_ms"), load.value("max_ms")) == (pytest.approx(1000), pytest.approx(1000))
     # At 1.15 s two have come; the others were due at 0.2, 0.3 and 0.4 s.
     load = opened(FakeServer(lambda size: 1.0, cores=9), 10.0, replace(plan, drain_s=0.64))
-    assert latencies_in(load) == 5 and load.latencies.max_ms == pytest.approx(1000)
-    assert load.latencies.mean_ms == pytest.approx((1000 + 1000 + 950 + 850 + 750) / 5, abs=12)
+    assert latencies_in(load) == 5 and load.value("max_ms") == pytest.approx(1000)
+    assert load.value("mean_ms") == pytest.approx((1000 + 1000 + 950 + 850 + 750) / 5, abs=12)
 
 
 def grown(plan, room=3):

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from levels import load
 
 from serve_deployments.measuring.level_search import LevelSearch, beaten
 from serve_deployments.measuring.plan import LoadPlan
+from tests.levels import a_level
 
 PLAN = LoadPlan(level_min_s=1.0, level_max_s=20.0, total_max_s=60.0, seed=7)
 
@@ -35,32 +35,32 @@ def test_a_level_may_take_its_share_of_the_time_that_is_left():
     assert search(spent_s=50.0).level_plan(0.5).level_max_s == 5.0
     assert search(spent_s=10.0).level_plan().level_max_s == 20.0  # no more than the plan says
     assert search(spent_s=59.9).level_plan().level_max_s == 1.0  # nor less than a level is worth
-    slow = load(10.0, latency_s=[0.5])
+    slow = a_level(10.0, latency_s=[0.5])
     assert search(slow, spent_s=59.9).level_plan().level_max_s == pytest.approx(2.0)  # four latencies
-    slower = load(10.0, latency_s=[30.0])
+    slower = a_level(10.0, latency_s=[30.0])
     assert search(slower, spent_s=59.9).level_plan().level_max_s == 20.0
 
 
 def test_no_level_is_begun_that_would_end_after_the_time_is_up():
     assert search(spent_s=59.0).has_time and not search(spent_s=59.1).has_time
-    quick, slow = load(10.0, latency_s=[0.01]), load(10.0, latency_s=[0.5])
+    quick, slow = a_level(10.0, latency_s=[0.01]), a_level(10.0, latency_s=[0.5])
     assert search(slow, quick, spent_s=59.0).has_time  # the last level's latency counts
     assert search(quick, slow, spent_s=58.0).has_time and not search(quick, slow, spent_s=58.1).has_time
-    silent = load(10.0, latency_s=[])
+    silent = a_level(10.0, latency_s=[])
     assert search(silent, spent_s=59.0).has_time and not search(silent, spent_s=59.1).has_time
 
 
 def test_each_level_has_arrivals_of_its_own_and_the_rest_of_the_plan_is_kept():
-    seeds = [search(*[load(10.0)] * held).level_plan().seed for held in range(4)]
+    seeds = [search(*[a_level(10.0)] * held).level_plan().seed for held in range(4)]
     assert seeds[0] == 7 and len(set(seeds)) == 4
-    others = [search(*[load(10.0)] * held, plan=replace(PLAN, seed=8)).level_plan().seed for held in range(4)]
+    others = [search(*[a_level(10.0)] * held, plan=replace(PLAN, seed=8)).level_plan().seed for held in range(4)]
     assert not set(seeds) & set(others)  # trials have neighbouring seeds
-    assert replace(search(load(10.0)).level_plan(), seed=7) == PLAN
+    assert replace(search(a_level(10.0)).level_plan(), seed=7) == PLAN
 
 
 def test_a_limited_client_matters_from_the_reported_level_up():
-    slow, reported, fast = (load(rate) for rate in (10.0, 20.0, 30.0))
-    probe = load(clients=50, client_limited=True)
+    slow, reported, fast = (a_level(rate) for rate in (10.0, 20.0, 30.0))
+    probe = a_level(clients=50, client_limited=True)
 
     def limited(*loads):
         return search(*loads).result(reported, found=True, reason="").client_limited
@@ -72,11 +72,11 @@ def test_a_limited_client_matters_from_the_reported_level_up():
 
 
 def test_a_result_says_all_that_the_search_knows():
-    first, second, third = load(clients=1), load(20.0), load(20.0)
+    first, second, third = a_level(clients=1), a_level(20.0), a_level(20.0)
     found = search(first, second, third, spent_s=9.0).result(
         third, found=False, reason="so", ended_early=True, estimate={"rps": 3.0}, between_rps=(1.0, 2.0)
     )
-    assert found.method == "highest_rate" and found.loads == (first, second, third) and found.seconds == 9.0
+    assert found.method == "highest_rate" and found.levels == (first, second, third) and found.seconds == 9.0
     assert found.reported == 2  # that level itself, not one that is alike
     assert (found.found, found.reason, found.ended_early) == (False, "so", True)
     assert found.estimate == {"rps": 3.0} and (found.rate_low_rps, found.rate_high_rps) == (1.0, 2.0)
@@ -85,6 +85,6 @@ def test_a_result_says_all_that_the_search_knows():
 
 
 def test_a_level_is_remembered():
-    made, level = search(), load(10.0)
-    assert made.add(level) is level and made.loads == [level]
+    made, level = search(), a_level(10.0)
+    assert made.add(level) is level and made.levels == [level]
     assert beaten(123.4) == "it can no longer reach the 123 requests/s that were to be beaten"

@@ -15,8 +15,10 @@ from serve_deployments.measuring.statistics.limit_verdict import (
     design_effect,
     evidence,
     kept,
-    latency_limits,
+    most_above,
 )
+from serve_deployments.metrics.metric_table import METRICS
+from tests.levels import requests
 
 
 def waiting_queue(rate, count, rng):
@@ -36,7 +38,7 @@ def decided(latencies_s, name, limit):
     """The verdict of a level that is looked at again and again, and how many requests it took."""
     count = 24
     while count <= latencies_s.size:
-        if (verdict := kept(name, limit, latencies_s[:count], 0.05)) is not None:
+        if (verdict := kept(name, limit, requests(latencies_s[:count]), 0.05)) is not None:
             return verdict, count
         count = math.ceil(count * 1.1)
     return None, count
@@ -76,18 +78,18 @@ def test_a_mean_is_decided_beyond_a_precision():
 
 def test_errors_count_and_one_is_too_many_where_none_is_allowed():
     latencies_s = np.full(400, 0.01)
-    assert kept("error_rate", 0.0, latencies_s, 0.05) is True
+    assert kept("error_rate", 0.0, requests(latencies_s), 0.05) is True
     latencies_s[200] = np.nan
-    assert kept("error_rate", 0.0, latencies_s, 0.05) is False
-    assert kept("max_ms", 5.0, latencies_s, 0.05) is False
+    assert kept("error_rate", 0.0, requests(latencies_s), 0.05) is False
+    assert kept("max_ms", 5.0, requests(latencies_s), 0.05) is False
     assert SURE == pytest.approx(math.log(19))
 
 
 def test_all_limits_are_kept_only_if_each_is():
     latencies_s = np.full(400, 0.05)
-    assert all_kept({"p99_ms": 100, "p50_ms": 100}, latencies_s, 0.05) is True
-    assert all_kept({"p99_ms": 100, "p50_ms": 10}, latencies_s, 0.05) is False
-    assert all_kept({"p99_ms": 100}, latencies_s[:30], 0.05) is None
+    assert all_kept({"p99_ms": 100, "p50_ms": 100}, requests(latencies_s), 0.05) is True
+    assert all_kept({"p99_ms": 100, "p50_ms": 10}, requests(latencies_s), 0.05) is False
+    assert all_kept({"p99_ms": 100}, requests(latencies_s[:30]), 0.05) is None
 
 
 # --- by hand
@@ -130,39 +132,46 @@ def test_each_percentile_allows_its_own_share(share_above, breaks):
     """3 % above a limit are within a p95 and beyond a p99."""
     names = ["p999_ms", "p99_ms", "p95_ms", "p90_ms", "p75_ms", "p50_ms"]
     latency_s = np.random.default_rng(0).permutation(np.where(np.arange(20_000) < share_above * 20_000, 0.2, 0.1))
-    found = [kept(name, 150.0, latency_s, 0.05) for name in names]
+    found = [kept(name, 150.0, requests(latency_s), 0.05) for name in names]
     assert {type(one) for one in found} <= {bool, type(None)}  # numpy's own truth values are not `True`
     assert [one is False for one in found] == [i < breaks for i in range(6)]
-    assert [allowed_share(name) for name in names] == pytest.approx([0.001, 0.01, 0.05, 0.1, 0.25, 0.5])
-    assert allowed_share("mean_ms") is None and allowed_share("max_ms") == 0.01
+    assert [allowed_share(METRICS[name]) for name in names] == pytest.approx([0.001, 0.01, 0.05, 0.1, 0.25, 0.5])
+    assert allowed_share(METRICS["mean_ms"]) is None and allowed_share(METRICS["max_ms"]) == 0.01
 
 
 def test_failures_are_errors_and_no_latencies():
     latency_s = np.random.default_rng(1).permutation(np.where(np.arange(2000) < 500, math.nan, 0.1))
-    errors = evidence("error_rate", 0.1, latency_s)
+    errors = evidence("error_rate", 0.1, requests(latency_s))
     assert (errors.share, errors.above, errors.count) == (0.1, 500, 2000) and not errors.holds
-    tail = evidence("p99_ms", 150.0, latency_s)
+    tail = evidence("p99_ms", 150.0, requests(latency_s))
     assert (tail.share, tail.above, tail.count) == (pytest.approx(0.01), 0, 1500) and tail.holds
-    assert evidence("p99_ms", 100.0, latency_s).above == 0  # as long as the limit is within it
-    mean = evidence("mean_ms", 50.0, latency_s)
+    assert evidence("p99_ms", 100.0, requests(latency_s)).above == 0  # as long as the limit is within it
+    mean = evidence("mean_ms", 50.0, requests(latency_s))
     assert mean.log_ratio == pytest.approx(math.log(2)) and mean.error == pytest.approx(1e-3)
-    assert evidence("error_rate", 1.0, latency_s).share == pytest.approx(0.99)  # all may fail
-    assert evidence("mean_ms", 0.0, latency_s).certain and not evidence("mean_ms", 1e-9, latency_s).certain
-    assert evidence("max_ms", 150.0, latency_s).share == 0.01  # that none is above can't be shown: as for a p99
-    assert evidence("error_rate", 0.0, np.full(5, math.nan)).certain  # one failure is enough
+    assert evidence("error_rate", 1.0, requests(latency_s)).share == pytest.approx(0.99)  # all may fail
+    assert evidence("mean_ms", 0.0, requests(latency_s)).certain
+    assert not evidence("mean_ms", 1e-9, requests(latency_s)).certain
+    assert (
+        evidence("max_ms", 150.0, requests(latency_s)).share == 0.01
+    )  # that none is above can't be shown: as for a p99
+    assert evidence("error_rate", 0.0, requests(np.full(5, math.nan))).certain  # one failure is enough
     for name in ("p99_ms", "mean_ms", "error_rate"):
-        assert evidence(name, 0.1, latency_s[:20]) is None  # no six batches of four
+        assert evidence(name, 0.1, requests(latency_s[:20])) is None  # no six batches of four
 
 
-def test_limits_on_latencies_are_those_on_latencies():
-    assert latency_limits({"p99_ms": 1.0, "error_rate": 0.5, "mean_ms": 2.0}) == {"p99_ms": 1.0, "mean_ms": 2.0}
+def test_the_share_above_is_that_of_the_limit_on_a_time_that_most_are_above():
+    these = requests([0.1, 0.2, 0.3, math.nan])
+    assert (
+        most_above({"p99_ms": 250.0}, these) == 0.25 and most_above({"p99_ms": 250.0, "mean_ms": 150.0}, these) == 0.5
+    )
+    assert most_above({"error_rate": 0.0}, these) == 0.0 and most_above({"max_ms": 300.0}, these) == 0.0
 
 
 def test_all_limits_are_kept_or_one_is_not_or_it_is_open():
     quick = np.full(100, 0.05)  # enough for a p50, not for a p99
-    assert all_kept({"p50_ms": 100}, quick, 0.05) is True
-    assert all_kept({"p50_ms": 100, "p99_ms": 100}, quick, 0.05) is None
-    assert all_kept({"p99_ms": 100, "p50_ms": 10}, quick, 0.05) is False
+    assert all_kept({"p50_ms": 100}, requests(quick), 0.05) is True
+    assert all_kept({"p50_ms": 100, "p99_ms": 100}, requests(quick), 0.05) is None
+    assert all_kept({"p99_ms": 100, "p50_ms": 10}, requests(quick), 0.05) is False
 
 
 # --- how much requests that remember tell
@@ -213,14 +222,14 @@ def test_failures_are_as_alike_as_failures_are_and_not_as_latencies():
     alike = 0.1 + 0.01 * lfilter([1.0], [1.0, -0.95], rng.standard_normal(20_000))
     at_random, at_once = rng.random(20_000) < 0.01, np.repeat(rng.random(400) < 0.1, 50)
     for failed, least, most in ((at_random, 1.0, 3.0), (at_once, 25.0, 100.0)):
-        seen = evidence("error_rate", 0.2, np.where(failed, math.nan, alike))
+        seen = evidence("error_rate", 0.2, requests(np.where(failed, math.nan, alike)))
         assert (seen.above, seen.count) == (failed.sum(), 20_000) and least <= seen.effect <= most
 
 
 def test_an_excursion_that_a_short_level_saw_is_one_piece_of_luck():
     """A tail that comes in stretches: what neighbours show is known before batch means have seen a second stretch."""
     stretch = np.concatenate([np.full(50, 0.01), np.full(30, 0.2), np.full(120, 0.01)])
-    assert evidence("p99_ms", 100.0, stretch).effect > 5
+    assert evidence("p99_ms", 100.0, requests(stretch)).effect > 5
 
 
 # --- false alarms: Wald's 5 % of wrong ones, in a thousand runs

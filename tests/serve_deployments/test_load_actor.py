@@ -32,9 +32,9 @@ def test_it_measures_what_it_is_aimed_at():
     async def measured():
         made = LoadActor(server, ["a"])
         first = await made.closed(1, PLAN)
-        await made.aim(lambda: FakeServer(lambda size: 0.1), ["b"])
+        await made.set_target(lambda: FakeServer(lambda size: 0.1), ["b"])
         second, third = await made.closed(1, PLAN), await made.open(5.0, PLAN)
-        return first, second, third, await made.answer(LoadTest(PLAN), Settings())
+        return first, second, third, await made.run(LoadTest(PLAN), Settings())
 
     first, second, third, found = run_virtual(measured())
     assert first.achieved_rps == pytest.approx(20) and second.achieved_rps == pytest.approx(10)
@@ -45,10 +45,10 @@ def test_it_measures_what_it_is_aimed_at():
 def test_it_hands_on_what_is_to_be_beaten_and_the_settings():
     async def answered(**more):
         made = LoadActor(lambda: FakeServer(lambda size: 0.01 * size, max_batch=4), ["a"])
-        return await made.answer(LoadTest(PLAN), Settings(max_batch_size=4), **more)
+        return await made.run(LoadTest(PLAN), Settings(max_batch_size=4), **more)
 
     whole, beaten = run_virtual(answered()), run_virtual(answered(to_beat_rps=1e6))
-    assert not whole.ended_early and beaten.ended_early and whole.loads[0].concurrency == 4
+    assert not whole.ended_early and beaten.ended_early and whole.levels[0].concurrency == 4
 
 
 def test_its_search_is_over_when_its_time_is_up_by_the_clock_of_its_team():
@@ -56,7 +56,7 @@ def test_its_search_is_over_when_its_time_is_up_by_the_clock_of_its_team():
 
     async def answered():
         made = LoadActor(lambda: FakeServer(lambda size: 0.05, cores=10_000), ["a"])
-        found = await made.answer(LoadTest(LoadPlan(total_max_s=4.0)), Settings())
+        found = await made.run(LoadTest(LoadPlan(total_max_s=4.0)), Settings())
         return found, asyncio.get_running_loop().time()
 
     found, took_s = run_virtual(answered())
@@ -66,7 +66,7 @@ def test_its_search_is_over_when_its_time_is_up_by_the_clock_of_its_team():
 
 @pytest.mark.parametrize("seed", range(2))
 def test_levels_of_one_search_know_nothing_of_one_another(seed):
-    """The actor holds all of them with one team: as a search does that has a new one for each, overloaded or not."""
+    """The actor holds all of them with one generator, as does a search that has a new one for each."""
     plan = LoadPlan(seed=seed, total_max_s=8.0, level_min_s=0.3, arrivals=Renewal(4.0))
     at_most = {"p99_ms": 300.0}
 
@@ -74,11 +74,11 @@ def test_levels_of_one_search_know_nothing_of_one_another(seed):
         return Silent(lambda size: 0.05)
 
     async def by_actor():
-        return await LoadActor(silent, ["x"]).answer(LoadTest(plan, at_most), Settings())
+        return await LoadActor(silent, ["x"]).run(LoadTest(plan, at_most), Settings())
 
     found = run_virtual(by_actor())
     assert found == run_virtual(highest_rate(silent(), ["x"], plan, at_most, Settings(), clock=VirtualClock()))
-    assert any(load.overloaded for load in found.loads[:-1])
+    assert any(load.overloaded for load in found.levels[:-1])
 
 
 class Silent(FakeServer):

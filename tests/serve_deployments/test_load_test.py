@@ -13,7 +13,7 @@ PLAN = LoadPlan(arrivals=CONSTANT, max_concurrency=32)
 
 def asked(question, batch=1, **more):
     server = FakeServer(lambda size: 0.02 + 0.005 * size, max_batch=batch)
-    return run_virtual(question.ask(server, ["x"], Settings(max_batch_size=batch), clock=VirtualClock(), **more))
+    return run_virtual(question.run(server, ["x"], Settings(max_batch_size=batch), clock=VirtualClock(), **more))
 
 
 def test_limits_ask_for_the_highest_rate_and_none_for_the_peak():
@@ -26,7 +26,7 @@ def test_limits_ask_for_the_highest_rate_and_none_for_the_peak():
 
 
 def test_the_peak_of_batches_begins_with_clients_that_fill_one():
-    assert [load.concurrency for load in asked(LoadTest(PLAN), batch=8).loads] == [8, 16, 32]
+    assert [load.concurrency for load in asked(LoadTest(PLAN), batch=8).levels] == [8, 16, 32]
 
 
 @pytest.mark.parametrize("at_most", [{}, {"p99_ms": 60.0}])

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from levels import events, queued, so_far
 
 from serve_deployments.measuring.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.statistics.rate_posterior import Crossing, Guess
+from tests.levels import events, queued, so_far
 
 PLAN = LoadPlan()
 LIMIT = {"p99_ms": 100.0}
@@ -27,7 +27,7 @@ def held(rate_rps, seconds, slow=0.0, latency_s=0.05):
 
 def look(rate_rps, seconds, before, slow=0.0, beat_rps=0.0, at_most=LIMIT):
     rule = UntilLocated(PLAN, rate_rps, at_most, before, beat_rps)
-    return rule.look(held(rate_rps, seconds, slow)), rule
+    return rule.check(held(rate_rps, seconds, slow)), rule
 
 
 def test_a_level_is_held_half_the_precision_below_the_probable_crossing():
@@ -68,9 +68,9 @@ def test_a_level_that_breaks_a_limit_where_the_rate_is_known_is_left():
     assert found.left and not found.sure
     assert not look(rate_rps, 0.9, crossing, slow=0.015)[0].left
     both = UntilLocated(PLAN, rate_rps, {"p99_ms": 100.0, "error_rate": 0.0}, believed(300.0, 0.02, 2))
-    assert both.look(held(rate_rps, 1.5)).sure  # each limit holds
+    assert both.check(held(rate_rps, 1.5)).sure  # each limit holds
     one = UntilLocated(PLAN, rate_rps, {"error_rate": 0.5, "p99_ms": 100.0}, believed(300.0, 0.02, 2))
-    assert not one.look(held(rate_rps, 1.5, slow=0.015)).sure  # all of them must
+    assert not one.check(held(rate_rps, 1.5, slow=0.015)).sure  # all of them must
 
 
 def test_a_level_far_below_the_crossing_is_left_once_it_is_long_enough():
@@ -126,7 +126,7 @@ def test_a_trial_is_given_up_only_when_99_percent_of_the_belief_are_below_what_i
 def test_what_is_overloaded_cannot_do_more_than_what_it_was_seen_to_answer():
     record = queued(np.random.default_rng(0), 150.0, lambda rng, count: rng.exponential(0.01, count), 4.0)
     rule = UntilLocated(PLAN, 150.0, {"error_rate": 0.5}, Crossing.about(300.0, 1, floor_rps=1.0))
-    found = rule.look(record)
+    found = rule.check(record)
     low, high = found.estimate.bounds()  # the upper end: what it may have answered, luck aside
     assert found.overloaded and low < 0.9 * high and 99 < high < 130
     shown = rule.after.log_shown[0, :, 0]
@@ -138,10 +138,10 @@ def test_what_is_overloaded_cannot_do_more_than_what_it_was_seen_to_answer():
 def test_nothing_is_said_of_nothing_and_each_look_begins_from_the_belief_before():
     crossing = believed(100.0, 0.1)
     rule = UntilLocated(PLAN, 100.0, LIMIT, crossing)
-    assert rule.look(events([])) is None and rule.after is crossing
+    assert rule.check(events([])) is None and rule.after is crossing
     record = held(100.0, 3.0, slow=0.01)
-    rule.look(so_far(record, 200))
-    rule.look(record)
+    rule.check(so_far(record, 200))
+    rule.check(record)
     _, anew = look(100.0, 3.0, crossing, slow=0.01)
     assert rule.after.quantile(0.5) == anew.after.quantile(0.5)  # no request counts twice
 
@@ -152,5 +152,5 @@ def test_a_rate_that_would_win_is_not_given_up(seed):
     limit_ms = 1e3 * math.log(100) / (150.0 - 110.0)
     record = queued(np.random.default_rng(seed), 100.0, lambda rng, n: rng.exponential(1 / 150, n), 20.0)
     rule = UntilLocated(PLAN, 100.0, {"p99_ms": limit_ms}, believed(105.0, 0.2), beat_rps=105.0)
-    found = [rule.look(so_far(record, count)) for count in range(200, len(record.ended_s), 300)]
+    found = [rule.check(so_far(record, count)) for count in range(200, record.count, 300)]
     assert not any(one.beaten for one in found)

@@ -5,15 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import ray
-from levels import load
 
 from serve_deployments.backend import LoadFailed
-from serve_deployments.measurement import Measurement
 from serve_deployments.measuring.in_cluster import measure
 from serve_deployments.measuring.in_cluster.measure import WithLoadActor, _away_from
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
+from tests.levels import a_level
 
 
 def node(name, host, alive=True, **resources):
@@ -84,7 +84,7 @@ def measured(monkeypatch):
 
 
 def level_of():
-    return Measurement("peak_rate", (load(clients=1),), 0, True, False, 1.0, "")
+    return Measurement("peak_rate", (a_level(clients=1),), 0, True, False, 1.0, "")
 
 
 def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from levels import load
 
+from serve_deployments.endpoint import WHOLE
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT
 from serve_deployments.measuring.peak_rate import _growth, peak_rate
 from serve_deployments.measuring.plan import LoadPlan
+from tests.levels import a_level
 
 PLAN = LoadPlan(arrivals=CONSTANT, max_concurrency=64)
 
@@ -21,7 +22,7 @@ def peak(server, plan=PLAN, to_beat_rps=None):
 
 
 def clients_of(found):
-    return [one.concurrency for one in found.loads]
+    return [one.concurrency for one in found.levels]
 
 
 def test_clients_are_doubled_until_the_rate_has_not_grown_twice_running():
@@ -56,6 +57,7 @@ class Crowded:
             await asyncio.sleep(varied * n / self.rates_rps.get(f"of_{n}", self.rates_rps["of_4"]))
         finally:
             self.in_flight -= 1
+        return WHOLE
 
     async def usage(self):
         return None
@@ -70,8 +72,8 @@ def test_a_rate_that_grows_by_less_than_5_percent_is_flat_and_one_within_2_perce
 
 
 def test_a_doubling_grows_by_no_more_than_the_ends_of_both_intervals_say_and_no_less_than_5_percent():
-    slow = load(clients=1, rate_low_rps=9.0, rate_high_rps=11.0)
-    fast = load(clients=2, rate_low_rps=17.0, rate_high_rps=19.8)
+    slow = a_level(clients=1, rate_low_rps=9.0, rate_high_rps=11.0)
+    fast = a_level(clients=2, rate_low_rps=17.0, rate_high_rps=19.8)
     assert _growth([slow, fast]) == pytest.approx(2.2) and _growth([fast, slow]) == 1.05
     assert _growth([]) is None and _growth([slow]) is None
     assert _growth([replace(slow, rate_low_rps=None), fast]) is None
@@ -119,7 +121,7 @@ def test_a_level_below_what_is_to_be_beaten_is_held_until_it_is_sure_while_doubl
     rates_rps = dict(of_1=20.0, of_2=40.0, of_4=of_4)
     whole, beaten = peak(varying(**rates_rps), SLOWLY_SURE), peak(varying(**rates_rps), SLOWLY_SURE, to_beat_rps=150.0)
     assert clients_of(beaten) == [1, 2, 4, 8] and beaten.ended_early and not whole.ended_early
-    assert beaten.loads == whole.loads[:4] and all(load.steady for load in beaten.loads)
+    assert beaten.levels == whole.levels[:4] and all(load.steady for load in beaten.levels)
 
 
 def test_a_level_from_which_two_doublings_surely_cannot_win_is_cut_short():
@@ -127,8 +129,8 @@ def test_a_level_from_which_two_doublings_surely_cannot_win_is_cut_short():
     rates_rps = dict(of_1=20.0, of_2=40.0, of_4=25.0)
     whole, beaten = peak(varying(**rates_rps), SLOWLY_SURE), peak(varying(**rates_rps), SLOWLY_SURE, to_beat_rps=150.0)
     assert clients_of(beaten) == [1, 2, 4] and beaten.ended_early and beaten.best.concurrency == 2
-    assert beaten.loads[:2] == whole.loads[:2]
-    cut, held = beaten.loads[2], whole.loads[2]
+    assert beaten.levels[:2] == whole.levels[:2]
+    cut, held = beaten.levels[2], whole.levels[2]
     assert held.steady and not cut.steady and cut.duration_s < 0.5 * held.duration_s
     assert cut.rate_high_rps < 150 / 4 and cut.rate_low_rps < 25.0 < cut.rate_high_rps
 
@@ -147,5 +149,5 @@ def test_of_a_server_that_refuses_everything_nothing_is_found():
 
 def test_a_climb_whose_time_is_up_says_so():
     found = peak(FakeServer(lambda size: 0.05, cores=1000), replace(PLAN, total_max_s=4.0))
-    assert found.reason == f"out of time after {clients_of(found)[-1]} clients" and 2 <= len(found.loads) <= 4
+    assert found.reason == f"out of time after {clients_of(found)[-1]} clients" and 2 <= len(found.levels) <= 4
     assert found.seconds <= 5.0

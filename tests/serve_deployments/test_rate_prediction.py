@@ -15,6 +15,7 @@ from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue
 from serve_deployments.measuring.predicting.rate_prediction import _Simulated, foretold
+from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.settings import Settings
 
 SERVICE_S = 0.01
@@ -92,7 +93,7 @@ def test_a_limit_that_is_broken_nowhere_near_says_nothing():
 
 def test_a_limit_shorter_than_the_way_is_kept_by_no_queue():
     [load] = loads(lambda size: SERVICE_S, 5.0)
-    far = replace(load, latencies=replace(load.latencies, mean_ms=1e3 * SERVICE_S + 40.0))
+    far = replace(load, distributions={"latency": Distribution({"mean_ms": 1e3 * SERVICE_S + 40.0})})
     assert foretold([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[0] is None
     assert foretold([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[1] is not None
 

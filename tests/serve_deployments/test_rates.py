@@ -48,7 +48,7 @@ def test_peak_of_a_batching_server_is_full_batches_back_to_back(cores, max_batch
 def test_peak_starts_anywhere_and_then_needs_three_levels():
     server = FakeServer(lambda size: 0.02 + 0.005 * size, max_batch=32)
     found = peak(server, LoadPlan(start_concurrency=64))
-    assert [load.concurrency for load in found.loads] == [64, 128, 256]
+    assert [load.concurrency for load in found.levels] == [64, 128, 256]
     assert found.best.concurrency == 64 and found.metrics["rps"] == pytest.approx(32 / 0.18, rel=0.02)
     assert found.seconds < 14
 
@@ -68,10 +68,10 @@ def test_a_limit_that_only_full_batches_keep_is_no_reason_to_give_up():
     """A batch of 10 waits half a second to be full: one client alone is slow, a high rate is not."""
     server = FakeServer(lambda size: 0.01, max_batch=10, wait_s=0.5)
     found = highest(server, {"max_ms": 100})
-    assert found.loads[0].latencies.max_ms > 500
+    assert found.levels[0].value("max_ms") > 500
     assert 1000 / 1.15 <= found.metrics["rps"] <= 1050
     # Constant arrivals: the first of a batch waits 9 gaps and one service.
-    assert found.best.latencies.max_ms == pytest.approx(1e3 * (9 / found.best.requested_rps + 0.01), abs=1.0)
+    assert found.best.value("max_ms") == pytest.approx(1e3 * (9 / found.best.requested_rps + 0.01), abs=1.0)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_highest_rate_of_a_queue_without_randomness_is_its_capacity(at_most):
     found = highest(FakeServer(lambda size: 0.04), at_most)
     assert found.found and 25 / 1.15 <= found.metrics["rps"] <= 25.5
     assert all(found.metrics[name] <= limit for name, limit in at_most.items())
-    assert len(found.loads) <= 9
+    assert len(found.levels) <= 9
 
 
 @pytest.mark.parametrize("limit", [1.5, 2.0, 4.0])
@@ -108,7 +108,7 @@ def test_highest_rate_keeps_below_the_rate_at_which_requests_fail():
 
 def test_levels_that_cannot_pass_are_cut_short():
     found = highest(Silent(lambda size: 0.04), {"p99_ms": 100.0})
-    failed = [load for load in found.loads if load.mode == "open" and not load.latencies.p99_ms <= 100]
+    failed = [load for load in found.levels if load.mode == "open" and not load.value("p99_ms") <= 100]
     assert failed and all(load.ended_at - load.started_at < 15 for load in failed)  # of 20 s
 
 
@@ -125,7 +125,7 @@ def test_a_level_that_ends_within_a_burst_claims_no_rate_that_only_the_burst_had
     """Batches of 64 take two seconds: the probe's last level ends with one of them."""
     server = FakeServer(lambda size: 1 + size / 64, max_batch=64)
     found = highest(server, {"p99_ms": 6000}, LoadPlan())
-    assert all(load.achieved_rps < 1.1 * server.peak_rps for load in found.loads)
+    assert all(load.achieved_rps < 1.1 * server.peak_rps for load in found.levels)
     assert found.found and 0.6 * server.peak_rps < found.metrics["rps"] < server.peak_rps
 
 
@@ -133,14 +133,14 @@ def test_a_limit_that_one_request_breaks_is_reported_with_how_far_off_it_is():
     found = highest(FakeServer(lambda size: 0.12), {"p99_ms": 100.0})
     assert found.best is None and "one client" in found.reason and "120" in found.reason
     assert found.metrics["p99_ms"] == pytest.approx(120, rel=1e-2)
-    assert all(load.mode == "closed" for load in found.loads)
+    assert all(load.mode == "closed" for load in found.levels)
 
 
 def test_a_limit_that_every_rate_breaks_reports_the_lowest_rate():
     """Poisson arrivals meet now and then at any rate, and then a latency is above one service."""
     found = highest(FakeServer(lambda size: 0.05), {"max_ms": 50.1}, LoadPlan(total_max_s=1e4, level_max_s=1000))
-    rates = [load.requested_rps for load in found.loads if load.mode == "open"]
-    assert found.best is None and found.loads[found.reported].requested_rps == min(rates)
+    rates = [load.requested_rps for load in found.levels if load.mode == "open"]
+    assert found.best is None and found.levels[found.reported].requested_rps == min(rates)
     assert min(rates) == pytest.approx(0.1 * 20) and "max_ms" in found.reason
 
 

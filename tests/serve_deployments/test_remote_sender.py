@@ -25,8 +25,8 @@ TRIPS_S = [(0.020, 0.003), (0.004, 0.030), (0.001, 0.001), (0.002, 0.009), (0.01
 class Elsewhere(SenderActor):
     """On a machine of another name."""
 
-    async def aim(self, *args):
-        await super().aim(*args)
+    async def set_target(self, *args):
+        await super().set_target(*args)
         return "elsewhere"
 
 
@@ -65,27 +65,29 @@ def pinned(monkeypatch):
 
 
 async def aimed(server, clocks, trips_s=((0.0, 0.0),), payloads=("a", "b", "c", "d", "e")):
-    """A team of senders, each of whose machines has one of these clocks."""
+    """A generator of senders, each of whose machines has one of these clocks."""
     handles = [Handle(Elsewhere(clock), trips_s) for clock in clocks]
     senders = [
-        await RemoteSender.aimed(handle, lambda: server, payloads, index, len(clocks), {index}, clock=VirtualClock())
+        await RemoteSender.with_target(
+            handle, lambda: server, payloads, index, len(clocks), {index}, clock=VirtualClock()
+        )
         for index, handle in enumerate(handles)
     ]
     return LoadGenerator(server, senders, VirtualClock())
 
 
 def record(team_on, schedule, seconds, look_s=0.05):
-    """What a server and a team of its senders say of so many seconds."""
+    """What a server and a generator of its senders say of so many seconds."""
 
     async def level():
         server = FakeServer(lambda batch: SERVICE_S, cores=1000)
-        team = await team_on(server)
-        events = await team.record()
-        await team.follow(schedule)
+        generator = await team_on(server)
+        events = await generator.record()
+        await generator.follow(schedule)
         while asyncio.get_running_loop().time() < seconds:
             await asyncio.sleep(look_s)
-            await team.collect()
-        await team.cancel()
+            await generator.collect()
+        await generator.cancel()
         return events, server
 
     return run_virtual(level())
@@ -108,8 +110,8 @@ def test_clocks_that_are_seconds_off_change_neither_when_requests_are_sent_nor_w
     due = due_s(schedule, 5.0)
     assert len(due) > 150
     np.testing.assert_allclose(np.sort(server.arrived_s)[: len(due)], due, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(events.ended_s[: len(due)], due + SERVICE_S, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(events.latency_s[: len(due)], SERVICE_S, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(events.requests().last_s[: len(due)], due + SERVICE_S, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(events.requests().latency_s[: len(due)], SERVICE_S, rtol=0, atol=1e-8)
     # As the n-th ends, all that were due by then are in flight but for the n before it.
     begun = np.searchsorted(due_s(schedule, 5.5), due + SERVICE_S)
     np.testing.assert_array_equal(events.in_flight[: len(due)], begun - np.arange(len(due)))
@@ -135,9 +137,9 @@ def test_a_drifting_clock_is_off_by_its_drift_since_the_senders_were_aimed():
     assert len(due) > 1000
     off = np.sort(server.arrived_s)[: len(due)] - due
     assert 0.0005 < np.abs(off).max() < 0.0012
-    np.testing.assert_allclose(events.ended_s[: len(due)], due + SERVICE_S, rtol=0, atol=0.0012)
+    np.testing.assert_allclose(events.requests().last_s[: len(due)], due + SERVICE_S, rtol=0, atol=0.0012)
     # A latency is of one clock alone: the drift within it, and no more.
-    np.testing.assert_allclose(events.latency_s[: len(due)], SERVICE_S, rtol=6e-5)
+    np.testing.assert_allclose(events.requests().latency_s[: len(due)], SERVICE_S, rtol=6e-5)
 
 
 def test_the_fastest_round_trip_tells_how_far_a_clock_is_ahead():
@@ -145,25 +147,27 @@ def test_the_fastest_round_trip_tells_how_far_a_clock_is_ahead():
 
     async def asked():
         handle = Handle(Elsewhere(VirtualClock(ahead_s=12.5)), TRIPS_S)
-        sender = await RemoteSender.aimed(handle, lambda: None, ["a"], 0, 1, {0}, clock=VirtualClock())
+        sender = await RemoteSender.with_target(handle, lambda: None, ["a"], 0, 1, {0}, clock=VirtualClock())
         return sender.ahead_s, [name for name, *_ in handle.calls]
 
     ahead_s, calls = run_virtual(asked())
     assert ahead_s == pytest.approx(12.5, abs=1e-9)
-    assert calls == ["aim", "now", "now", "now", "now", "now"]
+    assert calls == ["set_target", "now", "now", "now", "now", "now"]
 
 
 def test_the_clock_of_this_machine_is_not_asked_for():
     async def asked():
         handle = Handle(SenderActor(VirtualClock(ahead_s=12.5)))
-        return (await RemoteSender.aimed(handle, lambda: None, ["a"], 0, 1, {0})).ahead_s
+        return (await RemoteSender.with_target(handle, lambda: None, ["a"], 0, 1, {0})).ahead_s
 
     assert run_virtual(asked()) == 0.0
 
 
 def test_a_sender_is_pinned_to_its_cores_where_the_system_can(pinned, monkeypatch):
     async def aim():
-        return await SenderActor(VirtualClock()).aim(lambda: FakeServer(lambda batch: 1.0), ["a"], 0, 1, frozenset({3}))
+        return await SenderActor(VirtualClock()).set_target(
+            lambda: FakeServer(lambda batch: 1.0), ["a"], 0, 1, frozenset({3})
+        )
 
     run_virtual(aim())
     assert pinned == [{3}]
@@ -184,15 +188,15 @@ def test_each_sender_has_a_number_of_its_own_and_sends_what_is_its_turn(of):
 def test_senders_told_to_keep_clients_to_be_quiet_or_to_stop_do_so():
     async def commands():
         server = FakeServer(lambda batch: 1.0, cores=1000)
-        team = await aimed(server, [VirtualClock(ahead_s=5.0), VirtualClock()])
-        await team.clients(5, 10.0)
+        generator = await aimed(server, [VirtualClock(ahead_s=5.0), VirtualClock()])
+        await generator.clients(5, 10.0)
         await asyncio.sleep(0.5)
         held = server.in_flight
-        await team.quiet(0.2)
+        await generator.quiet(0.2)
         still = server.in_flight, asyncio.get_running_loop().time()
-        await team.clients(3, 0.0)
+        await generator.clients(3, 0.0)
         await asyncio.sleep(2.0)
-        await team.cancel()
+        await generator.cancel()
         return held, still, server.in_flight, asyncio.get_running_loop().time()
 
     assert run_virtual(commands()) == (5, (5, pytest.approx(0.7)), 0, pytest.approx(2.7))
@@ -227,5 +231,5 @@ def test_a_level_of_remote_senders_is_that_of_one_here():
     apart = load(lambda server: aimed(server, [VirtualClock(ahead_s=8.0), VirtualClock(ahead_s=-8.0)], payloads=["x"]))
     assert (alone.senders, apart.senders) == (1, 2) and alone.steady and apart.steady
     assert apart.achieved_rps == pytest.approx(alone.achieved_rps, rel=0.01)
-    assert apart.latencies.p99_ms == pytest.approx(alone.latencies.p99_ms, abs=0.01)
+    assert apart.value("p99_ms") == pytest.approx(alone.value("p99_ms"), abs=0.01)
     assert apart.client_lag_ms == pytest.approx(0, abs=0.01)

@@ -5,9 +5,11 @@ import math
 
 import pytest
 
+from serve_deployments.endpoint import WHOLE
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, Trace
 from serve_deployments.load.sending import TICK_S, Log, OwnSender, Schedule
+from serve_deployments.metrics.request_record import RequestRecord
 
 PAYLOADS = ["a", "b", "c", "d", "e"]
 
@@ -20,9 +22,16 @@ def schedule(rate_rps=10.0, *, start_s=0.0, most_in_flight=100, arrivals=CONSTAN
     return Schedule(arrivals, rate_rps, 0, start_s, most_in_flight)
 
 
+def latencies(log):
+    """When and what happened: a request was due (None), or one was answered after so many seconds."""
+    return [(time_s, ended and ended.last_s - ended.due_s) for time_s, ended in log.happened]
+
+
 def test_a_log_in_the_time_of_a_clock_behind_is_earlier_in_every_time_and_in_nothing_else():
-    log = Log(10.0, [(7.0, None), (9.0, 0.25)], [6.0, 8.0], 9.5, [(9.0, 0.1)], 3.0, True)
-    assert log.earlier(4.0) == Log(6.0, [(3.0, None), (5.0, 0.25)], [2.0, 4.0], 5.5, [(5.0, 0.1)], 3.0, True)
+    ended = RequestRecord(8.5, 8.625, 9.0, "lost", 8.75, 3, 4.0, 5.0)
+    log = Log(10.0, [(7.0, None), (9.0, ended)], [6.0, 8.0], 9.5, [(9.0, 0.1)], 3.0, True)
+    then = RequestRecord(4.5, 4.625, 5.0, "lost", 4.75, 3, 4.0, 5.0)
+    assert log.earlier(4.0) == Log(6.0, [(3.0, None), (5.0, then)], [2.0, 4.0], 5.5, [(5.0, 0.1)], 3.0, True)
     assert log.earlier(-1.0).until_s == 11.0
     assert Log(10.0, []).earlier(4.0).next_due_s == math.inf
 
@@ -43,14 +52,14 @@ def test_a_log_tells_what_happened_since_the_one_before():
     first, second, last = run_virtual(logs())
     assert first.until_s == pytest.approx(0.3) and first.cpu_s == pytest.approx(0.075)
     assert first.happened == [(0.0, None), (0.2, None)] and first.waiting_s == [0.0, 0.2]
-    assert [pytest.approx(each) for each in second.happened] == [
+    assert [pytest.approx(each) for each in latencies(second)] == [
         (0.4, None), (0.5, 0.5), (0.6, None), (0.7, 0.5), (0.8, None), (0.9, 0.5), (1.0, None),
     ]  # fmt: skip
     assert second.waiting_s == pytest.approx([0.6, 0.8, 1.0])
     assert second.next_due_s == pytest.approx(1.2) and not second.gave_up
     assert [late for _, late in first.late + second.late] == [0.0] * 6
     # Cancelled: three failures, no more to come.
-    assert [math.isnan(latency) for _, latency in last.happened] == [True] * 3
+    assert [ended.error for _, ended in last.happened] == ["cancelled"] * 3
     assert last.waiting_s == [] and last.next_due_s == math.inf
 
 
@@ -66,7 +75,8 @@ def test_latency_counts_from_when_a_request_was_due_however_late_it_is_sent():
 
     arrived_s, log = run_virtual(level())
     assert arrived_s == pytest.approx([2.25, 3.25, 4.25])
-    assert [pytest.approx(each) for each in log.happened] == [
+    assert [ended.sent_s for _, ended in log.happened if ended] == pytest.approx(arrived_s)
+    assert [pytest.approx(each) for each in latencies(log)] == [
         (2.0, None), (2.35, 0.35), (3.0, None), (3.35, 0.35), (4.0, None), (4.35, 0.35),
     ]  # fmt: skip
     assert [pytest.approx(each) for each in log.late] == [(2.25, 0.25), (3.25, 0.25), (4.25, 0.25)]
@@ -161,7 +171,7 @@ def test_clients_dismissed_finish_what_they_sent_and_the_others_go_on():
         await sender.clients(3, 1.0)
         await asyncio.sleep(0.1)
         await sender.clients(1, 10.0)
-        dismissed_s, answered = now_s(), sum(latency is not None for _, latency in (await sender.log()).happened)
+        dismissed_s, answered = now_s(), sum(ended is not None for _, ended in (await sender.log()).happened)
         await asyncio.sleep(0.35)
         in_flight = server.in_flight
         await sender.clients(2, 1.0)
@@ -238,6 +248,7 @@ def test_whatever_a_request_raises_is_a_failure_and_the_cancelling_of_the_sender
             await asyncio.sleep(0.1)
             if (error := self.errors.pop(0)) is not None:
                 raise error
+            return WHOLE
 
         async def usage(self):
             return None
@@ -248,10 +259,11 @@ def test_whatever_a_request_raises_is_a_failure_and_the_cancelling_of_the_sender
         await asyncio.sleep(0.75)
         log = await sender.log()
         await sender.cancel()
-        return [latency for _, latency in log.happened if latency is not None]
+        return [ended for _, ended in log.happened if ended is not None]
 
-    first, second, third, fourth = run_virtual(level())
-    assert math.isnan(first) and math.isnan(second) and math.isnan(third) and fourth == pytest.approx(0.1)
+    ended = run_virtual(level())
+    assert [one.error for one in ended] == ["ValueError: no", "cancelled by what serves it", "KeyError: 'x'", None]
+    assert [one.last_s - one.sent_s for one in ended] == pytest.approx([0.1] * 4)
 
 
 def test_what_ends_the_sending_is_raised_where_it_is_asked_for():

@@ -3,39 +3,39 @@
 import math
 
 import pytest
-from levels import load
 
-from serve_deployments.measurement import LATENCIES
 from serve_deployments.measuring.slo import broken, check, excess, most_in_flight, room, tightest_s
+from serve_deployments.metrics.metric_table import STATISTICS
+from tests.levels import a_level
 
 
 def test_room_is_the_smallest_of_limit_over_latency_and_no_less_than_1():
-    level = load(10.0, latency_s=[0.05] * 100)
+    level = a_level(10.0, latency_s=[0.05] * 100)
     assert room(level, {"p99_ms": 200.0, "mean_ms": 100.0}) == pytest.approx(2.0, rel=2e-3)
     assert room(level, {"p99_ms": 200.0}) == pytest.approx(4.0, rel=2e-3)
     assert room(level, {"p99_ms": 20.0, "mean_ms": 100.0}) == 1.0
-    assert room(level, {"error_rate": 0.5}) == room(load(10.0, latency_s=[]), {"p99_ms": 10.0}) == 1.0
+    assert room(level, {"error_rate": 0.5}) == room(a_level(10.0, latency_s=[]), {"p99_ms": 10.0}) == 1.0
 
 
 def test_a_limit_is_kept_up_to_its_own_value_and_broken_by_what_has_no_value():
-    level = load(10.0, latency_s=[0.1] * 9 + [0.3], error_rate=0.02)
+    level = a_level(10.0, latency_s=[0.1] * 9 + [0.3], error_rate=0.02)
     mean_ms = level.metrics["mean_ms"]
     assert broken(level, {"mean_ms": mean_ms, "error_rate": 0.02}) == ()
     limits = {"mean_ms": 0.999 * mean_ms, "max_ms": 301.0, "error_rate": 0.019}
     assert broken(level, limits) == ("mean_ms", "error_rate")
-    silent = load(10.0, latency_s=[], error_rate=0.0)
+    silent = a_level(10.0, latency_s=[], error_rate=0.0)
     assert broken(silent, {"p99_ms": 1e9, "error_rate": 0.0}) == ("p99_ms",)
-    lost = load(10.0, latency_s=[0.1], overloaded=True)
+    lost = a_level(10.0, latency_s=[0.1], overloaded=True)
     assert broken(lost, {"p99_ms": 1e9, "error_rate": 1.0}) == ("p99_ms", "error_rate")
 
 
 def test_what_is_over_a_limit_is_said_with_both_numbers():
-    level = load(10.0, latency_s=[0.12], error_rate=0.5)
+    level = a_level(10.0, latency_s=[0.12], error_rate=0.5)
     assert excess(level, {"mean_ms": 100.0, "max_ms": 200.0}) == "mean_ms is 120, the limit 100"
     assert excess(level, {"mean_ms": 120.0}) == ""
     assert excess(level, {"mean_ms": 100.0, "error_rate": 0.1}).endswith(", error_rate is 0.5, the limit 0.1")
-    assert excess(load(10.0, latency_s=[]), {"p99_ms": 5.0}) == "p99_ms has no value"
-    lost = load(10.0, latency_s=[0.05], overloaded=True, achieved_rps=7.25)
+    assert excess(a_level(10.0, latency_s=[]), {"p99_ms": 5.0}) == "p99_ms has no value"
+    lost = a_level(10.0, latency_s=[0.05], overloaded=True, achieved_rps=7.25)
     assert excess(lost, {"mean_ms": 100.0}) == "overloaded, only 7.25 requests/s were answered"
 
 
@@ -44,7 +44,7 @@ def test_the_tightest_limit_is_the_lowest_on_a_latency():
     assert tightest_s({"error_rate": 0.001}) == math.inf
 
 
-@pytest.mark.parametrize("name", LATENCIES)
+@pytest.mark.parametrize("name", STATISTICS)
 def test_three_times_what_a_limit_on_the_tail_has_in_flight_is_lost_and_ten_times_for_the_bulk(name):
     times = 3 if name in ("p95_ms", "p99_ms", "p999_ms", "max_ms") else 10
     assert most_in_flight(100.0, {name: 200.0}) == times * 20

@@ -1,15 +1,17 @@
 """What is reported of a level, by records of which every number is known."""
 
 import math
+from dataclasses import replace
 
 import pytest
-from levels import events
 
 from serve_deployments.measuring.statistics.interval import Estimate
 from serve_deployments.measuring.stopping_rules import LevelStatus
-from serve_deployments.measuring.summary import Level, client_limited, summarise
+from serve_deployments.measuring.summary import LevelRun, client_limited, rate_of, summarise
+from tests.levels import events
 
-OPEN = Level("open", None, 10.0, 1e9, 1e9 + 4)
+OPEN = LevelRun("open", None, 10.0, 1e9, 1e9 + 4)
+CLOSED = LevelRun("closed", 4, None, 1e9, 1e9 + 4)
 
 
 def record():
@@ -27,7 +29,7 @@ def test_warm_up_and_failures_are_no_part_of_rates_and_latencies():
     # Of numbers 3 to 10, three failed and five were answered in 8 s.
     assert (found.completed, found.errors, found.error_rate) == (5, 3, 3 / 8)
     assert found.duration_s == 8.0 and found.achieved_rps == 5 / 8 and found.warmup_s == 1.5
-    assert found.latencies.max_ms == pytest.approx(100) and found.latencies.mean_ms == pytest.approx(340 / 5)
+    assert found.value("max_ms") == pytest.approx(100) and found.value("mean_ms") == pytest.approx(340 / 5)
     assert (found.mode, found.concurrency, found.requested_rps) == ("open", None, 10.0)
     assert (found.started_at, found.ended_at) == (1e9, 1e9 + 4)
     assert found.steady and not found.overloaded and found.client_cpu_share == pytest.approx(0.25)
@@ -37,10 +39,12 @@ def test_warm_up_and_failures_are_no_part_of_rates_and_latencies():
 def test_what_outlived_a_level_counts_in_its_latencies_where_its_question_is_open():
     whole = record()
     for sure, overloaded, stopped in ((False, False, False), (True, True, False), (True, False, True)):
-        level = Level("open", None, 10.0, 1e9, 1e9 + 4, stopped=stopped)
+        level = LevelRun("open", None, 10.0, 1e9, 1e9 + 4, stopped=stopped)
         finding = LevelStatus(whole.span(2), None, sure=sure, overloaded=overloaded)
         found = summarise(level, whole, finding, [9.0, 5.0], until_s=12.0)
-        assert found.latencies.max_ms == 9000 and found.latencies.mean_ms == pytest.approx((340 + 14_000) / 7)
+        assert found.value("max_ms") == pytest.approx(9000) and found.value("mean_ms") == pytest.approx(
+            (340 + 14_000) / 7
+        )
         assert not found.steady and found.overloaded is (overloaded or stopped)
         assert found.completed == 5 and found.rate_low_rps is None and found.rate_high_rps is None
 
@@ -51,9 +55,30 @@ def test_where_too_little_happened_all_of_it_is_measured():
     assert not found.steady and found.rate_high_rps is None
     # Of those that ended while it was held.
     assert summarise(OPEN, record(), None, [], until_s=4.0, ended=4).completed == 3
-    nothing = summarise(OPEN, record(), None, [3.5], until_s=4.0, ended=0)
+    nothing = summarise(OPEN, events([], start_s=0.5), None, [3.5], until_s=4.0)
     assert (nothing.completed, nothing.errors, nothing.error_rate, nothing.duration_s) == (0, 0, 1.0, 3.5)
-    assert nothing.achieved_rps == 0 and nothing.latencies.p50_ms == pytest.approx(3500, rel=1e-3)
+    assert nothing.achieved_rps == 0 and nothing.value("p50_ms") == pytest.approx(3500, rel=1e-3)
+
+
+def test_a_level_stands_for_the_rate_that_was_asked_if_it_kept_up():
+    assert rate_of(10.0, 8.0, 0.05, None) == pytest.approx(9.5)  # less what failed
+    assert rate_of(None, 8.0, 0.05, 9.2) == 8.0  # overloaded, or no rate was asked for
+    # No more than its own interval allows.
+    assert rate_of(10.0, 9.5, 0.05, 9.2) == 9.2 and rate_of(10.0, 9.5, 0.05, 9.7) == pytest.approx(9.5)
+    assert rate_of(20.0, 9.5, 0.25, None) == pytest.approx(15)
+    whole = record()
+    for run, overloaded, expected in ((OPEN, False, 10 * 5 / 8), (OPEN, True, 5 / 8), (CLOSED, False, 5 / 8)):
+        status = LevelStatus(whole.span(2), None, overloaded=overloaded)
+        assert summarise(run, whole, status, [], until_s=12.0).rate_rps == pytest.approx(expected)
+    stopped = summarise(replace(OPEN, stopped=True), whole, LevelStatus(whole.span(2), None), [], until_s=12.0)
+    assert stopped.rate_rps == pytest.approx(5 / 8) and stopped.overloaded and not stopped.fell_behind
+    assert summarise(OPEN, whole, LevelStatus(whole.span(2), None, overloaded=True), [], until_s=12.0).fell_behind
+
+
+def test_the_first_error_is_kept_in_its_own_words():
+    whole = record()
+    assert summarise(OPEN, whole, None, [], until_s=12.0).first_error == "failed"
+    assert summarise(OPEN, events([1.0, 2.0]), None, [], until_s=12.0).first_error is None
 
 
 def test_no_rate_is_below_nothing():
@@ -70,7 +95,7 @@ def test_the_lag_of_a_client_is_its_99th_percentile_in_ms():
             whole.lag(5.0, n / 1e3)
         found = summarise(OPEN, whole, None, [], until_s=12.0)
         assert found.client_lag_ms == pytest.approx(expected_ms)
-        assert found.client_limited is client_limited(found.client_cpu_share, expected_ms, found.latencies.p99_ms)
+        assert found.client_limited is client_limited(found.client_cpu_share, expected_ms, found.value("p99_ms"))
     assert summarise(OPEN, record(), None, [], until_s=12.0).client_lag_ms == 0.0
 
 
@@ -94,7 +119,7 @@ def test_the_latency_that_a_lag_is_a_fifth_of_is_that_of_the_slowest_requests(la
     whole = events([n / 10 for n in range(1, 101)], [0.01] * 98 + [0.1] * 2)
     whole.lag(5.0, lag_s)
     found = summarise(OPEN, whole, None, [], until_s=10.0)
-    assert found.latencies.p50_ms == pytest.approx(10, rel=1e-3) and found.latencies.p99_ms == pytest.approx(
+    assert found.value("p50_ms") == pytest.approx(10, rel=1e-3) and found.value("p99_ms") == pytest.approx(
         100, rel=1e-3
     )
     assert found.client_limited is limited

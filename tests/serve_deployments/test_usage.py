@@ -1,6 +1,5 @@
 """What a replica did: counters that subtract, gauges that do not, with a fake process, clock and NVML."""
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from time import process_time
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.fakes import FakeDevice, FakeNvml, FakeTime
 from serve_deployments.device.meter import Meter, meter_of
-from serve_deployments.usage import KEPT, RECENT, Batch, Usage
+from serve_deployments.usage import RECENT, Usage
 
 
 @dataclass
@@ -84,15 +83,6 @@ def test_a_level_has_the_batches_of_its_own_one_by_one_and_their_number_is_bound
         meter.batch(8, 1.0)
     assert meter.read().since(before).recent == ((8, 1.0),) * RECENT
     assert meter.read().since(meter.read()).recent == ()
-
-
-@pytest.mark.parametrize("batches", [0, 1, KEPT, KEPT + 1, RECENT])
-def test_a_record_keeps_some_batches_of_all_its_time(batches):
-    usage = Usage(recent=tuple(Batch(1 + i, i / 7) for i in range(batches)))
-    kept = Usage.from_dict(json.loads(json.dumps(usage.as_dict()))).recent
-    assert min(batches, KEPT // 2) <= len(kept) <= KEPT
-    assert all(batch.seconds == pytest.approx((batch.size - 1) / 7, rel=1e-3) for batch in kept)
-    assert batches < 2 or kept[-1].size - kept[0].size > 0.9 * (batches - 1) - 1
 
 
 def test_each_reading_has_its_own_most():
@@ -192,11 +182,6 @@ usages = st.builds(
     Usage, seconds=st.floats(0, 1e6), batches=counts, busy_s=st.floats(0, 1e6), cpu_s=st.floats(0, 1e6),
     memory_bytes=st.integers(0, 2**40), gpu_memory_bytes=st.none() | st.integers(0, 2**40), queue=st.integers(0, 999),
 )  # fmt: skip
-
-
-@given(usages)
-def test_there_and_back_through_json(usage):
-    assert Usage.from_dict(json.loads(json.dumps(usage.as_dict()))) == usage
 
 
 @given(usages)

@@ -19,11 +19,11 @@ from benchmarks.replica.served import actor, up
 from benchmarks.replica.services import Service
 from serve_deployments.device.limits import can_pin, machine_cores, pin, unleased_cores
 from serve_deployments.endpoint import Endpoint, Payload
-from serve_deployments.measurement import Measurement
 from serve_deployments.measuring.in_cluster.load_side import load_actor
 from serve_deployments.measuring.in_cluster.measure import WithLoadActor
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.replicas.serve_backend import ServeReplica
 
 # The names of the measurements, as the tables show them.

@@ -14,10 +14,11 @@ from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.places import Place, free_places
 from serve_deployments.load.remote_sender import RemoteSender
 from serve_deployments.load.sending import OwnSender, Sender
-from serve_deployments.measurement import Load, Measurement
 from serve_deployments.measuring.level import closed_level, open_level
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class LoadActor:
     refused. `ray.cancel` on a call and `close` both end a test without leaving requests behind.
 
     Args:
-        endpoint: see `aim`; None for an actor that is told later.
+        endpoint: see `set_target`; None for an actor that is told later.
         payloads: likewise.
     """
 
@@ -40,23 +41,23 @@ class LoadActor:
         self._senders: dict[Place, Any] = {}  # kept for the next endpoint
         self._running: asyncio.Task[Any] | None = None
         if endpoint is not None:
-            self._aim(endpoint, payloads)
+            self._set_target(endpoint, payloads)
 
-    async def aim(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
+    async def set_target(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
         """Send to another endpoint from now on.
 
         Args:
             endpoint: makes the endpoint, here inside the actor; a Serve handle is to be made where it is used.
             payloads: sent in turn.
         """
-        self._aim(endpoint, payloads)
+        self._set_target(endpoint, payloads)
 
-    def _aim(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
+    def _set_target(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
         if not payloads:
             raise ValueError("a load test needs at least one payload")
         made, clock = endpoint(), RealClock()
         # This process alone, until that is the bottleneck.
-        self._team = LoadGenerator(
+        self._generator = LoadGenerator(
             made, [OwnSender(made, payloads, clock)], clock, partial(self._more, endpoint, payloads)
         )
         self._payloads = payloads
@@ -74,7 +75,7 @@ class LoadActor:
                 self._senders[place] = place.start()
         return await asyncio.gather(
             *(
-                RemoteSender.aimed(self._senders[place], endpoint, payloads, index, len(places), place.cores)
+                RemoteSender.with_target(self._senders[place], endpoint, payloads, index, len(places), place.cores)
                 for index, place in enumerate(places)
             )
         )
@@ -90,18 +91,20 @@ class LoadActor:
         """Whether still no replica leases the cores that this process moved to."""
         return unleased_cores(self._own_cores) == self._own_cores
 
-    async def answer(self, question: LoadTest, settings: Settings, to_beat_rps: float | None = None) -> Measurement:
-        """See `LoadTest.ask`."""
-        asked = question.ask(self._team, self._payloads, settings, clock=self._team.clock, to_beat_rps=to_beat_rps)
-        return await self._alone(asked)
+    async def run(self, load_test: LoadTest, settings: Settings, to_beat_rps: float | None = None) -> Measurement:
+        """See `LoadTest.run`."""
+        running = load_test.run(
+            self._generator, self._payloads, settings, clock=self._generator.clock, to_beat_rps=to_beat_rps
+        )
+        return await self._alone(running)
 
-    async def closed(self, concurrency: int, plan: LoadPlan) -> Load:
+    async def closed(self, concurrency: int, plan: LoadPlan) -> LevelResult:
         """One level of so many clients."""
-        return await self._alone(closed_level(self._team, self._payloads, concurrency, plan))
+        return await self._alone(closed_level(self._generator, self._payloads, concurrency, plan))
 
-    async def open(self, rate_rps: float, plan: LoadPlan) -> Load:
+    async def open(self, rate_rps: float, plan: LoadPlan) -> LevelResult:
         """One level of so many requests per second."""
-        return await self._alone(open_level(self._team, self._payloads, rate_rps, plan))
+        return await self._alone(open_level(self._generator, self._payloads, rate_rps, plan))
 
     async def close(self) -> None:
         """Ends a running test, whose caller then gets a cancellation error."""

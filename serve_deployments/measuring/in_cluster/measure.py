@@ -10,9 +10,9 @@ import ray
 
 from serve_deployments.backend import LoadFailed, Running
 from serve_deployments.endpoint import Payload
-from serve_deployments.measurement import Measurement
 from serve_deployments.measuring.in_cluster.load_side import load_actor
 from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
 _GRACE_S = 60.0
@@ -24,11 +24,11 @@ class WithLoadActor:
     """Measures each replica by a load actor of its own, away from the replica where there is room.
 
     Args:
-        question: what is asked of it.
+        load_test: what is found out.
         payloads: sent in turn.
     """
 
-    question: LoadTest
+    load_test: LoadTest
     payloads: Sequence[Payload]
 
     def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
@@ -41,10 +41,10 @@ class WithLoadActor:
         endpoint = running.endpoint
         try:
             with load_actor(_away_from(facts.hostname)) as actor:
-                ray.get(actor.aim.remote(lambda: endpoint, list(self.payloads)))
+                ray.get(actor.set_target.remote(lambda: endpoint, list(self.payloads)))
                 apart = ray.get(actor.pin_to_free_cores.remote())
-                answer = actor.answer.remote(self.question, settings, to_beat_rps)
-                measurement = ray.get(answer, timeout=self.question.plan.total_max_s + _GRACE_S)
+                answer = actor.run.remote(self.load_test, settings, to_beat_rps)
+                measurement = ray.get(answer, timeout=self.load_test.plan.total_max_s + _GRACE_S)
                 # Another trial's replica may have leased the same cores meanwhile.
                 return replace(measurement, apart=apart and ray.get(actor.is_apart.remote()))
         except ray.exceptions.RayTaskError as error:

@@ -15,8 +15,8 @@ from typing import Self
 
 import numpy as np
 
-from serve_deployments.measurement import Load
 from serve_deployments.measuring.statistics import interval
+from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Batch, Usage
 
@@ -123,9 +123,9 @@ class BatchQueue:
         return self.latencies_s(arrived_s, np.tile(first_factor, rates_rps.size)).reshape(-1, queues, count)
 
 
-def queue_of(loads: Sequence[Load], settings: Settings) -> BatchQueue | None:
+def queue_of(levels: Sequence[LevelResult], settings: Settings) -> BatchQueue | None:
     """A replica's queue by what it told in these levels; None unless it did, and one was of one client alone."""
-    told = [(load, load.usage) for load in loads if load.usage is not None and load.usage.busy_s > 0]
+    told = [(level, level.usage) for level in levels if level.usage is not None and level.usage.busy_s > 0]
     alone = next((one for one in told if one[0].concurrency == 1), None)
     wait_s = settings.batch_wait_ms / 1e3 if settings.max_batch_size > 1 else 0.0
     queue = BatchQueue.of([batch for _, usage in told for batch in usage.recent], settings.max_batch_size, wait_s)
@@ -135,16 +135,16 @@ def queue_of(loads: Sequence[Load], settings: Settings) -> BatchQueue | None:
     return replace(queue, mean_s=slowness * queue.mean_s, way_s=_way_s(*alone, wait_s))
 
 
-def _slowness(told: Sequence[tuple[Load, Usage]], largest: int) -> float:
+def _slowness(told: Sequence[tuple[LevelResult, Usage]], largest: int) -> float:
     """How many times as long batches seem to take: a model is not busy all the time, however much there is to do."""
-    full = [(load.achieved_rps, usage) for load, usage in told if (load.concurrency or 0) >= _FILLS * largest]
+    full = [(level.achieved_rps, usage) for level, usage in told if (level.concurrency or 0) >= _FILLS * largest]
     if not full:
         return 1.0
     _, usage = max(full, key=itemgetter(0))
     return min(max(1.0, usage.seconds / usage.busy_s), _SLOWEST)
 
 
-def _way_s(alone: Load, usage: Usage, wait_s: float) -> float:
+def _way_s(alone: LevelResult, usage: Usage, wait_s: float) -> float:
     """What an answer takes beside its batch and the wait for it, seen by one client alone."""
     batch_s = usage.busy_s / sum(usage.batches.values())
-    return max(0.0, (alone.latencies.mean_ms or 0.0) / 1e3 - batch_s - wait_s)
+    return max(0.0, (alone.value("mean_ms") or 0.0) / 1e3 - batch_s - wait_s)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from serve_deployments.measurement import Load
+from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.metric_table import METRICS
 
 
-def at_rate(rate_rps: float, below: Load, loads: Sequence[Load], at_most: Mapping[str, float]) -> dict[str, float]:
+def at_rate(
+    rate_rps: float, below: LevelResult, levels: Sequence[LevelResult], at_most: Mapping[str, float]
+) -> dict[str, float]:
     """A level's metrics, its latencies those at a higher rate at which limits are just kept.
 
     Latencies are on lines of log latency over log rate, to the next open level above that kept up; queueing makes them
@@ -17,17 +20,18 @@ def at_rate(rate_rps: float, below: Load, loads: Sequence[Load], at_most: Mappin
     Args:
         rate_rps: the rate.
         below: an open level of that rate or less.
-        loads: all levels.
+        levels: all levels.
         at_most: metric → largest value allowed.
     """
     metrics = {**below.metrics, "rps": rate_rps}
     low_rps = below.requested_rps or math.inf
-    faster = [load for load in loads if not load.overloaded and (load.requested_rps or 0.0) > max(rate_rps, low_rps)]
+    kept_up = [level for level in levels if not level.overloaded]
+    faster = [level for level in kept_up if (level.requested_rps or 0.0) > max(rate_rps, low_rps)]
     if not faster or rate_rps <= low_rps:
         return metrics
-    above = min(faster, key=lambda load: load.requested_rps or 0.0)
+    above = min(faster, key=lambda level: level.requested_rps or 0.0)
     part = math.log(rate_rps / low_rps) / math.log((above.requested_rps or 0.0) / low_rps)
-    for name, high in above.latencies.known.items():
-        if 0 < (low := metrics.get(name, 0.0)) < high:
+    for name, high in above.metrics.items():
+        if METRICS[name].quantity is not None and 0 < (low := metrics.get(name, 0.0)) < high:
             metrics[name] = max(low, min(low * (high / low) ** part, at_most.get(name, math.inf)))
     return metrics

@@ -16,10 +16,11 @@ from functools import cached_property
 import numpy as np
 
 from serve_deployments.load.arrivals import Arrivals
-from serve_deployments.measurement import LATENCIES, Load
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue, queue_of
 from serve_deployments.measuring.statistics.limit_verdict import allowed_share
 from serve_deployments.measuring.statistics.rate_posterior import Guess
+from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.metric_table import LATENCY, metric_of
 from serve_deployments.settings import Settings
 
 OFF = 0.1
@@ -38,24 +39,27 @@ _FLATTEST = 0.1  # steepness
 
 
 def foretold(
-    loads: Sequence[Load], settings: Settings, arrivals: Arrivals, at_most: Mapping[str, float], near_rps: float
+    levels: Sequence[LevelResult], settings: Settings, arrivals: Arrivals, at_most: Mapping[str, float], near_rps: float
 ) -> list[Guess | None]:
     """For each limit, where it is probably broken from; None where nothing can be said.
 
     Args:
-        loads: levels so far.
+        levels: levels so far.
         settings: what the replica runs under.
         arrivals: their pattern.
         at_most: metric → largest value allowed.
         near_rps: where to look first.
     """
-    queue = queue_of(loads, settings)
+    queue = queue_of(levels, settings)
     if queue is None:
         return [None] * len(at_most)
     simulated = _Simulated(queue, arrivals)
+    metrics = {name: metric_of(name) for name in at_most}
     return [
-        _Limited(simulated, allowed_share(name), limit / 1e3).guess(near_rps) if name in LATENCIES else None
-        for name, limit in at_most.items()
+        _Limited(simulated, allowed_share(metric), at_most[name] / 1e3).guess(near_rps)
+        if metric is not None and metric.quantity is LATENCY
+        else None
+        for name, metric in metrics.items()
     ]
 
 

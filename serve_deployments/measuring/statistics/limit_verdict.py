@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serve_deployments.measurement import LATENCIES, PERCENTILES
 from serve_deployments.measuring.statistics import interval
+from serve_deployments.metrics.metric_table import Metric, metric_of
+from serve_deployments.metrics.request_record import Requests
 
 SURE = math.log(0.95 / 0.05)
 """Wald's bound for errors of 5 % on either side."""
@@ -78,55 +79,57 @@ class Evidence:
         return _decided(log_ratio / self.effect)
 
 
-def allowed_share(name: str) -> float | None:
-    """Of requests that may be above a limit on this latency; None for their mean."""
-    return None if name == "mean_ms" else _share_beyond(name) or _AS_A_TAIL
+def allowed_share(metric: Metric) -> float | None:
+    """Of requests that may be above a limit on a quantity's metric; None for their mean."""
+    return None if metric.share_above is None else metric.share_above or _AS_A_TAIL
 
 
-def evidence(name: str, limit: float, latency_s: np.ndarray) -> Evidence | None:
+def evidence(name: str, limit: float, requests: Requests) -> Evidence | None:
     """What requests show of a limit; None while there are too few.
 
     Args:
-        name: a latency or `error_rate`.
+        name: a metric of which less is better.
         limit: the most allowed, in ms or as a share.
-        latency_s: `[n]` in the order of their ends; NaN: failed.
+        requests: in the order of their ends.
     """
-    failed = np.isnan(latency_s)
-    if name == "error_rate":
-        return _of_share(failed, failed.astype(float), limit)
-    answered = latency_s[~failed]
-    if name == "mean_ms":
-        return _of_mean(answered, limit / 1e3)
-    return _of_share(answered > limit / 1e3, answered, _share_beyond(name))
+    metric = metric_of(name)
+    assert metric is not None and metric.is_limited_above, f"no limit can be on {name}"
+    if metric.quantity is None:
+        return _of_share(requests.failed, requests.failed.astype(float), limit)
+    times_s = metric.quantity.of(requests)
+    times_s = times_s[~np.isnan(times_s)]
+    if metric.share_above is None:
+        return _of_mean(times_s, limit / 1e3)
+    return _of_share(times_s > limit / 1e3, times_s, metric.share_above)
 
 
-def kept(name: str, limit: float, latency_s: np.ndarray, precision: float) -> bool | None:
+def kept(name: str, limit: float, requests: Requests, precision: float) -> bool | None:
     """Whether a limit is kept by requests in the order of their ends; None while that is open.
 
     Args:
-        name: a latency or `error_rate`.
+        name: a metric of which less is better.
         limit: the most allowed, in ms or as a share.
-        latency_s: `[n]`; NaN: failed.
+        requests: in the order of their ends.
         precision: half the width of the zone around a limit on the mean, relative.
     """
-    seen = evidence(name, limit, latency_s)
+    seen = evidence(name, limit, requests)
     return None if seen is None else seen.kept(precision)
 
 
-def all_kept(at_most: Mapping[str, float], latency_s: np.ndarray, precision: float) -> bool | None:
+def all_kept(at_most: Mapping[str, float], requests: Requests, precision: float) -> bool | None:
     """Whether all limits are kept: no as soon as one is not, yes once all are."""
-    verdicts = [kept(name, limit, latency_s, precision) for name, limit in at_most.items()]
+    verdicts = [kept(name, limit, requests, precision) for name, limit in at_most.items()]
     return False if False in verdicts else None if None in verdicts else True
 
 
-def latency_limits(at_most: Mapping[str, float]) -> dict[str, float]:
-    """Those limits that are on latencies."""
-    return {name: limit for name, limit in at_most.items() if name in LATENCIES}
-
-
-def _share_beyond(name: str) -> float:
-    """Of requests, those above a percentile of their latencies; 0 for their maximum."""
-    return 1 - PERCENTILES.get(name, 100.0) / 100
+def most_above(at_most: Mapping[str, float], requests: Requests) -> float:
+    """Of the limits on times, the largest share of requests that is above one; 0 without such a limit."""
+    shares = [0.0]
+    for name, limit in at_most.items():
+        metric = metric_of(name)
+        if metric is not None and metric.quantity is not None:
+            shares.append(float((metric.quantity.of(requests) > limit / 1e3).mean()))
+    return max(shares)
 
 
 def _of_share(above: np.ndarray, values: np.ndarray, share: float) -> Evidence | None:

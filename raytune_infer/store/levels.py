@@ -1,0 +1,85 @@
+"""Levels of load as JSON, there and back: the one place that knows how they are stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from serve_deployments.metrics.distribution import Distribution
+from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.metric_table import LATENCY, QUANTITIES, STATISTICS
+from serve_deployments.usage import Batch, Usage
+
+KEPT_BATCHES = 32
+"""Of a reading's batches, evenly spaced, that are stored: enough, with those of other levels, to predict latencies."""
+
+_PLAIN = {field.name for field in fields(LevelResult)} - {"distributions", "usage"}
+
+
+def level_to_json(level: LevelResult) -> dict[str, Any]:
+    """A level as a table of plain values: each quantity's statistics stand beside the rest, by their metrics' names."""
+    table = {name: value for name, value in asdict(level).items() if name in _PLAIN}
+    for name, found in level.distributions.items():
+        prefix = QUANTITIES[name].prefix
+        table |= {f"{prefix}{statistic}": found.values.get(statistic) for statistic in STATISTICS}
+        table[f"{prefix}histogram"] = found.histogram
+    return {**table, "usage": None if level.usage is None else usage_to_json(level.usage)}
+
+
+def level_from_json(table: Mapping[str, Any]) -> LevelResult:
+    """A level as it was; also of an older record, without what that did not have, and of a newer one."""
+    rest = {name: value for name, value in table.items() if name in _PLAIN}
+    rest.setdefault("rate_rps", table["achieved_rps"])
+    for name, unknown in _UNKNOWN.items():
+        rest.setdefault(name, unknown)
+    rest.setdefault("fell_behind", table["overloaded"] and _fell_behind(table))
+    usage = table.get("usage")
+    distributions = {
+        quantity.name: _distribution(table, quantity.prefix)
+        for quantity in QUANTITIES.values()
+        if quantity is LATENCY or f"{quantity.prefix}histogram" in table
+    }
+    return LevelResult(**rest, distributions=distributions, usage=None if usage is None else usage_from_json(usage))
+
+
+_UNKNOWN = {
+    "concurrency": None, "requested_rps": None, "duration_s": math.nan, "completed": 0, "errors": 0,
+    "error_rate": math.nan, "client_cpu_share": math.nan, "client_lag_ms": math.nan, "warmup_s": 0.0,
+    "started_at": math.nan, "ended_at": math.nan,
+}  # fmt: skip
+"""What stands for figures that an older record lacks, where `LevelResult` has no value for it itself."""
+
+
+def _distribution(table: Mapping[str, Any], prefix: str) -> Distribution:
+    recorded = {statistic: table.get(f"{prefix}{statistic}") for statistic in STATISTICS}
+    values = {statistic: value for statistic, value in recorded.items() if value is not None}
+    return Distribution(values, table.get(f"{prefix}histogram"))
+
+
+def _fell_behind(table: Mapping[str, Any]) -> bool:
+    """Whether an open level did, by its counts: for records from before the rule's own word was kept.
+
+    By more than 5 % of what was due, beyond one standard deviation of Poisson arrivals. Nothing is said of a level
+    that was stopped before it was warm: there the queue has yet to fill.
+    """
+    if table["mode"] == "closed" or not table.get("warmup_s", 0.0) > 0:
+        return False
+    due = table["requested_rps"] * table["duration_s"]
+    return bool(due - table["completed"] - table["errors"] > 0.05 * due + math.sqrt(due))
+
+
+def usage_to_json(usage: Usage) -> dict[str, Any]:
+    """A replica's reading as a table of plain values, whose keys are texts."""
+    table = {field.name: getattr(usage, field.name) for field in fields(usage)}
+    every = max(1, -(-len(usage.recent) // KEPT_BATCHES))
+    kept = [[batch.size, float(f"{batch.seconds:.4g}")] for batch in usage.recent[::every]]
+    return {**table, "batches": {str(size): count for size, count in sorted(usage.batches.items())}, "recent": kept}
+
+
+def usage_from_json(table: Mapping[str, Any]) -> Usage:
+    """The inverse of `usage_to_json`."""
+    batches = {int(size): count for size, count in table["batches"].items()}
+    recent = tuple(Batch(*batch) for batch in table.get("recent", ()))
+    return Usage(**{**table, "batches": batches, "recent": recent})

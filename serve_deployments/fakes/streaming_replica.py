@@ -1,0 +1,49 @@
+"""A server that answers in parts, as a language model does, whose every time is known exactly; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from serve_deployments.endpoint import Answer, Payload
+from serve_deployments.usage import Usage
+
+
+@dataclass
+class FakeStreamingServer:
+    """Serves some requests at once, each at its own pace; the others wait in the order of their arrival.
+
+    Args:
+        first_s: seconds from when a request is begun to the first part of its answer.
+        part_s: seconds from one part to the next.
+        parts: of each answer.
+        slots: requests served at once.
+    """
+
+    first_s: float
+    part_s: float
+    parts: int
+    slots: int = 1
+    _free: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._free = asyncio.Semaphore(self.slots)
+
+    @property
+    def rest_s(self) -> float:
+        """From the first part of an answer to its last."""
+        return (self.parts - 1) * self.part_s
+
+    async def infer(self, payload: Payload) -> Answer:
+        """See `Endpoint`; what it counts are parts."""
+        now = asyncio.get_running_loop().time
+        asked_s = now()
+        async with self._free:
+            await asyncio.sleep(self.first_s)
+            first_after_s = now() - asked_s
+            await asyncio.sleep(self.rest_s)
+        return Answer(first_after_s, self.parts, size_out=self.parts)
+
+    async def usage(self) -> Usage | None:
+        """It does not tell."""
+        return None

@@ -1,0 +1,161 @@
+"""The table of metrics, how a quantity is distributed, and what a level says of both."""
+
+import base64
+import math
+
+import numpy as np
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve_deployments.metrics.distribution import Distribution
+from serve_deployments.metrics.level_result import interval_of
+from serve_deployments.metrics.metric_table import (
+    LATENCY,
+    METRICS,
+    PERCENTILES,
+    QUANTITIES,
+    STATISTICS,
+    Quantity,
+    add,
+    metric_of,
+    percent_of,
+)
+from tests.levels import a_level, a_request, events, requests
+
+
+@pytest.mark.parametrize(
+    ("name", "percent"),
+    [*PERCENTILES.items(), ("p97_ms", 97), ("p5_ms", 5), ("p9995_ms", 99.95), ("p100_ms", None), ("p0_ms", None),
+     ("p990_ms", None), ("p_ms", None), ("rps", None), ("p99", None)],
+)  # fmt: skip
+def test_the_name_of_a_percentile(name, percent):
+    assert percent_of(name) == percent
+    if name != "rps":
+        assert (metric_of(name) is not None) == (percent is not None)
+
+
+def test_what_each_metric_is():
+    assert list(METRICS) == ["rps", *STATISTICS, "error_rate"]
+    assert {name for name, metric in METRICS.items() if not metric.is_limited_above} == {"rps"}
+    assert [METRICS[name].unit for name in ("rps", "p99_ms", "error_rate")] == ["requests/s", "ms", ""]
+    shares = {name: METRICS[name].share_above for name in ("p50_ms", "p999_ms", "max_ms", "mean_ms", "rps")}
+    assert shares == {"p50_ms": 0.5, "p999_ms": pytest.approx(0.001), "max_ms": 0, "mean_ms": None, "rps": None}
+    assert {name for name, metric in METRICS.items() if metric.is_tail} == {"p95_ms", "p99_ms", "p999_ms", "max_ms"}
+    assert {name for name, metric in METRICS.items() if metric.is_stay} == set(STATISTICS)
+    assert metric_of("p97_ms").share_above == pytest.approx(0.03) and metric_of("speed") is None
+
+
+@pytest.fixture
+def tables():
+    """The tables as they were, whatever is added."""
+    metrics, quantities = dict(METRICS), dict(QUANTITIES)
+    yield
+    METRICS.clear()
+    METRICS.update(metrics)
+    QUANTITIES.clear()
+    QUANTITIES.update(quantities)
+
+
+def test_a_quantity_brings_all_its_metrics_and_none_twice(tables):
+    add(Quantity("wait", "wait_", "time from due to sent", lambda one: one.sent_s - one.due_s))
+    assert list(METRICS)[-len(STATISTICS) :] == [f"wait_{statistic}" for statistic in STATISTICS]
+    metric = metric_of("wait_p97_ms")
+    assert (metric.statistic, metric.unit, metric.meaning) == ("p97_ms", "ms", "p97 of the time from due to sent")
+    assert not metric.is_stay and metric.quantity is QUANTITIES["wait"]
+    for quantity in (Quantity("wait", "other_", "", LATENCY.of), Quantity("other", "wait_", "", LATENCY.of)):
+        with pytest.raises(ValueError, match="there is wait.* already; give the quantity another name and prefix"):
+            add(quantity)
+    assert "other" not in QUANTITIES and "other_p50_ms" not in METRICS
+
+
+def test_a_latency_is_from_when_a_request_was_due_and_a_failure_has_none():
+    np.testing.assert_array_equal(LATENCY.of(requests([0.25, math.nan, 0.5])), [0.25, math.nan, 0.5])
+    late = events([]).requests()
+    assert len(late) == 0 and LATENCY.of(late).size == 0
+    three = requests([0.1, 0.2, 0.3])
+    assert three.last(2).latency_s.tolist() == [0.2, 0.3] and len(three.last(0)) == 3
+
+
+def test_a_record_is_as_much_earlier_in_each_of_its_times():
+    record = a_request(10.0, 0.5, first_s=9.75, parts=3, size_in=7.0, size_out=9.0)
+    earlier = record.earlier(4.0)
+    assert (earlier.due_s, earlier.sent_s, earlier.first_s, earlier.last_s) == (5.5, 5.5, 5.75, 6.0)
+    assert earlier[3] is None and earlier[5:] == record[5:] == (3, 7.0, 9.0)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(1e-5, 100), min_size=1, max_size=300))
+def test_percentile_is_the_smallest_time_that_p_percent_do_not_exceed(times_s):
+    found = Distribution.of(times_s)
+    ordered = sorted(times_s)
+    for name, percent in {**PERCENTILES, "p1_ms": 1, "p97_ms": 97}.items():
+        exact = next(x for i, x in enumerate(ordered, 1) if i * 100 >= percent * len(ordered) - 1e-6)
+        assert found.value(name) == pytest.approx(exact * 1e3, rel=1.5e-3, abs=2e-3)
+    assert found.value("max_ms") == pytest.approx(ordered[-1] * 1e3)
+    assert found.value("mean_ms") == pytest.approx(math.fsum(ordered) / len(ordered) * 1e3)
+
+
+def test_p99_of_fifty_requests_is_the_largest():
+    assert Distribution.of([0.01] * 49 + [5.0]).value("p99_ms") == pytest.approx(5000, rel=1e-3)
+    assert Distribution.of([0.01] * 99 + [5.0]).value("p99_ms") == pytest.approx(10, rel=1e-3)
+
+
+def test_a_histogram_can_be_read_elsewhere_and_merged():
+    text = Distribution.of([0.1] * 7 + [0.4] * 3).histogram
+    base64.b64decode(text, validate=True)
+    histogram = HdrHistogram.decode(text)
+    histogram.add(HdrHistogram.decode(Distribution.of([0.8] * 10).histogram))
+    assert histogram.get_total_count() == 20
+    assert histogram.get_value_at_percentile(25) == pytest.approx(100_000, rel=1e-3)
+
+
+def test_times_beyond_the_histogram_are_kept_at_its_ends():
+    assert Distribution.of([7200.0]).value("p99_ms") == pytest.approx(3_600_000, rel=1e-3)
+    assert Distribution.of([3599.0, 7200.0]).value("p50_ms") == pytest.approx(3_599_000, rel=1e-3)
+    assert Distribution.of([0.0]).value("p50_ms") == pytest.approx(0.001)
+    assert Distribution.of([2e-6, 2e-6, 1.0]).value("p50_ms") == pytest.approx(0.002)
+    assert Distribution.of([12.3456e-3]).value("p50_ms") == pytest.approx(12.3456, rel=1e-3)
+
+
+def test_of_nothing_there_is_no_value():
+    nothing = Distribution.of([])
+    assert nothing.values == {} and nothing.value("p99_ms") is None and nothing.value("p97_ms") is None
+    assert nothing.count_above(1.0) == 0 and Distribution().count_above(1.0) is None
+    assert (
+        list(Distribution.of([0.1]).values) == list(STATISTICS)
+        and Distribution({"p99_ms": 7.0}).value("p98_ms") is None
+    )
+
+
+def test_times_above_a_limit_are_counted_and_those_at_it_are_not():
+    level = a_level(10.0, latency_s=[0.050] * 7 + [0.100] * 2 + [0.400])
+    assert [level.above("p99_ms", ms) for ms in (10, 60, 200, 500)] == [10, 3, 1, 0]
+    assert (
+        level.above("p99_ms", level.value("p98_ms") + 1e-6) == 0
+    )  # the end of the step of the histogram that it is in
+    assert level.above("error_rate", 0.1) is None and level.above("speed", 0.1) is None
+
+
+def test_a_level_reports_what_was_measured():
+    level = a_level(10.0, rate_rps=9.5, error_rate=0.05)
+    assert tuple(level.metrics) == tuple(METRICS) and level.metrics["rps"] == level.value("rps") == 9.5
+    assert level.value("error_rate") == 0.05 and level.value("speed") is None
+    nothing = a_level(10.0, latency_s=[], rate_rps=0.0, error_rate=1.0)
+    assert nothing.metrics == nothing.with_metrics(["p97_ms", "p99_ms"]) == {"rps": 0.0, "error_rate": 1.0}
+
+
+def test_what_was_asked_of_a_level_is_its_clients_or_its_rate():
+    assert a_level(10.0).asked == 10.0 and a_level(clients=4).asked == 4.0
+    with pytest.raises(ValueError, match="a closed level has a concurrency"):
+        a_level(None, mode="closed")
+    with pytest.raises(ValueError, match="an open one a requested rate"):
+        a_level(clients=3, mode="open")
+
+
+def test_an_interval_is_known_by_both_its_ends_alone():
+    assert interval_of(1.0, 2.0) == (1.0, 2.0) and interval_of(0.0, 2.0) == (0.0, 2.0)
+    assert interval_of(None, 2.0) is None and interval_of(1.0, None) is None
+    assert a_level(10.0, rate_low_rps=9.0, rate_high_rps=11.0).interval_rps == (9.0, 11.0)
+    assert a_level(10.0, rate_low_rps=9.0).interval_rps is None
