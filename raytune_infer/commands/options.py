@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-_FILE_WIDTH = 132
+from raytune_infer.report.renderers.console_view import console_for
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SERVICE_YAML", help="What to serve and what may be chosen.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
@@ -20,6 +20,9 @@ Prior = Annotated[
 Emulate = Annotated[str | None, typer.Option(help="A local cluster with emulated GPUs, e.g. T4:1,V100:1,M60:1.")]
 
 
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="The form of the output: console, json or csv.")]
+
+
 def console_of_output() -> Console:
     """As wide as the terminal; wide enough for a table where the output goes into a file."""
-    return Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=_FILE_WIDTH)
+    return console_for(sys.stdout)

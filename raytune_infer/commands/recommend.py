@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from raytune_infer.commands.options import RunPath, console_of_output
+from raytune_infer.commands.options import Format, RunPath
 
 
 def recommend(
@@ -24,26 +25,25 @@ def recommend(
     minimize: Annotated[str | None, typer.Option(help="Another goal, of which less is better.")] = None,
     prices: Annotated[str | None, typer.Option(help="A price book: a built-in name or a YAML file.")] = None,
     curve: Annotated[Path | None, typer.Option(help="Draw latency over rate of the best few: a .svg or .png.")] = None,
+    form: Format = "console",
 ) -> None:
     """Rank a run's trials again under other limits, prices or goals, without a new trial."""
     from raytune_infer.ranking.other_objective import bounds
     from raytune_infer.ranking.recommendation import recommend as ranked_again
     from raytune_infer.report.curve_drawing import draw_curves, drawable
-    from raytune_infer.report.recommendation_report import asked, notes, ranking_table, trials_needed
+    from raytune_infer.report.recommendation_report import recommendation_view
+    from raytune_infer.report.renderers import renderer_of
+    from raytune_infer.report.view import Note
 
+    render = renderer_of(form)
     if curve is not None:
         drawable(curve)
     found = ranked_again(
         run, limits=bounds(limit or [], "--limit"), at_least=bounds(at_least or [], "--at-least"),
         maximize=maximize, minimize=minimize, prices=prices,
     )  # fmt: skip
-    console = console_of_output()
-    console.print(asked(found), highlight=False)
-    console.print(ranking_table(found))
-    for note in notes(found):
-        console.print(f"  {escape(note)}", highlight=False)
-    for line in trials_needed(found):
-        console.print(escape(line), highlight=False)
+    view = recommendation_view(found)
     if curve is not None:
-        draw_curves(found, curve)
-        console.print(f"  the curves: {curve}", highlight=False)
+        draw_curves(view.curves, curve)
+        view = replace(view, notes=(*view.notes, Note(f"the curves: {curve}")))
+    render(view, sys.stdout)

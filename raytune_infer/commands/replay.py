@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.console import Console
+from rich.text import Text
 
-from raytune_infer.commands.options import Prior, console_of_output
+from raytune_infer.commands.options import Format, Prior, console_of_output
 
 
 def replay(
@@ -25,17 +27,21 @@ def replay(
     parallel: Annotated[int, typer.Option(min=1, help="Trials that run at a time.")] = 1,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
     out: Annotated[Path, typer.Option(help="The file of results, a row a trial.")] = Path("results.csv"),
+    form: Format = "console",
 ) -> None:
     """Judge searchers on measured tables: no cluster, no waiting."""
     from rich.progress import Progress
 
-    from raytune_infer.report.replay_report import summary
+    from raytune_infer.report.renderers import renderer_of
+    from raytune_infer.report.replay_report import replay_view
     from raytune_infer.store.prior import read_prior
     from raytune_infer.suites.replays import Plan, check_out, run, write
     from raytune_infer.suites.suites import load_suite
     from searchers.registry import DEFAULT
 
-    console = console_of_output()
+    render = renderer_of(form)
+    # What a program reads has nothing else on its way.
+    console = console_of_output() if form == "console" else Console(stderr=True, soft_wrap=True)
     check_out(out)
     searchers, objectives = tuple(searcher or [DEFAULT]), tuple(objective or ())
     plan = Plan(folder, searchers, objectives, budget, seeds, parallel, not no_sources, prior)
@@ -43,7 +49,7 @@ def replay(
         suite = load_suite(folder)
         plan.checked(suite)
         if prior is not None:
-            console.print(escape(read_prior(prior).note()), highlight=False)
+            console.print(Text(read_prior(prior).note()), highlight=False)
         with Progress(console=console) as bar:
             task = bar.add_task("searches", total=None)
             jobs = jobs or os.cpu_count() or 1
@@ -51,9 +57,6 @@ def replay(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None  # Still reading: nothing was done.
     write(results, out)
-    console.print(summary(results))
-    for note in results.notes():
-        console.print(escape(note), highlight=False)
-    console.print(f"{len(results.searches)} searches, each trial in {out}", highlight=False)
+    render(replay_view(results, out), sys.stdout)
     if results.stopped is not None:
         raise typer.Exit(130 if isinstance(results.stopped, KeyboardInterrupt) else 1)

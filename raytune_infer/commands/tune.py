@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from raytune_infer.commands.options import Address, Emulate, Prior, SpecPath, console_of_output
 
@@ -49,18 +48,12 @@ def tune(
         raise typer.Exit(130) from None
     finally:
         progress.close()
-    from raytune_infer.comparing.comparison_verdict import standings, verdict
     from raytune_infer.report.export import serve_config
+    from raytune_infer.report.renderers.console_view import print_view
     from raytune_infer.report.report_files import write_files
-    from raytune_infer.report.study_report import recommendation
+    from raytune_infer.report.study_report import result_view
     from serve_deployments.settings import Settings
 
+    files = write_files(result, serve_config(service, Settings(**result.best.outcome.settings)))
     console.print()
-    console.print(recommendation(result))
-    console.print(standings(result.comparison, result.objective))
-    for sentence in verdict(result.comparison, result.objective):
-        console.print(f"[bold]{escape(sentence)}[/]", highlight=False)
-    console.print(f"  {'prices:':<16}{result.prices}", highlight=False)
-    config = serve_config(service, Settings(**result.best.outcome.settings))
-    for what, path in write_files(result, config).items():
-        console.print(f"  {what + ':':<16}{path}", highlight=False)
+    print_view(console, result_view(result, files))

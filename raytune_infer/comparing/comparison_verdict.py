@@ -1,12 +1,9 @@
-"""The comparison at the end in words, as a table and for programs."""
+"""The comparison at the end in words and for programs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-
-from rich.markup import escape
-from rich.table import Table
 
 from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
 from raytune_infer.comparing.comparison import Comparison, Contestant
@@ -55,47 +52,11 @@ def _first_against_second(comparison: Comparison) -> str | None:
     return f"{said}, {tied}; the cheaper is recommended ({prices})"
 
 
-def standings(comparison: Comparison, objective: Objective) -> Table:
-    """Everyone who took part, a line each, the best mean first."""
-    rounds = _count(comparison.rounds, "round")
-    title = f"Measured side by side in {rounds} (with intervals of {100 * CONFIDENCE:g} %)"
-    table = Table(title=title, title_justify="left")
-    for heading in (objective.goal.text, "× the recommended", "limits kept", "USD per hour"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("configuration")
-    table.add_column("")
-    for c in comparison.contestants:
-        mean, ratio = _mean_and_ratio(c, comparison)
-        table.add_row(
-            _with_interval(mean, ".4g"), _with_interval(ratio, ".2f"), f"{c.kept} of {len(c.trials)}",
-            "–" if math.isnan(c.usd_per_hour) else f"{c.usd_per_hour:.4f}",
-            escape("  ".join(f"{name}={value}" for name, value in c.trials[0].config.items())),
-            ", ".join(_marks(c, comparison)),
-            style="bold green" if c is comparison.recommended else None,
-        )  # fmt: skip
-    return table
-
-
-def _with_interval(estimate: Estimate | None, digits: str) -> str:
-    """`1740 (1690 to 1820)`."""
-    if estimate is None:
-        return "–"
-    return f"{estimate.value:{digits}}" + (f" ({bounds(estimate, digits)})" if estimate.bounded else "")
-
-
 def bounds(estimate: Estimate | None, digits: str = ".4g") -> str:
     """`1690 to 1820`, or a dash."""
     if estimate is None or not estimate.bounded:
         return "–"
     return f"{estimate.low:{digits}} to {estimate.high:{digits}}"
-
-
-def _mean_and_ratio(contestant: Contestant, comparison: Comparison) -> tuple[Estimate | None, Estimate | None]:
-    recommended = comparison.recommended
-    if recommended is None or not contestant.counts:
-        return None, None
-    same = contestant is recommended
-    return comparison.mean(contestant), None if same else comparison.ratio(contestant, recommended)
 
 
 def as_dict(comparison: Comparison) -> dict[str, object]:
@@ -140,12 +101,3 @@ def _rounds(contestant: Contestant) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _marks(contestant: Contestant, comparison: Comparison) -> list[str]:
-    marks = ["default"] if contestant.position == comparison.default else []
-    if contestant is comparison.recommended:
-        return [*marks, "recommended"]
-    if not contestant.counts:
-        return [*marks, "does not count" if contestant.trials[-1].outcome.reason is None else "could not run"]
-    return [*marks, "like the first"] if contestant in comparison.alike else marks

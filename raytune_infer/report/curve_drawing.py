@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_infer.errors import UserError
-from raytune_infer.ranking.curve import in_order
-from raytune_infer.ranking.recommendation import Ranked, Recommendation
-from serve_deployments.metrics.level_result import LevelResult
+from raytune_infer.report.view import Axis, Curve
 
-_BEST = 3  # two lines each; more cannot be told apart
 _FORMS = ("svg", "png")
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "raytune-infer",  # else the ids in the file are random
@@ -36,76 +33,69 @@ def drawable(path: Path) -> None:
     _matplotlib()
 
 
-def draw_curves(found: Recommendation, path: Path) -> None:
-    """Draw p50 and the limited percentile (p99 unless another is) over the rate achieved.
+def draw_curves(curves: Sequence[Curve], path: Path) -> None:
+    """Draw latencies over the rate achieved, and below them, where it is known, how busy the model was.
 
-    A colour is a configuration, a cross a level that was overloaded, a circle the one that stands for it. Where
-    levels know what the replica did, the share of time in which its model ran is drawn below.
+    A colour is a configuration, a cross a level that was overloaded, a circle the one that stands for it.
 
     Args:
-        found: a ranking; its first few, or where none counts the most promising.
+        curves: of a view of a recommendation.
         path: an .svg or .png.
 
     Raises:
         UserError: as `drawable`.
     """
     drawable(path)
-    drawn = (found.ranked or found.others)[:_BEST]
-    upper = next((name for name in found.objective.at_most if name.endswith("_ms")), "p99_ms")
-    curves = [in_order(r.levels, "open" if found.arrivals else "closed") for r in drawn]
-    used = any(level.usage is not None for curve in curves for level in curve)
-    with _figure(path, rows=1 + used) as axes:
-        for colour, (r, curve) in enumerate(zip(drawn, curves, strict=True)):
-            _draw_latency(axes[0], r, curve, upper, f"C{colour}", _label(r, drawn))
-            if used:
-                told = [
-                    (at.rate_rps, at.usage.busy_share) for at in curve if at.usage and at.usage.busy_share is not None
-                ]
-                axes[1].plot(*zip(*told, strict=True), marker=".", color=f"C{colour}")
-        _write_latency(axes[0], found, upper)
-        fastest_rps = max((level.rate_rps for curve in curves for level in curve), default=1.0)
-        axes[-1].set(xlabel="achieved requests/s", xlim=(0, 1.05 * fastest_rps))
-        if used:
-            axes[1].set(ylabel="model busy", ylim=(0, 1.05))
+    series = list(dict.fromkeys(curve.series for curve in curves))
+    panels = list(dict.fromkeys(curve.y for curve in curves)) or [Axis("latency", "ms")]
+    with _figure(path, rows=len(panels)) as axes:
+        for ax, axis in zip(axes, panels, strict=True):
+            beside = [curve for curve in curves if curve.y == axis]
+            for colour, name in enumerate(series):
+                _draw(ax, [curve for curve in beside if curve.series == name], beside[0].name, f"C{colour}")
+        _write_latency(axes[0], [curve for curve in curves if curve.y == panels[0]], panels[0])
+        fastest_rps = max((at.x for curve in curves for at in curve.points), default=1.0)
+        x = curves[0].x if curves else Axis("achieved", "requests/s")
+        axes[-1].set(xlabel=f"{x.name} {x.unit}", xlim=(0, 1.05 * fastest_rps))
+        for ax, axis in zip(axes[1:], panels[1:], strict=True):
+            ax.set(ylabel=axis.words, ylim=(0, 1.05))
 
 
-def _write_latency(ax: Any, found: Recommendation, upper: str) -> None:
+def _write_latency(ax: Any, curves: Sequence[Curve], axis: Axis) -> None:
     """The limit, the scale and the legend."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    spoken = upper.removesuffix("_ms")
-    if (limit := found.objective.at_most.get(upper)) is not None:
-        ax.axhline(limit, color="black", linewidth=1)
+    names = list(dict.fromkeys(curve.name for curve in curves))
+    limited = next((curve for curve in curves if curve.limit is not None), None)
+    if limited is not None and limited.limit is not None:
+        ax.axhline(limited.limit, color="black", linewidth=1)
         place = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "bottom"}
-        ax.annotate(f"limit of {spoken}", (0.01, limit), fontsize=9, **place)
-    emulated = " (emulated)" if any(r.emulated for r in (*found.ranked, *found.others)) else ""
-    ax.set(yscale="log", ylabel=f"latency, ms{emulated}")
+        ax.annotate(f"limit of {limited.name}", (0.01, limited.limit), fontsize=9, **place)
+    ax.set(yscale="log", ylabel=axis.words)
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
-    title = f"{spoken}; p50 dotted; × overloaded; ○ its rate"
+    title = "; ".join([*names[:1], *(f"{name} dotted" for name in names[1:]), "× overloaded", "○ its rate"])
     above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
     ax.legend(title=title, frameon=False, fontsize=9, title_fontsize=9, **above)
 
 
-def _draw_latency(ax: Any, r: Ranked, curve: Sequence[LevelResult], upper: str, colour: str, label: str) -> None:
-    """One configuration's two lines; overloaded levels stand apart: their latency is only how long they were held."""
-    held = [level for level in curve if not level.overloaded]
-    for name, line in ((upper, "-"), ("p50_ms", ":")):
-        points = [(level.rate_rps, value) for level in held if (value := level.value(name)) is not None]
-        if points:
-            ax.plot(*zip(*points, strict=True), line, marker=".", color=colour, label=label if line == "-" else None)
-    crosses = [(at.rate_rps, at.value(upper)) for at in curve if at.overloaded and at.value(upper) is not None]
-    if crosses:
-        ax.plot(*zip(*crosses, strict=True), "x", color=colour)
-    if r.known.level is not None and (value := r.known.level.value(upper)) is not None:
-        ax.plot(r.known.level.rate_rps, value, "o", markersize=9, fillstyle="none", color=colour)
+def _draw(ax: Any, curves: Sequence[Curve], first: str, colour: str) -> None:
+    """One configuration's lines, all but the `first` dotted; what stands apart is a mark without a line.
 
-
-def _label(r: Ranked, drawn: Sequence[Ranked]) -> str:
-    """What tells a configuration from the others that are drawn; all of it if it is alone."""
-    differ = {name: value for name, value in r.config.items() if any(other.config[name] != value for other in drawn)}
-    return ", ".join(f"{name}={value}" for name, value in (differ or r.config).items())
+    The latency of an overloaded level is only how long that was held.
+    """
+    for curve in curves:
+        line = "-" if curve.name == first else ":"
+        if points := [(at.x, at.y) for at in curve.points if at.kind == "measured"]:
+            label = curve.series if line == "-" else None
+            ax.plot(*zip(*points, strict=True), line, marker=".", color=colour, label=label)
+    for curve in curves:
+        if crosses := [(at.x, at.y) for at in curve.points if at.kind == "overloaded"]:
+            ax.plot(*zip(*crosses, strict=True), "x", color=colour)
+        for at in curve.points:
+            if at.kind == "answer":
+                ax.plot(at.x, at.y, "o", markersize=9, fillstyle="none", color=colour)
 
 
 def _matplotlib() -> Any:

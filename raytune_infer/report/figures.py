@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from cluster.prices import usd_per_million
+from raytune_infer.report.renderers.cell_text import spelled as spelled
+from raytune_infer.report.view import Quantity
 from raytune_infer.store.records import TrialRecord
 
 EMULATED = "emulated"
@@ -15,14 +16,17 @@ EMULATED_NOTE = "emulated: the numbers are of a model of the devices, not of dev
 ESTIMATE_NOTE = "~: the precision was not reached in its time; the rate is an estimate"
 
 
-def spelled(config: Mapping[str, object]) -> str:
-    """A configuration on one line."""
-    return "  ".join(f"{name}={value}" for name, value in config.items())
-
-
 def marks(trial: TrialRecord) -> str:
     """What stands before a rate: "≥" if the replica can do more, "~" if its precision was not reached."""
     return ("≥ " if trial.outcome.client_limited else "") + ("" if trial.outcome.steady else "~")
+
+
+def rate(trial: TrialRecord) -> Quantity | None:
+    """A trial's rate; None if it could not run."""
+    if "rps" not in trial.metrics:
+        return None
+    outcome = trial.outcome
+    return Quantity(trial.metrics["rps"], at_least=outcome.client_limited, estimated=not outcome.steady)
 
 
 def figures(trial: TrialRecord) -> str:
@@ -33,7 +37,7 @@ def figures(trial: TrialRecord) -> str:
         parts.append(f"p50 {metrics['p50_ms']:.3g} ms, p99 {metrics['p99_ms']:.3g} ms")
     if (per_million := usd_per_million_of(trial)) is not None:
         parts.append(f"${per_million:.3g} per million")
-    return ", ".join(parts) + (f" [{EMULATED}]".replace("[", "\\[") if trial.emulated else "")
+    return ", ".join(parts) + (f" [{EMULATED}]" if trial.emulated else "")
 
 
 def usd_per_million_of(trial: TrialRecord) -> float | None:

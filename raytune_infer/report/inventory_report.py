@@ -1,36 +1,52 @@
-"""The machines of a cluster, as people read them."""
+"""The machines of a cluster as a view."""
 
 from __future__ import annotations
 
-from rich.table import Table
-
-from cluster.inventory import Inventory
+from cluster.inventory import Inventory, Node
 from cluster.prices import NoPrice, PriceBook
 from raytune_infer.report.figures import EMULATED
+from raytune_infer.report.view import Column, Note, Row, Table, View
+
+
+def inventory_view(inventory: Inventory, book: PriceBook) -> View:
+    """The nodes of a cluster with their prices."""
+    told = f"{book.cpu_core_usd_per_hour:.4g} USD/hour per core, {book.base_usd_per_hour:.4g} per replica"
+    return View(tables=(inventory_table(inventory, book),), notes=(Note(told, "conclusion"),))
 
 
 def inventory_table(inventory: Inventory, book: PriceBook) -> Table:
-    """The nodes of a cluster with their prices."""
-    table = Table(title=f"prices: {book.name}, {book.date}", title_justify="left")
-    for heading in ("node", "cores", "memory GiB", "GPUs", "GPU memory GiB", "USD/hour per GPU", "remarks"):
-        table.add_column(heading)
-    for node in inventory.nodes:
-        marks = [EMULATED] if node.emulated else []
-        if node.gpu_type and not node.emulated:
-            marks.append("MPS runs" if node.has_mps else "no MPS: GPU share by a green context")
-        table.add_row(
-            node.hostname, str(node.cpu_cores), f"{node.memory_gib:.1f}",
-            f"{node.gpus:g} × {node.gpu_type}" if node.gpu_type else "–",
-            f"{node.gpu_memory_gib:g}" if node.gpu_type else "–", _gpu_price(book, node.gpu_type), ", ".join(marks),
-        )  # fmt: skip
-    return table
+    """A node a row."""
+    columns = (
+        Column("node", "node", kind="text", key=True), Column("cpu_cores", "cores", digits="d"),
+        Column("memory_gib", "memory", "GiB", digits=".1f"), Column("gpus", "GPUs", digits="g"),
+        Column("gpu_type", "GPU type", kind="text"), Column("gpu_memory_gib", "GPU memory", "GiB", digits="g"),
+        Column("gpu_usd_per_hour", unit="USD/hour per GPU"), Column("remarks", "remarks", kind="text"),
+    )  # fmt: skip
+    rows = [Row(_cells(node, book)) for node in inventory.nodes]
+    return Table("nodes", columns, tuple(rows), title=f"prices: {book.name}, {book.date}")
 
 
-def _gpu_price(book: PriceBook, gpu_type: str | None) -> str:
+def _cells(node: Node, book: PriceBook) -> tuple[str | int | float | None, ...]:
+    price = _gpu_price(book, node.gpu_type)
+    return (
+        node.hostname, node.cpu_cores, node.memory_gib, node.gpus if node.gpu_type else None, node.gpu_type,
+        node.gpu_memory_gib if node.gpu_type else None, price, ", ".join(_remarks(node, price)) or None,
+    )  # fmt: skip
+
+
+def _remarks(node: Node, price: float | None) -> list[str]:
+    said = [EMULATED] if node.emulated else []
+    if node.gpu_type and not node.emulated:
+        said.append("MPS runs" if node.has_mps else "no MPS: GPU share by a green context")
+    return [*said, "no price"] if node.gpu_type and price is None else said
+
+
+def _gpu_price(book: PriceBook, gpu_type: str | None) -> float | None:
+    """Of one GPU by itself; None without one, or where the book does not know it."""
     if gpu_type is None:
-        return "–"
+        return None
     try:
         with_gpu = book.usd_per_hour(cpu_cores=0, gpu_type=gpu_type, gpu_share=1.0)
-        return f"{with_gpu - book.usd_per_hour(cpu_cores=0):.4g}"
+        return with_gpu - book.usd_per_hour(cpu_cores=0)
     except NoPrice:
-        return "no price"
+        return None

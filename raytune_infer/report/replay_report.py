@@ -1,11 +1,15 @@
-"""What people read of a replay: a line a searcher, and one for each objective beneath."""
+"""A replay as a view: a row a searcher, and one for each objective beneath."""
 
 from __future__ import annotations
 
-from rich.table import Table
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
+
+from raytune_infer.report.view import Cell, Column, Note, Quantiles, Row, Table, View
 from raytune_infer.suites.replays import Results
-from searchers.replay import Trials, fractions, mean_after, trials_over
+from searchers.replay import fractions, mean_after, trials_over
 
 GOALS = (0.9, 0.95, 1.0)
 """Fractions of the best value that trials are counted to."""
@@ -14,38 +18,45 @@ AFTER = (5, 10, 30)
 """Trials after which the mean fraction is shown."""
 
 
+def replay_view(results: Results, out: Path) -> View:
+    """The summary, what it does not say, and where each trial was written."""
+    told = [*results.notes(), f"{len(results.searches)} searches, each trial in {out}"]
+    return View(tables=(summary(results),), notes=tuple(Note(text, "conclusion") for text in told))
+
+
 def summary(results: Results) -> Table:
-    """Trials until fractions of the best, and the mean fraction after some trials; `–` is not found."""
-    table = Table(
-        title=f"{results.suite.name}: trials until a fraction of the best as median / p90 / worst (not found), "
-        "and mean fraction after some trials",
-        title_justify="left",
+    """Trials until fractions of the best, and the mean fraction after some trials."""
+    columns = (
+        Column("searcher", "searcher", kind="text", key=True), Column("objective", "objective", kind="text", key=True),
+        Column("searches", "searches", digits="d"),
+        *(Column(f"trials_to_{goal:.0%}".rstrip("%"), f"{goal:.0%} of the best", kind="quantiles", digits="g")
+          for goal in GOALS),
+        *(Column(f"fraction_after_{trials}", f"after {trials}", digits=".3f") for trials in AFTER),
+    )  # fmt: skip
+    title = (
+        f"{results.suite.name}: trials until a fraction of the best as median / p90 / worst (not found), "
+        "and mean fraction after some trials"
     )
-    table.add_column("searcher", no_wrap=True)
-    goals = [f"{goal:.0%} of the best" for goal in GOALS]
-    for heading in ("searches", *goals, *(f"after {trials}" for trials in AFTER)):
-        table.add_column(heading, justify="right")
+    return Table("searchers", columns, tuple(_rows(results)), title)
+
+
+def _rows(results: Results) -> Iterator[Row]:
     for searcher in results.plan.searchers:
-        table.add_row(searcher, *_cells(results, searcher, None), style="bold")
+        yield Row((searcher, None, *_cells(results, searcher, None)), "total")
         if len(results.plan.objectives) > 1:
             for objective in results.plan.objectives:
-                table.add_row(f"  {objective}", *_cells(results, searcher, objective))
-    return table
+                yield Row((searcher, objective, *_cells(results, searcher, objective)))
 
 
-def _cells(results: Results, searcher: str, objective: str | None) -> list[str]:
+def _cells(results: Results, searcher: str, objective: str | None) -> list[Cell]:
     searches, budget = results.of(searcher, objective), results.plan.budget
     if not searches:
-        return ["0"]
+        return [0, *[None] * (len(GOALS) + len(AFTER))]
     found = [fractions(search.steps, search.best, budget) for search in searches]
     means = [mean_after(found, trials) for trials in AFTER]
-    return [
-        str(len(searches)),
-        *(_spelled(trials_over(found, goal)) for goal in GOALS),
-        *("–" if mean is None else f"{mean:.3f}" for mean in means),
-    ]
+    return [len(searches), *(_quantiles(found, goal) for goal in GOALS), *means]
 
 
-def _spelled(trials: Trials) -> str:
-    numbers = ("–" if n is None else str(n) for n in (trials.median, trials.p90, trials.worst))
-    return f"{' / '.join(numbers)} ({trials.not_found})"
+def _quantiles(found: Sequence[np.ndarray], goal: float) -> Quantiles:
+    told = trials_over(found, goal)
+    return Quantiles(told.median, told.p90, told.worst, told.not_found)

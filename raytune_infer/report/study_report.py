@@ -1,120 +1,136 @@
-"""What people read of a study that is over: the recommendation, the table of trials."""
+"""A study as a view: the recommendation once it is over, and its trials whenever somebody asks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-
-from rich.table import Table
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from raytune_infer.comparing.blocks import CONFIDENCE
-from raytune_infer.comparing.comparison_verdict import bounds
-from raytune_infer.report.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE, marks, usd_per_million_of
-from raytune_infer.store.records import TrialRecord
+from raytune_infer.comparing.comparison import Comparison
+from raytune_infer.report.comparison_report import comparison_view, quantity
+from raytune_infer.report.figures import EMULATED, rate, usd_per_million_of
+from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
+from raytune_infer.report.words.trials import footnotes, state
+from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.study.result import StudyResult
 from searchers.objective import Objective
+
+
+def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
+    """What `tune` ends with: the recommendation, the comparison, and where all is kept.
+
+    Args:
+        result: of a study that is over.
+        files: what each is → where it was written.
+    """
+    compared = comparison_view(result.comparison, result.objective)
+    return View(sections=(View(tables=(recommendation(result),)), compared, View(tables=(_files(result, files),))))
+
+
+def trials_view(
+    study: StudyRecord, trials: Sequence[TrialRecord], best: int | None, comparison: Comparison, objective: Objective
+) -> View:
+    """What `show` has of a run: its trials, what to know beside them, and the comparison as far as there was one.
+
+    Args:
+        study: the run's.
+        trials: those that have ended.
+        best: the number of the one to mark.
+        comparison: of the trials at the end.
+        objective: the run's.
+    """
+    searched = sum(t.purpose == "search" for t in trials)
+    return View(
+        title=study.name,
+        subtitle=(
+            f"{searched} of {study.trials} trials, searcher {study.searcher}, seed {study.seed}, "
+            f"begun {study.created_at:%Y-%m-%d %H:%M} UTC"
+        ),
+        tables=(trials_table(trials, best),),
+        notes=tuple(map(Note, footnotes(trials))),
+        sections=(comparison_view(comparison, objective),),
+    )
 
 
 def recommendation(result: StudyResult) -> Table:
     """The best configuration beside the default: the median of their rounds at the end, and the mean of all."""
     best, default = result.best, result.default
     same = default is not None and default.position == best.position
-    table = Table(title="Recommendation" + (f" ({EMULATED})" if best.emulated else ""), title_justify="left")
-    table.add_column("")
-    table.add_column("the default" if same else "recommended", justify="right", style="bold green")
-    columns = [best]
+    named = [("the default" if same else "recommended", best)]
     if default is not None and not same:
-        table.add_column("default", justify="right")
-        columns.append(default)
-    for name in best.config:
-        table.add_row(name, *(str(t.config[name]) for t in columns))
-    table.add_section()
-    for label, cells in (*_measured_rows(columns, result.objective), *_goal_rows(columns, result)):
-        table.add_row(label, *cells)
-    return table
+        named.append(("default", default))
+    rows = []
+    for number, (name, trial) in enumerate(named):
+        emphasis: Emphasis = "" if number else "best"
+        rows.append(Row((name, trial.config, *_measured(trial), *_judged(trial, result)), emphasis))
+    title = "Recommendation" + (f" ({EMULATED})" if best.emulated else "")
+    columns = (
+        Column("role", kind="text"), Column("config", kind="config", spread=True),
+        *_columns(result.objective), Column("remarks", "remarks", kind="text"),
+    )  # fmt: skip
+    return Table("recommendation", columns, tuple(rows), title, layout="columns")
 
 
-def _measured_rows(trials: Sequence[TrialRecord], objective: Objective) -> Iterable[tuple[str, list[str]]]:
-    def row(name: str, digits: str = ".4g") -> list[str]:
-        return [format(t.metrics[name], digits) if name in t.metrics else "–" for t in trials]
-
-    yield (
-        "requests/s",
-        [marks(t) + c for t, c in zip(trials, row("rps"), strict=True)],
-    )
-    for percentile in ("p50_ms", "p95_ms", "p99_ms"):
-        limit = objective.at_most.get(percentile)
-        yield (
-            percentile.replace("_", ", ") + ("" if limit is None else f" (limit {limit:g})"),
-            row(percentile),
-        )
-    yield "failed requests", [f"{t.metrics.get('error_rate', math.nan):.2%}" for t in trials]
-    yield "USD per hour", ["–" if math.isnan(t.usd_per_hour) else f"{t.usd_per_hour:.4f}" for t in trials]
-    costs = [usd_per_million_of(t) for t in trials]
-    yield "USD per million requests", ["–" if c is None else f"{c:.4f}" for c in costs]
-
-
-def _goal_rows(trials: Sequence[TrialRecord], result: StudyResult) -> Iterable[tuple[str, list[str]]]:
-    comparison, objective = result.comparison, result.objective
-    contestants = [comparison.of(t.position) for t in trials]
-    means = [comparison.mean(c) if c is not None and c.counts else None for c in contestants]
+def _columns(objective: Objective) -> tuple[Column, ...]:
+    """What was measured, with its limits, and the goal."""
     goal = f"{'least' if objective.minimize else 'most'} {objective.goal.text}, mean of rounds"
-    yield goal, ["does not count" if m is None else f"{m.value:.4g}" for m in means]
-    if any(m is not None and m.bounded for m in means):
-        yield (
-            f"{100 * CONFIDENCE:g} % interval",
-            [bounds(m) for m in means],
-        )
+    return (
+        Column("rate_rps", unit="requests/s", kind="quantity"),
+        *(_latency(percentile, objective) for percentile in _PERCENTILES),
+        Column("error_rate", "failed requests", digits=".2%"),
+        Column("usd_per_hour", unit="USD per hour", digits=".4f"),
+        Column("usd_per_million_requests", unit="USD per million requests", digits=".4f"),
+        Column("figure", f"{goal} ({100 * CONFIDENCE:g} % interval)", kind="quantity"),
+    )
+
+
+_PERCENTILES = ("p50_ms", "p95_ms", "p99_ms")
+
+
+def _latency(name: str, objective: Objective) -> Column:
+    limit = objective.at_most.get(name)
+    return Column(name, name.removesuffix("_ms"), "ms" + ("" if limit is None else f" (limit {limit:g})"))
+
+
+def _measured(trial: TrialRecord) -> tuple[Cell, ...]:
+    metrics = trial.metrics
+    return (
+        rate(trial), *(metrics.get(name) for name in _PERCENTILES), metrics.get("error_rate"),
+        _known(trial.usd_per_hour), usd_per_million_of(trial),
+    )  # fmt: skip
+
+
+def _judged(trial: TrialRecord, result: StudyResult) -> tuple[Cell, Cell]:
+    """The mean of its rounds, or that it does not count."""
+    contestant = result.comparison.of(trial.position)
+    if contestant is None or not contestant.counts:
+        return None, "does not count"
+    return quantity(result.comparison.mean(contestant)), None
+
+
+def _files(result: StudyResult, files: Mapping[str, Path]) -> Table:
+    columns = [Column(what.lower().replace(" ", "_"), what, kind="text") for what in ("prices", *files)]
+    return Table("files", tuple(columns), (Row((result.prices, *map(str, files.values()))),), layout="list")
 
 
 def trials_table(trials: Sequence[TrialRecord], best: int | None) -> Table:
-    """Every trial on a line; `best` is the number of the one to mark."""
-    table = Table()
-    knobs = list(trials[0].config) if trials else []
-    for heading in ("", *knobs, "requests/s", "p99 ms", "USD per million", "value"):
-        table.add_column(heading, justify="right", overflow="fold")
-    table.add_column("", min_width=13)
-    for t in trials:
-        mark = marks(t)
-        rate, p99 = (format(t.metrics[n], ".4g") if n in t.metrics else "" for n in ("rps", "p99_ms"))
-        cost = usd_per_million_of(t)
-        table.add_row(
-            str(t.number), *(str(t.config[knob]) for knob in knobs), mark + rate, p99,
-            "" if cost is None else f"{cost:.4g}", "" if t.value is None else f"{t.value:.4g}", _state(t),
-            style="bold green" if t.number == best else None,
-        )  # fmt: skip
-    return table
+    """Every trial a row; `best` is the number of the one to mark."""
+    columns = (
+        Column("trial", digits="d", key=True), Column("config", kind="config", spread=True),
+        Column("rate_rps", unit="requests/s", kind="quantity"), Column("p99_ms", "p99", "ms"),
+        Column("usd_per_million_requests", unit="USD per million"), Column("value", "value"),
+        Column("remarks", kind="text"),
+    )  # fmt: skip
+    rows = [
+        Row(
+            (t.number, t.config, rate(t), t.metrics.get("p99_ms"), usd_per_million_of(t), t.value, state(t)),
+            "best" if t.number == best else "",
+        )
+        for t in trials
+    ]
+    return Table("trials", columns, tuple(rows))
 
 
-def _state(trial: TrialRecord) -> str:
-    if trial.outcome.reason is not None:
-        return "could not run"
-    if trial.value is None:
-        return "breaks a limit"
-    if trial.outcome.ended_early:
-        return "ended early"
-    return "measured again" if trial.purpose == "final" else ""
-
-
-def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
-    """What to know beside the numbers: each thing once, with the trials that it is true of."""
-    said: dict[str, list[int]] = {}
-    for t in trials:
-        notes = [f"could not run: {t.outcome.reason}"] if t.outcome.reason else []
-        if t.outcome.lost:
-            notes.append(f"tried again: {t.outcome.lost}")
-        if not t.outcome.steady:
-            notes.append(ESTIMATE_NOTE)
-        if t.outcome.ended_early:
-            notes.append("ended early: cannot beat the best of then; the rate is an estimate")
-        if t.outcome.client_limited:
-            notes.append("≥: the load side was the bottleneck, the replica can do more")
-        if t.emulated:
-            notes.append(EMULATED_NOTE)
-        else:
-            told = t.outcome.enforcements
-            notes += [f"{e['limit']} not enforced: {e['how']}" for e in told if not e["enforced"]]
-        for note in notes:
-            said.setdefault(note, []).append(t.number)
-    every = len(trials)
-    return [f"{'all' if len(n) == every else ', '.join(map(str, n))}: {note}" for note, n in said.items()]
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

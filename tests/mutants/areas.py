@@ -18,7 +18,11 @@ AREAS = {
         ),
     ),
     "comparison": ("raytune_infer/comparing/*.py",),
-    "recommend": ("raytune_infer/ranking/*.py", "raytune_infer/report/curve_drawing.py"),
+    "recommend": (
+        "raytune_infer/ranking/*.py",
+        "raytune_infer/report/curve_drawing.py",
+        "raytune_infer/report/level_figures.py",
+    ),
     "models": ("serve_deployments/models/*.py", "serve_deployments/batches/*.py"),
     "device": ("serve_deployments/device/*.py", "serve_deployments/usage.py"),
     "store": ("raytune_infer/store/*.py",),

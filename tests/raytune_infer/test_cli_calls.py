@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from cluster.inventory import Inventory, Node
 from raytune_infer.commands.app import app
 from raytune_infer.report.console import ConsoleProgress
+from raytune_infer.report.view import Column, Row, Table
 from raytune_infer.store.records import Outcome
 from raytune_infer.store.run_folder import open_run
 from raytune_infer.suites.replays import Plan, Results
@@ -175,7 +176,8 @@ def test_a_replay_writes_what_was_done_and_its_exit_code_says_whether_that_is_al
     home = "raytune_infer.suites"
     monkeypatch.setattr(f"{home}.replays.run", lambda plan, suite, **options: Results(plan, suite, (), stopped, ()))
     monkeypatch.setattr(f"{home}.replays.write", lambda results, out: written.append((results.stopped, out)))
-    monkeypatch.setattr("raytune_infer.report.replay_report.summary", lambda results: "the summary")
+    summary = Table("searchers", (Column("searcher", kind="text"),), (Row(("the summary",)),), layout="list")
+    monkeypatch.setattr("raytune_infer.report.replay_report.summary", lambda results: summary)
     done = invoked("replay", "suite", "--out", str(tmp_path / "r.csv"))
     assert done.exit_code == code and written == [(stopped, tmp_path / "r.csv")]
     assert done.stdout.endswith(f"the summary\n{told}0 searches, each trial in {tmp_path / 'r.csv'}\n")
@@ -258,7 +260,7 @@ def test_cluster_looks_at_its_nodes_while_it_is_joined(monkeypatch, tmp_path, wo
     title, *table, last = done.stdout.splitlines()
     assert title == "prices: mine, 2026-01-31" and last == "0.05 USD/hour per core, 0.25 per replica"
     assert [line.split("│")[1:7] for line in table if "node " in line and "│" in line] == [
-        [" node ", " 4     ", " 8.0        ", " 1 × T4 ", " 15             ", " 0.48             "]
+        [" node ", "     4 ", "         8.0 ", "    1 ", " T4       ", "              15 "]
     ]
 
 

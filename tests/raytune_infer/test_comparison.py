@@ -11,7 +11,8 @@ from scipy import stats
 
 from raytune_infer.comparing.blocks import Noise
 from raytune_infer.comparing.comparison import MISSES, USUAL, Contestant, compared, in_rounds
-from raytune_infer.comparing.comparison_verdict import as_dict, standings, verdict
+from raytune_infer.comparing.comparison_verdict import as_dict, verdict
+from raytune_infer.report.comparison_report import standings
 from searchers.objective import Expression, Objective
 
 REPEATS = 0.05
@@ -121,7 +122,7 @@ def test_it_is_there_for_programs_and_for_readers():
     assert best["recommended"] and best["rounds_kept"] == 2 and best["figure"]["low"] < 99.5 < best["figure"]["high"]
     assert default["default"] and default["usd_per_hour"] is None
     assert failed["figure"] is None and failed["rounds_kept"] == 0
-    assert standings(comparison, GOAL).row_count == 3
+    assert len(standings(comparison, GOAL).rows) == 3
 
 
 def test_rounds_are_of_the_comparison_alone_and_in_the_order_of_their_numbers():

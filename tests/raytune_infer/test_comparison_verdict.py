@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from final_rounds import BROKEN, GOAL, finals
 from scipy import stats
+from shown_views import headings, texts
 
 from raytune_infer.comparing.blocks import Estimate
 from raytune_infer.comparing.comparison import compared
-from raytune_infer.comparing.comparison_verdict import as_dict, bounds, standings, verdict
+from raytune_infer.comparing.comparison_verdict import as_dict, bounds, verdict
+from raytune_infer.report.comparison_report import comparison_view, standings
+from raytune_infer.report.view import View
 from searchers.objective import Expression, Objective
 
 FREE = Objective(Expression("rps"))
@@ -28,10 +31,8 @@ def halves(k: int, rounds: int) -> tuple[float, float]:
 
 
 def lines(comparison, objective=GOAL):
-    """The table's cells, a list for each line."""
-    return [
-        list(row) for row in zip(*(column.cells for column in standings(comparison, objective).columns), strict=True)
-    ]
+    """The table's cells in words, a list for each row."""
+    return texts(standings(comparison, objective))
 
 
 def test_a_clear_winner_over_the_default():
@@ -43,16 +44,16 @@ def test_a_clear_winner_over_the_default():
     ]  # fmt: skip
     assert verdict(comparison, FREE) == [f"rps is 2.00× the default's ({said})"]
     assert lines(comparison) == [
-        [f"100 ({100 / mean:.4g} to {100 * mean:.4g})", "–", "2 of 2", "1.0000", "n=1", "recommended"],
-        [f"50 ({50 / mean:.4g} to {50 * mean:.4g})", f"0.50 ({0.5 / ratio:.2f} to {0.5 * ratio:.2f})", "2 of 2",
+        [f"100 ({100 / mean:.4g} to {100 * mean:.4g})", "–", "2", "2", "1.0000", "n=1", "recommended"],
+        [f"50 ({50 / mean:.4g} to {50 * mean:.4g})", f"0.50 ({0.5 / ratio:.2f} to {0.5 * ratio:.2f})", "2", "2",
          "0.5000", "n=0", "default"],
     ]  # fmt: skip
     table = standings(comparison, GOAL)
     assert table.title == "Measured side by side in 2 rounds (with intervals of 95 %)"
-    assert [column.header for column in table.columns] == [
-        "rps", "× the recommended", "limits kept", "USD per hour", "configuration", ""
+    assert headings(table) == [
+        "rps", "× the recommended", "limits kept", "of rounds", "USD per hour", "configuration", ""
     ]  # fmt: skip
-    assert [row.style for row in table.rows] == ["bold green", None]
+    assert [row.emphasis for row in table.rows] == ["best", ""]
 
 
 def test_the_default_itself_is_recommended():
@@ -123,14 +124,14 @@ def test_rounds_that_never_met_say_nothing_of_a_ratio():
 def test_who_does_not_count_has_no_figure_and_a_reason():
     trials = finals([(1, None), (2, 90.0, BROKEN), (0, 50.0)], [(0, 50.0), (2, 90.0, BROKEN)], prices={2: math.nan})
     comparison = compared(trials, GOAL, 0)
-    assert [row[:4] + row[5:] for row in lines(comparison)] == [
-        [lines(comparison)[0][0], "–", "2 of 2", "1.0000", "default, recommended"],
-        ["–", "–", "0 of 1", "1.0000", "could not run"],
-        ["–", "–", "0 of 2", "–", "does not count"],
+    assert [row[:5] + row[6:] for row in lines(comparison)] == [
+        [lines(comparison)[0][0], "–", "2", "2", "1.0000", "default, recommended"],
+        ["–", "–", "0", "1", "1.0000", "could not run"],
+        ["–", "–", "0", "2", "–", "does not count"],
     ]
     nobody = compared(finals([(0, 50.0, BROKEN)]), GOAL, 0)
     assert verdict(nobody, GOAL) == [] and [row[-1] for row in lines(nobody)] == ["default, does not count"]
-    assert str(standings(nobody, GOAL).title).startswith("Measured side by side in 1 round (")
+    assert standings(nobody, GOAL).title.startswith("Measured side by side in 1 round (")
 
 
 def test_a_default_of_one_round_that_broke_its_limit_gives_no_ratio():
@@ -163,10 +164,13 @@ def test_programs_are_told_the_same():
     assert clear["distinguishable"] and [c["like_first"] for c in clear["configurations"]] == [True, False]
 
 
-def test_what_a_user_named_is_no_markup():
-    trials = finals([(1, 100.0)])
-    trials[0].config["n"] = "[red]one[/]"
-    assert lines(compared(trials, GOAL, None))[0][4] == "n=\\[red]one\\[/]"
+def test_where_there_was_no_round_there_is_nothing_to_see():
+    assert comparison_view(compared([], GOAL, None), GOAL) == View()
+    view = comparison_view(compared(finals([(1, 100.0)]), GOAL, None), GOAL)
+    assert [table.name for table in view.tables] == ["comparison"]
+    assert [(note.text, note.kind) for note in view.notes] == [
+        ("its limits were kept in 1 of 1 round", "conclusion")
+    ]  # fmt: skip
 
 
 def test_bounds_are_written_or_dashed():

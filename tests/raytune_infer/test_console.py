@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from raytune_infer.report.console import ConsoleProgress
 from raytune_infer.store.records import Outcome, Purpose, TrialRecord
@@ -132,8 +133,8 @@ def test_a_terminal_shows_what_is_running_and_a_file_does_not(monkeypatch):
         def start(self) -> None:
             shown.append("start")
 
-        def update(self, text: str) -> None:
-            shown.append(text)
+        def update(self, text: Text) -> None:
+            shown.append(text.plain)
 
         def stop(self) -> None:
             shown.append("stop")
@@ -149,7 +150,7 @@ def test_a_terminal_shows_what_is_running_and_a_file_does_not(monkeypatch):
     progress.started(3, "final", {"size": "b"})
     progress.close()
     assert shown == [
-        "start", r"size=\[a]", r"size=\[a] | size=b  cores=2", "size=b  cores=2", "thinking …",
+        "start", "size=[a]", "size=[a] | size=b  cores=2", "size=b  cores=2", "thinking …",
         "measured again: size=b", "stop",
     ]  # fmt: skip
     file = Console(file=io.StringIO(), width=132)

@@ -10,6 +10,7 @@ from ranked_trials import level, ranked, trial
 
 from raytune_infer.errors import UserError
 from raytune_infer.report.curve_drawing import draw_curves
+from raytune_infer.report.level_figures import latency_curves
 from serve_deployments.usage import Usage
 from tests.levels import a_level
 
@@ -27,7 +28,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(Figure, "savefig", savefig)
 
     def draw(found, path=PATH):
-        draw_curves(found, path)
+        draw_curves(latency_curves(found), path)
         return kept[-1][0]
 
     draw.kept = kept  # type: ignore[attr-defined]
@@ -103,7 +104,9 @@ def test_where_nothing_counts_the_most_promising_are_drawn_without_a_circle(draw
 def test_the_first_limit_on_a_latency_is_drawn_and_its_percentile(drawn, limits, upper, at_ms):
     [axis] = drawn(ranked(trial(1, 0, level(100, 30)), **limits)).axes
     assert lines(axis)[0][4] == [{"p99": 30, "p50": 10}[upper]] and lines(axis)[-1][4] == lines(axis)[0][4]
-    assert axis.get_legend().get_title().get_text().startswith(f"{upper}; p50 dotted")
+    # p50 is drawn once, also where it is the one that is limited.
+    dotted = "" if upper == "p50" else "; p50 dotted"
+    assert axis.get_legend().get_title().get_text() == f"{upper}{dotted}; × overloaded; ○ its rate"
     across = [list(line.get_ydata()) for line in axis.get_lines() if line.get_color() == "black"]
     assert across == ([] if at_ms is None else [[at_ms, at_ms]])
     told = [(text.get_text(), text.xy[1]) for text in axis.texts]
@@ -169,7 +172,7 @@ def test_a_level_that_answered_nothing_has_no_point(drawn):
 def test_emulated_latencies_are_said_to_be(drawn, which):
     found = ranked(*FOUR, trial(5, 4, level(10, 90)), p99_ms=50)
     marked = tuple(replace(r, emulated=r is getattr(found, which)[-1]) for r in getattr(found, which))
-    assert drawn(replace(found, **{which: marked})).axes[0].get_ylabel() == "latency, ms (emulated)"
+    assert drawn(replace(found, **{which: marked})).axes[0].get_ylabel() == "latency (emulated), ms"
 
 
 def test_the_file_is_the_same_whenever_the_figures_are(drawn, tmp_path):
@@ -188,5 +191,5 @@ def test_another_form_is_refused_before_anything_is_drawn(drawn):
 
 def test_two_pictures_of_one_ranking_are_the_same_bytes(tmp_path):
     for path in (one := tmp_path / "1.svg", other := tmp_path / "2.svg"):
-        draw_curves(ranked(*FOUR, p99_ms=50), path)
+        draw_curves(latency_curves(ranked(*FOUR, p99_ms=50)), path)
     assert one.read_bytes() == other.read_bytes() and b"limit of p99" in one.read_bytes()

@@ -2,6 +2,8 @@
 
 import datetime as dt
 
+from shown_views import headings, texts
+
 from cluster.inventory import Inventory, Node
 from cluster.prices import PriceBook
 from raytune_infer.report.inventory_report import inventory_table
@@ -19,31 +21,32 @@ NODES = (
 
 
 def rows(nodes: tuple[Node, ...], book: PriceBook = BOOK) -> list[list[str]]:
-    columns = inventory_table(Inventory(nodes), book).columns
-    return [
-        [str(column.header) for column in columns],
-        *(list(row) for row in zip(*(c.cells for c in columns), strict=True)),
-    ]
+    table = inventory_table(Inventory(nodes), book)
+    return [headings(table), *texts(table)]
+
+
+HEADINGS = ["node", "cores", "memory, GiB", "GPUs", "GPU type", "GPU memory, GiB", "USD/hour per GPU", "remarks"]
 
 
 def test_a_node_is_its_cores_its_memory_its_gpus_and_what_one_of_them_costs():
     without = "no MPS: GPU share by a green context"
     assert rows(NODES) == [
-        ["node", "cores", "memory GiB", "GPUs", "GPU memory GiB", "USD/hour per GPU", "remarks"],
-        ["head", "0", "3.8", "–", "–", "–", ""],
-        ["shared", "8", "31.0", "2 × T4", "15", "0.48", "MPS runs"],
-        ["alone", "96", "384.0", "1 × V100", "31.75", "2.5", without],
-        ["pretended", "4", "16.0", "4 × V100", "16", "2.5", "emulated"],
-        ["own", "16", "64.0", "1 × Quadro", "24", "no price", "MPS runs"],
+        HEADINGS,
+        ["head", "0", "3.8", "–", "", "–", "–", ""],
+        ["shared", "8", "31.0", "2", "T4", "15", "0.48", "MPS runs"],
+        ["alone", "96", "384.0", "1", "V100", "31.75", "2.5", without],
+        ["pretended", "4", "16.0", "4", "V100", "16", "2.5", "emulated"],
+        ["own", "16", "64.0", "1", "Quadro", "24", "–", "MPS runs, no price"],
     ]
 
 
 def test_a_price_is_of_the_book_that_the_title_names():
     other = PriceBook("theirs", dt.date(2021, 11, 1), "another list", 1.0, {"T4": 0.123456})
-    assert [row[5] for row in rows(NODES, other)[1:]] == ["–", "0.1235", "no price", "no price", "no price"]
+    assert [row[6] for row in rows(NODES, other)[1:]] == ["–", "0.1235", "–", "–", "–"]
+    assert ["no price" in row[7] for row in rows(NODES, other)[1:]] == [False, False, True, True, True]
     titles = [inventory_table(Inventory(NODES), book).title for book in (BOOK, other)]
     assert titles == ["prices: mine, 2026-01-31", "prices: theirs, 2021-11-01"]
 
 
 def test_a_cluster_without_a_node_is_an_empty_table():
-    assert rows(()) == [["node", "cores", "memory GiB", "GPUs", "GPU memory GiB", "USD/hour per GPU", "remarks"]]
+    assert rows(()) == [HEADINGS]

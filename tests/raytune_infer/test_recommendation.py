@@ -8,12 +8,14 @@ import pytest
 import yaml
 from measured_runs import CONFIGS, SPEC, measured, write_run
 from ranked_trials import level, ranked, trial
+from shown_views import column
 
 from raytune_infer import recommend
 from raytune_infer.commands.app import main
 from raytune_infer.errors import AllFailed, RunError, UserError
 from raytune_infer.ranking.recommendation import rank
-from raytune_infer.report.recommendation_report import notes, possible, rate, trials_needed
+from raytune_infer.report.recommendation_report import ranking_table
+from raytune_infer.report.words.ranked import notes, trials_needed
 from raytune_infer.store.records import Outcome
 from raytune_infer.store.run_folder import open_run
 from searchers.objective import Expression, Objective
@@ -143,9 +145,10 @@ def test_a_trial_that_ended_early_is_not_taken_at_its_word():
         trial(2, 1, level(100, 10), level(500, 90), **early, rps=180.0),
         held_under=50, p99_ms=50,
     )  # fmt: skip
-    first, second = found.ranked
-    assert rate(first) == "300 (295–310)" and first.known.resolved and not found.needed
-    assert rate(second) == "≥ 100" and possible(second) == "< 260, ≈ 180"
+    table = ranking_table(found)
+    assert found.ranked[0].known.resolved and not found.needed
+    assert column(table, "rate_rps") == ["300 (295 to 310)", "≥ 100"]
+    assert table.column("below_rps") == [None, 260] and table.column("estimate_rps") == [None, 180]
 
 
 def test_a_configuration_measured_again_is_one_configuration_with_both_curves():
@@ -161,9 +164,9 @@ def test_the_interval_of_a_rate_is_shown_where_it_is_the_replicas_and_not_that_o
     known = {"rate_low_rps": 97.0, "rate_high_rps": 103.0}
     peak = rank([trial(1, 0, level(100, 10, clients=4, **known))], Objective(Expression("rps")), held_under=None,
                 precision=0.1, book=None, size=1)  # fmt: skip
-    assert "(97–103)" in rate(peak.ranked[0])
+    assert "(97 to 103)" in column(ranking_table(peak), "rate_rps")[0]
     found = ranked(trial(1, 0, level(100, 10, **known), level(105, 60)), p99_ms=50)
-    assert [rate(r) for r in found.ranked] == ["100"]
+    assert column(ranking_table(found), "rate_rps") == ["100"]
 
 
 def test_a_limit_on_the_price_needs_no_level():
@@ -198,7 +201,7 @@ def test_the_command_ranks_says_what_is_not_known_and_draws(run, tmp_path, monke
     assert not command(monkeypatch, run, "--limit", "p99_ms=50", "--limit", "p90_ms=45", "--curve", picture)
     said = capsys.readouterr().out
     assert "p99_ms ≤ 50, p90_ms ≤ 45" in said and "as of the run (cloud-2026)" in said and "emulated" in said
-    assert "Nothing measured surely keeps the limits" in said and ": about " in said and "≈ " in said
+    assert "Nothing measured surely keeps the limits" in said and ": about " in said and "could be ≈" in said
     drawn = picture.read_text()
     assert "limit of p99" in drawn and "(emulated)" in drawn and "max_batch_size=16" in drawn
     assert not command(monkeypatch, run, "--limit", "p99_ms=150")

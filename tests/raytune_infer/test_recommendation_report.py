@@ -5,20 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from shown_views import column, headings, texts
 
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE
-from raytune_infer.report.recommendation_report import (
-    asked,
-    notes,
-    possible,
-    ranking_table,
-    rate,
-    trials_needed,
-    where,
-    why_not,
-)
+from raytune_infer.report.recommendation_report import possible, ranking_table, recommendation_view, remarks
+from raytune_infer.report.view import Note
+from raytune_infer.report.words.ranked import asked, notes, trials_needed, where, why_not
 from searchers.objective import Expression, Objective
 from serve_deployments.usage import Usage
 from tests.levels import a_level
@@ -46,50 +40,63 @@ HOPED = ranked(RateBounds(None, 80.0, False), batch=8, trials=(4,), value=None, 
 
 
 def lines(of: Recommendation) -> list[list[str]]:
-    return [list(row) for row in zip(*(column.cells for column in ranking_table(of).columns), strict=True)]
+    return texts(ranking_table(of))
+
+
+def rate(r: Ranked) -> str:
+    return column(ranking_table(found(r)), "rate_rps")[0]
 
 
 def test_what_the_ranking_is_by_is_on_one_line():
-    assert asked(found()) == "[bold]most rps / usd_per_hour, p99_ms ≤ 50[/]  (prices: mine)"
+    assert asked(found()) == "most rps / usd_per_hour, p99_ms ≤ 50"
     cheapest = Objective(Expression("usd_per_hour"), minimize=True, at_least={"rps": 240.0})
-    assert asked(found(objective=cheapest)) == "[bold]least usd_per_hour, rps ≥ 240[/]  (prices: mine)"
+    assert asked(found(objective=cheapest)) == "least usd_per_hour, rps ≥ 240"
 
 
 def test_the_table_has_those_that_count_then_the_others_and_why_not():
     everything = found(SURE, OPEN, others=(HOPED, NEVER))
     table = ranking_table(everything)
-    assert [column.header for column in table.columns] == [
-        "", "configuration", "requests/s", "could be", "p99 ms", "USD/hour", "USD per million", "rps / usd_per_hour"
+    assert headings(table) == [
+        "", "configuration", "requests/s", "could be <, requests/s", "could be ≈, requests/s", "remarks", "p99, ms",
+        "USD/hour", "USD per million", "rps / usd_per_hour",
     ]  # fmt: skip
     # 2 USD an hour for 100 requests/s: 2 / 360,000 of a request, 5.556 of a million.
     assert lines(everything) == [
-        ["1", "batch=1", "100", "", "40", "2", "5.556", "50"],
-        ["2", "batch=2", "≥ 100", "< 200, ≈ 150", "40", "2", "5.556", "40"],
-        ["–", "batch=8", "", "< 80, no level kept them", "", "2", "", ""],
-        ["–", "batch=4", "", "breaks a limit at any load", "", "", "", ""],
+        ["1", "batch=1", "100", "–", "–", "", "40", "2", "5.556", "50"],
+        ["2", "batch=2", "≥ 100", "200", "150", "", "40", "2", "5.556", "40"],
+        ["–", "batch=8", "–", "80", "–", "no level kept them", "–", "2", "–", "–"],
+        ["–", "batch=4", "–", "–", "–", "breaks a limit at any load", "–", "–", "–", "–"],
     ]
-    assert [row.style for row in table.rows] == ["bold green", None, "dim", "dim"]
-    assert [column.justify for column in table.columns] == ["right", "left", *["right"] * 6]
-    assert table.title is None
+    assert [row.emphasis for row in table.rows] == ["best", "", "doubtful", "doubtful"]
+    assert table.title == ""
+
+
+def test_the_view_has_what_the_ranking_is_by_what_to_know_and_which_trials_could_change_it():
+    view = recommendation_view(found(SURE, OPEN, others=(HOPED,)))
+    assert (view.title, view.subtitle) == ("most rps / usd_per_hour, p99_ms ≤ 50", "(prices: mine)")
+    assert [table.name for table in view.tables] == ["ranking"]
+    assert [note.kind for note in view.notes] == ["remark", "remark", "conclusion", "remark"]
+    assert view.notes[2:] == (
+        Note("A new trial could put another one first:", "conclusion"),
+        Note("batch=2: about 150 requests/s, between 100 and 200"),
+    )
 
 
 def test_without_a_limit_on_a_latency_the_p99_is_shown_and_with_several_each():
     objective = Objective(Expression("rps"), at_most={"error_rate": 0.1})
-    assert [c.header for c in ranking_table(found(SURE, objective=objective)).columns][4:5] == ["p99 ms"]
+    assert headings(ranking_table(found(SURE, objective=objective)))[6:7] == ["p99, ms"]
     objective = Objective(Expression("rps"), at_most={"p50_ms": 20.0, "p99_ms": 50.0})
-    assert lines(found(SURE, objective=objective))[0][4:6] == ["10", "40"]
+    assert lines(found(SURE, objective=objective))[0][6:8] == ["10", "40"]
 
 
 def test_what_the_replica_did_stands_beside_where_it_is_known():
     usage = Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1, gpu_busy_s=1, gpu_seen_s=2)
     used = replace(KEPT, usage=usage)
     everything = found(SURE, ranked(RateBounds(used, 110.0, True)), others=(NEVER,))
-    assert [c.header for c in ranking_table(everything).columns][5:9] == ["model busy", "batch", "cores", "GPU"]
-    assert [row[5:9] for row in lines(everything)] == [
-        ["", "", "", ""], ["73%", "4.0", "0.91", "50%"], ["", "", "", ""]
-    ]  # fmt: skip
+    assert headings(ranking_table(everything))[7:11] == ["model busy", "batch", "cores", "GPU"]
+    assert [row[7:11] for row in lines(everything)] == [["–"] * 4, ["73%", "4.0", "0.91", "50%"], ["–"] * 4]
     without_gpu = replace(KEPT, usage=Usage(seconds=10, busy_s=7.3, batches={4: 10}, cpu_s=9.1))
-    assert lines(found(ranked(RateBounds(without_gpu, 110.0, True))))[0][8] == ""
+    assert lines(found(ranked(RateBounds(without_gpu, 110.0, True))))[0][10] == "–"
 
 
 def test_of_emulated_devices_the_table_says_so():
@@ -103,16 +110,19 @@ def test_a_rate_says_whether_more_is_possible_and_whether_it_is_an_estimate():
     assert rate(ranked(RateBounds(KEPT, 110.0, True))) == "100"
     assert rate(ranked(RateBounds(KEPT, math.inf, False))) == "≥ 100"
     assert rate(ranked(RateBounds(shaky, math.inf, False))) == "≥ ~100"  # its interval is that of the arrivals
-    assert rate(ranked(RateBounds(shaky, 110.0, True, interval_rps=(97.0, 103.0)))) == "~100 (97–103)"
+    assert rate(ranked(RateBounds(shaky, 110.0, True, interval_rps=(97.0, 103.0)))) == "~100 (97 to 103)"
     closed = replace(shaky, mode="closed", concurrency=8)
-    assert rate(ranked(RateBounds(closed, 110.0, True))) == "~100 (90–111.2)"
-    assert rate(NEVER) == ""
+    assert rate(ranked(RateBounds(closed, 110.0, True))) == "~100 (90 to 111.2)"
+    assert rate(NEVER) == "–"
 
 
 def test_what_else_a_rate_could_be():
-    assert possible(SURE) == "" and possible(OPEN) == "< 200, ≈ 150"
-    assert possible(ranked(RateBounds(KEPT, math.inf, False))) == "no bound"
-    assert possible(ranked(RateBounds(KEPT, math.inf, False, 123.45678))) == "no bound, ≈ 123.5"
+    assert possible(SURE) == (None, None) and possible(OPEN) == (200.0, 150.0)
+    unbounded = ranked(RateBounds(KEPT, math.inf, False, 123.45678))
+    assert possible(unbounded) == (None, 123.45678) and remarks(found(), unbounded) == "no bound"
+    assert remarks(found(), SURE) is remarks(found(), OPEN) is None
+    hopeful = ranked(RateBounds(None, math.inf, False), value=None)
+    assert remarks(found(), hopeful) == "no bound, no level kept them"
 
 
 def test_why_a_configuration_does_not_count():
@@ -162,11 +172,11 @@ def test_which_trials_could_change_the_answer():
     ]
     assert trials_needed(found(others=(NEVER,))) == ["None of the configurations that were measured keeps the limits."]
     assert trials_needed(found(SURE, OPEN, others=(HOPED,))) == [
-        "A new trial could put another one first:", "  batch=2: about 150 requests/s, between 100 and 200"
+        "A new trial could put another one first:", "batch=2: about 150 requests/s, between 100 and 200"
     ]  # fmt: skip
     assert trials_needed(found(others=(HOPED, NEVER))) == [
         "Nothing measured surely keeps the limits; new trials would show whether these do:",
-        "  batch=8: below 80 requests/s",
+        "batch=8: below 80 requests/s",
     ]
 
 
@@ -207,8 +217,3 @@ def test_at_which_load_a_new_trial_should_look(known, says):
 def test_a_load_of_clients_is_named_by_their_number(clients, says):
     assert where(ranked(RateBounds(None, 80.0, False, clients=clients)), arrivals=False) == says
     assert where(ranked(RateBounds(None, 80.0, False, clients=clients)), arrivals=True) == "below 80 requests/s"
-
-
-def test_what_a_user_named_is_no_markup():
-    marked = Ranked({"[red]": "[/]"}, (1,), (), RateBounds(KEPT, 110.0, True), 2.0, 50.0, 50.0, 50.0, {}, False)
-    assert lines(found(marked))[0][1] == "\\[red]=\\[/]"

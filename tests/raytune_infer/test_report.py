@@ -1,6 +1,6 @@
 """What people and programs read of a study: each number under its name, each remark with the trials it is true of."""
 
-import io
+import datetime as dt
 import json
 import math
 from dataclasses import replace
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
+from shown_views import column, headings, texts
 
 from raytune_infer.report.figures import figures, marks, spelled, usd_per_million_of
 from raytune_infer.report.report_files import frame, write_files
-from raytune_infer.report.study_report import footnotes, recommendation, trials_table
-from raytune_infer.store.records import Outcome, TrialRecord
+from raytune_infer.report.study_report import recommendation, result_view, trials_table, trials_view
+from raytune_infer.report.view import Quantity
+from raytune_infer.report.words.trials import footnotes
+from raytune_infer.store.records import Outcome, StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder
 from raytune_infer.study.result import StudyResult, conclude
 from searchers.base import Problem
@@ -37,15 +39,19 @@ def trial(number: int = 1, position: int = 0, purpose: Any = "search", usd_per_h
 FAILED: dict[str, Any] = {"metrics": None, "reason": "OutOfMemory: no", "levels": (), "reported": None}
 
 
-def cells(table: Any) -> list[list[str]]:
-    return [list(row) for row in zip(*(column.cells for column in table.columns), strict=True)]
+def rows_of(table: Any) -> dict[str, list[str]]:
+    """What stands beside each heading, a text for each row: knobs, then the columns in which anything stands."""
+    configs = table.column("config")
+    knobs = {knob: [str(config[knob]) for config in configs] for knob in table.knobs("config")}
+    told = {each.words or each.name: column(table, each.name) for each in table.columns if each.kind != "config"}
+    return knobs | {heading: said for heading, said in told.items() if any(said)}
 
 
 def test_a_trial_on_one_line():
     # 0.36 dollars an hour are 1e-4 a second: 81 cents for a million at 123.456 a second.
     assert usd_per_million_of(trial()) == pytest.approx(1e6 * 1e-4 / 123.456)
     assert figures(trial()) == "123.5 requests/s, p50 12.3 ms, p99 34.6 ms, $0.81 per million"
-    assert figures(replace(trial(), emulated=True)).endswith("per million \\[emulated]")
+    assert figures(replace(trial(), emulated=True)).endswith("per million [emulated]")
     assert figures(trial(usd_per_hour=math.nan)) == "123.5 requests/s, p50 12.3 ms, p99 34.6 ms"
     assert figures(trial(metrics={"rps": 2.0}, usd_per_hour=math.nan)) == "2 requests/s"
     assert usd_per_million_of(trial(**FAILED)) is None and usd_per_million_of(trial(metrics={"rps": 0.0})) is None
@@ -67,17 +73,17 @@ def test_every_trial_is_a_line_of_the_table():
         trial(5, 0, "final", client_limited=True), trial(6, 1, usd_per_hour=math.nan),
     ]  # fmt: skip
     table = trials_table(trials, best=5)
-    assert [c.header for c in table.columns] == ["", "batch", "requests/s", "p99 ms", "USD per million", "value", ""]
-    assert cells(table) == [
-        ["1", "1", "123.5", "34.57", "0.81", "123.5", ""],
-        ["2", "2", "", "", "", "", "could not run"],
-        ["3", "4", "123.5", "60", "0.81", "", "breaks a limit"],
-        ["4", "8", "123.5", "34.57", "0.81", "123.5", "ended early"],
-        ["5", "1", "≥ 123.5", "34.57", "0.81", "123.5", "measured again"],
-        ["6", "2", "123.5", "34.57", "", "123.5", ""],
+    assert headings(table) == ["", "", "requests/s", "p99, ms", "USD per million", "value", ""]
+    assert texts(table) == [
+        ["1", "batch=1", "123.5", "34.57", "0.81", "123.5", ""],
+        ["2", "batch=2", "–", "–", "–", "–", "could not run"],
+        ["3", "batch=4", "123.5", "60", "0.81", "–", "breaks a limit"],
+        ["4", "batch=8", "123.5", "34.57", "0.81", "123.5", "ended early"],
+        ["5", "batch=1", "≥ 123.5", "34.57", "0.81", "123.5", "measured again"],
+        ["6", "batch=2", "123.5", "34.57", "–", "123.5", ""],
     ]
-    assert [bool(row.style) for row in table.rows] == [False, False, False, False, True, False]
-    assert trials_table([], None).row_count == 0
+    assert [row.emphasis for row in table.rows] == ["", "", "", "", "best", ""]
+    assert trials_table([], None).rows == ()
 
 
 def test_each_remark_stands_once_with_its_trials():
@@ -120,19 +126,20 @@ INTERVALS = ["113.8 to 133.9", "56.91 to 66.96"]
 
 def test_the_recommendation_stands_beside_the_default():
     table = recommendation(result(Path("run")))
-    assert [c.header for c in table.columns] == ["", "recommended", "default"] and table.title == "Recommendation"
-    assert cells(table) == [
-        ["batch", "1", "2"],
-        ["requests/s", "123.5", "61.73"],
-        ["p50, ms", "12.35", "12.35"],
-        ["p95, ms", "23.46", "23.46"],
-        ["p99, ms (limit 50)", "34.57", "44"],
-        ["failed requests", "1.23%", "1.23%"],
-        ["USD per hour", "0.3600", "0.3600"],
-        ["USD per million requests", "0.8100", "1.6200"],
-        ["most rps, mean of rounds", "123.5", "61.73"],
-        ["95 % interval", *INTERVALS],
-    ]
+    assert (table.title, table.layout) == ("Recommendation", "columns")
+    assert [row.emphasis for row in table.rows] == ["best", ""]
+    assert rows_of(table) == {
+        "role": ["recommended", "default"],
+        "batch": ["1", "2"],
+        "requests/s": ["123.5", "61.73"],
+        "p50, ms": ["12.35", "12.35"],
+        "p95, ms": ["23.46", "23.46"],
+        "p99, ms (limit 50)": ["34.57", "44"],
+        "failed requests": ["1.23%", "1.23%"],
+        "USD per hour": ["0.3600", "0.3600"],
+        "USD per million requests": ["0.8100", "1.6200"],
+        "most rps, mean of rounds (95 % interval)": [f"123.5 ({INTERVALS[0]})", f"61.73 ({INTERVALS[1]})"],
+    }
 
 
 def test_of_a_goal_to_minimise_the_least_is_recommended_and_said_to_be():
@@ -143,10 +150,10 @@ def test_of_a_goal_to_minimise_the_least_is_recommended_and_said_to_be():
     judged = [replace(t, value=latency.value(t.outcome.metrics, 0.36)) for t in trials]
     problem = Problem(Space([Knob("batch", (1, 2))]), latency, np.full(2, 0.36))
     found = conclude(RunFolder(Path("run"), None, 1), problem, judged, 1, "ours")
-    rows = cells(recommendation(found))
-    assert rows[0] == ["batch", "1", "2"] and rows[4] == ["p99, ms", "34.57", "69.13"]
-    assert rows[-2:] == [
-        ["least p99_ms, mean of rounds", "34.57", "69.13"], ["95 % interval", "31.87 to 37.49", "63.74 to 74.99"],
+    rows = rows_of(recommendation(found))
+    assert rows["batch"] == ["1", "2"] and rows["p99, ms"] == ["34.57", "69.13"]
+    assert rows["least p99_ms, mean of rounds (95 % interval)"] == [
+        "34.57 (31.87 to 37.49)", "69.13 (63.74 to 74.99)",
     ]  # fmt: skip
 
 
@@ -156,26 +163,47 @@ def test_a_mean_is_that_of_the_rounds_that_count_and_who_does_not_count_has_none
     trials = [trial(1, 0, "final"), trial(2, 1, "final", metrics=broken), trial(3, 1, "final", metrics=broken)]
     trials += [trial(4, 0, "final", metrics={**METRICS, "rps": 100.0})]
     problem = Problem(Space([Knob("batch", (1, 2))]), OBJECTIVE, np.full(2, 0.36))
-    rows = cells(recommendation(conclude(RunFolder(Path("run"), None, 1), problem, trials, 1, "ours")))
-    assert rows[1] == ["requests/s", "100", "123.5"]
+    table = recommendation(conclude(RunFolder(Path("run"), None, 1), problem, trials, 1, "ours"))
+    assert column(table, "rate_rps") == ["100", "123.5"]
+    mean, none = table.column("figure")
+    assert none is None and table.column("remarks") == [None, "does not count"]
     # √(100 · 123.456), and the drift of a configuration that is alone counts as its noise.
-    assert rows[-2] == ["most rps, mean of rounds", "111.1", "does not count"]
-    assert rows[-1][0] == "95 % interval" and rows[-1][2] == "–"
-    low, high = (float(end) for end in rows[-1][1].split(" to "))
-    assert low * high == pytest.approx(12345.6, rel=1e-3) and low < 100 < 123.456 < high
+    assert isinstance(mean, Quantity) and mean.value**2 == pytest.approx(12345.6)
+    assert mean.low * mean.high == pytest.approx(12345.6) and mean.low < 100 < 123.456 < mean.high
 
 
 def test_the_default_itself_and_unknown_prices_and_emulated_devices():
     alone = recommendation(result(Path("run"), default=0))
-    assert [c.header for c in alone.columns] == ["", "the default"]
-    assert [c.header for c in recommendation(result(Path("run"), default=None)).columns] == ["", "recommended"]
-    rows = {row[0]: row[1:] for row in cells(recommendation(result(Path("run"), usd=math.nan)))}
+    assert column(alone, "role") == ["the default"]
+    assert column(recommendation(result(Path("run"), default=None)), "role") == ["recommended"]
+    rows = rows_of(recommendation(result(Path("run"), usd=math.nan)))
     assert rows["USD per hour"] == rows["USD per million requests"] == ["–", "–"]
     found = result(Path("run"))
     emulated = replace(found, best=replace(found.best, emulated=True))
     assert recommendation(emulated).title == "Recommendation (emulated)"
-    Console(file=(printed := io.StringIO()), width=120).print(recommendation(emulated))
-    assert "requests/s" in printed.getvalue()
+
+
+def test_what_tune_ends_with_says_where_all_is_kept():
+    view = result_view(result(Path("run")), {"trials": Path("run/trials.csv"), "Serve config": Path("run/s.yaml")})
+    first, compared, last = view.sections
+    assert [table.name for section in view.sections for table in section.tables] == [
+        "recommendation", "comparison", "files",
+    ]  # fmt: skip
+    assert compared.notes[0].text.startswith("rps is 2.00× the default's") and first.notes == ()
+    [files] = last.tables
+    assert (files.layout, texts(files)) == ("list", [["ours, 2026-01-15", "run/trials.csv", "run/s.yaml"]])
+    assert headings(files) == ["prices", "trials", "Serve config"]
+
+
+def test_what_is_shown_of_a_run_says_how_far_it_is():
+    found = result(Path("run"))
+    begun = dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC)
+    study = StudyRecord(1, "[b]mine[/b]", "", ".", "meta", 7, 5, {}, None, begun)
+    view = trials_view(study, found.trials, 3, found.comparison, OBJECTIVE)
+    assert view.title == "[b]mine[/b]"
+    assert view.subtitle == "2 of 5 trials, searcher meta, seed 7, begun 2026-01-02 03:04 UTC"
+    [trials] = view.tables
+    assert len(trials.rows) == 6 and view.sections[0].tables[0].name == "comparison"
 
 
 def test_the_table_for_programs_has_a_row_a_trial():

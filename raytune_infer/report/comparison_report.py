@@ -1,0 +1,73 @@
+"""The comparison at the end as a view: everyone who took part, and what the rounds say."""
+
+from __future__ import annotations
+
+import math
+
+from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
+from raytune_infer.comparing.comparison import Comparison, Contestant
+from raytune_infer.comparing.comparison_verdict import verdict
+from raytune_infer.report.view import Column, Note, Quantity, Row, Table, View
+from searchers.objective import Objective
+
+
+def comparison_view(comparison: Comparison, objective: Objective) -> View:
+    """The standings, where there was a round, and the verdict."""
+    said = tuple(Note(sentence, "conclusion") for sentence in verdict(comparison, objective))
+    return View(tables=(standings(comparison, objective),) if comparison.rounds else (), notes=said)
+
+
+def standings(comparison: Comparison, objective: Objective) -> Table:
+    """Everyone who took part, a row each, the best mean first."""
+    rounds = f"{comparison.rounds} round" + ("" if comparison.rounds == 1 else "s")
+    columns = (
+        Column("figure", objective.goal.text, kind="quantity"),
+        Column("over_recommended", "× the recommended", kind="quantity", digits=".2f"),
+        Column("rounds_kept", "limits kept", digits="d"),
+        Column("rounds", "of rounds", digits="d"),
+        Column("usd_per_hour", unit="USD per hour", digits=".4f"),
+        Column("config", "configuration", kind="config", key=True),
+        Column("remarks", kind="text"),
+    )
+    rows = [
+        Row(
+            (
+                quantity(_mean(c, comparison)), quantity(_ratio(c, comparison)), c.kept, len(c.trials),
+                None if math.isnan(c.usd_per_hour) else c.usd_per_hour, c.trials[0].config,
+                ", ".join(_marks(c, comparison)) or None,
+            ),
+            "best" if c is comparison.recommended else "",
+        )
+        for c in comparison.contestants
+    ]  # fmt: skip
+    title = f"Measured side by side in {rounds} (with intervals of {100 * CONFIDENCE:g} %)"
+    return Table("comparison", columns, tuple(rows), title)
+
+
+def quantity(estimate: Estimate | None) -> Quantity | None:
+    """An estimate with its interval, where it has one."""
+    if estimate is None:
+        return None
+    low, high = (estimate.low, estimate.high) if estimate.bounded else (None, None)
+    return Quantity(estimate.value, low, high)
+
+
+def _mean(contestant: Contestant, comparison: Comparison) -> Estimate | None:
+    return comparison.mean(contestant) if contestant.counts else None
+
+
+def _ratio(contestant: Contestant, comparison: Comparison) -> Estimate | None:
+    recommended = comparison.recommended
+    same = contestant is recommended
+    if recommended is None or not contestant.counts:
+        return None
+    return None if same else comparison.ratio(contestant, recommended)
+
+
+def _marks(contestant: Contestant, comparison: Comparison) -> list[str]:
+    marks = ["default"] if contestant.position == comparison.default else []
+    if contestant is comparison.recommended:
+        return [*marks, "recommended"]
+    if not contestant.counts:
+        return [*marks, "does not count" if contestant.trials[-1].outcome.reason is None else "could not run"]
+    return [*marks, "like the first"] if contestant in comparison.alike else marks

@@ -1,0 +1,44 @@
+"""A cell in words, for every renderer that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from raytune_infer.report.view import Cell, Column, Quantiles, Quantity
+from searchers.space import Value
+
+UNKNOWN = "–"
+"""Stands where a number is not known; where a text is missing, nothing stands."""
+
+
+def cell_text(column: Column, cell: Cell) -> str:
+    """A cell as people are told it, in the digits of its column."""
+    if cell is None:
+        return "" if column.kind == "text" else UNKNOWN
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Quantity):
+        return _quantity(cell, column.digits)
+    if isinstance(cell, Quantiles):
+        return _quantiles(cell, column.digits)
+    if isinstance(cell, Mapping):
+        return spelled(cell)
+    return format(cell, column.digits)
+
+
+def spelled(config: Mapping[str, Value]) -> str:
+    """A configuration on one line."""
+    return "  ".join(f"{name}={value}" for name, value in config.items())
+
+
+def _quantity(cell: Quantity, digits: str) -> str:
+    """`≥ ~1740 (1690 to 1820)`."""
+    marks = ("≥ " if cell.at_least else "") + ("~" if cell.estimated else "")
+    interval = "" if cell.low is None or cell.high is None else f" ({cell.low:{digits}} to {cell.high:{digits}})"
+    return f"{marks}{cell.value:{digits}}{interval}"
+
+
+def _quantiles(cell: Quantiles, digits: str) -> str:
+    """`11 / 19 / – (3)`: median, nine of ten, the worst, and how many did not get there."""
+    numbers = (UNKNOWN if n is None else format(n, digits) for n in (cell.median, cell.p90, cell.worst))
+    return f"{' / '.join(numbers)} ({cell.not_found})"

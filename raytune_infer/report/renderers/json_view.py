@@ -1,0 +1,53 @@
+"""A view as JSON: every number as it is, its unit with its column."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, TextIO
+
+from raytune_infer.report.view import Cell, Quantiles, Quantity, Table, View
+from searchers.space import Value
+
+
+def render(view: View, out: TextIO) -> None:
+    """Write it as one JSON object."""
+    # ASCII alone: it can be written whatever the encoding of the output is.
+    out.write(json.dumps(as_dict(view), indent=2, allow_nan=False) + "\n")
+
+
+def as_dict(view: View) -> dict[str, Any]:
+    """The view as dictionaries and lists; a row is a dictionary by the names of its columns."""
+    return {
+        "title": view.title,
+        "subtitle": view.subtitle,
+        "tables": [_table(table) for table in view.tables],
+        "notes": [asdict(note) for note in view.notes],
+        "curves": [asdict(curve) for curve in view.curves],
+        "sections": [as_dict(section) for section in view.sections],
+    }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    names = [column.name for column in table.columns]
+    return {
+        "name": table.name,
+        "title": table.title,
+        "columns": [
+            {"name": c.name, "heading": c.heading, "unit": c.unit, "kind": c.kind} for c in table.columns
+        ],
+        "rows": [dict(zip(names, map(_cell, row.cells), strict=True)) for row in table.rows],
+    }  # fmt: skip
+
+
+def _cell(cell: Cell) -> Any:
+    if isinstance(cell, Quantity | Quantiles):
+        return asdict(cell)
+    return {name: _knob(value) for name, value in cell.items()} if isinstance(cell, Mapping) else cell
+
+
+def _knob(value: Value) -> Value:
+    # A user may name a knob's value `.inf`, which JSON has no number for.
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

@@ -1,0 +1,64 @@
+"""What is said of a study's trials as they end: each a view, with its numbers and what became of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from raytune_infer.report.figures import figures, rate, spelled, usd_per_million_of
+from raytune_infer.report.view import Column, Note, Row, Table, View
+from raytune_infer.store.records import TrialRecord
+from searchers.objective import Objective
+from searchers.quantities import PRICE
+
+_COLUMNS = (
+    Column("trial", digits="d", key=True), Column("rate_rps", unit="requests/s", kind="quantity"),
+    Column("p50_ms", "p50", "ms", digits=".3g"), Column("p99_ms", "p99", "ms", digits=".3g"),
+    Column("usd_per_million_requests", unit="USD per million", digits=".3g"),
+    Column("seconds", "took", "s", digits=".0f"),
+)  # fmt: skip
+
+
+class Telling:
+    """Counts a study's trials and knows the best so far, to say of each what became of it.
+
+    Args:
+        known: trials of the search that are done already.
+        budget: how many are to be done in all.
+        objective: the study's.
+    """
+
+    def __init__(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
+        self._done, self._budget, self._objective = len(known), budget, objective
+        self._best = max((t.value or 0.0 for t in known), default=0.0)
+
+    def finished(self, trial: TrialRecord) -> View:
+        """A trial that has just ended: its number of how many, its configuration, its figures and remarks."""
+        self._done += trial.purpose == "search"
+        head = f"{self._done}/{self._budget}" if trial.purpose == "search" else "again"
+        metrics = trial.metrics
+        row = Row(
+            (
+                trial.number, rate(trial), metrics.get("p50_ms"), metrics.get("p99_ms"), usd_per_million_of(trial),
+                trial.seconds,
+            )
+        )  # fmt: skip
+        table = Table("trial", _COLUMNS, (row,))
+        return View(head, spelled(trial.config), tables=(table,), notes=tuple(self._notes(trial)))
+
+    def _notes(self, trial: TrialRecord) -> list[Note]:
+        if trial.outcome.reason is not None:
+            return [Note("could not run", "failure"), Note(trial.outcome.reason)]
+        said = [Note(figures(trial), "conclusion")]
+        if trial.outcome.lost:
+            said.append(Note(f"at the second attempt: {trial.outcome.lost}", "warning"))
+        measured = {**trial.metrics, PRICE: trial.usd_per_hour}
+        if broken := self._objective.broken(measured):
+            told = ", ".join(f"{n} ({measured.get(n, math.nan):.4g})" for n in broken)
+            said.append(Note(f"breaks {told}", "warning"))
+        elif trial.value is not None and trial.purpose == "search" and trial.value > self._best:
+            self._best = trial.value
+            said.append(Note("best so far", "success"))
+        if trial.outcome.ended_early:
+            said.append(Note("ended early: cannot beat the best so far"))
+        return said

@@ -1,0 +1,112 @@
+"""What is said of a ranking: what it is by, why a configuration does not count, what is not known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from raytune_infer.ranking.recommendation import Ranked, Recommendation
+from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE, spelled
+from raytune_infer.report.level_figures import alone, estimated, measured
+
+
+def asked(found: Recommendation) -> str:
+    """What the ranking is by, on one line."""
+    objective = found.objective
+    parts = [f"{'least' if objective.minimize else 'most'} {objective.goal.text}"]
+    parts += [f"{name} ≤ {limit:g}" for name, limit in objective.at_most.items()]
+    parts += [f"{name} ≥ {bound:g}" for name, bound in objective.at_least.items()]
+    return ", ".join(parts)
+
+
+def why_not(found: Recommendation, r: Ranked) -> str:
+    """Why a configuration does not count, as far as is known."""
+    if r.known.level is None:
+        if r.known.resolved:
+            return "breaks a limit at any load"
+        return "no level kept them"
+    objective = found.objective
+    broken = objective.broken(measured(r, objective.limited))
+    said = [f"{name} > {objective.at_most[name]:g}" for name in objective.at_most if name in broken]
+    said += [f"{name} < {objective.at_least[name]:g}" for name in objective.at_least if name in broken]
+    return ", ".join(said) or f"{objective.goal.text} has no value"
+
+
+def notes(found: Recommendation) -> list[str]:
+    """What to know beside the numbers, each thing once."""
+    everything = (*found.ranked, *found.others)
+    knowns = [r.known for r in everything]
+    said: list[str] = []
+    if not found.arrivals:
+        said.append(
+            "the run looked for the peak: rates are of clients that wait for their answer, in the order of their "
+            "number; random arrivals at such a rate queue longer, so of those each is an upper estimate"
+        )
+    if any(not k.resolved and k.level is not None for k in knowns):
+        said.append("≥: that rate kept the limits, and no level says that a higher one does not, up to `could be <`")
+    if any(k.estimate_rps is not None for k in knowns):
+        said.append(
+            "≈: an estimate, which ranks nothing: an interpolation of log latency over log rate between two levels, "
+            "what a trial believed that ended early, or what a simulated queue of the replica's batches would do"
+        )
+    if any(map(estimated, everything)):
+        said.append(ESTIMATE_NOTE)
+    for r in everything:
+        who = f"trial {', '.join(map(str, r.trials))}"
+        if r.known.client_limited:
+            said.append(f"{who}: the load side was the bottleneck, the replica may do more")
+        if r.known.contradicted:
+            said.append(f"{who}: {_levels(r.known.contradicted)} the others, by chance or as batches fill better")
+        said += [f"trial {number} of the configuration of {who} could not run: {why}" for number, why in _sorted(r)]
+    said += [f"trial {number} could not run: {why}" for number, why in found.failed.items()]
+    if found.untried:
+        said.append(f"{found.untried} configurations of the space were never tried; nothing is known of them")
+    if any(r.emulated for r in everything):
+        said.append(EMULATED_NOTE)
+    return said
+
+
+def trials_needed(found: Recommendation) -> list[str]:
+    """What new trials could change the answer, one after another; or that none of these configurations could."""
+    best = found.best
+    if not found.needed:
+        if best is None:
+            return ["None of the configurations that were measured keeps the limits."]
+        return ["No new trial of a configuration that was measured could put another one first."]
+    opening = "Nothing measured surely keeps the limits; new trials would show whether these do:"
+    if best is not None:
+        opening = "A new trial could put another one first:"
+    return [opening, *(f"{spelled(r.config)}: {where(r, arrivals=found.arrivals)}" for r in found.needed)]
+
+
+def where(r: Ranked, *, arrivals: bool) -> str:
+    """At which load a new trial should look."""
+    known = r.known
+    if known.clients is not None:
+        kept, broke = known.clients
+        form = "more than {} clients" if broke is None else "fewer than {1} clients" if kept is None else ""
+        clients = (form or "between {} and {} clients").format(kept, broke)
+    else:
+        clients = ""
+    low, high, about = known.at_least_rps, known.at_most_rps, known.estimate_rps
+    if math.isinf(high):
+        rates = f"above {low:.4g} requests/s" if low else "at any rate: no level tells"
+        rates += f", about {about:.4g}" if low and about else ""
+        rates += ", with more load actors" if known.client_limited else ""
+    elif low:
+        rates = f"about {about or math.sqrt(low * max(low, high)):.4g} requests/s, between {low:.4g} and {high:.4g}"
+    else:
+        rates = f"below {high:.4g} requests/s" if about is None else f"about {about:.4g} requests/s, below {high:.4g}"
+    if (told := alone(r)) is not None:
+        waiting = "one client alone" if told[0] == 1 else f"{told[0]:g} clients, each waiting for its answer,"
+        rates += f"; {waiting} kept the limits at {told[1]:.4g}"
+    return rates if arrivals or not clients else f"{clients} ({rates})"
+
+
+def _levels(count: int) -> str:
+    return "one level contradicts" if count == 1 else f"{count} levels contradict"
+
+
+def _sorted(r: Ranked) -> list[tuple[int, str]]:
+    failures: Mapping[int, str] = r.failures
+    return sorted(failures.items())
