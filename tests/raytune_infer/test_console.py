@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from raytune_infer.report.console import ConsoleProgress
+from raytune_infer.report.view import Note, Quantity
+from raytune_infer.report.words.progress import Telling
 from raytune_infer.store.records import Outcome, Purpose, TrialRecord
 from searchers.objective import Expression, Objective
 from searchers.space import Config
@@ -71,6 +73,16 @@ def test_the_best_so_far_is_what_no_trial_before_it_reached():
     values = [3.0, 2.0, None, 3.0, 3.5, 3.4, 9.0, 8.9]
     best = [said(watched, trial(value)) == f"{LIST}  best so far" for value in values]
     assert best == [True, False, False, False, True, False, True, False]
+
+
+def test_what_is_said_of_a_trial_has_its_numbers_as_numbers():
+    telling = Telling((), 9, OBJECTIVE)
+    view = telling.finished(trial(3.0, client_limited=True))
+    assert (view.title, view.subtitle) == ("1/9", "cpu_cores=1  mode=[a]")
+    [table] = view.tables
+    assert table.rows[0].cells == (1, Quantity(100.0, at_least=True), 20.0, 80.0, 1e6 * 0.1 / 3600 / 100, 12.4)
+    assert view.notes == (Note(f"≥ {LIST}", "conclusion"), Note("best so far", "success"))
+    assert telling.finished(failed("no [room]")).notes == (Note("could not run", "failure"), Note("no [room]"))
 
 
 def test_after_a_resume_the_count_and_the_best_go_on():

@@ -6,7 +6,7 @@ from shown_views import headings, texts
 
 from cluster.inventory import Inventory, Node
 from cluster.prices import PriceBook
-from raytune_infer.report.inventory_report import inventory_table
+from raytune_infer.report.inventory_report import inventory_table, inventory_view
 
 BOOK = PriceBook("mine", dt.date(2026, 1, 31), "a list", 0.05, {"T4": 0.48, "V100": 2.5}, base_usd_per_hour=0.25)
 """A GPU's price is its own: neither a replica's base nor a core's is in it."""
@@ -50,3 +50,9 @@ def test_a_price_is_of_the_book_that_the_title_names():
 
 def test_a_cluster_without_a_node_is_an_empty_table():
     assert rows(()) == [HEADINGS]
+
+
+def test_beside_the_nodes_stands_what_a_core_and_a_replica_cost():
+    view = inventory_view(Inventory(NODES), BOOK)
+    assert [note.text for note in view.notes] == ["0.05 USD/hour per core, 0.25 per replica"]
+    assert [table.name for table in view.tables] == ["nodes"]

@@ -5,13 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from shown_views import column, headings, texts
+from shown_views import headings, texts
 
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
+from raytune_infer.report import level_figures
 from raytune_infer.report.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.recommendation_report import possible, ranking_table, recommendation_view, remarks
-from raytune_infer.report.view import Note
+from raytune_infer.report.renderers.cell_text import cell_text
+from raytune_infer.report.view import Column, Note
 from raytune_infer.report.words.ranked import asked, notes, trials_needed, where, why_not
 from searchers.objective import Expression, Objective
 from serve_deployments.usage import Usage
@@ -44,7 +46,7 @@ def lines(of: Recommendation) -> list[list[str]]:
 
 
 def rate(r: Ranked) -> str:
-    return column(ranking_table(found(r)), "rate_rps")[0]
+    return cell_text(Column("rate_rps", kind="quantity"), level_figures.rate(r))
 
 
 def test_what_the_ranking_is_by_is_on_one_line():

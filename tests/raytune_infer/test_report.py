@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from shown_views import column, headings, texts
 
-from raytune_infer.report.figures import figures, marks, spelled, usd_per_million_of
+from raytune_infer.report.figures import figures, marks, rate, spelled, usd_per_million_of
 from raytune_infer.report.report_files import frame, write_files
 from raytune_infer.report.study_report import recommendation, result_view, trials_table, trials_view
 from raytune_infer.report.view import Quantity
@@ -65,6 +65,9 @@ def test_a_rate_that_is_a_bound_or_an_estimate_is_marked():
     assert marks(trial(levels=UNSTEADY, reported=0)) == "" and marks(trial(levels=UNSTEADY, reported=None)) == ""
     assert marks(trial(client_limited=True, levels=UNSTEADY, reported=1)) == "≥ ~"
     assert figures(trial(client_limited=True)).startswith("≥ 123.5 requests/s")
+    assert rate(trial()) == Quantity(123.456) and rate(trial(**FAILED)) is None
+    assert rate(trial(client_limited=True)) == Quantity(123.456, at_least=True)
+    assert rate(trial(loads=UNSTEADY, reported=1)) == Quantity(123.456, estimated=True)
 
 
 def test_every_trial_is_a_line_of_the_table():
