@@ -76,7 +76,7 @@ def views() -> dict[str, View]:
 
 
 def _recommendation():
-    used = Usage(seconds=10.0, busy_s=7.3, batches={4: 10}, cpu_s=9.1, gpu_busy_s=1, gpu_seen_s=2).as_dict()
+    used = Usage(seconds=10.0, busy_s=7.3, batches={4: 10}, cpu_s=9.1, gpu_busy_s=1, gpu_seen_s=2)
     configs = [{"template": name, "size": size} for size, name in enumerate(NAMES)]
     return ranked(
         trial(1, 0, level(100.123, 9), level(200.456, 42, usage=used), level(300.789, 60),
