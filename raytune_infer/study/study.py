@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster import inventory as ray_inventory
-from raytune_infer.comparing.race import ComparisonSchedule, Turn, usual_seconds
+from raytune_infer.comparing.comparison_schedule import ComparisonSchedule, Turn, usual_seconds
 from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
@@ -30,7 +30,7 @@ from serve_deployments.models.model import caution, is_emulated
 
 # What runs trials imports Ray and takes seconds to. A study that is refused needs none of it, so it comes in late.
 if TYPE_CHECKING:
-    from raytune_infer.study.search import Ledger
+    from raytune_infer.study.ledger import Ledger
 
 Serving = Callable[[StudyRecord], AbstractContextManager[TrialRuntime]]
 """What runs and what loads the replicas of one study, for as long as it searches."""
@@ -120,7 +120,7 @@ class Study:
         check_session(address=self._address, emulate=emulate)
         if run is None:
             self._refuse_unusable()
-        from raytune_infer.study.search import Ledger
+        from raytune_infer.study.ledger import Ledger
 
         if prior is not None:
             progress.note(prior.note())
@@ -187,7 +187,8 @@ class Study:
         return replace(space, problem=replace(space.problem, sources=earlier.tasks))
 
     def _search(self, log: _TrialLog, run: RunFolder, parallel: int, progress: Progress, prior: Prior | None) -> None:
-        from raytune_infer.study.search import WORTHWHILE, search
+        from raytune_infer.study.search import search
+        from raytune_infer.study.suggestion import WORTHWHILE
 
         known = [t for t in log.trials() if t.purpose == "search"]
         study = log.study
@@ -274,12 +275,14 @@ class _TrialLog:
 
     def compare(self, default: int | None, budget_s: float) -> None:
         """Measure the best of the search and the default side by side, in rounds, as far as was not done yet."""
-        from raytune_infer.study.search import WORTHWHILE
+        from raytune_infer.study.suggestion import WORTHWHILE
 
         searched = self.trials()
         objective = self.space.problem.objective
-        race = ComparisonSchedule(ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE)
-        while (turn := race.turn(self.trials())) is not None:
+        schedule = ComparisonSchedule(
+            ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE
+        )
+        while (turn := schedule.turn(self.trials())) is not None:
             self._measured_again(turn)
 
     def _measured_again(self, turn: Turn) -> None:

@@ -1,12 +1,20 @@
-"""What the search asks a trial to run, on its way through Ray Tune."""
+"""What a study's search asks its trials to run, on its way through Ray Tune, and when it asks no more."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from raytune_infer.comparing.to_beat import rate_to_beat
+from searchers.base import PredictsGain
+from searchers.ray_tune.tune_searcher import TuneSearcher
 from searchers.space import Config
+
+WORTHWHILE = 0.05
+"""A gain that a search goes on for, as a fraction of the best so far."""
 
 _KEY = "suggestion"
 
@@ -38,3 +46,37 @@ class Suggestion:
         suggestion = config[_KEY]
         assert isinstance(suggestion, cls), "a study's trials are made of suggestions alone"
         return suggestion
+
+
+class StudySearcher(TuneSearcher):
+    """Suggests nothing more once time is over or little is to be gained; trials that run are measured to their end."""
+
+    stop_below: float = 0.0
+    left: float | None = None
+    _deadline_s: float = math.inf
+
+    def end_after(self, seconds: float) -> None:
+        """Suggest nothing more once so many seconds have passed."""
+        self._deadline_s = time.monotonic() + seconds
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
+        """See `TuneSearcher.suggest`; the configuration is a `Suggestion`."""
+        if time.monotonic() >= self._deadline_s or self._enough():
+            return self.FINISHED
+        config = super().suggest(trial_id)
+        if not isinstance(config, dict):
+            return config
+        position = self.position_of(trial_id)
+        return Suggestion(position, self.problem.space[position], self._to_beat_rps(position)).for_tune()
+
+    def _to_beat_rps(self, position: int) -> float | None:
+        best = self.problem.best(self.history)
+        usd_per_hour = float(self.problem.usd_per_hour[position])
+        return rate_to_beat(self.problem.objective, usd_per_hour, self.problem.value(best) if best else None)
+
+    def _enough(self) -> bool:
+        if not self.stop_below or not isinstance(self.our_searcher, PredictsGain):
+            return False
+        left = self.our_searcher.chance_of_more(self.history, WORTHWHILE)
+        self.left = left if left < self.stop_below else None
+        return self.left is not None

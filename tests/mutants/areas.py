@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent.parent
 # area: patterns of files, relative to the repository; the first area that fits counts
 AREAS = {
     "searchers": ("searchers/**/*.py",),
-    "measuring": ("serve_deployments/measuring/**/*.py", "serve_deployments/measurement.py"),
+    "measuring": ("serve_deployments/measuring/**/*.py", "serve_deployments/metrics/*.py"),
     "load": ("serve_deployments/load/*.py",),
     "replicas": (
         "serve_deployments/fakes/virtual_replicas.py",
@@ -26,7 +26,7 @@ AREAS = {
     "models": ("serve_deployments/models/*.py", "serve_deployments/batches/*.py"),
     "device": ("serve_deployments/device/*.py", "serve_deployments/usage.py"),
     "store": ("raytune_infer/store/*.py",),
-    "study": tuple(f"raytune_infer/study/{name}.py" for name in ("study", "search", "trial", "result", "fingerprint")),
+    "study": ("raytune_infer/study/*.py",),
     "prices": ("cluster/prices.py",),
     "inventory": ("cluster/inventory.py",),
 }

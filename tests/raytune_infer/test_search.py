@@ -12,8 +12,8 @@ from whole_studies import SPEC, TRIAL_S, Machine, TuneInProcess, by_our_clock, r
 
 from raytune_infer.store.database import Database
 from raytune_infer.store.records import Outcome
+from raytune_infer.study.ledger import Ledger
 from raytune_infer.study.progress import Silent
-from raytune_infer.study.search import Ledger
 from raytune_infer.study.suggestion import Suggestion
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
@@ -160,10 +160,10 @@ def test_a_process_that_dies_after_its_report_is_recorded_once(monkeypatch, tmp_
 
 
 def test_tune_keeps_nothing_of_what_the_history_has():
-    from raytune_infer.study.search import _Recorder
+    from raytune_infer.study.ledger import Recorder
 
     kept = SimpleNamespace(last_result={"outcome": {}, "rps": 1.0}, metric_analysis={"a": 1}, metric_n_steps={"a": 1})
-    recorder = _Recorder(None, None)
+    recorder = Recorder(None, None)
     trial: Any = SimpleNamespace(run_metadata=kept)
     recorder.on_trial_complete(0, [], trial)
     assert (kept.last_result, kept.metric_analysis, kept.metric_n_steps) == ({"rps": 1.0}, {}, {})
@@ -214,7 +214,7 @@ def test_a_search_that_had_ended_so_stays_ended(sure, tmp_path):
 @pytest.mark.parametrize(("seconds", "trials"), [(TRIAL_S * 0.5, 1), (TRIAL_S * 2, 2), (TRIAL_S * 2.5, 3), (1e9, 9)])
 def test_no_trial_begins_once_the_seconds_are_over(sure, tmp_path, monkeypatch, seconds, trials):
     machine = Machine()
-    monkeypatch.setattr("raytune_infer.study.search.time", machine.clock)
+    monkeypatch.setattr("raytune_infer.study.suggestion.time", machine.clock)
     text = SPEC.replace("trials: 5", f"trials: 9, seconds: {seconds}")
     assert len(searched(study(tmp_path / "run", machine, text).run())) == trials
 

@@ -208,7 +208,7 @@ def without_ray(monkeypatch: Any, instead: TuneInProcess | None = None, *nodes: 
 def by_our_clock(monkeypatch: Any, clock: Clock) -> None:
     """From now on what is written down, and when a search is over, goes by this clock."""
     monkeypatch.setattr("raytune_infer.store.database._now", clock.now)
-    monkeypatch.setattr("raytune_infer.study.search.time", clock)
+    monkeypatch.setattr("raytune_infer.study.suggestion.time", clock)
 
 
 def study(out: Path, machine: Machine | None = None, text: str = SPEC, **options: Any) -> Study:

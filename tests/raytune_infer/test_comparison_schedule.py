@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from raytune_infer.comparing.comparison import compared, in_rounds
-from raytune_infer.comparing.race import MAX_ROUNDS, ComparisonSchedule, Turn, usual_seconds
+from raytune_infer.comparing.comparison_schedule import MAX_ROUNDS, ComparisonSchedule, Turn, usual_seconds
 from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 
