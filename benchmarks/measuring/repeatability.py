@@ -64,7 +64,7 @@ def measured(
         def level(plan: LoadPlan) -> Seen:
             endpoint = replica.endpoint
             with load_actor(here) as ours:
-                ray.get(ours.aim.remote(lambda: endpoint, list(service.payloads)))
+                ray.get(ours.set_target.remote(lambda: endpoint, list(service.payloads)))
                 return seen_of(ray.get(ours.closed.remote(clients, plan)))
 
         todo: dict[str, Callable[[], Seen]] = {

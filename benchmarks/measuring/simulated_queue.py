@@ -84,7 +84,7 @@ def compared(
 def measured(service: Service, actor: Any, replica: Any, rounds: int, seconds: float) -> list[Compared]:
     """A service's levels, each foretold from those before it in its round."""
     endpoint = replica.endpoint
-    ray.get(actor.aim.remote(lambda: endpoint, list(service.payloads)))
+    ray.get(actor.set_target.remote(lambda: endpoint, list(service.payloads)))
     ray.get(actor.pin_to_free_cores.remote())
     found, order = [], random.Random(0)
     for number in range(rounds):

@@ -94,7 +94,7 @@ def change(backend: WarmBackend, settings: Settings, name: str, samples: Sequenc
         replica.facts()
         here = ray.get_runtime_context().get_node_id()
         with load_actor(here) as actor:
-            ray.get(actor.aim.remote(lambda: endpoint, list(samples)))
+            ray.get(actor.set_target.remote(lambda: endpoint, list(samples)))
             ray.get(actor.pin_to_free_cores.remote())
             ray.get(actor.is_apart.remote())
         replica.facts()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from operator import attrgetter
 
 import numpy as np
 
 from serve_deployments.metrics.request_record import RequestRecord, Requests
 
 _COLUMNS = ("due_s", "sent_s", "last_s", "first_s", "parts", "size_in", "size_out")
-_values = attrgetter(*_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -62,27 +60,35 @@ class Events:
     in_flight: array[float] = field(default_factory=lambda: array("d"))
     late: tuple[array[float], array[float]] = field(default_factory=lambda: (array("d"), array("d")))
     cpu: dict[int, tuple[array[float], array[float]]] = field(default_factory=dict)  # of each sender
-    _columns: tuple[array[float], ...] = field(default_factory=lambda: tuple(array("d") for _ in _COLUMNS))
+    _columns: dict[str, array[float]] = field(default_factory=lambda: {name: array("d") for name in _COLUMNS})
     _failed: array[int] = field(default_factory=lambda: array("b"))
+    _new: list[RequestRecord] = field(default_factory=list)  # not in the columns yet
 
     @property
     def count(self) -> int:
         """How many requests have ended."""
-        return len(self._failed)
+        return len(self.in_flight)
 
     def end(self, request: RequestRecord, in_flight: int) -> None:
         """A request was answered, or failed; `in_flight` still counts it."""
-        for column, value in zip(self._columns, _values(request), strict=True):
-            column.append(value)
-        self._failed.append(request.error is not None)
+        self._new.append(request)
         self.in_flight.append(in_flight)
-        if self.first_error is None:
+        if request.error is not None and self.first_error is None:
             self.first_error = request.error
 
     def requests(self, first: int = 0, last: int | None = None) -> Requests:
         """The requests that have ended, from number `first` (0, 1, …) to before number `last`; all unless given."""
-        columns = {name: np.array(column[first:last]) for name, column in zip(_COLUMNS, self._columns, strict=True)}
+        columns = {name: np.array(column[first:last]) for name, column in self._filled().items()}
         return Requests(failed=np.array(self._failed[first:last], dtype=bool), **columns)
+
+    def _filled(self) -> dict[str, array[float]]:
+        """The columns with all that has happened: rows are put in together, which costs less than one by one."""
+        if self._new:
+            for name, column in self._columns.items():
+                column.extend([getattr(request, name) for request in self._new])
+            self._failed.extend([request.error is not None for request in self._new])
+            self._new.clear()
+        return self._columns
 
     def lag(self, now_s: float, late_s: float) -> None:
         """The client did something so late."""
@@ -113,7 +119,7 @@ class Events:
             until_s: the span's end where it is not that of a request.
         """
         last = self.count if last is None else last
-        ended_s = self._columns[_COLUMNS.index("last_s")]
+        ended_s = self._filled()["last_s"]
         start_s = ended_s[first - 1] if first else self.start_s
         end_s = until_s if until_s is not None else ended_s[last - 1] if last > first else start_s
         late_s, lag_s = (np.array(column) for column in self.late)

@@ -66,7 +66,7 @@ def measured(monkeypatch):
     """A measurement of a replica on the machine "here", by an actor whose calls give this; and the actor's calls."""
 
     def of(**given):
-        actor = RemoteCalls({"pin_to_free_cores": True, "is_apart": True, "answer": level_of(), **given})
+        actor = RemoteCalls({"pin_to_free_cores": True, "is_apart": True, "run": level_of(), **given})
 
         @contextmanager
         def kept(node):
@@ -91,13 +91,13 @@ def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):
     """Each call is waited for before the next one; the answer no longer than its plan takes, and a start."""
     actor, measure_it = measured()
     assert measure_it() == level_of()
-    endpoint, payloads = dict(actor.calls)["aim"]
+    endpoint, payloads = dict(actor.calls)["set_target"]
     assert endpoint() == "endpoint" and payloads == ["a", "b"]
     assert actor.calls == [
         ("kept for", "away from here"),
-        ("aim", (endpoint, payloads)), ("get aim", None),
+        ("set_target", (endpoint, payloads)), ("get set_target", None),
         ("pin_to_free_cores", ()), ("get pin_to_free_cores", None),
-        ("answer", (LoadTest(LoadPlan(total_max_s=30.0)), Settings(), 7.0)), ("get answer", 30.0 + 60.0),
+        ("run", (LoadTest(LoadPlan(total_max_s=30.0)), Settings(), 7.0)), ("get run", 30.0 + 60.0),
         ("is_apart", ()), ("get is_apart", None),
     ]  # fmt: skip
 
@@ -105,13 +105,13 @@ def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):
 @pytest.mark.parametrize(
     ("failed", "left_out"),
     [
-        ("aim", ["pin_to_free_cores", "answer", "is_apart"]),
-        ("pin_to_free_cores", ["answer", "is_apart"]),
-        ("answer", ["is_apart"]),
+        ("set_target", ["pin_to_free_cores", "run", "is_apart"]),
+        ("pin_to_free_cores", ["run", "is_apart"]),
+        ("run", ["is_apart"]),
     ],
 )
 def test_a_call_that_fails_ends_the_measurement_and_none_follows(measured, failed, left_out):
-    """An actor that could not be aimed would measure the replica of the trial before."""
+    """An actor that was not given its target would measure the replica of the trial before."""
     actor, measure_it = measured(**{failed: ray.exceptions.RayTaskError(failed, "traceback", ValueError("no"))})
     with pytest.raises(ray.exceptions.RayTaskError):
         measure_it()
@@ -126,12 +126,12 @@ def test_the_load_was_apart_if_it_was_from_its_begin_to_its_end(measured, before
 
 def test_a_load_test_that_does_not_end_says_why(measured):
     failed = LoadFailed("a sender has ended")
-    task_error = ray.exceptions.RayTaskError("answer", "traceback", failed)
+    task_error = ray.exceptions.RayTaskError("run", "traceback", failed)
     with pytest.raises(LoadFailed, match="^a sender has ended$"):
-        measured(answer=task_error)[1]()
+        measured(run=task_error)[1]()
     with pytest.raises(ray.exceptions.RayTaskError):
-        measured(answer=ray.exceptions.RayTaskError("answer", "traceback", KeyError("x")))[1]()
+        measured(run=ray.exceptions.RayTaskError("run", "traceback", KeyError("x")))[1]()
     with pytest.raises(LoadFailed, match="^the load test did not end: too late$"):
-        measured(answer=ray.exceptions.GetTimeoutError("too late\nand more"))[1]()
+        measured(run=ray.exceptions.GetTimeoutError("too late\nand more"))[1]()
     with pytest.raises(LoadFailed, match="^the load test did not end: GetTimeoutError$"):
-        measured(answer=ray.exceptions.GetTimeoutError(" "))[1]()
+        measured(run=ray.exceptions.GetTimeoutError(" "))[1]()

@@ -116,19 +116,19 @@ class Tools:
     def closed(self, clients: int) -> Seen:
         """Our closed loop by handle."""
         endpoint = self.replica.endpoint
-        ray.get(self.ours.aim.remote(lambda: endpoint, list(self.service.payloads)))
+        ray.get(self.ours.set_target.remote(lambda: endpoint, list(self.service.payloads)))
         return seen_of(ray.get(self.ours.closed.remote(clients, self.plan())))
 
     def open(self, rate_rps: float, seed: int) -> Seen:
         """Our open level by handle."""
         endpoint = self.replica.endpoint
-        ray.get(self.ours.aim.remote(lambda: endpoint, list(self.service.payloads)))
+        ray.get(self.ours.set_target.remote(lambda: endpoint, list(self.service.payloads)))
         return seen_of(ray.get(self.ours.open.remote(rate_rps, self.plan(seed))))
 
     def closed_over_http(self, clients: int) -> Seen:
         """Our closed loop over HTTP."""
         url = self.url
-        ray.get(self.ours.aim.remote(lambda: HttpEndpoint(url), encoded(self.service.payloads)))
+        ray.get(self.ours.set_target.remote(lambda: HttpEndpoint(url), encoded(self.service.payloads)))
         return self._with_proxy(lambda: seen_of(ray.get(self.ours.closed.remote(clients, self.plan()))))
 
     def by_wrk(self, connections: int) -> Seen:
