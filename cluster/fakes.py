@@ -1,7 +1,7 @@
 """Stand-ins for a driver, a Ray node and time, each as small as its real counterpart allows."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,18 +10,17 @@ GIB = 2**30
 
 @dataclass
 class FakeDevice:
-    """One GPU of a `FakeNvml`; `processes`: process id → bytes, None where the driver will not tell."""
+    """One GPU of a `FakeNvml`; `mig`: cut into MIG instances or not, None for a card from before MIG."""
 
     name: str
     memory_gib: float
     used_gib: float = 0.0
     utilisation_percent: int = 0
-    processes: Mapping[int, int | None] = field(default_factory=dict)
     mig: bool | None = None
 
 
 class FakeNvml:
-    """The part of the `pynvml` module that `cluster.nvml` uses.
+    """The part of the `pynvml` module that is used here and by a replica's meter.
 
     Args:
         devices: what the machine has.
@@ -70,9 +69,6 @@ class FakeNvml:
         if handle.mig:
             raise self.NVMLError("Not Supported")
         return SimpleNamespace(gpu=handle.utilisation_percent, memory=0)
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: FakeDevice) -> list[Any]:  # noqa: D102
-        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in handle.processes.items()]
 
 
 def ray_node(

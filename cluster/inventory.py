@@ -56,18 +56,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Demand:
-    """What one replica asks of one node; `gpu_memory_gib` is of each GPU it uses."""
+    """What one replica asks of one node."""
 
     cpu_cores: float
     gpu_type: str | None = None
     gpu_share: float = 0.0
-    gpu_memory_gib: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.cpu_cores, self.gpu_share, self.gpu_memory_gib) < 0:
+        if min(self.cpu_cores, self.gpu_share) < 0:
             raise ValueError(f"a demand cannot be negative, got {self}")
-        if self.gpu_type is None and (self.gpu_share or self.gpu_memory_gib):
-            raise ValueError(f"a GPU share or GPU memory needs a GPU type, got {self}")
+        if self.gpu_type is None and self.gpu_share:
+            raise ValueError(f"a GPU share needs a GPU type, got {self}")
 
 
 @dataclass(frozen=True)
@@ -121,13 +120,6 @@ class Inventory:
             if demand.gpu_share > most:
                 return f"asks {demand.gpu_share:g} of {_a(kind)}, most on {on} is {most:g}; lower the GPU share"
             nodes = tuple(node for node in nodes if node.gpus >= demand.gpu_share)
-            memory = max(node.gpu_memory_gib for node in nodes)
-            if demand.gpu_memory_gib > memory:
-                return (
-                    f"asks {demand.gpu_memory_gib:.1f} GiB of {_a(kind)}, most on {on} is {memory:.1f} "
-                    "GiB; lower `gpu_memory`"
-                )
-            nodes = tuple(node for node in nodes if node.gpu_memory_gib >= demand.gpu_memory_gib)
             on += " with enough of it" if len(nodes) < len(self.with_gpu(kind)) else ""
         cores = max(node.cpu_cores for node in nodes)
         if demand.cpu_cores > cores:

@@ -19,11 +19,10 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU: NVML's index, product name, UUID and whole memory; `mig`: cut into MIG instances."""
+    """One GPU: NVML's index, product name and whole memory; `mig`: cut into MIG instances."""
 
     index: int
     name: str
-    uuid: str
     memory_gib: float
     mig: bool
 
@@ -109,7 +108,6 @@ def _device(nvml: Any, index: int, handle: Any) -> Device:
     return Device(
         index,
         _text(nvml.nvmlDeviceGetName(handle)),
-        _text(nvml.nvmlDeviceGetUUID(handle)),
         nvml.nvmlDeviceGetMemoryInfo(handle).total / GIB,
         mig,
     )

@@ -54,13 +54,8 @@ class PriceBook:
     cpu_core_usd_per_hour: float
     gpu_usd_per_hour: Mapping[str, float]
     base_usd_per_hour: float = 0.0
-    currency: str = "USD"
 
     def __post_init__(self) -> None:
-        if self.currency != "USD":
-            raise PriceBookError(
-                f"`currency` is {shown(self.currency)}, only USD is possible: convert the prices", "currency"
-            )
         _check_price(self.base_usd_per_hour, "base_usd_per_hour")
         _check_price(self.cpu_core_usd_per_hour, "cpu_core_usd_per_hour")
         prices: dict[str, float] = {}
@@ -159,7 +154,7 @@ def _parse(text: str, source: str) -> PriceBook:
 
 def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a book, each of the right kind; says which is not and what it should be."""
-    allowed = [field.name for field in fields(PriceBook)]
+    allowed = [*(field.name for field in fields(PriceBook)), "currency"]
     for key in content:
         if key not in allowed:
             close = difflib.get_close_matches(str(key), allowed, n=1)
@@ -180,7 +175,11 @@ def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
             f"`gpu_usd_per_hour` is {shown(prices)}, it must map GPU types to prices, as in `T4: 0.48`",
             "gpu_usd_per_hour",
         )
-    return {**content, "date": _date(content["date"])}
+    currency = content.get("currency", "USD")
+    if currency != "USD":
+        raise PriceBookError(f"`currency` is {shown(currency)}, only USD is possible: convert the prices", "currency")
+    found = {key: value for key, value in content.items() if key != "currency"}
+    return {**found, "date": _date(content["date"])}
 
 
 def _date(value: object) -> datetime.date:

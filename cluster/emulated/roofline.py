@@ -207,50 +207,10 @@ def service_time_s(
     return float(total_s) if total_s.ndim == 0 else total_s
 
 
-@overload
-def rps(
-    profile: ModelProfile,
-    gpu: Gpu | None,
-    *,
-    batch: float,
-    cpu_cores: float,
-    gpu_share: float = 1.0,
-    precision: str = "float32",
-) -> float: ...
-@overload
-def rps(
-    profile: ModelProfile,
-    gpu: Gpu | None,
-    *,
-    batch: float | Array,
-    cpu_cores: float | Array,
-    gpu_share: float | Array = 1.0,
-    precision: str = "float32",
-) -> float | Array: ...
-def rps(
-    profile: ModelProfile,
-    gpu: Gpu | None,
-    *,
-    batch: float | Array,
-    cpu_cores: float | Array,
-    gpu_share: float | Array = 1.0,
-    precision: str = "float32",
-) -> float | Array:
-    """Requests/s at saturation: full batches, one after the other. Arguments as for `service_time_s`."""
-    return batch / service_time_s(
-        profile, gpu, batch=batch, cpu_cores=cpu_cores, gpu_share=gpu_share, precision=precision
-    )
-
-
 def memory_gib(profile: ModelProfile, *, batch: float, precision: str = "float32") -> float:
     """GPU memory of a process that runs batches of this size: context + weights + activations."""
     numbers = profile.weight_bytes + batch * profile.activation_bytes
     return CUDA_CONTEXT_GIB + numbers * _bytes(precision) / BYTES["float32"] / GIB
-
-
-def fits(profile: ModelProfile, *, batch: float, gpu_memory_gib: float, precision: str = "float32") -> bool:
-    """Whether batches of this size run in that much GPU memory."""
-    return memory_gib(profile, batch=batch, precision=precision) <= gpu_memory_gib
 
 
 def _bytes(precision: str) -> int:

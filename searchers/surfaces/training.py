@@ -10,9 +10,8 @@ over random points of random tasks. A task's mean residual counts for nothing: t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +60,6 @@ def train(
     seed: int,
     *,
     weights: np.ndarray | None = None,
-    card: Mapping[str, Any] | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> SurfaceModel:
     """Surfaces from studied services; deterministic on one machine with one thread.
@@ -71,7 +69,6 @@ def train(
         training: how.
         seed: of everything random.
         weights: `[T]` how often a task is drawn, relative to the others.
-        card: what to say of the model.
         progress: called with the step and its loss.
     """
     rows = [studied(task) for task in tasks]
@@ -82,7 +79,7 @@ def train(
     network, own = _fit(shelf, kind, weight, training, seed, progress)
     mean, covariance = _latent_moments(own, kind, weight)
     families = Families(kind.columns, kind.facts, kind.fact_mean, kind.fact_covariance, mean, covariance)
-    return SurfaceModel(network, inputs, families, card or {})
+    return SurfaceModel(network, inputs, families)
 
 
 def residual_loss(out: Tensor, log: Tensor, ran: Tensor) -> tuple[Tensor, Tensor]:

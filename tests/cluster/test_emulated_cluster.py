@@ -21,7 +21,7 @@ def test_an_emulated_cluster_comes_up_and_goes_away(ray_starts_alone):
         found = inventory.from_ray()
         assert found.gpu_types == ("T4",) and found.emulated
         assert sorted(node.cpu_cores for node in found.nodes) == [1, 3]
-        assert found.why_not(Demand(3, "T4", 2.0, 16.0)) is None
+        assert found.why_not(Demand(3, "T4", 2.0)) is None
         assert found.why_not(Demand(4, "T4", 1.0)).startswith("asks 4 cores, most on a T4 node is 3")
         # An unread node is asked through a pinned task: no driver here, so no device and no exception.
         node_id = found.with_gpu("T4")[0].node_id

@@ -15,8 +15,8 @@ def test_no_driver_is_no_devices():
 def test_devices():
     fake = FakeNvml([FakeDevice("Tesla T4", 15.0), FakeDevice("NVIDIA A100-SXM4-80GB", 79.5, mig=True)])
     assert nvml.devices(fake) == (
-        nvml.Device(0, "Tesla T4", "GPU-0", 15.0, False),
-        nvml.Device(1, "NVIDIA A100-SXM4-80GB", "GPU-1", 79.5, True),
+        nvml.Device(0, "Tesla T4", 15.0, False),
+        nvml.Device(1, "NVIDIA A100-SXM4-80GB", 79.5, True),
     )
     assert fake.open == 0  # every init has its shutdown
 
@@ -78,7 +78,7 @@ def test_a_card_that_can_be_cut_and_is_not_is_whole_and_names_may_be_bytes():
             return handle.name.encode()
 
     (a100,) = nvml.devices(Older([FakeDevice("NVIDIA A100-SXM4-80GB", 79.5, mig=False)]))
-    assert (a100.name, a100.uuid, a100.mig) == ("NVIDIA A100-SXM4-80GB", "GPU-0", False)
+    assert (a100.name, a100.mig) == ("NVIDIA A100-SXM4-80GB", False)
 
 
 def test_without_the_binding_there_are_no_devices(monkeypatch):

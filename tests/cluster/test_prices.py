@@ -127,6 +127,10 @@ def test_bad_files_say_where_and_what(book, text, says):
     assert caught.value.__cause__ is None
 
 
+def test_a_book_may_say_that_its_prices_are_in_dollars(book):
+    assert book(GOOD + "currency: USD\n") == book(GOOD)
+
+
 def test_no_such_book(tmp_path):
     with pytest.raises(PriceBookError, match=r"no price book 'claud' .*are cloud-2026, morphling-2021"):
         load_prices("claud")
@@ -168,7 +172,7 @@ def test_a_replica_pays_its_base_its_cores_and_its_part_of_its_own_card_an_hour(
     assert book.usd_per_hour(cpu_cores=3, gpu_type="L40S", gpu_share=2) == pytest.approx(0.5 + 0.3 + 20.0)
     # No share said is no part of the card, so nothing is paid for it.
     assert book.usd_per_hour(cpu_cores=3, gpu_type="L4") == book.usd_per_hour(cpu_cores=3)
-    assert (book.base_usd_per_hour, book.currency) == (0.5, "USD")
+    assert book.base_usd_per_hour == 0.5
     assert PriceBook("mine", book.date, "invoice", 0.1, {}).usd_per_hour(cpu_cores=0) == 0.0
 
 
