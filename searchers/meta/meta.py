@@ -126,12 +126,6 @@ class Meta:
         measured = np.array(sorted({o.position for o in history.observed}), dtype=int)
         return chance_of_more(self._values(self.drawn(history)), measured, margin)
 
-    def say(self, history: History) -> dict[str, dict[str, float]]:
-        """For each metric, and for whether a trial runs, how far each opinion is believed; sums to 1."""
-        names = [opinion.name for opinion in self._opinions]
-        weights = self._weights(self._posteriors(history))
-        return {q: dict(zip(names, weights[q].tolist(), strict=True)) for q in self._reading.quantities}
-
     def drawn(self, history: History) -> dict[str, np.ndarray]:
         """For each quantity of the reading `[S, n]` samples, from each opinion as many as it is believed."""
         posteriors = self._posteriors(history)
