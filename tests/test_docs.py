@@ -111,7 +111,7 @@ def test_the_service_of_a_page_is_a_whole_one_with_all_its_knobs(page):
     assert len(spec.knobs) == len(re.findall(r"^  \w+: ", text.split("knobs:")[1].split("\nobj")[0], re.M))
 
 
-@pytest.mark.parametrize("page", named(PAGES))
+@pytest.mark.parametrize("page", named([*PAGES, *CARDS]))
 def test_every_command_that_is_shown_parses(page):
     for words in shown_commands(page):
         of(words).make_context(words[0], words[1:])

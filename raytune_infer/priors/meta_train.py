@@ -15,6 +15,7 @@ import torch
 
 from cluster.prices import built_in, load_prices
 from raytune_infer.priors.emulated_tasks import random_table
+from raytune_infer.priors.weights_card import how_it_is_made, libraries
 from searchers.morphling.maml import Tasks, as_searched, meta_train, unit_of
 from searchers.morphling.meta_model import MetaModel
 from searchers.morphling.mlp import initial_weights
@@ -113,7 +114,9 @@ def card_text(model: MetaModel) -> str:
     )
     return f"""# {card["what"]}
 
-Written by `raytune-infer meta-train --model morphling` on {card["date"]}; do not edit.
+Written on {card["date"]}{", with " + card["libraries"] if "libraries" in card else ""}.
+
+{how_it_is_made("morphling", steps=card["recipe"]["episodes"], seed=card["recipe"]["seed"])}
 
 **Predicts** the value of a configuration as a fraction of the best in its space, and adapts to a service by one
 gradient step (α = {model.step_size}) per measured configuration (`searchers/morphling/morphling.py`).
@@ -176,6 +179,7 @@ def train(recipe: Recipe, progress: Callable[[int, float], None] | None = None) 
                 "measurement, none of the profiles in cluster.emulated.profiles",
         "price_books": list(built_in()),
         "date": datetime.date.today().isoformat(),
+        "libraries": libraries(),
         "recipe": asdict(recipe),
         "loss_first_100": float(np.nanmedian(losses[:100])),
         "loss_last_100": float(np.nanmedian(losses[-100:])),

@@ -12,6 +12,7 @@ import torch
 
 from raytune_infer.priors.emulated_services import random_service
 from raytune_infer.priors.surface_judge import judge
+from raytune_infer.priors.weights_card import how_it_is_made, libraries
 from searchers.base import Task
 from searchers.surfaces.belief import SurfaceModel
 from searchers.surfaces.training import Training, train
@@ -84,6 +85,8 @@ def _train(
         "data": f"{len(emulated)} services that exist only as formulas (roofline and generation in cluster.emulated)"
                 + (f", and {len(measured)} measured tasks" if measured else "; no measurement"),
         "date": datetime.date.today().isoformat(),
+        "libraries": libraries(),
+        "measured": len(measured),
         "recipe": asdict(recipe),
         "held_out": judge(model, held_out, (0, 5, 10), recipe.seed),
     }  # fmt: skip
@@ -98,6 +101,7 @@ def card_text(model: SurfaceModel) -> str:
         f"| {name} | " + " | ".join(", ".join(f"{v:.3f}" for v in cell[n].values()) for n in ("0", "5", "10")) + " |"
         for name, cell in card["held_out"].items()
     )
+    made = how_it_is_made("surfaces", steps=recipe["steps"], seed=recipe["seed"], measured=card.get("measured", 0))
     inputs = model.inputs
     columns = "\n".join(
         f"| `{name}` | {mean:.3f} | {scale:.3f} |"
@@ -109,7 +113,9 @@ def card_text(model: SurfaceModel) -> str:
     )
     return f"""# {card["what"]}
 
-Written by `raytune-infer meta-train --model surfaces` on {card["date"]}; do not edit.
+Written on {card["date"]}{", with " + card["libraries"] if "libraries" in card else ""}.
+
+{made}
 
 **Predicts**, before the first trial, how rate, latency, time to the first token and time per further token move
 over a space's configurations, and which of these can run: samples of what a service like this could look like

@@ -64,6 +64,7 @@ def test_the_card_has_a_line_for_each_part_of_the_recipe_and_each_column(losses)
         "tasks": "3", "points": "4", "episodes": "250", "shots": "2", "step_size": "0.05", "meta_step_size": "0.003",
         "tasks_per_episode": "16", "good_share": "0.4", "seed": "7",
     }  # fmt: skip
+    assert "\nraytune-infer meta-train --model morphling --steps 250 --seed 7 --out morphling.safetensors\n" in text
     # The first estimate of a service is what a configuration is worth on average, not nothing.
     assert float(model.weights["b2"]) == pytest.approx(0.25)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from raytune_infer.commands.app import app
@@ -90,6 +91,8 @@ def test_a_training_writes_surfaces_and_their_card(tmp_path):
     card = out.with_suffix(".md").read_text()
     assert "24 services that exist only as formulas" in card and "1 measured tasks" in card
     assert "| steps | 8 |" in card and ", rate | " in card and "`ln parameters_billion`" in card
+    assert "meta-train --model surfaces --steps 8 --seed 0 --from STUDIES --out surfaces.safetensors\n" in card
+    assert f"with torch {torch.__version__}, numpy {np.__version__}." in card
     same = train_surfaces(tmp_path / "t.safetensors", TINY, measured=measured)
     assert all(np.array_equal(v.numpy(), same.weights[k].numpy()) for k, v in model.weights.items())
     row = studied(measured[0])
