@@ -27,10 +27,10 @@ def model(seed=0) -> MetaModel:
     return MetaModel(weights, SPACE.columns, SPACE.features.mean(0), SPACE.features.std(0), 0.05)
 
 
-def algorithm_2(meta: MetaModel, history: History, delta: float) -> int:
+def algorithm_2(trained: MetaModel, history: History, delta: float) -> int:
     """The paper's pseudocode line by line, with gradients by autograd and no shared code but the network."""
-    x = torch.from_numpy((SPACE.features - meta.mean) / meta.scale)
-    theta = dict(meta.weights)
+    x = torch.from_numpy((SPACE.features - trained.mean) / trained.scale)
+    theta = dict(trained.weights)
     values = torch.tensor([PROBLEM.value(o) or 0.0 for o in history.observed], dtype=torch.float64)
     measured = [o.position for o in history.observed]
     y = values / unit_of(predict(theta, x)[measured], values) if measured else values
@@ -39,7 +39,7 @@ def algorithm_2(meta: MetaModel, history: History, delta: float) -> int:
         theta_next = theta
         if k:
             ((predict(free, x[measured[:k]]) - y[:k]) ** 2).mean().backward()
-            theta_next = {name: (w - meta.step_size * w.grad).detach() for name, w in free.items()}
+            theta_next = {name: (w - trained.step_size * w.grad).detach() for name, w in free.items()}
         confidence = (predict(theta, x) - predict(theta_next, x)).abs()
         acquisition = predict(theta, x) + delta * confidence
         theta = theta_next
@@ -49,19 +49,19 @@ def algorithm_2(meta: MetaModel, history: History, delta: float) -> int:
 
 @pytest.mark.parametrize("delta", [0.0, 0.5, 3.0])
 def test_is_algorithm_2(delta):
-    meta, history = model(), History()
+    trained, history = model(), History()
     for step, metrics in enumerate([{"rps": 5.0, "p99_ms": 1}, None, {"rps": 9.0, "p99_ms": 1},
                                     {"rps": 99.0, "p99_ms": 300}, {"rps": 2.0, "p99_ms": 1}]):  # fmt: skip
-        position = Morphling(PROBLEM, meta, delta=delta).suggest(history, RNG(step))
-        assert position == algorithm_2(meta, history, delta)
+        position = Morphling(PROBLEM, trained, delta=delta).suggest(history, RNG(step))
+        assert position == algorithm_2(trained, history, delta)
         history = history.observe(position, metrics)
 
 
 def test_first_suggestion_is_the_meta_models_favourite_and_pending_ones_are_skipped():
-    meta = model()
-    x = torch.from_numpy((SPACE.features - meta.mean) / meta.scale)
-    favourite = int(predict(meta.weights, x).argmax())
-    searcher, history = Morphling(PROBLEM, meta), History()
+    trained = model()
+    x = torch.from_numpy((SPACE.features - trained.mean) / trained.scale)
+    favourite = int(predict(trained.weights, x).argmax())
+    searcher, history = Morphling(PROBLEM, trained), History()
     assert searcher.suggest(history, RNG(0)) == favourite
     assert searcher.suggest(history.await_(favourite), RNG(0)) != favourite
 
