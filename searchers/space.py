@@ -34,9 +34,11 @@ class Knob:
         features: for each value its numbers, in the order of `columns`. Left out, an ordinal knob of positive
             numbers is log2 of them, another ordinal one its rank, a categorical one is one-hot.
         changes: what another value costs: "in place" (a live replica takes it) or "new replica".
+        apart: of a knob that changes in place, a number for each value: between values of different numbers a live
+            replica cannot change for all that. Left out: it can between all of them.
 
     Raises:
-        ValueError: no values, repeated values, or features that do not match values and columns.
+        ValueError: no values, repeated values, or features or numbers that do not match values and columns.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Knob:
     columns: tuple[str, ...] = ()
     features: tuple[tuple[float, ...], ...] = ()
     changes: Literal["in place", "new replica"] = "new replica"
+    apart: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         # Typed keys: True and 1 are different values of a knob, though equal in Python.
@@ -61,6 +64,18 @@ class Knob:
                 f"knob {self.name!r} needs {len(self.columns)} features ({', '.join(self.columns)}) "
                 f"for each of its {len(self.values)} values"
             )
+        if self.apart and (self.changes == "new replica" or len(self.apart) != len(self.values)):
+            raise ValueError(
+                f"knob {self.name!r} sets values apart: for that it must change in place and have a number for each of "
+                f"its {len(self.values)} values, got {self.changes!r} and {list(self.apart)}"
+            )
+
+    @property
+    def needs(self) -> tuple[int, ...]:
+        """For each value a number: a live replica can change between two values if they have the same."""
+        if self.changes == "new replica":
+            return tuple(range(len(self.values)))
+        return self.apart or (0,) * len(self.values)
 
 
 def _default_encoding(

@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from serve_deployments.serve_path import REPLICA_ENVIRONMENT
 
-_IN_PLACE = frozenset({"max_batch_size", "batch_wait_ms", "threads", "precision", "gpu_memory", "gpu_memory_gib"})
-"""What a living replica can change; the rest is decided when its process starts."""
+
+def let_in(max_batch_size: int) -> int:
+    """Requests that Serve lets into a replica: one batch running, one forming, and plenty to spare.
+
+    Serve's own default is 5, which would silently cap the batches. And a replica that is full is asked again
+    only after a back-off of 25 ms to 500 ms, in which it may fall idle: with room for 8, a model of 13 ms fell
+    from 77 requests/s at 4 clients to 41 at 16, and a chance queue never drained. So queues belong in the
+    replica. Serve cannot change this number in place; 1024, four times the clients of a load test, is the
+    same for every usual batch size: so it need not change, and what is exported has what was measured.
+    """
+    return max(2 * max_batch_size, 1024)
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """What a live replica changes of itself.
+
+    Args:
+        seconds: that a change takes: the medians of `python -m benchmarks trial_overhead` (2026-11-22). They order
+            the replicas that could be changed; a large model takes longer for what builds it anew, not for the rest.
+        fixed: value → what of it cannot change for all that; None: nothing.
+    """
+
+    seconds: float
+    fixed: Callable[[Any], Any] = lambda value: None
+
+
+IN_PLACE: Mapping[str, InPlace] = {
+    "max_batch_size": InPlace(0.005, let_in),
+    "batch_wait_ms": InPlace(0.005),
+    "threads": InPlace(0.12),  # as the next: it may go into the model
+    "precision": InPlace(0.12),  # the model is built anew
+}
+"""Setting → what changing it in a live replica costs; any other one is decided when its process starts.
+
+Also `gpu_memory`: torch holds new allocations to a cap, not what a model has already. One that keeps its buffers, as CUDA
+graphs do, would run under less than it needs; and one whose graphs found no room would record none under more."""
+
+
+def fixed(name: str, value: Any) -> Any:
+    """What of a setting a replica keeps for life: equal for two values if a live replica can change between them."""
+    return IN_PLACE[name].fixed(value) if name in IN_PLACE else value
 
 
 @dataclass(frozen=True)
@@ -74,15 +114,8 @@ class Settings:
 
     @property
     def max_ongoing_requests(self) -> int:
-        """Requests that Serve lets into the replica: one batch running, one forming, and plenty to spare.
-
-        Serve's own default is 5, which would silently cap the batches. And a replica that is full is asked again
-        only after a back-off of 25 ms to 500 ms, in which it may fall idle: with room for 8, a model of 13 ms fell
-        from 77 requests/s at 4 clients to 41 at 16, and a chance queue never drained. So queues belong in the
-        replica. Serve cannot change this number in place; 1024, four times the clients of a load test, is the
-        same for every usual batch size: so it need not change, and what is exported has what was measured.
-        """
-        return max(2 * self.max_batch_size, 1024)
+        """Requests that Serve lets into the replica."""
+        return let_in(self.max_batch_size)
 
     def placement(self, changeable: Iterable[str] = ()) -> str:
         """What another replica is needed for: two settings with the same can take turns in one process.
@@ -90,9 +123,9 @@ class Settings:
         Args:
             changeable: names of those `args` that the model itself can change.
         """
-        kept = {key: value for key, value in self.as_dict().items() if key not in _IN_PLACE}
+        kept = {name: fixed(name, value) for name, value in self.as_dict().items()}
         kept["args"] = {key: value for key, value in self.args.items() if key not in set(changeable)}
-        return json.dumps({**kept, "max_ongoing_requests": self.max_ongoing_requests}, sort_keys=True, default=repr)
+        return json.dumps(kept, sort_keys=True, default=repr)
 
     @property
     def ray_actor_options(self) -> dict[str, Any]:

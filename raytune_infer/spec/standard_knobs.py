@@ -16,6 +16,7 @@ from typing import Literal
 from cluster import gpu_names, gpus
 from raytune_infer.spec.document import shown
 from searchers.space import Knob, Value
+from serve_deployments.settings import IN_PLACE, fixed
 
 NO_GPU = "none"
 """The value of `gpu_type` that means: on the CPU."""
@@ -48,14 +49,12 @@ class StandardKnob:
         columns: names of its feature columns.
         features: a value's numbers, in that order.
         wrong: why a value is not allowed; None if it is.
-        changes: whether a live replica takes another value.
     """
 
     kind: Kind
     columns: tuple[str, ...]
     features: Callable[[Value], tuple[float, ...]]
     wrong: Callable[[Value], str | None]
-    changes: Literal["in place", "new replica"]
 
 
 def encode(name: str, values: Sequence[Value]) -> Knob:
@@ -71,9 +70,7 @@ def encode(name: str, values: Sequence[Value]) -> Knob:
     if wrong := next((why for v in values if (why := standard.wrong(v)) is not None), None):
         raise ValueError(f"knob {name!r} {wrong}")
     ordered = _in_order(values, standard.kind == "ordinal")
-    return Knob(
-        name, ordered, standard.kind, standard.columns, tuple(standard.features(v) for v in ordered), standard.changes
-    )
+    return _knob(name, ordered, standard.kind, standard.columns, tuple(standard.features(v) for v in ordered))
 
 
 def encode_found(name: str, values: Sequence[Value], kind: Kind) -> Knob:
@@ -97,12 +94,23 @@ def encode_found(name: str, values: Sequence[Value], kind: Kind) -> Knob:
         features = _features_found(standard, values)
     if features is None:
         return _own(name, values, kind)
-    return Knob(name, tuple(values), kind, standard.columns, features, standard.changes)
+    return _knob(name, tuple(values), kind, standard.columns, features)
 
 
 def gpu_name(value: Value) -> str | None:
     """The GPU type that a value of `gpu_type` asks for; None for none."""
     return None if value == NO_GPU else str(value)
+
+
+def _knob(
+    name: str, values: tuple[Value, ...], kind: Kind, columns: tuple[str, ...], features: tuple[tuple[float, ...], ...]
+) -> Knob:
+    """A standard knob; what changing it costs is what the replica says (`serve_deployments.settings.IN_PLACE`)."""
+    if name not in IN_PLACE:
+        return Knob(name, values, kind, columns, features, "new replica")
+    kept = [fixed(name, value) for value in values]
+    apart = tuple(kept.index(one) for one in kept)
+    return Knob(name, values, kind, columns, features, "in place", apart if any(apart) else ())
 
 
 def _own(name: str, values: Sequence[Value], kind: Kind) -> Knob:
@@ -189,17 +197,17 @@ def _precision(value: Value) -> str | None:
 
 
 STANDARD_KNOBS: Mapping[str, StandardKnob] = {
-    "cpu_cores": StandardKnob("ordinal", ("log2_cpu_cores",), _log2, _whole, "new replica"),
-    "gpu_type": StandardKnob("categorical", gpus.FEATURE_NAMES, _gpu_features, _gpu_type, "new replica"),
-    "gpu_share": StandardKnob("ordinal", ("log2_gpu_share",), _log2, _fraction, "new replica"),
+    "cpu_cores": StandardKnob("ordinal", ("log2_cpu_cores",), _log2, _whole),
+    "gpu_type": StandardKnob("categorical", gpus.FEATURE_NAMES, _gpu_features, _gpu_type),
+    "gpu_share": StandardKnob("ordinal", ("log2_gpu_share",), _log2, _fraction),
     # The GPU's own column, and columns of one name add up: log2 of the card's GiB plus log2 of the fraction is
     # log2 of the GiB that the replica may use.
-    "gpu_memory": StandardKnob("ordinal", ("log2_gpu_memory_gib",), _log2, _fraction, "new replica"),
-    "max_batch_size": StandardKnob("ordinal", ("log2_max_batch_size",), _log2, _whole, "in place"),
-    "batch_wait_ms": StandardKnob("ordinal", ("log2_batch_wait_ms_plus_1",), _log2_plus_1, _milliseconds, "in place"),
-    "threads": StandardKnob("ordinal", ("log2_threads",), _log2, _whole, "in place"),
+    "gpu_memory": StandardKnob("ordinal", ("log2_gpu_memory_gib",), _log2, _fraction),
+    "max_batch_size": StandardKnob("ordinal", ("log2_max_batch_size",), _log2, _whole),
+    "batch_wait_ms": StandardKnob("ordinal", ("log2_batch_wait_ms_plus_1",), _log2_plus_1, _milliseconds),
+    "threads": StandardKnob("ordinal", ("log2_threads",), _log2, _whole),
     "precision": StandardKnob(
-        "categorical", ("log2_precision_bits", "precision_exponent_bits"), _precision_features, _precision, "in place"
+        "categorical", ("log2_precision_bits", "precision_exponent_bits"), _precision_features, _precision
     ),
 }  # fmt: skip
 """Name → knob, in the order in which the documentation shows them."""

@@ -13,11 +13,11 @@ from searchers.space import Space
 
 
 def replicas(space: Space) -> np.ndarray:
-    """`[n]` which replica each configuration needs: the same number where no knob that needs a new one differs."""
+    """`[n]` which replica each configuration needs: the same number where a live one can be changed into the other."""
     out = np.zeros(len(space), dtype=np.int64)
     for knob, ranks in zip(space.knobs, space.ranks.T, strict=True):
-        if knob.changes == "new replica":
-            out = out * len(knob.values) + ranks
+        needs = np.array(knob.needs)
+        out = out * (needs.max() + 1) + needs[ranks]
     return out
 
 

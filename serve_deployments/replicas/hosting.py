@@ -120,7 +120,7 @@ class HostedModel:
 
         cuda = torch.cuda.is_available()
         if cuda:
-            torch.cuda.empty_cache()  # what a larger batch left there would count towards the new cap
+            torch.cuda.empty_cache()  # what a larger batch left there counts towards the cap
         threads = limits.enforce_threads(settings, torch)
         self.enforcements = (self._cpu, threads, *limits.enforce_gpu(settings, torch))
         self.device = "cuda" if settings.gpu_type and cuda else "cpu"
@@ -139,7 +139,7 @@ class HostedModel:
             assert change is not None, "only settings of the same placement come here"
             change(**{name: value for name, value in settings.args.items() if before.args[name] != value})
             self._tried.clear()
-        if (before.threads, before.gpu_memory) != (settings.threads, settings.gpu_memory):
+        if before.threads != settings.threads:
             self._tried.clear()
 
     def _ingredients(self, settings: Settings) -> dict[str, Any]:

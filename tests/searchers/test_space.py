@@ -105,3 +105,12 @@ def test_features_stand_in_their_own_columns_whatever_the_order_in_which_a_knob_
     two = Knob("share", (0.5, 1.0), columns=("flops", "gib"), features=((-1.0, -2.0), (0.0, 0.0)))
     space = Space([one, two])
     assert space.columns == ("gib", "flops") and space.features.tolist() == [[14, 7], [16, 8]]
+
+
+def test_a_knob_says_between_which_values_a_live_replica_changes():
+    assert Knob("batch", (1, 2, 4)).needs == (0, 1, 2)
+    assert Knob("batch", (1, 2, 4), changes="in place").needs == (0, 0, 0)
+    assert Knob("batch", (1, 2, 4), changes="in place", apart=(0, 0, 2)).needs == (0, 0, 2)
+    for wrong in ({"apart": (0, 0, 2)}, {"apart": (0, 2), "changes": "in place"}):
+        with pytest.raises(ValueError, match="knob 'batch' sets values apart: .* 3 values, got"):
+            Knob("batch", (1, 2, 4), **wrong)

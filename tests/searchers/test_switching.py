@@ -30,6 +30,8 @@ def test_configurations_share_a_replica_if_no_knob_that_needs_a_new_one_differs(
                 assert (needed[one] == needed[other]) == alike
     assert len(set(replicas(SPACE))) == 4
     assert not replicas(Space([Knob("batch", (1, 2), changes="in place")])).any()
+    far = Space([Knob("batch", (1, 2, 600), changes="in place", apart=(0, 0, 2)), Knob("cores", (1, 2))])
+    assert replicas(far).tolist() == [0, 1, 0, 1, 4, 5]
 
 
 def test_the_replica_of_the_last_trial_is_warm_unless_it_failed():

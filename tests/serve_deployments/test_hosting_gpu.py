@@ -13,6 +13,8 @@ from serve_deployments.replicas import hosting
 from serve_deployments.replicas.hosting import HostedModel
 from serve_deployments.settings import Settings
 
+GIB = 2**30
+
 
 def where(device):
     return lambda payloads: [device] * len(payloads)
@@ -66,6 +68,56 @@ def test_a_gpu_is_emptied_of_the_old_model_before_the_next_one_is_built(a_gpu, m
         asyncio.run(host.take_on(Settings(emulated=True, precision=precision)))
     anew = ["empty", "empty", "built beside 0"]
     assert a_gpu == [*anew, *anew, "empty", *anew] and sum(ref() is not None for ref in there) == 1
+
+
+class Card:
+    """A GPU's memory as torch hands it out: the cap is looked at when more is asked for, and never again."""
+
+    def __init__(self, total_gib):
+        self.total, self.cap, self.held = total_gib * GIB, total_gib * GIB, 0
+
+    def set_fraction(self, fraction):
+        self.cap = fraction * self.total
+
+    def take(self, size):
+        if self.held + size > self.cap:
+            raise torch.OutOfMemoryError(f"{size / GIB:g} GiB more than {self.held / GIB:g} of {self.cap / GIB:g}")
+        self.held += size
+
+
+CARD = Card(16)
+
+
+def recorded():
+    """A model with 2 GiB of weights that keeps the 4 GiB of its first batch, as one with CUDA graphs does."""
+    CARD.take(2 * GIB)
+    kept: list[None] = []
+
+    def batch(payloads):
+        if not kept:
+            CARD.take(4 * GIB)
+            kept.append(None)
+        return payloads
+
+    return batch
+
+
+def test_a_live_model_is_not_held_to_a_lower_cap_so_another_cap_needs_another_replica(a_gpu, monkeypatch):
+    whole, half = (Settings(emulated=True, gpu_type="T4", gpu_memory=part) for part in (1.0, 0.25))
+
+    def new():
+        monkeypatch.setitem(globals(), "CARD", Card(16))
+        monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda f: CARD.set_fraction(f))
+        monkeypatch.setattr(hosting, "clean_after", lambda error, torch: None)
+        return HostedModel(Builder(f"{__name__}:recorded"), ["x"])
+
+    with pytest.raises(torch.OutOfMemoryError, match="4 GiB more than 2 of 4"):
+        asyncio.run(new().take_on(half))
+    live = new()
+    asyncio.run(live.take_on(whole))
+    asyncio.run(live.take_on(half))  # and it answers, with 6 GiB under a cap of 4
+    assert asyncio.run(live(["x"])) == ["x"] and CARD.held > CARD.cap
+    assert whole.placement() != half.placement()
 
 
 class Heavy:

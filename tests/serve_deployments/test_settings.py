@@ -74,10 +74,11 @@ FIRST = Settings(cpu_cores=2, gpu_type="T4", gpu_share=0.5, args={"size": 1, "be
         ({"batch_wait_ms": 3.0}, True),
         ({"threads": 1}, True),
         ({"precision": "bfloat16"}, True),
-        ({"gpu_memory": 0.25, "gpu_memory_gib": 4.0}, True),
         ({"args": {"size": 1, "beams": 4}}, True),  # which the model can change itself
         ({"args": {"size": 2, "beams": 2}}, False),
         ({"max_batch_size": 600}, False),  # Serve has to let more in, and cannot change that in place
+        ({"gpu_memory": 0.25}, False),  # only new allocations would be held to it
+        ({"gpu_memory_gib": 4.0}, False),
         ({"cpu_cores": 1}, False),
         ({"gpu_type": "L4"}, False),
         ({"gpu_share": 0.25}, False),
