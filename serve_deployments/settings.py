@@ -44,8 +44,8 @@ IN_PLACE: Mapping[str, InPlace] = {
 }
 """Setting → what changing it in a live replica costs; any other one is decided when its process starts.
 
-Also `gpu_memory`: torch holds new allocations to a cap, not what a model has already. One that keeps its buffers, as CUDA
-graphs do, would run under less than it needs; and one whose graphs found no room would record none under more."""
+Also `gpu_memory`: torch holds new allocations to a cap, not what a model has already. One that keeps its buffers, as
+CUDA graphs do, would run under less than it needs; and one whose graphs found no room would record none under more."""
 
 
 def fixed(name: str, value: Any) -> Any:

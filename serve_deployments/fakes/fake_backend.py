@@ -11,8 +11,9 @@ from serve_deployments.endpoint import Endpoint
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.metrics.measurement import Measurement
-from serve_deployments.replicas.pool import Pool, WarmReplica
+from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.shared_pool import SharedPool
+from serve_deployments.replicas.transition import WarmReplica
 from serve_deployments.settings import Settings
 
 
@@ -43,6 +44,7 @@ class FakeBackend:
         pool: keeps replicas between trials; None: each trial has a new one.
         new_s: virtual seconds that a new replica takes.
         change_s: virtual seconds that a change in place takes.
+        model: whose replicas they are, where a pool has those of several.
         alive: how many replicas are running now, the idle ones not counted.
     """
 
@@ -51,6 +53,7 @@ class FakeBackend:
     pool: Pool | SharedPool | None = None
     new_s: float = 0.0
     change_s: float = 0.0
+    model: str = ""
     alive: int = field(default=0, init=False)
 
     @contextmanager
@@ -58,10 +61,10 @@ class FakeBackend:
         """See `Backend.running`."""
         if (refusal := self.refuses(settings)) is not None:
             raise refusal
-        kept = None if self.pool is None else self.pool.take(name, settings)
+        kept = None if self.pool is None else self.pool.take(name, settings, None, self.model)
         startup = Startup(False, {"deploy": self.new_s}) if kept is None else Startup(True, {"change": self.change_s})
         if self.pool is not None and kept is None:
-            kept = WarmReplica(name, settings, node="fake")
+            kept = WarmReplica(name, settings, node="fake", model=self.model)
             self.pool.add(name, kept)
         self.alive += 1
         try:

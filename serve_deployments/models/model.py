@@ -62,6 +62,11 @@ class Weights:
 ModelSource = Builder | Weights
 
 
+def identity(source: ModelSource) -> str:
+    """Which model it is, arguments apart: equal for two sources if they name the same code or weights and loader."""
+    return repr(source)
+
+
 def check(source: ModelSource, args: Mapping[str, Any]) -> None:
     """Finds out what can be found out without reading weights; a builder's module is imported.
 

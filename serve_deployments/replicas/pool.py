@@ -5,8 +5,9 @@ Trials share one through an actor (`shared_pool`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 
+from serve_deployments.replicas.transition import NEW_S, ChangeInPlace, Transition, WarmReplica
 from serve_deployments.settings import Settings
 
 MOST_IDLE = 8
@@ -17,64 +18,54 @@ LEAST_FREE = 0.15
 comes at 5 % (RAY_memory_usage_threshold)."""
 
 
-@dataclass(frozen=True)
-class WarmReplica:
-    """One replica.
-
-    Args:
-        app: name of its application.
-        settings: what it runs under, or ran under last.
-        node: id of the node it is on.
-        pid: its process; 0 while it is not known.
-        changeable: arguments that its model can change while it lives.
-        group: name of the cores that are reserved for it; empty if none are.
-    """
-
-    app: str
-    settings: Settings
-    node: str
-    pid: int = 0
-    changeable: frozenset[str] = frozenset()
-    group: str = ""
-
-    def can_become(self, settings: Settings) -> bool:
-        """Whether these settings need no other replica."""
-        return self.settings.placement(self.changeable) == settings.placement(self.changeable)
-
-    def likeness(self, settings: Settings) -> int:
-        """How many settings need not change."""
-        return sum(getattr(self.settings, f.name) == getattr(settings, f.name) for f in fields(Settings))
-
-
 class Pool:
     """The replicas of one study. A replica is idle or held by one trial; what is taken down is held till it is gone.
 
     Args:
         most_idle: how many idle ones are kept at most.
         least_free: share of a node's memory below which its idle ones go.
+        transition: how a live one becomes another.
+        new_s: seconds that a new one takes: one that would take longer to become what is wanted is left alone.
     """
 
     gone = False
     """Whether nobody keeps the books any more; never so in the same process."""
 
-    def __init__(self, most_idle: int = MOST_IDLE, least_free: float = LEAST_FREE) -> None:
+    def __init__(
+        self,
+        most_idle: int = MOST_IDLE,
+        least_free: float = LEAST_FREE,
+        transition: Transition | None = None,
+        new_s: float = NEW_S,
+    ) -> None:
         self._most_idle, self._least_free = most_idle, least_free
+        self._transition, self._new_s = transition or ChangeInPlace(), new_s
         self._idle: dict[str, WarmReplica] = {}  # the longest idle first
         self._held: dict[str, tuple[str, WarmReplica]] = {}  # app → trial, replica
         self._free_memory: dict[str, float] = {}  # node → as last told
 
-    def take(self, trial: str, settings: Settings, node: str | None = None) -> WarmReplica | None:
-        """An idle replica that can run under these settings, from now on this trial's; the most alike of several.
+    def take(self, trial: str, settings: Settings, node: str | None = None, model: str = "") -> WarmReplica | None:
+        """The idle replica that becomes what is wanted at the least price, from now on this trial's.
 
         Args:
             trial: who wants it.
             settings: what for.
             node: only on this node; None for any.
+            model: which model it is to run.
+
+        Returns:
+            None if none can become it, or none in less time than a new one takes.
         """
-        fitting = [k for k in self._idle.values() if node in (None, k.node) and k.can_become(settings)]
-        if not fitting:
+        prices_s = {
+            kept.app: price_s
+            for kept in self._idle.values()
+            if node in (None, kept.node)
+            and (price_s := self._transition.price_s(kept, model, settings)) is not None
+            and price_s <= self._new_s
+        }
+        if not prices_s:
             return None
-        return self._hold(trial, max(fitting, key=lambda kept: kept.likeness(settings)))
+        return self._hold(trial, self._idle[min(prices_s, key=prices_s.__getitem__)])
 
     def add(self, trial: str, kept: WarmReplica) -> tuple[WarmReplica, ...]:
         """A replica that the trial is about to start; returns those to take down first, as memory is short there."""

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from serve_deployments.replicas.pool import MOST_IDLE, Pool, WarmReplica
+from serve_deployments.replicas.pool import MOST_IDLE, Pool
+from serve_deployments.replicas.transition import WarmReplica
 from serve_deployments.settings import Settings
 
 T = TypeVar("T")
@@ -26,9 +27,9 @@ class SharedPool:
         self._actor = actor
         self.gone = False
 
-    def take(self, trial: str, settings: Settings, node: str | None = None) -> WarmReplica | None:
+    def take(self, trial: str, settings: Settings, node: str | None = None, model: str = "") -> WarmReplica | None:
         """See `Pool.take`."""
-        return self._ask(None, self._actor.take, trial, settings, node)
+        return self._ask(None, self._actor.take, trial, settings, node, model)
 
     def add(self, trial: str, kept: WarmReplica) -> tuple[WarmReplica, ...]:
         """See `Pool.add`."""

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serve_deployments.backend import CouldNotRun, NodeDied, ReplicaFacts, Startup
+from serve_deployments.models.model import identity
 from serve_deployments.replicas.cores import NoRoom, is_alive, release, reserve, reserved
-from serve_deployments.replicas.pool import Pool, WarmReplica
+from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, applications, check, check_same, delete
 from serve_deployments.replicas.shared_pool import SharedPool
+from serve_deployments.replicas.transition import WarmReplica
 from serve_deployments.settings import Settings
 
 _NODE_ID = "ray.io/node-id"
@@ -166,10 +168,11 @@ class _ReplicaLease:
 
     def _take(self, node: str | None = None) -> WarmReplica | None:
         """An idle replica from the pool, if there is one, and the cores that are reserved with it."""
-        self.mine = self.backend.pool.take(self.name, self.settings, node)
+        model = identity(self.backend.fresh.source)
+        self.mine = self.backend.pool.take(self.name, self.settings, node, model)
         while self.mine is not None and not is_alive(self.mine.node):
             self._end(self.mine)
-            self.mine = self.backend.pool.take(self.name, self.settings, node)
+            self.mine = self.backend.pool.take(self.name, self.settings, node, model)
         if self.mine is not None and self.mine.group:
             if self.group:
                 release(self.mine.group)  # there are others already
@@ -220,7 +223,7 @@ class _ReplicaLease:
 
     def _new(self, node: str) -> tuple[WarmReplica, ReplicaFacts]:
         fresh, settings = self.backend.fresh, self.settings
-        kept = self.mine = WarmReplica(fresh.app(self.name), settings, node)
+        kept = self.mine = WarmReplica(fresh.app(self.name), settings, node, model=identity(fresh.source))
         for old in self.backend.pool.add(self.name, replace(kept, group=self.group)):
             self._end(old)
         # The cores are the trial's. Ray would derive the threads of OpenMP from what the actor reserves.

@@ -14,7 +14,16 @@ AREAS = {
         "serve_deployments/fakes/virtual_replicas.py",
         *(
             f"serve_deployments/replicas/{name}.py"
-            for name in ("cores", "dynamic_batching", "hosting", "handles", "pool", "shared_pool", "warm_backend")
+            for name in (
+                "cores",
+                "dynamic_batching",
+                "hosting",
+                "handles",
+                "pool",
+                "shared_pool",
+                "transition",
+                "warm_backend",
+            )
         ),
     ),
     "comparison": ("raytune_infer/comparing/*.py",),

@@ -102,6 +102,16 @@ def test_a_fake_pool_hands_a_replica_on_under_what_it_ran_under_last():
     assert not pool.held() and backend.alive == 0
 
 
+def test_two_fake_models_in_one_pool_have_replicas_of_their_own():
+    pool = Pool()
+    one, other = (FakeBackend(lambda settings, batch: 0.01, pool=pool, model=model) for model in ("one", "other"))
+    settings = Settings(emulated=True)
+    for backend, name, in_place in ((one, "a", False), (other, "b", False), (one, "c", True), (other, "d", True)):
+        with backend.running(settings, name) as replica:
+            assert replica.startup.in_place == in_place
+    assert [(kept.app, kept.model) for kept in pool.idle()] == [("a", "one"), ("b", "other")]
+
+
 def test_usage_tells_the_last_batches_one_by_one():
     _, usage = answered(FakeServer(lambda batch: 0.001), [0.01 * number for number in range(RECENT + 5)])
     assert len(usage.recent) == RECENT and usage.batches == {1: RECENT + 5}

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from serve_deployments.replicas.pool import Pool, WarmReplica
+from serve_deployments.replicas.pool import Pool
+from serve_deployments.replicas.transition import NEW_S, ChangeInPlace, WarmReplica
 from serve_deployments.settings import Settings
 
 ONE, TWO, GPU = Settings(cpu_cores=1), Settings(cpu_cores=2), Settings(gpu_type="T4")
@@ -40,11 +41,56 @@ def test_a_replica_is_taken_for_what_it_can_become_and_for_nothing_else():
     assert pool.take("u", asked) is None
 
 
-def test_of_several_it_is_the_most_alike():
+def test_of_several_it_is_the_one_that_becomes_it_at_the_least_price():
+    """Another batch size and wait are a call; another precision builds the model anew."""
+    half = replace(ONE, precision="bfloat16")
     pool = Pool()
-    parked(pool, "half", replace(ONE, precision="bfloat16"))
-    parked(pool, "full", ONE)
-    assert pool.take("t", replace(ONE, precision="bfloat16", max_batch_size=2)).app == "half"
+    parked(pool, "full", replace(ONE, max_batch_size=2, batch_wait_ms=5))
+    parked(pool, "half", half)
+    assert pool.take("t", replace(half, max_batch_size=2, batch_wait_ms=5)).app == "half"
+    parked(pool, "as it is", replace(half, max_batch_size=4))
+    parked(pool, "nearly", half)
+    assert pool.take("u", replace(half, max_batch_size=4)).app == "as it is"
+    parked(pool, "not as long", replace(ONE, max_batch_size=3))
+    assert pool.take("v", ONE).app == "full"  # of the same price, and idle for longer
+
+
+def test_a_change_in_place_costs_what_the_dearest_of_its_parts_does():
+    live = WarmReplica("a", replace(ONE, args={"k": 1}), "n", changeable=frozenset({"k"}))
+    price_s = ChangeInPlace().price_s
+    assert price_s(live, "", live.settings) == 0.0
+    batch_s, wait_s, precision_s, argument_s, both_s, all_s = (
+        price_s(live, "", replace(live.settings, **changes))
+        for changes in (
+            {"max_batch_size": 8}, {"batch_wait_ms": 5}, {"precision": "bfloat16"}, {"args": {"k": 2}},
+            {"max_batch_size": 8, "batch_wait_ms": 5}, {"max_batch_size": 8, "precision": "bfloat16"},
+        )
+    )  # fmt: skip
+    assert 0 < batch_s == wait_s == both_s < precision_s == all_s < NEW_S and 0 < argument_s < precision_s
+    assert price_s(live, "", replace(live.settings, cpu_cores=2)) is None
+
+
+class BySize:
+    """A way to become anything, at a second for each core more or less."""
+
+    def price_s(self, live, model, wanted):
+        return float(abs(live.settings.cpu_cores - wanted.cpu_cores))
+
+
+def test_a_live_one_that_takes_longer_than_a_new_one_is_left_alone():
+    pool = Pool(transition=BySize(), new_s=3.0)
+    parked(pool, "one", ONE)
+    parked(pool, "nine", Settings(cpu_cores=9))
+    assert pool.take("t", Settings(cpu_cores=5)) is None  # four seconds away, both
+    assert pool.take("t", Settings(cpu_cores=4)).app == "one"
+    assert pool.take("u", Settings(cpu_cores=7)).app == "nine"
+
+
+def test_a_replica_of_another_model_is_never_handed_out():
+    pool = Pool()
+    parked(pool, "a", model="this one")
+    assert pool.take("t", ONE, model="another") is None and pool.take("t", ONE) is None
+    assert pool.take("t", ONE, model="this one").app == "a"
 
 
 def test_it_is_handed_on_with_what_it_runs_under_now():
@@ -123,8 +169,9 @@ def test_reserved_cores_go_with_a_replica_until_somebody_wants_them():
 
 @given(st.sampled_from([ONE, TWO, GPU]), st.integers(1, 5000), st.sampled_from(["float32", "bfloat16"]))
 def test_becoming_is_symmetric(settings, batch, precision):
-    changed = replace(settings, max_batch_size=batch, precision=precision)
-    assert WarmReplica("a", settings, "n").can_become(changed) == WarmReplica("a", changed, "n").can_become(settings)
+    changed, price_s = replace(settings, max_batch_size=batch, precision=precision), ChangeInPlace().price_s
+    there, back = (WarmReplica("a", one, "n") for one in (settings, changed))
+    assert price_s(there, "", changed) == price_s(back, "", settings)
 
 
 class Trials(RuleBasedStateMachine):

@@ -6,8 +6,9 @@ import pytest
 from ray.exceptions import RayActorError
 
 from serve_deployments.replicas import shared_pool as module
-from serve_deployments.replicas.pool import Pool, WarmReplica
+from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.shared_pool import SharedPool, shared_pool
+from serve_deployments.replicas.transition import WarmReplica
 from serve_deployments.settings import Settings
 
 ONE, GPU = Settings(), Settings(gpu_type="T4")
@@ -76,10 +77,12 @@ def story(pool):
     said += [pool.evict("u", "T4", "m"), pool.drop("u"), pool.idle(), pool.held()]
     pool.forget("w")
     said += [pool.held()]
-    b = WarmReplica("b", ONE, "n", group="cores of b")
-    pool.add("t", b)
-    pool.park("t", b)
-    return [*said, pool.spare(), pool.spare(), pool.take("v", ONE, "m"), pool.take("v", ONE, "n"), pool.held()]
+    b, c = WarmReplica("b", ONE, "n", group="cores of b"), WarmReplica("c", ONE, "n", model="another")
+    for kept in (b, c):
+        pool.add("t", kept)
+        pool.park("t", kept)
+    said += [pool.spare(), pool.spare(), pool.take("v", ONE, "m"), pool.take("v", ONE, "n")]
+    return [*said, pool.take("v", ONE, "n"), pool.take("v", ONE, "n", "another"), pool.held()]
 
 
 def test_it_says_what_the_pool_says(ray):

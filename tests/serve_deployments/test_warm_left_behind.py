@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from warm_cluster import ONE, TWO, Running, idle, ran, warm
 
-from serve_deployments.replicas.pool import WarmReplica
+from serve_deployments.replicas.transition import WarmReplica
 from serve_deployments.replicas.warm_backend import take_down
 
 

@@ -4,16 +4,20 @@
 """
 
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
-from warm_cluster import GPU, NODE_ID, ONE, TWO, Running, idle, nothing_is_left, ran, warm
+from warm_cluster import GPU, MODEL, NODE_ID, ONE, TWO, Running, idle, nothing_is_left, ran, warm
 
 from serve_deployments.backend import DeployFailed, DeployTimeout, NodeDied, ReplicaDied
+from serve_deployments.models.model import Weights, identity
 from serve_deployments.replicas import warm_backend
 from serve_deployments.replicas.cores import NoRoom
-from serve_deployments.replicas.pool import WarmReplica
+from serve_deployments.replicas.transition import WarmReplica
+from serve_deployments.replicas.warm_backend import WarmBackend
 
 
 @pytest.fixture
@@ -68,6 +72,23 @@ def test_a_replica_is_nobody_elses_while_it_is_in_use(on):
     assert sorted(idle(backend)) == ["study-t", "study-v"]
 
 
+def test_two_models_in_one_pool_never_get_one_anothers_replicas(on):
+    cluster, backend = on({"n": 3})
+    fresh: Any = copy(cluster)  # of the same nodes
+    fresh.source = Weights("/models/a", "transformers")
+    other = WarmBackend(fresh, backend.pool)
+    ran(backend, ONE, "t")
+    with other.running(ONE, "u") as replica:
+        assert replica.app == "study-u" and not replica.startup.in_place
+    assert {kept.app: kept.model for kept in backend.pool.idle()} == {
+        "study-t": MODEL,
+        "study-u": identity(fresh.source),
+    }
+    with other.running(ONE, "v") as replica, backend.running(ONE, "w") as own:
+        assert (replica.app, own.app) == ("study-u", "study-t")
+        assert replica.startup.in_place and own.startup.in_place
+
+
 def test_cores_of_an_idle_replica_are_given_to_who_wants_them_and_taken_anew_for_it(on):
     """On two cores: one that is idle keeps its core until a trial wants both, and then has to ask for one again."""
     cluster, backend = on()
@@ -100,7 +121,7 @@ def test_of_the_node_that_has_room_an_idle_replica_is_taken_with_no_cores_twice(
     ran(backend, replace(ONE, max_batch_size=8), "t")
     cluster.groups["blocks"] = cluster.groups.pop("study-t")  # b's turn
     backend.pool.spare()
-    kept = WarmReplica("study-b", replace(ONE, max_batch_size=2), "b", 55, group="study-b")
+    kept = WarmReplica("study-b", replace(ONE, max_batch_size=2), "b", 55, group="study-b", model=MODEL)
     cluster.apps["study-b"] = Running(55, "b", kept.settings, {})
     cluster.groups["study-b"] = ("b", 1, 0)
     backend.pool.add("before", kept)

@@ -7,7 +7,8 @@ import pytest
 from warm_cluster import GPU, ONE, TWO, idle, nothing_is_left, ran, warm
 
 from serve_deployments.replicas.cores import NoRoom
-from serve_deployments.replicas.pool import Pool, WarmReplica
+from serve_deployments.replicas.pool import Pool
+from serve_deployments.replicas.transition import WarmReplica
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve_deployments.backend import ReplicaDied, ReplicaFacts
+from serve_deployments.models.model import Builder, identity
 from serve_deployments.replicas import warm_backend
 from serve_deployments.replicas.cores import NoRoom
 from serve_deployments.replicas.pool import Pool
@@ -14,6 +15,8 @@ NODE_ID = "ray.io/node-id"
 ONE = Settings(cpu_cores=1)
 TWO = Settings(cpu_cores=2)
 GPU = Settings(gpu_type="T4", node_labels={"gpu": "T4"})
+SOURCE = Builder("a:model")
+MODEL = identity(SOURCE)
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Cluster:
         gpus: node → GPUs, all of type T4.
     """
 
-    prefix, deadline_s, queue_s = "study", 60.0, 900.0
+    prefix, deadline_s, queue_s, source = "study", 60.0, 900.0, SOURCE
 
     def __init__(self, cpus, gpus=None):
         self.cpus, self.gpus, self.dead = cpus, gpus or {}, set()
