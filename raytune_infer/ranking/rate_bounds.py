@@ -13,6 +13,7 @@ from raytune_infer.ranking.trial_answer import TrialAnswer, middle_answer
 from serve_deployments.measuring.highest_rate import SLOWEST
 from serve_deployments.measuring.level_search import GROWTH
 from serve_deployments.measuring.peak_rate import TIE
+from serve_deployments.measuring.predicting.estimating import on_log_line
 from serve_deployments.measuring.slo import LOST_TAIL
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import metric_of
@@ -240,8 +241,7 @@ def _crossing(kept: tuple[float, LevelResult], broke: tuple[float, LevelResult],
     for name, limit in limits.at_most.items():
         low, high = below.value(name), above.value(name)
         if low and high and low <= limit < high:
-            part = math.log(limit / low) / math.log(high / low)
-            crossings.append(low_rps * (high_rps / low_rps) ** part)
+            crossings.append(on_log_line(limit, (low, low_rps), (high, high_rps)))
     return min(crossings, default=None)
 
 

@@ -16,6 +16,7 @@ from raytune_infer.spec.spec_errors import At, Part, explain
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
 from searchers.space import Config, Value
+from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.metrics.metric_table import METRICS
 
 PRICED = PRICE
@@ -100,12 +101,12 @@ class LoadSpec(Part):
 
     find: Literal["peak", "highest_rate"] | None = None
     arrivals: Literal["poisson", "constant"] | ArrivalsSpec = "poisson"
-    precision: float = Field(default=0.05, gt=0, lt=1, strict=False)
-    level_min_s: Seconds = 1.0
-    level_max_s: Seconds = 10.0
-    total_max_s: Seconds = 60.0
-    max_concurrency: Count = 512
-    rate_precision: float = Field(default=0.05, gt=0, lt=1)
+    precision: float = Field(default=LoadPlan.precision, gt=0, lt=1, strict=False)
+    level_min_s: Seconds = LoadPlan.level_min_s
+    level_max_s: Seconds = LoadPlan.level_max_s
+    total_max_s: Seconds = LoadPlan.total_max_s
+    max_concurrency: Count = LoadPlan.max_concurrency
+    rate_precision: float = Field(default=LoadPlan.rate_precision, gt=0, lt=1)
 
 
 class ServiceSpec(Part):

@@ -9,13 +9,13 @@ from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
 from serve_deployments.measuring.level import Clients, open_level
 from serve_deployments.measuring.level_search import GROWTH, LevelSearch, beaten
-from serve_deployments.measuring.locating import BEATEN, UntilLocated, is_precise, target_rps
+from serve_deployments.measuring.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.estimating import at_rate
 from serve_deployments.measuring.predicting.rate_prediction import foretold
 from serve_deployments.measuring.slo import broken, check, excess, most_in_flight, room, tightest_s
 from serve_deployments.measuring.statistics.rate_posterior import Crossing
-from serve_deployments.measuring.stopping_rules import UntilSeen
+from serve_deployments.measuring.stopping_rules import BEATEN, UntilSeen
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings

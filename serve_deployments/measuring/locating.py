@@ -11,13 +11,11 @@ from serve_deployments.load.events import Events
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.statistics.limit_verdict import evidence
 from serve_deployments.measuring.statistics.rate_posterior import Crossing
-from serve_deployments.measuring.stopping_rules import LevelStatus, UntilKnown
+from serve_deployments.measuring.stopping_rules import BEATEN, LevelStatus, UntilKnown
 
 SURE = 1.0
 """Standard deviations of the belief that fit into the precision asked for. Our choice: more
 would take far longer than a trial may."""
-
-BEATEN = 0.99  # confidence that a rate is too low to go on: looked at often, so above 95 %
 
 
 def target_rps(crossing: Crossing, precision: float) -> float:

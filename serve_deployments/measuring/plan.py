@@ -12,6 +12,8 @@ from serve_deployments.load.arrivals import POISSON, Arrivals
 class LoadPlan:
     """The rules of one load test: a level is held until its question is answered, within these bounds.
 
+    The defaults are those of service.yaml, which has them from here.
+
     Args:
         precision: a closed level ends once the 95 % interval of its rate is within so much of it, either way.
         level_min_s: no level is measured for less, warm-up apart: what happens about once a second should have
@@ -33,11 +35,11 @@ class LoadPlan:
 
     precision: float = 0.05
     level_min_s: float = 1.0
-    level_max_s: float = 20.0
+    level_max_s: float = 10.0
     total_max_s: float = 60.0
     drain_s: float = 2.0
     start_concurrency: int = 1
-    max_concurrency: int = 256
+    max_concurrency: int = 512
     max_in_flight: int = 1024
     rate_precision: float = 0.05
     arrivals: Arrivals = POISSON

@@ -19,7 +19,9 @@ _KEPT_UP = 0.95  # share of what was due that a server must answer not to be ove
 _GROWING_T = 3.0  # standard errors of a drift that end a level: looked at some 30 times, by chance in 1 of 100
 _GREW_T = 2.0  # looked at once, when the level is over
 _LOST = 0.9  # share of recent requests that is no accident, whatever the limit is on (our choice)
-_BEATEN = 0.99  # confidence that a rate is too low to go on: looked at often, so above 95 %
+
+BEATEN = 0.99
+"""Confidence that a rate is too low to go on: looked at often, so above 95 %."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class UntilPrecise:
             measured,
             estimate,
             sure=enough and estimate.within(self.plan.precision),
-            beaten=self.beat_rps > 0 and estimate.bounds(_BEATEN)[1] < self.beat_rps,
+            beaten=self.beat_rps > 0 and estimate.bounds(BEATEN)[1] < self.beat_rps,
         )
 
 

@@ -86,6 +86,7 @@ def measured_in_virtual_time() -> Any:
     for name, server, plan, question in measurements():
         to_beat_rps = question.pop("to_beat_rps", None)
         settings = Settings(max_batch_size=server.get("max_batch", 1), batch_wait_ms=1000 * server.get("wait_s", 0.0))
+        plan = {"max_concurrency": 256, "level_max_s": 20.0, **plan}  # the defaults when these were stored
         asked = LoadTest(LoadPlan(**plan), **question).run(
             FakeServer(lambda batch: 0.008 + 0.003 * batch, **server), ["x"], settings,
             clock=VirtualClock(), to_beat_rps=to_beat_rps,

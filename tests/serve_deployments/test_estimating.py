@@ -5,7 +5,7 @@ import pytest
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.measuring.level import open_level
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.predicting.estimating import at_rate
+from serve_deployments.measuring.predicting.estimating import at_rate, on_log_line
 from tests.levels import a_level
 
 PLAN = LoadPlan(level_min_s=5.0, level_max_s=10.0)
@@ -42,6 +42,12 @@ def test_latencies_are_on_a_line_of_their_logarithm_over_that_of_the_rate():
     others = [a_level(80.0, latency_s=[9.0]), a_level(clients=8), a_level(15.0, latency_s=[7.0])]
     lost = a_level(30.0, latency_s=[5.0], overloaded=True)
     assert at_rate(20.0, slow, [*others, fast, lost], {})["mean_ms"] == pytest.approx(200)
+
+
+def test_a_log_line_is_a_power_and_the_same_line_either_way():
+    assert on_log_line(20.0, (10.0, 100.0), (40.0, 400.0)) == pytest.approx(200)
+    assert on_log_line(30.0, (10.0, 1.0), (100.0, 1000.0)) == pytest.approx(27.0)  # (x / 10)³
+    assert on_log_line(27.0, (1.0, 10.0), (1000.0, 100.0)) == pytest.approx(30.0)
 
 
 def test_a_latency_that_was_longer_below_stays_and_one_without_a_value_is_left_out():

@@ -12,7 +12,7 @@ from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.level_search import LevelSearch
 from serve_deployments.measuring.plan import LoadPlan
 
-PLAN = LoadPlan(level_min_s=1.0, total_max_s=60.0)
+PLAN = LoadPlan(level_min_s=1.0, level_max_s=20.0, total_max_s=60.0, max_concurrency=256)
 
 
 def probed(server, at_most, plan=PLAN):

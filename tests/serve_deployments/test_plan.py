@@ -16,8 +16,8 @@ SMALLEST: dict[str, Any] = dict(
 def test_a_plan_is_what_the_documentation_says():
     plan = LoadPlan()
     assert (plan.precision, plan.rate_precision, plan.arrivals, plan.seed) == (0.05, 0.05, POISSON, 0)
-    assert (plan.level_min_s, plan.level_max_s, plan.total_max_s, plan.drain_s) == (1.0, 20.0, 60.0, 2.0)
-    assert (plan.start_concurrency, plan.max_concurrency, plan.max_in_flight) == (1, 256, 1024)
+    assert (plan.level_min_s, plan.level_max_s, plan.total_max_s, plan.drain_s) == (1.0, 10.0, 60.0, 2.0)
+    assert (plan.start_concurrency, plan.max_concurrency, plan.max_in_flight) == (1, 512, 1024)
 
 
 def test_the_smallest_plan_that_makes_sense_is_taken():

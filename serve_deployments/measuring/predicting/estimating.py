@@ -9,6 +9,18 @@ from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import METRICS
 
 
+def on_log_line(x: float, low: tuple[float, float], high: tuple[float, float]) -> float:
+    """The y at x on the straight line of log y over log x through two points.
+
+    Args:
+        x: where; all numbers are positive.
+        low: a point (x, y).
+        high: another one, of another x.
+    """
+    (low_x, low_y), (high_x, high_y) = low, high
+    return low_y * (high_y / low_y) ** (math.log(x / low_x) / math.log(high_x / low_x))
+
+
 def at_rate(
     rate_rps: float, below: LevelResult, levels: Sequence[LevelResult], at_most: Mapping[str, float]
 ) -> dict[str, float]:
@@ -30,8 +42,8 @@ def at_rate(
     if not faster or rate_rps <= low_rps:
         return metrics
     above = min(faster, key=lambda level: level.requested_rps or 0.0)
-    part = math.log(rate_rps / low_rps) / math.log((above.requested_rps or 0.0) / low_rps)
     for name, high in above.metrics.items():
         if METRICS[name].quantity is not None and 0 < (low := metrics.get(name, 0.0)) < high:
-            metrics[name] = max(low, min(low * (high / low) ** part, at_most.get(name, math.inf)))
+            between = on_log_line(rate_rps, (low_rps, low), (above.requested_rps or 0.0, high))
+            metrics[name] = max(low, min(between, at_most.get(name, math.inf)))
     return metrics
