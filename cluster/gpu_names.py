@@ -4,7 +4,8 @@ import difflib
 import re
 from dataclasses import dataclass
 
-from cluster.gpus import CATALOGUE, Gpu
+from cluster.catalogue import CATALOGUE
+from cluster.gpus import Gpu
 
 _MAKERS = frozenset("nvidia amd intel habana tesla geforce instinct data center gpu accelerator".split())
 """Words of a product's name that do not tell one card from another."""
@@ -77,7 +78,7 @@ def find(name: str) -> Gpu:
     known = sorted({by_name[match] for match in close}) or [gpu.name for gpu in CATALOGUE]
     raise UnknownGpu(
         f"no GPU {name!r} in the catalogue; {'closest are' if close else 'there are'} "
-        f"{', '.join(known)}; use one of them or add its datasheet to cluster/gpus.py"
+        f"{', '.join(known)}; use one of them or add its datasheet to cluster/catalogue.py"
     )
 
 

@@ -22,9 +22,9 @@ import torch
 from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
+from cluster.catalogue import CATALOGUE
 from cluster.emulated.profiles import PROFILES
 from cluster.emulated.roofline import ModelProfile
-from cluster.gpus import CATALOGUE
 from raytune_infer.environment import environment
 from raytune_infer.priors.emulated_tasks import time_batches
 from raytune_infer.spec.standard_knobs import encode

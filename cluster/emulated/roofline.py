@@ -18,7 +18,8 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from cluster.gpus import CPU_CORE, PRECISIONS, Gpu
+from cluster.catalogue import CPU_CORE
+from cluster.gpus import PRECISIONS, Gpu
 
 Array = npt.NDArray[np.float64]
 GIB = 2.0**30

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cluster import gpus
+from cluster.catalogue import CATALOGUE
 from cluster.emulated.generation import HEAD_WIDTH, LanguageModel, Runtime
 from cluster.gpus import Gpu
 from raytune_infer.spec.standard_knobs import NO_GPU
@@ -87,7 +87,7 @@ def random_cards(rng: np.random.Generator, count: int) -> dict[str, Gpu]:
 
     f sees a card by four figures. Were they those of the catalogue alone, it could learn the catalogue by heart.
     """
-    chosen = [gpus.CATALOGUE[i] for i in rng.choice(len(gpus.CATALOGUE), count, replace=False)]
+    chosen = [CATALOGUE[i] for i in rng.choice(len(CATALOGUE), count, replace=False)]
     if rng.random() < 0.5:
         chosen = [_like(rng, card) for card in chosen]
     return {card.name: card for card in chosen}

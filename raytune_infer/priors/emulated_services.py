@@ -13,9 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from cluster.catalogue import NO_GPU_FEATURES
 from cluster.emulated.generation import serve
 from cluster.emulated.profiles import random_profiles
-from cluster.gpus import FEATURE_NAMES, NO_GPU_FEATURES, Gpu
+from cluster.gpus import FEATURE_NAMES, Gpu
 from raytune_infer.priors.emulated_parts import (
     UNKNOWN_KNOB,
     between,

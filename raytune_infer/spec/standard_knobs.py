@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cluster import gpu_names, gpus
+from cluster import catalogue, gpu_names, gpus
 from raytune_infer.spec.document import shown
 from searchers.space import Knob, Value
 from serve_deployments.settings import IN_PLACE, fixed
@@ -155,7 +155,7 @@ def _log2_plus_1(value: Value) -> tuple[float, ...]:
 
 def _gpu_features(value: Value) -> tuple[float, ...]:
     name = gpu_name(value)
-    return gpus.NO_GPU_FEATURES if name is None else gpu_names.find(name).features()
+    return catalogue.NO_GPU_FEATURES if name is None else gpu_names.find(name).features()
 
 
 def _precision_features(value: Value) -> tuple[float, ...]:

@@ -7,8 +7,9 @@ import pytest
 from ray.util.accelerators import accelerators
 
 from cluster import gpu_names, gpus
+from cluster.catalogue import CATALOGUE, NO_GPU_FEATURES
 from cluster.gpu_names import find
-from cluster.gpus import CATALOGUE, FEATURE_NAMES, NO_GPU_FEATURES
+from cluster.gpus import FEATURE_NAMES
 
 ASKED_FOR = (
     "K80 M60 P100 V100 T4 A10 A10G A30 A100-40G A100-80G L4 L40S H100-PCIe H100-SXM H200 B200 "
@@ -164,7 +165,7 @@ def test_knows_the_names_of_ray():
 
 
 def test_an_unknown_name_is_answered_with_the_closest():
-    with pytest.raises(gpu_names.UnknownGpu, match=r"no GPU 'A100-60GB'.*A100-80G.*cluster/gpus.py"):
+    with pytest.raises(gpu_names.UnknownGpu, match=r"no GPU 'A100-60GB'.*A100-80G.*cluster/catalogue.py"):
         find("A100-60GB")
     assert gpu_names.canonical("Radeon 9700") == "Radeon 9700"
     assert gpu_names.canonical("tesla t4") == "T4"

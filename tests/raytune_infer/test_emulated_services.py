@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cluster.catalogue import CATALOGUE
 from cluster.emulated import profiles
 from cluster.emulated.generation import LanguageModel, serve
 from cluster.emulated.roofline import ModelProfile
-from cluster.gpus import CATALOGUE, FEATURE_NAMES
+from cluster.gpus import FEATURE_NAMES
 from raytune_infer.priors import emulated_services
 from raytune_infer.priors.emulated_parts import UNKNOWN_KNOB, random_cards, random_language_model
 from raytune_infer.priors.emulated_services import random_batch_inference, random_generation, random_service

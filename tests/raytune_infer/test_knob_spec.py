@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.gpus import CATALOGUE
+from cluster.catalogue import CATALOGUE
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import ServiceSpec, parse_spec

@@ -14,8 +14,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from cluster.catalogue import NO_GPU_FEATURES
 from cluster.gpu_names import find
-from cluster.gpus import FEATURE_NAMES, NO_GPU_FEATURES
+from cluster.gpus import FEATURE_NAMES
 from raytune_infer.commands.app import app
 from raytune_infer.errors import SuiteError, UserError
 from raytune_infer.spec.standard_knobs import encode, encode_found
