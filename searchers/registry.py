@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,46 +21,63 @@ DEFAULT = "meta"
 """Who searches where nobody is asked for."""
 
 
-def _later(module: str, name: str) -> Factory:
-    """A searcher whose module is imported when it is made: torch and other libraries take seconds to import."""
-    return lambda problem: getattr(import_module(module), name)(problem)
+@dataclass(frozen=True)
+class Listed:
+    """A searcher of the table: called with a problem, it is made.
+
+    Its module is imported only then: torch and other libraries take seconds to import.
+
+    Args:
+        module: where it is.
+        maker: class or function there that makes it of a problem.
+        needs: a library of the extra `bench` that it is written with; None: it comes with the package.
+        learns: it makes use of a problem's sources; the others ignore what was studied before.
+        predicts_gain: it is a `PredictsGain`: it can say when to stop.
+        takes_surfaces: it starts from what services could be, so that others than those that ship can be given.
+    """
+
+    module: str
+    maker: str
+    needs: str | None = None
+    learns: bool = False
+    predicts_gain: bool = False
+    takes_surfaces: bool = False
+
+    def __call__(self, problem: Problem) -> Searcher:
+        """The searcher of this problem."""
+        return getattr(import_module(self.module), self.maker)(problem)
 
 
-NAMED: Mapping[str, Factory] = MappingProxyType(
+NAMED: Mapping[str, Listed] = MappingProxyType(
     {
-        "random": _later("searchers.baselines.random_search", "RandomSearch"),
-        "ernest": _later("searchers.baselines.ernest", "Ernest"),
-        "hyperopt": _later("searchers.baselines.tpe", "Hyperopt"),
-        "optuna-tpe": _later("searchers.baselines.optuna_samplers", "optuna_tpe"),
-        "optuna-gp": _later("searchers.baselines.optuna_samplers", "optuna_gp"),
-        "bo": _later("searchers.baselines.bayesian", "BayesianOptimisation"),
-        "portfolio": _later("searchers.baselines.portfolio", "Portfolio"),
-        "finetune": _later("searchers.baselines.finetune", "FineTuning"),
-        "quantile-transfer": _later("searchers.baselines.quantile_transfer", "QuantileTransfer"),
-        "residual-gp": _later("searchers.baselines.bayesian", "ResidualProcess"),
-        "vizier": _later("searchers.baselines.vizier", "Vizier"),
-        "rgpe": _later("searchers.baselines.rgpe", "RankingWeighted"),
-        "morphling": _later("searchers.morphling.morphling", "Morphling"),
-        "meta": _later("searchers.meta.meta", "meta"),
+        "random": Listed("searchers.baselines.random_search", "RandomSearch"),
+        "ernest": Listed("searchers.baselines.ernest", "Ernest"),
+        "hyperopt": Listed("searchers.baselines.tpe", "Hyperopt"),
+        "optuna-tpe": Listed("searchers.baselines.optuna_samplers", "optuna_tpe", needs="optuna"),
+        "optuna-gp": Listed("searchers.baselines.optuna_samplers", "optuna_gp", needs="optuna"),
+        "bo": Listed("searchers.baselines.bayesian", "BayesianOptimisation", needs="botorch"),
+        "portfolio": Listed("searchers.baselines.portfolio", "Portfolio", learns=True),
+        "finetune": Listed("searchers.baselines.finetune", "FineTuning", learns=True),
+        "quantile-transfer": Listed("searchers.baselines.quantile_transfer", "QuantileTransfer", learns=True),
+        "residual-gp": Listed("searchers.baselines.bayesian", "ResidualProcess", needs="botorch", learns=True),
+        "vizier": Listed("searchers.baselines.vizier", "Vizier", needs="botorch", learns=True),
+        "rgpe": Listed("searchers.baselines.rgpe", "RankingWeighted", needs="botorch", learns=True),
+        "morphling": Listed("searchers.morphling.morphling", "Morphling"),
+        "meta": Listed("searchers.meta.meta", "meta", learns=True, predicts_gain=True, takes_surfaces=True),
     }
 )
-# Libraries of the extra `bench`; all others come with the package.
-_NEEDS = {
-    "optuna-tpe": "optuna", "optuna-gp": "optuna",
-    "bo": "botorch", "residual-gp": "botorch", "vizier": "botorch", "rgpe": "botorch",
-}  # fmt: skip
+"""The one table; what follows is read from it."""
 
+LEARNS: frozenset[str] = frozenset(name for name, listed in NAMED.items() if listed.learns)
+"""Which of them learn from a problem's sources."""
 
-LEARNS: frozenset[str] = frozenset(
-    {"portfolio", "finetune", "quantile-transfer", "residual-gp", "vizier", "rgpe", "meta"}
-)
-"""Which of them make use of a problem's sources; the others ignore what was studied before."""
+PREDICT_GAINS: frozenset[str] = frozenset(name for name, listed in NAMED.items() if listed.predicts_gain)
+"""Which of them can say when to stop."""
 
-PREDICT_GAINS: frozenset[str] = frozenset({"meta"})
-"""Which of them are `PredictsGain`: they can say when to stop."""
+TAKES_SURFACES: frozenset[str] = frozenset(name for name, listed in NAMED.items() if listed.takes_surfaces)
+"""Which of them can be given surfaces."""
 
-TAKES_SURFACES: frozenset[str] = frozenset({"meta"})
-"""Which of them start from what services could be, so that others than those that ship can be given."""
+_NEEDS: Mapping[str, str] = {name: listed.needs for name, listed in NAMED.items() if listed.needs is not None}
 
 
 def named(name: str, surfaces: SurfaceModel | None = None) -> Factory:

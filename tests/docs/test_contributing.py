@@ -94,7 +94,7 @@ print(result.best.config)
 
 
 def test_a_searcher_is_a_file_and_a_line_keeps_the_contract_and_searches(copy):
-    contributed(copy, "A searcher", '"random": _later(')
+    contributed(copy, "A searcher", '"random": Listed(')
     # Its class in MADE and its stored choices are the two things that the page leaves to the hand.
     chosen = "hill-climbing and not stored and not leads"
     told = python(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/searchers/test_contract.py", "-k", chosen)
