@@ -51,6 +51,12 @@ class FakeNvml:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeDevice:  # noqa: D102
         return self.devices[index]
 
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> FakeDevice:  # noqa: D102
+        for device in self.devices:
+            if self.nvmlDeviceGetUUID(device) in (uuid, uuid.encode()):
+                return device
+        raise self.NVMLError("Not Found")
+
     def nvmlDeviceGetName(self, handle: FakeDevice) -> str:  # noqa: D102
         return handle.name
 

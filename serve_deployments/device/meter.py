@@ -150,15 +150,7 @@ def _opened(nvml: Any, uuid: str) -> Any:
     except nvml.NVMLError:
         return None
     try:
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        found = [handle for handle in handles if _text(nvml.nvmlDeviceGetUUID(handle)) == uuid]
+        return nvml.nvmlDeviceGetHandleByUUID(uuid)
     except nvml.NVMLError:
-        found = []
-    if not found:
         nvml.nvmlShutdown()
         return None
-    return found[0]
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value  # older NVML bindings answer in bytes
