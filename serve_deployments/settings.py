@@ -22,6 +22,16 @@ def let_in(max_batch_size: int) -> int:
     return max(2 * max_batch_size, 1024)
 
 
+def gpu_part(gpu_share: float, gpu_memory: float) -> float:
+    """The part of a GPU that a replica has and pays for: the larger of two fractions; all of it if both are 0.
+
+    Args:
+        gpu_share: of its compute; 0 if that is not limited.
+        gpu_memory: of its memory; 0 if that is not limited.
+    """
+    return max(gpu_share, gpu_memory) or 1.0
+
+
 @dataclass(frozen=True)
 class InPlace:
     """What a live replica changes of itself.
@@ -107,10 +117,10 @@ class Settings:
 
     @property
     def num_gpus(self) -> float:
-        """What Ray reserves: the scarcer of compute and memory; a whole GPU if neither is limited."""
+        """What Ray reserves."""
         if self.gpu_type is None:
             return 0.0
-        return max(self.gpu_share, self.gpu_memory) or 1.0
+        return gpu_part(self.gpu_share, self.gpu_memory)
 
     @property
     def max_ongoing_requests(self) -> int:

@@ -18,6 +18,7 @@ from cluster.emulated.roofline import ModelProfile
 from cluster.gpu_names import find
 from cluster.gpus import Gpu
 from cluster.prices import PriceBook
+from raytune_infer.spec.demand import PLACING, price
 from raytune_infer.spec.standard_knobs import NO_GPU, PRECISION_BITS, encode
 from searchers.base import Problem
 from searchers.objective import Expression, Metrics, Objective
@@ -112,20 +113,15 @@ def numbers(column: Mapping[str, np.ndarray], name: str, n: int, default: float)
 
 
 def _usd_per_hour(space: Space, prices: PriceBook) -> np.ndarray:
-    """`[n]` base price, cores, and the larger of the shares of the GPU."""
-    column, n = space_values(space), len(space)
-    shares = [numbers(column, name, n, 0) for name in ("gpu_share", "gpu_memory") if name in column]
-    paid = np.maximum.reduce(shares) if shares else np.ones(n)
-    gpu_types = column.get("gpu_type", np.full(n, NO_GPU))
-    usd = np.zeros(n)
-    for gpu_type in np.unique(gpu_types):
-        rate = 0.0
-        if gpu_type != NO_GPU:
-            whole = prices.usd_per_hour(cpu_cores=0, gpu_type=find(str(gpu_type)).name, gpu_share=1)
-            rate = whole - prices.base_usd_per_hour
-        at = gpu_types == gpu_type
-        cores = numbers(column, "cpu_cores", n, 1)[at]
-        usd[at] = prices.base_usd_per_hour + prices.cpu_core_usd_per_hour * cores + rate * paid[at]
+    """`[n]` prices; each is asked for once, as most knobs have none."""
+    priced = [i for i, knob in enumerate(space.knobs) if knob.name in PLACING]
+    asked: dict[tuple[int, ...], float] = {}
+    usd = np.zeros(len(space))
+    for n, ranks in enumerate(space.ranks[:, priced].tolist()):
+        if (key := tuple(ranks)) not in asked:
+            config = {space.knobs[i].name: space.knobs[i].values[rank] for i, rank in zip(priced, ranks, strict=True)}
+            asked[key] = price(config, prices)
+        usd[n] = asked[key]
     return usd
 
 

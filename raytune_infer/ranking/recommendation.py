@@ -14,10 +14,10 @@ from raytune_infer.ranking.predicted_rate import foretold_rps
 from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
 from raytune_infer.ranking.trial_answer import answer_of
 from raytune_infer.spec.arrivals import read_arrivals
+from raytune_infer.spec.demand import price
 from raytune_infer.spec.service_spec import PRICED, ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import open_run
-from raytune_infer.study.space import price
 from searchers.objective import Objective
 from searchers.space import Config
 from serve_deployments.load.arrivals import Arrivals

@@ -12,19 +12,16 @@ from typing import Any
 import numpy as np
 
 from cluster import gpu_names
-from cluster.inventory import Demand, Inventory
+from cluster.inventory import Inventory
 from cluster.prices import NoPrice, PriceBook
 from raytune_infer.errors import NothingFits, SpecError
+from raytune_infer.spec.demand import PLACING, demand, price
 from raytune_infer.spec.knob_spec import KnobSpec
 from raytune_infer.spec.service_spec import PRICED, ServiceSpec
 from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, encode, gpu_name
 from searchers.base import Problem
 from searchers.space import Config, Knob, Space, Value
 from serve_deployments.settings import Settings
-
-_PLACING = ("cpu_cores", "gpu_type", "gpu_share", "gpu_memory")
-"""Knobs that decide on which nodes a replica fits, and what it costs."""
-
 
 _NOISE = 0.1
 """Load tests of some seconds repeat to 10 to 20 % (docs/status.md)."""
@@ -136,7 +133,7 @@ def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:
 
 def _refused(knobs: Iterable[Knob], inventory: Inventory) -> dict[tuple[Value, ...], str]:
     """Values of the placing knobs that no node can hold → why; empty where everything fits."""
-    placing = [k for k in knobs if k.name in _PLACING]
+    placing = [k for k in knobs if k.name in PLACING]
     refused = {}
     first = {k.name: k.values[0] for k in placing}
     for values in product(*(k.values for k in placing)):
@@ -154,7 +151,7 @@ def _sift(
     knobs: tuple[Knob, ...], refused: Mapping[tuple[Value, ...], str]
 ) -> tuple[list[Config], tuple[Dropped, ...]]:
     names = [k.name for k in knobs]
-    placing = [i for i, k in enumerate(knobs) if k.name in _PLACING]
+    placing = [i for i, k in enumerate(knobs) if k.name in PLACING]
     kept: list[Config] = []
     reasons: Counter[str] = Counter()
     for values in product(*(k.values for k in knobs)):
@@ -164,23 +161,6 @@ def _sift(
         else:
             reasons[reason] += 1
     return kept, tuple(Dropped(reason, count) for reason, count in reasons.most_common())
-
-
-def demand(config: Mapping[str, Value]) -> Demand:
-    """What one node must have to hold the configuration."""
-    gpu = gpu_name(config.get("gpu_type", "none"))
-    shares = [float(config[k]) for k in ("gpu_share", "gpu_memory") if k in config]
-    return Demand(
-        cpu_cores=int(config.get("cpu_cores", 1)),
-        gpu_type=gpu,
-        gpu_share=0.0 if gpu is None else max(shares, default=1.0),
-    )
-
-
-def price(config: Mapping[str, Value], book: PriceBook) -> float:
-    """US dollars an hour of a replica of this configuration; NoPrice if the book lacks its GPU."""
-    needed = demand(config)
-    return book.usd_per_hour(cpu_cores=needed.cpu_cores, gpu_type=needed.gpu_type, gpu_share=needed.gpu_share)
 
 
 def _price(book: PriceBook, config: Config, spec: ServiceSpec) -> float:

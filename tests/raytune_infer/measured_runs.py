@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster.prices import load_prices
+from raytune_infer.spec.demand import price
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store.records import Outcome
 from raytune_infer.store.run_folder import RunFolder
-from raytune_infer.study.space import price
 from raytune_infer.study.trial import run_trial
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest

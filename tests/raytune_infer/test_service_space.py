@@ -9,9 +9,10 @@ import pytest
 from cluster.inventory import Inventory, Node
 from cluster.prices import load_prices
 from raytune_infer.errors import NothingFits, SpecError
+from raytune_infer.spec.demand import price
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
-from raytune_infer.study.space import price, service_space
+from raytune_infer.study.space import service_space
 
 BOOK = load_prices("morphling-2021")
 
