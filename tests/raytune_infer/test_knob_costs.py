@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from serve_deployments.replicas.pool import Pool
 from serve_deployments.settings import Settings
 from tests.serve_deployments.virtual_replica import served
 
-VALUES = {
+VALUES: dict[str, list[Any]] = {
     "cpu_cores": [1, 2],
     "gpu_type": ["T4", "V100", "none"],
     "gpu_share": [0.25, 0.5],
@@ -105,7 +106,8 @@ def test_what_the_searcher_believes_of_a_change_is_what_the_pool_and_the_replica
 def test_a_change_shows_in_what_the_replica_answers():
     """Else the replica would be asked nothing."""
     first = Settings(emulated=True)
-    for change in ({"max_batch_size": 2}, {"batch_wait_ms": 250, "max_batch_size": 4}, {"threads": 2}):
+    changes: list[dict[str, Any]] = [{"max_batch_size": 2}, {"batch_wait_ms": 250, "max_batch_size": 4}, {"threads": 2}]
+    for change in changes:
         assert shown(Settings(emulated=True, **change)) != shown(first)
     assert shown(Settings(emulated=True, precision="bfloat16")) != shown(first)
 
