@@ -16,6 +16,11 @@ from cluster import gpu_names, gpus
 from cluster.emulated import profiles, roofline
 from cluster.inventory import ACCELERATOR_LABEL, ACCELERATOR_RESOURCE, EMULATED_LABEL
 
+HEAD_CPU_CORES = 4
+"""Of the head node, which has no GPU: for trials, load and models without a GPU. Our choice."""
+GPU_NODE_CPU_CORES = 8
+"""That each GPU node pretends to have: those of p3.2xlarge and g4dn.2xlarge, as in Morphling (SoCC 2021)."""
+
 
 class OutOfMemory(RuntimeError):
     """A batch or the model does not fit; stands in for torch.OutOfMemoryError where torch is not loaded."""
@@ -39,13 +44,11 @@ def parse(spec: str) -> tuple[tuple[gpus.Gpu, int], ...]:
 
 
 @contextmanager
-def emulated_cluster(spec: str, *, cpu_cores_per_node: int = 8, head_cpus: int = 4) -> Iterator[str]:
+def emulated_cluster(spec: str) -> Iterator[str]:
     """A local Ray cluster whose GPUs are pretended; yields its address, takes everything down at the end.
 
     Args:
         spec: the GPU nodes, see `parse`.
-        cpu_cores_per_node: cores each GPU node pretends to have.
-        head_cpus: cores of the head node, which has no GPU: for trials, load and models without a GPU.
     """
     import ray
     from ray.cluster_utils import Cluster
@@ -53,10 +56,10 @@ def emulated_cluster(spec: str, *, cpu_cores_per_node: int = 8, head_cpus: int =
     nodes = parse(spec)  # before anything is started
     cluster = Cluster(initialize_head=False)
     try:
-        cluster.add_node(num_cpus=head_cpus, num_gpus=0, include_dashboard=False, labels={EMULATED_LABEL: "true"})
+        cluster.add_node(num_cpus=HEAD_CPU_CORES, num_gpus=0, include_dashboard=False, labels={EMULATED_LABEL: "true"})
         for gpu, count in nodes:
             cluster.add_node(
-                num_cpus=cpu_cores_per_node,
+                num_cpus=GPU_NODE_CPU_CORES,
                 num_gpus=count,
                 resources={f"{ACCELERATOR_RESOURCE}{gpu.name}": 1},
                 labels={ACCELERATOR_LABEL: gpu.name, EMULATED_LABEL: "true"},

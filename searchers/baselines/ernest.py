@@ -9,6 +9,11 @@ from searchers.base import History, Problem
 from searchers.choice import largest_free
 from searchers.morphling.mlp import initial_weights, predict, squared_error
 
+_STEPS, _STEP_SIZE = 100, 0.01
+"""Of Adam, per suggestion. Our choice, as the paper gives none."""
+_RANDOM_FIRST = 10
+"""How many random configurations come first. Our choice."""
+
 
 def fit(
     x: torch.Tensor, y: torch.Tensor, *, steps: int, step_size: float, generator: torch.Generator
@@ -35,41 +40,27 @@ class Ernest:
 
     Args:
         problem: the space to search and what counts as good.
-        steps: of Adam per suggestion.
-        step_size: of Adam.
-        random_first: how many random configurations come first.
-        random_share: how often a later one is random.
+        random_share: how often a configuration after the first few is random.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        *,
-        steps: int = 100,
-        step_size: float = 0.01,
-        random_first: int = 10,
-        random_share: float = 0.2,
-    ) -> None:
+    def __init__(self, problem: Problem, *, random_share: float = 0.2) -> None:
         features = problem.space.features
         spread = features.std(axis=0)
         # A constant column carries nothing: 0 whatever its value.
         standardised = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, np.inf)
         self._problem = problem
         self._x = torch.from_numpy(standardised).float()
-        self._steps = steps
-        self._step_size = step_size
-        self._random_first = random_first
         self._random_share = random_share
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """The free position of the largest prediction, or a random one."""
         values = self._problem.values(history)
-        at_random = rng.random() < self._random_share or len(values) < self._random_first
+        at_random = rng.random() < self._random_share or len(values) < _RANDOM_FIRST
         if at_random or not values.any():
             return largest_free(np.zeros(len(self._x)), history, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         x = self._x[[o.position for o in history.observed]]
         y = torch.from_numpy(values / values.max()).float()
-        weights = fit(x, y, steps=self._steps, step_size=self._step_size, generator=generator)
+        weights = fit(x, y, steps=_STEPS, step_size=_STEP_SIZE, generator=generator)
         with torch.no_grad():
             return largest_free(predict(weights, self._x).numpy(), history, rng)

@@ -14,6 +14,7 @@ from searchers.morphling.maml import unit_of
 from searchers.morphling.mlp import initial_weights, predict, squared_error
 
 _STEPS, _STEP_SIZE = 1000, 0.003  # of pretraining. Our choice: the training error has levelled off by then
+_TUNING_STEPS, _TUNING_STEP_SIZE = 50, 0.001  # our choice; a third of pretraining's step size, as is usual
 _BATCH = 256  # our choice: every source in nearly every step, a millisecond each
 
 
@@ -54,17 +55,14 @@ class FineTuning:
 
     Args:
         problem: the space to search, what counts as good, and the sources.
-        steps: of Adam in fine-tuning. Our choice, as the paper gives none.
-        step_size: of Adam in fine-tuning; a third of pretraining's, as is usual: our choice too.
     """
 
-    def __init__(self, problem: Problem, *, steps: int = 50, step_size: float = 0.001) -> None:
+    def __init__(self, problem: Problem) -> None:
         weights = pretrained_on_sources(problem)
         self._alone: Searcher | None = Ernest(problem) if weights is None else None
         self._weights = weights or {}
         self._problem = problem
         self._x = torch.from_numpy(unit_cube(problem, problem.space.features)).float()
-        self._steps, self._step_size = steps, step_size
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """The free position of the largest prediction."""
@@ -76,6 +74,6 @@ class FineTuning:
             y = torch.from_numpy(self._problem.values(history)).float()
             y = y / unit_of(predict(weights, x), y)
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-            weights = trained(weights, x, y, steps=self._steps, step_size=self._step_size, generator=generator)
+            weights = trained(weights, x, y, steps=_TUNING_STEPS, step_size=_TUNING_STEP_SIZE, generator=generator)
         with torch.no_grad():
             return largest_free(predict(weights, self._x).numpy(), history, rng)

@@ -5,7 +5,6 @@ Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization"
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import hyperopt
@@ -15,7 +14,8 @@ from hyperopt import hp, tpe
 from searchers.base import History, Problem
 from searchers.baselines.nearest import nearest_free
 
-_log = logging.getLogger(__name__)
+_RANDOM_FIRST = 20
+"""How many random configurations come first: hyperopt's default."""
 
 
 class Hyperopt:
@@ -26,12 +26,10 @@ class Hyperopt:
 
     Args:
         problem: the space to search and what counts as good.
-        random_first: how many random configurations come first (hyperopt's default is 20).
     """
 
-    def __init__(self, problem: Problem, *, random_first: int = 20) -> None:
+    def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._random_first = random_first
         space = problem.space
         self._labels = [f"{i}:{knob.name}" for i, knob in enumerate(space.knobs)]
         self._ordinal = np.array([knob.kind == "ordinal" for knob in space.knobs])
@@ -63,7 +61,7 @@ class Hyperopt:
         trials.insert_trial_docs([self._document(i, history) for i in range(len(history.observed))])
         trials.refresh()
         new = tpe.suggest(
-            [len(history.observed)], self._domain, trials, seed, n_startup_jobs=self._random_first, verbose=False
+            [len(history.observed)], self._domain, trials, seed, n_startup_jobs=_RANDOM_FIRST, verbose=False
         )
         values = new[0]["misc"]["vals"]
         return np.array([round(float(values[label][0])) for label in self._labels])

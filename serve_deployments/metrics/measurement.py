@@ -72,11 +72,6 @@ class Measurement:
         return sum(usage.others_s for usage in told) / cores_s if cores_s else None
 
     @property
-    def warmup_s(self) -> float:
-        """How much of `seconds` was warm-up, all levels together."""
-        return sum(level.warmup_s for level in self.levels)
-
-    @property
     def metrics(self) -> dict[str, float]:
         """What the trial reports: `METRICS`."""
         return self.levels[self.reported].metrics if self.estimate is None else dict(self.estimate)

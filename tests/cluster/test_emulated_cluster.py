@@ -15,14 +15,14 @@ def test_an_emulated_cluster_comes_up_and_goes_away(ray_starts_alone):
     with (
         ray_starts_alone(),
         pytest.raises(KeyError, match="the test's own"),
-        emulated.emulated_cluster("T4:2", cpu_cores_per_node=3, head_cpus=1) as address,
+        emulated.emulated_cluster("T4:2") as address,
     ):
         ray.init(address=address, log_to_driver=False)
         found = inventory.from_ray()
         assert found.gpu_types == ("T4",) and found.emulated
-        assert sorted(node.cpu_cores for node in found.nodes) == [1, 3]
-        assert found.why_not(Demand(3, "T4", 2.0)) is None
-        assert found.why_not(Demand(4, "T4", 1.0)).startswith("asks 4 cores, most on a T4 node is 3")
+        assert sorted(node.cpu_cores for node in found.nodes) == [4, 8]
+        assert found.why_not(Demand(8, "T4", 2.0)) is None
+        assert found.why_not(Demand(9, "T4", 1.0)).startswith("asks 9 cores, most on a T4 node is 8")
         # An unread node is asked through a pinned task: no driver here, so no device and no exception.
         node_id = found.with_gpu("T4")[0].node_id
         assert inventory._ask([node_id])[node_id].devices == ()

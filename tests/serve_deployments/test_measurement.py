@@ -26,10 +26,10 @@ def test_what_others_had_of_the_cores_is_that_of_all_levels():
     assert told(None) is None and told(Usage(seconds=3.0)) is None
 
 
-def test_warm_up_of_a_measurement_is_that_of_all_levels_and_it_is_as_steady_as_the_reported_one():
-    levels = (a_level(10.0, warmup_s=0.5), a_level(10.0, warmup_s=1.5, steady=False))
+def test_a_measurement_is_as_steady_as_its_reported_level():
+    levels = (a_level(10.0), a_level(10.0, steady=False))
     measurement = measured(*levels)
-    assert measurement.warmup_s == 2.0 and measurement.steady and measurement.best is levels[0]
+    assert measurement.steady and measurement.best is levels[0]
     assert not replace(measurement, reported=1).steady
     for wrong in (-1, 2):
         with pytest.raises(ValueError, match=f"level {wrong} is reported, there are 2"):
