@@ -173,7 +173,7 @@ class Room:
     async def free_places(self):
         return list(self.free)
 
-    async def aimed(self, sender, endpoint, payloads, index, of, cores):
+    async def with_target(self, sender, endpoint, payloads, index, of, cores):
         self.aimed_at.append((sender, index, of, cores))
         return OwnSender(endpoint(), payloads, actor_module.RealClock(), index, of)
 
@@ -199,7 +199,7 @@ def test_more_senders_are_twice_as_many_each_in_a_place_of_its_own(monkeypatch):
 
 @pytest.mark.parametrize(("places", "senders"), [(0, 1), (1, 1), (2, 2), (3, 3), (9, 9)])
 def test_a_load_whose_sender_is_the_bottleneck_is_shared_while_there_is_room(monkeypatch, places, senders):
-    """A sender at its limit however many they are: 1, 2, 4, … of them, each sending to what it was aimed at."""
+    """A sender at its limit however many they are: 1, 2, 4, … of them, each sending to its target."""
     monkeypatch.setattr(actor_module, "RealClock", partial(VirtualClock, cpu_share=0.95))
     room, served = Room(monkeypatch, places), FakeServer(lambda size: 0.05, cores=99)
 
