@@ -29,6 +29,10 @@ _LARGEST = 2**63 - 1
 """What an integer of 64 bits can be."""
 
 
+_BUSY_MS = 60_000
+"""How long a process waits for another one's write. Our choice: on a busy machine SQLite's usual 5 s were too few."""
+
+
 class Database:
     """All studies under one URL.
 
@@ -224,6 +228,7 @@ def _now() -> dt.datetime:
 
 
 def _durable_sqlite(connection: Any, _record: Any) -> None:
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")  # first: what follows waits for others too
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")

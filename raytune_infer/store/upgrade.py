@@ -33,11 +33,23 @@ def upgrade(engine: Engine) -> None:
     with engine.connect() as connection:
         if _revision_of(connection) == REVISIONS[-1]:
             return
+    # Only now: it takes time to import, and nearly every database that is opened is of the last revision. And before
+    # the transaction, for which others wait.
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(_MIGRATIONS, version_locations=[_MIGRATIONS])
+    # As alembic.command.upgrade does it, without the env.py that it wants: a module that cannot be imported by itself.
+    migrations = EnvironmentContext(Config(), scripts, fn=lambda revision, _: scripts._upgrade_revs("head", revision))
     with _ONE_OF_US, engine.connect() as connection:
         _wait_for_others(connection)
-        if _revision_of(connection) != REVISIONS[-1]:  # nobody did it meanwhile
-            _migrate(connection)
-            connection.commit()
+        if _revision_of(connection) == REVISIONS[-1]:
+            return  # somebody did it meanwhile
+        with migrations:
+            migrations.configure(connection=connection, version_table=VERSION_TABLE)
+            migrations.run_migrations()
+        connection.commit()
 
 
 def _revision_of(connection: Connection) -> str | None:
@@ -60,19 +72,3 @@ def _wait_for_others(connection: Connection) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         case "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
-
-
-def _migrate(connection: Connection) -> None:
-    """Run what is missing, within the transaction that the connection is in."""
-    # Only now: it takes time to import, and nearly every database that is opened is of the last revision.
-    from alembic.config import Config
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.script import ScriptDirectory
-
-    scripts = ScriptDirectory(_MIGRATIONS, version_locations=[_MIGRATIONS])
-    # As alembic.command.upgrade does it, without the env.py that it wants: a module that cannot be imported by itself.
-    with EnvironmentContext(
-        Config(), scripts, fn=lambda revision, _: scripts._upgrade_revs("head", revision)
-    ) as environment:
-        environment.configure(connection=connection, version_table=VERSION_TABLE)
-        environment.run_migrations()

@@ -67,7 +67,7 @@ def test_a_rate_that_is_a_bound_or_an_estimate_is_marked():
     assert figures(trial(client_limited=True)).startswith("≥ 123.5 requests/s")
     assert rate(trial()) == Quantity(123.456) and rate(trial(**FAILED)) is None
     assert rate(trial(client_limited=True)) == Quantity(123.456, at_least=True)
-    assert rate(trial(loads=UNSTEADY, reported=1)) == Quantity(123.456, estimated=True)
+    assert rate(trial(levels=UNSTEADY, reported=1)) == Quantity(123.456, estimated=True)
 
 
 def test_every_trial_is_a_line_of_the_table():

@@ -66,7 +66,7 @@ def test_cores_that_the_system_does_not_know_are_not_watched():
 
 
 _BESIDE = """
-import json, os, subprocess, sys, time
+import dataclasses, json, os, subprocess, sys, time
 from serve_deployments.device.limits import pin
 from serve_deployments.device.meter import Meter
 core = int(sys.argv[1])
@@ -81,7 +81,7 @@ while time.monotonic() < until:
     pass
 burner.kill()
 burner.wait()
-print(json.dumps(meter.read().as_dict()))
+print(json.dumps(dataclasses.asdict(meter.read())))
 """
 
 
