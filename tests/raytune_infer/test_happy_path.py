@@ -183,6 +183,8 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
     (tmp_path / "run" / "serve_config.yaml").write_text(exported.replace("port: 8000", f"port: {port}"))
     command = re.findall(DEPLOYS, exported, re.MULTILINE)[0]
     begun = r"RAY_API_SERVER_ADDRESS='(http://[^']+)'"
+    # Serve ends a proxy that is not ready within 5 s, which on a machine as busy as CI's is soon.
+    monkeypatch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "120")
     ray_start = (*RAY_START, short_folder)
     with started(*ray_start, alone=alone, cwd=tmp_path, until=begun) as (_, said):
         found = re.search(begun, said)
