@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import TypeVar
 
 from serve_deployments.metrics.level_result import LevelResult, Mode
+
+T = TypeVar("T")
 
 
 def in_order(levels: Iterable[LevelResult], mode: Mode) -> tuple[LevelResult, ...]:
@@ -17,9 +21,9 @@ def in_order(levels: Iterable[LevelResult], mode: Mode) -> tuple[LevelResult, ..
     for level in levels:
         if level.mode == mode:
             same.setdefault(level.asked, []).append(level)
-    return tuple(middle(same[asked]) for asked in sorted(same))
+    return tuple(middle(same[asked], attrgetter("rate_rps")) for asked in sorted(same))
 
 
-def middle(levels: Sequence[LevelResult]) -> LevelResult:
+def middle(of: Sequence[T], rate_rps: Callable[[T], float]) -> T:
     """The one of the middle rate; of two the lower."""
-    return sorted(levels, key=lambda level: level.rate_rps)[(len(levels) - 1) // 2]
+    return sorted(of, key=rate_rps)[(len(of) - 1) // 2]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from scipy.special import bdtrc
 
-from raytune_infer.ranking.curve import in_order
-from raytune_infer.ranking.trial_answer import TrialAnswer, middle_answer
+from raytune_infer.ranking.curve import in_order, middle
+from raytune_infer.ranking.trial_answer import TrialAnswer
 from serve_deployments.measuring.highest_rate import SLOWEST
 from serve_deployments.measuring.level_search import GROWTH
 from serve_deployments.measuring.peak_rate import TIE
 from serve_deployments.measuring.predicting.estimating import on_log_line
-from serve_deployments.measuring.slo import LOST_TAIL
+from serve_deployments.measuring.slo import LOST_TAIL, tightest_ms
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import metric_of
 
@@ -73,7 +74,7 @@ class Limits:
         It had `LOST_TAIL` times rate x limit in flight or more. By Little's law its mean latency was above any limit
         up to so many times the run's.
         """
-        return _tightest_ms(self.at_most) > LOST_TAIL * _tightest_ms(self.held_under)
+        return tightest_ms(self.at_most) > LOST_TAIL * tightest_ms(self.held_under)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _answered(own: Sequence[TrialAnswer]) -> RateBounds:
     kept the limits, and the rate is somewhere in the trial's interval.
     """
     whole = [answer.at_its_rate for answer in own if not answer.ended_early]
-    answer = middle_answer(whole or own)
+    answer = middle(whole or own, attrgetter("level.rate_rps"))
     level, interval_rps = answer.level, answer.interval_rps
     limited = any(one.level.client_limited for one in own)
     if whole or interval_rps is None:
@@ -269,8 +270,3 @@ def _share_above(name: str) -> float:
     """Of requests, those above a percentile; 0 of what is none."""
     metric = metric_of(name)
     return (metric.share_above if metric else None) or 0.0
-
-
-def _tightest_ms(at_most: Mapping[str, float]) -> float:
-    limited = {name: metric_of(name) for name in at_most}
-    return min((at_most[name] for name, of in limited.items() if of is not None and of.is_stay), default=math.inf)

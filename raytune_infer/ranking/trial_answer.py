@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from raytune_infer.store.records import TrialRecord
@@ -38,8 +37,3 @@ def answer_of(trial: TrialRecord) -> TrialAnswer | None:
         return None
     level = outcome.levels[outcome.reported]
     return TrialAnswer(level, trial.metrics["rps"], outcome.interval_rps, bool(outcome.ended_early))
-
-
-def middle_answer(answers: Sequence[TrialAnswer]) -> TrialAnswer:
-    """The one whose level has the middle rate; of two the lower."""
-    return sorted(answers, key=lambda answer: answer.level.rate_rps)[(len(answers) - 1) // 2]

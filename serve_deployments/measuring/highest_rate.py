@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
@@ -79,7 +80,7 @@ async def highest_rate(
     failed = [level for level in _opened(search) if broken(level, at_most)]
     if not passed or (failed and crossing.at_floor(plan.rate_precision)):
         # One that kept the limits all the same was lucky, and does not show how far off they are.
-        slowest = min(failed, key=_asked)
+        slowest = min(failed, key=attrgetter("asked"))
         reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
     best = _speaking(passed, crossing, plan)
@@ -102,16 +103,12 @@ def _speaking(passed: Sequence[LevelResult], crossing: Crossing, plan: LoadPlan)
 
 def _off(level: LevelResult, crossing: Crossing, plan: LoadPlan) -> float:
     """How far a level is from where one should be held; logarithm."""
-    return math.log(_asked(level) / target_rps(crossing, plan.rate_precision))
+    return math.log(level.asked / target_rps(crossing, plan.rate_precision))
 
 
 def _is_near(level: LevelResult, crossing: Crossing, plan: LoadPlan) -> bool:
     """Whether a level is where one should be held, but for the precision."""
     return abs(_off(level, crossing, plan)) <= math.log1p(plan.rate_precision)
-
-
-def _asked(level: LevelResult) -> float:
-    return level.requested_rps or 0.0
 
 
 def _opened(search: LevelSearch) -> list[LevelResult]:
@@ -223,11 +220,11 @@ def _next_rate(search: LevelSearch, crossing: Crossing, at_most: Mapping[str, fl
     rate_rps = target_rps(crossing, precision)
     if crossing.at_floor(precision):
         return crossing.floor_rps
-    opened = sorted(_opened(search), key=_asked)
-    broke = [_asked(level) for level in opened if broken(level, at_most)]
+    opened = sorted(_opened(search), key=attrgetter("asked"))
+    broke = [level.asked for level in opened if broken(level, at_most)]
     if opened and not broke:
         # In an M/M/1 queue 1 / latency falls along a straight line to 0 at the capacity.
-        last, its = _asked(opened[-1]), room(opened[-1], at_most)
+        last, its = opened[-1].asked, room(opened[-1], at_most)
         ahead_rps = last + (1 - 1 / its) * max(0.0, min(crossing.ceiling_rps, 3 * last) - last)
         return min(max(rate_rps, ahead_rps), 2 * last)
     if broke and len(broke) == len(opened):

@@ -79,7 +79,7 @@ class LevelSearch:
         between_rps: tuple[float | None, float | None] = (None, None),
     ) -> Measurement:
         """The answer. A limited client matters from the reported level up: it may hide a higher rate."""
-        above = [level for level in self.levels if level.mode == reported.mode and _size(level) >= _size(reported)]
+        above = [level for level in self.levels if level.mode == reported.mode and level.asked >= reported.asked]
         return Measurement(
             method=self.method,
             levels=tuple(self.levels),
@@ -98,8 +98,3 @@ class LevelSearch:
 def beaten(to_beat_rps: float) -> str:
     """Why a search ended early, for people."""
     return f"it can no longer reach the {to_beat_rps:.3g} requests/s that were to be beaten"
-
-
-def _size(level: LevelResult) -> float:
-    """How much was asked for: clients or requests per second."""
-    return level.concurrency or level.requested_rps or 0.0

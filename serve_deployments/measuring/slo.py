@@ -40,9 +40,14 @@ def excess(level: LevelResult, at_most: Mapping[str, float]) -> str:
     return ", ".join(over)
 
 
+def tightest_ms(at_most: Mapping[str, float]) -> float:
+    """The lowest limit on how long requests stay; infinity if there is none."""
+    return min(_limits_on(at_most, lambda metric: metric.is_stay).values(), default=math.inf)
+
+
 def tightest_s(at_most: Mapping[str, float]) -> float:
-    """The lowest latency limit; infinity if there is none."""
-    return min((limit / 1e3 for limit in _limits_on(at_most, lambda metric: metric.is_stay).values()), default=math.inf)
+    """The same in seconds."""
+    return tightest_ms(at_most) / 1e3
 
 
 def most_in_flight(rate_rps: float, at_most: Mapping[str, float]) -> int | None:

@@ -93,11 +93,6 @@ class Metric:
         """Which statistic of its quantity it is, such as `p99_ms`."""
         return self.name if self.quantity is None else self.name.removeprefix(self.quantity.prefix)
 
-    def seconds(self, requests: Requests) -> np.ndarray:
-        """`[n]` what it is a statistic of; NaN where a request has none. Of a metric of a quantity only."""
-        assert self.quantity is not None, f"{self.name} counts requests"
-        return self.quantity.of(requests)
-
 
 METRICS: dict[str, Metric] = {}
 """All metrics by name, in the order in which they are reported. What a level has no value for is missing there."""
