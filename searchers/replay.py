@@ -19,7 +19,7 @@ from searchers.objective import Metrics
 
 
 @dataclass(frozen=True)
-class Table:
+class MeasuredTable:
     """A problem and the answer to every question that a searcher can ask about it.
 
     Args:
@@ -70,7 +70,7 @@ class Step:
         return self.value is not None
 
 
-def replay(table: Table, searcher: Searcher, *, budget: int, seed: int, parallel: int = 1) -> Iterator[Step]:
+def replay(table: MeasuredTable, searcher: Searcher, *, budget: int, seed: int, parallel: int = 1) -> Iterator[Step]:
     """One search, trial by trial in the order of completion; stop reading and the search stops.
 
     All trials take equally long, so the oldest of those that run completes first. The random numbers of the

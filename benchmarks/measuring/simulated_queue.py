@@ -1,4 +1,4 @@
-"""How far off is what a simulated queue of a replica's batches foretells? Levels against real replicas, and its word.
+"""How far off is what a simulated queue of a replica's batches predicts? Levels against real replicas, and its word.
 
     python -m benchmarks simulated_queue [--services sleeping-40 minilm] [--rounds 3] [--seconds 8]
 
@@ -29,7 +29,7 @@ from benchmarks.replica.services import SERVICES, Service
 from serve_deployments.measuring.in_cluster.load_side import load_actor
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.batch_queue import queue_of
-from serve_deployments.measuring.predicting.rate_prediction import foretold
+from serve_deployments.measuring.predicting.rate_prediction import predicted_rates
 from serve_deployments.metrics.level_result import LevelResult
 
 SHARES = (0.3, 0.5, 0.65, 0.8, 0.9)
@@ -42,13 +42,13 @@ _MEDIAN_T4, _NINE_IN_TEN_T4 = (float(t.ppf((1 + part) / 2, 4)) for part in (0.5,
 
 @dataclass(frozen=True)
 class Compared:
-    """A level beside what was foretold of it.
+    """A level beside what was predicted for it.
 
     Args:
         service: its name.
         share: of the peak.
         seen_ms: its p50, p90 and p99.
-        foretold_ms: those of the queue.
+        predicted_ms: those of the queue.
         off: logarithm of the rate at which the queue has the p99 that was seen ÷ the level's rate, in the standard
             deviations that a trial would state; None where none is stated.
     """
@@ -56,7 +56,7 @@ class Compared:
     service: str
     share: float
     seen_ms: tuple[float, ...]
-    foretold_ms: tuple[float, ...]
+    predicted_ms: tuple[float, ...]
     off: float | None
 
 
@@ -69,20 +69,20 @@ def compared(
         return None
     units = np.fromiter(itertools.islice(plan.arrivals.offsets(1.0, plan.seed), load.completed), float)
     latency_ms = 1e3 * queue.at_rates(np.tile(units, (_QUEUES, 1)), rate_rps * np.exp(_SHIFTS))
-    foretold_ms = np.percentile(latency_ms, _PERCENTS, axis=(1, 2))
-    shift = float(np.interp(p99_ms, np.maximum.accumulate(foretold_ms[-1]), _SHIFTS))
-    [guess] = foretold(before, service.settings, plan.arrivals, {"p99_ms": p99_ms}, rate_rps)
+    predicted_ms = np.percentile(latency_ms, _PERCENTS, axis=(1, 2))
+    shift = float(np.interp(p99_ms, np.maximum.accumulate(predicted_ms[-1]), _SHIFTS))
+    [prior] = predicted_rates(before, service.settings, plan.arrivals, {"p99_ms": p99_ms}, rate_rps)
     return Compared(
         service.name,
         share,
         (load.value("p50_ms") or math.nan, load.value("p90_ms") or math.nan, p99_ms),
-        tuple(foretold_ms[:, _SHIFTS.size // 2]),
-        None if guess is None else shift / guess.spread,
+        tuple(predicted_ms[:, _SHIFTS.size // 2]),
+        None if prior is None else shift / prior.spread,
     )
 
 
 def measured(service: Service, actor: Any, replica: Any, rounds: int, seconds: float) -> list[Compared]:
-    """A service's levels, each foretold from those before it in its round."""
+    """A service's levels, each predicted from those before it in its round."""
     endpoint = replica.endpoint
     ray.get(actor.set_target.remote(lambda: endpoint, list(service.payloads)))
     ray.get(actor.pin_to_free_cores.remote())
@@ -100,7 +100,7 @@ def measured(service: Service, actor: Any, replica: Any, rounds: int, seconds: f
             loads.append(load)
             if one is not None and not load.overloaded:
                 found.append(one)
-                p99s = f"p99 {one.seen_ms[-1]:.0f} ms, foretold {one.foretold_ms[-1]:.0f} ms"
+                p99s = f"p99 {one.seen_ms[-1]:.0f} ms, predicted {one.predicted_ms[-1]:.0f} ms"
                 print(f"{service.name}, round {number + 1}, {share:.0%} of {peak_rps:.0f}/s: {p99s}", flush=True)
     return found
 
@@ -112,15 +112,15 @@ def text(everything: Sequence[Compared], seconds: float) -> str:
         these = [one for one in everything if (one.service, one.share) == (service, share)]
         cells = [
             f"{statistics.median(one.seen_ms[i] for one in these):.0f} / "
-            f"{statistics.median(one.foretold_ms[i] for one in these):.0f}"
+            f"{statistics.median(one.predicted_ms[i] for one in these):.0f}"
             for i in range(len(_PERCENTS))
         ]
-        ratios = sorted(one.seen_ms[-1] / one.foretold_ms[-1] for one in these)
+        ratios = sorted(one.seen_ms[-1] / one.predicted_ms[-1] for one in these)
         rows.append([service, f"{share:.0%}", str(len(these)), *cells, f"{ratios[0]:.2f} to {ratios[-1]:.2f}"])
     off = [abs(one.off) for one in everything if one.off is not None]
     return "\n\n".join([
-        f"Levels of {seconds:g} s, Poisson arrivals, batches of 8 on one core; {others()}. Seen / foretold: medians of "
-        "the levels, in ms; the ranges are of p99 seen ÷ foretold.",
+        f"Levels of {seconds:g} s, Poisson arrivals, batches of 8 on one core; {others()}. Seen / predicted: medians "
+        "of the levels, in ms; the ranges are of p99 seen ÷ predicted.",
         markdown(["replica", "of its peak", "levels", "p50", "p90", "p99", "range"], rows),
         "The rate at which the queue has the p99 that was seen, off from the level's, in the standard deviations that "
         f"a trial would state: the median is {statistics.median(off):.2f} of {len(off)} levels (that of Student's t "

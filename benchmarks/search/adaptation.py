@@ -28,17 +28,17 @@ from searchers.morphling.mlp import initial_weights, predict
 from searchers.morphling.morphling import inputs_of, pretrained
 from searchers.objective import Expression, Objective
 from searchers.registry import named
-from searchers.replay import Table, fractions, replay, trials_over
+from searchers.replay import MeasuredTable, fractions, replay, trials_over
 
 POINTS = (1, 5, 10, 20)
 
 
-def held_out() -> list[Table]:
+def held_out() -> list[MeasuredTable]:
     objective, prices = Objective(Expression("rps / usd_per_hour")), load_prices("morphling-2021")
     return [emulate(profile, PAPER_KNOBS, objective, prices) for profile in PROFILES]
 
 
-def squared_errors(table: Table, model: MetaModel, points: int, seed: int) -> tuple[float, float, float]:
+def squared_errors(table: MeasuredTable, model: MetaModel, points: int, seed: int) -> tuple[float, float, float]:
     """Error on all 720 values (fractions of the best): adapted, as many steps from scratch, converged scratch."""
     generator = torch.Generator().manual_seed(seed)
     inputs, unknown = model.standardise(*inputs_of(table.problem))
@@ -61,7 +61,7 @@ def squared_errors(table: Table, model: MetaModel, points: int, seed: int) -> tu
     return adapted, few_steps(random, best_seen), error(converged, best_seen)
 
 
-def found(table: Table, searcher: str, most: int, seed: int) -> np.ndarray:
+def found(table: MeasuredTable, searcher: str, most: int, seed: int) -> np.ndarray:
     """`[most]` the best so far as a fraction of the best; the search stops where it has found that."""
     best, steps = table.values().max(), []
     for step in replay(table, named(searcher)(table.problem), budget=most, seed=seed):
@@ -71,7 +71,7 @@ def found(table: Table, searcher: str, most: int, seed: int) -> np.ndarray:
     return fractions(steps, best, most)
 
 
-def error_table(tables: Sequence[Table], model: MetaModel, draws: int) -> str:
+def error_table(tables: Sequence[MeasuredTable], model: MetaModel, draws: int) -> str:
     """A line for each number of points."""
     rows = []
     for points in POINTS:
@@ -82,7 +82,7 @@ def error_table(tables: Sequence[Table], model: MetaModel, draws: int) -> str:
     return markdown(header, rows, text=())
 
 
-def trials_table(tables: Sequence[Table], searchers: Sequence[str], most: int, seeds: int) -> str:
+def trials_table(tables: Sequence[MeasuredTable], searchers: Sequence[str], most: int, seeds: int) -> str:
     """A line for each searcher."""
     rows = []
     for name in searchers:

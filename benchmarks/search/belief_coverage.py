@@ -25,8 +25,8 @@ from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite
 from searchers.base import History, Observation
 from searchers.meta.meta import Meta
-from searchers.meta.metric_model import MetricModel, reading_of
-from searchers.replay import Table, replay
+from searchers.meta.metric_model import MetricModel, metric_model_of
+from searchers.replay import MeasuredTable, replay
 
 SHARES = (0.5, 0.8, 0.95)
 SAMPLES = 1000
@@ -40,7 +40,7 @@ def inside(samples: np.ndarray, truth: np.ndarray, share: float) -> float:
     return float(((low <= truth) & (truth <= high)).mean())
 
 
-def histories(table: Table, searcher: Meta, after: Sequence[int], plan: Plan, seed: int) -> Iterator[History]:
+def histories(table: MeasuredTable, searcher: Meta, after: Sequence[int], plan: Plan, seed: int) -> Iterator[History]:
     """What the searcher's own search has observed after so many trials, as far as there are any."""
     history, budget = History(), max(1, min(plan.budget, max(after)))
     if 0 in after:
@@ -52,13 +52,13 @@ def histories(table: Table, searcher: Meta, after: Sequence[int], plan: Plan, se
 
 
 def figures(
-    samples: Mapping[str, np.ndarray], reading: MetricModel, table: Table, history: History
+    samples: Mapping[str, np.ndarray], metric_model: MetricModel, table: MeasuredTable, history: History
 ) -> Iterator[tuple[str, list[float]]]:
     """For each metric the shares inside, and how many e-folds wide the interval of 80 % is (median)."""
     unseen = [Observation(p, m) for p, m in enumerate(table.metrics) if p not in history.taken]
     rng = np.random.default_rng(0)
-    for metric in reading.metrics:
-        at, truth = reading.measured(unseen, metric)
+    for metric in metric_model.metrics:
+        at, truth = metric_model.measured(unseen, metric)
         if len(at):
             # The table was measured too: its noise is in what is compared.
             drawn = samples[metric][:, at]
@@ -73,11 +73,11 @@ def rows_of(suite: Suite, plan: Plan, unit: Unit, after: Sequence[int]) -> Itera
         for task in unit.tasks:
             table = suite.table(task, objective)
             for seed in range(plan.seeds):
-                searcher, (reading, _) = Meta(table.problem, samples=SAMPLES), reading_of(table.problem)
+                searcher, (metric_model, _) = Meta(table.problem, samples=SAMPLES), metric_model_of(table.problem)
                 rows = [
                     (suite.name, objective, task, seed, metric, len(history.observed), *shares)
                     for history in histories(table, searcher, after, plan, seed)
-                    for metric, shares in figures(searcher.drawn(history), reading, table, history)
+                    for metric, shares in figures(searcher.drawn(history), metric_model, table, history)
                 ]
                 yield pd.DataFrame(rows, columns=COLUMNS)
 

@@ -28,7 +28,7 @@ from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import History, PredictsGain, Problem, Searcher
 from searchers.registry import NAMED, named
-from searchers.replay import Table, replay
+from searchers.replay import MeasuredTable, replay
 from searchers.space import Knob, Space
 
 BINS = 10
@@ -103,7 +103,9 @@ class GainPredictingSearcher(Searcher, PredictsGain, Protocol):
     """A searcher that says what is left to be gained."""
 
 
-def questions(table: Table, searcher: GainPredictingSearcher, plan: Plan, seed: int) -> Iterator[tuple[History, float]]:
+def questions(
+    table: MeasuredTable, searcher: GainPredictingSearcher, plan: Plan, seed: int
+) -> Iterator[tuple[History, float]]:
     """The history after each trial from the first that counts on, and the best value in it."""
     history = History()
     for step in replay(table, searcher, budget=plan.budget, seed=seed):

@@ -20,7 +20,7 @@ from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite, load_suite
 from raytune_infer.suites.workers import WorkerDied
 from searchers.registry import named
-from searchers.replay import Step, Table, replay
+from searchers.replay import MeasuredTable, Step, replay
 
 COLUMNS = ("suite", "objective", "task", "searcher", "condition", "seed", "trial", "fraction")
 
@@ -33,7 +33,7 @@ class Condition(Protocol):
         """For tables."""
         ...
 
-    def table(self, suite: Suite, task: str, objective: str, seed: int) -> Table:
+    def table(self, suite: Suite, task: str, objective: str, seed: int) -> MeasuredTable:
         """What is searched, over the task's own space."""
         ...
 

@@ -23,7 +23,7 @@ from benchmarks.search.found import Found, by_suite, found_by, ratio
 from benchmarks.search.suite_arguments import add_goal, plans_of, settings, suite_parser_of
 from raytune_infer.suites.suites import Suite
 from searchers.registry import DEFAULT, NAMED
-from searchers.replay import Table
+from searchers.replay import MeasuredTable
 
 SIGMAS = (0.05, 0.15)
 """Our choice: short load tests of one configuration differed by 10 to 20 % (docs/status.md), longer ones by less."""
@@ -44,13 +44,13 @@ class Noise:
         """For tables."""
         return f"{self.sigma:g}"
 
-    def table(self, suite: Suite, task: str, objective: str, seed: int) -> Table:
+    def table(self, suite: Suite, task: str, objective: str, seed: int) -> MeasuredTable:
         """The task's table as noisy trials measure it."""
         table = suite.table(task, objective)
         return noisy(table, self.sigma, np.random.default_rng([seed, zlib.crc32(task.encode())]))
 
 
-def noisy(table: Table, sigma: float, rng: np.random.Generator) -> Table:
+def noisy(table: MeasuredTable, sigma: float, rng: np.random.Generator) -> MeasuredTable:
     """The table, every quantity of every configuration times its own exp(sigma N(0, 1)); failures stay."""
     metrics = tuple(
         None

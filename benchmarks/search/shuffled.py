@@ -27,7 +27,7 @@ from benchmarks.search.suite_arguments import add_goal, plans_of, settings, suit
 from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import Observation, Task
 from searchers.registry import NAMED, named
-from searchers.replay import Table, replay
+from searchers.replay import MeasuredTable, replay
 
 Kind = Literal["none", "true", "shuffled apart", "shuffled alike"]
 KINDS: tuple[Kind, ...] = ("none", "true", "shuffled apart", "shuffled alike")
@@ -44,7 +44,7 @@ class Sources:
         """For tables."""
         return self.kind
 
-    def table(self, suite: Suite, task: str, objective: str, seed: int) -> Table:
+    def table(self, suite: Suite, task: str, objective: str, seed: int) -> MeasuredTable:
         """The task's table, its sources replaced."""
         table = suite.table(task, objective, with_sources=self.kind != "none")
         if self.kind in ("none", "true"):

@@ -25,7 +25,7 @@ from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite
 from searchers.meta.meta import NEAR, Meta
 from searchers.meta.switching import replicas
-from searchers.replay import Step, Table, fractions, replay
+from searchers.replay import MeasuredTable, Step, fractions, replay
 
 COLUMNS = ("suite", "objective", "task", "near", "seed", "trial", "fraction", "switched")
 IN_PLACE_S, NEW_REPLICA_S = 0.2, 7.0
@@ -55,7 +55,9 @@ def searches(suite: Suite, plan: Plan, unit: Unit, nears: Sequence[float]) -> It
                     yield _rows(table, near, seed, plan.budget, best, (suite.name, objective, task, f"{near:g}", seed))
 
 
-def _rows(table: Table, near: float, seed: int, budget: int, best: float, labels: tuple[object, ...]) -> pd.DataFrame:
+def _rows(
+    table: MeasuredTable, near: float, seed: int, budget: int, best: float, labels: tuple[object, ...]
+) -> pd.DataFrame:
     steps = list(replay(table, Meta(table.problem, near=near), budget=budget, seed=seed))
     columns = zip(fractions(steps, best, len(steps)), switched(steps, replicas(table.problem.space)), strict=True)
     return pd.DataFrame([(*labels, k, *each) for k, each in enumerate(columns, start=1)], columns=COLUMNS)

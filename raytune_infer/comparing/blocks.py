@@ -35,7 +35,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoisePrior:
     """What is known of sigma beforehand.
 
     Args:
@@ -131,7 +131,7 @@ class Blocks:
         return Estimate(value, value * math.exp(-half), value * math.exp(half))
 
 
-def fit(figures: np.ndarray, known: Noise | None = None) -> Blocks:
+def fit(figures: np.ndarray, known: NoisePrior | None = None) -> Blocks:
     """Least squares over the cells that there are.
 
     Args:
@@ -152,7 +152,7 @@ def fit(figures: np.ndarray, known: Noise | None = None) -> Blocks:
     y = np.log(figures[there])
     solved = np.linalg.pinv(design)
     theta = solved @ y
-    known = known or Noise()
+    known = known or NoisePrior()
     freedom = len(y) - int(np.linalg.matrix_rank(design)) + known.freedom
     residual = float(((y - design @ theta) ** 2).sum()) + known.freedom * known.sigma**2
     return Blocks(

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from raytune_infer.comparing.blocks import Blocks, Estimate, Noise, fit
+from raytune_infer.comparing.blocks import Blocks, Estimate, NoisePrior, fit
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 
@@ -21,7 +21,7 @@ MISSES = 2
 breaks by chance, of two hardly."""
 
 
-USUAL = Noise(sigma=0.05, freedom=4.0)
+USUAL = NoisePrior(sigma=0.05, freedom=4.0)
 """Load tests of some seconds, side by side on a shared machine, repeat to about 10 % (docs/status.md). Worth four
 degrees of freedom (our choice): two rounds of two then tell a half more from equal, and one that has more of its own
 soon outweighs it."""

@@ -22,7 +22,7 @@ from raytune_infer.spec.demand import PLACING, price
 from raytune_infer.spec.standard_knobs import NO_GPU, PRECISION_BITS, encode
 from searchers.base import Problem
 from searchers.objective import Expression, Metrics, Objective
-from searchers.replay import Table
+from searchers.replay import MeasuredTable
 from searchers.space import Space, Value
 
 PAPER_KNOBS: Mapping[str, tuple[Value, ...]] = {
@@ -36,7 +36,7 @@ PAPER_KNOBS: Mapping[str, tuple[Value, ...]] = {
 
 def emulate(
     profile: ModelProfile, knobs: Mapping[str, Sequence[Value]], objective: Objective, prices: PriceBook
-) -> Table:
+) -> MeasuredTable:
     """A model as a service over all combinations of these knobs.
 
     A replica pays for the larger of its shares of the GPU's compute (`gpu_share`) and memory
@@ -45,7 +45,7 @@ def emulate(
     """
     space = Space([encode(name, values) for name, values in knobs.items()])
     timing = time_batches(profile, space)
-    return Table(Problem(space, objective, _usd_per_hour(space, prices)), timing.metrics())
+    return MeasuredTable(Problem(space, objective, _usd_per_hour(space, prices)), timing.metrics())
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _usd_per_hour(space: Space, prices: PriceBook) -> np.ndarray:
     return usd
 
 
-def random_table(rng: np.random.Generator, books: Sequence[PriceBook]) -> Table:
+def random_table(rng: np.random.Generator, books: Sequence[PriceBook]) -> MeasuredTable:
     """A random service: model, hardware on offer, knobs, prices and objective; something in it counts.
 
     Half a dozen choices are drawn as a user might make them. Four of five spaces have GPUs.
@@ -136,7 +136,7 @@ def random_table(rng: np.random.Generator, books: Sequence[PriceBook]) -> Table:
         knobs = _gpu_knobs(rng, book) if rng.random() < 0.8 else _cpu_knobs(rng)
         table = emulate(profile, knobs, Objective(Expression("rps / usd_per_hour")), book)
         objective = _objective(rng, table)
-        table = Table(Problem(table.problem.space, objective, table.problem.usd_per_hour), table.metrics)
+        table = MeasuredTable(Problem(table.problem.space, objective, table.problem.usd_per_hour), table.metrics)
         values = table.values()
         if (values > 0).sum() >= max(2, 0.02 * len(values)):
             return table
@@ -212,7 +212,7 @@ def some(rng: np.random.Generator, values: Sequence[Value], least: int, most: in
     return tuple(values[i] for i in sorted(rng.choice(len(values), count, replace=False)))
 
 
-def _objective(rng: np.random.Generator, table: Table) -> Objective:
+def _objective(rng: np.random.Generator, table: MeasuredTable) -> Objective:
     """Mostly requests per dollar, sometimes requests alone; in a quarter of cases under a latency limit."""
     goal = Expression("rps / usd_per_hour" if rng.random() < 0.8 else "rps")
     latencies = [m["p99_ms"] for m in table.metrics if m is not None]

@@ -20,7 +20,7 @@ from searchers.morphling.maml import Tasks, as_searched, meta_train, unit_of
 from searchers.morphling.meta_model import MetaModel
 from searchers.morphling.mlp import initial_weights
 from searchers.morphling.morphling import inputs_of
-from searchers.replay import Table
+from searchers.replay import MeasuredTable
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def synthetic_tasks(recipe: Recipe) -> tuple[Tasks, np.ndarray, np.ndarray]:
     return Tasks(torch.from_numpy(x).float(), torch.from_numpy(y).float(), columns), mean, scale
 
 
-def _sample(rng: np.random.Generator, table: Table, recipe: Recipe) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+def _sample(
+    rng: np.random.Generator, table: MeasuredTable, recipe: Recipe
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """`[points, c]` raw inputs of some configurations, their c columns, and `[points]` values."""
     features, columns = inputs_of(table.problem)
     values = table.values() / table.values().max()

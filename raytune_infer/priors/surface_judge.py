@@ -1,4 +1,4 @@
-"""How well surfaces foretell services that they were not trained on."""
+"""How well surfaces predict services that they were not trained on."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def fitted(model: SurfaceModel, row: Studied, at: np.ndarray, rng: np.random.Gen
 
 
 def score(out: np.ndarray, row: Studied) -> dict[str, dict[str, float]]:
-    """How near a foretold surface is to the measured one.
+    """How near a predicted surface is to the measured one.
 
     Args:
-        out: `[k, R + 1]` what was foretold of the task's observations.
+        out: `[k, R + 1]` what was predicted of the task's observations.
         row: what was measured.
 
     Returns:

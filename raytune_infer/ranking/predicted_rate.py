@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from raytune_infer.store.records import TrialRecord
 from serve_deployments.load.arrivals import Arrivals
-from serve_deployments.measuring.predicting.rate_prediction import foretold
+from serve_deployments.measuring.predicting.rate_prediction import predicted_rates
 from serve_deployments.metrics.metric_table import LATENCY, METRICS
 from serve_deployments.settings import Settings
 
 
-def foretold_rps(trials: Sequence[TrialRecord], at_most: Mapping[str, float], arrivals: Arrivals) -> float | None:
+def predicted_rps(trials: Sequence[TrialRecord], at_most: Mapping[str, float], arrivals: Arrivals) -> float | None:
     """The rate from which on a simulated queue of its batches breaks the first limit; None where none can be told.
 
     Args:
@@ -20,13 +20,13 @@ def foretold_rps(trials: Sequence[TrialRecord], at_most: Mapping[str, float], ar
         arrivals: their pattern.
     """
     latencies = {name: limit for name, limit in at_most.items() if name != "error_rate"}
-    if not latencies or not all(name in METRICS and METRICS[name].quantity is LATENCY for name in latencies):
+    if not latencies or not all(name in METRICS and METRICS[name].time is LATENCY for name in latencies):
         return None
     levels = [level for trial in trials for level in trial.outcome.levels]
     settings = next(Settings(**trial.outcome.settings) for trial in trials if trial.outcome.levels)
     near_rps = max(level.requested_rps or level.achieved_rps for level in levels)
     if not near_rps > 0:
         return None
-    guesses = foretold(levels, settings, arrivals, latencies, near_rps)
-    known = [guess.rate_rps for guess in guesses if guess is not None]
-    return min(known) if len(known) == len(guesses) else None
+    priors = predicted_rates(levels, settings, arrivals, latencies, near_rps)
+    known = [prior.rate_rps for prior in priors if prior is not None]
+    return min(known) if len(known) == len(priors) else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
 from raytune_infer.errors import AllFailed, SpecError, UserError
 from raytune_infer.ranking.other_objective import Bounds, changed
-from raytune_infer.ranking.predicted_rate import foretold_rps
+from raytune_infer.ranking.predicted_rate import predicted_rps
 from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
 from raytune_infer.ranking.trial_answer import answer_of
 from raytune_infer.spec.arrivals import read_arrivals
@@ -157,7 +157,7 @@ def rank(
         objective: the goal and its limits.
         held_under: limits that the run's load was held under.
         precision: how far apart, relatively, a rate that keeps the limits and one that breaks them are left.
-        arrivals: their pattern, for which rates are foretold that levels leave open; None: none are.
+        arrivals: their pattern, for which rates are predicted that levels leave open; None: none are.
         book: prices; None for those recorded.
         prices: what to call them.
         size: configurations in the space.
@@ -177,7 +177,7 @@ def rank(
         if opened:
             answers = [answer for t in ts if (answer := answer_of(t)) is not None]
             known = arrivals_within(levels, limits, precision, answers)
-            known = known if arrivals is None else _with_foretold(known, ts, limits, arrivals)
+            known = known if arrivals is None else _with_predicted(known, ts, limits, arrivals)
         else:
             known = clients_within(levels, limits, precision)
         usd_per_hour = _usd_per_hour(ts[0], book, objective)
@@ -215,11 +215,11 @@ def _arrivals(spec: ServiceSpec) -> Arrivals | None:
         return None
 
 
-def _with_foretold(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> RateBounds:
+def _with_predicted(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> RateBounds:
     """With an estimate where levels leave the rate open and give none."""
     if known.resolved or known.estimate_rps is not None:
         return known
-    rps = foretold_rps(trials, limits.at_most, arrivals)
+    rps = predicted_rps(trials, limits.at_most, arrivals)
     return known if rps is None else replace(known, estimate_rps=min(max(rps, known.at_least_rps), known.at_most_rps))
 
 

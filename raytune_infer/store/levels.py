@@ -9,7 +9,7 @@ from typing import Any
 
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult
-from serve_deployments.metrics.metric_table import LATENCY, QUANTITIES, STATISTICS
+from serve_deployments.metrics.metric_table import LATENCY, REQUEST_TIMES, STATISTICS
 from serve_deployments.usage import Batch, Usage
 
 KEPT_BATCHES = 32
@@ -19,10 +19,10 @@ _PLAIN = {field.name for field in fields(LevelResult)} - {"distributions", "usag
 
 
 def level_to_json(level: LevelResult) -> dict[str, Any]:
-    """A level as a table of plain values: each quantity's statistics stand beside the rest, by their metrics' names."""
+    """A level as a table of plain values: each time's statistics stand beside the rest, by their metrics' names."""
     table = {name: value for name, value in asdict(level).items() if name in _PLAIN}
     for name, found in level.distributions.items():
-        prefix = QUANTITIES[name].prefix
+        prefix = REQUEST_TIMES[name].prefix
         table |= {f"{prefix}{statistic}": found.values.get(statistic) for statistic in STATISTICS}
         table[f"{prefix}histogram"] = found.histogram
     return {**table, "usage": None if level.usage is None else usage_to_json(level.usage)}
@@ -37,9 +37,9 @@ def level_from_json(table: Mapping[str, Any]) -> LevelResult:
     rest.setdefault("fell_behind", table["overloaded"] and _fell_behind(table))
     usage = table.get("usage")
     distributions = {
-        quantity.name: _distribution(table, quantity.prefix)
-        for quantity in QUANTITIES.values()
-        if quantity is LATENCY or f"{quantity.prefix}histogram" in table
+        time.name: _distribution(table, time.prefix)
+        for time in REQUEST_TIMES.values()
+        if time is LATENCY or f"{time.prefix}histogram" in table
     }
     return LevelResult(**rest, distributions=distributions, usage=None if usage is None else usage_from_json(usage))
 

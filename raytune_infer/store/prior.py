@@ -24,7 +24,7 @@ _DIGITS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
+class PriorFile:
     """What services like this could be.
 
     Args:
@@ -48,7 +48,7 @@ class Prior:
         return f"prior knowledge is {self.label}: {card.get('data', 'no card')}, {card.get('date', 'no date')}"
 
 
-def read_prior(path: str | Path, *searchers: str) -> Prior:
+def read_prior(path: str | Path, *searchers: str) -> PriorFile:
     """Read and check a file of prior knowledge.
 
     Args:
@@ -66,7 +66,7 @@ def read_prior(path: str | Path, *searchers: str) -> Prior:
     return _read(Path(path), Path(path).name)
 
 
-def kept_prior(run: RunFolder) -> Prior | None:
+def kept_prior(run: RunFolder) -> PriorFile | None:
     """The prior that a run was begun with; None if that is what ships.
 
     Raises:
@@ -83,7 +83,7 @@ def kept_prior(run: RunFolder) -> Prior | None:
     return prior
 
 
-def _read(path: Path, name: str) -> Prior:
+def _read(path: Path, name: str) -> PriorFile:
     from searchers.surfaces.belief import SurfaceModel  # brings torch
 
     try:
@@ -93,4 +93,4 @@ def _read(path: Path, name: str) -> Prior:
         raise UserError(f"cannot read the prior {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:  # the last two: of another version
         raise UserError(f"cannot take {path} for a prior: {error}") from None
-    return Prior(surfaces, content, f"{name} {hashlib.sha256(content).hexdigest()[:_DIGITS]}")
+    return PriorFile(surfaces, content, f"{name} {hashlib.sha256(content).hexdigest()[:_DIGITS]}")

@@ -16,7 +16,7 @@ from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.database import Database
-from raytune_infer.store.prior import Prior, kept_prior, read_prior
+from raytune_infer.store.prior import PriorFile, kept_prior, read_prior
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
 from raytune_infer.study.fingerprint import differences, fingerprint
@@ -186,7 +186,9 @@ class Study:
                 progress.note(note)
         return replace(space, problem=replace(space.problem, sources=earlier.tasks))
 
-    def _search(self, log: _TrialLog, run: RunFolder, parallel: int, progress: Progress, prior: Prior | None) -> None:
+    def _search(
+        self, log: _TrialLog, run: RunFolder, parallel: int, progress: Progress, prior: PriorFile | None
+    ) -> None:
         from raytune_infer.study.search import search
         from raytune_infer.study.suggestion import WORTHWHILE
 

@@ -21,7 +21,7 @@ from raytune_infer.store.prior import read_prior
 from raytune_infer.suites.suites import Suite, load_suite
 from raytune_infer.suites.workers import WorkerDied, in_processes
 from searchers.registry import DEFAULT, TAKES_SURFACES, Factory, named
-from searchers.replay import Step, Table, replay
+from searchers.replay import MeasuredTable, Step, replay
 
 COLUMNS = (
     "suite", "objective", "task", "searcher", "seed", "trial", "config", "feasible", "value", "best", "fraction",
@@ -234,7 +234,7 @@ def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Search]:
                     yield Search(objective, task, unit.searcher, seed, best, _steps(table, plan, make, seed))
 
 
-def _steps(table: Table, plan: Plan, make: Factory, seed: int) -> tuple[Step, ...]:
+def _steps(table: MeasuredTable, plan: Plan, make: Factory, seed: int) -> tuple[Step, ...]:
     """One search; the time to make its searcher counts as time to think of its first suggestion."""
     start = perf_counter()
     made = make(table.problem)

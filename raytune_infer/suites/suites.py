@@ -22,7 +22,7 @@ from raytune_infer.suites.suite_file import SUITE_FILE, SuiteFile, read_suite_fi
 from searchers.base import Observation, Problem, Task
 from searchers.objective import Metrics, Objective
 from searchers.quantities import PRICE
-from searchers.replay import Table
+from searchers.replay import MeasuredTable
 from searchers.space import Config, Knob, Space, Value
 
 
@@ -74,7 +74,7 @@ class Suite:
     tasks: Mapping[str, MeasuredTask]
     sources: tuple[str, ...]
     targets: tuple[str, ...] = ()
-    _lessons: dict[tuple[str, ...], tuple[Task, ...]] = field(default_factory=dict, init=False, repr=False)
+    _sources: dict[tuple[str, ...], tuple[Task, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class Suite:
             groups.setdefault(sources or ("", task), []).append(task)
         return tuple(map(tuple, groups.values()))
 
-    def table(self, task: str, objective: str, *, with_sources: bool = True) -> Table:
+    def table(self, task: str, objective: str, *, with_sources: bool = True) -> MeasuredTable:
         """The problem of a task under an objective, with the answers.
 
         Problems that may learn from the same tasks have the same tuple of them, under every objective: what a
@@ -103,10 +103,10 @@ class Suite:
         """
         measured = self.tasks[task]
         names = self.sources_of(task) if with_sources else ()
-        lessons = self._lessons.setdefault(names, tuple(self.tasks[name].as_source for name in names))
+        sources = self._sources.setdefault(names, tuple(self.tasks[name].as_source for name in names))
         goal = self.objectives[objective]
-        problem = Problem(measured.space, goal, measured.usd_per_hour, measured.facts, lessons)
-        return Table(problem, measured.metrics)
+        problem = Problem(measured.space, goal, measured.usd_per_hour, measured.facts, sources)
+        return MeasuredTable(problem, measured.metrics)
 
 
 def load_suite(folder: Path) -> Suite:

@@ -44,7 +44,7 @@ class BayesianOptimisation:
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
+class SourceMean:
     """What sources say of a service that nobody measured yet, in standard deviations of ln(value).
 
     Args:
@@ -65,7 +65,7 @@ class Prior:
 
 
 @learnt_once
-def mean_of_sources(problem: Problem) -> Prior | None:
+def mean_of_sources(problem: Problem) -> SourceMean | None:
     """The mean over sources of ln(value), standardised by source; None if they know nothing of this space.
 
     A configuration that no source has is taken to be as good as the average one.
@@ -82,7 +82,7 @@ def mean_of_sources(problem: Problem) -> Prior | None:
     if not units:
         return None
     mean = total / np.maximum(times, 1)
-    return Prior(np.where(times > 0, mean, mean[times > 0].mean()), float(np.median(units)))
+    return SourceMean(np.where(times > 0, mean, mean[times > 0].mean()), float(np.median(units)))
 
 
 class ResidualProcess:

@@ -13,14 +13,14 @@ POINTS = 150  # of a source, at most. Our choice: exact inference takes their cu
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class StandardisedSource:
     """What one process is fitted to: `[m, d]` points and `[m]` ln(value), standardised by source."""
 
     x: np.ndarray
     z: np.ndarray
 
 
-def standardised(sources: Sequence[Source]) -> tuple[tuple[Study, ...], float]:
+def standardised(sources: Sequence[Source]) -> tuple[tuple[StandardisedSource, ...], float]:
     """The sources whose values differ, at most POINTS random points of each, and their median unit.
 
     The unit is the standard deviation of ln(value) that a source's values were divided by.
@@ -33,5 +33,5 @@ def standardised(sources: Sequence[Source]) -> tuple[tuple[Study, ...], float]:
             continue
         units.append(float(y.std()))
         some = rng.permutation(len(y))[:POINTS]
-        studies.append(Study(source.x[some], ((y - y.mean()) / y.std())[some]))
+        studies.append(StandardisedSource(source.x[some], ((y - y.mean()) / y.std())[some]))
     return tuple(studies), float(np.median(units)) if units else 1.0

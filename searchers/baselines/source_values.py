@@ -94,17 +94,17 @@ def learnt_once(learn: Callable[[Problem], Learnt]) -> Callable[[Problem], Learn
     A benchmark builds a searcher for each of hundreds of searches with the same sources. What is learnt must
     depend on nothing but the sources, the space, the objective and the prices.
     """
-    kept = lru_cache(maxsize=8)(lambda question: learn(question.problem))
+    kept = lru_cache(maxsize=8)(lambda key: learn(key.problem))
 
     @wraps(learn)
     def learnt(problem: Problem) -> Learnt:
-        return kept(_Question(_key(problem), problem))
+        return kept(_CacheKey(_key(problem), problem))
 
     return learnt
 
 
 @dataclass(frozen=True)
-class _Question:
+class _CacheKey:
     key: tuple[Any, ...]
     problem: Problem = field(compare=False)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from searchers.base import History, Problem
-from searchers.baselines.bayesian import BayesianOptimisation, Prior
+from searchers.baselines.bayesian import BayesianOptimisation, SourceMean
 from searchers.baselines.gaussian_process import GaussianProcess, fit, log_expected_improvement, prior_then_largest
-from searchers.baselines.source_studies import Study, standardised
+from searchers.baselines.source_studies import StandardisedSource, standardised
 from searchers.baselines.source_values import learnt_once, sources_of, unit_cube
 
 LEVELS = 3  # of the stack below this service, at most; see `grouped`
@@ -23,7 +23,7 @@ Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """`[n, d]` points → `[n]` mean and `[n]` standard deviation."""
 
 
-def grouped(studies: Sequence[Study]) -> list[Study]:
+def grouped(studies: Sequence[StandardisedSource]) -> list[StandardisedSource]:
     """At most LEVELS studies, each pooled from every LEVELS-th source and thinned to LEVEL_POINTS. Our choice.
 
     Where a level has many points it has the last word over those below, whatever they say. The paper's levels
@@ -36,7 +36,7 @@ def grouped(studies: Sequence[Study]) -> list[Study]:
     for group in (studies[level::levels] for level in range(levels)):
         x, z = np.concatenate([s.x for s in group]), np.concatenate([s.z for s in group])
         some = rng.permutation(len(z))[:LEVEL_POINTS]
-        out.append(Study(x[some], z[some]))
+        out.append(StandardisedSource(x[some], z[some]))
     return out
 
 
@@ -67,7 +67,7 @@ class Stack:
         points: of the topmost level.
     """
 
-    prior: Prior
+    prior: SourceMean
     std: np.ndarray
     points: int
 
@@ -85,7 +85,7 @@ def stack_of_sources(problem: Problem) -> Stack | None:
     if below is None:
         return None
     mean, std = below(unit_cube(problem, problem.space.features))
-    return Stack(Prior(mean, unit), std, points)
+    return Stack(SourceMean(mean, unit), std, points)
 
 
 class Vizier:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def worth(values: np.ndarray, taken: np.ndarray, tolerance: float) -> np.ndarray:
+def acquisition(values: np.ndarray, taken: np.ndarray, tolerance: float) -> np.ndarray:
     """`[n]` expected gain plus the chance to be done, both in parts of the best that there is.
 
         mean_s [ max(0, v_s(x) - b_s) / t_s  +  1{ v_s(x) > b_s  and  v_s(x) >= (1 - tolerance) t_s } ]

@@ -25,7 +25,7 @@ Index = Mapping[tuple[type, Value], int]
 
 
 @dataclass(frozen=True)
-class Axis:
+class GridAxis:
     """One knob over all tasks.
 
     Args:
@@ -51,13 +51,13 @@ class JointGrid:
         rows: for each task and each of its observations, in order, the row.
     """
 
-    axes: tuple[Axis, ...]
+    axes: tuple[GridAxis, ...]
     ranks: np.ndarray
     n: int
     rows: tuple[np.ndarray, ...]
 
 
-def atlas(space: Space, tasks: Sequence[Task]) -> JointGrid:
+def grid_over(space: Space, tasks: Sequence[Task]) -> JointGrid:
     """The joint grid of a space and of the tasks that are to say something about it."""
     spaces = [space, *(task.space for task in tasks)]
     names = list(dict.fromkeys(knob.name for each in spaces for knob in each.knobs))
@@ -77,10 +77,10 @@ def atlas(space: Space, tasks: Sequence[Task]) -> JointGrid:
     return JointGrid(axes, every[order], len(own), tuple(rows))
 
 
-def _axis(name: str, knobs: Sequence[Knob], values: Sequence[Value], index: Index) -> Axis:
+def _axis(name: str, knobs: Sequence[Knob], values: Sequence[Value], index: Index) -> GridAxis:
     categorical = any(knob.kind == "categorical" for knob in knobs)
     if categorical and all(knob.columns == tuple(f"{name}={v}" for v in knob.values) for knob in knobs):
-        return Axis(name, np.zeros((len(values), 0)), categorical)  # one-hot: nothing but the names
+        return GridAxis(name, np.zeros((len(values), 0)), categorical)  # one-hot: nothing but the names
     columns = list(dict.fromkeys(column for knob in knobs for column in knob.columns))
     table = np.zeros((len(values), len(columns)))
     for knob in knobs:
@@ -88,7 +88,7 @@ def _axis(name: str, knobs: Sequence[Knob], values: Sequence[Value], index: Inde
         for value, features in zip(knob.values, knob.features, strict=True):
             table[index[type(value), value], at] = features
     spread = table.std(axis=0)
-    return Axis(name, (table - table.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf), categorical)
+    return GridAxis(name, (table - table.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf), categorical)
 
 
 def _ranks(space: Space, positions: np.ndarray, indices: Mapping[str, Index]) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from searchers.meta.joint_grid import Axis
+from searchers.meta.joint_grid import GridAxis
 
 ABSENT_ALIKE = 0.5
 """k_j between any value and a knob that the other task does not have. Our choice."""
@@ -48,19 +48,19 @@ class Scales:
     lengths: np.ndarray
 
 
-def generic(axes: Sequence[Axis]) -> Scales:
+def generic(axes: Sequence[GridAxis]) -> Scales:
     """For logarithms of which nothing is known: knobs act by factors of two or three, smoothly. Our choice."""
     each = np.ones(len(axes))
     return Scales(level=6.0, joint=0.7, own=0.05, alike=0.5, main=0.8 * each, lengths=1.5 * each)
 
 
-def covariance(axes: Sequence[Axis], left: np.ndarray, right: np.ndarray, scales: Scales) -> np.ndarray:
+def covariance(axes: Sequence[GridAxis], left: np.ndarray, right: np.ndarray, scales: Scales) -> np.ndarray:
     """`[p, q]` covariance of rows of ranks `[p, a]` and `[q, a]` of different configurations."""
     with torch.no_grad():
         return _smooth(axes, left, right, _packed(scales)).numpy()
 
 
-def variance(axes: Sequence[Axis], ranks: np.ndarray, scales: Scales) -> np.ndarray:
+def variance(axes: Sequence[GridAxis], ranks: np.ndarray, scales: Scales) -> np.ndarray:
     """`[p, p]` covariance of rows `[p, a]` with themselves, their own quirks included."""
     out = covariance(axes, ranks, ranks, scales)
     out[np.diag_indices_from(out)] += scales.own**2
@@ -68,7 +68,7 @@ def variance(axes: Sequence[Axis], ranks: np.ndarray, scales: Scales) -> np.ndar
 
 
 def fit(
-    axes: Sequence[Axis], tasks: Sequence[tuple[np.ndarray, np.ndarray]], start: Scales, *, steps: int = 60
+    axes: Sequence[GridAxis], tasks: Sequence[tuple[np.ndarray, np.ndarray]], start: Scales, *, steps: int = 60
 ) -> Scales:
     """The scales under which what tasks measured is most probable (maximum a posteriori, by Adam).
 
@@ -115,7 +115,7 @@ def _unpacked(theta: Tensor) -> Scales:
     return Scales(level, joint, own, float(torch.sigmoid(theta[3])), main, lengths)
 
 
-def _smooth(axes: Sequence[Axis], left: np.ndarray, right: np.ndarray, theta: Tensor) -> Tensor:
+def _smooth(axes: Sequence[GridAxis], left: np.ndarray, right: np.ndarray, theta: Tensor) -> Tensor:
     alike = torch.sigmoid(theta[3])
     main, lengths = theta[_HEAD:].exp().reshape(2, len(axes))
     total, product = (2 * theta[0]).exp(), torch.ones((), dtype=theta.dtype)
@@ -126,7 +126,7 @@ def _smooth(axes: Sequence[Axis], left: np.ndarray, right: np.ndarray, theta: Te
     return total + (2 * theta[1]).exp() * product
 
 
-def _likeness(axis: Axis, length: Tensor, alike: Tensor) -> Tensor:
+def _likeness(axis: GridAxis, length: Tensor, alike: Tensor) -> Tensor:
     """`[v + 1, v + 1]` k_j between an axis's values; the last is a knob that is absent, so that rank -1 finds it."""
     v = len(axis.features)
     features = torch.from_numpy(axis.features)

@@ -18,7 +18,7 @@ from searchers.base import Observation, Problem
 from searchers.objective import Metrics, Objective
 from searchers.quantities import PRICE
 
-RUNS = "runs"
+FEASIBLE = "runs"
 """The quantity that is 1 for a trial that ran and -1 for one that did not; where it is above 0, a trial runs."""
 
 _SHARE = re.compile(r"error|fail|drop|timeout|reject")
@@ -26,7 +26,7 @@ _SHARE = re.compile(r"error|fail|drop|timeout|reject")
 
 @dataclass(frozen=True)
 class MetricModel:
-    """How a problem's metrics are read.
+    """What is modelled of a problem's metrics.
 
     Args:
         metrics: those that are modelled, in order.
@@ -39,13 +39,13 @@ class MetricModel:
     @property
     def quantities(self) -> tuple[str, ...]:
         """All that beliefs are held about."""
-        return (*self.metrics, RUNS)
+        return (*self.metrics, FEASIBLE)
 
     def measured(self, observed: Iterable[Observation], quantity: str) -> tuple[np.ndarray, np.ndarray]:
         """`[k]` positions where the quantity was measured, each once, and the means of what was measured."""
         found: dict[int, list[float]] = {}
         for each in observed:
-            if quantity == RUNS:
+            if quantity == FEASIBLE:
                 found.setdefault(each.position, []).append(1.0 if self._runs(each.metrics) else -1.0)
             elif each.metrics is not None and 0 < each.metrics.get(quantity, 0) < np.inf:
                 found.setdefault(each.position, []).append(float(np.log(each.metrics[quantity])))
@@ -55,8 +55,8 @@ class MetricModel:
         return metrics is not None and all(metrics.get(name, 0.0) <= most for name, most in self.shares)
 
 
-def reading_of(problem: Problem) -> tuple[MetricModel, Objective]:
-    """How to read a problem's metrics, and its objective over what is modelled."""
+def metric_model_of(problem: Problem) -> tuple[MetricModel, Objective]:
+    """What is modelled of a problem's metrics, and its objective over that."""
     objective = problem.objective
     shares = {name: most for name, most in objective.at_most.items() if _SHARE.search(name)}
     told = problem.kept | set(shares)
@@ -71,5 +71,5 @@ def reading_of(problem: Problem) -> tuple[MetricModel, Objective]:
 
 def values(objective: Objective, drawn: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:
     """`[S, n]` values of samples of every quantity; 0 for what does not count."""
-    metrics = {name: np.exp(np.clip(logs, -50, 50)) for name, logs in drawn.items() if name != RUNS}
-    return np.where(drawn[RUNS] > 0, objective.values(metrics, usd_per_hour.astype(drawn[RUNS].dtype)), 0.0)
+    metrics = {name: np.exp(np.clip(logs, -50, 50)) for name, logs in drawn.items() if name != FEASIBLE}
+    return np.where(drawn[FEASIBLE] > 0, objective.values(metrics, usd_per_hour.astype(drawn[FEASIBLE].dtype)), 0.0)

@@ -11,7 +11,7 @@ from searchers.base import Problem
 from searchers.meta import kernel
 from searchers.meta.gaussian import Gaussian
 from searchers.meta.joint_grid import JointGrid
-from searchers.meta.metric_model import RUNS
+from searchers.meta.metric_model import FEASIBLE
 from searchers.quantities import role
 from searchers.surfaces.belief import SurfaceModel
 
@@ -35,12 +35,12 @@ def generic(grid: JointGrid, quantities: Sequence[str], noise: float) -> Beliefs
     """
     own, scales = grid.ranks[: grid.n], kernel.generic(grid.axes)
     out: dict[str, Gaussian] = {}
-    if metrics := [q for q in quantities if q != RUNS]:
+    if metrics := [q for q in quantities if q != FEASIBLE]:
         surface = Gaussian(np.full(grid.n, _LEVEL), kernel.variance(grid.axes, own, scales), noise, floating=True)
         out |= dict.fromkeys(metrics, surface)
-    if RUNS in quantities:
+    if FEASIBLE in quantities:
         runs = replace(kernel.scaled(scales, 0.6), level=0.5)
-        out[RUNS] = Gaussian(np.full(grid.n, 0.8), kernel.variance(grid.axes, own, runs), noise)
+        out[FEASIBLE] = Gaussian(np.full(grid.n, 0.8), kernel.variance(grid.axes, own, runs), noise)
     return out
 
 
@@ -57,7 +57,7 @@ def from_surfaces(model: SurfaceModel, problem: Problem, grid: JointGrid, metric
     out = {q: of[role(q)] for q in metrics}
     runs = replace(kernel.scaled(scales, 0.8), level=0.2)
     chances = np.tanh(surfaces.runs / 2)  # 2 p - 1: on the scale of RUNS
-    return {**out, RUNS: _ensemble(chances, kernel.variance(grid.axes, grid.ranks[: grid.n], runs), noise)}
+    return {**out, FEASIBLE: _ensemble(chances, kernel.variance(grid.axes, grid.ranks[: grid.n], runs), noise)}
 
 
 def _ensemble(surfaces: np.ndarray, rest: np.ndarray, noise: float) -> Gaussian:

@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 
 from searchers.base import Observation, Problem, Task
-from searchers.meta.joint_grid import JointGrid, atlas
+from searchers.meta.joint_grid import JointGrid, grid_over
 from searchers.meta.metric_model import MetricModel
 from searchers.meta.mixture import Beliefs, generic
-from searchers.meta.transfer import Evidence, SourcePrior, belief, coherence, learn
+from searchers.meta.transfer import SourcePrior, TaskMeasurements, belief, coherence, fit
 
 COHERENT = 0.25
 """A source of which less than this part of the variance follows from its own knobs teaches nothing. Our choice."""
@@ -19,29 +19,31 @@ _ENOUGH = 12
 """Fewer measurements than this are no ground to disbelieve a source."""
 
 
-def credible(sources: tuple[Task, ...], reading: MetricModel) -> tuple[Task, ...]:
+def credible(sources: tuple[Task, ...], metric_model: MetricModel) -> tuple[Task, ...]:
     """The sources whose measurements follow from their knobs; others were measured on something else, or mixed up.
 
     The same tuple where all do, as what is learned from it is kept by it.
     """
-    believed = tuple(task for task in sources if _coherent(task, reading))
+    believed = tuple(task for task in sources if _coherent(task, metric_model))
     return sources if len(believed) == len(sources) else believed
 
 
-def from_sources(problem: Problem, sources: tuple[Task, ...], reading: MetricModel) -> Beliefs:
+def from_sources(problem: Problem, sources: tuple[Task, ...], metric_model: MetricModel) -> Beliefs:
     """What the sources say of the problem's configurations.
 
     Args:
         problem: the space and its facts.
         sources: to learn from. What is learned from the same tuple of them is kept.
-        reading: what to read of their trials; a quantity that no source measured has the generic belief.
+        metric_model: what is modelled of their trials; a quantity that no source measured has the generic belief.
     """
-    grid = atlas(problem.space, sources)
+    grid = grid_over(problem.space, sources)
     facts, noise = standardised([*(task.facts for task in sources), problem.facts]), problem.noise**2
-    evidence = {q: _evidence(grid, sources, facts[:-1], reading, q) for q in reading.quantities}
+    evidence = {q: _evidence(grid, sources, facts[:-1], metric_model, q) for q in metric_model.quantities}
     unknown = generic(grid, [q for q, tasks in evidence.items() if not tasks], noise)
     return {
-        q: belief(grid, tasks, _lesson(sources, reading.shares, q, noise), facts[-1], noise) if tasks else unknown[q]
+        q: belief(grid, tasks, _source_prior(sources, metric_model.shares, q, noise), facts[-1], noise)
+        if tasks
+        else unknown[q]
         for q, tasks in evidence.items()
     }
 
@@ -60,36 +62,36 @@ def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
 
 
 @lru_cache(maxsize=1024)
-def _coherent(task: Task, reading: MetricModel) -> bool:
+def _coherent(task: Task, metric_model: MetricModel) -> bool:
     grid = _own_grid((task,))
-    found = [_evidence(grid, [task], np.zeros((1, 0)), reading, metric) for metric in reading.metrics]
+    found = [_evidence(grid, [task], np.zeros((1, 0)), metric_model, metric) for metric in metric_model.metrics]
     scores = [coherence(grid, evidence) for each in found for evidence in each if len(evidence.y) >= _ENOUGH]
     return not scores or float(np.mean(scores)) >= COHERENT
 
 
 def _evidence(
-    grid: JointGrid, sources: Sequence[Task], facts: np.ndarray, reading: MetricModel, quantity: str
-) -> list[Evidence]:
+    grid: JointGrid, sources: Sequence[Task], facts: np.ndarray, metric_model: MetricModel, quantity: str
+) -> list[TaskMeasurements]:
     out = []
     for task, rows, known in zip(sources, grid.rows, facts, strict=True):
         on_grid = (Observation(int(row), each.metrics) for row, each in zip(rows, task.observed, strict=True))
-        at, y = reading.measured(on_grid, quantity)
+        at, y = metric_model.measured(on_grid, quantity)
         if len(at):
-            out.append(Evidence(at, y, known, task.group))
+            out.append(TaskMeasurements(at, y, known, task.group))
     return out
 
 
 @lru_cache(maxsize=64)
-def _lesson(
+def _source_prior(
     sources: tuple[Task, ...], shares: tuple[tuple[str, float], ...], quantity: str, noise: float
 ) -> SourcePrior:
     """What is learned of one quantity, whatever the problem; sources are equal only to themselves."""
     grid = _own_grid(sources)
     facts = standardised([*(task.facts for task in sources), {}])[:-1]
-    return learn(grid, _evidence(grid, sources, facts, MetricModel((), shares), quantity), noise)
+    return fit(grid, _evidence(grid, sources, facts, MetricModel((), shares), quantity), noise)
 
 
 def _own_grid(sources: tuple[Task, ...]) -> JointGrid:
     """The grid of what was measured, however large the spaces are that it was chosen from."""
     first = sources[0]
-    return atlas(first.space.subset(np.array([o.position for o in first.observed[:1]] or [0])), sources)
+    return grid_over(first.space.subset(np.array([o.position for o in first.observed[:1]] or [0])), sources)

@@ -38,7 +38,7 @@ FIT_ROWS = 96
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TaskMeasurements:
     """What one source task measured of the quantity.
 
     Args:
@@ -81,7 +81,7 @@ class SourcePrior:
         return replace(self.scales, main=main, lengths=lengths)
 
 
-def learn(grid: JointGrid, tasks: Sequence[Evidence], noise: float) -> SourcePrior:
+def fit(grid: JointGrid, tasks: Sequence[TaskMeasurements], noise: float) -> SourcePrior:
     """Choose ridge, kernel and shrinkage so that groups left out are predicted best.
 
     Args:
@@ -102,27 +102,27 @@ def learn(grid: JointGrid, tasks: Sequence[Evidence], noise: float) -> SourcePri
 
 
 def belief(
-    grid: JointGrid, tasks: Sequence[Evidence], lesson: SourcePrior, facts: np.ndarray, noise: float
+    grid: JointGrid, tasks: Sequence[TaskMeasurements], prior: SourcePrior, facts: np.ndarray, noise: float
 ) -> Gaussian:
     """The belief about the problem's configurations that its sources support.
 
     Args:
         grid: of the problem and its sources.
         tasks: the T sources.
-        lesson: learned from them.
+        prior: fitted to them.
         facts: `[p]` standardised facts of the problem.
         noise: variance of one measurement.
     """
-    scales = lesson.scales_on(grid)
+    scales = prior.scales_on(grid)
     surfaces = _completed(grid, tasks, scales)
-    residuals = _residuals(surfaces, tasks, lesson.ridge)[:, : grid.n]
-    w, v = _weights(_facts(tasks), facts, lesson.ridge)
+    residuals = _residuals(surfaces, tasks, prior.ridge)[:, : grid.n]
+    w, v = _weights(_facts(tasks), facts, prior.ridge)
     empirical = residuals.T @ residuals / len(tasks)
     smooth = kernel.variance(grid.axes, grid.ranks[: grid.n], scales)
-    return Gaussian(w @ surfaces[:, : grid.n], v * ((1 - lesson.gamma) * empirical + lesson.gamma * smooth), noise)
+    return Gaussian(w @ surfaces[:, : grid.n], v * ((1 - prior.gamma) * empirical + prior.gamma * smooth), noise)
 
 
-def coherence(grid: JointGrid, task: Evidence) -> float:
+def coherence(grid: JointGrid, task: TaskMeasurements) -> float:
     """How well each measurement follows from the task's others, by their knobs: R² left one out, at most 1.
 
     Near 1 for a surface in which neighbours are alike; 0 or below for values that have nothing to do with
@@ -145,7 +145,7 @@ def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(rows)[:FIT_ROWS]
 
 
-def _completed(grid: JointGrid, tasks: Sequence[Evidence], scales: kernel.Scales) -> np.ndarray:
+def _completed(grid: JointGrid, tasks: Sequence[TaskMeasurements], scales: kernel.Scales) -> np.ndarray:
     """`[T, g]` surfaces; measured where measured, elsewhere the mean of all tasks corrected by the kernel."""
     g = len(grid.ranks)
     out = np.full((len(tasks), g), np.nan)
@@ -185,20 +185,20 @@ def _weights(facts: np.ndarray, at: np.ndarray, ridge: float) -> tuple[np.ndarra
     return w, 1 + float(w @ w)
 
 
-def _facts(tasks: Sequence[Evidence]) -> np.ndarray:
+def _facts(tasks: Sequence[TaskMeasurements]) -> np.ndarray:
     return np.stack([task.facts for task in tasks])
 
 
-def _groups(tasks: Sequence[Evidence]) -> np.ndarray:
+def _groups(tasks: Sequence[TaskMeasurements]) -> np.ndarray:
     return np.array([task.group for task in tasks])
 
 
-def _ridges(tasks: Sequence[Evidence]) -> tuple[float, ...]:
+def _ridges(tasks: Sequence[TaskMeasurements]) -> tuple[float, ...]:
     enough = len(tasks[0].facts) > 0 and len(set(_groups(tasks))) > 2
     return RIDGES if enough else RIDGES[:1]
 
 
-def _residuals(surfaces: np.ndarray, tasks: Sequence[Evidence], ridge: float) -> np.ndarray:
+def _residuals(surfaces: np.ndarray, tasks: Sequence[TaskMeasurements], ridge: float) -> np.ndarray:
     """`[T, g]` the residuals r_t of tasks predicted from other groups."""
     facts, groups = _facts(tasks), _groups(tasks)
     out = np.empty_like(surfaces)
@@ -212,7 +212,7 @@ def _residuals(surfaces: np.ndarray, tasks: Sequence[Evidence], ridge: float) ->
     return out
 
 
-def _error_left_out(surfaces: np.ndarray, tasks: Sequence[Evidence], ridge: float) -> float:
+def _error_left_out(surfaces: np.ndarray, tasks: Sequence[TaskMeasurements], ridge: float) -> float:
     """Mean squared residual where tasks were measured, in units of the variance that was expected."""
     residuals = _residuals(surfaces, tasks, ridge)
     return float(np.mean([np.mean(r[task.rows] ** 2) for r, task in zip(residuals, tasks, strict=True)]))
@@ -222,7 +222,7 @@ def _best_shrinkage(
     grid: JointGrid,
     residuals: np.ndarray,
     sampled: Sequence[np.ndarray],
-    tasks: Sequence[Evidence],
+    tasks: Sequence[TaskMeasurements],
     scales: kernel.Scales,
     noise: float,
     rng: np.random.Generator,

@@ -16,7 +16,7 @@ read vectors find each packed tensor as they would find one of its own."""
 
 
 @dataclass(frozen=True)
-class Place:
+class PackedTensor:
     """One tensor's place in the buffer.
 
     Args:
@@ -45,12 +45,12 @@ class Layout:
         places: one for each tensor, in order.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[PackedTensor, ...]
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor]) -> Layout:
         """Room for these tensors, as they are."""
-        return cls(tuple(Place(name, tuple(t.shape), t.dtype, 0) for name, t in tensors.items()))._laid_out()
+        return cls(tuple(PackedTensor(name, tuple(t.shape), t.dtype, 0) for name, t in tensors.items()))._laid_out()
 
     @property
     def size_bytes(self) -> int:
@@ -129,7 +129,7 @@ def first_sizes(max_batch_size: int, *, every_size: bool) -> Sequence[int]:
     return tuple(dict.fromkeys(min(size, max_batch_size) for size in buckets_up_to(max_batch_size)))
 
 
-def _filled(place: Place, rows: int, grows: bool, longest: int | None) -> Place:
+def _filled(place: PackedTensor, rows: int, grows: bool, longest: int | None) -> PackedTensor:
     if not place.shape or place.shape[0] != rows:
         return place
     shape = [bucket(rows), *place.shape[1:]]

@@ -13,9 +13,9 @@ from serve_deployments.measuring.level_search import GROWTH, LevelSearch, beaten
 from serve_deployments.measuring.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.estimating import at_rate
-from serve_deployments.measuring.predicting.rate_prediction import foretold
+from serve_deployments.measuring.predicting.rate_prediction import predicted_rates
 from serve_deployments.measuring.slo import broken, check, excess, most_in_flight, room, tightest_s
-from serve_deployments.measuring.statistics.rate_posterior import Crossing
+from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.measuring.stopping_rules import BEATEN, UntilSeen
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
@@ -44,7 +44,7 @@ async def highest_rate(
 ) -> Measurement:
     """The highest rate of arrivals under which every limit is kept.
 
-    A short closed loop says where to look, and what batches take, from which a simulated queue foretells more. Then
+    A short closed loop says where to look, and what batches take, from which a simulated queue predicts more. Then
     open levels, until what all of them say together locates the rate to `plan.rate_precision`. A level passes if it
     keeps the limits and was not overloaded, that is, kept up with 95 % of what was due.
 
@@ -62,53 +62,53 @@ async def highest_rate(
     """
     check(at_most)
     search = LevelSearch("highest_rate", endpoint, payloads, plan, clock or RealClock())
-    crossing = await _probe(search, at_most)
-    if crossing is None:
+    posterior = await _probe(search, at_most)
+    if posterior is None:
         alone = search.levels[-1]
         return search.result(alone, found=False, reason=f"one client alone: {excess(alone, at_most)}")
-    crossing, ended_early = await _locate(search, crossing, at_most, settings, to_beat_rps or 0.0)
-    low, high = crossing.quantile(0.025), crossing.quantile(0.975)
+    posterior, ended_early = await _locate(search, posterior, at_most, settings, to_beat_rps or 0.0)
+    low, high = posterior.quantile(0.025), posterior.quantile(0.975)
     reason = f"the limit is between {low:.3g} and {high:.3g} requests/s"
     estimate_rps = None
     if ended_early:
         reason += f": {beaten(to_beat_rps or 0.0)}"
-        estimate_rps = target_rps(crossing, plan.rate_precision)
-    elif not is_precise(crossing, plan.rate_precision):
+        estimate_rps = target_rps(posterior, plan.rate_precision)
+    elif not is_precise(posterior, plan.rate_precision):
         reason = f"out of time: {reason}"
-        estimate_rps = target_rps(crossing, plan.rate_precision)
+        estimate_rps = target_rps(posterior, plan.rate_precision)
     passed = _kept(search, at_most)
     failed = [level for level in _opened(search) if broken(level, at_most)]
-    if not passed or (failed and crossing.at_floor(plan.rate_precision)):
+    if not passed or (failed and posterior.at_floor(plan.rate_precision)):
         # One that kept the limits all the same was lucky, and does not show how far off they are.
         slowest = min(failed, key=attrgetter("asked"))
         reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
-    best = _speaking(passed, crossing, plan)
+    best = _speaking(passed, posterior, plan)
     estimate = None if estimate_rps is None else at_rate(estimate_rps, best, search.levels, at_most)
     return search.result(
         best, found=True, reason=reason, ended_early=ended_early, estimate=estimate, between_rps=(low, high)
     )
 
 
-def _speaking(passed: Sequence[LevelResult], crossing: Crossing, plan: LoadPlan) -> LevelResult:
+def _speaking(passed: Sequence[LevelResult], posterior: RatePosterior, plan: LoadPlan) -> LevelResult:
     """The level whose latencies stand for the rate: of those near it the one that saw most requests, else the nearest.
 
     Not the highest that passed, nor the last: of levels near the limit the shortest are the luckiest.
     """
-    near = [level for level in passed if _is_near(level, crossing, plan)]
+    near = [level for level in passed if _is_near(level, posterior, plan)]
     if near:
         return max(near, key=lambda level: level.completed)
-    return min(passed, key=lambda level: abs(_off(level, crossing, plan)))
+    return min(passed, key=lambda level: abs(_off(level, posterior, plan)))
 
 
-def _off(level: LevelResult, crossing: Crossing, plan: LoadPlan) -> float:
+def _off(level: LevelResult, posterior: RatePosterior, plan: LoadPlan) -> float:
     """How far a level is from where one should be held; logarithm."""
-    return math.log(level.asked / target_rps(crossing, plan.rate_precision))
+    return math.log(level.asked / target_rps(posterior, plan.rate_precision))
 
 
-def _is_near(level: LevelResult, crossing: Crossing, plan: LoadPlan) -> bool:
+def _is_near(level: LevelResult, posterior: RatePosterior, plan: LoadPlan) -> bool:
     """Whether a level is where one should be held, but for the precision."""
-    return abs(_off(level, crossing, plan)) <= math.log1p(plan.rate_precision)
+    return abs(_off(level, posterior, plan)) <= math.log1p(plan.rate_precision)
 
 
 def _opened(search: LevelSearch) -> list[LevelResult]:
@@ -119,7 +119,7 @@ def _kept(search: LevelSearch, at_most: Mapping[str, float]) -> list[LevelResult
     return [level for level in _opened(search) if not broken(level, at_most)]
 
 
-async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> Crossing | None:
+async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> RatePosterior | None:
     """Where to look for the rate, from short closed levels; None if not even one client keeps the limits.
 
     A client in a closed loop waits for its answer, so N clients never queue as deep as random arrivals at
@@ -141,7 +141,7 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> Crossing 
     too_fast = [rate for rate in reached if rate > slower]
     # Where the climb ended for want of time, the next level would have reached more, by what room there was.
     more = 1.0 if bounded else math.sqrt(min(room(most, at_most), _PROBE_FACTOR**2))
-    return Crossing.about(
+    return RatePosterior.about(
         _FIRST * more * math.sqrt(slower * min(too_fast, default=slower)),
         len(at_most),
         floor_rps=SLOWEST * reached[0],
@@ -181,16 +181,16 @@ async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Ma
 
 
 async def _locate(
-    search: LevelSearch, crossing: Crossing, at_most: Mapping[str, float], settings: Settings, beat_rps: float
-) -> tuple[Crossing, bool]:
+    search: LevelSearch, posterior: RatePosterior, at_most: Mapping[str, float], settings: Settings, beat_rps: float
+) -> tuple[RatePosterior, bool]:
     """Open levels, at least one, until the crossing is known and one level is an answer; whether it can't win."""
     late = 0
     while True:
-        guesses = foretold(search.levels, settings, search.plan.arrivals, at_most, crossing.quantile(0.5))
-        crossing = crossing.guided(guesses)
-        rate_rps = _next_rate(search, crossing, at_most)
+        priors = predicted_rates(search.levels, settings, search.plan.arrivals, at_most, posterior.quantile(0.5))
+        posterior = posterior.with_priors(priors)
+        rate_rps = _next_rate(search, posterior, at_most)
         plan = search.level_plan(1.0 if _kept(search, at_most) else _FAIR)
-        rule = UntilLocated(plan, rate_rps, at_most, crossing, beat_rps)
+        rule = UntilLocated(plan, rate_rps, at_most, posterior, beat_rps)
         level = await open_level(
             search.endpoint,
             search.payloads,
@@ -201,36 +201,36 @@ async def _locate(
             rule=rule,
         )
         search.add(level)
-        crossing = rule.after.cannot(level.achieved_rps) if level.overloaded else rule.after
+        posterior = rule.after.cannot(level.achieved_rps) if level.overloaded else rule.after
         kept = _kept(search, at_most)
-        if kept and beat_rps and crossing.below(beat_rps) > BEATEN:
-            return crossing, True
-        answers = [x for x in kept if _is_near(x, crossing, plan)]
-        hopeless = rate_rps == crossing.floor_rps and level not in kept and crossing.at_floor(plan.rate_precision)
-        if hopeless or (answers and is_precise(crossing, plan.rate_precision)):
-            return crossing, False
+        if kept and beat_rps and posterior.below(beat_rps) > BEATEN:
+            return posterior, True
+        answers = [x for x in kept if _is_near(x, posterior, plan)]
+        hopeless = rate_rps == posterior.floor_rps and level not in kept and posterior.at_floor(plan.rate_precision)
+        if hopeless or (answers and is_precise(posterior, plan.rate_precision)):
+            return posterior, False
         late += not search.has_time
         if late > (0 if kept else _LATE):
-            return crossing, False
+            return posterior, False
 
 
-def _next_rate(search: LevelSearch, crossing: Crossing, at_most: Mapping[str, float]) -> float:
+def _next_rate(search: LevelSearch, posterior: RatePosterior, at_most: Mapping[str, float]) -> float:
     """The probable crossing, or what is farther on while nothing is known of one side of it."""
     precision = search.plan.rate_precision
-    rate_rps = target_rps(crossing, precision)
-    if crossing.at_floor(precision):
-        return crossing.floor_rps
+    rate_rps = target_rps(posterior, precision)
+    if posterior.at_floor(precision):
+        return posterior.floor_rps
     opened = sorted(_opened(search), key=attrgetter("asked"))
     broke = [level.asked for level in opened if broken(level, at_most)]
     if opened and not broke:
         # In an M/M/1 queue 1 / latency falls along a straight line to 0 at the capacity.
         last, its = opened[-1].asked, room(opened[-1], at_most)
-        ahead_rps = last + (1 - 1 / its) * max(0.0, min(crossing.ceiling_rps, 3 * last) - last)
+        ahead_rps = last + (1 - 1 / its) * max(0.0, min(posterior.ceiling_rps, 3 * last) - last)
         return min(max(rate_rps, ahead_rps), 2 * last)
     if broke and len(broke) == len(opened):
         if search.spent_s > search.plan.total_max_s / 2:
             # A search that knows only what is too fast has no answer: rather too slow, once.
-            return max(crossing.floor_rps, min(rate_rps, crossing.quantile(_SAFE), _BACK * broke[0]))
-        if is_precise(crossing, precision):
+            return max(posterior.floor_rps, min(rate_rps, posterior.quantile(_SAFE), _BACK * broke[0]))
+        if is_precise(posterior, precision):
             return min(rate_rps, broke[0] / (1 + precision))  # it was bad luck, or the belief is wrong
     return rate_rps

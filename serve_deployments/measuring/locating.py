@@ -10,7 +10,7 @@ from typing import ClassVar
 from serve_deployments.load.events import Events
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.statistics.limit_verdict import evidence
-from serve_deployments.measuring.statistics.rate_posterior import Crossing
+from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.measuring.stopping_rules import BEATEN, LevelStatus, UntilKnown
 
 SURE = 1.0
@@ -18,14 +18,14 @@ SURE = 1.0
 would take far longer than a trial may."""
 
 
-def target_rps(crossing: Crossing, precision: float) -> float:
+def target_rps(posterior: RatePosterior, precision: float) -> float:
     """Where to hold a level: so little below the probable crossing that it keeps the limits, if the belief is right."""
-    return crossing.quantile(0.5) / (1 + precision / 2)
+    return posterior.quantile(0.5) / (1 + precision / 2)
 
 
-def is_precise(crossing: Crossing, precision: float) -> bool:
+def is_precise(posterior: RatePosterior, precision: float) -> bool:
     """Whether the crossing is known to the precision asked for."""
-    return SURE * crossing.spread <= math.log1p(precision)
+    return SURE * posterior.spread <= math.log1p(precision)
 
 
 @dataclass
@@ -44,9 +44,9 @@ class UntilLocated:
     plan: LoadPlan
     rate_rps: float
     at_most: Mapping[str, float]
-    before: Crossing
+    before: RatePosterior
     beat_rps: float = 0.0
-    after: Crossing = field(init=False)
+    after: RatePosterior = field(init=False)
     check_after: ClassVar[float] = 0.1  # a belief may be looked at any time; so it costs little however long it takes
 
     def __post_init__(self) -> None:

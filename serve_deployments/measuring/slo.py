@@ -15,7 +15,7 @@ _NO_QUEUE = 16  # in flight: about a batch
 
 def room(level: LevelResult, at_most: Mapping[str, float]) -> float:
     """The smallest of limit over value, 1 at least; 1 where no limit is on a time."""
-    values = {name: level.value(name) for name in _limits_on(at_most, lambda metric: metric.quantity is not None)}
+    values = {name: level.value(name) for name in _limits_on(at_most, lambda metric: metric.time is not None)}
     return max(1.0, min((at_most[name] / value for name, value in values.items() if value), default=1.0))
 
 
@@ -42,7 +42,7 @@ def excess(level: LevelResult, at_most: Mapping[str, float]) -> str:
 
 def tightest_ms(at_most: Mapping[str, float]) -> float:
     """The lowest limit on how long requests stay; infinity if there is none."""
-    return min(_limits_on(at_most, lambda metric: metric.is_stay).values(), default=math.inf)
+    return min(_limits_on(at_most, lambda metric: metric.is_sojourn).values(), default=math.inf)
 
 
 def tightest_s(at_most: Mapping[str, float]) -> float:
@@ -55,8 +55,8 @@ def most_in_flight(rate_rps: float, at_most: Mapping[str, float]) -> int | None:
 
     Little's law: with more than rate x limit in flight the mean latency is above the limit.
     """
-    tails = _limits_on(at_most, lambda metric: metric.is_stay and metric.is_tail).values()
-    bulks = _limits_on(at_most, lambda metric: metric.is_stay and not metric.is_tail).values()
+    tails = _limits_on(at_most, lambda metric: metric.is_sojourn and metric.is_tail).values()
+    bulks = _limits_on(at_most, lambda metric: metric.is_sojourn and not metric.is_tail).values()
     limits = [*(LOST_TAIL * limit / 1e3 for limit in tails), *(_LOST_BULK * limit / 1e3 for limit in bulks)]
     return max(_NO_QUEUE, math.ceil(rate_rps * min(limits))) if limits else None
 

@@ -12,7 +12,7 @@ import numpy as np
 from serve_deployments.load.events import Events, Span
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.statistics import interval
-from serve_deployments.measuring.statistics.interval import BATCHES, COARSE, FEWEST, Estimate
+from serve_deployments.measuring.statistics.interval import BATCHES, COARSE, FEWEST, MeanEstimate
 from serve_deployments.measuring.statistics.limit_verdict import all_kept, most_above
 
 _KEPT_UP = 0.95  # share of what was due that a server must answer not to be overloaded
@@ -38,7 +38,7 @@ class LevelStatus:
     """
 
     span: Span
-    estimate: Estimate | None
+    estimate: MeanEstimate | None
     sure: bool = False
     overloaded: bool = False
     beaten: bool = False

@@ -12,7 +12,7 @@ from serve_deployments.load.events import Events
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult, Mode
-from serve_deployments.metrics.metric_table import LATENCY, QUANTITIES, Quantity
+from serve_deployments.metrics.metric_table import LATENCY, REQUEST_TIMES, RequestTime
 from serve_deployments.metrics.request_record import Requests
 
 _BUSY_SHARE = 0.85  # of a core: beyond it an event loop queues work of its own (the GIL allows it one core)
@@ -70,7 +70,7 @@ def summarise(
     error_rate = errors / (completed + errors) if completed + errors else 1.0
     low, high = status.estimate.bounds() if status.estimate else (None, None)
     late = None if sure else events.requests(ended)
-    distributions = {name: _distribution(of, span.requests, late, ages_s) for name, of in QUANTITIES.items()}
+    distributions = {name: _distribution(of, span.requests, late, ages_s) for name, of in REQUEST_TIMES.items()}
     lag_ms = 1e3 * _p99(span.lag_s.tolist())
     return LevelResult(
         mode=run.mode,
@@ -114,11 +114,11 @@ def rate_of(kept_up_rps: float | None, achieved_rps: float, error_rate: float, h
     return achieved_rps if kept_up_rps is None else min(kept_up_rps * (1 - error_rate), high_rps or math.inf)
 
 
-def _distribution(of: Quantity, requests: Requests, late: Requests | None, ages_s: Sequence[float]) -> Distribution:
-    """How a quantity is distributed, over what ended late as well unless there is none of that to count."""
+def _distribution(of: RequestTime, requests: Requests, late: Requests | None, ages_s: Sequence[float]) -> Distribution:
+    """How a time is distributed, over what ended late as well unless there is none of that to count."""
     times_s = of.of(requests)
     if late is not None:
-        times_s = np.concatenate([times_s, of.of(late), ages_s if of.is_stay else []])
+        times_s = np.concatenate([times_s, of.of(late), ages_s if of.is_sojourn else []])
     return Distribution.of(times_s[~np.isnan(times_s)].tolist())
 
 

@@ -1,4 +1,4 @@
-"""How a quantity is distributed over a level's requests: percentiles, mean, maximum, and a histogram of all."""
+"""How a time is distributed over a level's requests: percentiles, mean, maximum, and a histogram of all."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class LevelResult:
         completed: requests answered in it.
         errors: requests failed in it.
         error_rate: errors / (completed + errors); 1 where nothing ended.
-        distributions: name of a quantity → how it was distributed over the requests answered.
+        distributions: name of a request's time → how it was distributed over the requests answered.
         steady: the precision was reached. Of a closed level: the 95 % interval of its rate; of an open one: it
             is known with 95 % confidence whether it keeps the limits.
         overloaded: it fell behind, or was stopped as more were in flight than allowed.
@@ -111,7 +111,7 @@ class LevelResult:
         return self.with_metrics(())
 
     def value(self, name: str) -> float | None:
-        """A metric, or any percentile of a quantity (`p97_ms`); None where it has no value."""
+        """A metric, or any percentile of a time (`p97_ms`); None where it has no value."""
         metric = metric_of(name)
         if metric is not None and metric.field is not None:
             count = float(getattr(self, metric.field))
@@ -120,14 +120,14 @@ class LevelResult:
         return None if of is None or metric is None else of.value(metric.statistic)
 
     def above(self, name: str, limit_ms: float) -> int | None:
-        """How many requests were above a limit on a quantity's metric; None where that is not known."""
+        """How many requests were above a limit on a time's metric; None where that is not known."""
         of = self._distribution(metric_of(name))
         return None if of is None else of.count_above(limit_ms)
 
     def _distribution(self, metric: Metric | None) -> Distribution | None:
-        if metric is None or metric.quantity is None:
+        if metric is None or metric.time is None:
             return None
-        return self.distributions.get(metric.quantity.name)
+        return self.distributions.get(metric.time.name)
 
     def with_metrics(self, names: Iterable[str]) -> dict[str, float]:
         """All of `METRICS` that have a value, and those of `names` that the histograms tell."""

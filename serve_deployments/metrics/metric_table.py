@@ -3,7 +3,7 @@
 What a spec may name, what a limit can be on and how it is tested, what a level reports and what the history keeps all
 follow from this table. A new metric is one call of `add` with how it is read off a record:
 
-    add(Quantity("ttft", "ttft_", "time to first token", lambda requests: requests.first_s - requests.due_s))
+    add(RequestTime("ttft", "ttft_", "time to first token", lambda requests: requests.first_s - requests.due_s))
 
 gives `ttft_p50_ms`, `ttft_p99_ms`, `ttft_mean_ms` and the others.
 """
@@ -25,14 +25,14 @@ PERCENTILES: Mapping[str, float] = {
 """The percentiles that are reported; others can be read from a level's histogram."""
 
 STATISTICS: tuple[str, ...] = (*PERCENTILES, "mean_ms", "max_ms")
-"""What is reported of a quantity that each request has one of."""
+"""What is reported of a time that each request has one of."""
 
 _PERCENTILE = re.compile(r"p([1-9]\d?|[1-9]\d+[1-9])_ms")
 _TAIL = 0.05  # a limit that so few may be above, or fewer, is one on the tail
 
 
 @dataclass(frozen=True)
-class Quantity:
+class RequestTime:
     """A time that each answered request has one of.
 
     Args:
@@ -40,7 +40,7 @@ class Quantity:
         prefix: of the names of its metrics.
         meaning: in words.
         of: requests → `[n]` seconds; NaN where a request has none, as one that failed.
-        is_stay: it lasts from when a request is due until it ends, so that Little's law (J. D. C. Little, Operations
+        is_sojourn: it lasts from when a request is due until it ends, so that Little's law (J. D. C. Little, Operations
             Research 9, 1961) holds: requests in flight are rate times mean.
     """
 
@@ -48,7 +48,7 @@ class Quantity:
     prefix: str
     meaning: str
     of: Callable[[Requests], np.ndarray]
-    is_stay: bool = False
+    is_sojourn: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Metric:
         unit: "requests/s", "ms", or "" for a share.
         better: which way is.
         meaning: in words.
-        quantity: whose statistic it is; None: it counts requests.
+        time: whose statistic it is; None: it counts requests.
         share_above: of a percentile, the share of requests that is above it, 0 for the maximum; None: no percentile.
         field: of one that counts requests, the field of `LevelResult` that has it.
     """
@@ -69,7 +69,7 @@ class Metric:
     unit: str
     better: Literal["higher", "lower"]
     meaning: str
-    quantity: Quantity | None = None
+    time: RequestTime | None = None
     share_above: float | None = None
     field: str | None = None
 
@@ -79,9 +79,9 @@ class Metric:
         return self.better == "lower"
 
     @property
-    def is_stay(self) -> bool:
+    def is_sojourn(self) -> bool:
         """Whether it says how long requests stay, so that a limit on it bounds how many are in flight."""
-        return self.quantity is not None and self.quantity.is_stay
+        return self.time is not None and self.time.is_sojourn
 
     @property
     def is_tail(self) -> bool:
@@ -90,38 +90,38 @@ class Metric:
 
     @property
     def statistic(self) -> str:
-        """Which statistic of its quantity it is, such as `p99_ms`."""
-        return self.name if self.quantity is None else self.name.removeprefix(self.quantity.prefix)
+        """Which statistic of its time it is, such as `p99_ms`."""
+        return self.name if self.time is None else self.name.removeprefix(self.time.prefix)
 
 
 METRICS: dict[str, Metric] = {}
 """All metrics by name, in the order in which they are reported. What a level has no value for is missing there."""
 
-QUANTITIES: dict[str, Quantity] = {}
-"""All quantities by name."""
+REQUEST_TIMES: dict[str, RequestTime] = {}
+"""All times by name."""
 
 
-def add(quantity: Quantity) -> None:
-    """Put a quantity's metrics into the table.
+def add(time: RequestTime) -> None:
+    """Put a time's metrics into the table.
 
     Raises:
         ValueError: one of the same name, or of the same names of metrics, is there.
     """
-    metrics = [_of(quantity, statistic) for statistic in STATISTICS]
-    if taken := sorted({quantity.name} & QUANTITIES.keys() | {metric.name for metric in metrics} & METRICS.keys()):
-        raise ValueError(f"there is {', '.join(taken)} already; give the quantity another name and prefix")
-    QUANTITIES[quantity.name] = quantity
+    metrics = [_of(time, statistic) for statistic in STATISTICS]
+    if taken := sorted({time.name} & REQUEST_TIMES.keys() | {metric.name for metric in metrics} & METRICS.keys()):
+        raise ValueError(f"there is {', '.join(taken)} already; give the time another name and prefix")
+    REQUEST_TIMES[time.name] = time
     METRICS.update({metric.name: metric for metric in metrics})
 
 
 def metric_of(name: str) -> Metric | None:
-    """A metric of the table, or any percentile of a quantity (`p97_ms`); None if it is neither."""
+    """A metric of the table, or any percentile of a time (`p97_ms`); None if it is neither."""
     if name in METRICS:
         return METRICS[name]
-    for quantity in QUANTITIES.values():
-        statistic = name.removeprefix(quantity.prefix)
-        if name.startswith(quantity.prefix) and percent_of(statistic) is not None:
-            return _of(quantity, statistic)
+    for time in REQUEST_TIMES.values():
+        statistic = name.removeprefix(time.prefix)
+        if name.startswith(time.prefix) and percent_of(statistic) is not None:
+            return _of(time, statistic)
     return None
 
 
@@ -136,19 +136,19 @@ def percent_of(statistic: str) -> float | None:
     return float(f"{digits[:2]}.{digits[2:] or 0}")
 
 
-def _of(quantity: Quantity, statistic: str) -> Metric:
+def _of(time: RequestTime, statistic: str) -> Metric:
     percent = 100.0 if statistic == "max_ms" else percent_of(statistic)
     return Metric(
-        name=f"{quantity.prefix}{statistic}",
+        name=f"{time.prefix}{statistic}",
         unit="ms",
         better="lower",
-        meaning=f"{statistic.removesuffix('_ms')} of the {quantity.meaning}",
-        quantity=quantity,
+        meaning=f"{statistic.removesuffix('_ms')} of the {time.meaning}",
+        time=time,
         share_above=None if percent is None else 1 - percent / 100,
     )
 
 
-LATENCY = Quantity("latency", "", "latency, from when a request was due", lambda one: one.latency_s, is_stay=True)
+LATENCY = RequestTime("latency", "", "latency, from when a request was due", lambda one: one.latency_s, is_sojourn=True)
 
 METRICS["rps"] = Metric("rps", "requests/s", "higher", "requests answered per second", field="rate_rps")
 add(LATENCY)

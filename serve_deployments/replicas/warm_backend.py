@@ -43,16 +43,16 @@ class WarmBackend:
     @contextmanager
     def running(self, settings: Settings, name: str) -> Iterator[ServeReplica]:
         """See `Backend.running`."""
-        stay = _ReplicaLease(self, settings, name)
+        lease = _ReplicaLease(self, settings, name)
         try:
-            kept, facts = stay.ready()
-            replica = ServeReplica(kept.app, stay.startup)
+            kept, facts = lease.ready()
+            replica = ServeReplica(kept.app, lease.startup)
             yield replica
-            after = check_same(facts.pid, replica.park(stay.group))
+            after = check_same(facts.pid, replica.park(lease.group))
             if after.raised == 0:  # else it works, but who knows what its model is like now
-                stay.leave(kept, after)
+                lease.leave(kept, after)
         finally:
-            stay.clear()
+            lease.clear()
 
     def remove(self, name: str) -> None:
         """See `Backend.remove`."""

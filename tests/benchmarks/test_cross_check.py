@@ -271,7 +271,7 @@ def test_the_goal_is_judged_by_the_whole_interval(low, high, said):
     assert goal_met(cross_text.PAIRS[0], low, high) == said
 
 
-def test_the_proxys_part_is_foretold_from_cpu_time():
+def test_the_proxys_part_is_predicted_from_cpu_time():
     # 7 ms of the proxy and 1 ms of wrk a request: 125/s, of which 120/s were seen.
     (said,) = cross_text.explained(Checked("x", 16, 140.0, 4.0, [ROUND]))
     assert "the proxy beside wrk allows 125/s at most; wrk measured 120/s, 0.96 of it" in said

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raytune_infer.comparing.blocks import Estimate, Noise, fit
+from raytune_infer.comparing.blocks import Estimate, NoisePrior, fit
 
 NAN = math.nan
 
@@ -78,7 +78,7 @@ def test_what_the_cells_do_not_tell_has_no_interval():
 def test_what_is_known_of_the_noise_counts_as_so_many_degrees_of_freedom():
     figures = np.array([[100.0, 110.0], [150.0, 160.0]])
     residual = np.log(100 * 160 / (110 * 150)) ** 2 / 4
-    blocks = fit(figures, Noise(sigma=0.1, freedom=4))
+    blocks = fit(figures, NoisePrior(sigma=0.1, freedom=4))
     assert blocks.freedom == 5 and blocks.sigma == pytest.approx(math.sqrt((residual + 4 * 0.01) / 5))
     assert blocks.mu == pytest.approx(fit(figures).mu)
 
@@ -87,7 +87,7 @@ def test_with_it_two_rounds_tell_a_large_difference_and_intervals_still_hold():
     rng, seen, held = np.random.default_rng(5), 0, 0
     for _ in range(400):
         figures = drifting(rng, ratios=(1.6, 1), rounds=2, noise=0.1, drift=0.35)
-        ratio = fit(figures, Noise(sigma=0.1, freedom=4)).ratio(0, 1, comparisons=1)
+        ratio = fit(figures, NoisePrior(sigma=0.1, freedom=4)).ratio(0, 1, comparisons=1)
         seen += ratio.low > 1
         held += ratio.contains(1.6)
     assert seen / 400 > 0.9 and held / 400 > 0.93
@@ -99,7 +99,7 @@ def test_what_is_known_of_the_noise_is_worth_what_it_says(rounds):
     rng, tries, held = np.random.default_rng([11, rounds]), 2000, 0
     for sigma in 0.1 * np.sqrt(4 / rng.chisquare(4, tries)):
         figures = drifting(rng, ratios=(1.6, 1), rounds=rounds, noise=sigma, drift=0.35)
-        held += fit(figures, Noise(sigma=0.1, freedom=4)).ratio(0, 1, comparisons=1).contains(1.6)
+        held += fit(figures, NoisePrior(sigma=0.1, freedom=4)).ratio(0, 1, comparisons=1).contains(1.6)
     assert held / tries == pytest.approx(0.95, abs=0.015)  # three standard errors
 
 
@@ -115,7 +115,7 @@ def test_bad_figures_and_intervals_are_refused():
             Estimate(value, low, high)
     for sigma, freedom in ((-0.1, 4.0), (0.1, -4.0), (NAN, 4.0), (0.1, NAN)):
         with pytest.raises(ValueError, match="0 or more is needed"):
-            Noise(sigma, freedom)
+            NoisePrior(sigma, freedom)
 
 
 def test_an_interval_has_its_ends_in_it():
@@ -142,8 +142,8 @@ def test_near_to_1_is_measured_as_a_factor_both_ways(low, high, near):
 def test_without_a_degree_of_freedom_there_is_no_interval_and_with_one_there_is():
     once = np.array([[100.0], [150.0]])
     assert math.isnan(fit(once).sigma) and not fit(once).mean(0).bounded
-    assert not fit(once, Noise(0.1, 0.9)).ratio(0, 1, comparisons=1).bounded
-    one = fit(once, Noise(0.1, 1.0)).ratio(1, 0, comparisons=1)
+    assert not fit(once, NoisePrior(0.1, 0.9)).ratio(0, 1, comparisons=1).bounded
+    one = fit(once, NoisePrior(0.1, 1.0)).ratio(1, 0, comparisons=1)
     half = stats.t.ppf(0.975, 1) * 0.1 * math.sqrt(2)
     assert (one.low, one.value, one.high) == pytest.approx((1.5 * math.exp(-half), 1.5, 1.5 * math.exp(half)))
 
@@ -167,9 +167,9 @@ def test_nothing_depends_on_the_order_of_configurations_or_rounds_nor_on_the_uni
     rng = np.random.default_rng(8)
     figures = drifting(rng, ratios=(1, 1.2, 0.7, 0.9), rounds=3, noise=0.1, drift=0.3)
     figures[2, 1] = NAN
-    blocks = fit(figures, Noise(0.05, 4))
+    blocks = fit(figures, NoisePrior(0.05, 4))
     rows, columns = rng.permutation(4), rng.permutation(3)
-    turned = fit(1000 * figures[rows][:, columns], Noise(0.05, 4))
+    turned = fit(1000 * figures[rows][:, columns], NoisePrior(0.05, 4))
     assert turned.sigma == pytest.approx(blocks.sigma) and turned.freedom == blocks.freedom
     for one, i in enumerate(rows):
         for other, j in enumerate(rows):

@@ -9,7 +9,7 @@ import pytest
 from final_rounds import BROKEN, GOAL, OK, finals, positions
 from scipy import stats
 
-from raytune_infer.comparing.blocks import Noise
+from raytune_infer.comparing.blocks import NoisePrior
 from raytune_infer.comparing.comparison import MISSES, USUAL, Contestant, compared, in_rounds
 from raytune_infer.comparing.comparison_verdict import as_dict, verdict
 from raytune_infer.report.comparison_report import standings
@@ -21,7 +21,7 @@ REPEATS = 0.05
 
 def test_load_tests_are_taken_to_repeat_to_five_per_cent():
     """Written out, so that figures by hand and simulations below do not follow whatever the code assumes."""
-    assert USUAL == Noise(sigma=REPEATS, freedom=4.0)
+    assert USUAL == NoisePrior(sigma=REPEATS, freedom=4.0)
 
 
 def test_a_round_ends_where_a_configuration_returns_or_the_run_was_killed():

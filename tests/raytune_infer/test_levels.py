@@ -9,7 +9,7 @@ import pytest
 from raytune_infer.store.levels import KEPT_BATCHES, level_from_json, level_to_json, usage_from_json, usage_to_json
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult
-from serve_deployments.metrics.metric_table import METRICS, PERCENTILES, QUANTITIES
+from serve_deployments.metrics.metric_table import METRICS, PERCENTILES, REQUEST_TIMES
 from serve_deployments.usage import RECENT, Batch, Usage
 from tests.levels import a_level
 
@@ -126,10 +126,10 @@ def test_a_record_keeps_some_batches_of_all_its_time(batches):
     assert batches < 2 or kept[-1].size - kept[0].size > 0.9 * (batches - 1) - 1
 
 
-def test_a_quantity_of_its_own_is_stored_beside_the_latencies(monkeypatch):
-    from serve_deployments.metrics.metric_table import Quantity
+def test_a_time_of_its_own_is_stored_beside_the_latencies(monkeypatch):
+    from serve_deployments.metrics.metric_table import RequestTime
 
-    monkeypatch.setitem(QUANTITIES, "ttft", Quantity("ttft", "ttft_", "time to first token", lambda r: r.first_s))
+    monkeypatch.setitem(REQUEST_TIMES, "ttft", RequestTime("ttft", "ttft_", "time to first token", lambda r: r.first_s))
     level = a_level(10.0)
     both = replace(level, distributions={**level.distributions, "ttft": Distribution.of([0.01, 0.02])})
     assert level_from_json(stored(both)) == both and stored(both)["ttft_max_ms"] == 20.0

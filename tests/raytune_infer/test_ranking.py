@@ -173,9 +173,9 @@ def test_whoever_held_only_clients_is_ranked_by_clients():
     assert ranked(A, p99_ms=50).arrivals
 
 
-@pytest.mark.parametrize(("foretold", "estimate"), [(150.0, 150.0), (20.0, 100.0), (9e9, 200.0), (None, None)])
-def test_what_is_foretold_stays_within_what_is_measured(monkeypatch, foretold, estimate):
-    monkeypatch.setattr(recommendation, "foretold_rps", lambda trials, at_most, arrivals: foretold)
+@pytest.mark.parametrize(("predicted", "estimate"), [(150.0, 150.0), (20.0, 100.0), (9e9, 200.0), (None, None)])
+def test_what_is_predicted_stays_within_what_is_measured(monkeypatch, predicted, estimate):
+    monkeypatch.setattr(recommendation, "predicted_rps", lambda trials, at_most, arrivals: predicted)
     # Overloaded above: no latency to interpolate by.
     still_open = trial(1, 0, level(100, 10), level(200, 60, overloaded=True, completed=0))
     found = ranked(still_open, p99_ms=50, arrivals=POISSON)

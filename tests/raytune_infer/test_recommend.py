@@ -74,16 +74,16 @@ def test_prices_are_called_what_the_run_called_them(run, prices, name):
         ("{trace: kept.csv}", Trace((0.0, 1.0, 3.5))), ("{trace: gone.csv}", None),
     ],
 )  # fmt: skip
-def test_rates_are_foretold_for_the_runs_own_arrivals_and_for_no_others(run, tmp_path, monkeypatch, arrivals, pattern):
+def test_rates_are_predicted_for_the_runs_own_arrivals_and_for_no_others(run, tmp_path, monkeypatch, arrivals, pattern):
     """Of a trace that is gone nothing is known: neither is it Poisson's."""
     (tmp_path / "kept.csv").write_text("0\n1\n3.5\n")
     asked: list[Any] = []
 
-    def foretold_rps(trials, at_most, arrivals):
+    def predicted_rps(trials, at_most, arrivals):
         asked.append((at_most, arrivals))
         return 110.0
 
-    monkeypatch.setattr(recommendation, "foretold_rps", foretold_rps)
+    monkeypatch.setattr(recommendation, "predicted_rps", predicted_rps)
     monkeypatch.chdir(tmp_path)  # the run's folder is "."
     path = run("limits:", f"load: {{arrivals: {arrivals}}}\nlimits:")
     [found] = recommend(path, limits={"p99_ms": 60}).ranked

@@ -54,14 +54,14 @@ def test_unchanged_it_says_what_the_run_said(which, request):
 
 
 @pytest.mark.parametrize("limit", [50, 200])
-def test_a_rate_that_levels_leave_open_is_foretold_from_what_batches_took(run, limit):
+def test_a_rate_that_levels_leave_open_is_predicted_from_what_batches_took(run, limit):
     found = recommend(run, limits={"p99_ms": limit})
     estimates = [r for r in (*found.ranked, *found.others) if r.known.estimate_rps and not r.known.resolved]
     assert len(estimates) >= 4
     for r in estimates:
         fresh = measured(r.config, {"p99_ms": limit}).metrics["rps"]
         assert r.known.estimate_rps == pytest.approx(fresh, rel=0.2), r.config
-    elsewhere = recommend(run, limits={"p97_ms": limit})  # of percentiles that are not measured nothing is foretold
+    elsewhere = recommend(run, limits={"p97_ms": limit})  # of percentiles that are not measured nothing is predicted
     assert not any(r.known.estimate_rps for r in elsewhere.others)
 
 

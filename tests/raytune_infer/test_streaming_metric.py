@@ -20,7 +20,7 @@ from serve_deployments.fakes.fake_backend import FakeBackend, FakeReplica, Virtu
 from serve_deployments.fakes.streaming_replica import FakeStreamingServer
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.metrics.metric_table import METRICS, QUANTITIES, Quantity, add
+from serve_deployments.metrics.metric_table import METRICS, REQUEST_TIMES, RequestTime, add
 from serve_deployments.settings import Settings
 
 SPEC = """\
@@ -36,13 +36,13 @@ limits: {ttft_p99_ms: 30}
 @pytest.fixture
 def ttft():
     """The one line; afterwards the tables are as they were."""
-    metrics, quantities = dict(METRICS), dict(QUANTITIES)
-    add(Quantity("ttft", "ttft_", "time to first token", lambda requests: requests.first_s - requests.due_s))
+    metrics, times = dict(METRICS), dict(REQUEST_TIMES)
+    add(RequestTime("ttft", "ttft_", "time to first token", lambda requests: requests.first_s - requests.due_s))
     yield
     METRICS.clear()
     METRICS.update(metrics)
-    QUANTITIES.clear()
-    QUANTITIES.update(quantities)
+    REQUEST_TIMES.clear()
+    REQUEST_TIMES.update(times)
 
 
 class Streaming(FakeBackend):

@@ -122,7 +122,7 @@ def test_it_stops_once_little_is_left_to_be_gained(local_ray, tmp_path):
     assert any("chance that a configuration 5% better is left" in told for told in notes.told)
 
 
-def test_who_cannot_foretell_cannot_stop(tmp_path):
+def test_who_cannot_predict_cannot_stop(tmp_path):
     with pytest.raises(SpecError, match="random cannot say what is left.* meta"):
         study(tmp_path / "run", SPEC.replace("trials: 6", "trials: 6, stop_below: 0.5"), searcher="random")
 

@@ -25,7 +25,7 @@ def row(ran: list[bool], **logs: list[float]) -> Studied:
     return Studied(np.zeros((len(ran), 1)), ("a",), log, np.array(ran), {})
 
 
-def foretold(n: int, **roles: list[float]) -> np.ndarray:
+def predicted(n: int, **roles: list[float]) -> np.ndarray:
     out = np.zeros((n, len(ROLES) + 1))
     for role, values in roles.items():
         out[:, len(ROLES) if role == "runs" else ROLES.index(role)] = values
@@ -35,7 +35,7 @@ def foretold(n: int, **roles: list[float]) -> np.ndarray:
 def test_order_and_shape_are_scored_but_not_the_level():
     truth = [1.0, 2.0, 3.0, 4.0, 5.0]
     measured = row([True] * 5, rate=truth, latency=[5.0, 4.0, 3.0, 2.0, 1.0])
-    scores = score(foretold(5, rate=[11.0, 12.0, 13.0, 14.0, 15.0], latency=[1.0, 3.0, 2.0, 4.0, 5.0]), measured)
+    scores = score(predicted(5, rate=[11.0, 12.0, 13.0, 14.0, 15.0], latency=[1.0, 3.0, 2.0, 4.0, 5.0]), measured)
     assert set(scores) == {"rate", "latency"}
     assert scores["rate"] == {"correlation": pytest.approx(1), "rmse": pytest.approx(0)}
     # Off by -4 -1 -1 2 4, in ranks as in what is left of the centred values: 1 - 6 x 38 / (5 x 24).
@@ -45,22 +45,22 @@ def test_order_and_shape_are_scored_but_not_the_level():
 def test_what_was_not_measured_is_not_scored():
     nan = math.nan
     measured = row([True] * 6, rate=[1.0, nan, 2.0, 3.0, 4.0, 5.0], latency=[1.0, 2.0, 3.0, 4.0, nan, nan])
-    scores = score(foretold(6, rate=[1.0, 99.0, 2.0, 3.0, 5.0, 4.0], latency=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), measured)
+    scores = score(predicted(6, rate=[1.0, 99.0, 2.0, 3.0, 5.0, 4.0], latency=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), measured)
     assert set(scores) == {"rate"}  # four latencies are too few
     # Ranks 1 2 3 4 5 against 1 2 3 5 4: 1 - 6 * 2 / (5 * 24).
     assert scores["rate"]["correlation"] == pytest.approx(0.9)
-    assert score(foretold(5, rate=[1.0] * 5), row([True] * 5, rate=[1.0, 2.0, 3.0, 4.0, 5.0])) == {}
-    assert score(foretold(5, rate=[1.0, 2.0, 3.0, 4.0, 5.0]), row([True] * 5, rate=[1.0] * 5)) == {}
+    assert score(predicted(5, rate=[1.0] * 5), row([True] * 5, rate=[1.0, 2.0, 3.0, 4.0, 5.0])) == {}
+    assert score(predicted(5, rate=[1.0, 2.0, 3.0, 4.0, 5.0]), row([True] * 5, rate=[1.0] * 5)) == {}
 
 
 def test_who_can_run_is_told_from_who_cannot():
     nan = math.nan
     measured = row([True, False, True, False], rate=[1.0, nan, 2.0, nan])
-    assert score(foretold(4, runs=[0.9, 0.1, 0.8, 0.2]), measured) == {"can run": {"auc": 1.0}}
-    assert score(foretold(4, runs=[0.1, 0.9, 0.2, 0.8]), measured) == {"can run": {"auc": 0.0}}
+    assert score(predicted(4, runs=[0.9, 0.1, 0.8, 0.2]), measured) == {"can run": {"auc": 1.0}}
+    assert score(predicted(4, runs=[0.1, 0.9, 0.2, 0.8]), measured) == {"can run": {"auc": 0.0}}
     # Of four pairs three are in the right order.
-    assert score(foretold(4, runs=[0.9, 0.1, 0.3, 0.5]), measured) == {"can run": {"auc": 0.75}}
-    assert score(foretold(2), row([True, True])) == {} and score(foretold(2), row([False, False])) == {}
+    assert score(predicted(4, runs=[0.9, 0.1, 0.3, 0.5]), measured) == {"can run": {"auc": 0.75}}
+    assert score(predicted(2), row([True, True])) == {} and score(predicted(2), row([False, False])) == {}
 
 
 def test_medians_over_services_by_family_role_and_points(monkeypatch):
@@ -72,7 +72,7 @@ def test_medians_over_services_by_family_role_and_points(monkeypatch):
 
     def fitted(model, measured, at, rng):
         given.append((measured.off, len(at)))
-        return foretold(6, rate=[k + measured.off * (-1) ** k for k in range(6)])
+        return predicted(6, rate=[k + measured.off * (-1) ** k for k in range(6)])
 
     def studied(service):
         measured = row([True] * 6, rate=[float(k) for k in range(6)])
@@ -82,7 +82,7 @@ def test_medians_over_services_by_family_role_and_points(monkeypatch):
     monkeypatch.setattr(surface_judge, "studied", studied)
     monkeypatch.setattr(surface_judge, "fitted", fitted)
     monkeypatch.setattr(
-        surface_judge, "from_facts", lambda model, measured, rng: foretold(6, rate=[float(k) for k in range(6)])
+        surface_judge, "from_facts", lambda model, measured, rng: predicted(6, rate=[float(k) for k in range(6)])
     )
     tasks = [Service("generation", 0.1), Service("generation", 0.2), Service("generation", 0.4), Service("other", 0.3)]
     table = judge(None, tasks, (0, 5), 1)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_before_any_trial_a_service_is_the_mean_of_64_that_it_could_be(unseen):
 
 
 def test_what_was_measured_draws_the_surface_to_itself(unseen):
-    """By ten of its trials a service is foretold better than by none, in each role that was measured."""
+    """By ten of its trials a service is predicted better than by none, in each role that was measured."""
     model = pretrained()
     by_ten = score(fitted(model, unseen, np.arange(10), np.random.default_rng(0)), unseen)
     by_none = score(from_facts(model, unseen, np.random.default_rng(0)), unseen)

@@ -7,7 +7,7 @@ import numpy as np
 
 from searchers.base import Observation, Problem, Searcher, Task
 from searchers.objective import Expression, Objective
-from searchers.replay import Table, replay
+from searchers.replay import MeasuredTable, replay
 from searchers.space import Knob, Space
 
 GPUS = {"T4": (8.0, 320.0, 0.5), "V100": (15.7, 900.0, 2.6), "M60": (4.8, 160.0, 0.6)}
@@ -61,10 +61,12 @@ def search(
     problem: Problem, table: list[dict[str, float] | None], make: Callable[[Problem], Searcher], trials: int, seed: int
 ) -> list[int]:
     """The positions that a searcher measures, in order."""
-    return [step.position for step in replay(Table(problem, tuple(table)), make(problem), budget=trials, seed=seed)]
+    return [
+        step.position for step in replay(MeasuredTable(problem, tuple(table)), make(problem), budget=trials, seed=seed)
+    ]
 
 
 def best_after(problem: Problem, table: list[dict[str, float] | None], positions: list[int]) -> float:
     """The best value among these positions as a fraction of the table's."""
-    values = Table(problem, tuple(table)).values()
+    values = MeasuredTable(problem, tuple(table)).values()
     return values[positions].max() / values.max()

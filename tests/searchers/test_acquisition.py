@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchers.meta.acquisition import chance_of_more, worth
+from searchers.meta.acquisition import acquisition, chance_of_more
 
 VALUES = np.array([[10.0, 9.6, 4.0, 0.0], [2.0, 4.0, 8.0, 0.0]])  # two samples of four configurations
 NOTHING = np.array([], dtype=int)
@@ -12,17 +12,17 @@ NOTHING = np.array([], dtype=int)
 def test_worth_by_hand():
     # Sample 1: gains 1, .96, .4, 0; done by the first two. Sample 2: gains .25, .5, 1, 0; done by the third.
     expected = [(1 + 0.25 + 1) / 2, (0.96 + 0.5 + 1) / 2, (0.4 + 1 + 1) / 2, 0]
-    assert worth(VALUES, NOTHING, 0.05) == pytest.approx(expected)
+    assert acquisition(VALUES, NOTHING, 0.05) == pytest.approx(expected)
 
 
 def test_worth_counts_from_what_is_measured_or_pending_in_each_sample():
     # With the second one taken: sample 1 leaves 0.4 of 10 to be gained by the first, sample 2 half of 8 by the third.
     expected = [(0.04 + 1) / 2, 0, (0.5 + 1) / 2, 0]
-    assert worth(VALUES, np.array([1]), 0.05) == pytest.approx(expected)
+    assert acquisition(VALUES, np.array([1]), 0.05) == pytest.approx(expected)
 
 
 def test_worth_of_samples_in_which_nothing_counts_is_zero():
-    assert not worth(np.zeros((2, 4)), NOTHING, 0.05).any()
+    assert not acquisition(np.zeros((2, 4)), NOTHING, 0.05).any()
 
 
 def test_chance_of_more():
@@ -53,7 +53,7 @@ def worth_of(values: np.ndarray, taken: list[int], tolerance: float, position: i
 def test_worth_of_all_is_the_worth_of_each(drawn, taken, tolerance):
     values = np.array(drawn)
     taken_here = sorted(t for t in taken if t < values.shape[1])
-    found = worth(values, np.array(taken_here, dtype=int), tolerance)
+    found = acquisition(values, np.array(taken_here, dtype=int), tolerance)
     assert found == pytest.approx([worth_of(values, taken_here, tolerance, i) for i in range(values.shape[1])])
     assert (found[taken_here] == 0).all()
 

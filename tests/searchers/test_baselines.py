@@ -97,7 +97,7 @@ def test_ernest_is_random_ten_times_and_then_every_fifth_time():
     free = set(range(10, N))
     assert {searcher.suggest(nine, RNG(seed)) for seed in range(60)} == {9} | free
     searcher = Ernest(PROBLEM, random_share=0.0)
-    # Of the free ones the first on y, batch 16, is foretold to be best by nearly every fit.
+    # Of the free ones the first on y, batch 16, is predicted to be best by nearly every fit.
     found = [searcher.suggest(ten, RNG(seed)) for seed in range(8)]
     assert found.count(BEST) >= 7
     assert len({Ernest(PROBLEM, random_share=1.0).suggest(ten, RNG(seed)) for seed in range(60)}) == len(free)

@@ -6,9 +6,9 @@ import torch
 
 from searchers.base import History, Observation, Problem, Task
 from searchers.baselines import bayesian, rgpe, source_studies, vizier
-from searchers.baselines.bayesian import BayesianOptimisation, Prior, ResidualProcess, mean_of_sources
+from searchers.baselines.bayesian import BayesianOptimisation, ResidualProcess, SourceMean, mean_of_sources
 from searchers.baselines.gaussian_process import fit, log_expected_improvement, prior_then_largest
-from searchers.baselines.source_studies import Study, standardised
+from searchers.baselines.source_studies import StandardisedSource, standardised
 from searchers.baselines.source_values import Source, log_values, sources_of, unit_cube
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
@@ -47,7 +47,7 @@ def test_the_mean_of_sources_is_in_their_own_deviations_and_their_median_is_the_
 
 
 def test_the_residual_is_what_mean_and_level_leave_unexplained():
-    prior = Prior(np.array([0.0, 1.0, 5.0]), 2.0)
+    prior = SourceMean(np.array([0.0, 1.0, 5.0]), 2.0)
     found = prior.residual([1, 2], np.exp([7.0, 11.0]))
     assert found == pytest.approx([(3.5 - 1) - 1.5, (5.5 - 5) - 1.5])
 
@@ -70,7 +70,7 @@ def test_studies_are_standardised_thinned_to_150_and_their_unit_is_the_median():
 
 
 def test_levels_are_mixes_of_every_third_study_of_at_most_300_points():
-    studies = [Study(np.full((150, 1), float(i)), np.full(150, float(i))) for i in range(7)]
+    studies = [StandardisedSource(np.full((150, 1), float(i)), np.full(150, float(i))) for i in range(7)]
     levels = vizier.grouped(studies)
     assert [sorted({int(v) for v in level.z}) for level in levels] == [[0, 3, 6], [1, 4], [2, 5]]
     assert [len(level.z) for level in levels] == [300, 300, 300]

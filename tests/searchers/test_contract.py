@@ -86,7 +86,7 @@ def test_a_name_leads_to_its_searcher(name):
     assert set(MADE) == set(NAMED) and type(named(name)(tiny())) is MADE[name]
 
 
-def test_who_learns_foretells_and_takes_surfaces():
+def test_who_learns_predicts_and_takes_surfaces():
     assert {name for name in NAMED if isinstance(named(name)(tiny()), PredictsGain)} == PREDICT_GAINS
     assert {"meta"} == TAKES_SURFACES and DEFAULT == "meta"
     with pytest.raises(ValueError, match="'random' takes no surfaces; meta does"):

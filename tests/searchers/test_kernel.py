@@ -9,20 +9,20 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from searchers.meta.joint_grid import Axis
+from searchers.meta.joint_grid import GridAxis
 from searchers.meta.kernel import Scales, covariance, fit, generic, scaled, variance
 
 torch.set_num_threads(1)
 
-BATCH = Axis("batch", np.array([[-1.2], [-0.2], [0.3], [1.1]]), False)
-CARD = Axis("card", np.array([[0.5, -1.0], [-1.5, 0.2], [1.0, 0.8]]), True)
-ENGINE = Axis("engine", np.zeros((2, 0)), True)
+BATCH = GridAxis("batch", np.array([[-1.2], [-0.2], [0.3], [1.1]]), False)
+CARD = GridAxis("card", np.array([[0.5, -1.0], [-1.5, 0.2], [1.0, 0.8]]), True)
+ENGINE = GridAxis("engine", np.zeros((2, 0)), True)
 AXES = (BATCH, CARD, ENGINE)
 SCALES = Scales(1.3, 0.7, 0.2, 0.25, np.array([0.9, 0.4, 0.6]), np.array([0.8, 1.7, 1.0]))
 RANKS = np.array([[b, c, e] for b in range(4) for c in range(3) for e in range(2)])
 
 
-def alike(axis: Axis, one: int, other: int, length: float, told: float) -> float:
+def alike(axis: GridAxis, one: int, other: int, length: float, told: float) -> float:
     """k_j of two ranks; -1 is a knob that is absent."""
     if one == -1 or other == -1:
         return 1.0 if one == other else 0.5

@@ -10,10 +10,10 @@ import torch
 from surfaces import best_after, roofline_problem, search, shifted_sources
 
 from searchers.base import History, Observation, Problem, Task
-from searchers.meta.acquisition import worth
+from searchers.meta.acquisition import acquisition
 from searchers.meta.gaussian import Posterior
 from searchers.meta.meta import GENERIC, SHIPPED, SOURCES, Meta, meta
-from searchers.meta.metric_model import RUNS, MetricModel
+from searchers.meta.metric_model import FEASIBLE, MetricModel
 from searchers.meta.shortlist import Shortlisted
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
@@ -39,7 +39,7 @@ def test_a_limit_broken_by_little_is_told_from_one_broken_by_much():
     assert best_after(limited, table, found) > 0.9
 
 
-def test_earlier_services_that_foretell_rightly_make_every_rate_known_after_three_trials():
+def test_earlier_services_that_predict_rightly_make_every_rate_known_after_three_trials():
     ran = np.array([metrics is not None for metrics in table])
     truth = np.log([metrics["rps"] if metrics is not None else np.nan for metrics in table])
     history = History()
@@ -126,9 +126,9 @@ def logs(searcher: Meta, history: History, quantity: str) -> np.ndarray:
 
 
 def posteriors_and_weights(searcher: Meta, history: History) -> tuple[dict[str, Posterior], dict[str, float]]:
-    """What each opinion makes of the rates so far, and how much of them it is believed, by Bayes' rule."""
+    """What each component makes of the rates so far, and its weight by Bayes' rule."""
     at, y = MetricModel(("rps",)).measured(history.observed, "rps")
-    found = {opinion.name: opinion.beliefs["rps"].given(at, y) for opinion in searcher._opinions}
+    found = {component.name: component.beliefs["rps"].given(at, y) for component in searcher._components}
     likely = {
         name: {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}[name] * np.exp(p.log_density) for name, p in found.items()
     }
@@ -156,18 +156,16 @@ def test_sources_that_lie_of_one_metric_lose_their_say_in_that_one_alone(caplog)
     assert [record.getMessage() for record in caplog.records] == [
         "what earlier services taught of p99_ms does not fit the trials so far, and is dropped"
     ]
-    assert np.array_equal(true["rps"], lied["rps"]) and np.array_equal(true[RUNS], lied[RUNS])
+    assert np.array_equal(true["rps"], lied["rps"]) and np.array_equal(true[FEASIBLE], lied[FEASIBLE])
     assert np.median(true["p99_ms"].std(axis=0)) < 0.2 * np.median(lied["p99_ms"].std(axis=0))
 
 
 @pytest.mark.parametrize(
     ("searched", "positions", "within"),
-    [(problem, (), 0.12), (problem, (101, 222), 0.12), (taught, (101,), 0.4)],  # an opinion of 1 % has 20 samples
+    [(problem, (), 0.12), (problem, (101, 222), 0.12), (taught, (101,), 0.4)],  # a component of 1 % has 20 samples
     ids=["nothing known", "two trials", "sources and a trial"],
 )
-def test_samples_are_from_each_opinion_as_many_as_bayes_rule_believes_it_and_spread_as_it_says(
-    searched, positions, within
-):
+def test_samples_are_from_each_component_in_proportion_to_its_weight_and_spread_as_it_says(searched, positions, within):
     searcher, history = Meta(searched, samples=2000), History()
     for position in positions:
         history = history.observe(position, table[position])
@@ -187,7 +185,7 @@ def test_samples_are_from_each_opinion_as_many_as_bayes_rule_believes_it_and_spr
 def test_the_suggestion_is_where_the_samples_say_most_is_to_be_gained():
     searcher, history = Meta(problem, near=0.0), after(problem, 3).await_(77)
     drawn = searcher.drawn(history)
-    values = np.exp(drawn["rps"]) / problem.usd_per_hour * (drawn[RUNS] > 0)
+    values = np.exp(drawn["rps"]) / problem.usd_per_hour * (drawn[FEASIBLE] > 0)
     taken = sorted(history.taken)
     top, best = values.max(axis=1, keepdims=True), values[:, taken].max(axis=1, keepdims=True)
     gained = np.where(values > best, (values - best) / top + (values >= 0.95 * top), 0).mean(axis=0)
@@ -207,7 +205,7 @@ def test_what_a_failure_implies_fails_in_all_but_a_twentieth_of_the_samples():
     searcher = Meta(Problem(space, Objective(Expression("rps"))))
     history = History().observe(space.position({"gpu_memory": 2, "max_batch_size": 4}), None)
     history = history.observe(space.position({"gpu_memory": 2, "max_batch_size": 1}), {"rps": 3.0})
-    runs = logs(searcher, history, RUNS)
+    runs = logs(searcher, history, FEASIBLE)
     typical = runs[13:]  # 5 % of 256
     for position in range(len(space)):
         config: dict[str, Any] = space[position]
@@ -223,7 +221,7 @@ def nearness_by_hand(searcher: Meta, history: History, at_most: dict, at_least: 
     drawn = searcher.drawn(history)
     missed = sum(np.maximum(0, drawn[m] - np.log(limit)).mean(axis=0) for m, limit in at_most.items())
     missed = missed + sum(np.maximum(0, np.log(limit) - drawn[m]).mean(axis=0) for m, limit in at_least.items())
-    return -missed - 10 * (drawn[RUNS] <= 0).mean(axis=0)
+    return -missed - 10 * (drawn[FEASIBLE] <= 0).mean(axis=0)
 
 
 def test_where_nothing_is_likely_to_count_the_search_goes_to_what_misses_its_limits_by_least():
@@ -267,9 +265,9 @@ def test_it_warns_once_of_what_was_dropped_and_of_sources_that_are_mixed_up(capl
     mixed = Task("mixed", true[0].space, tuple(Observation(i, m) for i, m in enumerate(rows)))
     caplog.clear()
     with caplog.at_level(logging.WARNING, "searchers.meta.meta"):
-        names = [o.name for o in Meta(replace(problem, sources=(true[1], mixed)))._opinions]
+        names = [o.name for o in Meta(replace(problem, sources=(true[1], mixed)))._components]
         assert names == [GENERIC, SHIPPED, SOURCES] and "not learning from 1 of 2" in caplog.text
-        assert [o.name for o in Meta(replace(problem, sources=(mixed,)))._opinions] == [GENERIC, SHIPPED]
+        assert [o.name for o in Meta(replace(problem, sources=(mixed,)))._components] == [GENERIC, SHIPPED]
 
 
 def test_earlier_services_are_said_to_be_dropped_once_they_have_less_than_a_hundredth_of_the_say(caplog):
@@ -277,13 +275,13 @@ def test_earlier_services_are_said_to_be_dropped_once_they_have_less_than_a_hund
     earlier = (Task(f"{k}", batches, tuple(Observation(i, {"rps": k * 1.5**i}) for i in range(6))) for k in (1.0, 3.0))
     searcher = Meta(Problem(batches, Objective(Expression("rps")), sources=tuple(earlier)))
     told = "what earlier services taught of rps does not fit the trials so far, and is dropped"
-    assert [opinion.name for opinion in searcher._opinions] == [GENERIC, SHIPPED, SOURCES]
+    assert [component.name for component in searcher._components] == [GENERIC, SHIPPED, SOURCES]
     for say, said in ((0.5, []), (0.05, []), (0.011, []), (0.009, [told]), (0.0, [told])):
         for others in ([1 - say, 0.0], [0.0, 1 - say]):  # these may have lost theirs
             caplog.clear()
-            searcher._told.clear()
+            searcher._warned.clear()
             with caplog.at_level(logging.WARNING, "searchers.meta.meta"):
-                searcher._tell({"rps": np.array([*others, say]), RUNS: np.array([0.5, 0.5, 0.0])})
+                searcher._warn_of_dropped({"rps": np.array([*others, say]), FEASIBLE: np.array([0.5, 0.5, 0.0])})
             assert [record.getMessage() for record in caplog.records] == said, say
 
 
@@ -292,8 +290,8 @@ def test_what_a_configuration_is_worth_counts_from_what_is_pending_too(monkeypat
 
     def recorded(values, taken, tolerance):
         asked.append((taken.tolist(), tolerance))
-        return worth(values, taken, tolerance)
+        return acquisition(values, taken, tolerance)
 
-    monkeypatch.setattr("searchers.meta.meta.worth", recorded)
+    monkeypatch.setattr("searchers.meta.meta.acquisition", recorded)
     Meta(problem, tolerance=0.1).suggest(History().observe(9, table[9]).await_(77).await_(5), RNG(0))
     assert asked == [([5, 9, 77], 0.1)]

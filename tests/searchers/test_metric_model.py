@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from searchers.base import Observation, Problem
-from searchers.meta.metric_model import RUNS, MetricModel, reading_of, values
+from searchers.meta.metric_model import FEASIBLE, MetricModel, metric_model_of, values
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 
@@ -28,23 +28,23 @@ def test_what_has_no_logarithm_was_not_measured(metrics):
 
 def test_one_metric_is_read_without_another():
     observed = [Observation(0, {"rps": 1.0, "p99_ms": math.e}), Observation(1, {"p99_ms": 1.0})]
-    reading = MetricModel(("p99_ms", "rps"))
-    assert reading.measured(observed, "rps")[0].tolist() == [0]
-    assert reading.measured(observed, "p99_ms")[0].tolist() == [0, 1]
-    assert reading.measured(observed, "p99_ms")[1].tolist() == [1, 0]
+    metric_model = MetricModel(("p99_ms", "rps"))
+    assert metric_model.measured(observed, "rps")[0].tolist() == [0]
+    assert metric_model.measured(observed, "p99_ms")[0].tolist() == [0, 1]
+    assert metric_model.measured(observed, "p99_ms")[1].tolist() == [1, 0]
 
 
 def test_a_trial_runs_if_it_ended_and_keeps_the_limits_on_shares():
-    reading = MetricModel(("rps",), (("error_rate", 0.01), ("timeouts", 2.0)))
+    metric_model = MetricModel(("rps",), (("error_rate", 0.01), ("timeouts", 2.0)))
     rows = [None, {"rps": 1.0}, {"error_rate": 0.01}, {"error_rate": 0.02}, {"error_rate": 0.0, "timeouts": 3.0}, {}]
-    at, y = reading.measured((Observation(i, m) for i, m in enumerate(rows)), RUNS)
+    at, y = metric_model.measured((Observation(i, m) for i, m in enumerate(rows)), FEASIBLE)
     assert at.tolist() == list(range(6)) and y.tolist() == [-1, 1, 1, -1, -1, 1]
-    at, y = reading.measured([Observation(0, None), Observation(0, {"rps": 1.0})], RUNS)
+    at, y = metric_model.measured([Observation(0, None), Observation(0, {"rps": 1.0})], FEASIBLE)
     assert at.tolist() == [0] and y.tolist() == [0]
 
 
 def test_nothing_observed_is_nothing_measured():
-    for quantity in ("rps", RUNS):
+    for quantity in ("rps", FEASIBLE):
         at, y = MetricModel(("rps",)).measured([], quantity)
         assert at.shape == y.shape == (0,) and at.dtype == int
 
@@ -55,18 +55,18 @@ def test_metrics_are_those_of_the_goal_and_of_limits_but_the_price_shares_and_wh
         at_most={"p99_ms": 100, "error_rate": 0.01, "dropped": 0.5, "ttft_ms": 9, "usd_per_hour": 3},
         at_least={"tokens_per_s": 5, "slack_ms": 1},
     )  # fmt: skip
-    reading, over = reading_of(Problem(SPACE, objective, kept=frozenset({"p99_ms", "slack_ms"})))
-    assert reading.metrics == ("rps", "tokens_per_s", "ttft_ms")
-    assert reading.shares == (("dropped", 0.5), ("error_rate", 0.01))
-    assert reading.quantities == ("rps", "tokens_per_s", "ttft_ms", RUNS)
+    metric_model, over = metric_model_of(Problem(SPACE, objective, kept=frozenset({"p99_ms", "slack_ms"})))
+    assert metric_model.metrics == ("rps", "tokens_per_s", "ttft_ms")
+    assert metric_model.shares == (("dropped", 0.5), ("error_rate", 0.01))
+    assert metric_model.quantities == ("rps", "tokens_per_s", "ttft_ms", FEASIBLE)
     assert over.at_most == {"ttft_ms": 9, "usd_per_hour": 3} and over.at_least == {"tokens_per_s": 5}
     assert over.goal == objective.goal and over.minimize
 
 
 @pytest.mark.parametrize("name", ["error_rate", "failed", "dropped_share", "timeouts", "rejected"])
 def test_every_share_of_requests_is_part_of_whether_it_runs(name):
-    reading, over = reading_of(Problem(SPACE, Objective(Expression("rps"), at_most={name: 0.1})))
-    assert reading.metrics == ("rps",) and reading.shares == ((name, 0.1),) and not over.at_most
+    metric_model, over = metric_model_of(Problem(SPACE, Objective(Expression("rps"), at_most={name: 0.1})))
+    assert metric_model.metrics == ("rps",) and metric_model.shares == ((name, 0.1),) and not over.at_most
 
 
 def test_values_are_those_of_the_exponentials_where_it_runs():
@@ -74,7 +74,7 @@ def test_values_are_those_of_the_exponentials_where_it_runs():
     drawn = {
         "rps": np.log([[2.0, 8.0, 6.0], [4.0, 1.0, 6.0]]),
         "p99_ms": np.log([[99.0, 101.0, 1.0], [101.0, 99.0, 1.0]]),
-        RUNS: np.array([[0.1, 1.0, 0.0], [1.0, 0.5, -1.0]]),
+        FEASIBLE: np.array([[0.1, 1.0, 0.0], [1.0, 0.5, -1.0]]),
     }
     found = values(objective, drawn, np.array([1.0, 2.0, 3.0]))
     assert found == pytest.approx(np.array([[2, 0, 0], [0, 0.5, 0]]))
@@ -82,6 +82,6 @@ def test_values_are_those_of_the_exponentials_where_it_runs():
 
 def test_values_of_absurd_samples_are_finite():
     found = values(
-        Objective(Expression("rps")), {"rps": np.array([[900.0, -900.0]]), RUNS: np.ones((1, 2))}, np.ones(2)
+        Objective(Expression("rps")), {"rps": np.array([[900.0, -900.0]]), FEASIBLE: np.ones((1, 2))}, np.ones(2)
     )
     assert np.log(found) == pytest.approx(np.array([[50.0, -50.0]]))  # as logarithms: next to e^50 anything is 0

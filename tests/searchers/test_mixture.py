@@ -8,8 +8,8 @@ import pytest
 
 from searchers.base import Observation, Problem, Task
 from searchers.meta import kernel
-from searchers.meta.joint_grid import atlas
-from searchers.meta.metric_model import RUNS
+from searchers.meta.joint_grid import grid_over
+from searchers.meta.metric_model import FEASIBLE
 from searchers.meta.mixture import from_surfaces, generic
 from searchers.objective import Expression, Objective
 from searchers.quantities import ROLES
@@ -19,27 +19,27 @@ from searchers.surfaces.belief import Surfaces
 SPACE = Space([Knob("batch", (1, 2, 4)), Knob("engine", ("a", "b"), "categorical")])
 N = len(SPACE)
 ELSEWHERE = Task("t", Space([Knob("batch", (8,))]), (Observation(0, {"rps": 1.0}),))
-GRID = atlas(SPACE, [ELSEWHERE])  # has a row that is not the problem's
+GRID = grid_over(SPACE, [ELSEWHERE])  # has a row that is not the problem's
 OWN = GRID.ranks[:N]
 PROBLEM = Problem(SPACE, Objective(Expression("rps")), facts={"gflop": 2.0, "unknown": 0.0, "odd": -1.0}, noise=0.2)
 
 
 def test_nothing_known_is_a_smooth_curve_about_an_unknown_level_and_most_configurations_run():
-    found = generic(GRID, ("rps", "p99_ms", RUNS), 0.04)
-    assert set(found) == {"rps", "p99_ms", RUNS}
+    found = generic(GRID, ("rps", "p99_ms", FEASIBLE), 0.04)
+    assert set(found) == {"rps", "p99_ms", FEASIBLE}
     scales = kernel.generic(GRID.axes)
     for metric in ("rps", "p99_ms"):
         belief = found[metric]
         assert belief.floating and belief.noise == 0.04 and belief.mean.tolist() == [3.0] * N
         assert belief.covariance == pytest.approx(kernel.variance(GRID.axes, OWN, scales))
-    runs = found[RUNS]
+    runs = found[FEASIBLE]
     assert not runs.floating and runs.noise == 0.04 and runs.mean.tolist() == [0.8] * N
     expected = replace(kernel.scaled(scales, 0.6), level=0.5)
     assert runs.covariance == pytest.approx(kernel.variance(GRID.axes, OWN, expected))
 
 
 def test_only_what_is_asked_for_is_believed():
-    assert set(generic(GRID, ("rps",), 0.04)) == {"rps"} and set(generic(GRID, (RUNS,), 0.04)) == {RUNS}
+    assert set(generic(GRID, ("rps",), 0.04)) == {"rps"} and set(generic(GRID, (FEASIBLE,), 0.04)) == {FEASIBLE}
     assert generic(GRID, (), 0.04) == {}
 
 
@@ -77,7 +77,7 @@ def test_the_chance_to_run_becomes_a_number_between_minus_one_and_one():
     found = from_surfaces(cast(Any, Told()), PROBLEM, GRID, ("rps",))
     assert found is not None
     chance = 1 / (1 + np.exp(-Told().sample(SPACE, {}, 128, None).runs))
-    runs = found[RUNS]
+    runs = found[FEASIBLE]
     assert runs.mean == pytest.approx((2 * chance - 1).mean(axis=0)) and not runs.floating
     open_ = replace(kernel.scaled(replace(kernel.generic(GRID.axes), joint=0.5, main=np.full(2, 0.5)), 0.8), level=0.2)
     expected = 1.5 * np.cov((2 * chance - 1).T, ddof=0) + kernel.variance(GRID.axes, OWN, open_)

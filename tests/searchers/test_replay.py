@@ -5,18 +5,18 @@ import pytest
 
 from searchers.base import History, Problem
 from searchers.objective import Expression, Objective
-from searchers.replay import Step, Table, Trials, fractions, mean_after, replay, trials_over, trials_until
+from searchers.replay import MeasuredTable, Step, Trials, fractions, mean_after, replay, trials_over, trials_until
 from searchers.space import Knob, Space
 
 RPS = (4.0, None, 9.0, 2.0, 8.0)
 """At position 1 the trial fails, at 2 it is too slow; the best that counts is 8."""
 
 
-def table() -> Table:
+def table() -> MeasuredTable:
     space = Space([Knob("batch", (1, 2, 3, 4, 5))])
     problem = Problem(space, Objective(Expression("rps"), at_most={"p99_ms": 100}))
     metrics = tuple(None if r is None else {"rps": r, "p99_ms": 200.0 if r == 9 else 50.0} for r in RPS)
-    return Table(problem, metrics)
+    return MeasuredTable(problem, metrics)
 
 
 class InOrder:
@@ -74,7 +74,7 @@ def test_refuses_what_cannot_be():
     with pytest.raises(ValueError, match="1 or more"):
         next(replay(table(), InOrder(), budget=0, seed=0))
     with pytest.raises(ValueError, match="each of the 5"):
-        Table(table().problem, (None,))
+        MeasuredTable(table().problem, (None,))
 
 
 def test_fractions_hold_what_was_found_and_start_at_nothing():

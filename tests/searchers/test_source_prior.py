@@ -9,8 +9,8 @@ from surfaces import roofline_problem, shifted_sources
 
 from searchers.base import Observation, Problem, Task
 from searchers.meta import source_prior
-from searchers.meta.joint_grid import ABSENT, atlas
-from searchers.meta.metric_model import RUNS, MetricModel
+from searchers.meta.joint_grid import ABSENT, grid_over
+from searchers.meta.metric_model import FEASIBLE, MetricModel
 from searchers.meta.source_prior import credible, from_sources, standardised
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
@@ -62,12 +62,12 @@ def test_what_a_source_did_not_measure_is_completed():
 def test_a_quantity_that_no_source_measured_is_unknown_and_can_run_is_learned():
     beliefs = from_sources(PROBLEM, (service(2), service(4)), MetricModel(("rps", "ttft_ms")))
     assert beliefs["ttft_ms"].floating and not beliefs["rps"].floating
-    assert (beliefs[RUNS].mean > 0.5).all()
+    assert (beliefs[FEASIBLE].mean > 0.5).all()
 
 
 def test_sources_of_other_knobs_and_values_share_one_grid():
     other = Space([Knob("max_batch_size", (4, 64)), Knob("beam_width", (1, 2))])
-    grid = atlas(SPACE, [Task("other", other, tuple(Observation(i, {"rps": 1.0}) for i in range(4)))])
+    grid = grid_over(SPACE, [Task("other", other, tuple(Observation(i, {"rps": 1.0}) for i in range(4)))])
     assert grid.n == len(SPACE) and len(grid.ranks) == len(SPACE) + 4
     assert [axis.name for axis in grid.axes] == ["max_batch_size", "engine", "beam_width"]
     assert (grid.ranks[: grid.n, 2] == ABSENT).all() and (grid.ranks[grid.rows[0], 1] == ABSENT).all()
@@ -142,7 +142,7 @@ def test_beliefs_are_about_the_problems_noise_and_cost_nothing_the_second_time()
     sources = tuple(service(size) for size in (1, 4, 16))
     noisy = Problem(SPACE, PROBLEM.objective, facts=PROBLEM.facts, noise=0.2)
     assert from_sources(noisy, sources, RPS)["rps"].noise == pytest.approx(0.04)
-    before = source_prior._lesson.cache_info()
+    before = source_prior._source_prior.cache_info()
     from_sources(noisy, sources, RPS)
-    after = source_prior._lesson.cache_info()
+    after = source_prior._source_prior.cache_info()
     assert after.hits - before.hits == 2 and after.misses == before.misses  # rps, and whether it runs

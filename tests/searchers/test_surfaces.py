@@ -46,7 +46,7 @@ def model():
     return train(tasks, Training(steps=300, latents=4, tasks_per_step=40, points_per_task=12), seed=0)
 
 
-def test_a_service_never_seen_is_foretold_from_its_facts(model):
+def test_a_service_never_seen_is_predicted_from_its_facts(model):
     for size in (1.5, 12.0):
         task = toy(np.random.default_rng(5), size)
         said = model.sample(task.space, task.facts, 64, np.random.default_rng(1))
@@ -78,7 +78,7 @@ def test_the_seam(model):
         assert log.shape == one.runs.shape == (7, len(space))
         assert np.abs(log.mean(axis=1)).max() < 1e-6
         assert np.array_equal(log, two.log[role_])
-    # The engine says nothing, so configurations that differ by it alone are foretold alike.
+    # The engine says nothing, so configurations that differ by it alone are predicted alike.
     by_engine = one.log["rate"].reshape(7, -1, 2)
     assert np.allclose(by_engine[..., 0], by_engine[..., 1])
     assert model.sample(Space([ENGINE]), {}, 2, np.random.default_rng(0)).known == ()

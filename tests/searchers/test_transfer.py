@@ -11,25 +11,25 @@ from hypothesis import strategies as st
 from searchers.base import Observation, Task
 from searchers.meta import kernel, transfer
 from searchers.meta.gaussian import Gaussian
-from searchers.meta.joint_grid import atlas
-from searchers.meta.transfer import Evidence, SourcePrior, belief, coherence, learn
+from searchers.meta.joint_grid import grid_over
+from searchers.meta.transfer import SourcePrior, TaskMeasurements, belief, coherence, fit
 from searchers.space import Knob, Space
 
 torch.set_num_threads(1)
 
 SPACE = Space([Knob("batch", (1, 2, 4, 8)), Knob("engine", ("a", "b", "c"), "categorical")])
 N = len(SPACE)
-GRID = atlas(SPACE, ())
+GRID = grid_over(SPACE, ())
 RNG = np.random.default_rng
 
 
-def evidence(y, facts=(), group="g", rows=None) -> Evidence:
-    return Evidence(
+def evidence(y, facts=(), group="g", rows=None) -> TaskMeasurements:
+    return TaskMeasurements(
         np.arange(len(y)) if rows is None else np.array(rows), np.array(y, dtype=float), np.array(facts), group
     )
 
 
-def drawn(tasks: int, seed: int, facts: int = 1, rows: int = N) -> list[Evidence]:
+def drawn(tasks: int, seed: int, facts: int = 1, rows: int = N) -> list[TaskMeasurements]:
     rng = RNG(seed)
     return [evidence(rng.normal(0, 1 + t, rows), rng.normal(0, 1, facts), f"g{t}") for t in range(tasks)]
 
@@ -84,9 +84,9 @@ def test_tasks_of_one_group_are_compared_with_one_another_and_a_single_task_with
 def test_the_belief_is_the_weighted_mean_and_the_shrunk_covariance_of_residuals(gamma):
     tasks = drawn(3, seed=4)
     scales = replace(kernel.generic(GRID.axes), level=0.8, own=0.1)
-    lesson = SourcePrior(0.3, ("batch", "engine"), scales, gamma)
+    prior = SourcePrior(0.3, ("batch", "engine"), scales, gamma)
     at = np.array([0.7])
-    found = belief(GRID, tasks, lesson, at, 0.02)
+    found = belief(GRID, tasks, prior, at, 0.02)
     y = np.stack([task.y for task in tasks])
     w, v = transfer._weights(np.stack([task.facts for task in tasks]), at, 0.3)
     residuals = transfer._residuals(y, tasks, 0.3)
@@ -99,17 +99,17 @@ def test_the_belief_is_the_weighted_mean_and_the_shrunk_covariance_of_residuals(
 
 
 def test_of_a_larger_grid_only_the_problems_rows_are_believed():
-    grid = atlas(SPACE.subset(np.arange(5)), [Task("t", SPACE, tuple(Observation(i, {}) for i in range(N)))])
+    grid = grid_over(SPACE.subset(np.arange(5)), [Task("t", SPACE, tuple(Observation(i, {}) for i in range(N)))])
     found = belief(grid, drawn(3, seed=4), SourcePrior(0.3, (), kernel.generic(()), 0.4), np.array([0.0]), 0.02)
     assert found.mean.shape == (5,) and found.covariance.shape == (5, 5)
 
 
-def test_a_lesson_on_another_grid_keeps_the_scales_of_the_knobs_that_it_knows():
+def test_a_prior_on_another_grid_keeps_the_scales_of_the_knobs_that_it_knows():
     scales = replace(
         kernel.generic(GRID.axes), level=2.0, own=0.3, main=np.array([3.0, 4.0]), lengths=np.array([5.0, 6.0])
     )
-    lesson = SourcePrior(0.3, ("engine", "elsewhere"), scales, 0.5)
-    found = lesson.scales_on(GRID)
+    prior = SourcePrior(0.3, ("engine", "elsewhere"), scales, 0.5)
+    found = prior.scales_on(GRID)
     assert found.main.tolist() == [0.8, 3.0] and found.lengths.tolist() == [1.5, 5.0]
     assert (found.level, found.own, found.joint, found.alike) == (2.0, 0.3, scales.joint, scales.alike)
 
@@ -134,7 +134,7 @@ def test_what_was_measured_stays_and_what_was_not_follows_by_conditioning_on_the
 
 def test_a_kernel_without_quirks_of_its_own_still_completes():
     near = Space([Knob("engine", ("a", "b"), "categorical", ("flops",), ((1.0,), (1.0 + 1e-12,))), Knob("k", (1, 2))])
-    grid = atlas(near, ())
+    grid = grid_over(near, ())
     scales = replace(kernel.generic(grid.axes), own=0.0, alike=1 - 1e-9)
     surface = transfer._completed(grid, [evidence([1.0, 2.0, 1.0], rows=[0, 1, 2])], scales)[0]
     assert np.isfinite(surface).all() and surface[3] == pytest.approx(2.0, abs=0.2)
@@ -162,7 +162,7 @@ def test_a_smooth_surface_is_coherent_a_shuffled_one_is_not_and_a_flat_one_is_fi
 
 def test_of_many_measurements_96_are_looked_at():
     line = Space([Knob("batch", tuple(range(1, 141)))])
-    grid = atlas(line, ())
+    grid = grid_over(line, ())
     y = np.log(np.arange(1, 141.0))
     chosen = RNG(0).choice(140, 96, replace=False)
     assert coherence(grid, evidence(y)) == pytest.approx(coherence(grid, evidence(y[chosen], rows=chosen)), abs=1e-6)
@@ -211,7 +211,7 @@ def test_the_shrinkage_is_the_one_under_which_groups_left_out_are_most_probable(
     chosen = set()
     for seed, rank in ((0, 1), (2, N)):
         rng = RNG(seed)
-        # Residuals of few directions are foretold by the empirical covariance; of all, by the kernel.
+        # Residuals of few directions are predicted by the empirical covariance; of all, by the kernel.
         directions = rng.normal(0, 1, (rank, N))
         tasks = [evidence(np.zeros(N), [], group) for group in "aabcd"]
         residuals = rng.normal(0, 1, (len(tasks), rank)) @ directions + rng.normal(0, 0.1, (len(tasks), N))
@@ -234,7 +234,7 @@ def test_the_shrinkage_is_the_one_under_which_groups_left_out_are_most_probable(
     assert transfer._best_shrinkage(GRID, residuals, sampled, alone, scales, 0.01, RNG(0)) == 1.0
 
 
-def family(seed: int, tasks: int) -> list[Evidence]:
+def family(seed: int, tasks: int) -> list[TaskMeasurements]:
     """Services of a known law: a level by a fact, a curve by batch and engine, and what is each one's own."""
     rng = RNG(seed)
     own = kernel.Scales(0.3, 0.1, 0.03, 0.5, np.array([0.3, 0.4]), np.array([1.5, 1.5]))
@@ -249,29 +249,29 @@ def family(seed: int, tasks: int) -> list[Evidence]:
 
 
 @pytest.fixture(scope="module")
-def lesson() -> SourcePrior:
-    return learn(GRID, family(0, 8), 0.03**2)
+def prior() -> SourcePrior:
+    return fit(GRID, family(0, 8), 0.03**2)
 
 
-def test_what_is_learned_is_what_left_out_services_ask_for(lesson):
+def test_what_is_learned_is_what_left_out_services_ask_for(prior):
     tasks = family(0, 8)
     surfaces = np.stack([task.y for task in tasks])
     errors = {ridge: transfer._error_left_out(surfaces, tasks, ridge) for ridge in transfer.RIDGES}
-    assert lesson.ridge == min(errors, key=lambda ridge: errors[ridge]) < np.inf
-    assert lesson.axes == ("batch", "engine")
+    assert prior.ridge == min(errors, key=lambda ridge: errors[ridge]) < np.inf
+    assert prior.axes == ("batch", "engine")
     # Of the law: level 0.3, curves of 0.3 and 0.4, 0.05 of each one's own, measured with noise.
-    found = lesson.scales
+    found = prior.scales
     assert 0.15 < found.level < 0.5 and found.own < 0.1
     assert found.main == pytest.approx(np.array([0.3, 0.4]), rel=0.5)
-    assert lesson.gamma in (0.1, 0.2, 0.4)
+    assert prior.gamma in (0.1, 0.2, 0.4)
 
 
-def test_stated_widths_cover_services_never_seen_about_as_often_as_they_say(lesson):
+def test_stated_widths_cover_services_never_seen_about_as_often_as_they_say(prior):
     """Each of 50 families of 16 services says what a 17th is, before any trial of it and after three."""
     before, after, inside = [], [], []
     for seed in range(50):
         *tasks, new = family(100 + seed, 17)
-        found = belief(GRID, tasks, lesson, new.facts, 0.03**2)
+        found = belief(GRID, tasks, prior, new.facts, 0.03**2)
         at = RNG(seed).permutation(N)[:3]
         rest = np.setdiff1d(np.arange(N), at)
         before.append(np.mean((new.y - found.mean) ** 2 / (np.diag(found.covariance) + found.noise)))

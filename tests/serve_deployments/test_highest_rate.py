@@ -19,7 +19,7 @@ from serve_deployments.measuring.highest_rate import (
 from serve_deployments.measuring.level_search import LevelSearch
 from serve_deployments.measuring.locating import target_rps
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.statistics.rate_posterior import Crossing, Guess
+from serve_deployments.measuring.statistics.rate_posterior import RatePosterior, RatePrior
 from serve_deployments.settings import Settings
 from tests.levels import a_level
 
@@ -43,7 +43,7 @@ def search(*loads, spent_s=0.0):
 
 
 def believed(rate_rps, spread=0.1):
-    return Crossing.about(rate_rps, 1, floor_rps=1.0).guided([Guess(rate_rps, spread, 4.0)])
+    return RatePosterior.about(rate_rps, 1, floor_rps=1.0).with_priors([RatePrior(rate_rps, spread, 4.0)])
 
 
 def passed(rate_rps, mean_s=0.05, **changes):
@@ -61,8 +61,8 @@ def test_closed_levels_and_such_that_broke_a_limit_are_no_answer():
 
 
 def test_the_first_level_is_held_where_the_crossing_probably_is():
-    crossing = believed(80.0)
-    assert _next_rate(search(a_level(clients=1)), crossing, LIMIT) == target_rps(crossing, 0.05)
+    posterior = believed(80.0)
+    assert _next_rate(search(a_level(clients=1)), posterior, LIMIT) == target_rps(posterior, 0.05)
 
 
 def test_while_all_levels_pass_the_next_is_where_room_is_left_and_at_most_twice_as_fast():
@@ -81,19 +81,19 @@ def test_while_all_levels_pass_the_next_is_where_room_is_left_and_at_most_twice_
 
 
 def test_between_a_level_that_passed_and_one_that_failed_the_belief_decides():
-    crossing = believed(30.0)
-    assert _next_rate(search(passed(20.0), failed(40.0)), crossing, LIMIT) == target_rps(crossing, 0.05)
-    assert _next_rate(search(passed(20.0), failed(40.0), spent_s=59.0), crossing, LIMIT) == target_rps(crossing, 0.05)
+    posterior = believed(30.0)
+    assert _next_rate(search(passed(20.0), failed(40.0)), posterior, LIMIT) == target_rps(posterior, 0.05)
+    assert _next_rate(search(passed(20.0), failed(40.0), spent_s=59.0), posterior, LIMIT) == target_rps(posterior, 0.05)
 
 
 def test_while_all_levels_fail_the_next_is_slower_once_half_of_the_time_is_spent():
-    crossing, broke = believed(100.0, 0.3), (failed(90.0), failed(60.0))
-    assert _next_rate(search(*broke, spent_s=30.0), crossing, LIMIT) == target_rps(crossing, 0.05)
-    assert _next_rate(search(*broke, spent_s=31.0), crossing, LIMIT) == pytest.approx(0.7 * 60)
+    posterior, broke = believed(100.0, 0.3), (failed(90.0), failed(60.0))
+    assert _next_rate(search(*broke, spent_s=30.0), posterior, LIMIT) == target_rps(posterior, 0.05)
+    assert _next_rate(search(*broke, spent_s=31.0), posterior, LIMIT) == pytest.approx(0.7 * 60)
     wide = believed(50.0, 0.35)
     assert wide.quantile(0.1) < 42 < target_rps(wide, 0.05)
     assert _next_rate(search(*broke, spent_s=31.0), wide, LIMIT) == wide.quantile(0.1)
-    floor = replace(crossing, rates=crossing.rates * 50)
+    floor = replace(posterior, rates=posterior.rates * 50)
     assert _next_rate(search(*broke, spent_s=31.0), floor, LIMIT) == floor.floor_rps == pytest.approx(50.0)
 
 
@@ -104,20 +104,20 @@ def test_a_belief_that_is_sure_of_a_rate_that_failed_is_tried_below_it():
 
 
 def test_where_even_the_lowest_rate_breaks_a_limit_that_is_tried():
-    crossing = Crossing.about(20.0, 1, floor_rps=2.0)
+    posterior = RatePosterior.about(20.0, 1, floor_rps=2.0)
     for _ in range(4):
-        crossing = crossing.cannot(2.0)
-    assert crossing.at_floor(0.05) and _next_rate(search(failed(20.0)), crossing, LIMIT) == crossing.floor_rps
+        posterior = posterior.cannot(2.0)
+    assert posterior.at_floor(0.05) and _next_rate(search(failed(20.0)), posterior, LIMIT) == posterior.floor_rps
 
 
 def test_of_levels_near_the_rate_the_one_that_saw_most_speaks_else_the_nearest():
-    crossing = believed(100.0)
-    target = target_rps(crossing, 0.05)
+    posterior = believed(100.0)
+    target = target_rps(posterior, 0.05)
     near = [passed(target / 1.04, completed=500), passed(target * 1.04, completed=300)]
     far = passed(target / 1.2, completed=9000)
-    assert [_is_near(one, crossing, PLAN) for one in (*near, far, passed(target * 1.06))] == [True, True, False, False]
-    assert _speaking([far, *near], crossing, PLAN) is near[0]
-    assert _speaking([far, passed(target * 1.5), passed(target / 2)], crossing, PLAN) is far
+    assert [_is_near(one, posterior, PLAN) for one in (*near, far, passed(target * 1.06))] == [True, True, False, False]
+    assert _speaking([far, *near], posterior, PLAN) is near[0]
+    assert _speaking([far, passed(target * 1.5), passed(target / 2)], posterior, PLAN) is far
 
 
 # --- the whole
@@ -171,7 +171,7 @@ def test_where_the_lowest_rate_probably_breaks_a_limit_the_slowest_level_that_di
     monkeypatch, held, slowest, said
 ):
     """Whatever else kept it: that was luck."""
-    hopeless = Crossing.about(20.0, 1, floor_rps=2.0)
+    hopeless = RatePosterior.about(20.0, 1, floor_rps=2.0)
     for _ in range(4):
         hopeless = hopeless.cannot(2.0)
 

@@ -94,9 +94,9 @@ def test_of_a_server_that_does_not_answer_the_first_glance_takes_an_eighth_of_th
     assert lasted_s == pytest.approx([glance_s, min(4 * glance_s, plan.level_max_s)], abs=0.05)
 
 
-def first_of(crossing):
-    """Its first guess, to a hundredth, as rates in it are that far apart."""
-    return crossing.rates[int(crossing.log_guess[0, :, 0].argmax())]
+def first_of(posterior):
+    """Its first estimate, to a hundredth, as rates in it are that far apart."""
+    return posterior.rates[int(posterior.log_prior[0, :, 0].argmax())]
 
 
 @pytest.mark.parametrize(
@@ -110,38 +110,38 @@ def first_of(crossing):
         (dict(cores=8), 300.0, [1, 8, 64], 160.0, 0.8 * 160),
     ],
 )
-def test_the_first_guess_is_four_fifths_of_what_clients_reach_within_the_limits_or_between_that_and_what_is_faster(
+def test_the_first_estimate_is_four_fifths_of_what_clients_reach_within_the_limits_or_between_that_and_what_is_faster(
     server, limit_ms, clients, reached_rps, first_rps
 ):
-    made, crossing = probed(FakeServer(**{"service_s": lambda size: 0.05, **server}), {"mean_ms": limit_ms})
-    assert clients_of(made) == clients and first_of(crossing) == pytest.approx(first_rps, rel=0.011)
+    made, posterior = probed(FakeServer(**{"service_s": lambda size: 0.05, **server}), {"mean_ms": limit_ms})
+    assert clients_of(made) == clients and first_of(posterior) == pytest.approx(first_rps, rel=0.011)
     # A tenth of what one client has is the least that is tried, 5 % more than was reached the most that can be.
-    assert crossing.floor_rps == pytest.approx(2.0) and crossing.ceiling_rps == pytest.approx(1.05 * reached_rps)
-    assert crossing.quantile(0.5) == pytest.approx(first_rps, rel=0.15)
+    assert posterior.floor_rps == pytest.approx(2.0) and posterior.ceiling_rps == pytest.approx(1.05 * reached_rps)
+    assert posterior.quantile(0.5) == pytest.approx(first_rps, rel=0.15)
 
 
-def test_where_the_climb_ended_for_want_of_clients_the_guess_is_higher_by_the_room_that_was_left():
+def test_where_the_climb_ended_for_want_of_clients_the_estimate_is_higher_by_the_room_that_was_left():
     endless = FakeServer(lambda size: 0.05, cores=10_000)
-    made, crossing = probed(endless, {"mean_ms": 200.0}, replace(PLAN, max_concurrency=2))
+    made, posterior = probed(endless, {"mean_ms": 200.0}, replace(PLAN, max_concurrency=2))
     assert (
-        first_of(crossing) == pytest.approx(0.8 * 40 * math.sqrt(200 / 50), rel=0.02)
-        and crossing.ceiling_rps == math.inf
+        first_of(posterior) == pytest.approx(0.8 * 40 * math.sqrt(200 / 50), rel=0.02)
+        and posterior.ceiling_rps == math.inf
     )
-    made, crossing = probed(endless, {"mean_ms": 50_000.0}, replace(PLAN, max_concurrency=2))
-    assert first_of(crossing) == pytest.approx(0.8 * 40 * 8, rel=0.02)  # no more than the next step would bring
+    made, posterior = probed(endless, {"mean_ms": 50_000.0}, replace(PLAN, max_concurrency=2))
+    assert first_of(posterior) == pytest.approx(0.8 * 40 * 8, rel=0.02)  # no more than the next step would bring
 
 
 def test_that_one_client_breaks_a_limit_is_believed_after_a_level_of_full_length():
-    made, crossing = probed(FakeServer(lambda size: 0.12), {"mean_ms": 100.0})
-    assert crossing is None and clients_of(made)[-1] == 1 and made.levels[-1].duration_s >= 1.0
+    made, posterior = probed(FakeServer(lambda size: 0.12), {"mean_ms": 100.0})
+    assert posterior is None and clients_of(made)[-1] == 1 and made.levels[-1].duration_s >= 1.0
     served = []
 
     def slow_at_first(size):
         served.append(size)
         return 0.12 if len(served) < 20 else 0.05
 
-    made, crossing = probed(FakeServer(slow_at_first), {"mean_ms": 100.0})
-    assert crossing is not None and crossing.floor_rps < 2.0
+    made, posterior = probed(FakeServer(slow_at_first), {"mean_ms": 100.0})
+    assert posterior is not None and posterior.floor_rps < 2.0
 
 
 def test_a_server_that_answers_nothing_at_first_has_a_rate_all_the_same():
@@ -152,8 +152,8 @@ def test_a_server_that_answers_nothing_at_first_has_a_rate_all_the_same():
         return 0.7 if len(served) < 2 else 0.02
 
     plan = replace(PLAN, level_min_s=0.2, level_max_s=0.5)
-    made, crossing = probed(FakeServer(slow_at_first), {"mean_ms": 2000.0}, plan)
+    made, posterior = probed(FakeServer(slow_at_first), {"mean_ms": 2000.0}, plan)
     assert made.levels[0].achieved_rps == 0 and made.levels[1].achieved_rps > 0
-    assert crossing is not None and crossing.floor_rps == pytest.approx(0.1 * made.levels[1].achieved_rps)
-    made, crossing = probed(FakeServer(lambda size: 100.0), {"error_rate": 0.5}, plan)
-    assert crossing is None and not any(one.achieved_rps for one in made.levels)
+    assert posterior is not None and posterior.floor_rps == pytest.approx(0.1 * made.levels[1].achieved_rps)
+    made, posterior = probed(FakeServer(lambda size: 100.0), {"error_rate": 0.5}, plan)
+    assert posterior is None and not any(one.achieved_rps for one in made.levels)

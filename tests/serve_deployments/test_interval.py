@@ -65,18 +65,18 @@ def test_warm_up_is_left_out_and_a_later_stall_is_not():
     [(6, 0.95, 2.5706), (10, 0.95, 2.2622), (30, 0.95, 2.0452), (6, 0.99, 4.0321), (30, 0.9, 1.6991)],
 )
 def test_an_interval_is_two_sided_by_students_table(batches, confidence, factor):
-    low, high = interval.Estimate(10.0, 0.5, batches).bounds(confidence)
+    low, high = interval.MeanEstimate(10.0, 0.5, batches).bounds(confidence)
     assert (10 - low, high - 10) == pytest.approx((0.5 * factor, 0.5 * factor), rel=1e-4)
     if confidence == 0.95:
-        assert interval.Estimate(10.0, 0.5, batches).bounds() == (low, high)
+        assert interval.MeanEstimate(10.0, 0.5, batches).bounds() == (low, high)
 
 
 def test_a_precision_is_the_half_width_over_the_mean():
     """Six batches: 2.5706 standard errors, and 5 % of 10 are half a request."""
-    assert interval.Estimate(10.0, 0.499 / 2.5706, 6).within(0.05)
-    assert not interval.Estimate(10.0, 0.501 / 2.5706, 6).within(0.05)
-    assert not interval.Estimate(10.0, 0.499 / 2.5706, 6).within(0.05, confidence=0.99)
-    assert not interval.Estimate(0.0, 0.0, 6).within(0.05)  # of nothing no share is known
+    assert interval.MeanEstimate(10.0, 0.499 / 2.5706, 6).within(0.05)
+    assert not interval.MeanEstimate(10.0, 0.501 / 2.5706, 6).within(0.05)
+    assert not interval.MeanEstimate(10.0, 0.499 / 2.5706, 6).within(0.05, confidence=0.99)
+    assert not interval.MeanEstimate(0.0, 0.0, 6).within(0.05)  # of nothing no share is known
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from serve_deployments.load.sending import OwnSender
 from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.locating import UntilLocated
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.statistics.rate_posterior import Crossing
+from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.measuring.stopping_rules import UntilKnown, UntilPrecise, UntilSeen
 from serve_deployments.usage import Usage
 
@@ -91,7 +91,7 @@ def test_a_level_is_over_when_its_time_is_up_and_says_when_it_was():
     [
         (UntilPrecise(PLAN), 1.25),
         (UntilKnown(PLAN, 1000.0, {"p99_ms": 50.0}), 1.1),
-        (UntilLocated(PLAN, 1000.0, {"p99_ms": 50.0}, Crossing.about(1000.0, 1, floor_rps=10.0)), 1.1),
+        (UntilLocated(PLAN, 1000.0, {"p99_ms": 50.0}, RatePosterior.about(1000.0, 1, floor_rps=10.0)), 1.1),
         (UntilSeen(1.0), 1.0),
     ],
 )

@@ -8,7 +8,7 @@ from scipy.signal import lfilter
 
 from serve_deployments.measuring.statistics.limit_verdict import (
     SURE,
-    Evidence,
+    LimitEvidence,
     _memory,
     all_kept,
     allowed_share,
@@ -97,7 +97,7 @@ def test_all_limits_are_kept_only_if_each_is():
 
 def requests_until(share, above_of=lambda n: 0):
     """How many requests, of which so many are above, a limit that a share may break takes to be decided."""
-    return next(n for n in range(1, 100_000) if Evidence(share, above_of(n), n).kept(0.05) is not None)
+    return next(n for n in range(1, 100_000) if LimitEvidence(share, above_of(n), n).kept(0.05) is not None)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.05, 0.01, 0.001])
@@ -105,26 +105,29 @@ def test_the_test_is_walds_between_odds_of_two_and_a_half_times_less_and_more(sh
     odds = share / (1 - share)
     low, high = odds / 2.5 / (1 + odds / 2.5), 2.5 * odds / (1 + 2.5 * odds)
     expected = math.ceil(math.log(19) / math.log((1 - low) / (1 - high)))
-    assert requests_until(share) == expected and Evidence(share, 0, expected).kept(0.05) is True
+    assert requests_until(share) == expected and LimitEvidence(share, 0, expected).kept(0.05) is True
     all_above = math.ceil(math.log(19) / math.log(high / low))
-    assert requests_until(share, lambda n: n) == all_above and Evidence(share, 9, 9).kept(0.05) is False
+    assert requests_until(share, lambda n: n) == all_above and LimitEvidence(share, 9, 9).kept(0.05) is False
     # Requests in bursts of ten take ten times as many.
-    assert Evidence(share, 0, 10 * (expected - 1), effect=10.0).kept(0.05) is None
-    assert Evidence(share, 0, 10 * expected, effect=10.0).kept(0.05) is True
+    assert LimitEvidence(share, 0, 10 * (expected - 1), effect=10.0).kept(0.05) is None
+    assert LimitEvidence(share, 0, 10 * expected, effect=10.0).kept(0.05) is True
 
 
 def test_a_mean_is_decided_by_a_zone_as_wide_as_the_precision():
     """2 x 5 % x 0.1 / error^2: 4 with an error of 0.05, 2.8 with one of 0.06, and log(19) is 2.9."""
     for sign in (-1, 1):
-        assert Evidence(log_ratio=0.1 * sign, error=0.05).kept(0.05) is (sign < 0)
-        assert Evidence(log_ratio=0.1 * sign, error=0.06).kept(0.05) is None
-        assert Evidence(log_ratio=0.1 * sign, error=0.06).kept(0.06) is (sign < 0)
+        assert LimitEvidence(log_ratio=0.1 * sign, error=0.05).kept(0.05) is (sign < 0)
+        assert LimitEvidence(log_ratio=0.1 * sign, error=0.06).kept(0.05) is None
+        assert LimitEvidence(log_ratio=0.1 * sign, error=0.06).kept(0.06) is (sign < 0)
 
 
 def test_a_limit_holds_by_what_was_seen():
-    assert Evidence(0.01, 10, 1000).holds and not Evidence(0.01, 11, 1000).holds
-    assert Evidence(log_ratio=0.0).holds and not Evidence(log_ratio=0.01).holds
-    assert not Evidence(0.01, 0, 1000, certain=True).holds and Evidence(0.01, 0, 1000, certain=True).kept(0.05) is False
+    assert LimitEvidence(0.01, 10, 1000).holds and not LimitEvidence(0.01, 11, 1000).holds
+    assert LimitEvidence(log_ratio=0.0).holds and not LimitEvidence(log_ratio=0.01).holds
+    assert (
+        not LimitEvidence(0.01, 0, 1000, certain=True).holds
+        and LimitEvidence(0.01, 0, 1000, certain=True).kept(0.05) is False
+    )
 
 
 @pytest.mark.parametrize(("share_above", "breaks"), [(0.03, 2), (0.003, 1), (0.2, 4), (0.0002, 0), (0.35, 5), (0.7, 6)])
@@ -242,7 +245,7 @@ def wrong_and_right(share, odds_ratio, seed):
     above = np.random.default_rng(seed).binomial(12, odds / (1 + odds), (1000, counts.size)).cumsum(axis=1)
     wrong = right = 0
     for row in above:
-        verdicts = (Evidence(share, int(a), int(n)).kept(0.05) for a, n in zip(row, counts, strict=True))
+        verdicts = (LimitEvidence(share, int(a), int(n)).kept(0.05) for a, n in zip(row, counts, strict=True))
         verdict = next((one for one in verdicts if one is not None), None)
         wrong, right = wrong + (verdict is (not wanted)), right + (verdict is wanted)
     return wrong / 1000, right / 1000

@@ -7,7 +7,7 @@ import pytest
 
 from serve_deployments.measuring.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.statistics.rate_posterior import Crossing, Guess
+from serve_deployments.measuring.statistics.rate_posterior import RatePosterior, RatePrior
 from tests.levels import events, queued, so_far
 
 PLAN = LoadPlan()
@@ -15,7 +15,7 @@ LIMIT = {"p99_ms": 100.0}
 
 
 def believed(rate_rps, spread, limits=1):
-    return Crossing.about(rate_rps, limits, floor_rps=1.0).guided([Guess(rate_rps, spread, 4.0)] * limits)
+    return RatePosterior.about(rate_rps, limits, floor_rps=1.0).with_priors([RatePrior(rate_rps, spread, 4.0)] * limits)
 
 
 def held(rate_rps, seconds, slow=0.0, latency_s=0.05):
@@ -31,23 +31,23 @@ def look(rate_rps, seconds, before, slow=0.0, beat_rps=0.0, at_most=LIMIT):
 
 
 def test_a_level_is_held_half_the_precision_below_the_probable_crossing():
-    crossing = believed(80.0, 0.1)
-    assert target_rps(crossing, 0.05) == pytest.approx(crossing.quantile(0.5) / 1.025)
+    posterior = believed(80.0, 0.1)
+    assert target_rps(posterior, 0.05) == pytest.approx(posterior.quantile(0.5) / 1.025)
 
 
 def test_a_crossing_is_precise_once_its_standard_deviation_is():
-    crossing = believed(80.0, 0.1)
-    fits = math.exp(crossing.spread) - 1
-    assert is_precise(crossing, 1.01 * fits) and not is_precise(crossing, 0.99 * fits)
+    posterior = believed(80.0, 0.1)
+    fits = math.exp(posterior.spread) - 1
+    assert is_precise(posterior, 1.01 * fits) and not is_precise(posterior, 0.99 * fits)
 
 
 def test_a_level_at_a_rate_that_is_known_and_keeps_the_limits_is_the_answer_after_the_least_time():
-    crossing = believed(300.0, 0.02)
-    rate_rps = target_rps(crossing, 0.05)
-    found, rule = look(rate_rps, 1.01, crossing)
+    posterior = believed(300.0, 0.02)
+    rate_rps = target_rps(posterior, 0.05)
+    found, rule = look(rate_rps, 1.01, posterior)
     assert found.sure and not found.left and rule.after.below(300.0) < rule.before.below(300.0)
-    assert not look(rate_rps, 0.99, crossing)[0].over
-    assert not look(300 / 1.12, 1.5, crossing)[0].sure  # not near
+    assert not look(rate_rps, 0.99, posterior)[0].over
+    assert not look(300 / 1.12, 1.5, posterior)[0].sure  # not near
     assert not look(rate_rps, 1.01, believed(300.0, 0.2))[0].sure  # not precise
     assert found.span.start_s == pytest.approx(1 / rate_rps) and found.estimate.mean == pytest.approx(rate_rps)
 
@@ -55,18 +55,18 @@ def test_a_level_at_a_rate_that_is_known_and_keeps_the_limits_is_the_answer_afte
 @pytest.mark.parametrize(("factor", "near"), [(1 / 1.1, False), (1 / 1.03, True), (1.03, True), (1.1, False)])
 def test_near_the_rate_is_within_the_precision_above_as_well_as_below(factor, near):
     """Each of these levels keeps the limit, and leaves the rate as precisely known as it was."""
-    crossing = believed(300.0, 0.01)
-    found, rule = look(factor * target_rps(crossing, 0.05), 1.01, crossing)
+    posterior = believed(300.0, 0.01)
+    found, rule = look(factor * target_rps(posterior, 0.05), 1.01, posterior)
     assert is_precise(rule.after, 0.05)
     assert found.sure is near and found.left is not near
 
 
 def test_a_level_that_breaks_a_limit_where_the_rate_is_known_is_left():
-    crossing = believed(300.0, 0.02)
-    rate_rps = target_rps(crossing, 0.05)
-    found, _ = look(rate_rps, 1.01, crossing, slow=0.015)
+    posterior = believed(300.0, 0.02)
+    rate_rps = target_rps(posterior, 0.05)
+    found, _ = look(rate_rps, 1.01, posterior, slow=0.015)
     assert found.left and not found.sure
-    assert not look(rate_rps, 0.9, crossing, slow=0.015)[0].left
+    assert not look(rate_rps, 0.9, posterior, slow=0.015)[0].left
     both = UntilLocated(PLAN, rate_rps, {"p99_ms": 100.0, "error_rate": 0.0}, believed(300.0, 0.02, 2))
     assert both.check(held(rate_rps, 1.5)).sure  # each limit holds
     one = UntilLocated(PLAN, rate_rps, {"error_rate": 0.5, "p99_ms": 100.0}, believed(300.0, 0.02, 2))
@@ -75,20 +75,20 @@ def test_a_level_that_breaks_a_limit_where_the_rate_is_known_is_left():
 
 def test_a_level_far_below_the_crossing_is_left_once_it_is_long_enough():
     """It keeps the limits and the crossing is believed far above: another rate tells more."""
-    crossing = believed(400.0, 0.2)
-    assert look(200.0, 1.01, crossing)[0].left
-    assert not look(200.0, 0.9, crossing)[0].left
+    posterior = believed(400.0, 0.2)
+    assert look(200.0, 1.01, posterior)[0].left
+    assert not look(200.0, 0.9, posterior)[0].left
     # What speaks against the belief tells the most: it breaks limits far below.
     surer = believed(400.0, 0.06)
     assert look(200.0, 1.1, surer)[0].left and not look(200.0, 1.1, surer, slow=0.014)[0].left
 
 
 def test_a_level_far_above_the_crossing_is_left_as_soon_as_it_says_anything():
-    crossing = believed(200.0, 0.1)
-    found, rule = look(400.0, 0.2, crossing, slow=0.5)
+    posterior = believed(200.0, 0.1)
+    found, rule = look(400.0, 0.2, posterior, slow=0.5)
     assert found.left and rule.after.quantile(0.5) < 300
-    assert look(400.0, 0.02, crossing, slow=0.5)[1].after is not crossing
-    assert not look(400.0, 0.05, crossing, slow=0.5)[0].left  # 20 requests say nothing of a p99
+    assert look(400.0, 0.02, posterior, slow=0.5)[1].after is not posterior
+    assert not look(400.0, 0.05, posterior, slow=0.5)[0].left  # 20 requests say nothing of a p99
     assert not look(400.0, 0.2, believed(200.0, 0.02))[0].left  # against the belief, it keeps them so far
 
 
@@ -99,7 +99,7 @@ def test_a_level_far_above_the_crossing_is_left_as_soon_as_it_says_anything():
         (300.0, 1.05, 0.08, False), (300.0, 1.2, 0.08, True), (300.0, 1.3, 0.08, True),
         # Of a belief that is less sure, by 5, 22 and 30 % faster; half of its standard deviation is 8 to 10 %.
         (30.0, 0.9, 0.2, False), (30.0, 1.2, 0.2, True), (30.0, 1.3, 0.2, True),
-        # A first guess: 28 % faster where half of the standard deviation is 36 %, then 29 of 33, 44 of 29 and 51 of 29.
+        # A first estimate: 28 % faster where half of the standard deviation is 36 %, then 29 of 33, 44 and 51 of 29.
         (30.0, 0.8, None, False), (30.0, 0.9, None, False), (30.0, 1.2, None, True), (30.0, 1.3, None, True),
     ],
 )  # fmt: skip
@@ -107,25 +107,25 @@ def test_a_level_that_keeps_the_limit_is_left_for_a_rate_that_differs_by_twice_t
     rate_rps, above, spread, left
 ):
     """A level of 1.05 s none of whose requests is above the limit, where so many times its rate is believed in."""
-    rough = Crossing.about(rate_rps * above, 1, floor_rps=1.0)
+    rough = RatePosterior.about(rate_rps * above, 1, floor_rps=1.0)
     found, rule = look(rate_rps, 1.05, believed(rate_rps * above, spread) if spread else rough)
     assert found.left is left and not found.sure
     assert not is_precise(rule.after, 0.05) and rule.after.quantile(0.5) > 1.05 * rate_rps
 
 
 def test_a_trial_is_given_up_only_when_99_percent_of_the_belief_are_below_what_is_to_beat():
-    crossing = believed(100.0, 0.1)
-    _, rule = look(100.0, 2.0, crossing, slow=0.01)
+    posterior = believed(100.0, 0.1)
+    _, rule = look(100.0, 2.0, posterior, slow=0.01)
     for probability, beaten in ((0.98, False), (0.992, True)):
-        found, _ = look(100.0, 2.0, crossing, slow=0.01, beat_rps=rule.after.quantile(probability))
+        found, _ = look(100.0, 2.0, posterior, slow=0.01, beat_rps=rule.after.quantile(probability))
         assert found.beaten is beaten and not found.sure
-    assert not look(100.0, 0.9, crossing, slow=0.01, beat_rps=500.0)[0].beaten  # not before the least time
-    assert not look(100.0, 2.0, crossing, slow=0.01)[0].beaten  # nothing is to be beaten
+    assert not look(100.0, 0.9, posterior, slow=0.01, beat_rps=500.0)[0].beaten  # not before the least time
+    assert not look(100.0, 2.0, posterior, slow=0.01)[0].beaten  # nothing is to be beaten
 
 
 def test_what_is_overloaded_cannot_do_more_than_what_it_was_seen_to_answer():
     record = queued(np.random.default_rng(0), 150.0, lambda rng, count: rng.exponential(0.01, count), 4.0)
-    rule = UntilLocated(PLAN, 150.0, {"error_rate": 0.5}, Crossing.about(300.0, 1, floor_rps=1.0))
+    rule = UntilLocated(PLAN, 150.0, {"error_rate": 0.5}, RatePosterior.about(300.0, 1, floor_rps=1.0))
     found = rule.check(record)
     low, high = found.estimate.bounds()  # the upper end: what it may have answered, luck aside
     assert found.overloaded and low < 0.9 * high and 99 < high < 130
@@ -136,13 +136,13 @@ def test_what_is_overloaded_cannot_do_more_than_what_it_was_seen_to_answer():
 
 
 def test_nothing_is_said_of_nothing_and_each_look_begins_from_the_belief_before():
-    crossing = believed(100.0, 0.1)
-    rule = UntilLocated(PLAN, 100.0, LIMIT, crossing)
-    assert rule.check(events([])) is None and rule.after is crossing
+    posterior = believed(100.0, 0.1)
+    rule = UntilLocated(PLAN, 100.0, LIMIT, posterior)
+    assert rule.check(events([])) is None and rule.after is posterior
     record = held(100.0, 3.0, slow=0.01)
     rule.check(so_far(record, 200))
     rule.check(record)
-    _, anew = look(100.0, 3.0, crossing, slow=0.01)
+    _, anew = look(100.0, 3.0, posterior, slow=0.01)
     assert rule.after.quantile(0.5) == anew.after.quantile(0.5)  # no request counts twice
 
 

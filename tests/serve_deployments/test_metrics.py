@@ -1,4 +1,4 @@
-"""The table of metrics, how a quantity is distributed, and what a level says of both."""
+"""The table of metrics, how a time is distributed, and what a level says of both."""
 
 import base64
 import math
@@ -15,9 +15,9 @@ from serve_deployments.metrics.metric_table import (
     LATENCY,
     METRICS,
     PERCENTILES,
-    QUANTITIES,
+    REQUEST_TIMES,
     STATISTICS,
-    Quantity,
+    RequestTime,
     add,
     metric_of,
     percent_of,
@@ -43,31 +43,31 @@ def test_what_each_metric_is():
     shares = {name: METRICS[name].share_above for name in ("p50_ms", "p999_ms", "max_ms", "mean_ms", "rps")}
     assert shares == {"p50_ms": 0.5, "p999_ms": pytest.approx(0.001), "max_ms": 0, "mean_ms": None, "rps": None}
     assert {name for name, metric in METRICS.items() if metric.is_tail} == {"p95_ms", "p99_ms", "p999_ms", "max_ms"}
-    assert {name for name, metric in METRICS.items() if metric.is_stay} == set(STATISTICS)
+    assert {name for name, metric in METRICS.items() if metric.is_sojourn} == set(STATISTICS)
     assert metric_of("p97_ms").share_above == pytest.approx(0.03) and metric_of("speed") is None
 
 
 @pytest.fixture
 def tables():
     """The tables as they were, whatever is added."""
-    metrics, quantities = dict(METRICS), dict(QUANTITIES)
+    metrics, times = dict(METRICS), dict(REQUEST_TIMES)
     yield
     METRICS.clear()
     METRICS.update(metrics)
-    QUANTITIES.clear()
-    QUANTITIES.update(quantities)
+    REQUEST_TIMES.clear()
+    REQUEST_TIMES.update(times)
 
 
-def test_a_quantity_brings_all_its_metrics_and_none_twice(tables):
-    add(Quantity("wait", "wait_", "time from due to sent", lambda one: one.sent_s - one.due_s))
+def test_a_time_brings_all_its_metrics_and_none_twice(tables):
+    add(RequestTime("wait", "wait_", "time from due to sent", lambda one: one.sent_s - one.due_s))
     assert list(METRICS)[-len(STATISTICS) :] == [f"wait_{statistic}" for statistic in STATISTICS]
     metric = metric_of("wait_p97_ms")
     assert (metric.statistic, metric.unit, metric.meaning) == ("p97_ms", "ms", "p97 of the time from due to sent")
-    assert not metric.is_stay and metric.quantity is QUANTITIES["wait"]
-    for quantity in (Quantity("wait", "other_", "", LATENCY.of), Quantity("other", "wait_", "", LATENCY.of)):
-        with pytest.raises(ValueError, match="there is wait.* already; give the quantity another name and prefix"):
-            add(quantity)
-    assert "other" not in QUANTITIES and "other_p50_ms" not in METRICS
+    assert not metric.is_sojourn and metric.time is REQUEST_TIMES["wait"]
+    for time in (RequestTime("wait", "other_", "", LATENCY.of), RequestTime("other", "wait_", "", LATENCY.of)):
+        with pytest.raises(ValueError, match="there is wait.* already; give the time another name and prefix"):
+            add(time)
+    assert "other" not in REQUEST_TIMES and "other_p50_ms" not in METRICS
 
 
 def test_a_latency_is_from_when_a_request_was_due_and_a_failure_has_none():

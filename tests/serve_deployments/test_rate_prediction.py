@@ -14,7 +14,7 @@ from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
 from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue
-from serve_deployments.measuring.predicting.rate_prediction import _Simulated, foretold
+from serve_deployments.measuring.predicting.rate_prediction import _Simulated, predicted_rates
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.settings import Settings
 
@@ -42,60 +42,60 @@ def exponential(seed=0):
 def test_a_queue_without_memory_is_broken_where_its_tail_says(rate_rps, near_rps):
     """M/M/1: above t is a share exp(-(C - r) t); its logarithm rises by log(100) r / (C - r) for r times e."""
     limit_s = math.log(100) / (1 / SERVICE_S - rate_rps)
-    [guess] = foretold(loads(exponential()), Settings(), POISSON, {"p99_ms": 1e3 * limit_s}, near_rps)
-    assert guess.rate_rps == pytest.approx(rate_rps, rel=0.15)  # 1,000 batches; and the further ones are not known
-    assert 1 / 2 < guess.steepness / (rate_rps / (1 / SERVICE_S - rate_rps)) < 2
-    assert abs(math.log(guess.rate_rps / rate_rps)) < 2 * guess.spread
+    [prior] = predicted_rates(loads(exponential()), Settings(), POISSON, {"p99_ms": 1e3 * limit_s}, near_rps)
+    assert prior.rate_rps == pytest.approx(rate_rps, rel=0.15)  # 1,000 batches; and the further ones are not known
+    assert 1 / 2 < prior.steepness / (rate_rps / (1 / SERVICE_S - rate_rps)) < 2
+    assert abs(math.log(prior.rate_rps / rate_rps)) < 2 * prior.spread
 
 
 def test_a_limit_on_the_mean_is_broken_where_pollaczek_and_khinchine_say():
     """M/D/1 at a load of 0.8: two services of waiting."""
-    [guess] = foretold(loads(lambda size: SERVICE_S), Settings(), POISSON, {"mean_ms": 3e3 * SERVICE_S}, 50.0)
-    assert guess.rate_rps == pytest.approx(0.8 / SERVICE_S, rel=0.02)
+    [prior] = predicted_rates(loads(lambda size: SERVICE_S), Settings(), POISSON, {"mean_ms": 3e3 * SERVICE_S}, 50.0)
+    assert prior.rate_rps == pytest.approx(0.8 / SERVICE_S, rel=0.02)
 
 
 def test_it_is_the_surer_the_more_batches_it_knows():
     asked = (Settings(), POISSON, {"p99_ms": 80.0}, 50.0)
-    [few], [many] = (foretold(loads(exponential(), seconds), *asked) for seconds in (0.5, 8.0))
+    [few], [many] = (predicted_rates(loads(exponential(), seconds), *asked) for seconds in (0.5, 8.0))
     assert few.spread > 1.3 * many.spread
 
 
-def test_of_what_no_queue_knows_nothing_is_foretold():
+def test_of_what_no_queue_knows_nothing_is_predicted():
     seen = loads(lambda size: SERVICE_S)
     limits = {"error_rate": 0.01, "p50_ms": 5.0, "p99_ms": 50.0}
-    guesses = foretold(seen, Settings(), POISSON, limits, 50.0)
-    assert guesses[:2] == [None, None] and guesses[2] is not None
+    priors = predicted_rates(seen, Settings(), POISSON, limits, 50.0)
+    assert priors[:2] == [None, None] and priors[2] is not None
     silent = [replace(load, usage=None) for load in seen]
-    assert foretold(silent, Settings(), POISSON, limits, 50.0) == [None] * 3
+    assert predicted_rates(silent, Settings(), POISSON, limits, 50.0) == [None] * 3
 
 
-def test_a_guess_is_as_unsure_as_all_that_it_rests_on():
+def test_a_prior_is_as_unsure_as_all_that_it_rests_on():
     """M/D/1, mean of 2 services: the wait is r / (2 (1 - r)), so r = 2/3, and batches are known exactly.
 
     The mean rises by 1.125 for a rate e times as high, at r: r dw/dr / w = r / (2 (1 - r)^2) / 2 services = 1.5. So a
     tenth more of latency is 0.1 / 1.5 of rate; and a replica that is 5 % slower has 5 % less, and a limit that is so
     much tighter in its own time.
     """
-    [guess] = foretold(loads(lambda size: SERVICE_S), Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, 50.0)
-    assert guess.rate_rps == pytest.approx(2 / 3 / SERVICE_S, rel=0.04)
-    assert guess.steepness == pytest.approx(1.5, rel=0.2)
-    assert guess.spread == pytest.approx(math.hypot(0.1 / 1.5, 0.05 / 1.5 + 0.05), rel=0.12)
+    [prior] = predicted_rates(loads(lambda size: SERVICE_S), Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, 50.0)
+    assert prior.rate_rps == pytest.approx(2 / 3 / SERVICE_S, rel=0.04)
+    assert prior.steepness == pytest.approx(1.5, rel=0.2)
+    assert prior.spread == pytest.approx(math.hypot(0.1 / 1.5, 0.05 / 1.5 + 0.05), rel=0.12)
 
 
 def test_a_limit_that_is_broken_nowhere_near_says_nothing():
     seen = loads(lambda size: SERVICE_S, 5.0)
-    [far] = foretold(seen, Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, 1e-4)
+    [far] = predicted_rates(seen, Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, 1e-4)
     assert far is None
     for near_rps in (20.0, 200.0):  # one step away
-        [found] = foretold(seen, Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, near_rps)
+        [found] = predicted_rates(seen, Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, near_rps)
         assert found.rate_rps == pytest.approx(2 / 3 / SERVICE_S, rel=0.04)
 
 
 def test_a_limit_shorter_than_the_way_is_kept_by_no_queue():
     [load] = loads(lambda size: SERVICE_S, 5.0)
     far = replace(load, distributions={"latency": Distribution({"mean_ms": 1e3 * SERVICE_S + 40.0})})
-    assert foretold([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[0] is None
-    assert foretold([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[1] is not None
+    assert predicted_rates([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[0] is None
+    assert predicted_rates([far], Settings(), POISSON, {"p99_ms": 39.0, "p50_ms": 90.0}, 50.0)[1] is not None
 
 
 # --- other arrivals and batches, by a plain loop
@@ -125,8 +125,8 @@ VALUES: dict[str, Callable[[Any], Any]] = {
 
 def broken_from(largest, arrivals, name, limit_ms):
     seen = loads(KINDS[largest], 10.0, (1, 2, 8) if largest > 1 else (1,), largest)
-    [guess] = foretold(seen, Settings(max_batch_size=largest), arrivals, {name: limit_ms}, 50.0)
-    return guess.rate_rps
+    [prior] = predicted_rates(seen, Settings(max_batch_size=largest), arrivals, {name: limit_ms}, 50.0)
+    return prior.rate_rps
 
 
 def value_at(rate_rps, largest, arrivals, name):
@@ -143,7 +143,7 @@ def value_at(rate_rps, largest, arrivals, name):
         (1, Renewal(0.5), "p99_ms", 40.0), (4, Renewal(0.5), "p99_ms", 100.0),
     ],
 )  # fmt: skip
-def test_at_the_rate_that_is_foretold_a_queue_is_at_its_limit(largest, arrivals, name, limit_ms):
+def test_at_the_rate_that_is_predicted_a_queue_is_at_its_limit(largest, arrivals, name, limit_ms):
     rate_rps = broken_from(largest, arrivals, name, limit_ms)
     assert value_at(rate_rps, largest, arrivals, name) == pytest.approx(limit_ms, rel=0.1)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from serve_deployments.measuring.statistics.interval import Estimate
+from serve_deployments.measuring.statistics.interval import MeanEstimate
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.measuring.summary import LevelRun, client_limited, rate_of, summarise
 from tests.levels import events
@@ -25,7 +25,9 @@ def record():
 
 def test_warm_up_and_failures_are_no_part_of_rates_and_latencies():
     whole = record()
-    found = summarise(OPEN, whole, LevelStatus(whole.span(2), Estimate(0.6, 0.1, 6), sure=True), [9.0], until_s=12.0)
+    found = summarise(
+        OPEN, whole, LevelStatus(whole.span(2), MeanEstimate(0.6, 0.1, 6), sure=True), [9.0], until_s=12.0
+    )
     # Of numbers 3 to 10, three failed and five were answered in 8 s.
     assert (found.completed, found.errors, found.error_rate) == (5, 3, 3 / 8)
     assert found.duration_s == 8.0 and found.achieved_rps == 5 / 8 and found.warmup_s == 1.5
@@ -83,7 +85,7 @@ def test_the_first_error_is_kept_in_its_own_words():
 
 def test_no_rate_is_below_nothing():
     whole = record()
-    found = summarise(OPEN, whole, LevelStatus(whole.span(2), Estimate(0.1, 0.1, 6)), [], until_s=12.0)
+    found = summarise(OPEN, whole, LevelStatus(whole.span(2), MeanEstimate(0.1, 0.1, 6)), [], until_s=12.0)
     assert found.rate_low_rps == 0.0 and found.rate_high_rps == pytest.approx(0.1 + 0.25706, rel=1e-4)
 
 

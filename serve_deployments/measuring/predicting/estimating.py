@@ -43,7 +43,7 @@ def at_rate(
         return metrics
     above = min(faster, key=lambda level: level.requested_rps or 0.0)
     for name, high in above.metrics.items():
-        if METRICS[name].quantity is not None and 0 < (low := metrics.get(name, 0.0)) < high:
+        if METRICS[name].time is not None and 0 < (low := metrics.get(name, 0.0)) < high:
             between = on_log_line(rate_rps, (low_rps, low), (above.requested_rps or 0.0, high))
             metrics[name] = max(low, min(between, at_most.get(name, math.inf)))
     return metrics

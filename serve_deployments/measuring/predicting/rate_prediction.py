@@ -18,13 +18,13 @@ import numpy as np
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue, queue_of
 from serve_deployments.measuring.statistics.limit_verdict import allowed_share
-from serve_deployments.measuring.statistics.rate_posterior import Guess
+from serve_deployments.measuring.statistics.rate_posterior import RatePrior
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import LATENCY, metric_of
 from serve_deployments.settings import Settings
 
 OFF = 0.1
-"""By how much a foretold latency is off, relative: a standard deviation, as the next. With both, levels of real
+"""By how much a predicted latency is off, relative: a standard deviation, as the next. With both, levels of real
 replicas were as far off as is stated (`python -m benchmarks simulated_queue`)."""
 
 SPEED = 0.05
@@ -38,9 +38,9 @@ _AROUND = 2  # rates on either side of the limit, whose rise is the steepness
 _FLATTEST = 0.1  # steepness
 
 
-def foretold(
+def predicted_rates(
     levels: Sequence[LevelResult], settings: Settings, arrivals: Arrivals, at_most: Mapping[str, float], near_rps: float
-) -> list[Guess | None]:
+) -> list[RatePrior | None]:
     """For each limit, where it is probably broken from; None where nothing can be said.
 
     Args:
@@ -56,8 +56,8 @@ def foretold(
     simulated = _Simulated(queue, arrivals)
     metrics = {name: metric_of(name) for name in at_most}
     return [
-        _Limited(simulated, allowed_share(metric), at_most[name] / 1e3).guess(near_rps)
-        if metric is not None and metric.quantity is LATENCY
+        _Limited(simulated, allowed_share(metric), at_most[name] / 1e3).prior(near_rps)
+        if metric is not None and metric.time is LATENCY
         else None
         for name, metric in metrics.items()
     ]
@@ -108,7 +108,7 @@ class _Limited:
     share: float | None
     limit_s: float
 
-    def guess(self, near_rps: float) -> Guess | None:
+    def prior(self, near_rps: float) -> RatePrior | None:
         """Where the limit is broken from; None if that is nowhere near."""
         if self.limit_s <= self.simulated.queue.way_s:
             return None
@@ -120,7 +120,7 @@ class _Limited:
             near_rps *= math.exp(-_SPAN if excess[0] >= 0 else _SPAN)
         return None
 
-    def _at(self, log_rates: np.ndarray, seen_s: np.ndarray, excess: np.ndarray) -> Guess:
+    def _at(self, log_rates: np.ndarray, seen_s: np.ndarray, excess: np.ndarray) -> RatePrior:
         middle = self._broken_from(log_rates, seen_s)
         after = int(np.searchsorted(excess, 0.0))
         around = slice(max(0, after - _AROUND), after + _AROUND)
@@ -134,7 +134,7 @@ class _Limited:
         )
         spread = math.hypot(by_off, by_speed + speed)
         steepness = rise / (1.0 if self.share is None else math.log(1 / self.share))
-        return Guess(math.exp(middle), spread, max(_FLATTEST, float(steepness)))
+        return RatePrior(math.exp(middle), spread, max(_FLATTEST, float(steepness)))
 
     def _broken_from(self, log_rates: np.ndarray, seen_s: np.ndarray, more: float = 0.0) -> float:
         """Logarithm of the rate from which the limit is broken if it is so much higher, as a logarithm."""

@@ -35,7 +35,7 @@ _MOST_CORRELATED = 0.9  # our choice: beyond it the run is too short to say how 
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanEstimate:
     """A mean and how far it may be off.
 
     Args:
@@ -90,7 +90,7 @@ def cuts(ended_s: np.ndarray, batches: int, *, ends_at_pause: bool = False) -> n
     return np.array(found, dtype=int)
 
 
-def rate(ended_s: np.ndarray, counted: np.ndarray) -> Estimate | None:
+def rate(ended_s: np.ndarray, counted: np.ndarray) -> MeanEstimate | None:
     """Events per second of a run that is cut at pauses; None while it has too few pieces.
 
     A ratio: counts over durations of the pieces, with the error of the regenerative method, which pieces of unequal
@@ -109,11 +109,11 @@ def rate(ended_s: np.ndarray, counted: np.ndarray) -> Estimate | None:
             continue
         per_second = counts.sum() / durations.sum()
         z = counts - per_second * durations
-        found.append(Estimate(float(per_second), float(_error_of_sum(z) / durations.sum()), z.size))
+        found.append(MeanEstimate(float(per_second), float(_error_of_sum(z) / durations.sum()), z.size))
     return _wider(found)
 
 
-def mean(values: np.ndarray, numbers: tuple[int, ...] = (BATCHES, COARSE)) -> Estimate | None:
+def mean(values: np.ndarray, numbers: tuple[int, ...] = (BATCHES, COARSE)) -> MeanEstimate | None:
     """The mean of a correlated sequence, from batches of equal numbers; None while it is too short.
 
     Args:
@@ -125,7 +125,7 @@ def mean(values: np.ndarray, numbers: tuple[int, ...] = (BATCHES, COARSE)) -> Es
         if batches >= FEWEST:
             size = values.size // batches
             means = values[values.size - size * batches :].reshape(batches, size).mean(axis=1)
-            found.append(Estimate(float(values.mean()), _error_of_sum(means) / batches, batches))
+            found.append(MeanEstimate(float(values.mean()), _error_of_sum(means) / batches, batches))
     return _wider(found)
 
 
@@ -167,7 +167,7 @@ def _student(probability: float, freedom: int) -> float:
     return float(stdtrit(freedom, probability))
 
 
-def _wider(found: list[Estimate]) -> Estimate | None:
+def _wider(found: list[MeanEstimate]) -> MeanEstimate | None:
     return max(found, key=lambda estimate: estimate.bounds()[1] - estimate.bounds()[0], default=None)
 
 

@@ -39,7 +39,7 @@ _SEEN = 10  # our choice: of fewer, batch means say nothing
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LimitEvidence:
     """What requests show of one limit.
 
     Args:
@@ -80,11 +80,11 @@ class Evidence:
 
 
 def allowed_share(metric: Metric) -> float | None:
-    """Of requests that may be above a limit on a quantity's metric; None for their mean."""
+    """Of requests that may be above a limit on a time's metric; None for their mean."""
     return None if metric.share_above is None else metric.share_above or _AS_A_TAIL
 
 
-def evidence(name: str, limit: float, requests: Requests) -> Evidence | None:
+def evidence(name: str, limit: float, requests: Requests) -> LimitEvidence | None:
     """What requests show of a limit; None while there are too few.
 
     Args:
@@ -94,9 +94,9 @@ def evidence(name: str, limit: float, requests: Requests) -> Evidence | None:
     """
     metric = metric_of(name)
     assert metric is not None and metric.is_limited_above, f"no limit can be on {name}"
-    if metric.quantity is None:
+    if metric.time is None:
         return _of_share(requests.failed, requests.failed.astype(float), limit)
-    times_s = metric.quantity.of(requests)
+    times_s = metric.time.of(requests)
     times_s = times_s[~np.isnan(times_s)]
     if metric.share_above is None:
         return _of_mean(times_s, limit / 1e3)
@@ -127,28 +127,30 @@ def most_above(at_most: Mapping[str, float], requests: Requests) -> float:
     shares = [0.0]
     for name, limit in at_most.items():
         metric = metric_of(name)
-        if metric is not None and metric.quantity is not None:
-            shares.append(float((metric.quantity.of(requests) > limit / 1e3).mean()))
+        if metric is not None and metric.time is not None:
+            shares.append(float((metric.time.of(requests) > limit / 1e3).mean()))
     return max(shares)
 
 
-def _of_share(above: np.ndarray, values: np.ndarray, share: float) -> Evidence | None:
+def _of_share(above: np.ndarray, values: np.ndarray, share: float) -> LimitEvidence | None:
     if share <= 0 and above.any():
-        return Evidence(share=_AS_A_TAIL, certain=True)
+        return LimitEvidence(share=_AS_A_TAIL, certain=True)
     effect = design_effect(above, values)
     if effect is None:
         return None
     share = min(share, 1 - _AS_A_TAIL) if share > 0 else _AS_A_TAIL
-    return Evidence(share=share, above=float(above.sum()), count=float(above.size), effect=effect)
+    return LimitEvidence(share=share, above=float(above.sum()), count=float(above.size), effect=effect)
 
 
-def _of_mean(values: np.ndarray, limit: float) -> Evidence | None:
+def _of_mean(values: np.ndarray, limit: float) -> LimitEvidence | None:
     estimate = interval.mean(values)
     if limit <= 0:
-        return Evidence(certain=True)
+        return LimitEvidence(certain=True)
     if estimate is None:
         return None
-    return Evidence(log_ratio=math.log(estimate.mean / limit), error=max(estimate.error / estimate.mean, _LEAST_ERROR))
+    return LimitEvidence(
+        log_ratio=math.log(estimate.mean / limit), error=max(estimate.error / estimate.mean, _LEAST_ERROR)
+    )
 
 
 def _decided(log_ratio: float) -> bool | None:

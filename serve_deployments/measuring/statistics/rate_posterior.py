@@ -23,25 +23,25 @@ from typing import Self
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from serve_deployments.measuring.statistics.limit_verdict import Evidence
+from serve_deployments.measuring.statistics.limit_verdict import LimitEvidence
 
 _STEEPNESS = 2.0 ** np.arange(-1, 6)
 """a: from a third of the capacity to 97 % of it."""
 
 _WIDTH = math.log(1.5)
-"""The first guess is believed within this factor, one way or the other. Our choice; the tails are those of a Cauchy
-distribution, so that a guess that is far off is soon given up."""
+"""The first estimate is believed within this factor, one way or the other. Our choice; the tails are those of a Cauchy
+distribution, so that one that is far off is soon given up."""
 
-_TAILS = 4  # our choice: one guess in ten is off by more than two standard deviations
+_TAILS = 4  # our choice: one prior in ten is off by more than two standard deviations
 _EDGE = 0.1  # how exactly a ceiling is known, relative (our choice)
 _SURPRISE = 1e3  # how many times less likely a rate far above the ceiling is, so that levels can still show it
 _STEP = 0.01  # between the rates of the grid, relative: a fifth of the usual precision
-_REACH = 64.0  # how far above the first guess a rate is thought of at all
+_REACH = 64.0  # how far above the first estimate a rate is thought of at all
 _DOUBT = 0.02  # that a level which surely failed says nothing: overloaded by an accident (our choice)
 
 
 @dataclass(frozen=True)
-class Guess:
+class RatePrior:
     """What to believe of one limit before any level near it.
 
     Args:
@@ -56,7 +56,7 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Crossing:
+class RatePosterior:
     """What is believed of the rate from which on one limit or another is broken.
 
     Requests come in bursts, so that n of them are worth n / D independent ones. D is that of all levels together: by
@@ -75,7 +75,7 @@ class Crossing:
     """
 
     rates: np.ndarray
-    log_guess: np.ndarray
+    log_prior: np.ndarray
     log_shown: np.ndarray
     log_counted: np.ndarray
     counted: np.ndarray
@@ -87,7 +87,7 @@ class Crossing:
         """Before any level.
 
         Args:
-            first_rps: the first guess.
+            first_rps: the first estimate.
             limits: how many there are.
             floor_rps: nothing lower is of interest.
             ceiling_rps: what the server probably cannot do.
@@ -97,14 +97,14 @@ class Crossing:
         log_rough = -np.log1p((np.log(rates / first_rps) / _WIDTH) ** 2)
         beyond = np.log(np.maximum(rates / ceiling_rps, 1.0)) / _EDGE
         log_ceiling = -np.minimum(beyond**2 / 2, math.log(_SURPRISE))
-        log_guess, log_shown = (
+        log_prior, log_shown = (
             np.tile(column[:, None], (limits, 1, _STEEPNESS.size)) for column in (log_rough, log_ceiling)
         )
         return cls(
-            rates, log_guess, log_shown, np.zeros_like(log_shown), np.zeros(limits), np.zeros(limits), ceiling_rps
+            rates, log_prior, log_shown, np.zeros_like(log_shown), np.zeros(limits), np.zeros(limits), ceiling_rps
         )
 
-    def after(self, rate_rps: float, seen: Sequence[Evidence | None]) -> Self:
+    def after(self, rate_rps: float, seen: Sequence[LimitEvidence | None]) -> Self:
         """With what a level of this rate has shown of each limit, in their order; None: nothing."""
         out = replace(
             self, log_shown=self.log_shown.copy(), log_counted=self.log_counted.copy(), counted=self.counted.copy(),
@@ -125,24 +125,24 @@ class Crossing:
         """With a server that surely cannot answer this rate."""
         return replace(self, log_shown=self.log_shown + math.log(_DOUBT) * (self.rates > rate_rps)[:, None])
 
-    def guided(self, guesses: Sequence[Guess | None]) -> Self:
-        """With other guesses than before, one a limit; without any that is surer than the first, those of before stay.
+    def with_priors(self, priors: Sequence[RatePrior | None]) -> Self:
+        """With other priors than before, one a limit; without any that is surer than the first, those of before stay.
 
-        Their tails are those of Student's t with `_TAILS` degrees of freedom: a guess may be far off, but seldom is.
-        A limit without a guess of its own (on errors) is believed to be broken anywhere from the lowest guess on, as
+        Their tails are those of Student's t with `_TAILS` degrees of freedom: a prior may be far off, but seldom is.
+        A limit without a prior of its own (on errors) is believed to be broken anywhere from the lowest prior on, as
         what errs is mostly overloaded.
         """
-        sure = [guess if guess is not None and guess.spread < _WIDTH else None for guess in guesses]
-        lowest = min((guess for guess in sure if guess is not None), key=lambda guess: guess.rate_rps, default=None)
+        sure = [prior if prior is not None and prior.spread < _WIDTH else None for prior in priors]
+        lowest = min((prior for prior in sure if prior is not None), key=lambda prior: prior.rate_rps, default=None)
         if lowest is None:
             return self
-        log_guess = np.empty_like(self.log_guess)
-        for limit, guess in enumerate(sure):
-            off = np.log(self.rates / (guess or lowest).rate_rps) / (guess or lowest).spread
-            log_guess[limit] = _log_t(off if guess else np.minimum(off, 0.0))[:, None]
-            if guess is not None:
-                log_guess[limit] -= np.log2(_STEEPNESS / guess.steepness) ** 2 / 2
-        return replace(self, log_guess=log_guess)
+        log_prior = np.empty_like(self.log_prior)
+        for limit, prior in enumerate(sure):
+            off = np.log(self.rates / (prior or lowest).rate_rps) / (prior or lowest).spread
+            log_prior[limit] = _log_t(off if prior else np.minimum(off, 0.0))[:, None]
+            if prior is not None:
+                log_prior[limit] -= np.log2(_STEEPNESS / prior.steepness) ** 2 / 2
+        return replace(self, log_prior=log_prior)
 
     def quantile(self, probability: float) -> float:
         """The rate that the true one is below with this probability."""
@@ -169,13 +169,13 @@ class Crossing:
     @cached_property
     def _cumulated(self) -> np.ndarray:
         """`[m]` the first limit to break is the lowest: each is kept, if all are."""
-        worth = np.where(self.counted > 0, self.independent / np.maximum(self.counted, 1.0), 1.0)  # 1 / D
-        by_rate = logsumexp(self.log_guess + self.log_shown + self.log_counted * worth[:, None, None], axis=2)
+        weight = np.where(self.counted > 0, self.independent / np.maximum(self.counted, 1.0), 1.0)  # 1 / D
+        by_rate = logsumexp(self.log_prior + self.log_shown + self.log_counted * weight[:, None, None], axis=2)
         mass = np.exp(by_rate - by_rate.max(axis=1, keepdims=True))
         up_to = np.cumsum(mass, axis=1) / mass.sum(axis=1, keepdims=True)
         return np.asarray(1 - np.prod(1 - up_to, axis=0))
 
-    def _of(self, rate_rps: float, seen: Evidence) -> np.ndarray:
+    def _of(self, rate_rps: float, seen: LimitEvidence) -> np.ndarray:
         """`[m, a]` log-likelihood of what was seen of a limit, if it is broken from each of the rates on."""
         rise = np.log(rate_rps / self.rates)[:, None] * _STEEPNESS
         if seen.certain:
