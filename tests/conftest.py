@@ -27,17 +27,17 @@ for name in [name for name in os.environ if name in SET_ELSEWHERE or name.starts
     del os.environ[name]
 os.environ |= {"NO_COLOR": "1", "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
 
-SERVING = ("serve_deployments/", "benchmarks/")
-"""Under tests/: where Ray tests are those of replicas and load. All others, wherever they are, are those of studies."""
+STUDIES = ("raytune_infer/", "docs/")
+"""Under tests/: where Ray tests are those of whole studies. All others, wherever they are, are the other part."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--part", choices=["serving", "studies"], help="only this part of the tests that use Ray")
+    parser.addoption("--part", choices=["studies", "others"], help="only this part of the tests that use Ray")
 
 
 def part(path: Path) -> str:
     """Of the two parts that the tests with Ray are run in, side by side, the one that a file belongs to."""
-    return "serving" if path.relative_to(Path(__file__).parent).as_posix().startswith(SERVING) else "studies"
+    return "studies" if path.relative_to(Path(__file__).parent).as_posix().startswith(STUDIES) else "others"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -105,6 +105,8 @@ def local_ray() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # Workers must be able to import the test module that a trainable is defined in.
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        # Ray has its workers yield to whatever else runs here: `make test` computes beside them.
+        patch.setenv("RAY_worker_niceness", "0")
         with one_at_a_time():
             start_ray()
         yield

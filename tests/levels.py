@@ -1,6 +1,7 @@
 """Levels made up for tests: records of requests whose every number is known, without anything being sent."""
 
 import math
+from array import array
 from dataclasses import replace
 
 import numpy as np
@@ -29,11 +30,12 @@ def a_request(last_s, latency_s, **more):
 
 def events(ended_s, latency_s=0.05, in_flight=1.0, start_s=0.0):
     """A record of requests that ended at these times; one latency or queue for all, or one for each; NaN: failed."""
-    made, count = Events(start_s), len(ended_s)
-    for end_s, took_s, waiting in zip(
-        ended_s, np.broadcast_to(latency_s, count), np.broadcast_to(in_flight, count), strict=True
-    ):
-        made.end(a_request(end_s, took_s), waiting)
+    ended_s, count = np.asarray(ended_s, dtype=float), len(ended_s)
+    latency_s = np.broadcast_to(np.asarray(latency_s, dtype=float), count)
+    made = Events(start_s, in_flight=array("d", np.broadcast_to(in_flight, count).astype(float)))
+    for name, column in vars(requests(latency_s, ended_s)).items():
+        (made._failed if name == "failed" else made._columns[name]).extend(column.tolist())
+    made.first_error = "failed" if np.isnan(latency_s).any() else None
     return made
 
 

@@ -3,7 +3,7 @@
 Each case is a function that ends in plain numbers and texts, so that a case outlives the types in between. A change
 that is meant is written anew, and shows as a difference of the stored files:
 
-    PYTHONPATH=. python tests/characterisation/figures.py [CASE ...]
+    python -m tests.characterisation.figures [CASE ...]
 """
 
 import json
@@ -16,9 +16,9 @@ from typing import Any
 
 import pandas as pd
 
+from tests.repository import ROOT
+
 STORED = Path(__file__).parent / "stored"
-ROOT = Path(__file__).parent.parent.parent
-sys.path.append(str(ROOT / "tests" / "raytune_infer"))
 
 CASES: dict[str, Callable[[], Any]] = {}
 
@@ -109,9 +109,8 @@ def measured_in_virtual_time() -> Any:
 
 @case
 def ranked_again() -> Any:
-    from measured_runs import SPEC, write_run
-
     from raytune_infer import recommend
+    from tests.raytune_infer.ranking.measured_runs import SPEC, write_run
 
     asked: dict[str, dict[str, Any]] = {
         "as the run": {},

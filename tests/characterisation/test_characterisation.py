@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from figures import CASES, STORED, rounded
+
+from tests.characterisation.figures import CASES, STORED, rounded
 
 
 @pytest.mark.parametrize("name", CASES)

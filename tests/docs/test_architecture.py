@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.test_docs import ROOT
+from tests.repository import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 WALKS = dict(

@@ -7,7 +7,7 @@ import torch
 
 from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import Builder, load
-from tests.test_docs import YOUR_MODEL, blocks
+from tests.docs.test_docs import YOUR_MODEL, blocks
 
 
 @pytest.fixture

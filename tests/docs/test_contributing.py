@@ -18,8 +18,8 @@ from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.models.model import Builder
-from tests.serve_deployments.test_backend import CONTRACT, QUICK
-from tests.test_docs import ROOT
+from tests.repository import ROOT
+from tests.serve_deployments.replicas.test_backend import CONTRACT, QUICK
 
 PAGE = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
 PACKAGES = ("raytune_infer", "searchers", "serve_deployments", "cluster")
@@ -45,17 +45,10 @@ def line_of(heading: str) -> tuple[str, str, str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the packages, and of what their tests of searchers and studies need."""
-    for name in (*PACKAGES, "tests/searchers"):
+    """A copy of the packages and of their tests."""
+    for name in (*PACKAGES, "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "tests" / "raytune_infer").mkdir()
-    for name in (
-        "pyproject.toml",
-        "README.md",
-        "tests/conftest.py",
-        "tests/raytune_infer/whole_studies.py",
-        "tests/levels.py",
-    ):
+    for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -74,10 +67,8 @@ def contributed(copy: Path, heading: str, before: str) -> None:
 
 def python(copy: Path, *words: str) -> str:
     """What a process says that has the copy in place of this repository."""
-    paths = os.pathsep.join(map(str, (copy, copy / "tests" / "raytune_infer")))
-    done = subprocess.run(
-        [sys.executable, *words], cwd=copy, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
-    )
+    env = os.environ | {"PYTHONPATH": str(copy)}
+    done = subprocess.run([sys.executable, *words], cwd=copy, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -85,7 +76,7 @@ def python(copy: Path, *words: str) -> str:
 STUDY = """\
 from pathlib import Path
 from pytest import MonkeyPatch
-from whole_studies import study, without_ray
+from tests.raytune_infer.study.whole_studies import study, without_ray
 
 without_ray(MonkeyPatch())
 result = study(Path("run"), searcher="hill-climbing", history=False).run(12)
@@ -171,7 +162,7 @@ def test_a_backend_keeps_the_contract(in_process, kept):
 
 
 def test_a_study_runs_on_a_backend_of_one_s_own(in_process, tmp_path, monkeypatch):
-    from tests.raytune_infer.whole_studies import without_ray
+    from tests.raytune_infer.study.whole_studies import without_ray
 
     without_ray(monkeypatch)
     text = SERVICE.replace("{path: weights.npz}", f'{{build: "{__name__}:model"}}')

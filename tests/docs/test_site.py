@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from docs.plugins import checks, commands, repository_pages
-from tests.test_docs import COMMANDS, PAGES, ROOT
+from tests.docs.test_docs import COMMANDS, PAGES
+from tests.repository import ROOT
 
 BUILT = [page for page in PAGES if page.is_relative_to(ROOT / "docs")]
 

@@ -49,7 +49,7 @@ class Mirrors:
         found = {}
         for file in self._tests:
             if file.name.startswith("test_"):
-                helpers = {h for h in self._tests if not h.name.startswith("test_") and h.stem in raw_names(file)}
+                helpers = {h for h in self._tests if name_of(h.relative_to(self._root)) in names_in(file)}
                 found[file.relative_to(self._root).as_posix()] = direct[file].union(*(direct[h] for h in helpers))
         return found
 
@@ -84,9 +84,9 @@ def parsed(file: Path) -> list[ast.AST]:
     return list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
 
 
-def raw_names(file: Path) -> set[str]:
-    """The last part of every module that a file imports from."""
-    return {node.module.split(".")[-1] for node in parsed(file) if isinstance(node, ast.ImportFrom) and node.module}
+def names_in(file: Path) -> set[str]:
+    """Every module that a file imports from."""
+    return {node.module for node in parsed(file) if isinstance(node, ast.ImportFrom) and node.module}
 
 
 def name_of(path: Path) -> str:

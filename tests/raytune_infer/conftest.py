@@ -6,7 +6,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from postgresql import Server, programs, server
+
+from tests.raytune_infer.postgresql import Server, programs, server
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ranked_trials import trial
 
 from raytune_infer.errors import SpecError
 from raytune_infer.ranking.other_objective import changed
@@ -22,6 +21,7 @@ from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.metrics.metric_table import METRICS, REQUEST_TIMES, RequestTime, add
 from serve_deployments.settings import Settings
+from tests.raytune_infer.ranking.ranked_trials import trial
 
 SPEC = """\
 name: chat

@@ -3,7 +3,7 @@
 Stored trajectories pin the exact choices of a searcher, so an unintended change shows. Where a change is
 intended, write them anew:
 
-    python tests/searchers/test_contract.py
+    python -m tests.searchers.test_contract
 
 Last bits differ by CPU, and long training makes much of them. So trajectories of Gaussian processes end after the first
 choices that a process made, before a line search has amplified the last bits of a Cholesky factor, and what is trained
@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from surfaces import best_after, roofline_problem, search, shifted_sources
 
 from searchers.base import History, PredictsGain, Problem, Task
 from searchers.baselines.bayesian import BayesianOptimisation, ResidualProcess
@@ -39,6 +38,7 @@ from searchers.objective import Expression, Objective
 from searchers.registry import DEFAULT, LEARNS, NAMED, PREDICT_GAINS, TAKES_SURFACES, named
 from searchers.space import Knob, Space
 from searchers.surfaces.belief import pretrained
+from tests.searched import best_after, roofline_problem, search, shifted_sources
 
 torch.set_num_threads(1)
 

@@ -1,11 +1,11 @@
 """The table of searchers says of each what its page says."""
 
 import re
-from pathlib import Path
 
 from searchers.registry import LEARNS, NAMED
+from tests.repository import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "searchers.md"
+PAGE = ROOT / "docs" / "searchers.md"
 
 
 def rows():

@@ -1,0 +1,288 @@
+"""Every view through every renderer: the numbers that come out are the view's, and a text is what somebody wrote."""
+
+import csv
+import inspect
+import io
+import json
+import math
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, TextIO
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from raytune_infer import report
+from raytune_infer.commands.app import app
+from raytune_infer.errors import UserError
+from raytune_infer.report.renderers import RENDERERS, renderer_of
+from raytune_infer.report.renderers.cell_text import cell_text
+from raytune_infer.report.renderers.console_view import print_view
+from raytune_infer.report.view import Cell, Column, Note, Quantiles, Quantity, Row, Table, View
+from tests.raytune_infer.ranking.measured_runs import CONFIGS, write_run
+from tests.raytune_infer.report.every_view import NAMES, TYPED, views
+
+VIEWS = views()
+every_view = pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+
+
+def rendered(view: View, name: str) -> str:
+    RENDERERS[name](view, out := io.StringIO())
+    return out.getvalue()
+
+
+def printed(view: View, width: int) -> str:
+    print_view(Console(file=(out := io.StringIO()), width=width, soft_wrap=True), view)
+    return out.getvalue()
+
+
+def all_of(view: View) -> Iterator[View]:
+    yield view
+    for section in view.sections:
+        yield from all_of(section)
+
+
+def tables(view: View) -> list[Table]:
+    return [table for each in all_of(view) for table in each.tables]
+
+
+def user_texts(view: View) -> list[str]:
+    """Titles, notes, and all cells that are texts."""
+    each = [text for part in all_of(view) for text in (part.title, part.subtitle, *(n.text for n in part.notes))]
+    cells = [cell for table in tables(view) for row in table.rows for cell in row.cells]
+    each += [str(knob) for cell in cells if isinstance(cell, Mapping) for knob in cell.values()]
+    return [*each, *(table.title for table in tables(view)), *(cell for cell in cells if isinstance(cell, str))]
+
+
+def test_there_is_a_view_of_each_builder():
+    """A builder is a function of this package that returns a view."""
+    found = set()
+    for module in pkgutil.walk_packages(report.__path__, "raytune_infer.report."):
+        if ".renderers" not in module.name:
+            owners: list[Any] = [import_module(module.name)]
+            owners += [each for _, each in inspect.getmembers(owners[0], inspect.isclass)]
+            functions = [f for owner in owners for _, f in inspect.getmembers(owner, inspect.isfunction)]
+            found |= {f.__name__ for f in functions if f.__annotations__.get("return") == "View"}
+    assert found == set(VIEWS)
+
+
+# JSON
+
+
+def as_told(cell: Cell) -> Any:
+    return vars(cell) if isinstance(cell, Quantity | Quantiles) else cell
+
+
+@every_view
+def test_json_has_every_number_as_it_is_with_its_unit(view):
+    def check(part: View, told: Any) -> None:
+        assert (told["title"], told["subtitle"]) == (part.title, part.subtitle)
+        assert told["notes"] == [{"text": note.text, "kind": note.kind} for note in part.notes]
+        for table, one in zip(part.tables, told["tables"], strict=True):
+            names = [column.name for column in table.columns]
+            assert [(c["name"], c["unit"]) for c in one["columns"]] == [(c.name, c.unit) for c in table.columns]
+            assert one["rows"] == [dict(zip(names, map(as_told, row.cells), strict=True)) for row in table.rows]
+        for curve, one in zip(part.curves, told["curves"], strict=True):
+            assert one["points"] == [vars(at) for at in curve.points]
+            assert (one["series"], one["y"]["unit"], one["limit"]) == (curve.series, curve.y.unit, curve.limit)
+        for section, one in zip(part.sections, told["sections"], strict=True):
+            check(section, one)
+
+    check(view, json.loads(rendered(view, "json")))
+
+
+def test_a_knob_that_is_infinite_is_json_all_the_same():
+    table = Table("t", (Column("config", kind="config"),), (Row(({"wait": math.inf, "on": True, "n": 1},)),))
+    [row] = json.loads(rendered(View(tables=(table,)), "json"))["tables"][0]["rows"]
+    assert row["config"] == {"wait": "inf", "on": True, "n": 1}
+
+
+# CSV
+
+
+def blocks(text: str) -> list[list[dict[str, str]]]:
+    """The tables in it: a dictionary by its header for each row."""
+    found: list[list[list[str]]] = []
+    for line in csv.reader(io.StringIO(text)):
+        if line[:1] == ["table"]:
+            found.append([])
+        if line:
+            found[-1].append(line)
+    return [[dict(zip(block[0], row, strict=True)) for row in block[1:]] for block in found]
+
+
+def in_columns(column: Column, cell: Cell) -> dict[str, Any]:
+    """The columns of CSV that a cell is in."""
+    if isinstance(cell, Mapping):
+        return {f"{column.name}.{knob}": value for knob, value in cell.items()}
+    if isinstance(cell, Quantity | Quantiles):
+        return {column.name if p == "value" else f"{column.name}_{p}": value for p, value in vars(cell).items()}
+    return {} if cell is None else {column.name: cell}
+
+
+@every_view
+def test_csv_has_every_number_as_it_is(view):
+    beside = ("view", "notes", "curves")
+    told = [block for block in blocks(rendered(view, "csv")) if block and block[0]["table"] not in beside]
+    for table, block in zip([table for table in tables(view) if table.rows], told, strict=True):
+        for row, line in zip(table.rows, block, strict=True):
+            assert line["table"] == table.name
+            expected: dict[str, Any] = {}
+            for column, cell in zip(table.columns, row.cells, strict=True):
+                expected |= in_columns(column, cell)
+            said = {name: text for name, text in line.items() if text and name != "table"}
+            assert said == {name: str(value) for name, value in expected.items() if value is not None}
+            assert all(float(line[n]) == v for n, v in expected.items() if isinstance(v, float))
+
+
+def test_csv_has_curves_and_notes_as_tables():
+    view = VIEWS["recommendation_view"]
+    told = {block[0]["table"]: block for block in blocks(rendered(view, "csv"))}
+    assert [(row["kind"], row["text"]) for row in told["notes"]] == [(note.kind, note.text) for note in view.notes]
+    points = [(c.series, c.name, at.kind, at.x, at.y) for c in view.curves for at in c.points]
+    assert points == [(r["series"], r["curve"], r["kind"], float(r["x"]), float(r["y"])) for r in told["curves"]]
+    assert {row["kind"] for row in told["curves"]} == {"measured", "overloaded", "answer"}
+    assert told["view"] == [{"table": "view", "of": "", "title": view.title, "subtitle": view.subtitle}]
+    [first, *_] = blocks(rendered(VIEWS["inventory_view"], "csv"))
+    assert [(row["of"], row["title"]) for row in first] == [("nodes", f"prices: mine {TYPED}, 2026-01-31")]
+
+
+# Console
+
+
+def numbers_in(text: str) -> list[str]:
+    return re.findall(r"(?<![\w.])\d[\d.]*(?:e[+-]\d+)?%?", text)
+
+
+@every_view
+@pytest.mark.parametrize("width", [400, 132, 80, 60, 40, 20])
+def test_the_console_shows_every_number_whole_however_narrow_it_is(view, width):
+    shown = numbers_in(printed(view, width))
+    for table in tables(view):
+        for row in table.rows:
+            for column, cell in zip(table.columns, row.cells, strict=True):
+                if column.kind in ("number", "quantity", "quantiles") and cell is not None:
+                    for number in numbers_in(cell_text(column, cell)):
+                        assert number in shown, (column.name, cell)
+
+
+@every_view
+@pytest.mark.parametrize("width", [132, 80, 60, 40, 20])
+def test_no_box_is_wider_than_the_console(view, width):
+    lines = [line for line in printed(view, width).splitlines() if line[:1] in ("┏", "┃", "┡", "│", "├", "└")]
+    assert max(map(len, lines), default=0) <= width
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (Quantity(1739.6, 1690.2, 1821.0), "1740 (1690 to 1821)"),
+        (Quantity(58.944, at_least=True, estimated=True), "≥ ~58.94"),
+        (Quantiles(11, 19, None, 3), "11 / 19 / – (3)"),
+        (None, "–"),
+    ],
+)
+def test_what_people_are_told_of_a_number(cell, said):
+    kind: Any = {Quantity: "quantity", Quantiles: "quantiles"}.get(type(cell), "number")
+    assert cell_text(Column("x", kind=kind), cell) == said
+
+
+def test_digits_are_those_of_the_column():
+    assert cell_text(Column("x"), 12345.678) == "1.235e+04" and cell_text(Column("x", digits=".1%"), 0.1234) == "12.3%"
+    assert cell_text(Column("x", kind="quantity", digits=".2f"), Quantity(0.5, 0.456, 0.554)) == "0.50 (0.46 to 0.55)"
+    assert cell_text(Column("x", kind="text"), None) == ""
+
+
+def test_a_table_that_is_too_wide_goes_on_below_with_what_tells_its_rows_apart():
+    columns = (Column("who", "who", kind="text", key=True), *(Column(f"c{i}", f"c{i}") for i in range(4)))
+    view = View(tables=(Table("t", columns, (Row(("ann", 1111, 2222, 3333, 4444)),), title="all"),))
+    assert "".join(printed(view, 20)).splitlines() == [
+        "all",
+        "┏━━━━━┳━━━━━━┓", "┃ who ┃   c0 ┃", "┡━━━━━╇━━━━━━┩", "│ ann │ 1111 │", "└─────┴──────┘",
+        "┏━━━━━┳━━━━━━┓", "┃ who ┃   c1 ┃", "┡━━━━━╇━━━━━━┩", "│ ann │ 2222 │", "└─────┴──────┘",
+        "┏━━━━━┳━━━━━━┓", "┃ who ┃   c2 ┃", "┡━━━━━╇━━━━━━┩", "│ ann │ 3333 │", "└─────┴──────┘",
+        "┏━━━━━┳━━━━━━┓", "┃ who ┃   c3 ┃", "┡━━━━━╇━━━━━━┩", "│ ann │ 4444 │", "└─────┴──────┘",
+    ]  # fmt: skip
+    assert printed(view, 27).count("who") == 2 and printed(view, 34).count("who") == 1 + 1
+    assert printed(view, 35).count("who") == 1
+    assert printed(view, 10).splitlines() == [
+        "all", "  who: ann", "  c0:  1111", "  c1:  2222", "  c2:  3333", "  c3:  4444"
+    ]  # fmt: skip
+
+
+# Texts
+
+
+@every_view
+def test_what_a_user_typed_comes_through_every_renderer_unharmed(view):
+    texts = [text for text in user_texts(view) if text]
+    assert any(TYPED in text for text in texts)
+    told = json.loads(rendered(view, "json"))
+    cells = [cell for line in csv.reader(io.StringIO(rendered(view, "csv"))) for cell in line]
+    shown = printed(view, 1000)
+    for text in texts:
+        assert text in _strings(told) and text in cells
+        assert text in shown
+
+
+def _strings(told: Any) -> list[str]:
+    if isinstance(told, dict):
+        return [text for value in told.values() for text in _strings(value)]
+    return [text for value in told for text in _strings(value)] if isinstance(told, list) else [str(told)]
+
+
+@pytest.mark.parametrize("typed", [TYPED, "[red]", "[/]", "\\[x]", ":smile:", "[link=x]", *NAMES])
+def test_markup_is_text_wherever_it_stands(typed):
+    columns = (Column("name", typed, kind="text"), Column("config", kind="config", spread=True))
+    table = Table("t", columns, (Row((typed, {typed: typed})),), title=typed)
+    turned = Table("u", columns, (Row((typed, {typed: typed})),), layout="columns")
+    view = View(typed, typed, (table, turned), (Note(typed, "failure"), Note(typed, "conclusion")))
+    # Two titles, that of the table, two headings and two cells, a column of the other with its name, and two notes.
+    assert printed(view, 500).count(typed) == 2 + 1 + 4 + 3 + 2
+    assert json.loads(rendered(view, "json"))["notes"][0]["text"] == typed
+    assert typed in next(csv.reader(io.StringIO(rendered(view, "csv").splitlines()[1])))
+
+
+def test_a_terminal_takes_no_command_from_a_text():
+    table = Table("t", (Column("a", kind="text"),), (Row(("\x1b[2Jcell\x07",)),), title="\x1b]0;title\x07")
+    shown = printed(View("\x1b[31mred", tables=(table,), notes=(Note("\x9b31mnote\r", "warning"),)), 80)
+    assert not {"\x1b", "\x07", "\x9b", "\r"} & set(shown)
+    assert "\\x1b[31mred" in shown and "\\x1b[2Jcell\\x07" in shown and "\\x9b31mnote\\r" in shown
+
+
+# A renderer of one's own
+
+
+def markdown(view: View, out: TextIO) -> None:
+    """What a contributor would write into a file of this folder."""
+
+    def escaped(text: str) -> str:
+        return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
+
+    for part in all_of(view):
+        out.write(f"# {escaped(part.title)}\n")
+        for table in part.tables:
+            rows = [[column.words for column in table.columns], ["---"] * len(table.columns)]
+            rows += [list(map(cell_text, table.columns, row.cells)) for row in table.rows]
+            out.writelines(f"| {' | '.join(map(escaped, row))} |\n" for row in rows)
+        out.writelines(f"- {escaped(note.text)}\n" for note in part.notes)
+
+
+def test_a_renderer_is_one_function_and_one_line(monkeypatch, tmp_path):
+    monkeypatch.setitem(RENDERERS, "markdown", markdown)  # the line
+    run = write_run(tmp_path / "run", configs=CONFIGS[:2])
+    shown = CliRunner().invoke(app, ["show", str(run), "--format", "markdown"])
+    assert shown.exit_code == 0 and shown.stdout.startswith("# fake\n|  |  | requests/s | p99, ms | USD per million |")
+    assert "| 1 | cpu\\_cores=1  max\\_batch\\_size=1 | " in shown.stdout
+    told = json.loads(CliRunner().invoke(app, ["show", str(run), "--format", "json"]).stdout)
+    assert [row["trial"] for row in told["tables"][0]["rows"]] == [1, 2]
+    for view in VIEWS.values():
+        assert numbers_in(rendered(view, "markdown"))
+
+
+def test_a_form_that_there_is_not_is_refused_with_those_that_there_are():
+    with pytest.raises(UserError, match="--format xml: there are console, json, csv"):
+        renderer_of("xml")

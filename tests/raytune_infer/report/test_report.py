@@ -1,0 +1,274 @@
+"""What people and programs read of a study: each number under its name, each remark with the trials it is true of."""
+
+import datetime as dt
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raytune_infer.report.figures import figures, marks, rate, spelled, usd_per_million_of
+from raytune_infer.report.report_files import frame, write_files
+from raytune_infer.report.study_report import recommendation, result_view, trials_table, trials_view
+from raytune_infer.report.view import Quantity
+from raytune_infer.report.words.trials import footnotes
+from raytune_infer.store.records import Outcome, StudyRecord, TrialRecord
+from raytune_infer.store.run_folder import RunFolder
+from raytune_infer.study.result import StudyResult, conclude
+from searchers.base import Problem
+from searchers.objective import Expression, Objective
+from searchers.space import Knob, Space
+from tests.levels import a_level
+from tests.raytune_infer.report.shown_views import column, headings, texts
+
+METRICS = {"rps": 123.456, "p50_ms": 12.345, "p95_ms": 23.456, "p99_ms": 34.567, "error_rate": 0.0123}
+STEADY, UNSTEADY = (a_level(5.0),), (a_level(5.0), a_level(5.0, steady=False))
+OBJECTIVE = Objective(Expression("rps"), at_most={"p99_ms": 50})
+
+
+def trial(number: int = 1, position: int = 0, purpose: Any = "search", usd_per_hour: float = 0.36, **more: Any):
+    outcome = Outcome(**{"metrics": METRICS, "levels": STEADY, "reported": 0, "hostname": "box", **more})
+    value = OBJECTIVE.value(outcome.metrics, usd_per_hour)
+    return TrialRecord(number, purpose, position, {"batch": 2**position}, usd_per_hour, value, outcome, 7.5, False)
+
+
+FAILED: dict[str, Any] = {"metrics": None, "reason": "OutOfMemory: no", "levels": (), "reported": None}
+
+
+def rows_of(table: Any) -> dict[str, list[str]]:
+    """What stands beside each heading, a text for each row: knobs, then the columns in which anything stands."""
+    configs = table.column("config")
+    knobs = {knob: [str(config[knob]) for config in configs] for knob in table.knobs("config")}
+    told = {each.words or each.name: column(table, each.name) for each in table.columns if each.kind != "config"}
+    return knobs | {heading: said for heading, said in told.items() if any(said)}
+
+
+def test_a_trial_on_one_line():
+    # 0.36 dollars an hour are 1e-4 a second: 81 cents for a million at 123.456 a second.
+    assert usd_per_million_of(trial()) == pytest.approx(1e6 * 1e-4 / 123.456)
+    assert figures(trial()) == "123.5 requests/s, p50 12.3 ms, p99 34.6 ms, $0.81 per million"
+    assert figures(replace(trial(), emulated=True)).endswith("per million [emulated]")
+    assert figures(trial(usd_per_hour=math.nan)) == "123.5 requests/s, p50 12.3 ms, p99 34.6 ms"
+    assert figures(trial(metrics={"rps": 2.0}, usd_per_hour=math.nan)) == "2 requests/s"
+    assert usd_per_million_of(trial(**FAILED)) is None and usd_per_million_of(trial(metrics={"rps": 0.0})) is None
+    assert spelled({"a": 1, "b": "x"}) == "a=1  b=x"
+
+
+def test_a_rate_that_is_a_bound_or_an_estimate_is_marked():
+    assert marks(trial()) == ""
+    assert marks(trial(client_limited=True)) == "≥ "
+    assert marks(trial(levels=UNSTEADY, reported=1)) == "~"
+    assert marks(trial(levels=UNSTEADY, reported=0)) == "" and marks(trial(levels=UNSTEADY, reported=None)) == ""
+    assert marks(trial(client_limited=True, levels=UNSTEADY, reported=1)) == "≥ ~"
+    assert figures(trial(client_limited=True)).startswith("≥ 123.5 requests/s")
+    assert rate(trial()) == Quantity(123.456) and rate(trial(**FAILED)) is None
+    assert rate(trial(client_limited=True)) == Quantity(123.456, at_least=True)
+    assert rate(trial(levels=UNSTEADY, reported=1)) == Quantity(123.456, estimated=True)
+
+
+def test_every_trial_is_a_line_of_the_table():
+    trials = [
+        trial(), trial(2, 1, **FAILED), trial(3, 2, metrics={**METRICS, "p99_ms": 60.0}), trial(4, 3, ended_early=True),
+        trial(5, 0, "final", client_limited=True), trial(6, 1, usd_per_hour=math.nan),
+    ]  # fmt: skip
+    table = trials_table(trials, best=5)
+    assert headings(table) == ["", "", "requests/s", "p99, ms", "USD per million", "value", ""]
+    assert texts(table) == [
+        ["1", "batch=1", "123.5", "34.57", "0.81", "123.5", ""],
+        ["2", "batch=2", "–", "–", "–", "–", "could not run"],
+        ["3", "batch=4", "123.5", "60", "0.81", "–", "breaks a limit"],
+        ["4", "batch=8", "123.5", "34.57", "0.81", "123.5", "ended early"],
+        ["5", "batch=1", "≥ 123.5", "34.57", "0.81", "123.5", "measured again"],
+        ["6", "batch=2", "123.5", "34.57", "–", "123.5", ""],
+    ]
+    assert [row.emphasis for row in table.rows] == ["", "", "", "", "best", ""]
+    assert trials_table([], None).rows == ()
+
+
+def test_each_remark_stands_once_with_its_trials():
+    kept = {"limit": "cpu_cores", "enforced": True, "how": "pinned"}
+    missed = {"limit": "gpu_share", "enforced": False, "how": "no MPS"}
+    trials = [
+        trial(1, **FAILED), trial(2, **FAILED, lost="ReplicaDied: 9"), trial(3, levels=UNSTEADY, reported=1),
+        trial(4, ended_early=True), trial(5, client_limited=True), trial(6, enforcements=(kept, missed)),
+        trial(7, enforcements=(missed,)),
+    ]  # fmt: skip
+    assert footnotes(trials) == [
+        "1, 2: could not run: OutOfMemory: no",
+        "2: tried again: ReplicaDied: 9",
+        "3: ~: the precision was not reached in its time; the rate is an estimate",
+        "4: ended early: cannot beat the best of then; the rate is an estimate",
+        "5: ≥: the load side was the bottleneck, the replica can do more",
+        "6, 7: gpu_share not enforced: no MPS",
+    ]
+    # Where devices are emulated, nothing is enforced, and that is all there is to say.
+    note = "emulated: the numbers are of a model of the devices, not of devices"
+    emulated = [replace(t, emulated=True) for t in trials[5:]]
+    assert footnotes(emulated) == [f"all: {note}"]
+    assert footnotes([emulated[0], trials[3]])[0] == f"6: {note}" and footnotes([]) == []
+
+
+def result(folder: Path, default: int | None = 1, usd: float = 0.36, **more: Any) -> StudyResult:
+    """Twice as fast as the default, in two rounds."""
+    problem = Problem(Space([Knob("batch", (1, 2, 4))]), OBJECTIVE, np.full(3, usd))
+    slow = {**METRICS, "rps": 61.728, "p99_ms": 44.0}
+    trials = [trial(1, 0, usd_per_hour=usd, **more), trial(2, 1, metrics=slow, usd_per_hour=usd)]
+    trials += [trial(3, 0, "final", usd, **more), trial(4, 1, "final", usd, metrics=slow)]
+    trials += [trial(5, 1, "final", usd, metrics=slow), trial(6, 0, "final", usd, **more)]
+    return conclude(RunFolder(folder, None, 1), problem, trials, default, "ours, 2026-01-15")
+
+
+# Of figures that repeat exactly in two rounds of two: 0.05 √(4/5) is sigma, worth 1 + 4 degrees of freedom, for which
+# Student's factor is 2.5706. So each mean has 2.5706 · 0.05 · √(4/5) / √2 of its logarithm on both sides: ×/÷ 1.0847.
+INTERVALS = ["113.8 to 133.9", "56.91 to 66.96"]
+
+
+def test_the_recommendation_stands_beside_the_default():
+    table = recommendation(result(Path("run")))
+    assert (table.title, table.layout) == ("Recommendation", "columns")
+    assert [row.emphasis for row in table.rows] == ["best", ""]
+    assert rows_of(table) == {
+        "role": ["recommended", "default"],
+        "batch": ["1", "2"],
+        "requests/s": ["123.5", "61.73"],
+        "p50, ms": ["12.35", "12.35"],
+        "p95, ms": ["23.46", "23.46"],
+        "p99, ms (limit 50)": ["34.57", "44"],
+        "failed requests": ["1.23%", "1.23%"],
+        "USD per hour": ["0.3600", "0.3600"],
+        "USD per million requests": ["0.8100", "1.6200"],
+        "most rps, mean of rounds (95 % interval)": [f"123.5 ({INTERVALS[0]})", f"61.73 ({INTERVALS[1]})"],
+    }
+
+
+def test_of_a_goal_to_minimise_the_least_is_recommended_and_said_to_be():
+    latency = Objective(Expression("p99_ms"), minimize=True)
+    slow = {**METRICS, "p99_ms": 69.134}  # twice as long
+    trials = [trial(1, 1, "final", metrics=slow), trial(2, 0, "final"), trial(3, 0, "final")]
+    trials += [trial(4, 1, "final", metrics=slow)]
+    judged = [replace(t, value=latency.value(t.outcome.metrics, 0.36)) for t in trials]
+    problem = Problem(Space([Knob("batch", (1, 2))]), latency, np.full(2, 0.36))
+    found = conclude(RunFolder(Path("run"), None, 1), problem, judged, 1, "ours")
+    rows = rows_of(recommendation(found))
+    assert rows["batch"] == ["1", "2"] and rows["p99, ms"] == ["34.57", "69.13"]
+    assert rows["least p99_ms, mean of rounds (95 % interval)"] == [
+        "34.57 (31.87 to 37.49)", "69.13 (63.74 to 74.99)",
+    ]  # fmt: skip
+
+
+def test_a_mean_is_that_of_the_rounds_that_count_and_who_does_not_count_has_none():
+    """The numbers above it are those of one round; the default broke its limit in both."""
+    broken = {**METRICS, "p99_ms": 60.0}
+    trials = [trial(1, 0, "final"), trial(2, 1, "final", metrics=broken), trial(3, 1, "final", metrics=broken)]
+    trials += [trial(4, 0, "final", metrics={**METRICS, "rps": 100.0})]
+    problem = Problem(Space([Knob("batch", (1, 2))]), OBJECTIVE, np.full(2, 0.36))
+    table = recommendation(conclude(RunFolder(Path("run"), None, 1), problem, trials, 1, "ours"))
+    assert column(table, "rate_rps") == ["100", "123.5"]
+    mean, none = table.column("figure")
+    assert none is None and table.column("remarks") == [None, "does not count"]
+    # √(100 · 123.456), and the drift of a configuration that is alone counts as its noise.
+    assert isinstance(mean, Quantity) and mean.value**2 == pytest.approx(12345.6)
+    assert mean.low * mean.high == pytest.approx(12345.6) and mean.low < 100 < 123.456 < mean.high
+
+
+def test_the_default_itself_and_unknown_prices_and_emulated_devices():
+    alone = recommendation(result(Path("run"), default=0))
+    assert column(alone, "role") == ["the default"]
+    assert column(recommendation(result(Path("run"), default=None)), "role") == ["recommended"]
+    rows = rows_of(recommendation(result(Path("run"), usd=math.nan)))
+    assert rows["USD per hour"] == rows["USD per million requests"] == ["–", "–"]
+    found = result(Path("run"))
+    emulated = replace(found, best=replace(found.best, emulated=True))
+    assert recommendation(emulated).title == "Recommendation (emulated)"
+
+
+def test_what_tune_ends_with_says_where_all_is_kept():
+    view = result_view(result(Path("run")), {"trials": Path("run/trials.csv"), "Serve config": Path("run/s.yaml")})
+    first, compared, last = view.sections
+    assert [table.name for section in view.sections for table in section.tables] == [
+        "recommendation", "comparison", "files",
+    ]  # fmt: skip
+    assert compared.notes[0].text.startswith("rps is 2.00× the default's") and first.notes == ()
+    [files] = last.tables
+    assert (files.layout, texts(files)) == ("list", [["ours, 2026-01-15", "run/trials.csv", "run/s.yaml"]])
+    assert headings(files) == ["prices", "trials", "Serve config"]
+
+
+def test_what_is_shown_of_a_run_says_how_far_it_is():
+    found = result(Path("run"))
+    begun = dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC)
+    study = StudyRecord(1, "[b]mine[/b]", "", ".", "meta", 7, 5, {}, None, begun)
+    view = trials_view(study, found.trials, 3, found.comparison, OBJECTIVE)
+    assert view.title == "[b]mine[/b]"
+    assert view.subtitle == "2 of 5 trials, searcher meta, seed 7, begun 2026-01-02 03:04 UTC"
+    [trials] = view.tables
+    assert len(trials.rows) == 6 and view.sections[0].tables[0].name == "comparison"
+
+
+def test_the_table_for_programs_has_a_row_a_trial():
+    table = frame([trial(interval_rps=(100.0, 140.0), lost="died", ended_early=True), trial(2, 1, **FAILED)])
+    first, second = table.to_dict("records")
+    assert pd.isna(first.pop("could_not_run"))
+    assert first == {
+        "trial": 1, "purpose": "search", "batch": 1, **METRICS, "rate_low_rps": 100.0, "rate_high_rps": 140.0,
+        "usd_per_hour": 0.36, "value": 123.456, "seconds": 7.5, "client_limited": False, "emulated": False,
+        "lost": "died", "ended_early": True,
+    }  # fmt: skip
+    assert (second["trial"], second["batch"], second["could_not_run"]) == (2, 2, "OutOfMemory: no")
+    assert all(math.isnan(second[name]) for name in ("rps", "rate_low_rps", "rate_high_rps"))
+
+
+def test_the_files_of_a_run(tmp_path):
+    found = result(tmp_path, hostname="box", enforcements=({"limit": "cores", "enforced": True, "how": "pinned"},))
+    files = write_files(found, "the config: é\n")
+    assert {what: path.name for what, path in files.items()} == {
+        "trials": "trials.csv", "recommendation": "recommendation.json", "Serve config": "serve_config.yaml",
+    }  # fmt: skip
+    assert all(path.parent == tmp_path for path in files.values())
+    assert files["Serve config"].read_text(encoding="utf-8") == "the config: é\n"
+    table = pd.read_csv(files["trials"])
+    assert table.trial.tolist() == [1, 2, 3, 4, 5, 6] and table.purpose.tolist().count("final") == 4
+    told = json.loads(files["recommendation"].read_text())
+    assert (told["objective"], told["limits"], told["prices"]) == ("rps", {"p99_ms": 50}, "ours, 2026-01-15")
+    assert told["best"] == {
+        "config": {"batch": 1}, "metrics": METRICS, "usd_per_hour": 0.36,
+        "usd_per_million_requests": pytest.approx(0.81, rel=1e-4), "client_limited": False, "emulated": False,
+        "enforcements": [{"limit": "cores", "enforced": True, "how": "pinned"}], "hostname": "box",
+        "could_not_run": None,
+    }  # fmt: skip
+    assert told["default"]["config"] == {"batch": 2} and told["default"]["metrics"]["rps"] == 61.728
+    assert (told["direction"], told["at_least"]) == ("maximize", {})
+    unknown = json.loads(write_files(result(tmp_path, None, math.nan), "")["recommendation"].read_text())
+    assert unknown["default"] is None
+    assert unknown["best"]["usd_per_hour"] is None and unknown["best"]["usd_per_million_requests"] is None
+
+
+def test_a_program_can_tell_what_was_asked_for(tmp_path):
+    """Of the file alone it can rebuild the objective, and so judge each trial as the study did."""
+    asked = Objective(Expression("usd_per_hour"), minimize=True, at_most={"p99_ms": 50.0}, at_least={"rps": 20.0})
+    told = json.loads(write_files(replace(result(tmp_path), objective=asked), "")["recommendation"].read_text())
+    again = Objective(Expression(told["objective"]), told["direction"] == "minimize", told["limits"], told["at_least"])
+    assert again == asked and told["direction"] == "minimize"
+
+
+def test_what_is_said_of_a_configuration_in_the_file_is_all_that_its_trial_has(tmp_path):
+    """No mark of a trial is left out because it has its usual value elsewhere."""
+    kept = {"limit": "cores", "enforced": False, "how": "no"}
+    found = result(tmp_path)
+    marked = replace(
+        trial(9, 2, client_limited=True, enforcements=(kept,), hostname="other", usd_per_hour=0.5), emulated=True
+    )
+    failed = trial(10, 1, **FAILED)
+    told = json.loads(
+        write_files(replace(found, best=marked, default=failed), "")["recommendation"].read_text(encoding="utf-8")
+    )
+    assert told["best"] == {
+        "config": {"batch": 4}, "metrics": METRICS, "usd_per_hour": 0.5,
+        "usd_per_million_requests": pytest.approx(1e6 * 0.5 / 3600 / 123.456), "client_limited": True,
+        "emulated": True, "enforcements": [kept], "hostname": "other", "could_not_run": None,
+    }  # fmt: skip
+    assert told["default"]["could_not_run"] == "OutOfMemory: no" and told["default"]["metrics"] == {}

@@ -1,0 +1,214 @@
+"""service.yaml: what is right is read as written, and every error names the place and the remedy."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from raytune_infer.errors import SpecError
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import ServiceSpec, load_spec, parse_spec
+from tests.repository import ROOT
+
+GOOD = """\
+name: demo
+model: {build: "json:loads"}
+samples: [a, b]
+knobs:
+  cpu_cores: [1, 2]
+  max_batch_size: [1, 8]
+  batch_wait_ms: [0, 2.5]
+  precision: [float32, bfloat16]
+  OMP_WAIT_POLICY: {kind: env, values: [active, passive]}
+  beams: {kind: args, values: [1, 4]}
+objective: {maximize: rps / usd_per_hour}
+limits: {p99_ms: 100, error_rate: 0.01}
+"""
+BEAMS = "  beams: {kind: args, values: [1, 4]}\n"
+FACTS = "facts: {parameters_million: 22.7}\nlimits:"
+
+
+def parse(text: str):
+    return parse_spec(Document(text, "service.yaml"), folder=Path("."))
+
+
+def test_a_good_file_is_read_as_written():
+    spec = parse(GOOD)
+    assert spec.values("batch_wait_ms") == [0, 2.5]
+    assert spec.values("beams") == [1, 4]
+    assert spec.goal.goal.text == "rps / usd_per_hour"
+    assert spec.goal.at_most == {"p99_ms": 100, "error_rate": 0.01}
+    assert spec.latency_limits == {"p99_ms": 100, "error_rate": 0.01}
+    # Left out, the default configuration is the first value of every knob.
+    assert spec.default_config["cpu_cores"] == 1
+    assert spec.default_config["beams"] == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name: demo", "name: a b", "service.yaml:1: name:"),
+        ("samples:", "sample:", r"service.yaml:3: sample: unknown key; allowed are name, model, samples"),
+        ("samples: [a, b]", "", "'samples' is missing"),
+        ('{build: "json:loads"}', "{}", "service.yaml:2: model: give either `build"),
+        ('{build: "json:loads"}', '{build: "a:b", path: x}', "service.yaml:2: model: give either"),
+        ('{build: "json:loads"}', '{build: "a:b", loader: onnx}', "`loader` goes with `path`"),
+        ('{build: "json:loads"}', '{biuld: "a:b"}', "model.biuld: unknown key; allowed are build, path, loader, args"),
+        ("max_batch_size: [1, 8]", "max_batch_size: []", "service.yaml:6: knobs.max_batch_size: needs at least one"),
+        ("max_batch_size: [1, 8]", "max_batch_size: [1, 8, 1]", "service.yaml:6: .*1 stands twice"),
+        ("max_batch_size: [1, 8]", "max_batch_size: [1, 0]", r"knobs.max_batch_size\[1\]: .* from 1 to 1000000, got 0"),
+        ("max_batch_size: [1, 8]", "max_batch_size: [1, 2.5]", r"knobs.max_batch_size\[1\]: .*whole numbers"),
+        ("max_batch_size: [1, 8]", "max_batch_size: 8", "service.yaml:6: knobs.max_batch_size:"),
+        ("max_batch_size: [1, 8]", "max_batch: [1, 8]", "knobs.max_batch: not a standard knob .*cpu_cores.*kind: env"),
+        ("[float32, bfloat16]", "[float32, fp16]", r"knobs.precision\[1\]: .*float32, bfloat16, float16, int8"),
+        ("cpu_cores: [1, 2]", "gpu_type: [T4, V1000]", r"service.yaml:5: knobs.gpu_type\[1\]: .*V100"),
+        ("cpu_cores: [1, 2]", "gpu_share: [0.5]", "knobs.gpu_share: needs the knob `gpu_type`"),
+        ("cpu_cores: [1, 2]", "gpu_type: [T4]\n  gpu_memory: [0.5, 40]", r"knobs.gpu_memory\[1\]: .*fractions"),
+        ("kind: env", "kind: environment", "knobs.OMP_WAIT_POLICY.kind: "),
+        ('{build: "json:loads"}', '{build: "a:b", args: {beams: 1}}', "knobs.beams: stands in model.args too"),
+        ("cpu_cores: [1, 2]", "cpu_cores: [1, 2]\n  cpu_cores: [3]", "service.yaml:6: 'cpu_cores' stands twice"),
+        ("rps / usd_per_hour", "rps / cost", "service.yaml:11: objective.maximize: 'cost' is not measured; there are"),
+        ("rps / usd_per_hour", "rps /", "objective.maximize: 'rps /' is not an arithmetic expression"),
+        ("rps / usd_per_hour", "__import__('os')", "objective.maximize: .*only"),
+        ("{maximize: rps / usd_per_hour}", "{}", "objective: give either `maximize:` or `minimize:`"),
+        ("p99_ms: 100", "p98_ms: 100", "service.yaml:12: limits.p98_ms: 'p98_ms' is not measured; there are"),
+        ("p99_ms: 100", "p99_ms: fast", "limits.p99_ms: "),
+        ("p99_ms: 100", "rps: 100", "limits.rps: .*at_least"),
+        ("limits:", "budget: {trials: 0}\nlimits:", "budget.trials: "),
+        ("limits:", "budget: {trails: 3}\nlimits:", "budget.trails: unknown key; allowed are trials, parallel"),
+        ("limits:", "default: {cpu_cores: 3}\nlimits:", "default.cpu_cores: 3 is none of the knob's values"),
+        ("limits:", "default: {cores: 1}\nlimits:", "default.cores: no such knob; there are cpu_cores"),
+        ("limits:", "default: {cpu_cores: 1}\nlimits:", "default: leaves out max_batch_size"),
+        ("limits:", FACTS.replace("22.7", "-1"), "service.yaml:12: facts.parameters_million: .*positive.*got -1"),
+        ("limits:", FACTS.replace("22.7", "0"), "facts.parameters_million: .*positive numbers, got 0"),
+        ("limits:", FACTS.replace("22.7", ".inf"), "facts.parameters_million: .*got inf"),
+        ("limits:", FACTS.replace("22.7", ".nan"), "facts.parameters_million: .*got nan"),
+        ("limits:", FACTS.replace("22.7", "true"), "facts.parameters_million: .*got true"),
+        ("limits:", FACTS.replace("22.7", "big"), "facts.parameters_million: .*got 'big'; leave out what is not known"),
+        ("limits:", FACTS.replace("22.7", ""), "facts.parameters_million: .*got nothing"),
+        ("limits:", FACTS.replace("22.7", "[1]"), r"facts.parameters_million: .*got \[1\]"),
+        ("limits:", "facts: [1]\nlimits:", "service.yaml:12: facts: needs a mapping of keys, got \\[1\\]"),
+        ("beams:", "beam s:", "knobs.beam s: a variable or an argument has a name of letters"),
+        (
+            BEAMS,
+            "".join(BEAMS.replace("4", "2, 3, 4, 5, 6, 7, 8, 9").replace("beams", f"b{i}") for i in range(6)),
+            "service.yaml:5: knobs: these values make more than 1000000 configurations",
+        ),
+        ("name: demo", "name: on", "service.yaml:1: name: needs a text, got true; put it in quotes"),
+        ("name: demo", "name:", "service.yaml:1: name: needs a text, got nothing; give one, or leave the key out"),
+        ("cpu_cores: [1, 2]", "cpu_cores: [[1]]", r"service.yaml:5: knobs.cpu_cores\[0\]: needs a text or a number"),
+        (
+            "limits:",
+            "budget: {trials: 1000000000000}\nlimits:",
+            "budget.trials: must be at most 1e.09, got 1000000000000",
+        ),
+        ("limits:", "budget: {seconds: .inf}\nlimits:", "budget.seconds: must be a finite number, got inf"),
+        ("limits:", "1.5: 2\nlimits:", "service.yaml:12: a key must be a text, and YAML takes '1.5' for none"),
+        ("limits:", "\tx: 2\nlimits:", "service.yaml:12: not valid YAML .*; indent with spaces, not with tabs"),
+        ("limits:", "facts: {a: &a [*a]}\nlimits:", "service.yaml:12: it contains itself"),
+        ("limits:", "date: 2026-02-31\nlimits:", "service.yaml:12: not valid YAML .*'2026-02-31' cannot be read as"),
+        ("limits:", "folder: /\nlimits:", "folder: unknown key"),
+        ("limits:", "limits: {a: [}\nb:", "not valid YAML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(old, new, said):
+    assert old in GOOD
+    with pytest.raises(SpecError, match=said):
+        parse(GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize("limits", ["", "usd_per_hour: 0.5"])
+def test_a_highest_rate_without_a_limit_that_a_load_can_keep_is_refused(limits):
+    with pytest.raises(SpecError) as refused:
+        parse(GOOD.replace("{p99_ms: 100, error_rate: 0.01}", f"{{{limits}}}\nload: {{find: highest_rate}}"))
+    assert str(refused.value) == (
+        "service.yaml:13: load.find: highest_rate needs a limit on a latency or on error_rate; give one, or `peak`"
+    )
+
+
+@pytest.mark.parametrize("limits", ["p99_ms: 100", "error_rate: 0.01", "usd_per_hour: 0.5, mean_ms: 20"])
+def test_a_highest_rate_is_looked_for_under_any_limit_that_a_load_can_keep(limits):
+    spec = parse(GOOD.replace("{p99_ms: 100, error_rate: 0.01}", f"{{{limits}}}\nload: {{find: highest_rate}}"))
+    # A price is the same at every rate, so no load can keep it.
+    assert spec.latency_limits.keys() == spec.limits.keys() - {"usd_per_hour"} == spec.kept_limits
+
+
+def test_facts_are_numbers_however_yaml_spells_them():
+    assert parse(GOOD).facts == {}
+    facts = parse(GOOD + "facts: {input_tokens: 512, flop: 1e9, share: 0.5}\n").facts
+    assert facts == {"input_tokens": 512.0, "flop": 1e9, "share": 0.5}
+
+
+def test_several_errors_are_told_at_once():
+    with pytest.raises(SpecError) as caught:
+        parse(GOOD.replace("name: demo", "name: 3").replace("limits:", "limit:"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_not_a_mapping_and_no_file():
+    with pytest.raises(SpecError, match="a mapping of keys is needed, .* found a list"):
+        parse("- 1")
+    with pytest.raises(SpecError, match="cannot read nowhere.yaml"):
+        load_spec("nowhere.yaml")
+
+
+def test_least_cost_with_enough_requests():
+    goal = parse(GOOD.replace("{maximize: rps / usd_per_hour}", "{minimize: usd_per_hour, at_least: {rps: 50}}")).goal
+    fast = {"rps": 60.0, "p99_ms": 50.0, "error_rate": 0.0}
+    cheap, dear = goal.value(fast, 1.0), goal.value(fast, 2.0)
+    assert cheap is not None and dear is not None and cheap > dear
+    assert goal.value({**fast, "rps": 40.0}, 0.1) is None
+
+
+# --- what is taken for a key that is left out: by the model, and by the page that people read
+
+PAGE = ROOT / "docs" / "service-yaml.md"
+IN_WORDS: dict[str, object] = {
+    "no limit": None, "never": None, "guessed": None, "this or `path`": None, "this or `build`": None,
+    "`cloud-2026`": None, "half of what the search took": None, "the former where there are such limits": None,
+    "none": {}, "the first value of each": {},
+}  # fmt: skip
+"""What the page says where the model has no value of its own: what is taken is found out later."""
+
+
+def left_out():
+    """Key → what the page's first table says is taken for it."""
+    page = PAGE.read_text(encoding="utf-8")
+    table = page[page.index("| key | meaning | left out |") :].split("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        keys, *_, said = (cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|")))
+        names = re.findall(r"`([^`]+)`", keys)
+        part = names[0].rpartition(".")[0]
+        several = said.split(", ") if len(names) > 1 else [said]
+        for name, one in zip(names, several, strict=True):
+            yield name if "." in name or not part else f"{part}.{name}", one
+
+
+def keys_of(model=ServiceSpec, before=""):
+    """Key → its field, of every key that a file may have and the page has a line for."""
+    for name, field in model.model_fields.items():
+        if field.exclude:
+            continue
+        part = field.annotation
+        if name in ("model", "budget", "load"):
+            assert issubclass(part, BaseModel)
+            yield from keys_of(part, f"{name}.")
+        else:
+            yield before + name, field
+
+
+@pytest.mark.parametrize(("key", "said"), list(left_out()))
+def test_the_page_says_what_is_taken_for_a_key_that_is_left_out(key, said):
+    field = dict(keys_of())[key]
+    assert field.is_required() is (said == "required")
+    if not field.is_required():
+        number = re.fullmatch(r"([0-9.]+)( s)?", said)
+        expected = float(number[1]) if number else IN_WORDS.get(said, said.strip("`"))
+        assert field.get_default(call_default_factory=True) == expected
+
+
+def test_the_page_has_a_line_for_every_key():
+    assert sorted(key for key, _ in left_out()) == sorted(key for key, _ in keys_of())
+    spec = parse(GOOD)
+    assert (spec.budget.trials, spec.budget.deploy_s, spec.load.total_max_s) == (20, 120, 60)

@@ -1,0 +1,72 @@
+"""A database that is none, of another program or of a newer version: refused in words, and left as it was."""
+
+import pytest
+
+from raytune_infer.errors import RunError
+from raytune_infer.store.database import Database
+from tests.raytune_infer.store.database_work import begun, tried
+from tests.raytune_infer.store.raw_tables import VERSION, columns, contents, execute
+
+
+@pytest.mark.parametrize(
+    "nowhere",
+    ["not a url", "nosuchdb://x", "sqlite:////no/such/folder/history.db", "postgresql+psycopg://x@127.0.0.1:1/x"],
+)
+def test_a_database_that_cannot_be_used(nowhere):
+    with pytest.raises(RunError, match="cannot use the database .*raytune-infer.postgresql.* postgresql.psycopg://"):
+        Database(nowhere)
+
+
+def test_a_password_is_not_said():
+    with pytest.raises(RunError, match="cannot use the database") as refused:
+        Database("postgresql+psycopg://someone:secret@127.0.0.1:1/x")
+    assert "someone" in str(refused.value) and "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("theirs", ["id INTEGER PRIMARY KEY, who TEXT", "id INTEGER PRIMARY KEY, study_id INTEGER"])
+def test_a_database_of_another_program_is_refused_and_left_as_it_was(url, theirs):
+    execute(url, f"CREATE TABLE trials ({theirs})", "INSERT INTO trials VALUES (7, NULL)")
+    before = columns(url), contents(url)
+    with pytest.raises(RunError, match="history.* holds trials of another program, or of a version .* not known; name"):
+        Database(url)
+    assert (columns(url), contents(url)) == before
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_as_it_was(url):
+    database = Database(url)
+    study = begun(database)
+    tried(database, study, 5.0)
+    database.close()
+    execute(url, "ALTER TABLE trials ADD COLUMN mood TEXT", f"UPDATE {VERSION} SET version_num = '9999'")
+    before = columns(url), contents(url)
+    with pytest.raises(
+        RunError, match="history.* is of revision 9999, .* newer .* 0001 to 0002; install the newer version, or name"
+    ):
+        Database(url)
+    assert (columns(url), contents(url)) == before
+
+
+def test_versions_of_another_program_in_the_same_database_are_left_alone(url):
+    execute(
+        url, "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)",
+        "INSERT INTO alembic_version VALUES ('theirs')",
+    )  # fmt: skip
+    Database(url).close()
+    assert contents(url)["alembic_version"] == [{"version_num": "theirs"}]
+
+
+def test_tables_of_other_names_are_left_alone(url):
+    execute(url, "CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
+    database = Database(url)
+    made = database.create_study(
+        name="s", spec="name: s", folder="/", searcher="random", seed=1, trials=3, fingerprint={}, emulated=None
+    )
+    assert made.id == 1
+    database.close()
+    assert columns(url)["customers"] == ["id", "name"]
+
+
+def test_what_is_no_database_is_refused(tmp_path):
+    (tmp_path / "history.db").write_bytes(b"no database" * 100)
+    with pytest.raises(RunError, match="cannot use the database 'sqlite:///.*history.db': .*not a database"):
+        Database(f"sqlite:///{tmp_path / 'history.db'}")

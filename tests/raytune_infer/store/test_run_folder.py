@@ -1,0 +1,119 @@
+"""A run's folder: where its database is, which of several is meant, and that it can be moved."""
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+
+from raytune_infer.errors import RunError
+from raytune_infer.priors.studied_tasks import measured_tasks
+from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, runs_in
+from tests.raytune_infer.store.database_work import begun, run_in
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    for run in (
+        RunFolder(tmp_path, None, 3), RunFolder(tmp_path, "sqlite:////all.db", 12, learns=False, prior="mine abc"),
+    ):  # fmt: skip
+        run.save()
+        assert open_run(tmp_path) == run
+        assert open_run(str(tmp_path)) == run
+
+
+def test_a_run_that_was_moved_takes_its_database_along(tmp_path):
+    run_in(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    database, record = open_run(tmp_path / "there").load()
+    assert [t.value for t in database.trials(record)] == [5.0]
+    database.close()
+    assert not (tmp_path / "here").exists()
+
+
+def test_the_database_is_the_one_that_was_given_or_the_folders_own(tmp_path, monkeypatch):
+    assert str(RunFolder(tmp_path, "sqlite:////all.db", 1).url) == "sqlite:////all.db"
+    monkeypatch.chdir(tmp_path)
+    own = RunFolder(Path("run"), None, 1).url
+    assert (own.drivername, own.database) == ("sqlite", str(tmp_path.resolve() / "run" / "history.db"))
+    # One database is one, however it is named.
+    assert RunFolder(tmp_path, f"sqlite:///{tmp_path.resolve()}/run/history.db", 2).url == own
+    with pytest.raises(RunError, match="cannot use the database 'all.db': "):
+        RunFolder(tmp_path, "all.db", 1).database()
+
+
+@pytest.mark.parametrize("name", ["run?1", "run?mode=ro", "100%41", "a%20b", "a#b", "a&b=c", "späß", "one two", "[1]"])
+def test_a_run_s_database_is_in_its_folder_whatever_that_is_called(tmp_path, name):
+    run = run_in(tmp_path / name)
+    database, record = open_run(run.path).load()
+    assert record.id == run.study_id
+    database.close()
+    assert (run.path / "history.db").stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(RunError, match="no study with 3 trials that ran"):  # it was found, and has none yet
+        measured_tasks([str(run.path / "history.db")])
+
+
+def test_a_run_is_of_the_study_that_it_names(tmp_path):
+    run = run_in(tmp_path / "run")
+    database = run.database()
+    other = begun(database, "other")
+    database.close()
+    RunFolder(run.path, None, other.id).save()
+    database, record = open_run(run.path).load()
+    assert (record.name, database.trials(record)) == ("other", ())
+    database.close()
+    RunFolder(run.path, None, 99).save()
+    with pytest.raises(RunError, match=r"no study 99 in .*; there are \[1, 2\]"):
+        open_run(run.path).load()
+
+
+def test_the_newest_run_of_a_service_by_its_name_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match="no run of 'bert' under runs/ to resume"):
+        latest_run("bert")
+    moments = [dt.datetime(2026, 1, 9, 23, 59, 59), dt.datetime(2026, 1, 10), dt.datetime(2025, 12, 31)]
+    folders = [default_folder("bert", moment) for moment in moments]
+    others = [default_folder("bert-large", dt.datetime(2027, 1, 1)), Path("runs/xbert-20270101-000000")]
+    others.append(Path("runs/bert-20270101-000000-copy"))
+    for folder in (*folders, *others):
+        folder.mkdir(parents=True)
+        RunFolder(folder, None, 1).save()
+    default_folder("bert", dt.datetime(2028, 1, 1)).mkdir()  # nothing was begun in it
+    assert folders[0] == Path("runs/bert-20260109-235959")
+    assert latest_run("bert") == folders[1]
+    assert len(runs_in(Path("runs"))) == 6 and runs_in(Path("nowhere")) == []
+
+
+def test_a_folder_without_a_run_says_where_there_are_some(tmp_path):
+    with pytest.raises(RunError, match=r"no run in .* \(it has no run.json\); `raytune-infer tune` makes one$"):
+        open_run(tmp_path)
+    for name in "gfedcba":
+        (tmp_path / name).mkdir()
+        RunFolder(tmp_path / name, None, 1).save()
+    with pytest.raises(RunError) as error:
+        open_run(tmp_path)
+    assert str(error.value).endswith("; runs here: " + ", ".join(str(tmp_path / name) for name in "abcde"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"database": null}', '{"database": null, "study": "x"}', "\xff"])
+def test_a_pointer_that_says_nothing_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RunError, match="run.json does not name a database and a study"):
+        open_run(tmp_path)
+
+
+def test_a_run_of_before_there_were_choices_learned_from_nothing(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"database": None, "study": 4}))
+    assert open_run(tmp_path) == RunFolder(tmp_path, None, 4, learns=False, prior=None)
+
+
+def test_two_may_have_a_lock_one_after_the_other(tmp_path):
+    run = RunFolder(tmp_path, None, 1)
+    with run.locked():
+        with pytest.raises(RunError, match="another process is at work on .*; wait for it, or end it"):
+            with run.locked():
+                raise AssertionError("both have it")
+    with pytest.raises(KeyError), run.locked():
+        raise KeyError
+    with run.locked():
+        assert (tmp_path / ".lock").exists()

@@ -1,0 +1,140 @@
+"""A replica in virtual time, without Ray: what it answers, over HTTP too, and who is served while it is changed."""
+
+import asyncio
+import os
+from dataclasses import replace
+
+import pytest
+
+from serve_deployments.models.model import Builder
+from serve_deployments.replicas.hosting import HostedModel
+from serve_deployments.replicas.replica import NotServing
+from serve_deployments.settings import Settings
+from tests.serve_deployments.replicas.virtual_replica import served
+
+# Emulated, so that nothing is pinned: the replica is in the tests' own process.
+MEASURED = Settings(cpu_cores=2, max_batch_size=3, batch_wait_ms=250, emulated=True, args={"factor": 10})
+
+
+def model(factor, precision="float32"):
+    """Says with whom each was answered."""
+
+    async def batch(payloads):
+        return [{"times": factor * payload["x"], "of": len(payloads)} for payload in payloads]
+
+    return batch
+
+
+SOURCE = Builder(f"{__name__}:model")
+
+
+class Request:
+    """An HTTP request as Starlette has it: its body is JSON, and has to be waited for."""
+
+    def __init__(self, body):
+        self.body = body
+
+    async def json(self):
+        await asyncio.sleep(0)
+        return self.body
+
+
+def test_over_http_the_decoded_body_is_the_payload():
+    async def ask(server):
+        return await server(Request({"x": 4}))
+
+    assert served(SOURCE, MEASURED, ask) == {"times": 40, "of": 1}
+
+
+def test_a_deployed_replica_batches_as_it_did_while_it_was_measured():
+    """Batches of three at most; a single request waits 250 ms for others, and no longer."""
+
+    async def ask(server):
+        loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+
+        async def one(x):
+            answer = await server(Request({"x": x}))
+            return answer["of"], round(loop.time() - began, 6)
+
+        alone = await one(1)
+        began = loop.time()
+        return alone, await asyncio.gather(*(one(x) for x in range(4)))
+
+    alone, four = served(SOURCE, MEASURED, ask)
+    assert alone == (1, 0.25)
+    assert four == [(3, 0.0)] * 3 + [(1, 0.25)]
+
+
+def test_a_parked_or_changed_replica_serves_what_it_is_told_and_nobody_meanwhile():
+    async def ask(server):
+        before = await server.facts()
+        with pytest.raises(NotServing):
+            await server.infer({"x": 1})
+        changed = await server.change({**MEASURED.as_dict(), "batch_wait_ms": 0}, pid=None)
+        answer = await server.infer({"x": 1})
+        parked = await server.park("cores of t")
+        with pytest.raises(NotServing):
+            await server.infer({"x": 1})
+        idle = await server.facts()
+        again = await server.change({**MEASURED.as_dict(), "batch_wait_ms": 500})
+        both = await asyncio.gather(server.infer({"x": 1}), server.infer({"x": 2}))
+        return before, changed, answer, parked, idle, again, both, await server.facts(), await server.usage()
+
+    before, changed, answer, parked, idle, again, both, after, usage = served(SOURCE, None, ask)
+    assert before.failure is None and before.idle_with is None and changed.failure is None
+    assert answer == {"times": 10, "of": 1} and parked.idle_with is None and idle.idle_with == "cores of t"
+    assert again.failure is None and after.idle_with is None
+    assert both == [{"times": 10, "of": 2}, {"times": 20, "of": 2}] and usage.batches == {1: 1, 2: 1}
+    assert before.pid == os.getpid() and 0 < after.free_memory < 1 and after.raised == 0
+
+
+def test_a_process_that_is_not_the_one_that_was_meant_is_not_changed():
+    async def ask(server):
+        facts = await server.change(MEASURED.as_dict(), pid=-5)
+        with pytest.raises(NotServing):
+            await server.infer({"x": 1})
+        return facts.failure
+
+    assert served(SOURCE, None, ask) == "NotServing: process -5 has ended"
+
+
+def test_what_waits_is_refused_and_what_runs_ends_before_a_change(monkeypatch):
+    """A batch of two runs for a second, a third request waits: the change comes after the two were answered."""
+
+    async def slow(self, payloads):
+        await asyncio.sleep(1.0)
+        return payloads
+
+    monkeypatch.setattr(HostedModel, "__call__", slow)
+
+    async def ask(server):
+        loop = asyncio.get_running_loop()
+        two = [asyncio.create_task(server.infer({"x": x})) for x in range(2)]
+        await asyncio.sleep(0.5)
+        third = asyncio.create_task(server.infer({"x": 3}))
+        await asyncio.sleep(0.1)
+        began = loop.time()
+        facts = await server.change(replace(MEASURED, max_batch_size=2).as_dict())
+        return facts.failure, loop.time() - began, await asyncio.gather(*two, third, return_exceptions=True)
+
+    failure, took_s, (first, second, third) = served(SOURCE, replace(MEASURED, max_batch_size=2), ask)
+    assert failure is None and 0.4 <= took_s < 0.5
+    assert (first, second) == ({"x": 0}, {"x": 1}) and isinstance(third, NotServing)
+
+
+def test_a_batch_that_does_not_end_makes_parking_fail_in_time(monkeypatch):
+    async def stuck(self, payloads):
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(HostedModel, "__call__", stuck)
+
+    async def ask(server):
+        task = asyncio.create_task(server.infer({"x": 1}))
+        await asyncio.sleep(1.0)
+        facts, took_s = await server.park("cores"), asyncio.get_running_loop().time() - 1.0
+        task.cancel()
+        return facts, took_s
+
+    facts, took_s = served(SOURCE, MEASURED, ask)
+    assert facts.failure == "a batch under way did not end in 10 s" and took_s == pytest.approx(10, abs=0.3)
+    assert facts.idle_with is None
