@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -32,3 +36,17 @@ class ModelContext:
     gpu_type: str | None = None
     gpu_share: float = 0.0
     gpu_memory_gib: float | None = None
+
+
+def dtype_of(context: ModelContext) -> torch.dtype:
+    """Torch's name for the precision.
+
+    Raises:
+        ModelError: it is none of `PRECISIONS`.
+    """
+    import torch
+
+    if context.precision not in PRECISIONS:
+        raise ModelError(f"precision {context.precision!r} is not one of {', '.join(PRECISIONS)}")
+    dtype: torch.dtype = getattr(torch, context.precision)
+    return dtype

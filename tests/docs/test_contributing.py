@@ -53,16 +53,21 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def contributed(copy: Path, heading: str, before: str) -> None:
-    """The section's file, and its line where the table's text `before` begins."""
+def contributed(copy: Path, heading: str) -> None:
+    """The section's file, and its line as the first of its table."""
     path, text = file_of(heading)
     assert not (copy / path).exists()
     (copy / path).write_text(text, encoding="utf-8")
     table, listed_in, line = line_of(heading)
     registry = copy / listed_in
-    rest, entries = registry.read_text(encoding="utf-8").split(f"{table}: ")
-    assert before in entries
-    registry.write_text(f"{rest}{table}: {entries.replace(before, line.strip() + ' ' + before, 1)}", encoding="utf-8")
+    text, found = re.subn(
+        rf"^({table}\b.*[({{])$",
+        lambda opened: f"{opened[1]}\n    {line.strip()}",
+        registry.read_text(encoding="utf-8"),
+        flags=re.M,
+    )
+    assert found == 1
+    registry.write_text(text, encoding="utf-8")
 
 
 def python(copy: Path, *words: str) -> str:
@@ -85,9 +90,9 @@ print(result.best.config)
 
 
 def test_a_searcher_is_a_file_and_a_line_keeps_the_contract_and_searches(copy):
-    contributed(copy, "A searcher", '"random": Listed(')
-    # Its class in MADE and its stored choices are the two things that the page leaves to the hand.
-    chosen = "hill-climbing and not stored and not leads"
+    contributed(copy, "A searcher")
+    # Its stored choices are what the page leaves to a command.
+    chosen = "hill-climbing and not stored"
     told = python(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/searchers/test_contract.py", "-k", chosen)
     assert int(re.findall(r"(\d+) passed", told)[0]) >= 10
     assert python(copy, "-c", STUDY).strip().endswith("{'cpu_cores': 1, 'max_batch_size': 64}")
@@ -112,11 +117,7 @@ objective: {maximize: rps}
 
 
 def test_a_loader_is_a_file_and_a_line_and_serves_what_it_reads(copy):
-    contributed(copy, "A loader", 'Loader(\n            name="transformers"')
-    registry = copy / line_of("A loader")[1]
-    [imported] = re.findall(r"`(from [\w.]+ import \w+)`", section("A loader"))
-    before = "from serve_deployments.models.stacked"
-    registry.write_text(registry.read_text(encoding="utf-8").replace(before, f"{imported}\n{before}", 1))
+    contributed(copy, "A loader")
     (copy / "service.yaml").write_text(SERVICE)
     np.savez(copy / "weights.npz", weight=np.array([[1, 0, 2], [0, 1, 3]], "f4"), bias=np.array([0, 0, 1], "f4"))
     assert python(copy, "-c", LOADED).strip() == "[[1.0, 2.0, 9.0], [0.0, 1.0, 4.0]]"
@@ -204,3 +205,21 @@ def test_a_metric_is_a_line_and_can_be_limited(copy):
         python(copy, "-c", MEASURED)
     (copy / path).write_text((copy / path).read_text(encoding="utf-8") + line, encoding="utf-8")
     assert python(copy, "-c", MEASURED).strip() == "True"
+
+
+def test_a_renderer_is_a_file_and_a_line_and_shows_what_every_command_says(copy):
+    contributed(copy, "A renderer")
+    shown = python(copy, "-m", "raytune_infer", "cluster", "--format", "markdown")
+    assert "| --- |" in shown
+    [path] = re.findall(r"file is `([^`]+)`", section("A renderer"))
+    assert python(copy, "-c", TYPED, path) == "## \\[/INST\\]\n\n| a\\|b, ms |\n| --- |\n| – |\n\n- 1 \\* 2\n"
+
+
+TYPED = """\
+import sys
+from raytune_infer.report.renderers import renderer_of
+from raytune_infer.report.view import Column, Note, Row, Table, View
+
+table = Table("t", (Column("a_b", "a|b", "ms"),), (Row((None,)),))
+renderer_of("markdown")(View("[/INST]", tables=(table,), notes=(Note("1 * 2"),)), sys.stdout)
+"""

@@ -32,7 +32,7 @@ AREAS = {
         "raytune_infer/report/curve_drawing.py",
         "raytune_infer/report/level_figures.py",
     ),
-    "models": ("serve_deployments/models/*.py", "serve_deployments/batches/*.py"),
+    "models": ("serve_deployments/models/**/*.py", "serve_deployments/batches/*.py"),
     "device": ("serve_deployments/device/*.py", "serve_deployments/usage.py"),
     "store": ("raytune_infer/store/*.py",),
     "study": ("raytune_infer/study/*.py",),

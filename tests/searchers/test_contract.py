@@ -22,18 +22,6 @@ import pytest
 import torch
 
 from searchers.base import History, PredictsGain, Problem, Task
-from searchers.baselines.bayesian import BayesianOptimisation, ResidualProcess
-from searchers.baselines.ernest import Ernest
-from searchers.baselines.finetune import FineTuning
-from searchers.baselines.optuna_samplers import Optuna
-from searchers.baselines.portfolio import Portfolio
-from searchers.baselines.quantile_transfer import QuantileTransfer
-from searchers.baselines.random_search import RandomSearch
-from searchers.baselines.rgpe import RankingWeighted
-from searchers.baselines.tpe import Hyperopt
-from searchers.baselines.vizier import Vizier
-from searchers.meta.meta import Meta
-from searchers.morphling.morphling import Morphling
 from searchers.objective import Expression, Objective
 from searchers.registry import DEFAULT, LEARNS, NAMED, PREDICT_GAINS, TAKES_SURFACES, named
 from searchers.space import Knob, Space
@@ -52,12 +40,6 @@ SHORTER = {
     "quantile-transfer": ("searchers.baselines.quantile_transfer._STEPS", 5),
     "vizier": ("searchers.baselines.gaussian_process._STEPS", 3),
 }
-
-MADE = {
-    "random": RandomSearch, "ernest": Ernest, "hyperopt": Hyperopt, "optuna-tpe": Optuna, "optuna-gp": Optuna,
-    "bo": BayesianOptimisation, "portfolio": Portfolio, "finetune": FineTuning, "quantile-transfer": QuantileTransfer,
-    "residual-gp": ResidualProcess, "vizier": Vizier, "rgpe": RankingWeighted, "morphling": Morphling, "meta": Meta,
-}  # fmt: skip
 
 every = pytest.mark.parametrize("name", sorted(NAMED))
 learning = pytest.mark.parametrize("name", sorted(LEARNS))
@@ -79,11 +61,6 @@ def trajectory(name: str) -> list[int]:
             patch.setattr(*SHORTER[name])
             asked = replace(asked, sources=shifted_sources())  # what is learnt of others is kept for all tests
         return search(asked, table, named(name), FEWER.get(name, STEPS), seed=7)
-
-
-@every
-def test_a_name_leads_to_its_searcher(name):
-    assert set(MADE) == set(NAMED) and type(named(name)(tiny())) is MADE[name]
 
 
 def test_who_learns_predicts_and_takes_surfaces():

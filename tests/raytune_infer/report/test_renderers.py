@@ -9,20 +9,17 @@ import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any, TextIO
+from typing import Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from raytune_infer import report
-from raytune_infer.commands.app import app
 from raytune_infer.errors import UserError
-from raytune_infer.report.renderers import RENDERERS, renderer_of
+from raytune_infer.report.renderers import renderer_of
 from raytune_infer.report.renderers.cell_text import cell_text
 from raytune_infer.report.renderers.console_view import print_view
 from raytune_infer.report.view import Cell, Column, Note, Quantiles, Quantity, Row, Table, View
-from tests.raytune_infer.ranking.measured_runs import CONFIGS, write_run
 from tests.raytune_infer.report.every_view import NAMES, TYPED, views
 
 VIEWS = views()
@@ -30,7 +27,7 @@ every_view = pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 
 
 def rendered(view: View, name: str) -> str:
-    RENDERERS[name](view, out := io.StringIO())
+    renderer_of(name)(view, out := io.StringIO())
     return out.getvalue()
 
 
@@ -251,36 +248,6 @@ def test_a_terminal_takes_no_command_from_a_text():
     shown = printed(View("\x1b[31mred", tables=(table,), notes=(Note("\x9b31mnote\r", "warning"),)), 80)
     assert not {"\x1b", "\x07", "\x9b", "\r"} & set(shown)
     assert "\\x1b[31mred" in shown and "\\x1b[2Jcell\\x07" in shown and "\\x9b31mnote\\r" in shown
-
-
-# A renderer of one's own
-
-
-def markdown(view: View, out: TextIO) -> None:
-    """What a contributor would write into a file of this folder."""
-
-    def escaped(text: str) -> str:
-        return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
-
-    for part in all_of(view):
-        out.write(f"# {escaped(part.title)}\n")
-        for table in part.tables:
-            rows = [[column.words for column in table.columns], ["---"] * len(table.columns)]
-            rows += [list(map(cell_text, table.columns, row.cells)) for row in table.rows]
-            out.writelines(f"| {' | '.join(map(escaped, row))} |\n" for row in rows)
-        out.writelines(f"- {escaped(note.text)}\n" for note in part.notes)
-
-
-def test_a_renderer_is_one_function_and_one_line(monkeypatch, tmp_path):
-    monkeypatch.setitem(RENDERERS, "markdown", markdown)  # the line
-    run = write_run(tmp_path / "run", configs=CONFIGS[:2])
-    shown = CliRunner().invoke(app, ["show", str(run), "--format", "markdown"])
-    assert shown.exit_code == 0 and shown.stdout.startswith("# fake\n|  |  | requests/s | p99, ms | USD per million |")
-    assert "| 1 | cpu\\_cores=1  max\\_batch\\_size=1 | " in shown.stdout
-    told = json.loads(CliRunner().invoke(app, ["show", str(run), "--format", "json"]).stdout)
-    assert [row["trial"] for row in told["tables"][0]["rows"]] == [1, 2]
-    for view in VIEWS.values():
-        assert numbers_in(rendered(view, "markdown"))
 
 
 def test_a_form_that_there_is_not_is_refused_with_those_that_there_are():

@@ -1,0 +1,116 @@
+"""Loader `transformers`: a Hugging Face folder of an encoder or a classifier."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from serve_deployments.models.context import ModelContext, ModelError, dtype_of
+from serve_deployments.models.loader import Loader
+
+TASKS = ("embedding", "classification")
+
+
+def build(
+    path: Path,
+    context: ModelContext,
+    *,
+    task: Literal["embedding", "classification"] | None = None,
+    max_length: int | None = None,
+    cuda_graphs: bool = False,
+    compile: str = "none",
+) -> Callable[[list[str]], list[Any]]:
+    """A Hugging Face folder, offline and from safetensors; its payloads are texts.
+
+    Code that the folder brings along is never executed, whatever its configuration asks for.
+
+    A batch is padded to its longest text. An embedding is the mean over a text's tokens, of length 1 (as in
+    sentence-transformers); a classification is label → probability.
+
+    Args:
+        path: the folder.
+        context: precision and device.
+        task: None: "classification" if the folder holds a classifier, "embedding" for other encoders.
+        max_length: tokens at which texts are cut; None: as many as the model takes.
+        cuda_graphs: see `fast_batches`; lengths are filled up too.
+        compile: see `compiling.MODES`.
+    """
+    import torch
+
+    from serve_deployments.batches.batch_parts import Parts, Tensors
+    from serve_deployments.batches.fast_batches import fast_batches
+    from serve_deployments.models.compiling import compiled
+
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+    asked = task or _task(path)
+    if asked not in TASKS:
+        raise ModelError(f"there is no task {asked!r}; there are {', '.join(TASKS)}")
+    kind = AutoModelForSequenceClassification if asked == "classification" else AutoModel
+    dtype = dtype_of(context)
+    # Left out, `trust_remote_code` would ask whoever sits at the terminal.
+    safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model = kind.from_pretrained(path, use_safetensors=True, weights_only=True, **safely)
+        tokenizer = AutoTokenizer.from_pretrained(path, **safely)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ModelError(
+            f"{path} works only with the code that it brings along, which is not executed; if you trust it, load it "
+            "in a builder of yours: module:callable"
+        ) from None
+    model = model.to(device=context.device, dtype=dtype).eval()
+    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    limit = max_length or min(tokenizer.model_max_length, positions)
+
+    run, told = compiled(model, compile, device=context.device, cuda_graphs=cuda_graphs)
+
+    def collate(texts: list[str]) -> Tensors:
+        return dict(tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt"))
+
+    def forward(tokens: Tensors) -> Tensors:
+        output = run(**tokens)
+        if asked == "classification":
+            return {"shares": output.logits.float().softmax(-1)}
+        mask = tokens["attention_mask"].unsqueeze(-1).float()
+        mean = (output.last_hidden_state.float() * mask).sum(1) / mask.sum(1)
+        return {"rows": torch.nn.functional.normalize(mean, dim=-1)}
+
+    def split(made: Tensors) -> list[Any]:
+        if asked == "classification":
+            return [{model.config.id2label[i]: share for i, share in enumerate(row)} for row in made["shares"].tolist()]
+        return list(made["rows"].numpy())
+
+    filling = {"input_ids": tokenizer.pad_token_id or 0, "attention_mask": 0, "token_type_ids": 0}
+    parts = Parts(collate, forward, split, filling, longest=limit)
+    return fast_batches(parts, context.device, cuda_graphs=cuda_graphs, told=told, every_size=compile != "none")
+
+
+def _task(path: Path) -> str:
+    """By what the folder's config says the weights are for."""
+    [name] = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures") or ["encoder"]
+    if name.endswith("ForSequenceClassification"):
+        return "classification"
+    if name.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")):
+        raise ModelError(f"{path} generates text ({name}), which needs a builder of yours: module:callable")
+    return "embedding"
+
+
+def _check(path: Path) -> None:
+    if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+        raise ModelError(f"loader 'transformers' needs a folder with config.json and *.safetensors, {path} has not")
+
+
+LOADER = Loader(
+    name="transformers",
+    needs=("torch", "transformers"),
+    remedy="pip install raytune-infer[transformers]",
+    guesses=lambda path: (path / "config.json").is_file(),
+    check=_check,
+    build=build,
+)
