@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from raytune_infer.errors import RunError
+from raytune_infer.store import sqlite
 from raytune_infer.store.levels import level_from_json, level_to_json
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord
 from raytune_infer.store.tables import MeasurementRow, StudyRow, TrialRow
@@ -27,10 +28,6 @@ from serve_deployments.metrics.level_result import LevelResult, interval_of
 
 _LARGEST = 2**63 - 1
 """What an integer of 64 bits can be."""
-
-
-_BUSY_MS = 60_000
-"""How long a process waits for another one's write. Our choice: on a busy machine SQLite's usual 5 s were too few."""
 
 
 class Database:
@@ -51,8 +48,7 @@ class Database:
         except (ArgumentError, ModuleNotFoundError, SQLAlchemyError) as error:
             raise _unusable(url, error) from None
         if self._engine.dialect.name == "sqlite":
-            # A write that has returned is on the disk, and readers (`show`) do not wait for the writer.
-            event.listen(self._engine, "connect", _durable_sqlite)
+            event.listen(self._engine, "connect", sqlite.set_up)
         try:
             upgrade(self._engine)
         except SQLAlchemyError as error:
@@ -225,10 +221,3 @@ def _known(number: float | None) -> float | None:
 def _now() -> dt.datetime:
     """UTC without a zone: what every database stores alike."""
     return dt.datetime.now(dt.UTC).replace(tzinfo=None)
-
-
-def _durable_sqlite(connection: Any, _record: Any) -> None:
-    connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")  # first: what follows waits for others too
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
