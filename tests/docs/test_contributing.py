@@ -60,12 +60,8 @@ def contributed(copy: Path, heading: str) -> None:
     (copy / path).write_text(text, encoding="utf-8")
     table, listed_in, line = line_of(heading)
     registry = copy / listed_in
-    text, found = re.subn(
-        rf"^({table}\b.*[({{])$",
-        lambda opened: f"{opened[1]}\n    {line.strip()}",
-        registry.read_text(encoding="utf-8"),
-        flags=re.M,
-    )
+    opened = rf"^({table}\b.*[({{]\n(?: +[({{]\n)*)( +)"
+    text, found = re.subn(opened, rf"\1\2{line.strip()}\n\2", registry.read_text(encoding="utf-8"), flags=re.M)
     assert found == 1
     registry.write_text(text, encoding="utf-8")
 
