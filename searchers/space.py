@@ -160,7 +160,7 @@ class Space:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Names of the d feature columns; features of knobs that share a column are added (logarithms: multiplied)."""
+        """Names of the d feature columns; knobs that share a column are added up in it (as logarithms: a product)."""
         return tuple(dict.fromkeys(column for knob in self.knobs for column in knob.columns))
 
     @cached_property
