@@ -97,7 +97,7 @@ class Space:
     """The allowed configurations, numbered from 0; immutable.
 
     Args:
-        knobs: the knobs, whose values combine to configurations.
+        knobs: the knobs; a configuration has one value of each.
         allowed: the combinations that are allowed; all of them when left out.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Searchers from the literature and other libraries, for comparison; only `searchers.registry` refers to them."""
+"""Searchers from the literature and other libraries, for comparison; the packages reach them by the registry only."""

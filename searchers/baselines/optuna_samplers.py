@@ -1,4 +1,4 @@
-"""Optuna's samplers as functions of the history.
+"""Searchers that use Optuna's samplers, as functions of the history.
 
 Akiba et al., "Optuna: A Next-generation Hyperparameter Optimization Framework" (KDD 2019).
 """

@@ -1,4 +1,4 @@
-"""Hyperopt's tree-structured Parzen estimator as a function of the history.
+"""Searcher that uses Hyperopt's tree-structured Parzen estimator (TPE), as a function of the history.
 
 Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (NeurIPS 2011).
 """

@@ -17,7 +17,7 @@ SCALE_WEIGHT = 5.0
 many measurements. Our choice."""
 
 SAMPLED = np.float32
-"""Number type of samples: they are many and need few digits, so that it halves memory and time."""
+"""Number type of samples, which are many and need few digits: it halves memory and time."""
 
 _JITTER = 1e-9
 

@@ -1,4 +1,4 @@
-"""Surface network f(x, z): features of the configuration x, combined with coefficients of the service's latents z.
+"""Surface network f(x, z): basis functions of the configuration x, weighted by functions of the service's latents z.
 
     f_r(x, z) = Σ_k φ_k(x) (c_kr(z) / √K + b_kr),      φ: a trunk of three layers, c: a branch of two
 

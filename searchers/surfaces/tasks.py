@@ -104,7 +104,7 @@ def _moments(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shelve(tasks: Iterable[Studied], inputs: Inputs, points: int, rng: np.random.Generator) -> Shelf:
-    """Stack the tasks to arrays; of a task with more than `points` observations, that many are chosen at random."""
+    """Stack the tasks into arrays; of a task with more than `points` observations, that many are chosen at random."""
     tasks = list(tasks)
     shelf = Shelf(
         np.zeros((len(tasks), points, 2 * len(inputs.columns)), dtype=np.float32),
@@ -138,7 +138,7 @@ class Kinds:
 
 
 def kinds(shelf: Shelf) -> Kinds:
-    """Group tasks to families by their sets of facts: each frequent set is a family, with its tasks' moments."""
+    """Group tasks into families by their sets of facts: each frequent set is a family, with its tasks' moments."""
     given = ~np.isnan(shelf.u)
     sets, member, counts = np.unique(given, axis=0, return_inverse=True, return_counts=True)
     often = [s for s in np.argsort(-counts, kind="stable") if counts[s] >= _LEAST_SHARE * len(given) and sets[s].any()]
