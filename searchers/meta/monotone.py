@@ -1,4 +1,4 @@
-"""Which other configurations must or cannot run, as implied by trials: memory never hurts, larger batches never help.
+"""Which configurations must or cannot run, as implied by trials: more memory never hurts, larger batches never help.
 
 A configuration that could not run almost always lacked memory. Then one that differs only by having no more of it, or
 by larger batches, lacks it too; and one that runs also runs with more memory or smaller batches. A Gaussian prior
