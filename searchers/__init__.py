@@ -1,1 +1,1 @@
-"""Which configuration next? Spaces, objectives and searchers; only `searchers.ray_tune` knows Ray."""
+"""Spaces, objectives and the searchers that choose the next configuration; only `searchers.ray_tune` uses Ray."""

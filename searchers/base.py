@@ -1,4 +1,4 @@
-"""The seam between a search and what it searches: Observation, History, Task, Problem, Searcher."""
+"""Types that all searchers share: Observation, History, Task, Problem and the Searcher protocol."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from searchers.space import Space
 
 @dataclass(frozen=True)
 class Observation:
-    """What trying one configuration gave.
+    """The result of trying one configuration.
 
     Args:
-        position: which configuration, as the space numbers it.
+        position: the configuration's number in its space.
         metrics: everything that was measured; None if the configuration could not run.
     """
 
@@ -28,7 +28,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class History:
-    """All that a searcher may know of the study: what was observed, in order, and what is still running."""
+    """The state of a study that a searcher sees: observations in order, and positions of trials still running."""
 
     observed: tuple[Observation, ...] = ()
     pending: frozenset[int] = frozenset()
@@ -39,27 +39,27 @@ class History:
         return self.pending | {o.position for o in self.observed}
 
     def observe(self, position: int, metrics: Metrics | None) -> History:
-        """This history with one more observation, which is no longer pending."""
+        """A copy of this history with one more observation, whose position is no longer pending."""
         return History((*self.observed, Observation(position, metrics)), self.pending - {position})
 
     def await_(self, position: int) -> History:
-        """This history with one more trial running."""
+        """A copy of this history with one more running trial."""
         return History(self.observed, self.pending | {position})
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A service that was studied before, all of it or a few configurations: what a searcher may learn from.
+    """An earlier service, measured in all or some of its configurations, from which a searcher may learn.
 
-    Tasks are equal only to themselves, so what was learned from a tuple of them can be kept by that tuple.
+    Tasks are compared by identity, so what was learned from a tuple of them can be cached under that tuple.
 
     Args:
-        name: for messages.
-        space: its configurations; its knobs may be others than those of the problem at hand.
-        observed: what was measured; a configuration may occur more than once.
-        facts: what was known before its first trial (sizes, workload), by name; missing where unknown.
-        group: tasks of one group are the same model under other workloads, so they say little of how far a new
-            model may differ; the task's own name when left out.
+        name: name of the service, for messages.
+        space: its configurations; the knobs may differ from those of the problem at hand.
+        observed: its measurements; a configuration may occur more than once.
+        facts: what was known before its first trial (sizes, workload), by name; unknown facts are absent.
+        group: tasks of one group are the same model under different workloads, so they say little about how much a
+            new model may differ; the task's own name when left out.
     """
 
     name: str
@@ -75,20 +75,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched: the space, what counts as good, what each configuration costs, what is known before.
+    """A search problem: the space, the objective, the prices, and what is known before the first trial.
 
     Args:
         space: the n allowed configurations.
-        objective: what is maximised.
+        objective: the goal and the limits.
         usd_per_hour: `[n]` price of each configuration, known before any trial; NaN where prices are unknown.
-        facts: what is known of the service before its first trial, as in `Task`.
-        sources: services studied before. A searcher that does not learn from others ignores them.
-        kept: metrics whose limit each trial's load keeps by itself, as it looks for the highest rate within it: what
-            is measured of them says how the load went, not what the configuration is.
-        noise: relative standard deviation of one measurement, as if it were repeated.
+        facts: what is known about the service before its first trial, as in `Task`.
+        sources: earlier services. A searcher that does not learn from others ignores them.
+        kept: metrics whose limit the load test keeps by itself, as it looks for the highest rate within that limit:
+            their measured values describe the load, not the configuration.
+        noise: relative standard deviation of repeated measurements of one configuration.
 
     Raises:
-        ValueError: prices that do not match the space.
+        ValueError: the prices do not match the space.
     """
 
     space: Space
@@ -108,21 +108,21 @@ class Problem:
             )
 
     def value(self, observation: Observation) -> float | None:
-        """The observation's value under the objective; None if it does not count."""
+        """The observation's value under the objective; None if it is infeasible."""
         return self.objective.value(observation.metrics, float(self.usd_per_hour[observation.position]))
 
     def values(self, history: History) -> np.ndarray:
-        """`[k]` the observed values in order; 0 for what does not count."""
+        """`[k]` the observed values in order; 0 for infeasible ones."""
         return np.array([self.value(o) or 0.0 for o in history.observed])
 
     def best(self, history: History) -> Observation | None:
-        """The observation of the largest value, the earliest of equals; None while nothing counts."""
+        """The observation with the largest value, the earliest of equals; None while none is feasible."""
         counted = [(v, o) for o in history.observed if (v := self.value(o)) is not None]
         return max(counted, key=lambda pair: pair[0])[1] if counted else None
 
 
 class Searcher(Protocol):
-    """Which configuration next? A function of the history alone, so a saved history is a saved searcher."""
+    """Suggests the next configuration from the history alone, so that saving the history saves the searcher."""
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """A position that is not in `history.taken`; None when there is none left."""
@@ -131,8 +131,8 @@ class Searcher(Protocol):
 
 @runtime_checkable
 class PredictsGain(Protocol):
-    """A searcher that can say whether going on is worth it."""
+    """A searcher that can estimate whether further trials are worthwhile."""
 
     def chance_of_more(self, history: History, margin: float) -> float:
-        """The chance that some configuration is better than all measured ones by more than a fraction `margin`."""
+        """Probability that some configuration is better than all measured ones by more than the fraction `margin`."""
         ...

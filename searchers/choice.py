@@ -1,4 +1,4 @@
-"""From scores of all configurations to the one that is measured next."""
+"""Choice of the next configuration by the scores of all configurations."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from searchers.base import History
 
 
 def largest_free(scores: np.ndarray, history: History, rng: np.random.Generator) -> int | None:
-    """The position of the largest score that is not taken, ties broken at random; None if all are taken.
+    """The free position (not in `history.taken`) of the largest score, ties broken at random; None if none is free.
 
-    A score that is no number is the lowest: a network that diverged must not end a study.
+    NaN counts as the lowest score, so that a network that diverged does not end a study.
     """
     scores = np.where(np.isnan(scores), -np.inf, scores)
     free = np.ones(len(scores), dtype=bool)

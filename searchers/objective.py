@@ -1,7 +1,7 @@
-"""What is maximised, under which limits: the one place where signs flip.
+"""Objective and limits of a search; only this module turns a quantity to minimise into one to maximise.
 
 An objective is an arithmetic expression over a trial's metrics and its price, such as
-`rps / usd_per_hour`, with limits that a configuration must keep to count at all.
+`rps / usd_per_hour`, with limits that a configuration must keep to be feasible.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 from searchers.quantities import PRICE
 
 _MOST_CHARACTERS = 200
-"""Our choice: many times what anyone writes, and too few to nest deeper than Python can follow."""
+"""Maximum length of an expression. Our choice: much longer than anyone needs, and too short for nesting that exceeds
+Python's recursion limit."""
 
 Metrics = Mapping[str, float]
-"""What a trial measured: `rps`, `p99_ms`, `error_rate`, …"""
+"""Measured values of a trial by name: `rps`, `p99_ms`, `error_rate`, …"""
 
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -32,10 +33,10 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class Expression:
-    """Arithmetic over named quantities: + - * / ** and parentheses, nothing that could execute code.
+    """Arithmetic expression over named quantities: + - * / ** and parentheses, nothing that could execute code.
 
     Raises:
-        ValueError: the text is not such an expression, or names nothing.
+        ValueError: the text is not such an expression, is too long, or names no quantity.
     """
 
     text: str
@@ -46,7 +47,7 @@ class Expression:
             raise ValueError(f"an expression may have {_MOST_CHARACTERS} characters, this one has {len(self.text)}")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what is odd as Python, which is refused here anyway
+                warnings.simplefilter("ignore")  # Python warns of odd syntax, which is refused below anyway
                 body = ast.parse(self.text, mode="eval").body
         except (SyntaxError, ValueError, MemoryError) as error:
             why = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
@@ -57,13 +58,13 @@ class Expression:
             raise ValueError(f"{self.text!r} names no metric, so every configuration would be as good")
 
     def __call__(self, quantities: Metrics) -> float:
-        """The value; NaN where it is undefined (a division by zero). KeyError if a quantity is missing."""
+        """The expression's value; NaN where undefined (a division by zero). KeyError if a quantity is missing."""
         value = float(self.over({name: np.float64(quantities[name]) for name in self.names}))
         return value if math.isfinite(value) else math.nan
 
     def over(self, quantities: Mapping[str, np.ndarray | np.float64]) -> np.ndarray:
-        """The value of each element of arrays that broadcast against one another."""
-        with np.errstate(all="ignore"):  # a division by zero is NaN or infinite, and says so itself
+        """The expression's value for each element of arrays that broadcast against one another."""
+        with np.errstate(all="ignore"):  # a division by zero gives NaN or infinity, which callers check for
             return np.asarray(_evaluate(self._body, quantities))  # type: ignore[attr-defined]
 
 
@@ -95,13 +96,13 @@ def _evaluate(node: ast.AST, quantities: Mapping[str, np.ndarray | np.float64]) 
 
 @dataclass(frozen=True)
 class Objective:
-    """What makes one configuration better than another.
+    """The goal and the limits by which configurations are compared.
 
     Args:
-        goal: the quantity of interest, e.g. `rps / usd_per_hour`, over metrics and `usd_per_hour`.
-        minimize: less of it is better. Searchers still see larger as better: the reciprocal.
-        at_most: metric → the largest value that counts (`{"p99_ms": 100}`).
-        at_least: metric → the smallest value that counts (`{"rps": 50}`).
+        goal: the quantity to optimise as an expression of metrics and `usd_per_hour`, e.g. `rps / usd_per_hour`.
+        minimize: whether smaller is better. Searchers still maximise, as they see the reciprocal.
+        at_most: metric → the largest allowed value (`{"p99_ms": 100}`).
+        at_least: metric → the smallest allowed value (`{"rps": 50}`).
     """
 
     goal: Expression
@@ -115,23 +116,24 @@ class Objective:
         return tuple(dict.fromkeys((*self.at_most, *self.at_least)))
 
     def broken(self, metrics: Metrics) -> tuple[str, ...]:
-        """Names of the limits that are not kept; a metric that was not measured keeps none."""
-        # NaN, not an infinity: a limit may be infinite itself, and what was not measured keeps not even that one.
+        """Names of the metrics whose limits are broken; a metric that was not measured breaks its limits."""
+        # NaN, not an infinity: a limit may be infinite itself, and an unmeasured metric must break even that one.
         too_high = [m for m, limit in self.at_most.items() if not metrics.get(m, math.nan) <= limit]
         too_low = [m for m, limit in self.at_least.items() if not metrics.get(m, math.nan) >= limit]
         return (*too_high, *too_low)
 
     def figure(self, metrics: Metrics, usd_per_hour: float = math.nan) -> float:
-        """The goal's value in its own unit, whatever the limits; NaN where undefined or not measured."""
+        """The goal's value in its own unit, regardless of limits; NaN where undefined or not measured."""
         quantities = {**metrics, PRICE: usd_per_hour}
         return self.goal(quantities) if self.goal.names <= quantities.keys() else math.nan
 
     def value(self, metrics: Metrics | None, usd_per_hour: float = math.nan) -> float | None:
-        """What searchers maximise, a positive number; None if the configuration does not count.
+        """The value that searchers maximise, a positive number; None if the configuration is infeasible.
 
         A quantity to minimise becomes its reciprocal: every quantity here (a rate, a latency, a price) is
-        positive, and a searcher that thinks in ratios or logarithms then needs no second case.
-        It does not count if it could not run (`metrics` None), breaks a limit, or has no finite value.
+        positive, and a searcher that works with ratios or logarithms then needs no second case.
+        A configuration is infeasible if it could not run (`metrics` is None), breaks a limit, or has no positive
+        finite value.
         """
         if metrics is None or self.broken({**metrics, PRICE: usd_per_hour}):
             return None
@@ -139,12 +141,12 @@ class Objective:
         if not figure > 0:
             return None
         value = 1 / figure if self.minimize else figure
-        return value if math.isfinite(value) else None  # the reciprocal of next to nothing is not
+        return value if math.isfinite(value) else None  # the reciprocal of a tiny number is infinite
 
     def values(self, metrics: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:
-        """`value` of many at once: arrays that broadcast against one another; 0 for what does not count.
+        """`value` of many configurations at once, from arrays that broadcast; 0 for infeasible ones.
 
-        NaN stands for what was not measured. KeyError if there is no array of a quantity that is asked for.
+        NaN stands for a value that was not measured. KeyError if a quantity that is needed has no array.
         """
         quantities = {**metrics, PRICE: usd_per_hour}
         figures = self.goal.over(quantities)

@@ -1,4 +1,4 @@
-"""What a metric is, by its name: all that a searcher can know of a quantity it has never seen.
+"""Role of a metric, derived from its name, which is all that a searcher knows about a metric it has never seen.
 
 Every quantity here is positive and acts by ratios, so all are modelled as natural logarithms.
 """
@@ -12,7 +12,7 @@ Role = Literal["rate", "latency", "ttft", "tpot"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 PRICE = "usd_per_hour"
-"""The one quantity that is known before any trial; stands among the metrics of a studied service, and has no role."""
+"""The price, the only quantity known before any trial; among an earlier service's metrics, it has no role."""
 
 _TTFT = re.compile(r"(?:^|_)ttft(?:_|$)")
 _TPOT = re.compile(r"(?:^|_)(?:tpot|itl)(?:_|$)")
@@ -24,8 +24,8 @@ def role(metric: str) -> Role:
     """The role of a metric in a server's performance.
 
     - `ttft`: time to the first token (`ttft_ms`, `p99_ttft_ms`)
-    - `tpot`: time of each further token (`tpot_ms`, `itl_ms`: inter-token latency)
-    - `latency`: other times, by their unit (`p99_ms`, `wait_s`) or by the word (`latency`)
+    - `tpot`: time per further token (`tpot_ms`, `itl_ms`: inter-token latency)
+    - `latency`: other times, recognised by a unit (`p99_ms`, `wait_s`) or by the word `latency`
     - `rate`: everything else (`rps`, `tokens_per_s`)
     """
     name = metric.lower()

@@ -1,4 +1,4 @@
-"""The searchers by name, for specs, command lines and tables."""
+"""Registry of the searchers by name, for specs, command lines and tables."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 Factory = Callable[[Problem], Searcher]
 
 DEFAULT = "meta"
-"""Who searches where nobody is asked for."""
+"""Name of the searcher that is used when none is given."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A searcher of the table: called with a problem, it is made.
+    """Registry entry of a searcher; called with a problem, it makes the searcher.
 
-    Its module is imported only then: torch and other libraries take seconds to import.
+    The module is imported only then, as torch and other libraries take seconds to import.
 
     Args:
-        module: where it is.
-        maker: class or function there that makes it of a problem.
-        needs: a library of the extra `bench` that it is written with; None: it comes with the package.
-        learns: it makes use of a problem's sources; the others ignore what was studied before.
-        predicts_gain: it is a `PredictsGain`: it can say when to stop.
-        takes_surfaces: it starts from what services could be, so that others than those that ship can be given.
+        module: name of the module that defines the searcher.
+        maker: class or function in that module that makes the searcher from a problem.
+        needs: the library of the extra `bench` that the searcher requires; None if the package itself is enough.
+        learns: whether it uses a problem's sources; the others ignore earlier services.
+        predicts_gain: whether it is a `PredictsGain`, which can say when to stop.
+        takes_surfaces: whether it starts from a `SurfaceModel`, so that another than the shipped one can be given.
     """
 
     module: str
@@ -44,7 +44,7 @@ class Listed:
     takes_surfaces: bool = False
 
     def __call__(self, problem: Problem) -> Searcher:
-        """The searcher of this problem."""
+        """Make the searcher for a problem."""
         return getattr(import_module(self.module), self.maker)(problem)
 
 
@@ -66,29 +66,29 @@ NAMED: Mapping[str, Listed] = MappingProxyType(
         "meta": Listed("searchers.meta.meta", "meta", learns=True, predicts_gain=True, takes_surfaces=True),
     }
 )
-"""The one table; what follows is read from it."""
+"""All searchers by name; the constants below are derived from this table."""
 
 LEARNS: frozenset[str] = frozenset(name for name, listed in NAMED.items() if listed.learns)
-"""Which of them learn from a problem's sources."""
+"""Names of the searchers that learn from a problem's sources."""
 
 PREDICT_GAINS: frozenset[str] = frozenset(name for name, listed in NAMED.items() if listed.predicts_gain)
-"""Which of them can say when to stop."""
+"""Names of the searchers that can say when to stop."""
 
 TAKES_SURFACES: frozenset[str] = frozenset(name for name, listed in NAMED.items() if listed.takes_surfaces)
-"""Which of them can be given surfaces."""
+"""Names of the searchers that can be given a `SurfaceModel`."""
 
 _NEEDS: Mapping[str, str] = {name: listed.needs for name, listed in NAMED.items() if listed.needs is not None}
 
 
 def named(name: str, surfaces: SurfaceModel | None = None) -> Factory:
-    """The searcher of that name, still to be given its problem.
+    """The factory of the searcher with this name; called with a problem, it makes the searcher.
 
     Args:
         name: one of `NAMED`.
-        surfaces: what it is to start from; what ships when left out.
+        surfaces: the model that the searcher starts from; the shipped one when left out.
 
     Raises:
-        ValueError: no such name, a library that the searcher needs is not installed, or it takes no surfaces.
+        ValueError: no searcher has this name, a library that it needs is not installed, or it takes no surfaces.
     """
     if name not in NAMED:
         raise ValueError(f"no searcher is called {name!r}; there are {', '.join(sorted(NAMED))}")

@@ -1,7 +1,7 @@
-"""A searcher against a table of what every configuration gives: a search in seconds, without a cluster.
+"""Replay of a search on a table of every configuration's metrics: it takes seconds and needs no cluster.
 
 Notation:
-    f_k     best value of the first k trials, as a fraction of the table's best; 0 while nothing counts
+    f_k     best value of the first k trials, as a fraction of the table's best; 0 while none is feasible
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from searchers.objective import Metrics
 
 @dataclass(frozen=True)
 class MeasuredTable:
-    """A problem and the answer to every question that a searcher can ask about it.
+    """A problem with the measured metrics of every configuration.
 
     Args:
-        problem: what is searched.
-        metrics: for each position what a trial would measure; None where it cannot run.
+        problem: the search problem.
+        metrics: for each position the metrics that a trial reports; None where the configuration cannot run.
 
     Raises:
-        ValueError: metrics that do not match the space.
+        ValueError: the metrics do not match the space.
     """
 
     problem: Problem
@@ -40,11 +40,11 @@ class MeasuredTable:
             )
 
     def value(self, position: int) -> float | None:
-        """Value of one configuration; None where it does not count."""
+        """Value of one configuration; None if it is infeasible."""
         return self.problem.value(Observation(position, self.metrics[position]))
 
     def values(self) -> np.ndarray:
-        """`[n]` value of each configuration; 0 where it does not count."""
+        """`[n]` value of each configuration; 0 where it is infeasible."""
         return np.array([self.value(position) or 0.0 for position in range(len(self.metrics))])
 
 
@@ -54,8 +54,8 @@ class Step:
 
     Args:
         position: the configuration that was tried.
-        value: its value; None if it does not count.
-        best: the largest value so far, this one included; None while nothing counts.
+        value: its value; None if it is infeasible.
+        best: the largest value so far, this one included; None while none is feasible.
         suggest_s: seconds that the searcher took to suggest it.
     """
 
@@ -66,25 +66,26 @@ class Step:
 
     @property
     def feasible(self) -> bool:
-        """Whether the configuration counts: it ran and kept the limits."""
+        """Whether the configuration ran and kept the limits."""
         return self.value is not None
 
 
 def replay(table: MeasuredTable, searcher: Searcher, *, budget: int, seed: int, parallel: int = 1) -> Iterator[Step]:
-    """One search, trial by trial in the order of completion; stop reading and the search stops.
+    """Run one search and yield its trials in order of completion; it stops when the caller stops iterating.
 
-    All trials take equally long, so the oldest of those that run completes first. The random numbers of the
+    All trials take equally long, so the oldest running trial completes first. The random numbers of the
     k-th suggestion (from 0) come from `default_rng([seed, k])`, as in a study.
 
     Args:
-        table: what is searched, and what each trial gives.
-        searcher: one that was made for `table.problem`.
-        budget: trials at most; fewer if the searcher has none left to suggest.
-        seed: of all random choices.
-        parallel: trials that run at a time, all of them suggested before the oldest completes.
+        table: the problem, and the metrics that each trial reports.
+        searcher: a searcher that was made for `table.problem`.
+        budget: largest number of trials; there are fewer if the searcher has none left to suggest.
+        seed: seed of all random choices.
+        parallel: number of trials that run at a time, all of them suggested before the oldest completes.
 
     Raises:
-        ValueError: a budget or a parallelism below 1, or a suggestion that the searcher must not make.
+        ValueError: `budget` or `parallel` is below 1, or the searcher suggests a position that is taken or not in
+            the table.
     """
     if budget < 1 or parallel < 1:
         raise ValueError(f"budget and parallel are 1 or more, got {budget} and {parallel}")
@@ -117,12 +118,12 @@ def replay(table: MeasuredTable, searcher: Searcher, *, budget: int, seed: int, 
 
 
 def fractions(steps: Iterable[Step], best: float, budget: int) -> np.ndarray:
-    """`[budget]` f_1 … f_budget; a search that ended earlier keeps what it had found.
+    """`[budget]` f_1 … f_budget; after the end of a shorter search, its last f_k is repeated.
 
     Args:
-        steps: of one search.
+        steps: the trials of one search.
         best: the table's best value, above 0.
-        budget: trials that the search was given.
+        budget: number of trials that the search was given.
     """
     found = [(step.best or 0.0) / best for step in steps][:budget]
     return np.array(found + [found[-1] if found else 0.0] * (budget - len(found)))
@@ -136,16 +137,16 @@ def trials_until(found: np.ndarray, goal: float) -> int | None:
 
 @dataclass(frozen=True)
 class Trials:
-    """Trials until a goal over many searches, where "not found" is worse than any number.
+    """Numbers of trials that many searches needed to reach a goal; "not found" ranks above every number.
 
-    A quantile is one of the searches' own numbers, the higher of two: half way between a number and "not
-    found" is no number of trials.
+    A quantile that falls between two searches is the higher of their two numbers: the middle between a number and
+    "not found" would not be a number of trials.
 
     Args:
-        median: of all searches; None for not found, as for the others.
-        p90: nine of ten searches take no more.
-        worst: the largest.
-        not_found: how many searches did not get there.
+        median: median over all searches; None stands for "not found" here and below.
+        p90: 90th percentile: nine of ten searches need no more.
+        worst: the largest number.
+        not_found: how many searches did not reach the goal.
     """
 
     median: int | None
@@ -155,7 +156,7 @@ class Trials:
 
 
 def trials_over(found: Sequence[np.ndarray], goal: float) -> Trials:
-    """Trials until f_k ≥ goal, over one or more searches given by their f_1 … f_budget."""
+    """Numbers of trials until f_k ≥ goal, over one or more searches given by their f_1 … f_budget."""
     counts = [trials_until(one, goal) for one in found]
     numbers = np.array([math.inf if count is None else count for count in counts])
     median, p90, worst = (np.quantile(numbers, q, method="higher") for q in (0.5, 0.9, 1.0))
@@ -163,7 +164,7 @@ def trials_over(found: Sequence[np.ndarray], goal: float) -> Trials:
 
 
 def mean_after(found: Sequence[np.ndarray], trials: int) -> float | None:
-    """Mean of f_trials over the searches; None where their budget was smaller."""
+    """Mean over the searches of f_k at k = `trials`; None if the budget of any of them was smaller."""
     return float(np.mean([one[trials - 1] for one in found])) if all(len(one) >= trials for one in found) else None
 
 

@@ -23,22 +23,23 @@ Config = dict[str, Value]
 
 @dataclass(frozen=True)
 class Knob:
-    """One choice of a configuration.
+    """One tunable setting of a configuration, with the values that it may have.
 
     Args:
-        name: what the choice is called, with its unit (`batch_wait_ms`).
+        name: name of the setting, with its unit (`batch_wait_ms`).
         values: the distinct values that may be chosen; an ordinal knob lists them in order.
         kind: whether neighbouring values are alike ("ordinal") or merely different ("categorical").
         columns: names of the feature columns that the knob contributes. Columns of the same name mean the
-            same quantity in every space: a meta-model carries over from one space to another by them.
-        features: for each value its numbers, in the order of `columns`. Left out, an ordinal knob of positive
-            numbers is log2 of them, another ordinal one its rank, a categorical one is one-hot.
-        changes: what another value costs: "in place" (a live replica takes it) or "new replica".
-        apart: of a knob that changes in place, a number for each value: between values of different numbers a live
-            replica cannot change for all that. Left out: it can between all of them.
+            same quantity in every space, so that a meta-model can be used on another space.
+        features: for each value its features, in the order of `columns`. When left out: log2 of the values for an
+            ordinal knob of positive numbers, the values themselves for other numbers, the rank for an ordinal knob
+            of other values, one-hot for a categorical knob.
+        changes: what a change of value needs: "in place" (a live replica can take the new value) or "new replica".
+        apart: for a knob that changes in place, one number for each value: a live replica can change only between
+            values that have the same number. When left out, it can change between all of them.
 
     Raises:
-        ValueError: no values, repeated values, or features or numbers that do not match values and columns.
+        ValueError: no values, repeated values, or `features` or `apart` that do not match the other arguments.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Knob:
 
     @property
     def needs(self) -> tuple[int, ...]:
-        """For each value a number: a live replica can change between two values if they have the same."""
+        """One number for each value: a live replica can change between two values if their numbers are equal."""
         if self.changes == "new replica":
             return tuple(range(len(self.values)))
         return self.apart or (0,) * len(self.values)
@@ -96,11 +97,12 @@ class Space:
     """The allowed configurations, numbered from 0; immutable.
 
     Args:
-        knobs: the choices; their product is what could be allowed.
-        allowed: the configurations that are; all combinations when left out.
+        knobs: the knobs; a configuration has one value of each.
+        allowed: the combinations that are allowed; all of them when left out.
 
     Raises:
-        ValueError: repeated knob names, an allowed configuration that is not a combination, or none at all.
+        ValueError: no knobs, repeated knob names, or no allowed configuration.
+        KeyError: an allowed configuration is not a combination of the knobs' values.
     """
 
     def __init__(self, knobs: Iterable[Knob], allowed: Iterable[Mapping[str, Value]] | None = None) -> None:
@@ -130,14 +132,14 @@ class Space:
         return {knob.name: knob.values[int(r)] for knob, r in zip(self.knobs, ranks, strict=True)}
 
     def subset(self, positions: np.ndarray) -> Space:
-        """The space of some of the configurations, in ascending order of their positions, which repeat none."""
+        """The space of the configurations at `positions`, each once, in ascending order of position."""
         out = Space.__new__(Space)
         out.knobs, out._shape, out._rank = self.knobs, self._shape, self._rank
         out._cells = self._cells[np.unique(positions)]
         return out
 
     def neighbours(self, position: int) -> np.ndarray:
-        """Positions of allowed configurations that differ in one knob only, in ascending order."""
+        """Positions of the allowed configurations that differ from this one in one knob only, in ascending order."""
         cell = self._cells[position]
         ranks = np.unravel_index(cell, self._shape)
         strides = [math.prod(self._shape[j + 1 :]) for j in range(len(self._shape))]  # cells between a knob's values
@@ -158,12 +160,12 @@ class Space:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Names of the d feature columns; knobs that share a column name add up in it (logs multiply)."""
+        """Names of the d feature columns; knobs that share a column are added up in it (as logarithms: a product)."""
         return tuple(dict.fromkeys(column for knob in self.knobs for column in knob.columns))
 
     @cached_property
     def ranks(self) -> np.ndarray:
-        """`[n, knobs]` the index of each configuration's value in each knob's values, by position."""
+        """`[n, knobs]` index of each configuration's value among each knob's values, by position."""
         out = np.stack(np.unravel_index(self._cells, self._shape), axis=1)
         out.setflags(write=False)
         return out

@@ -1,6 +1,6 @@
-"""Weights in a file that executes nothing when read: safetensors, with all that is no tensor as JSON in its header.
+"""Model files in the safetensors format, which executes no code when read; all but the tensors is JSON in the header.
 
-Each kind of model has a key of its own in the header, by which one is told from another.
+Each kind of model has its own key in the header, by which the kinds are told apart.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file holds.
+    """A kind of model file.
 
     Args:
-        key: in the file's header.
-        what: for messages.
-        made_by: the command that writes one.
+        key: its key in the file's header.
+        what: its name, for messages.
+        made_by: the command that writes such a file.
     """
 
     key: str
@@ -32,21 +32,21 @@ class Kind:
 
 
 def write(path: Path, kind: Kind, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write a model; the file's folder is made.
+    """Write a model; the file's folder is created if necessary.
 
     Args:
-        path: the file.
-        kind: of model.
-        tensors: by name.
-        about: anything that JSON can hold.
+        path: path of the file.
+        kind: kind of model.
+        tensors: the tensors, by name.
+        about: further data; anything that JSON can hold.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata={kind.key: json.dumps(dict(about))})
-    path.chmod(0o644)  # safetensors leaves it to its owner alone, but a package is read by others
+    path.chmod(0o644)  # safetensors lets only the owner read it, but others read a package
 
 
 def read(path: Path, kind: Kind) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and what else `write` was given.
+    """Read the tensors and the further data that `write` was given.
 
     Raises:
         ValueError: there is no such file, or it holds something else.
@@ -62,5 +62,5 @@ def read(path: Path, kind: Kind) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `name.`, without that."""
+    """The tensors whose names begin with `name.`, with that prefix removed."""
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

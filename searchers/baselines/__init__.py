@@ -1,1 +1,1 @@
-"""Searchers of others, which ours is compared with; nothing but `searchers.registry` needs them."""
+"""Searchers from the literature and other libraries, for comparison; the packages reach them by the registry only."""

@@ -1,4 +1,4 @@
-"""Bayesian optimisation with a Gaussian process, alone or on what the sources leave unexplained."""
+"""Bayesian optimisation with a Gaussian process, of the values or of their residuals from the sources' mean."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from searchers.choice import largest_free
 
 
 class BayesianOptimisation:
-    """BoTorch's default process of ln(value); measures where the log expected improvement is largest.
+    """Models ln(value) by BoTorch's default Gaussian process; measures the largest log expected improvement.
 
-    The logarithm makes a factor of two the same step everywhere; what does not count is as bad as the worst
-    that does. All free configurations are scored, as there are finitely many. Fallback of searchers whose
-    sources say nothing.
+    In logarithms a factor of two is the same step everywhere; an infeasible configuration is taken to be as bad as
+    the worst feasible one. All free configurations are scored, as there are finitely many. Searchers that learn from
+    sources fall back on this one when the sources are of no use.
 
     Args:
-        problem: the space to search and what counts as good.
-        random_first: how many random configurations come first, and again as long as nothing counts. Our choice.
+        problem: the space to search and the objective.
+        random_first: number of random configurations at the start; they continue while none is feasible. Our choice.
     """
 
     def __init__(self, problem: Problem, *, random_first: int = 5) -> None:
@@ -45,20 +45,20 @@ class BayesianOptimisation:
 
 @dataclass(frozen=True, eq=False)
 class SourceMean:
-    """What sources say of a service that nobody measured yet, in standard deviations of ln(value).
+    """Prediction from the sources for a service that has not been measured yet, in standard deviations of ln(value).
 
     Args:
-        mean: `[n]` of every configuration.
-        unit: the sources' median standard deviation of ln(value): turns this service's values into that unit.
+        mean: `[n]` predicted mean of every configuration.
+        unit: the sources' median standard deviation of ln(value), by which this service's ln(value) is divided.
     """
 
     mean: np.ndarray
     unit: float
 
     def residual(self, positions: list[int], values: np.ndarray) -> np.ndarray:
-        """`[k]` what mean and this service's level leave unexplained of the values observed at positions.
+        """`[k]` residuals of the values observed at `positions`, after the mean and this service's level.
 
-        Only the level is estimated: the few values of a search, most of them good, say little of the spread.
+        Only the level is estimated: the few values of a search, most of them good, say little about the spread.
         """
         apart = log_values(values) / self.unit - self.mean[positions]
         return apart - apart.mean()
@@ -66,9 +66,10 @@ class SourceMean:
 
 @learnt_once
 def mean_of_sources(problem: Problem) -> SourceMean | None:
-    """The mean over sources of ln(value), standardised by source; None if they know nothing of this space.
+    """The mean over sources of ln(value), standardised by source; None if no usable source knows this space.
 
-    A configuration that no source has is taken to be as good as the average one.
+    A source is usable if its values differ and it has a configuration of this space. A configuration that no source
+    has is taken to be as good as the average one.
     """
     total, times, units = np.zeros(len(problem.space)), np.zeros(len(problem.space)), []
     for source in sources_of(problem):
@@ -86,13 +87,13 @@ def mean_of_sources(problem: Problem) -> SourceMean | None:
 
 
 class ResidualProcess:
-    """The sources' mean, corrected by a process of what it leaves unexplained on this service.
+    """Adds to the sources' mean a Gaussian process of its residuals on this service.
 
-    The simplest transfer that adapts: `portfolio` with a Gaussian process on top. It starts at the top of the
-    sources' mean, has no random phase, and is `bo` where no source knows a configuration of this space.
+    The simplest transfer that adapts: `portfolio` with a Gaussian process on top. It starts at the maximum of the
+    sources' mean, has no random phase, and is `bo` if no source has a configuration of this space.
 
     Args:
-        problem: the space to search, what counts as good, and the sources.
+        problem: the space to search, the objective, and the sources.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -102,7 +103,7 @@ class ResidualProcess:
         self._alone = BayesianOptimisation(problem)
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
-        """The free position of the largest expected improvement; of the largest mean while nothing counts."""
+        """The free position of the largest expected improvement; of the largest mean while none is feasible."""
         prior = self._prior
         if prior is None:
             return self._alone.suggest(history, rng)

@@ -1,4 +1,4 @@
-"""Morphling's network without what was learned before."""
+"""Search by Morphling's network without meta-training."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from searchers.choice import largest_free
 from searchers.morphling.mlp import initial_weights, predict, squared_error
 
 _STEPS, _STEP_SIZE = 100, 0.01
-"""Of Adam, per suggestion. Our choice, as the paper gives none."""
+"""Number and size of Adam steps per suggestion. Our choice, as the paper gives none."""
 _RANDOM_FIRST = 10
-"""How many random configurations come first. Our choice."""
+"""Number of random configurations at the start. Our choice."""
 
 
 def fit(
     x: torch.Tensor, y: torch.Tensor, *, steps: int, step_size: float, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """The network of `maml` trained from random weights on `[k, d]` features and `[k]` values (Adam)."""
+    """Train the network of `mlp` from random weights on `[k, d]` features and `[k]` values, by Adam."""
     start = initial_weights(x.shape[1], generator, dtype=x.dtype)
     weights = {name: value.requires_grad_() for name, value in start.items()}
     optimizer = torch.optim.Adam(weights.values(), lr=step_size)
@@ -31,22 +31,22 @@ def fit(
 
 
 class Ernest:
-    """Morphling's network trained from scratch on this service's measurements; measures its argmax.
+    """Trains Morphling's network from scratch on this service's measurements and measures its argmax.
 
     The Morphling paper's baseline of that name (SoCC 2021, section 5), after Venkataraman et al., "Ernest"
-    (NSDI 2016). The first few configurations are random, every fit starts from other random weights, and now
-    and then a random configuration is measured: our choice, as the paper gives none. With its argmax alone
-    it settles on the first good region and loses to random choice.
+    (NSDI 2016). The first few configurations are random, every fit starts from new random weights, and now
+    and then a random configuration is measured: our choice, as the paper gives none. If only the argmax is
+    measured, the search stays in the first good region and loses to random search.
 
     Args:
-        problem: the space to search and what counts as good.
-        random_share: how often a configuration after the first few is random.
+        problem: the space to search and the objective.
+        random_share: probability that a configuration after the first few is random.
     """
 
     def __init__(self, problem: Problem, *, random_share: float = 0.2) -> None:
         features = problem.space.features
         spread = features.std(axis=0)
-        # A constant column carries nothing: 0 whatever its value.
+        # A constant column carries no information: it is set to 0.
         standardised = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, np.inf)
         self._problem = problem
         self._x = torch.from_numpy(standardised).float()

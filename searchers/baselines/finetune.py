@@ -13,14 +13,14 @@ from searchers.choice import largest_free
 from searchers.morphling.maml import unit_of
 from searchers.morphling.mlp import initial_weights, predict, squared_error
 
-_STEPS, _STEP_SIZE = 1000, 0.003  # of pretraining. Our choice: the training error has levelled off by then
+_STEPS, _STEP_SIZE = 1000, 0.003  # of pretraining; our choice: the training error has levelled off by then
 _TUNING_STEPS, _TUNING_STEP_SIZE = 50, 0.001  # our choice; a third of pretraining's step size, as is usual
 _BATCH = 256  # our choice: every source in nearly every step, a millisecond each
 
 
 @learnt_once
 def pretrained_on_sources(problem: Problem) -> dict[str, Tensor] | None:
-    """The network of `mlp` trained to predict every source's values as fractions of its best; None without any."""
+    """The network of `mlp`, trained to predict every source's values as fractions of its best; None without sources."""
     sources = sources_of(problem)
     if not sources:
         return None
@@ -35,7 +35,7 @@ def pretrained_on_sources(problem: Problem) -> dict[str, Tensor] | None:
 def trained(
     weights: dict[str, Tensor], x: Tensor, y: Tensor, *, steps: int, step_size: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Weights after Adam steps on the squared error of `[m, d]` features and `[m]` values, in random batches."""
+    """Weights after Adam steps on the squared error for `[m, d]` features and `[m]` values, in random batches."""
     theta = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}
     optimizer = torch.optim.Adam(theta.values(), lr=step_size)
     for _ in range(steps):
@@ -49,12 +49,12 @@ def trained(
 class FineTuning:
     """The Morphling paper's baseline of that name (SoCC 2021, section 5): pretrain, fine-tune, measure the argmax.
 
-    The sources are learnt by prediction error, not by how well the network adapts: the difference to
-    `morphling` is the meta-training. Every suggestion fine-tunes the pretrained weights anew on all that was
-    measured, in units of `maml.unit_of`. Without sources it is `ernest`.
+    Pretraining minimises the prediction error on the sources, not the error after adaptation: the difference to
+    `morphling` is the meta-training. Every suggestion fine-tunes the pretrained weights anew on all
+    measurements, divided by `maml.unit_of`. Without sources it is `ernest`.
 
     Args:
-        problem: the space to search, what counts as good, and the sources.
+        problem: the space to search, the objective, and the sources.
     """
 
     def __init__(self, problem: Problem) -> None:

@@ -1,4 +1,4 @@
-"""Gaussian processes by BoTorch, fitted once and asked about a finite space.
+"""Gaussian processes by BoTorch, fitted once and evaluated on a finite space.
 
 Balandat et al., "BoTorch: A Framework for Efficient Monte-Carlo Bayesian Optimization" (NeurIPS 2020).
 """
@@ -33,12 +33,12 @@ _STEPS = 40
 
 @dataclass(frozen=True, eq=False)
 class GaussianProcess:
-    """BoTorch's default model of standardised values, and the way back to their unit.
+    """BoTorch's default model of standardised values, with what converts predictions back to their unit.
 
     Args:
-        model: of `[k, d]` points; kernel and priors are those of Hvarfner et al. 2024.
-        level: what was subtracted from the values.
-        spread: what they were then divided by.
+        model: model of `[k, d]` points; kernel and priors are those of Hvarfner et al. 2024.
+        level: mean that was subtracted from the values.
+        spread: standard deviation by which they were then divided.
     """
 
     model: SingleTaskGP
@@ -46,21 +46,21 @@ class GaussianProcess:
     spread: float
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`[n]` mean and `[n]` standard deviation of the noiseless value at `[n, d]` points, each by itself."""
+        """`[n]` marginal mean and `[n]` standard deviation of the noiseless value at each of `[n, d]` points."""
         with torch.no_grad():
             posterior = self.model.posterior(torch.from_numpy(x).unsqueeze(-2))
             mean, variance = posterior.mean[:, 0, 0].numpy(), posterior.variance[:, 0, 0].numpy()
         return self.level + self.spread * mean, self.spread * np.sqrt(np.maximum(variance, 1e-12))
 
     def joint(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`[n]` mean and `[n, n]` covariance of the noiseless values at `[n, d]` points together."""
+        """`[n]` mean and `[n, n]` joint covariance of the noiseless values at `[n, d]` points."""
         with torch.no_grad():
             normal = self.model(torch.from_numpy(x))
             mean, covariance = normal.mean.numpy(), normal.covariance_matrix.numpy()
         return self.level + self.spread * mean, self.spread**2 * covariance
 
     def left_out(self) -> tuple[np.ndarray, np.ndarray]:
-        """`[k]` mean and `[k]` standard deviation of each fitted point as predicted by all others.
+        """`[k]` mean and `[k]` standard deviation of each fitted point as predicted by all others (leave-one-out).
 
         μ_i = y_i − [K⁻¹(y − m)]_i / [K⁻¹]_ii, σ_i² = 1 / [K⁻¹]_ii (Rasmussen and Williams 2006, Eq. 5.12), with the
         hyperparameters of all points.
@@ -75,14 +75,14 @@ class GaussianProcess:
 
 
 def fit(x: np.ndarray, y: np.ndarray) -> GaussianProcess:
-    """The process that is likeliest a posteriori, given `[k, d]` points and `[k]` values (L-BFGS, one start).
+    """Fit a process to `[k, d]` points and `[k]` values (maximum a posteriori, by L-BFGS from one start).
 
-    Equal values, or a single one, are fine: the spread is then 1.
+    If all values are equal, or there is only one, the spread is 1.
     """
     spread = float(y.std())
     level, spread = float(y.mean()), spread if spread > 1e-9 else 1.0
     standardised = torch.from_numpy((y - level) / spread).unsqueeze(-1)
-    # Points of sources may lie outside this space's cube, and a fit that stops early is meant to.
+    # No warnings: points of sources may lie outside this space's cube, and the fit is meant to stop early.
     with botorch.settings.validate_input_scaling(False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = SingleTaskGP(torch.from_numpy(x), standardised, outcome_transform=None)
@@ -95,9 +95,9 @@ def fit(x: np.ndarray, y: np.ndarray) -> GaussianProcess:
 def log_expected_improvement(mean: np.ndarray, std: np.ndarray, best: float) -> np.ndarray:
     """`[n]` ln E[max(f − best, 0)] for f ~ N(mean, std²) (LogEI of Ament et al. 2023).
 
-    = ln σ + ln(φ(z) + z Φ(z)) with z = (μ − best) / σ. For z < −1 the two terms nearly cancel, so φ is taken out
-    of the sum and Φ/φ is the scaled complementary error function; it is 1/z² far out. Rounded to a millionth: what
-    differs by less is a tie, which chance decides.
+    = ln σ + ln(φ(z) + z Φ(z)) with z = (μ − best) / σ. For z < −1 the two terms nearly cancel, so φ is factored out
+    and Φ/φ is the scaled complementary error function; for very negative z the sum is φ(z) / z². The result is rounded
+    to a millionth, so that smaller differences are ties, which are broken at random.
     """
     z = (mean - best) / std
     log_density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
@@ -115,13 +115,13 @@ def prior_then_largest(
     history: History,
     rng: np.random.Generator,
 ) -> int | None:
-    """The free position of the largest `[n]` prior while nothing counts, then that of the largest score.
+    """The free position of the largest prior while no observation is feasible, then that of the largest score.
 
     Args:
-        problem: what is searched.
-        prior: how good each configuration is expected to be before anything is known of this service.
-        scores: `[k]` values of what was observed, one or more above 0 → `[n]` scores.
-        history: of the search.
+        problem: the search problem.
+        prior: `[n]` how good each configuration is expected to be before anything is known about this service.
+        scores: `[k]` observed values, one or more above 0 → `[n]` scores.
+        history: the search so far.
         rng: breaks ties.
     """
     values = problem.values(history)
@@ -133,7 +133,7 @@ def prior_then_largest(
 def largest_or_random(
     scores: Callable[[], np.ndarray], n: int, history: History, rng: np.random.Generator
 ) -> int | None:
-    """The free position of the largest score; a random one where no process could be fitted to score by.
+    """The free position of the largest score; a random one if the process for the scores could not be fitted.
 
     A covariance that is not positive definite in floating point must not end a study.
     """

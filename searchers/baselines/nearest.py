@@ -1,4 +1,4 @@
-"""From the wish of a searcher that knows a product of knobs to a configuration that may still be measured."""
+"""Replacement of a suggestion from the full product of knobs by the nearest configuration that is allowed and free."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from searchers.space import Space
 
 
 def nearest_free(space: Space, wanted: np.ndarray, history: History, rng: np.random.Generator) -> int | None:
-    """The free position nearest to `[knobs]` wanted ranks, ties broken at random; None if all are taken.
+    """The free position nearest to `[knobs]` wanted ranks, ties broken at random; None if none is free.
 
     Searchers of other libraries know neither that a configuration may be forbidden nor that measuring it twice
-    is a waste. Ordinal knobs count as the share of their ranks in between; another category is farther
-    than any number of ranks, so categorical knobs are kept where possible.
+    is a waste. The distance in an ordinal knob is the difference of ranks as a fraction of the largest one; another
+    category is farther than any number of ranks, so categorical knobs are kept where possible.
     """
     free = np.setdiff1d(np.arange(len(space)), list(history.taken))
     if len(free) == 0:

@@ -1,4 +1,4 @@
-"""Optuna's samplers as functions of the history.
+"""Searchers that use Optuna's samplers, as functions of the history.
 
 Akiba et al., "Optuna: A Next-generation Hyperparameter Optimization Framework" (KDD 2019).
 """
@@ -15,19 +15,19 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from searchers.base import History, Problem
 from searchers.baselines.nearest import nearest_free
 
-# A study for each suggestion would be announced each time.
+# Optuna would otherwise log a message for the study that each suggestion creates.
 logging.getLogger("optuna").setLevel(logging.WARNING)
 
 
 class Optuna:
-    """What a study that is rebuilt from the history asks for next, with Optuna's own defaults.
+    """Asks an Optuna study, rebuilt from the history at every call, for its next trial, with Optuna's own defaults.
 
     Ordinal knobs are integer ranks, categorical ones categories; the free configuration nearest to the
-    suggestion is taken. Values are fractions of the best seen, and what does not count has the value 0, as the
-    samplers know failed trials only as trials that never were.
+    suggestion is taken. Values are fractions of the best seen, and an infeasible configuration has the value 0, as
+    the samplers would ignore failed trials.
 
     Args:
-        problem: the space to search and what counts as good.
+        problem: the space to search and the objective.
         sampler: seed → the sampler.
     """
 

@@ -1,4 +1,4 @@
-"""A fixed list: what was good for others, in that order."""
+"""Search in a fixed order: configurations that were best for earlier services come first."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from searchers.choice import largest_free
 
 @learnt_once
 def mean_fraction(problem: Problem) -> np.ndarray:
-    """`[n]` mean over the sources of value / the source's best value; -1 where no source has the configuration."""
+    """`[n]` mean over the sources of value / source's best value; -1 where no source has the configuration."""
     fractions = fractions_of(problem)
     times = (~np.isnan(fractions)).sum(axis=0)
-    # Rounded, as what differs in the last bits alone is as good: chance decides, not the order of a sum.
+    # Rounded, so that values that differ only in the last bits are ties, not decided by the order of a sum.
     return np.where(times > 0, np.nansum(fractions, axis=0).round(9) / np.maximum(times, 1), -1.0)
 
 
 class Portfolio:
-    """The configurations in the order of their mean over the sources; what is measured changes nothing.
+    """Measures configurations in the order of their mean value over the sources, whatever the measurements.
 
-    What a source's best configuration gives is 1, what could not run or breaks a limit is 0. Sources that do
-    not know a configuration are left out of its mean; configurations that none knows come last. Chance
-    decides between equals, so without sources it is random search.
+    A source's best configuration has the value 1, an infeasible one 0. Sources that do not have a configuration
+    are left out of its mean; configurations that no source has come last. Ties are broken at random, so without
+    sources it is random search.
 
     Args:
-        problem: the space to search, what counts as good, and the sources.
+        problem: the space to search, the objective, and the sources.
     """
 
     def __init__(self, problem: Problem) -> None:

@@ -1,7 +1,7 @@
-"""Quantile-based transfer: how good a configuration usually is, as a distribution to sample from.
+"""Quantile-based transfer: sampling from a distribution, learned from sources, of how good each configuration is.
 
-Salinas, Shen, Perrone, "A Quantile-based Approach for Hyperparameter Transfer Learning" (ICML 2020). Written
-anew after the paper: Syne Tune's implementation samples from the full product of the knobs and keeps its own
+Salinas, Shen, Perrone, "A Quantile-based Approach for Hyperparameter Transfer Learning" (ICML 2020). Implemented
+from the paper: Syne Tune's implementation samples from the full product of the knobs and keeps its own
 state, and it brings gradient-boosted trees as a dependency.
 """
 
@@ -27,7 +27,7 @@ _BATCH = 512
 def normal_scores(values: np.ndarray) -> np.ndarray:
     """`[m]` z = Φ⁻¹(F̂(value)), F̂ the empirical distribution within a task.
 
-    F̂ is cut off at δ = 1 / (4 m^¼ √(π ln m)) at both ends (Liu et al. 2009), else the best would be infinite.
+    F̂ is clipped to δ … 1 − δ with δ = 1 / (4 m^¼ √(π ln m)) (Liu et al. 2009), else the best score would be infinite.
     Equal values share their mean rank.
     """
     m = len(values)
@@ -39,7 +39,7 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
 def usual_scores(problem: Problem) -> tuple[np.ndarray, np.ndarray] | None:
     """`[n]` mean and `[n]` standard deviation of every configuration's normal score; None without sources.
 
-    A network of both, trained on all sources for the likelihood of N(μ(x), σ(x)²) (the paper's loss).
+    One network predicts both; it is trained on all sources by the likelihood of N(μ(x), σ(x)²) (the paper's loss).
     """
     sources = sources_of(problem)
     if not sources:
@@ -53,7 +53,7 @@ def usual_scores(problem: Problem) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _fitted(x: Tensor, z: Tensor) -> nn.Module:
-    # Random numbers apart from the caller's, and the same for every search.
+    # Random numbers are separate from the caller's, and the same for every search.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = (nn.Linear(x.shape[1], _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU())
@@ -75,13 +75,13 @@ def _mean_and_std(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class QuantileTransfer:
-    """Copula Thompson sampling (CTS in the paper): measure what is best in a sample of μ(x) + σ(x)·ε.
+    """Copula Thompson sampling (CTS in the paper): measures the best configuration in a sample of μ(x) + σ(x)·ε.
 
-    As in the paper, what is measured on this service changes nothing but what is still free. What does not
-    count shares the lowest rank of its source. Without sources it is random search.
+    As in the paper, measurements of this service only determine which configurations are still free. Infeasible
+    configurations share the lowest rank of their source. Without sources it is random search.
 
     Args:
-        problem: the space to search, what counts as good, and the sources.
+        problem: the space to search, the objective, and the sources.
     """
 
     def __init__(self, problem: Problem) -> None:

@@ -1,4 +1,4 @@
-"""What every searcher must beat."""
+"""Random search, the baseline that every other searcher must beat."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from searchers.choice import largest_free
 
 
 class RandomSearch:
-    """Any free configuration, all equally likely."""
+    """Suggests any free configuration, all equally likely."""
 
     def __init__(self, problem: Problem) -> None:
         self._n = len(problem.space)
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
-        """A random free position; None when there is none."""
+        """A random free position; None if none is free."""
         return largest_free(np.zeros(self._n), history, rng)

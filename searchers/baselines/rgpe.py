@@ -16,12 +16,12 @@ from searchers.baselines.gaussian_process import GaussianProcess, fit, log_expec
 from searchers.baselines.source_studies import standardised
 from searchers.baselines.source_values import learnt_once, log_values, sources_of, unit_cube
 
-SAMPLES = 256  # of the ranking loss. Our choice: weights to about 0.03
+SAMPLES = 256  # of the ranking loss; our choice: gives weights to about 0.03
 
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A source's process, and its `[n]` mean and standard deviation of this space's configurations."""
+    """A source's process, with its predicted `[n]` mean and `[n]` standard deviation over this space."""
 
     process: GaussianProcess
     mean: np.ndarray
@@ -30,7 +30,7 @@ class Base:
 
 @learnt_once
 def bases_of_sources(problem: Problem) -> tuple[Base, ...]:
-    """One process for each source whose values differ, of at most 150 of its points."""
+    """One process for each source whose values differ, fitted to at most 150 of its points."""
     studies, _ = standardised(sources_of(problem))
     processes = [fit(study.x, study.z) for study in studies]
     x = unit_cube(problem, problem.space.features)
@@ -38,7 +38,7 @@ def bases_of_sources(problem: Problem) -> tuple[Base, ...]:
 
 
 def misranked(samples: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """`[samples]` how many of the ordered pairs of `[k]` values each of `[samples, k]` puts in another order.
+    """`[samples]` number of ordered pairs of `[k]` measured values that each row of `[samples, k]` orders differently.
 
     L = Σ_j Σ_k 1[(f_j < f_k) ⊕ (y_j < y_k)].
     """
@@ -47,10 +47,10 @@ def misranked(samples: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def ranking_weights(losses: np.ndarray) -> np.ndarray:
-    """`[s + 1]` how often each process has the least of `[s + 1, samples]` losses; the last is this service's own.
+    """`[s + 1]` fraction of samples in which each process has the smallest of the `[s + 1, samples]` losses.
 
-    Equals share. A source whose median loss is above the 95th percentile of the last one's has no weight, so
-    that a crowd of poor sources cannot outvote it.
+    The last process is this service's own. Ties are shared. A source whose median loss is above the 95th percentile
+    of the last one's has no weight, so that many poor sources together cannot outweigh it.
     """
     poor = np.median(losses, axis=1) > np.percentile(losses[-1], 95)
     poor[-1] = False
@@ -62,12 +62,12 @@ def ranking_weights(losses: np.ndarray) -> np.ndarray:
 class RankingWeighted:
     """RGPE: mean Σ w_i μ_i, variance Σ w_i² σ_i² over the sources' processes and this service's own; log EI.
 
-    Its own process is judged by leaving each point out, as the paper has it. Before the first value that counts all
-    sources weigh the same. The improvement counts from the ensemble's own mean at the best measured
+    The service's own process is judged by leaving each point out, as in the paper. Before the first feasible value,
+    all sources have the same weight. The improvement is relative to the ensemble's largest mean at the measured
     configurations, as the processes' scales are not the same: our choice. It is `bo` without sources.
 
     Args:
-        problem: the space to search, what counts as good, and the sources.
+        problem: the space to search, the objective, and the sources.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -77,7 +77,7 @@ class RankingWeighted:
         self._bases = bases_of_sources(problem)
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
-        """The free position of the largest expected improvement; of the largest mean while nothing counts."""
+        """The free position of the largest expected improvement; of the largest mean while none is feasible."""
         if not self._bases:
             return self._alone.suggest(history, rng)
         prior = np.mean([b.mean for b in self._bases], axis=0).round(6)
@@ -96,7 +96,7 @@ class RankingWeighted:
     def _losses(
         self, own: GaussianProcess, positions: list[int], y: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """`[s + 1, samples]` ranking losses at the measured points."""
+        """`[s + 1, samples]` ranking losses of all processes at the measured points."""
         losses = []
         for base in self._bases:
             mean, covariance = base.process.joint(self._x[positions])

@@ -1,4 +1,4 @@
-"""What the sources' Gaussian processes are fitted to."""
+"""Standardised data of the sources, to which their Gaussian processes are fitted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from searchers.baselines.source_values import Source, log_values
 
-POINTS = 150  # of a source, at most. Our choice: exact inference takes their cube
+POINTS = 150  # of a source, at most; our choice: exact inference takes time of their cube
 
 
 @dataclass(frozen=True, eq=False)
 class StandardisedSource:
-    """What one process is fitted to: `[m, d]` points and `[m]` ln(value), standardised by source."""
+    """Data that one process is fitted to: x, `[m, d]` points, and z, `[m]` ln(value), standardised by source."""
 
     x: np.ndarray
     z: np.ndarray
@@ -25,7 +25,7 @@ def standardised(sources: Sequence[Source]) -> tuple[tuple[StandardisedSource, .
 
     The unit is the standard deviation of ln(value) that a source's values were divided by.
     """
-    rng = np.random.default_rng(0)  # What is learnt must not depend on which search came first.
+    rng = np.random.default_rng(0)  # Results must not depend on which search came first.
     studies, units = [], []
     for source in sources:
         y = log_values(source.values)

@@ -1,7 +1,7 @@
-"""What services studied before say under the objective at hand: the one place where sources are read.
+"""Values of earlier services under the objective at hand; the only module of the baselines that reads sources.
 
-A source measured other metrics on perhaps another space; what carries over is each configuration's value under
-this problem's objective, its features by column name, and its number in this space where it exists here.
+A source may have other metrics and another space; what carries over is each configuration's value under this problem's
+objective, its features by column name, and its number in this space if it exists here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Learnt = TypeVar("Learnt")
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One source in this problem's terms; m is how many of its observations can be judged.
+    """One source in this problem's terms; m is the number of its observations that have a value.
 
     Args:
         positions: `[m]` number of the configuration in this problem's space, -1 if it is not there.
         x: `[m, d]` features in this problem's columns, scaled as `unit_cube`.
-        values: `[m]` values under this problem's objective; 0 for what could not run or breaks a limit.
+        values: `[m]` values under this problem's objective; 0 for infeasible configurations.
     """
 
     positions: np.ndarray
@@ -35,10 +35,10 @@ class Source:
 
 
 def usd_per_hour_of(observation: Observation, position: int, problem: Problem) -> float:
-    """What a source's configuration costs: as measured with it, else what it costs in this problem; NaN if unknown.
+    """Price of a source's configuration: as measured with it, else as in this problem; NaN if unknown.
 
     Args:
-        observation: of the source.
+        observation: the source's observation.
         position: the configuration's number in this problem's space, -1 if it is not there.
         problem: the problem at hand.
     """
@@ -48,21 +48,21 @@ def usd_per_hour_of(observation: Observation, position: int, problem: Problem) -
 
 
 def unit_cube(problem: Problem, features: np.ndarray) -> np.ndarray:
-    """`[m, d]` raw features so that this problem's space fills 0 to 1 in each column; a constant column is 0."""
+    """`[m, d]` raw features, scaled so that this problem's space spans 0 to 1 in each column; a constant one is 0."""
     low, high = problem.space.features.min(axis=0), problem.space.features.max(axis=0)
     return (features - low) / np.where(high - low > 1e-12, high - low, np.inf)
 
 
 def sources_of(problem: Problem) -> tuple[Source, ...]:
-    """The sources in this problem's terms, without those of which nothing counts."""
+    """The sources in this problem's terms, without those that have no feasible configuration."""
     sources = (_source(task, problem) for task in problem.sources)
     return tuple(source for source in sources if source.values.any())
 
 
 def fractions_of(problem: Problem) -> np.ndarray:
-    """`[s, n]` each source's value of each of this space's configurations as a fraction of its best.
+    """`[s, n]` each source's value of each configuration of this space, as a fraction of the source's best.
 
-    NaN where the source does not know the configuration; the mean where it measured it more than once.
+    NaN where the source does not have the configuration; the mean where it measured it more than once.
     """
     sources = sources_of(problem)
     out = np.full((len(sources), len(problem.space)), np.nan)
@@ -75,12 +75,12 @@ def fractions_of(problem: Problem) -> np.ndarray:
 
 
 def log_values(values: np.ndarray) -> np.ndarray:
-    """`[m]` ln of the values; what does not count is taken to be as bad as the worst that does.
+    """`[m]` ln of the values; an infeasible configuration is taken to be as bad as the worst feasible one.
 
-    In logarithms a factor between two configurations weighs the same whatever the service's level.
+    In logarithms a factor between two configurations has the same weight whatever the service's level.
 
     Raises:
-        ValueError: none counts.
+        ValueError: no value is feasible.
     """
     counts = values > 0
     if not counts.any():
@@ -89,9 +89,9 @@ def log_values(values: np.ndarray) -> np.ndarray:
 
 
 def learnt_once(learn: Callable[[Problem], Learnt]) -> Callable[[Problem], Learnt]:
-    """Keep what a function learns from a problem's sources; the eight latest are kept.
+    """Decorator that caches what a function learns from a problem's sources; the eight latest results are kept.
 
-    A benchmark builds a searcher for each of hundreds of searches with the same sources. What is learnt must
+    A benchmark builds a searcher for each of hundreds of searches with the same sources. The result must
     depend on nothing but the sources, the space, the objective and the prices.
     """
     kept = lru_cache(maxsize=8)(lambda key: learn(key.problem))
@@ -136,7 +136,7 @@ def _position(task: Task, observation: Observation, problem: Problem) -> int:
 def _value(observation: Observation, position: int, problem: Problem) -> float:
     usd = usd_per_hour_of(observation, position, problem)
     if observation.metrics is not None and np.isnan(usd) and _needs_price(problem):
-        return float("nan")  # Without its price, what ran is neither good nor bad.
+        return float("nan")  # Without its price, a configuration that ran has no value.
     return problem.objective.value(observation.metrics, usd) or 0.0
 
 
@@ -145,7 +145,7 @@ def _needs_price(problem: Problem) -> bool:
 
 
 def _features(task: Task, problem: Problem) -> np.ndarray:
-    """`[m, d]` the features of a source's space in this problem's columns; this problem's mean where it lacks one."""
+    """`[m, d]` features of a source's space in this problem's columns; this problem's mean where it lacks a column."""
     at = {column: i for i, column in enumerate(task.space.columns)}
     means = problem.space.features.mean(axis=0)
     out = np.tile(means, (len(task.space), 1))

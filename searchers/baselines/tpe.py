@@ -1,4 +1,4 @@
-"""Hyperopt's tree-structured Parzen estimator as a function of the history.
+"""Searcher that uses Hyperopt's tree-structured Parzen estimator (TPE), as a function of the history.
 
 Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (NeurIPS 2011).
 """
@@ -15,17 +15,17 @@ from searchers.base import History, Problem
 from searchers.baselines.nearest import nearest_free
 
 _RANDOM_FIRST = 20
-"""How many random configurations come first: hyperopt's default."""
+"""Number of random configurations at the start: hyperopt's default."""
 
 
 class Hyperopt:
-    """`hyperopt.tpe.suggest` over a trials object that is rebuilt from the history at every call.
+    """Calls `hyperopt.tpe.suggest` on a trials object that is rebuilt from the history at every call.
 
     Ordinal knobs are quantised ranks, categorical ones choices; the free configuration nearest to its
-    suggestion is taken. What does not count has the value 0, as its value would be positive otherwise.
+    suggestion is taken. An infeasible configuration has the value 0, as feasible values are positive.
 
     Args:
-        problem: the space to search and what counts as good.
+        problem: the space to search and the objective.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -46,7 +46,7 @@ class Hyperopt:
 
     def _dimensions(self) -> dict[str, Any]:
         def dimension(label: str, values: int, ordinal: bool) -> Any:
-            # Half a rank beyond both ends, so that the end values are as likely as the others.
+            # The range extends half a rank beyond both ends, so that the end values are as likely as the others.
             return hp.quniform(label, -0.49, values - 0.51, 1) if ordinal else hp.randint(label, values)
 
         knobs = self._problem.space.knobs
@@ -56,7 +56,7 @@ class Hyperopt:
         }
 
     def _suggested(self, history: History, seed: int) -> np.ndarray:
-        """`[knobs]` the ranks that TPE would try next."""
+        """`[knobs]` ranks that TPE would try next."""
         trials = hyperopt.Trials()
         trials.insert_trial_docs([self._document(i, history) for i in range(len(history.observed))])
         trials.refresh()
@@ -67,7 +67,7 @@ class Hyperopt:
         return np.array([round(float(values[label][0])) for label in self._labels])
 
     def _document(self, trial: int, history: History) -> dict[str, Any]:
-        """One observation as hyperopt stores it; it minimises, so the value is negated here."""
+        """One observation in hyperopt's format; hyperopt minimises, so the value is negated here."""
         observation = history.observed[trial]
         ranks = self._ranks[observation.position].tolist()
         misc = {

@@ -1,4 +1,4 @@
-"""Transfer as Google Vizier does it: a stack of Gaussian processes, each on what those below leave unexplained.
+"""Google Vizier's transfer learning: a stack of Gaussian processes, each fitted to the residuals of those below.
 
 Golovin et al., "Google Vizier: A Service for Black-Box Optimization" (KDD 2017), section 3.3.
 """
@@ -17,18 +17,17 @@ from searchers.baselines.source_studies import StandardisedSource, standardised
 from searchers.baselines.source_values import learnt_once, sources_of, unit_cube
 
 LEVELS = 3  # of the stack below this service, at most; see `grouped`
-LEVEL_POINTS = 300  # of a level, at most. Our choice: a second to fit
+LEVEL_POINTS = 300  # of a level, at most; our choice: a second to fit
 
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """`[n, d]` points → `[n]` mean and `[n]` standard deviation."""
 
 
 def grouped(studies: Sequence[StandardisedSource]) -> list[StandardisedSource]:
-    """At most LEVELS studies, each pooled from every LEVELS-th source and thinned to LEVEL_POINTS. Our choice.
+    """At most LEVELS studies, each pooled from every LEVELS-th source and reduced to LEVEL_POINTS. Our choice.
 
-    Where a level has many points it has the last word over those below, whatever they say. The paper's levels
-    are a user's studies in the order of time, the last the most alike; sources have no such order, so no single
-    one may stand last: each level is a mix.
+    A level with many points overrides those below. The paper's levels are a user's studies in the order of time, the
+    last the most similar; sources have no such order, so no single one should be at the top: each level is a mix.
     """
     rng = np.random.default_rng(0)
     levels = min(LEVELS, len(studies))
@@ -41,10 +40,10 @@ def grouped(studies: Sequence[StandardisedSource]) -> list[StandardisedSource]:
 
 
 def stacked(below: Predict | None, points_below: int, top: GaussianProcess, points: int) -> Predict:
-    """One level more: means add up, standard deviations are a weighted geometric mean (section 3.3).
+    """Add a level to the stack: means add up, standard deviations are a weighted geometric mean (section 3.3).
 
-    σ = σ_top^β · σ_below^(1−β) with β = α·k / (α·k + k_below), k the points of the two levels and α = 1, about
-    which the paper says as much. The first level stands alone.
+    σ = σ_top^β · σ_below^(1−β) with β = α·k / (α·k + k_below), k and k_below the numbers of points of the two levels
+    and α = 1 (the paper: about 1). The first level is used alone.
     """
     if below is None:
         return top.predict
@@ -59,12 +58,12 @@ def stacked(below: Predict | None, points_below: int, top: GaussianProcess, poin
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """What the processes of all sources together say of this space.
+    """Prediction for this space by the processes of all sources together.
 
     Args:
         prior: mean of every configuration, and the unit.
         std: `[n]` standard deviation of every configuration, in that unit.
-        points: of the topmost level.
+        points: number of points of the topmost level.
     """
 
     prior: SourceMean
@@ -74,7 +73,7 @@ class Stack:
 
 @learnt_once
 def stack_of_sources(problem: Problem) -> Stack | None:
-    """A process for each level, in order, on the residuals of the stack so far; None without sources."""
+    """Fit a process for each level, in order, to the residuals of the stack so far; None without sources."""
     studies, unit = standardised(sources_of(problem))
     below: Predict | None = None
     points = 0
@@ -89,14 +88,14 @@ def stack_of_sources(problem: Problem) -> Stack | None:
 
 
 class Vizier:
-    """The stack of the sources with this service's process on top; log expected improvement.
+    """The stack of the sources with this service's process on top; measures the largest log expected improvement.
 
-    It starts at the top of the stack's mean, has no random phase, and is `bo` without sources. Sources are
+    It starts at the maximum of the stack's mean, has no random phase, and is `bo` without sources. Sources are
     standardised one by one, and of this service only the level is estimated from its own values: our choice. The
-    standard deviation is the paper's, which hardly falls where few points lie on many.
+    standard deviation is the paper's, which hardly decreases when a level has few points and the one below many.
 
     Args:
-        problem: the space to search, what counts as good, and the sources.
+        problem: the space to search, the objective, and the sources.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -106,7 +105,7 @@ class Vizier:
         self._stack = stack_of_sources(problem)
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
-        """The free position of the largest expected improvement; of the largest mean while nothing counts."""
+        """The free position of the largest expected improvement; of the largest mean while none is feasible."""
         stack = self._stack
         if stack is None:
             return self._alone.suggest(history, rng)

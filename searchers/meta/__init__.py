@@ -1,1 +1,1 @@
-"""The default searcher: surfaces of what services look like, other services' studies and measurements, weighed."""
+"""The default searcher: a weighted mixture of priors from shipped surfaces, earlier services and the knobs alone."""

@@ -1,4 +1,4 @@
-"""A belief about one quantity over all configurations: jointly Gaussian, of a scale that is itself uncertain.
+"""Prior and posterior of one quantity over all configurations: jointly Gaussian, with an uncertain scale.
 
 Notation: n configurations, k measurements, S samples.
 """
@@ -13,24 +13,24 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import gammaln
 
 SCALE_WEIGHT = 5.0
-"""How many measurements the prior's own scale is worth: ν of a Student-t process (Shah, Wilson, Ghahramani 2014,
-section 3). Our choice."""
+"""ν of a Student-t process (Shah, Wilson, Ghahramani 2014, section 3): the prior's own scale weighs as much as this
+many measurements. Our choice."""
 
 SAMPLED = np.float32
-"""Samples are many, and nobody reads their seventh digit: half the memory to go through, and half the time."""
+"""Number type of samples, which are many and need few digits: it halves memory and time."""
 
 _JITTER = 1e-9
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """What a quantity may be at each configuration, before anything was measured.
+    """Joint Gaussian prior of a quantity at all configurations.
 
     Args:
-        mean: `[n]` expectation.
-        covariance: `[n, n]`.
-        noise: variance of one measurement.
-        floating: whether nothing is known of the level, so that it moves to where the first measurements are,
+        mean: `[n]` prior mean.
+        covariance: `[n, n]` prior covariance.
+        noise: variance of one measurement's noise.
+        floating: whether the level is unknown, so that the mean is shifted to the level of the measurements,
             whatever their unit.
     """
 
@@ -40,18 +40,18 @@ class Gaussian:
     floating: bool = False
 
     def deviations(self, samples: int, rng: np.random.Generator) -> np.ndarray:
-        """`[S, n]` joint samples less the mean, in SAMPLED precision."""
+        """`[S, n]` joint samples of the prior minus its mean, in SAMPLED precision."""
         return rng.standard_normal((samples, len(self.mean))).astype(SAMPLED) @ self._root.T.astype(SAMPLED)
 
     @cached_property
     def _root(self) -> np.ndarray:
-        """`[n, n]` lower Cholesky factor; kept, as several metrics may share one belief."""
+        """`[n, n]` lower Cholesky factor of the covariance; cached, as several metrics may share one prior."""
         n = len(self.mean)
         jitter = (_JITTER + 1e-8 * float(np.trace(self.covariance)) / n) * np.eye(n)
         return cholesky(self.covariance + jitter, lower=True, check_finite=False)
 
     def given(self, at: np.ndarray, y: np.ndarray) -> Posterior:
-        """What remains possible after `[k]` measurements y at positions `at`, each position once."""
+        """The posterior after `[k]` measurements y at `[k]` distinct positions `at`."""
         k = len(at)
         gram = self.covariance[np.ix_(at, at)] + (self.noise + _JITTER) * np.eye(k)
         factor = cholesky(gram, lower=True, check_finite=False) if k else gram
@@ -60,7 +60,7 @@ class Gaussian:
         error = error - level
         white = solve_triangular(factor, error, lower=True, check_finite=False) if k else error
         mean = self.mean + level + _solve(factor, error) @ self.covariance[at]
-        # Student-t: measurements farther off than expected widen all that is left, nearer ones narrow it.
+        # Student-t: measurements farther from the mean than expected widen the whole posterior, nearer ones narrow it.
         scale = (SCALE_WEIGHT + float(white @ white)) / (SCALE_WEIGHT + k)
         return Posterior(self, at, factor, mean, scale, _student_log_density(white, factor))
 
@@ -78,15 +78,15 @@ def _student_log_density(white: np.ndarray, factor: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Posterior:
-    """A belief after measurements.
+    """Posterior of a quantity at all configurations, after measurements.
 
     Args:
-        prior: the belief before.
-        at: `[k]` positions measured.
-        factor: `[k, k]` lower Cholesky factor of their covariance with noise.
-        mean: `[n]` expectation.
-        scale: what variances are multiplied by.
-        log_density: of the measurements under the prior.
+        prior: the prior.
+        at: `[k]` measured positions.
+        factor: `[k, k]` lower Cholesky factor of the measurements' covariance, noise included.
+        mean: `[n]` posterior mean.
+        scale: factor by which variances are multiplied.
+        log_density: log density of the measurements under the prior.
     """
 
     prior: Gaussian
@@ -98,17 +98,17 @@ class Posterior:
 
     @cached_property
     def variance(self) -> np.ndarray:
-        """`[n]` variance of the quantity itself, without a measurement's noise."""
+        """`[n]` posterior variance of the quantity itself, without measurement noise."""
         half = self.prior.covariance[self.at]
         if len(self.at):
             half = solve_triangular(self.factor, half, lower=True, check_finite=False)
         return self.scale * np.maximum(np.diag(self.prior.covariance) - (half**2).sum(axis=0), _JITTER)
 
     def samples(self, deviations: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """`[S, n]` joint samples, by correcting samples of the prior (Matheron's rule; Wilson et al. 2020, Eq. 9).
+        """`[S, n]` joint samples: corrected samples of the prior (Matheron's rule; Wilson et al. 2020, Eq. 9).
 
         Args:
-            deviations: `[S, n]` samples of the prior less its mean.
+            deviations: `[S, n]` samples of the prior minus its mean.
             noise: `[S, k]` standard normal numbers.
         """
         seen = deviations[:, self.at] + np.sqrt(self.prior.noise) * noise

@@ -1,11 +1,11 @@
-"""One grid for a problem's configurations and those of the tasks that it may learn from.
+"""Joint grid of a problem's configurations and those of the tasks that it may learn from.
 
-Tasks may have other values, other knobs, or gaps in their grids. Here every knob has the union of all values, and a
-configuration is a row of ranks in them; a knob that a task does not have stands at rank -1.
+Tasks may have other values, other knobs, or gaps in their grids. In the joint grid every knob has the union of all
+values, and a configuration is a row of ranks in these unions; a knob that a task does not have has rank -1.
 
 Notation:
-    v    values of a knob, all tasks together
-    g    rows: the problem's n configurations by position, then those that only other tasks have
+    v    number of values of a knob in all tasks together
+    g    number of rows: the problem's n configurations by position, then those that only other tasks have
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from searchers.base import Task
 from searchers.space import Knob, Space, Value
 
 ABSENT = -1
-"""Rank of a knob that a task does not have: an index from the end."""
+"""Rank of a knob that a task does not have; used as an index, it selects the last entry."""
 
 Index = Mapping[tuple[type, Value], int]
 
 
 @dataclass(frozen=True)
 class GridAxis:
-    """One knob over all tasks.
+    """One knob with its values in all tasks.
 
     Args:
-        name: of the knob.
-        features: `[v, c]` what each value is, each column standardised over the values; no columns for a
-            categorical knob of which only the names are known.
-        categorical: whether two values may differ for reasons that features do not tell.
+        name: the knob's name.
+        features: `[v, c]` features of each value, each column standardised over the values; no columns for a
+            categorical knob whose values are known by name only.
+        categorical: whether two values may differ for reasons that the features do not show.
     """
 
     name: str
@@ -42,13 +42,13 @@ class GridAxis:
 
 @dataclass(frozen=True)
 class JointGrid:
-    """The joint grid.
+    """Grid of all configurations of a problem and its tasks.
 
     Args:
         axes: the knobs.
         ranks: `[g, knobs]` rank of each row's value on each axis.
-        n: how many rows are the problem's.
-        rows: for each task and each of its observations, in order, the row.
+        n: number of rows that belong to the problem.
+        rows: for each task, the row of each of its observations, in order.
     """
 
     axes: tuple[GridAxis, ...]
@@ -58,7 +58,7 @@ class JointGrid:
 
 
 def grid_over(space: Space, tasks: Sequence[Task]) -> JointGrid:
-    """The joint grid of a space and of the tasks that are to say something about it."""
+    """Build the joint grid of a space and of the tasks from which it is predicted."""
     spaces = [space, *(task.space for task in tasks)]
     names = list(dict.fromkeys(knob.name for each in spaces for knob in each.knobs))
     knobs = [[k for each in spaces for k in each.knobs if k.name == name] for name in names]
@@ -80,7 +80,7 @@ def grid_over(space: Space, tasks: Sequence[Task]) -> JointGrid:
 def _axis(name: str, knobs: Sequence[Knob], values: Sequence[Value], index: Index) -> GridAxis:
     categorical = any(knob.kind == "categorical" for knob in knobs)
     if categorical and all(knob.columns == tuple(f"{name}={v}" for v in knob.values) for knob in knobs):
-        return GridAxis(name, np.zeros((len(values), 0)), categorical)  # one-hot: nothing but the names
+        return GridAxis(name, np.zeros((len(values), 0)), categorical)  # one-hot: only the names are known
     columns = list(dict.fromkeys(column for knob in knobs for column in knob.columns))
     table = np.zeros((len(values), len(columns)))
     for knob in knobs:
@@ -92,7 +92,7 @@ def _axis(name: str, knobs: Sequence[Knob], values: Sequence[Value], index: Inde
 
 
 def _ranks(space: Space, positions: np.ndarray, indices: Mapping[str, Index]) -> np.ndarray:
-    """`[k, knobs]` joint ranks of some positions of a space."""
+    """`[k, knobs]` ranks in the joint grid of the configurations at `[k]` positions of a space."""
     out = np.full((len(positions), len(indices)), ABSENT)
     own = {knob.name: j for j, knob in enumerate(space.knobs)}
     for column, (name, index) in zip(out.T, indices.items(), strict=True):

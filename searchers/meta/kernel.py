@@ -1,11 +1,11 @@
-"""How alike two configurations are: a covariance over a grid of knob values, and how it is learned.
+"""Covariance kernel over configurations on a grid of knob values, and how its parameters are fitted.
 
     k(x, x') = level² + Σ_j main_j² k_j(x_j, x'_j) + joint² Π_j k_j(x_j, x'_j) + own² [x = x']
 
-A level, a curve for each knob, what only combinations of all knobs explain, and each configuration's own quirk
-(Duvenaud, Nickisch, Rasmussen 2011, "Additive Gaussian processes", its first and last order). k_j is Matérn 5/2
-over what the knob's values are; values of a categorical knob also differ for reasons that nobody told:
-k_j = alike · Matérn + (1 - alike) · [same value].
+The terms: a common level, a curve for each knob, the interaction of all knobs, and each configuration's individual
+deviation (Duvenaud, Nickisch, Rasmussen 2011, "Additive Gaussian processes", its first and last order). k_j is Matérn
+5/2 over the features of the knob's values; values of a categorical knob also differ for reasons that the features do
+not show: k_j = alike · Matérn + (1 - alike) · [same value].
 
 Notation: a axes (knobs), v values of a knob, p and q rows of ranks.
 """
@@ -22,22 +22,22 @@ from torch import Tensor
 from searchers.meta.joint_grid import GridAxis
 
 ABSENT_ALIKE = 0.5
-"""k_j between any value and a knob that the other task does not have. Our choice."""
+"""k_j between any value and a configuration without this knob. Our choice."""
 _HEAD = 4
-"""Parameters before those of the axes: level, joint, own, alike."""
+"""Number of parameters before those of the axes: level, joint, own, alike."""
 
 
 @dataclass(frozen=True)
 class Scales:
-    """The kernel's parameters; all but lengths and alike are standard deviations, in units of the quantity.
+    """The kernel's parameters; all but `lengths` and `alike` are standard deviations, in the quantity's unit.
 
     Args:
-        level: of the whole surface.
-        joint: of what combinations of knobs add.
-        own: of each configuration's own quirk.
-        alike: how much of a categorical knob's likeness its features explain, between 0 and 1.
-        main: `[a]` of each knob's curve.
-        lengths: `[a]` over which a knob's curve changes, in standard deviations of its values.
+        level: standard deviation of the common level.
+        joint: standard deviation of the interaction of all knobs.
+        own: standard deviation of each configuration's individual deviation.
+        alike: weight of the features in the similarity of a categorical knob's values, between 0 and 1.
+        main: `[a]` standard deviation of each knob's curve.
+        lengths: `[a]` length scale of each knob's curve, in standard deviations of its values.
     """
 
     level: float
@@ -49,19 +49,19 @@ class Scales:
 
 
 def generic(axes: Sequence[GridAxis]) -> Scales:
-    """For logarithms of which nothing is known: knobs act by factors of two or three, smoothly. Our choice."""
+    """Scales for a logarithm about which nothing is known: knobs act smoothly, by factors of 2 or 3. Our choice."""
     each = np.ones(len(axes))
     return Scales(level=6.0, joint=0.7, own=0.05, alike=0.5, main=0.8 * each, lengths=1.5 * each)
 
 
 def covariance(axes: Sequence[GridAxis], left: np.ndarray, right: np.ndarray, scales: Scales) -> np.ndarray:
-    """`[p, q]` covariance of rows of ranks `[p, a]` and `[q, a]` of different configurations."""
+    """`[p, q]` covariance between rows of ranks `[p, a]` and `[q, a]` that are different configurations."""
     with torch.no_grad():
         return _smooth(axes, left, right, _packed(scales)).numpy()
 
 
 def variance(axes: Sequence[GridAxis], ranks: np.ndarray, scales: Scales) -> np.ndarray:
-    """`[p, p]` covariance of rows `[p, a]` with themselves, their own quirks included."""
+    """`[p, p]` covariance among rows of ranks `[p, a]`, their individual deviations included."""
     out = covariance(axes, ranks, ranks, scales)
     out[np.diag_indices_from(out)] += scales.own**2
     return out
@@ -70,13 +70,13 @@ def variance(axes: Sequence[GridAxis], ranks: np.ndarray, scales: Scales) -> np.
 def fit(
     axes: Sequence[GridAxis], tasks: Sequence[tuple[np.ndarray, np.ndarray]], start: Scales, *, steps: int = 60
 ) -> Scales:
-    """The scales under which what tasks measured is most probable (maximum a posteriori, by Adam).
+    """Fit the scales to the tasks' measurements (maximum a posteriori, by Adam).
 
     Args:
         axes: the knobs.
-        tasks: for each task `[k, a]` ranks and `[k]` values less their expectation.
-        start: where to begin, and the middle of the prior: log-normal, one e-fold wide.
-        steps: of Adam.
+        tasks: for each task `[k, a]` ranks and `[k]` values minus their expectation.
+        start: the starting point, and the centre of the log-normal prior, whose standard deviation is one e-fold.
+        steps: number of Adam steps.
     """
     centre = _packed(start)
     theta = centre.clone().requires_grad_()
@@ -97,7 +97,7 @@ def fit(
 
 
 def scaled(scales: Scales, factor: float) -> Scales:
-    """The same kernel for a quantity of another unit."""
+    """The same kernel with all standard deviations multiplied by `factor`, for a quantity in another unit."""
     return replace(
         scales, level=factor * scales.level, joint=factor * scales.joint, own=factor * scales.own,
         main=factor * scales.main,
@@ -120,14 +120,14 @@ def _smooth(axes: Sequence[GridAxis], left: np.ndarray, right: np.ndarray, theta
     main, lengths = theta[_HEAD:].exp().reshape(2, len(axes))
     total, product = (2 * theta[0]).exp(), torch.ones((), dtype=theta.dtype)
     for j, axis in enumerate(axes):
-        # Columns first: whole rows of the few that there are are then copied, four times as fast as number by number.
+        # Columns first: the second index then copies whole rows, four times as fast as copying single numbers.
         k = _likeness(axis, lengths[j], alike)[:, right[:, j]][left[:, j]]
         total, product = torch.addcmul(total, main[j] ** 2, k), product * k
     return total + (2 * theta[1]).exp() * product
 
 
 def _likeness(axis: GridAxis, length: Tensor, alike: Tensor) -> Tensor:
-    """`[v + 1, v + 1]` k_j between an axis's values; the last is a knob that is absent, so that rank -1 finds it."""
+    """`[v + 1, v + 1]` k_j between an axis's values; the last stands for an absent knob, so that rank -1 selects it."""
     v = len(axis.features)
     features = torch.from_numpy(axis.features)
     apart = (features[:, None] - features[None]).square().sum(-1)

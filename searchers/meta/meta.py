@@ -1,9 +1,10 @@
-"""Our searcher, the default: beliefs about every metric apart, from all that is known, conditioned on each trial.
+"""The default searcher: it models every metric separately by a mixture of Gaussian priors, updated by each trial.
 
-Morphling asks a network that learned to learn; here what was learned is a Gaussian belief over the surfaces that a
-service could have, and adapting it is exact. A mixture of beliefs is held: what earlier services teach
-(`source_prior`), what formulas teach (`surfaces`), and almost nothing (`mixture.generic`). Each component weighs as
-much as it predicted the trials so far, so a prior that is wrong loses its weight. docs/meta.md has it with equations.
+Morphling adapts a meta-trained network by gradient steps; here the learned knowledge is a Gaussian prior over the
+surfaces that a service could have, and conditioning it is exact. The mixture has three components: a prior from
+earlier services (`source_prior`), one from formulas (`surfaces`), and one that knows almost nothing
+(`mixture.generic`). Each is weighted by how well it predicted the trials so far, so that a wrong prior loses its
+weight. docs/meta.md gives the equations.
 """
 
 from __future__ import annotations
@@ -32,30 +33,30 @@ _log = logging.getLogger(__name__)
 
 SOURCES, SHIPPED, GENERIC = "earlier services", "the shipped prior", "nothing but the knobs"
 LARGEST = 2000
-"""Configurations of the largest space that a joint belief is held about: its matrices have n² numbers."""
+"""Largest number of configurations for a joint prior over the whole space: its matrices have n² numbers."""
 SHORTLIST = 1000
-"""Configurations at random that stand for a larger space, before those near the best are added. Our choice."""
+"""Number of random configurations that represent a larger space, before those near the best are added. Our choice."""
 NEAR = 0.1
-"""How much less worth is hardly less, as a fraction. Our choice: by 256 samples a worth of 0.3, as one trial is often
-worth, is known to a tenth; `python -m benchmarks switching` finds no trial lost."""
+"""Difference in acquisition that is negligible, as a fraction. Our choice: with 256 samples, an acquisition of 0.3,
+which is common, is known to within a tenth; by `python -m benchmarks switching` it costs no additional trials."""
 
 _PRIOR_WEIGHTS: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}
 """Weight of each component before the first trial, relative to one another. Our choice."""
 _ATYPICAL = 0.05
-"""How often a trial fails for a reason that says nothing of its neighbours. Our choice."""
+"""Probability that a trial fails for a reason that does not concern similar configurations. Our choice."""
 _DROPPED = 0.01
-"""A component of less weight than this has been dropped."""
+"""A component whose weight is below this is reported as dropped."""
 
 
 @dataclass(frozen=True)
 class MixtureComponent:
-    """One belief about each quantity, and samples of it.
+    """One component of the mixture: a prior for each quantity, and samples of it.
 
     Args:
-        name: where it comes from.
-        prior_weight: its weight before the first trial, relative to the others.
-        beliefs: by quantity.
-        deviations: for each quantity `[S, n]` samples less the mean.
+        name: what the priors are made from.
+        prior_weight: weight before the first trial, relative to the other components.
+        beliefs: the priors, by quantity.
+        deviations: for each quantity, `[S, n]` samples of the prior minus its mean.
     """
 
     name: str
@@ -64,28 +65,28 @@ class MixtureComponent:
     deviations: Mapping[str, np.ndarray]
 
     def given(self, history: History, metric_model: MetricModel) -> dict[str, Posterior]:
-        """What it makes of the trials so far, by quantity."""
+        """The component's posterior of each quantity after the trials so far."""
         return {q: belief.given(*metric_model.measured(history.observed, q)) for q, belief in self.beliefs.items()}
 
 
 def meta(problem: Problem, surfaces: SurfaceModel | None = None) -> Searcher:
-    """`Meta`, on a shortlist where the space is larger than a joint belief can be."""
+    """Make a `Meta`, on a shortlist if the space is too large for a joint prior."""
     make = partial(Meta, surfaces=surfaces)
     return make(problem) if len(problem.space) <= LARGEST else Shortlisted(problem, make, most=SHORTLIST)
 
 
 class Meta:
-    """Measure where the most is to be gained, or the search most likely ends (`acquisition`).
+    """Searcher that measures the configuration with the largest acquisition (`meta.acquisition`).
 
     Args:
-        problem: the space, what counts as good, what is known of the service, and earlier services.
-        tolerance: how much worse than the best is as good as the best, as a fraction.
-        surfaces: what services like this could be; the model that ships when left out. `raytune-infer meta-train
-            --from` trains one on one's own studies too.
-        near: a configuration that needs no new replica is preferred to one that is worth more by no more than this
-            fraction.
-        samples: S, of the joint belief. They are the same at every call, so a suggestion moves only with what
-            was measured.
+        problem: the space, the objective, what is known about the service, and earlier services.
+        tolerance: values that are worse than the best by at most this fraction count as the best.
+        surfaces: model of the surfaces that services like this could have; the shipped one when left out.
+            `raytune-infer meta-train --from` trains one that includes your own studies.
+        near: a configuration that needs no new replica is preferred to one whose acquisition is larger by no more
+            than this fraction.
+        samples: S, the number of joint samples. The same random numbers are used at every call, so that a suggestion
+            changes only with the measurements.
     """
 
     def __init__(
@@ -110,24 +111,24 @@ class Meta:
         self._warned: set[str] = set()
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
-        """The free position that is worth the most, ties broken at random; None when there is none."""
+        """The free position of the largest acquisition, ties broken at random; None if none is free."""
         if len(history.taken) >= len(self._problem.space):
             return None
         drawn = self.drawn(history)
         scores = acquisition(self._values(drawn), np.array(sorted(history.taken), dtype=int), self._tolerance)
         if scores.any():
             scores = sparing(scores, warm(self._replicas, history), self._near)
-        else:  # nothing free is likely to count (the taken are worth 0): towards what is nearest to it
+        else:  # no free configuration is likely to be feasible (taken ones score 0): take the nearest to feasible
             scores = self._nearness(drawn)
         return largest_free(scores, history, rng)
 
     def chance_of_more(self, history: History, margin: float) -> float:
-        """The chance that some configuration is better than all measured ones by more than a fraction `margin`."""
+        """Probability that some configuration is better than all measured ones by more than the fraction `margin`."""
         measured = np.array(sorted({o.position for o in history.observed}), dtype=int)
         return chance_of_more(self._values(self.drawn(history)), measured, margin)
 
     def drawn(self, history: History) -> dict[str, np.ndarray]:
-        """For each quantity `[S, n]` samples, from each component in proportion to its weight."""
+        """For each quantity, `[S, n]` posterior samples, from each component in proportion to its weight."""
         posteriors = self._posteriors(history)
         weights = self._weights(posteriors)
         self._warn_of_dropped(weights)
@@ -165,7 +166,7 @@ class Meta:
         return [component.given(history, self._metric_model) for component in self._components]
 
     def _weights(self, posteriors: list[dict[str, Posterior]]) -> dict[str, np.ndarray]:
-        """For each quantity the weight of each component: Bayes' rule, as one may be right of one quantity only."""
+        """For each quantity, the components' weights by Bayes' rule, as one may be right about one quantity only."""
         prior_weight = np.log([component.prior_weight for component in self._components])
         out = {}
         for q in self._metric_model.quantities:
@@ -183,7 +184,7 @@ class Meta:
         return np.vstack(parts)
 
     def _warn_of_dropped(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Say once of each metric that what earlier services taught of it was dropped."""
+        """Log a warning, once for each metric, when the component from earlier services has lost its weight."""
         for place, component in enumerate(self._components):
             for q in self._metric_model.metrics:
                 if component.name == SOURCES and weights[q][place] < _DROPPED and q not in self._warned:
@@ -194,7 +195,7 @@ class Meta:
         return values(self._objective, drawn, self._problem.usd_per_hour)
 
     def _nearness(self, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
-        """`[n]` minus the e-folds by which limits are expected to be missed, and how likely it is not to run."""
+        """`[n]` minus the e-folds by which limits are expected to be missed, minus 10 · P(cannot run)."""
         objective, missed = self._objective, np.zeros(len(self._problem.space))
         for name in objective.limited:
             if name in drawn:

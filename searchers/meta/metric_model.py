@@ -1,9 +1,9 @@
-"""What of a trial's metrics a belief is held about, and how samples of that become values.
+"""Which of a trial's metrics are modelled, and how samples of them become values of the objective.
 
-Rates and times are positive and act by ratios: their logarithms are modelled, each apart. The rest is one question,
-whether a trial *runs*: a metric that is a share of the requests (`error_rate`) is mostly 0, which has no logarithm, so
-breaking a limit on it is like not running. And a limit that the load keeps by itself, as it looks for the
-highest rate within it, says nothing of the configuration: it is left out.
+Rates and times are positive and act by ratios, so their logarithms are modelled, each separately. One more quantity
+is whether a trial *runs*: a metric that is a share of the requests (`error_rate`) is mostly 0, which has no logarithm,
+so breaking a limit on it is treated as not running. A limit that the load test keeps by itself, as it looks for the
+highest rate within that limit, says nothing about the configuration and is left out.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from searchers.objective import Metrics, Objective
 from searchers.quantities import PRICE
 
 FEASIBLE = "runs"
-"""The quantity that is 1 for a trial that ran and -1 for one that did not; where it is above 0, a trial runs."""
+"""Name of the quantity that is 1 for a trial that ran and -1 for one that did not; a sample above 0 means it runs."""
 
 _SHARE = re.compile(r"error|fail|drop|timeout|reject")
 
 
 @dataclass(frozen=True)
 class MetricModel:
-    """What is modelled of a problem's metrics.
+    """Which metrics of a problem are modelled.
 
     Args:
-        metrics: those that are modelled, in order.
-        shares: limits on shares of requests: name, and the most that counts.
+        metrics: names of the modelled metrics, in order.
+        shares: limits on shares of requests: name and largest allowed value.
     """
 
     metrics: tuple[str, ...]
@@ -38,11 +38,14 @@ class MetricModel:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """All that beliefs are held about."""
+        """Names of all modelled quantities: the metrics, and whether a trial runs."""
         return (*self.metrics, FEASIBLE)
 
     def measured(self, observed: Iterable[Observation], quantity: str) -> tuple[np.ndarray, np.ndarray]:
-        """`[k]` positions where the quantity was measured, each once, and the means of what was measured."""
+        """`[k]` distinct positions where the quantity was measured, and `[k]` the mean of its measurements at each.
+
+        Measurements are logarithms, or 1 and -1 for `FEASIBLE`.
+        """
         found: dict[int, list[float]] = {}
         for each in observed:
             if quantity == FEASIBLE:
@@ -56,7 +59,7 @@ class MetricModel:
 
 
 def metric_model_of(problem: Problem) -> tuple[MetricModel, Objective]:
-    """What is modelled of a problem's metrics, and its objective over that."""
+    """The metric model of a problem, and its objective with limits on modelled metrics only."""
     objective = problem.objective
     shares = {name: most for name, most in objective.at_most.items() if _SHARE.search(name)}
     told = problem.kept | set(shares)
@@ -70,6 +73,6 @@ def metric_model_of(problem: Problem) -> tuple[MetricModel, Objective]:
 
 
 def values(objective: Objective, drawn: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:
-    """`[S, n]` values of samples of every quantity; 0 for what does not count."""
+    """`[S, n]` values under the objective, from samples of every quantity; 0 for infeasible configurations."""
     metrics = {name: np.exp(np.clip(logs, -50, 50)) for name, logs in drawn.items() if name != FEASIBLE}
     return np.where(drawn[FEASIBLE] > 0, objective.values(metrics, usd_per_hour.astype(drawn[FEASIBLE].dtype)), 0.0)

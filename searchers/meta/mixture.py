@@ -1,4 +1,4 @@
-"""Beliefs about a new service: from nothing, and from surfaces that such services have. `source_prior` adds sources."""
+"""Priors for a new service: from its knobs alone, and from a surface model; `source_prior` makes those from sources."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from searchers.quantities import role
 from searchers.surfaces.belief import SurfaceModel
 
 Beliefs = Mapping[str, Gaussian]
-"""For the logarithm of each metric, and for RUNS, what it may be."""
+"""Prior of each quantity, by name: the logarithm of each metric, and `FEASIBLE`."""
 
 _LEVEL = 3.0
-"""Mean of a logarithm of which nothing is known; `kernel.generic`'s level leaves it six e-folds either way."""
+"""Prior mean of a logarithm about which nothing is known; its standard deviation, `kernel.generic`'s level, is six
+e-folds."""
 
 _SURFACES = 128
 _WIDER = 1.5
-"""Variance of the shipped surfaces is multiplied by this: no formula has met a real service. Our choice."""
+"""Factor on the variance of a model's surfaces, as no formula has been tested on a real service. Our choice."""
 _UNTOLD = 0.5
-"""What the shipped surfaces leave unexplained, in e-folds for each knob. Our choice."""
+"""Standard deviation of what a model's surfaces leave unexplained, in e-folds for each knob. Our choice."""
 
 
 def generic(grid: JointGrid, quantities: Sequence[str], noise: float) -> Beliefs:
-    """Before anything is known but the knobs: smooth curves about an unknown level; most configurations run.
+    """Prior when only the knobs are known: smooth curves about an unknown level; most configurations run.
 
-    `noise` is the variance of a measurement's logarithm, here as everywhere in beliefs.
+    `noise` is the variance of a measurement's logarithm, here and in all other priors.
     """
     own, scales = grid.ranks[: grid.n], kernel.generic(grid.axes)
     out: dict[str, Gaussian] = {}
@@ -45,7 +46,7 @@ def generic(grid: JointGrid, quantities: Sequence[str], noise: float) -> Beliefs
 
 
 def from_surfaces(model: SurfaceModel, problem: Problem, grid: JointGrid, metrics: Sequence[str]) -> Beliefs | None:
-    """What surfaces of services like this say of such a space; None where they know none of its columns."""
+    """Prior from the surfaces that services like this could have; None if the model knows none of the columns."""
     surfaces = model.sample(problem.space, _positive(problem.facts), _SURFACES, np.random.default_rng(0))
     if not surfaces.known:
         return None
@@ -56,12 +57,12 @@ def from_surfaces(model: SurfaceModel, problem: Problem, grid: JointGrid, metric
     of = {each: replace(_ensemble(_LEVEL + surfaces.log[each], rest, noise), floating=True) for each in roles}
     out = {q: of[role(q)] for q in metrics}
     runs = replace(kernel.scaled(scales, 0.8), level=0.2)
-    chances = np.tanh(surfaces.runs / 2)  # 2 p - 1: on the scale of RUNS
+    chances = np.tanh(surfaces.runs / 2)  # 2 p - 1: on the scale of FEASIBLE
     return {**out, FEASIBLE: _ensemble(chances, kernel.variance(grid.axes, grid.ranks[: grid.n], runs), noise)}
 
 
 def _ensemble(surfaces: np.ndarray, rest: np.ndarray, noise: float) -> Gaussian:
-    """Mean and covariance of `[M, n]` samples, plus what they leave unexplained."""
+    """Gaussian with mean and widened covariance of `[M, n]` surfaces, plus the covariance `rest` of what they miss."""
     mean = surfaces.mean(axis=0)
     apart = surfaces - mean
     return Gaussian(mean, _WIDER * apart.T @ apart / len(surfaces) + rest, noise)

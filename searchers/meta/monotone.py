@@ -1,8 +1,8 @@
-"""What a failed trial says of others without any statistics: what was too much stays too much.
+"""Which configurations must or cannot run, as implied by trials: more memory never hurts, larger batches never help.
 
 A configuration that could not run almost always lacked memory. Then one that differs only by having no more of it, or
-by larger batches, lacks it too; and what runs goes on running with more memory or smaller batches. A Gaussian belief
-over smooth surfaces does not know of this edge, and would try every cheap corner beyond it.
+by larger batches, lacks it too; and one that runs also runs with more memory or smaller batches. A Gaussian prior
+over smooth surfaces does not model this edge, and would try every cheap corner beyond it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from searchers.base import Observation
 from searchers.space import Space
 
 _HELPS = ("log2_gpu_memory_gib", "log2_gpu_memory_cap_gib")
-"""Columns of which more never keeps a configuration from running."""
+"""Feature columns whose increase never stops a configuration from running."""
 _HURTS = ("log2_max_batch_size",)
-"""Columns of which more never helps one to run."""
+"""Feature columns whose increase never helps a configuration to run."""
 _BESIDE = ("log2_cpu_cores", "log2_threads", "log2_batch_wait_ms_plus_1")
-"""Columns that have no part in whether a batch fits in memory."""
+"""Feature columns that do not affect whether a batch fits in memory."""
 
 
 class Monotone:
-    """Which configurations need no less, and have no more, than others.
+    """Comparison of configurations by the memory that they need and have.
 
     Args:
-        space: the configurations; columns of its features are known by their names.
+        space: the configurations; its feature columns are recognised by name.
     """
 
     def __init__(self, space: Space) -> None:
@@ -37,10 +37,10 @@ class Monotone:
         self._kind = np.unique(space.features[:, alike], axis=0, return_inverse=True)[1].reshape(len(space))
 
     def implied(self, observed: Iterable[Observation]) -> tuple[np.ndarray, np.ndarray]:
-        """`[n]` masks of what must run, and of what cannot, if these trials are typical.
+        """`[n]` masks of the configurations that must run, and of those that cannot, if these trials are typical.
 
-        A trial that ran but broke a limit on errors did run. Where trials contradict one another (a failure had
-        another cause than memory), nothing is implied.
+        A trial that broke a limit on errors still counts as one that ran. Where trials contradict one another (a
+        failure had another cause than memory), nothing is implied.
         """
         runs, fails = np.zeros(len(self._kind), dtype=bool), np.zeros(len(self._kind), dtype=bool)
         for each in observed:

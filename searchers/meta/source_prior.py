@@ -1,4 +1,4 @@
-"""Beliefs from sources: which of them can be believed, what their facts mean, and what is learned once for many."""
+"""Priors from sources: which sources are credible, how facts are standardised, and what is cached between problems."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from searchers.meta.mixture import Beliefs, generic
 from searchers.meta.transfer import SourcePrior, TaskMeasurements, belief, coherence, fit
 
 COHERENT = 0.25
-"""A source of which less than this part of the variance follows from its own knobs teaches nothing. Our choice."""
+"""A source is ignored if its own knobs explain less than this fraction of its variance. Our choice."""
 _ENOUGH = 12
-"""Fewer measurements than this are no ground to disbelieve a source."""
+"""Minimum number of measurements by which a source can be judged not credible."""
 
 
 def credible(sources: tuple[Task, ...], metric_model: MetricModel) -> tuple[Task, ...]:
     """The sources whose measurements follow from their knobs; others were measured on something else, or mixed up.
 
-    The same tuple where all do, as what is learned from it is kept by it.
+    If all are credible, the same tuple is returned, as results are cached under it.
     """
     believed = tuple(task for task in sources if _coherent(task, metric_model))
     return sources if len(believed) == len(sources) else believed
 
 
 def from_sources(problem: Problem, sources: tuple[Task, ...], metric_model: MetricModel) -> Beliefs:
-    """What the sources say of the problem's configurations.
+    """The prior of each quantity over the problem's configurations, learned from the sources.
 
     Args:
-        problem: the space and its facts.
-        sources: to learn from. What is learned from the same tuple of them is kept.
-        metric_model: what is modelled of their trials; a quantity that no source measured has the generic belief.
+        problem: the space, and the facts about the service.
+        sources: the sources to learn from. Results are cached for each tuple of them.
+        metric_model: the quantities to model; one that no source measured has the generic prior.
     """
     grid = grid_over(problem.space, sources)
     facts, noise = standardised([*(task.facts for task in sources), problem.facts]), problem.noise**2
@@ -49,7 +49,7 @@ def from_sources(problem: Problem, sources: tuple[Task, ...], metric_model: Metr
 
 
 def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
-    """`[t, p]` logarithms of facts, each standardised over all but the last row; 0, the mean, where unknown.
+    """`[t, p]` logarithms of facts, each column standardised over all but the last row; 0, the mean, where unknown.
 
     Facts are sizes and lengths: positive, and acting by ratios. One that is not positive counts as unknown.
     """
@@ -85,13 +85,13 @@ def _evidence(
 def _source_prior(
     sources: tuple[Task, ...], shares: tuple[tuple[str, float], ...], quantity: str, noise: float
 ) -> SourcePrior:
-    """What is learned of one quantity, whatever the problem; sources are equal only to themselves."""
+    """What is learned about one quantity, independent of the problem; cached, as sources are compared by identity."""
     grid = _own_grid(sources)
     facts = standardised([*(task.facts for task in sources), {}])[:-1]
     return fit(grid, _evidence(grid, sources, facts, MetricModel((), shares), quantity), noise)
 
 
 def _own_grid(sources: tuple[Task, ...]) -> JointGrid:
-    """The grid of what was measured, however large the spaces are that it was chosen from."""
+    """The grid of the sources' measured configurations only, however large their spaces are."""
     first = sources[0]
     return grid_over(first.space.subset(np.array([o.position for o in first.observed[:1]] or [0])), sources)

@@ -1,7 +1,7 @@
-"""What a trial needs to start: a new replica takes seconds, a change in place a fraction of one.
+"""Preference for trials that need no new replica: starting one takes seconds, a change in place a fraction of one.
 
-A score is known only so well. Among configurations that it hardly tells apart, one for which the replica of the last
-trial can be changed in place is as good, and cheaper to measure.
+Scores are uncertain. Among configurations whose scores hardly differ, one for which the last trial's replica can be
+changed in place is as good, and cheaper to measure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from searchers.space import Space
 
 
 def replicas(space: Space) -> np.ndarray:
-    """`[n]` which replica each configuration needs: the same number where a live one can be changed into the other."""
+    """`[n]` number of the replica that each configuration needs; equal if a live replica can change between them."""
     out = np.zeros(len(space), dtype=np.int64)
     for knob, ranks in zip(space.knobs, space.ranks.T, strict=True):
         needs = np.array(knob.needs)
@@ -22,13 +22,13 @@ def replicas(space: Space) -> np.ndarray:
 
 
 def warm(needed: np.ndarray, history: History) -> np.ndarray:
-    """`[n]` whether the replica of the last observed trial can be changed into what a configuration needs.
+    """`[n]` whether the replica of the last observed trial can be changed in place to each configuration.
 
-    Pending trials are in need of theirs, and one that failed is not used again.
+    Replicas of pending trials are in use, and the replica of a failed trial is not used again.
 
     Args:
-        needed: `[n]` which replica each configuration needs.
-        history: of the search.
+        needed: `[n]` number of the replica that each configuration needs.
+        history: the search so far.
     """
     if not history.observed or history.observed[-1].metrics is None:
         return np.zeros(len(needed), dtype=bool)
@@ -36,12 +36,14 @@ def warm(needed: np.ndarray, history: History) -> np.ndarray:
 
 
 def sparing(scores: np.ndarray, spared: np.ndarray, within: float) -> np.ndarray:
-    """`[n]` the scores, of which only those that spare something count where one of them is nearly the largest.
+    """`[n]` scores, limited to configurations that need no new replica where any of these is close to the largest.
+
+    All other scores are then -inf.
 
     Args:
-        scores: `[n]`, 0 for what is taken, and never less.
-        spared: `[n]` which configurations spare something.
-        within: how much less than the largest is nearly as much, as a fraction of it.
+        scores: `[n]` scores, 0 for taken positions and never negative.
+        spared: `[n]` which configurations need no new replica.
+        within: how far below the largest score still counts as close, as a fraction of it.
     """
     near = spared & (scores > 0) & (scores >= (1 - within) * scores.max())
     return np.where(near, scores, -np.inf) if near.any() else scores

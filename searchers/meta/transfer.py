@@ -1,9 +1,9 @@
-"""From what other services measured to a belief about this one, for one quantity.
+"""Prior of one quantity for a new service, learned from other services' measurements.
 
-A new service is expected where the others' facts point to, and may differ from that as each of the others differs
-from what the rest say of it. So the belief's width is not assumed, but measured by leaving groups out.
+The mean is predicted from the services' facts. The new service may differ from it as much as each of the others
+differs from the prediction by the rest, so the prior's width is not assumed, but measured by leaving groups out.
 
-    ŷ_t       surface of task t over the grid: as measured, and completed by the kernel where it was not
+    ŷ_t       surface of task t over the grid: measured values, completed by the kernel where there are none
     w_t(f)    weights of ridge regression with intercept on the tasks' facts f
     mean      Σ_t w_t(f*) ŷ_t
     r_t       (ŷ_t - Σ_s w_s(f_t) ŷ_s) / √v_t  over tasks s of other groups;  v = 1 + Σ w²
@@ -28,22 +28,22 @@ from searchers.meta.gaussian import Gaussian
 from searchers.meta.joint_grid import JointGrid
 
 RIDGES = (np.inf, 3.0, 0.3, 0.03)
-"""Penalties on facts that are tried; an infinite one ignores them."""
+"""Ridge penalties on facts that are tried; an infinite one ignores the facts."""
 SHRINKAGES = (1.0, 0.7, 0.4, 0.2, 0.1, 0.05)
-"""γ that are tried."""
+"""Values of γ that are tried."""
 KNOWN = (0, 3, 10)
-"""How many measurements of a group left out are known when the rest of it is predicted, to judge γ."""
+"""Numbers of measurements of a left-out task that are given when its others are predicted, to choose γ."""
 FIT_ROWS = 96
-"""Most rows of a task that the kernel is fitted to, and that γ and coherence are judged on."""
+"""Largest number of rows of a task that are used to fit the kernel, to choose γ and to compute coherence."""
 
 
 @dataclass(frozen=True)
 class TaskMeasurements:
-    """What one source task measured of the quantity.
+    """Measurements of the quantity by one source task.
 
     Args:
-        rows: `[k]` rows of the grid, each once.
-        y: `[k]` values.
+        rows: `[k]` distinct rows of the grid.
+        y: `[k]` measured values.
         facts: `[p]` standardised facts.
         group: tasks of one group are the same model.
     """
@@ -56,13 +56,13 @@ class TaskMeasurements:
 
 @dataclass(frozen=True)
 class SourcePrior:
-    """What the sources say of how services differ, whatever the service at hand.
+    """What the sources show about how services differ, independent of the service at hand.
 
     Args:
-        ridge: penalty on facts.
+        ridge: ridge penalty on facts.
         axes: names of the knobs.
-        scales: of the kernel over them.
-        gamma: how much of the covariance is the kernel's.
+        scales: parameters of the kernel over these knobs.
+        gamma: γ, the kernel's weight in the covariance.
     """
 
     ridge: float
@@ -71,7 +71,7 @@ class SourcePrior:
     gamma: float
 
     def scales_on(self, grid: JointGrid) -> kernel.Scales:
-        """The kernel's scales on a grid of perhaps other knobs; those that no source had are as in `kernel.generic`."""
+        """The kernel's scales on a grid whose knobs may differ; knobs that no source had are as in `kernel.generic`."""
         of = {name: j for j, name in enumerate(self.axes)}
         start = kernel.generic(grid.axes)
         main, lengths = start.main.copy(), start.lengths.copy()
@@ -82,10 +82,10 @@ class SourcePrior:
 
 
 def fit(grid: JointGrid, tasks: Sequence[TaskMeasurements], noise: float) -> SourcePrior:
-    """Choose ridge, kernel and shrinkage so that groups left out are predicted best.
+    """Choose the ridge penalty, the kernel and the shrinkage by how well left-out groups are predicted.
 
     Args:
-        grid: of the sources.
+        grid: joint grid of the sources.
         tasks: the T sources.
         noise: variance of one measurement.
     """
@@ -104,12 +104,12 @@ def fit(grid: JointGrid, tasks: Sequence[TaskMeasurements], noise: float) -> Sou
 def belief(
     grid: JointGrid, tasks: Sequence[TaskMeasurements], prior: SourcePrior, facts: np.ndarray, noise: float
 ) -> Gaussian:
-    """The belief about the problem's configurations that its sources support.
+    """The prior over the problem's configurations, given its sources.
 
     Args:
-        grid: of the problem and its sources.
+        grid: joint grid of the problem and its sources.
         tasks: the T sources.
-        prior: fitted to them.
+        prior: what was fitted to these sources.
         facts: `[p]` standardised facts of the problem.
         noise: variance of one measurement.
     """
@@ -123,10 +123,10 @@ def belief(
 
 
 def coherence(grid: JointGrid, task: TaskMeasurements) -> float:
-    """How well each measurement follows from the task's others, by their knobs: R² left one out, at most 1.
+    """R² of predicting each measurement from the task's others by their knobs (leave-one-out), at most 1.
 
-    Near 1 for a surface in which neighbours are alike; 0 or below for values that have nothing to do with
-    the configurations that they stand beside. Left-one-out errors: Sundararajan, Keerthi 2001, Eq. 12.
+    Near 1 for a surface in which similar configurations have similar values; 0 or below for values that are
+    unrelated to their configurations. Leave-one-out errors: Sundararajan, Keerthi 2001, Eq. 12.
     """
     chosen = np.arange(len(task.y))
     if len(chosen) > FIT_ROWS:
@@ -146,21 +146,21 @@ def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _completed(grid: JointGrid, tasks: Sequence[TaskMeasurements], scales: kernel.Scales) -> np.ndarray:
-    """`[T, g]` surfaces; measured where measured, elsewhere the mean of all tasks corrected by the kernel."""
+    """`[T, g]` surfaces: the measured values, and elsewhere the mean of all tasks corrected by the kernel."""
     g = len(grid.ranks)
     out = np.full((len(tasks), g), np.nan)
     for surface, task in zip(out, tasks, strict=True):
         surface[task.rows] = task.y
     if not np.isnan(out).any():
         return out
-    scales = replace(scales, own=max(scales.own, 0.02))  # a gram matrix of near-equal rows must stay invertible
+    scales = replace(scales, own=max(scales.own, 0.02))  # a Gram matrix of nearly equal rows must stay invertible
     common = np.full(g, float(np.mean(np.concatenate([task.y for task in tasks]))))
     gaps = [
         (surface, task, missing, _pull(grid, missing, task.rows, scales))
         for surface, task in zip(out, tasks, strict=True)
         if len(missing := np.setdiff1d(np.arange(g), task.rows))
     ]
-    for _ in range(2):  # the mean of all needs every surface, and each surface the mean
+    for _ in range(2):  # the mean depends on every surface, and each surface on the mean
         for surface, task, missing, pull in gaps:
             surface[missing] = common[missing] + pull @ (task.y - common[task.rows])
         common = out.mean(axis=0)
@@ -168,14 +168,14 @@ def _completed(grid: JointGrid, tasks: Sequence[TaskMeasurements], scales: kerne
 
 
 def _pull(grid: JointGrid, missing: np.ndarray, measured: np.ndarray, scales: kernel.Scales) -> np.ndarray:
-    """`[missing, measured]` how far each row is pulled along by what each measured one is off by."""
+    """`[missing, measured]` weights with which deviations at measured rows correct the missing rows."""
     gram = kernel.variance(grid.axes, grid.ranks[measured], scales)
     cross = kernel.covariance(grid.axes, grid.ranks[missing], grid.ranks[measured], scales)
     return cho_solve(cho_factor(gram), cross.T).T
 
 
 def _weights(facts: np.ndarray, at: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
-    """`[T]` weights of tasks with facts `[T, p]` in a prediction at `[p]`; its variance in units of one task's."""
+    """`[T]` weights of tasks with facts `[T, p]` in a prediction at `[p]`, and its variance in units of one task's."""
     t = len(facts)
     w = np.full(t, 1 / t)
     if np.isfinite(ridge):
@@ -199,12 +199,12 @@ def _ridges(tasks: Sequence[TaskMeasurements]) -> tuple[float, ...]:
 
 
 def _residuals(surfaces: np.ndarray, tasks: Sequence[TaskMeasurements], ridge: float) -> np.ndarray:
-    """`[T, g]` the residuals r_t of tasks predicted from other groups."""
+    """`[T, g]` the residuals r_t of each task, predicted from tasks of other groups."""
     facts, groups = _facts(tasks), _groups(tasks)
     out = np.empty_like(surfaces)
     for t in range(len(tasks)):
         others = groups != groups[t] if len(set(groups)) > 1 else np.arange(len(tasks)) != t
-        if not others.any():  # a single task: its shape about its own level is all there is to go by
+        if not others.any():  # a single task: only its shape about its own mean can be used
             out[t] = surfaces[t] - surfaces[t].mean()
             continue
         w, v = _weights(facts[others], facts[t], ridge)
@@ -213,7 +213,7 @@ def _residuals(surfaces: np.ndarray, tasks: Sequence[TaskMeasurements], ridge: f
 
 
 def _error_left_out(surfaces: np.ndarray, tasks: Sequence[TaskMeasurements], ridge: float) -> float:
-    """Mean squared residual where tasks were measured, in units of the variance that was expected."""
+    """Mean squared residual where tasks were measured, in units of the expected variance."""
     residuals = _residuals(surfaces, tasks, ridge)
     return float(np.mean([np.mean(r[task.rows] ** 2) for r, task in zip(residuals, tasks, strict=True)]))
 
@@ -227,7 +227,7 @@ def _best_shrinkage(
     noise: float,
     rng: np.random.Generator,
 ) -> float:
-    """γ under which a group left out is most probable after a few of its measurements are known."""
+    """γ under which left-out tasks are most probable after a few of their measurements are known."""
     groups = _groups(tasks)
     if len(set(groups)) < 2:
         return 1.0
@@ -243,7 +243,7 @@ def _best_shrinkage(
 
 
 def _log_density_of_rest(prior: Gaussian, y: np.ndarray, known: int) -> float:
-    """Mean log density of each of y, but for a constant, once the first few are known; 0 if there is no rest."""
+    """Mean log density, up to a constant, of y after its first `known` values, given these; 0 if there are no more."""
     if known >= len(y):
         return 0.0
     posterior = prior.given(np.arange(known), y[:known])

@@ -1,1 +1,1 @@
-"""Morphling (SoCC 2021): a meta-model trained by MAML and adapted to a service by a few measurements."""
+"""Morphling (SoCC 2021): a meta-model trained by MAML and adapted to a service with a few measurements."""

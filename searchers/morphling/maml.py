@@ -24,10 +24,10 @@ from torch.func import grad, vmap
 from searchers.morphling.mlp import Weights, predict, squared_error
 
 UnitRule = Callable[[Tensor, Tensor], Tensor]
-"""Predictions of the measured points at θ and their values → the unit that values are divided by."""
+"""Predictions at θ of the measured points, and their measured values → the unit by which values are divided."""
 
 Order = Callable[[Weights, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-"""θ, points and values of an episode's tasks → the same in another order."""
+"""θ, and the points and values of an episode's tasks → the points and values in another order."""
 
 
 def adapt(
@@ -55,16 +55,16 @@ def adapt(
 
 
 def unit_of(predicted: Tensor, values: Tensor) -> Tensor:
-    """The unit in which measured values look most like predictions: one number, an estimate of the task's best.
+    """Least-squares estimate of the task's best value, the unit by which measured values are divided.
 
     Predictions are fractions of a task's best value, which a search does not know. Least squares of
-    values ≈ unit · predicted over the points that count (value > 0) gives unit = Σ p·v / Σ p². It is at
-    least the best value seen, as no fraction exceeds 1; and 1 as long as nothing counts.
+    values ≈ unit · predicted over the feasible points (value > 0) gives unit = Σ p·v / Σ p². It is at
+    least the best value seen, as no fraction exceeds 1; and 1 while no point is feasible.
 
     Args:
-        predicted: `[n]` predictions of the measured points; taken as at least 0.2, so that a prediction
-            near or below zero cannot blow the unit up.
-        values: `[n]` what was measured; 0 for what failed, which says nothing of the unit.
+        predicted: `[n]` predictions of the measured points; raised to at least 0.2, so that a prediction
+            near or below zero cannot make the unit arbitrarily large.
+        values: `[n]` measured values; 0 for infeasible points, which say nothing about the unit.
     """
     p = torch.where(values > 0, predicted.clamp(min=0.2), 0.0)
     unit = torch.maximum((p * values).sum() / (p * p).sum().clamp(min=1e-12), values.max())
@@ -73,15 +73,15 @@ def unit_of(predicted: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Tasks:
-    """What a meta-model learns from: many tasks over the same columns.
+    """Training data of a meta-model: many tasks over the same columns.
 
     Args:
         x: `[t, n, d]` features, or `[n, d]` if all tasks share them; standardised.
-        y: `[t, n]` values as a fraction of the task's best; 0 where a configuration does not count.
+        y: `[t, n]` values as a fraction of the task's best; 0 where a configuration is infeasible.
         columns: names of the d columns.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: the shapes of the arguments do not match.
     """
 
     x: Tensor
@@ -97,7 +97,7 @@ class Tasks:
             )
 
     def draw(self, tasks: int, points: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`[tasks, points, d]` and `[tasks, points]` of random tasks, points without repetition."""
+        """Draw random tasks: `[tasks, points, d]` features, `[tasks, points]` values, points without replacement."""
         t, n = self.y.shape
         which = torch.randint(t, (tasks, 1), generator=generator)
         keys = torch.rand(tasks, n, generator=generator)
@@ -106,15 +106,15 @@ class Tasks:
 
 
 def as_drawn(theta: Weights, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`[t, p, d]` points and `[t, p]` values in the random order in which they came."""
+    """The `[t, p, d]` points and `[t, p]` values in the random order in which they were drawn."""
     return x, y
 
 
 def as_searched(theta: Weights, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The points in about the order in which a search would measure them: the largest predictions first.
 
-    A search does not adapt to random points: it climbs, fails at the edge of memory, and fails there again.
-    Noise of a different size for each task (log-uniform, 0.02 to 2) goes from greedy to random.
+    A search does not adapt to random points: it moves to better ones, runs out of memory, and does so again nearby.
+    Noise of a different size for each task (log-uniform, 0.02 to 2) gives orders from greedy to random.
     """
     with torch.no_grad():
         size = 0.02 * 100 ** torch.rand(len(y), 1, generator=generator)
@@ -124,7 +124,7 @@ def as_searched(theta: Weights, x: Tensor, y: Tensor, generator: torch.Generator
 
 
 def known_unit(predicted: Tensor, values: Tensor) -> Tensor:
-    """The unit of values that are in the model's own unit already: 1."""
+    """Unit rule for values that are already in the model's own unit: 1."""
     return torch.ones_like(values[0])
 
 
@@ -136,10 +136,10 @@ def task_loss(
     step_size: float,
     unit_rule: UnitRule = known_unit,
 ) -> Tensor:
-    """L_Ti(f_θi): how wrong the adapted model is on points of the task that it did not adapt to.
+    """L_Ti(f_θi): mean squared error of the model, adapted to the points `seen`, on the points `asked`.
 
     Where the adaptation does not know the task's unit, as in a search, it sees values divided by an
-    estimate of it, and its answer is multiplied by that again before it is compared.
+    estimate of the unit, and its predictions are multiplied by that estimate before they are compared.
     """
     x, y = seen
     with torch.no_grad():
@@ -166,24 +166,24 @@ def meta_train(
 ) -> dict[str, Tensor]:
     """Second-order MAML, θ ← θ − β ∇_θ Σ_i L_Ti(f_θi) (Finn et al. 2017, Eq. 2-3; Morphling, Algorithm 1).
 
-    Each episode draws tasks and points of each: the first K to adapt to, all to be judged by; all tasks of
+    Each episode draws tasks, and points of each: the model adapts to the first K and is judged on all; all tasks of
     an episode are one batch (`vmap`). The outer step is Adam's with cosine decay, as plain SGD needs many times
     the episodes (Finn et al. use Adam too).
 
     Args:
-        tasks: what to learn from.
+        tasks: the tasks to learn from.
         weights: starting point; left unchanged.
         step_size: α.
         meta_step_size: β, at the start; it decays to 0.
         shots: K.
-        episodes: how many outer steps.
-        generator: of all randomness.
-        unit_rule: how the inner loop, which sees K values alone, scales them; `unit_of` for searches.
+        episodes: number of outer steps.
+        generator: source of all random numbers.
+        unit_rule: how the inner loop, which sees only K values, scales them; `unit_of` for searches.
         order: which of the points drawn are the first K; `as_searched` for searches.
         schedules: `[steps, shots]` masks, one of them drawn for each episode: which points each inner step
-            sees. Left out, the paper's: one step on all of them.
-        tasks_per_episode: tasks in a batch.
-        points_asked: points of each task that the outer loss is taken on.
+            sees. When left out, as in the paper: one step on all of them.
+        tasks_per_episode: number of tasks in a batch.
+        points_asked: number of points of each task, besides the first K, that the outer loss is computed on.
         progress: called with the episode and its loss.
     """
     theta = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}

@@ -1,4 +1,4 @@
-"""A meta-trained model with what is needed to use it elsewhere: columns, standardisation, how it was made."""
+"""Meta-trained model with what is needed to use it on another space: columns, standardisation, how it was made."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _KIND = weights_file.Kind("meta_model", "meta-model", "raytune-infer meta-train 
 
 @dataclass(frozen=True)
 class MetaModel:
-    """Weights and the meaning of their inputs.
+    """Meta-trained weights, with the names and the standardisation of their inputs.
 
     Args:
         weights: θ_meta.
         columns: names of the d inputs.
-        mean: `[d]` what is subtracted from each column.
-        scale: `[d]` what it is then divided by.
+        mean: `[d]` number that is subtracted from each column.
+        scale: `[d]` number by which each column is then divided.
         step_size: α that the weights were trained for.
-        card: data, procedure, date, seed, figures: anything that JSON can hold.
+        card: description of the training (data, procedure, date, seed, figures); anything that JSON can hold.
 
     Raises:
-        ValueError: weights or standardisation that do not match the columns, or a scale that is not positive.
+        ValueError: weights or standardisation do not match the columns, or a scale is not positive.
     """
 
     weights: Weights
@@ -49,10 +49,10 @@ class MetaModel:
             raise ValueError("every column needs a positive scale")
 
     def standardise(self, features: np.ndarray, columns: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Features of another space as this model's inputs, followed by the columns that it does not know.
+        """Convert features of a space to this model's inputs, followed by the columns that the model does not know.
 
-        A known column is standardised as in meta-training; one that the space lacks is at the
-        meta-training mean, 0; an unknown one is standardised over the space (all 0 if it is constant).
+        A known column is standardised as in meta-training; one that the space lacks is set to 0, the
+        meta-training mean; an unknown one is standardised over the space (all 0 if it is constant).
 
         Args:
             features: `[n, c]` raw features.
@@ -74,7 +74,7 @@ class MetaModel:
         return out, unknown
 
     def weights_for(self, unknown: int) -> dict[str, Tensor]:
-        """The weights with zero rows for columns that they do not know: without influence until adapted."""
+        """The weights with a zero row for each of the `unknown` columns, which have no influence until adapted."""
         w0 = self.weights["w0"]
         return {**self.weights, "w0": torch.cat([w0, torch.zeros(unknown, w0.shape[1], dtype=w0.dtype)])}
 

@@ -1,4 +1,4 @@
-"""The network: two hidden layers, as plain functions over a dict of tensors.
+"""Multilayer perceptron with two hidden layers, as plain functions over a dict of tensors.
 
 A dict, not a module, because MAML differentiates through changed weights and adapts many copies at once.
 """

@@ -1,7 +1,7 @@
 """Morphling's search: sequential model-based optimisation that starts from a meta-model.
 
 Wang et al., "Morphling: Fast, Near-Optimal Auto-Configuration for Cloud-Native Model Serving" (SoCC 2021),
-Algorithm 2. The meta-model is trained by `searchers.morphling.maml`; the shipped one lies in `searchers/pretrained`.
+Algorithm 2. The meta-model is trained by `searchers.morphling.maml`; the shipped one is in `searchers/pretrained`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def pretrained() -> MetaModel:
 
 
 def inputs_of(problem: Problem) -> tuple[np.ndarray, tuple[str, ...]]:
-    """`[n, c]` raw inputs of a meta-model and their names: the space's features, and the price if it matters.
+    """`[n, c]` raw inputs of a meta-model and their names: the space's features, and the price if the goal names it.
 
-    The price of a configuration is known before any trial, so f need not guess it. It enters as log2 of its
-    ratio to the space's mean (geometric), as a currency's unit says nothing; and only if the goal names it,
-    which also tells f whether it predicts a rate or a rate per dollar. Our choice.
+    The price of a configuration is known before any trial, so the model need not predict it. The input is log2 of
+    its ratio to the space's mean (geometric), as the currency's unit carries no information; it is given only if the
+    goal names the price, which also tells the model whether it predicts a rate or a rate per dollar. Our choice.
     """
     features, columns = problem.space.features, problem.space.columns
     usd = problem.usd_per_hour
@@ -48,18 +48,18 @@ class Morphling:
     """Algorithm 2: measure where f_θi(x) + δ·|f_θi(x) − f_θi'(x)| is largest, then take the SGD step.
 
     Starting from θ_meta, step k of the search forms θ_i' = θ_i − α∇L(f_θi) on all that was measured
-    before; Conf(x) = |f_θi(x) − f_θi'(x)| is how much that step changed the mind about x, and stands for
-    the uncertainty there; Acq(x) = f_θi(x) + δ·Conf(x); the best x not yet measured is measured, and
-    θ_i ← θ_i'. The steps are replayed from the history at every call, so nothing needs to be kept.
+    before; Conf(x) = |f_θi(x) − f_θi'(x)| is how much that step changed the prediction at x, and stands for
+    the uncertainty there; Acq(x) = f_θi(x) + δ·Conf(x); the free x with the largest Acq is measured, and
+    θ_i ← θ_i'. The steps are replayed from the history at every call, so no state is kept between calls.
 
     Three choices are ours, as the paper leaves them open. f predicts fractions of the task's best value,
-    which a search does not know: values are divided by `maml.unit_of` them, a least-squares fit to θ_meta's
-    predictions, the same rule as in meta-training. What could not run or breaks a limit has the value 0. And
-    a trial that is still running counts as if it had ended with 0, the least there is (the "constant liar" of
-    Ginsbourger, Le Riche, Carraro 2010, section 4.2), else trials in parallel would all be the same one.
+    which a search does not know: values are divided by `maml.unit_of`, a least-squares fit to θ_meta's
+    predictions, the same rule as in meta-training. An infeasible configuration has the value 0. And
+    a trial that is still running counts as if it had ended with 0, the lowest value (the "constant liar" of
+    Ginsbourger, Le Riche, Carraro 2010, section 4.2), as parallel trials would otherwise all be the same one.
 
     Args:
-        problem: the space to search and what counts as good.
+        problem: the space to search and the objective.
         model: the meta-model; the shipped one when left out. Columns are matched by name.
         delta: δ, the weight of the uncertainty. Our choice: of 0.5, 1 and 2 it took the fewest trials to 95 % of
             the best on 40 synthetic services of another seed, none of them a held-out model.
@@ -75,12 +75,12 @@ class Morphling:
         self._delta = delta
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
-        """The free position of the largest Acq; of the largest f_θmeta while nothing is observed."""
+        """The free position of the largest Acq; before the first trial, of the largest f_θmeta."""
         before, after = self._predictions(history)
         return largest_free(before + self._delta * np.abs(before - after), history, rng)
 
     def _predictions(self, history: History) -> tuple[np.ndarray, np.ndarray]:
-        """`[n]` predictions f_θi before and f_θi' after the newest SGD step, of every configuration."""
+        """`[n]` predictions f_θi before and `[n]` f_θi' after the newest SGD step, for every configuration."""
         positions = [o.position for o in history.observed] + sorted(history.pending)
         k = len(positions)
         with torch.no_grad():

@@ -1,1 +1,1 @@
-"""Meta-models that ship with the project."""
+"""Trained models that ship with the package."""

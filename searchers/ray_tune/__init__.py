@@ -1,1 +1,1 @@
-"""The searchers inside Ray Tune: the one place of this package that knows Ray."""
+"""Use of the searchers in Ray Tune; the only part of this package that depends on Ray."""

@@ -1,4 +1,4 @@
-"""A Tuner's `param_space` as a Space: the one reader of Tune's domain classes."""
+"""Conversion of a Tuner's `param_space` to a Space; the only module that reads Tune's domain classes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from ray.tune.search.variant_generator import parse_spec_vars
 from searchers.space import Config, Knob, Space, Value
 
 MOST_CONFIGURATIONS = 1_000_000
-"""Searchers score every configuration at every call; beyond this a suggestion takes longer than seconds."""
+"""Largest number of configurations: searchers score all of them at every call, and with more a suggestion takes longer
+than seconds."""
 
 
 def space_of(param_space: Mapping[str, Any]) -> Space:
-    """The finite space that a `param_space` spans; its constants are no part of it.
+    """The finite space that a `param_space` spans, without its constants.
 
     A nested key becomes one knob with `/` between its parts, as Tune itself flattens results.
 
@@ -42,7 +43,7 @@ def space_of(param_space: Mapping[str, Any]) -> Space:
 
 
 def nested(config: Config) -> dict[str, Any]:
-    """A configuration as Tune wants it: keys with `/` turned back into nested dicts."""
+    """A configuration in Tune's form: keys with `/` are turned back into nested dicts."""
     out: dict[str, Any] = {}
     for name, value in config.items():
         *parents, leaf = name.split("/")
@@ -90,7 +91,7 @@ def _integers(name: str, domain: Integer) -> Iterable[int]:
 
 def _multiples(name: str, domain: Integer | Float, q: float) -> list[float]:
     """The multiples of q within the bounds, both included, as Tune's Quantized samples them."""
-    # A little inwards tolerance: 0.3 / 0.1 is 2.9999999999999996.
+    # A small tolerance, so that rounding loses no bound: 0.3 / 0.1 is 2.9999999999999996.
     first, last = math.ceil(domain.lower / q - 1e-9), math.floor(domain.upper / q + 1e-9)
     _at_most(name, first, last)
     return [round(i * q, 12) for i in range(first, last + 1)]

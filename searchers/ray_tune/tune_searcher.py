@@ -1,6 +1,6 @@
-"""Any of our searchers inside any Tuner: the one subclass of `ray.tune.search.Searcher`.
+"""Adapter that lets any Tuner use our searchers: a subclass of `ray.tune.search.Searcher`.
 
-The rest of the package knows nothing of Ray. This file turns trials into histories and back.
+It turns Tune's trials into a history, and suggestions into Tune's configurations.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ _log = logging.getLogger(__name__)
 
 Factory = Callable[[Problem], Searcher]
 FIGURE = "figure"
-"""What a Tuner's metric is called in our objective: Tune's names (`val/loss`) need not be identifiers."""
+"""Name of the Tuner's metric in our objective, as Tune's names (`val/loss`) need not be identifiers."""
 
-# Of the result dict, what Tune adds by itself says nothing about the configuration.
+# Entries that Tune itself adds to a result; they say nothing about the configuration.
 _TUNES_OWN = frozenset({*AUTO_RESULT_KEYS, "done", "training_iteration", "should_checkpoint"})
 
 
 class TuneSearcher(ray.tune.search.Searcher):
-    """Searches a finite space with one of our searchers.
+    """Search algorithm for Ray Tune that searches a finite space with one of our searchers.
 
     `Tuner(trainable, param_space={…}, tune_config=TuneConfig(metric="rps", mode="max", num_samples=30,
-    search_alg=TuneSearcher()))` is all that is needed. Trials that fail, or report the metric not at all or
-    as NaN, count as configurations that could not run. The search finishes when every
-    configuration has been tried, so `num_samples=-1` is an exhaustive search in a clever order.
+    search_alg=TuneSearcher()))` is all that is needed. Trials that fail, do not report the metric, or report it
+    as NaN count as configurations that could not run. The search finishes when every
+    configuration has been tried, so `num_samples=-1` tries all of them, in the searcher's order.
 
     The metric must be positive, as rates, latencies and prices are: zero or less counts as "could not run".
 
     Args:
         space: what to search; left out, it is read from the Tuner's `param_space`.
         searcher: a name of `searchers.registry`, or a function from a Problem to a Searcher.
-        metric: what to optimise; may be left to TuneConfig if there is a `param_space`.
-        mode: "max" or "min"; likewise.
-        seed: of all random choices.
+        metric: the metric to optimise; may be left to TuneConfig if there is a `param_space`.
+        mode: "max" or "min"; may be left to TuneConfig likewise.
+        seed: seed of all random choices.
 
     Raises:
-        ValueError: an unknown searcher, or a metric or mode that contradicts TuneConfig's.
+        ValueError: the searcher is unknown, or metric or mode contradict TuneConfig's.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class TuneSearcher(ray.tune.search.Searcher):
     def for_problem(
         cls, problem: Problem, searcher: str | Factory, history: History | None = None, seed: int = 0
     ) -> Self:
-        """A searcher for a problem of ours, whose objective reads the metrics that trials report.
+        """Make a TuneSearcher for a Problem, whose objective reads the metrics that trials report.
 
         Args:
-            problem: space, objective and prices.
+            problem: the space, the objective and the prices.
             searcher: a name of `searchers.registry`, or a function from a Problem to a Searcher.
-            history: what is known already. Its pending trials are taken to be lost: nobody here awaits them.
-            seed: of all random choices.
+            history: what is known already. Its pending trials are regarded as lost, as this object does not run them.
+            seed: seed of all random choices.
         """
         self = cls(searcher=searcher, seed=seed)
         self._history = History((history or History()).observed)
@@ -96,12 +96,12 @@ class TuneSearcher(ray.tune.search.Searcher):
 
     @property
     def history(self) -> History:
-        """What was observed so far, and what is running."""
+        """The observations so far, and the positions of running trials."""
         return self._history
 
     @property
     def problem(self) -> Problem:
-        """What is searched for.
+        """The problem that is searched.
 
         Raises:
             ValueError: space, metric or mode are not known yet.
@@ -116,18 +116,18 @@ class TuneSearcher(ray.tune.search.Searcher):
         return self._problem
 
     @property
-    def our_searcher(self) -> Searcher:  # not `searcher`: Tune takes what has that for a wrapper of another one
-        """Which searcher of ours proposes; ValueError as for `problem`."""
+    def our_searcher(self) -> Searcher:  # not `searcher`: Tune takes an object with that attribute for a wrapper
+        """The searcher of this package that makes the suggestions; ValueError as for `problem`."""
         if self._searcher is None:
             self._searcher = self._factory(self.problem)
         return self._searcher
 
     def position_of(self, trial_id: str) -> int:
-        """The number in the space of what was suggested for a trial; KeyError if nothing was."""
+        """Position in the space of the configuration suggested for a trial; KeyError if there was none."""
         return self._positions[trial_id]
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Take metric, mode and space from the Tuner; False where a `param_space` comes on top of our space."""
+        """Take metric, mode and space from the Tuner; False if a space or a problem that differs is already set."""
         if self._problem is not None and not self._metric:
             return False  # for_problem: the objective is complete.
         self._metric = _agreed("metric", self._metric, metric)
@@ -137,11 +137,11 @@ class TuneSearcher(ray.tune.search.Searcher):
             return False  # Used before with another `param_space`, which its history is about.
         if self._metric and self._mode and self._problem is None:
             self._start(Problem(space, _objective(self._mode)))
-        # Tune says the right thing on False if `config` has domains, and goes on if it has constants only.
+        # On False, Tune reports the right error if `config` has domains, and continues if it has constants only.
         return self._given_space is None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray leaves FINISHED out.
-        """The next configuration, None while only running trials stand in the way, FINISHED at the end."""
+        """The next configuration; None if none is free but trials are still running, FINISHED at the end."""
         problem = self.problem
         done = len(self._history.observed) + len(self._history.pending)
         position = self.our_searcher.suggest(self._history, np.random.default_rng([self._seed, done]))
@@ -153,7 +153,7 @@ class TuneSearcher(ray.tune.search.Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record what the trial measured, or that its configuration could not run."""
-        # Kept after completion: a failed trial that is run again under its id reports a second time.
+        # The position is kept after completion: a failed trial that is run again under its id reports a second time.
         position = self._positions.get(trial_id)
         if position is not None:
             self._history = self._history.observe(position, None if error else self._metrics(result))
@@ -166,11 +166,11 @@ class TuneSearcher(ray.tune.search.Searcher):
         pruned: bool = False,
         intermediate_values: list[float] | None = None,
     ) -> None:
-        """Take in a configuration that was measured elsewhere.
+        """Add a configuration that was measured elsewhere to the history.
 
         Raises:
-            KeyError: it is not in the space.
-            ValueError: the objective is a Problem's own, which one value does not determine.
+            KeyError: the configuration is not in the space.
+            ValueError: the objective is that of a given Problem and needs more than one value.
         """
         if self._problem is not None and self._problem.objective.goal.names != {FIGURE}:
             raise ValueError("this objective needs more than one value; pass a History to `for_problem`")
@@ -178,12 +178,12 @@ class TuneSearcher(ray.tune.search.Searcher):
         self._take_evaluated()
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the state: what was observed, what is running under which trial id."""
+        """Write the state to a file: the settings, the history, and the position of each trial id."""
         state = {key: getattr(self, key) for key in self._STATE}
         Path(checkpoint_path).write_bytes(cloudpickle.dumps(state))
 
     def restore(self, checkpoint_path: str) -> None:
-        """Read what `save` wrote; the searcher itself is rebuilt, as it is a function of the history."""
+        """Read what `save` wrote; the searcher itself is rebuilt, as it depends on the history alone."""
         self.__dict__.update(cloudpickle.loads(Path(checkpoint_path).read_bytes()))
         self._searcher = None
 
@@ -196,7 +196,7 @@ class TuneSearcher(ray.tune.search.Searcher):
         self._take_evaluated()
 
     def _take_evaluated(self) -> None:
-        """Turn the points measured elsewhere into observations, once the space is known."""
+        """Turn points that were measured elsewhere into observations, once the space is known."""
         if self._problem is None:
             return
         for parameters, value in self._evaluated:
@@ -207,7 +207,7 @@ class TuneSearcher(ray.tune.search.Searcher):
         self._evaluated = []
 
     def _metrics(self, result: Mapping[str, Any] | None) -> Metrics | None:
-        """The numbers of a result; None if it says that it could not run or lacks what the objective needs."""
+        """The metrics in a result; None if the configuration could not run or a metric that is needed is missing."""
         if not result or result.get("could_not_run"):
             return None
         metrics = {
@@ -244,7 +244,7 @@ def _is_tunes_own(key: str) -> bool:
 
 
 def _config_of(parameters: Mapping[str, Any], space: Space) -> Config:
-    """The knobs' values among a trial's parameters, nested or not; constants are left out."""
+    """The values of the knobs among a trial's parameters, nested or not; constants are left out."""
     flat: dict[str, Any] = {}
     stack = [("", parameters)]
     while stack:

@@ -1,1 +1,1 @@
-"""Shipped surfaces: an auto-decoder of what services look like, and the belief it gives."""
+"""Surface model: an auto-decoder trained on many services, from which priors for new services are made."""

@@ -1,10 +1,10 @@
-"""Before the first trial: an ensemble of surfaces that a service like this could have.
+"""Ensemble of surfaces that a service could have, drawn before its first trial.
 
-Many services, most of which exist only as formulas, taught a network f(x, z) how rates and latencies move with a
-configuration x; z says which service it is. Drawn z, given what is known of a new service, are plausible services:
-the surfaces' mean is a prior mean for a search, their spread a prior covariance. An auto-decoder (Park et al. 2019,
-"DeepSDF") or latent-variable meta-model (Sæmundsson et al. 2018). What carries over is the shape; the level is the
-new service's own, so each surface is centred.
+A network f(x, z) has learned from many services, most of which exist only as formulas, how rates and latencies change
+with a configuration x; the latents z identify the service. Draws of z, given what is known about a new service, are
+plausible services: the mean of their surfaces is a prior mean for a search, their covariance a prior covariance. This
+is an auto-decoder (Park et al. 2019, "DeepSDF") or latent-variable meta-model (Sæmundsson et al. 2018). Only the shape
+carries over; the level is the new service's own, so each surface is centred.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _KIND = weights_file.Kind("surface_model", "surfaces", "raytune-infer meta-train
 
 @dataclass(frozen=True)
 class Surfaces:
-    """M plausible services on the n configurations of a space.
+    """Surfaces of M plausible services over the n configurations of a space.
 
     Args:
         log: role → `[M, n]` natural logarithm of the quantity, each surface centred to mean 0 over the space.
         runs: `[M, n]` logit of "can run".
-        known: columns of the space that the model knows; where there are none, it has nothing to say.
+        known: columns of the space that the model knows; if there are none, the surfaces carry no information.
     """
 
     log: Mapping[str, np.ndarray]
@@ -46,16 +46,16 @@ class Surfaces:
 
 @dataclass(frozen=True)
 class SurfaceModel:
-    """Weights and the meaning of their inputs.
+    """Trained surface network with its inputs and the distribution of its latents.
 
     Args:
-        weights: of `net.surface` and of `families.latent_mean`.
-        inputs: columns and facts.
-        families: what z may be.
-        card: data, procedure, date, seed, figures: anything that JSON can hold.
+        weights: weights of `net.surface` and of `families.latent_mean`.
+        inputs: names and standardisation of columns and facts.
+        families: families of services, with the distribution of z in each.
+        card: description of the training (data, procedure, date, seed, figures); anything that JSON can hold.
 
     Raises:
-        ValueError: weights that do not match the columns or facts.
+        ValueError: the weights do not match the columns, facts or latents.
     """
 
     weights: Weights
@@ -73,16 +73,16 @@ class SurfaceModel:
             raise ValueError(f"the weights take {takes} columns, facts and latents, but there are {needs}")
 
     def sample(self, space: Space, facts: Mapping[str, float], samples: int, rng: np.random.Generator) -> Surfaces:
-        """Surfaces that the service could have.
+        """Draw surfaces that a service could have.
 
         Args:
-            space: its configurations; columns are matched by name, those that the model does not know ignored.
-            facts: what is known of it; any may be missing.
-            samples: M.
-            rng: of all randomness; the same one gives the same surfaces.
+            space: the service's configurations; columns are matched by name, unknown ones are ignored.
+            facts: what is known about the service; any may be missing.
+            samples: M, the number of surfaces.
+            rng: source of all random numbers; the same state gives the same surfaces.
 
         Raises:
-            ValueError: a fact that is not positive.
+            ValueError: a fact is not positive.
         """
         z = torch.from_numpy(self.latents(space.columns, facts, samples, rng)).float()
         x = torch.from_numpy(self.inputs.of_space(space.features, space.columns)).float()
@@ -95,7 +95,7 @@ class SurfaceModel:
     def latents(
         self, columns: tuple[str, ...], facts: Mapping[str, float], samples: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """`[M, Z]` draws of z: a family each, then the facts that are missing, then what facts do not tell."""
+        """`[M, Z]` draws of z: for each a family, then the missing facts, then the part that facts do not determine."""
         u = self.inputs.of_facts(facts)
         has = np.array([column in columns for column in self.inputs.columns])
         family = rng.choice(len(self.families), samples, p=self.families.probabilities(has, u))
@@ -109,7 +109,7 @@ class SurfaceModel:
         return z
 
     def mean_latents(self, u: np.ndarray, family: int) -> np.ndarray:
-        """`[m, Z]` m(u, family) of complete facts `[m, F]`."""
+        """`[m, Z]` m(u, family) for complete facts u `[m, F]`."""
         one_hot = torch.zeros(len(u), len(self.families))
         one_hot[:, family] = 1
         with torch.no_grad():

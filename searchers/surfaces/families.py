@@ -1,11 +1,11 @@
-"""Kinds of services, and what z may be, given what is known of one before its first trial.
+"""Families of services, and the distribution of z given what is known about a service before its first trial.
 
     family | columns, facts given    naive Bayes on which columns the space has and which facts there are
     u | facts given, family          the other facts: a Gaussian, conditioned
     z | u, family                    z = m(u, family) + e,  e ~ N(μ, Σ) of the family
 
-m is a small network that is trained with the surfaces, so facts enter z as the surfaces need them; e is what the
-facts do not tell. Notation: G families, C columns, F facts (standardised logarithms u), Z latents.
+m is a small network that is trained together with the surfaces, so that it extracts from facts what the surfaces need;
+e is what the facts do not determine. Notation: G families, C columns, F facts (standardised logarithms u), Z latents.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from torch.nn.functional import silu
 from searchers.surfaces.net import Weights
 
 _RARE = 0.02
-"""No column and no fact is quite impossible or quite certain in a family."""
+"""Smallest probability that a family has, or lacks, a column or fact, so that none is impossible or certain."""
 
 _JITTER = 1e-6
 
 
 def latent_mean(weights: Weights, u: Tensor, family: Tensor) -> Tensor:
-    """m: facts `[…, F]`, complete, and families as one-hot `[…, G]` → `[…, Z]`."""
+    """m: complete facts `[…, F]` and one-hot families `[…, G]` → `[…, Z]`."""
     hidden = silu(torch.cat([u, family], -1) @ weights["m0"] + weights["m0.bias"])
     return hidden @ weights["m1"] + weights["m1.bias"]
 
 
 @dataclass(frozen=True)
 class Families:
-    """What training found in each kind of service.
+    """Statistics of the training tasks in each family.
 
     Args:
-        columns: `[G, C]` share of its tasks whose space has the column.
-        facts: `[G, F]` 1 where it has the fact, else 0.
-        fact_mean: `[G, F]` of u; 0 where it has not.
-        fact_covariance: `[G, F, F]` of u; 0 where it has not.
-        latent_mean: `[G, Z]` μ.
-        latent_covariance: `[G, Z, Z]` Σ.
+        columns: `[G, C]` share of the family's tasks whose space has the column.
+        facts: `[G, F]` 1 where the family has the fact, else 0.
+        fact_mean: `[G, F]` mean of u; 0 for facts that the family does not have.
+        fact_covariance: `[G, F, F]` covariance of u; 0 for facts that the family does not have.
+        latent_mean: `[G, Z]` μ, the mean of e.
+        latent_covariance: `[G, Z, Z]` Σ, the covariance of e.
     """
 
     columns: np.ndarray
@@ -67,24 +67,24 @@ class Families:
         return len(self.facts)
 
     def probabilities(self, columns: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """`[G]` chances of each family.
+        """`[G]` probability of each family.
 
         Args:
-            columns: `[C]` which columns the space has. Lacking one says something too.
-            u: `[F]` facts, NaN where missing. A missing fact says nothing: it may just not have been told.
+            columns: `[C]` which columns the space has. A missing column is evidence too.
+            u: `[F]` facts, NaN where missing. A missing fact is no evidence: it may just not have been stated.
         """
         return family_probabilities(self.columns, self.facts, columns, u)
 
     def complete(self, u: np.ndarray, family: int, noise: np.ndarray) -> np.ndarray:
-        """Facts with the missing ones drawn from what the family's given ones leave open.
+        """Complete the facts by draws of the missing ones, conditioned on the given ones in a family.
 
         Args:
-            u: `[F]`, NaN where missing.
-            family: which one.
+            u: `[F]` facts, NaN where missing.
+            family: index of the family.
             noise: `[m, F]` standard normal numbers; 0 gives the conditional mean.
 
         Returns:
-            `[m, F]`; 0 for facts that the family does not have.
+            `[m, F]` facts; 0 for facts that the family does not have.
         """
         mean, covariance = self.fact_mean[family], self.fact_covariance[family]
         has = self.facts[family] > 0
@@ -100,7 +100,7 @@ class Families:
         return out
 
     def rest(self, family: int, noise: np.ndarray) -> np.ndarray:
-        """`[m, Z]` draws of e from as many rows of standard normal numbers."""
+        """`[m, Z]` draws of e, made from `[m, Z]` standard normal numbers."""
         root = np.linalg.cholesky(self.latent_covariance[family] + _JITTER * np.eye(noise.shape[1]))
         return self.latent_mean[family] + noise @ root.T
 
@@ -108,7 +108,7 @@ class Families:
 def family_probabilities(
     column_share: np.ndarray, has_fact: np.ndarray, columns: np.ndarray, u: np.ndarray
 ) -> np.ndarray:
-    """Naive Bayes with equal priors; arguments as in `Families`."""
+    """`[G]` probability of each family by naive Bayes with equal priors; arguments as in `Families`."""
     share, has = (np.clip(table, _RARE, 1 - _RARE) for table in (column_share, has_fact))
     log = np.where(columns, np.log(share), np.log1p(-share)).sum(axis=1) + np.log(has)[:, ~np.isnan(u)].sum(axis=1)
     chances = np.exp(log - log.max())

@@ -1,4 +1,4 @@
-"""What the network of surfaces sees of a configuration and of a service: columns and facts, standardised by name."""
+"""Inputs of the surface network: a configuration's columns and a service's facts, standardised by name."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 
 FARTHEST = 4.0
-"""Standard deviations at which an input ends: beyond what was trained on, a network makes anything up."""
+"""Inputs are clipped to this many standard deviations: far from its training data, a network's output is arbitrary."""
 
 
 def is_quantity(column: str) -> bool:
-    """Whether a column means the same in every space; `engine=vllm` is one value of a knob nobody knows."""
+    """Whether a column has the same meaning in every space, unlike `engine=vllm`, one value of a categorical knob."""
     return "=" not in column
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Names of columns and facts with the mean and scale that standardise them.
+    """Names of columns and facts, with the mean and scale that standardise them.
 
     Args:
         columns: C names of feature columns.
-        mean: `[C]` what is subtracted.
-        scale: `[C]` what it is then divided by.
+        mean: `[C]` number that is subtracted from each column.
+        scale: `[C]` number by which each column is then divided.
         facts: F names of facts.
-        fact_mean: `[F]` of their natural logarithms.
-        fact_scale: `[F]` of their natural logarithms.
+        fact_mean: `[F]` mean of the facts' natural logarithms.
+        fact_scale: `[F]` scale of the facts' natural logarithms.
 
     Raises:
-        ValueError: lengths that do not match, or a scale that is not positive.
+        ValueError: the lengths do not match, or a scale is not positive.
     """
 
     columns: tuple[str, ...]
@@ -47,11 +47,11 @@ class Inputs:
                 raise ValueError(f"{len(names)} names need a mean and a positive scale each, got {mean} and {scale}")
 
     def known(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of a space's columns that are inputs."""
+        """The columns of a space that are inputs of the network."""
         return tuple(column for column in columns if column in self.columns)
 
     def of_space(self, features: np.ndarray, columns: tuple[str, ...]) -> np.ndarray:
-        """`[n, c]` raw features → `[n, 2C]`: each column standardised, 0 where the space lacks it; then presence."""
+        """`[n, c]` raw features → `[n, 2C]`: standardised columns, 0 if the space lacks one; then presence, 1 or 0."""
         at = {column: i for i, column in enumerate(columns)}
         out = np.zeros((len(features), 2 * len(self.columns)))
         for i, column in enumerate(self.columns):
@@ -61,10 +61,10 @@ class Inputs:
         return np.clip(out, -FARTHEST, FARTHEST)
 
     def of_facts(self, facts: Mapping[str, float]) -> np.ndarray:
-        """`[F]` standardised logarithms; NaN where a fact is missing. Facts of other names are ignored.
+        """`[F]` standardised logarithms of facts; NaN where a fact is missing. Facts of other names are ignored.
 
         Raises:
-            ValueError: a fact that is not positive.
+            ValueError: a fact is not positive.
         """
         if bad := {k: v for k, v in facts.items() if k in self.facts and not (np.isfinite(v) and v > 0)}:
             raise ValueError(f"facts are positive numbers, got {bad}; leave out what is not known")

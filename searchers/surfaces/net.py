@@ -1,11 +1,11 @@
-"""The network of surfaces f(x, z): what a configuration is, times what the service is.
+"""Surface network f(x, z): basis functions of the configuration x, weighted by functions of the service's latents z.
 
     f_r(x, z) = Σ_k φ_k(x) (c_kr(z) / √K + b_kr),      φ: a trunk of three layers, c: a branch of two
 
 One output for each role of a quantity (a natural logarithm, up to the service's own level) and one for the logit
-of "can run". A product of a trunk and a branch, as in DeepONet (Lu et al. 2021, "Learning nonlinear operators"),
-not one MLP over [x, z]: φ is computed once for all samples of z. On 300 held-out synthetic services the two were
-as good as one another, and 64 samples × 540 configurations took 3 ms against 157 ms.
+of "can run". It is a product of a trunk and a branch, as in DeepONet (Lu et al. 2021, "Learning nonlinear operators"),
+not one MLP over [x, z], so that φ is computed once for all samples of z. On 300 held-out synthetic services the two
+were equally good, and 64 samples × 540 configurations took 3 ms against the MLP's 157 ms.
 
 Plain functions over a dict of tensors, as in `mlp`. Notation: D inputs, Z latents, H hidden units, K shapes.
 """
@@ -26,13 +26,13 @@ Weights = Mapping[str, Tensor]
 """Trunk `x0 [D, H]`, `x1 [H, H]`, `x2 [H, K]`; branch `z0 [Z, H]`, `z1 [H, K·R]`; `base [K, R]`; with biases."""
 
 OUTPUTS = len(ROLES) + 1
-HIDDEN, SHAPES = 128, 64  # our choice: wider ones gained nothing that a held-out service would notice
+HIDDEN, SHAPES = 128, 64  # our choice: larger ones gave no noticeable gain on held-out services
 
 
 def initial_weights(
     inputs: int, latents: int, generator: torch.Generator, *, hidden: int = HIDDEN, shapes: int = SHAPES
 ) -> dict[str, Tensor]:
-    """Random weights, uniform within ±1/√fan-in (LeCun et al. 1998), biases too."""
+    """Random weights and biases, uniform within ±1/√fan-in (LeCun et al. 1998)."""
     trunk = (inputs, hidden, hidden, shapes)
     sizes = {f"x{i}": pair for i, pair in enumerate(pairwise(trunk))}
     sizes |= {"z0": (latents, hidden), "z1": (hidden, shapes * OUTPUTS), "base": (shapes, OUTPUTS)}

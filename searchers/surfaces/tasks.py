@@ -1,4 +1,4 @@
-"""Studied services as arrays to train surfaces on."""
+"""Conversion of studied services to arrays for the training of surfaces."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from searchers.surfaces.families import family_probabilities
 from searchers.surfaces.inputs import Inputs, is_quantity
 
 _LEAST_SHARE = 0.05
-"""Facts that so many of the tasks have, and no others, make a family; the other tasks join the likeliest."""
+"""A set of facts makes a family if at least this share of tasks has exactly it; other tasks join the likeliest one."""
 
 
 @dataclass(frozen=True)
 class Studied:
-    """One task as numbers.
+    """One task as arrays.
 
     Args:
-        features: `[k, c]` raw features of the configurations that were observed.
-        columns: names of the c columns, those of unknown knobs left out.
-        log: `[k, R]` natural logarithm for each role; NaN where it was not measured or could not run.
-        ran: `[k]` whether it could run.
-        facts: the facts whose logarithms there are.
+        features: `[k, c]` raw features of the observed configurations.
+        columns: names of the c columns; only those that mean the same in every space.
+        log: `[k, R]` natural logarithm of each role's metric; NaN where not measured or the trial could not run.
+        ran: `[k]` whether the trial could run.
+        facts: the positive facts, by name.
     """
 
     features: np.ndarray
@@ -37,7 +37,7 @@ class Studied:
 
 
 def studied(task: Task) -> Studied:
-    """A task's observations; of several metrics of one role, the one that most of them have (the first of equals)."""
+    """Convert a task's observations; a role's metric is the one that most of them have (the first of equals)."""
     keep = [i for i, column in enumerate(task.space.columns) if is_quantity(column)]
     positions = [o.position for o in task.observed]
     positive = Counter(name for o in task.observed for name, v in (o.metrics or {}).items() if _positive(v))
@@ -84,7 +84,7 @@ class Shelf:
 
 
 def inputs_of(tasks: Iterable[Studied]) -> Inputs:
-    """Columns and facts that the tasks have, and what standardises them."""
+    """The columns and facts that the tasks have, with their means and scales."""
     tasks = list(tasks)
     columns = tuple(sorted({column for task in tasks for column in task.columns}))
     facts = tuple(sorted({name for task in tasks for name in task.facts}))
@@ -97,14 +97,14 @@ def inputs_of(tasks: Iterable[Studied]) -> Inputs:
 
 
 def _moments(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Means, and scales; 1 where nothing varies."""
+    """Mean and scale of each array; the scale is its standard deviation, or 1 where nothing varies."""
     mean = np.array([v.mean() for v in values])
     scale = np.array([v.std() for v in values])
     return mean, np.where(scale > 1e-9, scale, 1.0)
 
 
 def shelve(tasks: Iterable[Studied], inputs: Inputs, points: int, rng: np.random.Generator) -> Shelf:
-    """The tasks as arrays; of one with more than `points` observations, so many at random."""
+    """Stack the tasks into arrays; of a task with more than `points` observations, that many are chosen at random."""
     tasks = list(tasks)
     shelf = Shelf(
         np.zeros((len(tasks), points, 2 * len(inputs.columns)), dtype=np.float32),
@@ -123,10 +123,10 @@ def shelve(tasks: Iterable[Studied], inputs: Inputs, points: int, rng: np.random
 
 @dataclass(frozen=True)
 class Kinds:
-    """The families that tasks fall into, apart from what their latents turn out to be.
+    """The families of the tasks, without the moments of their latents, which are known only after training.
 
     Args:
-        of: `[T]` each task's family.
+        of: `[T]` index of each task's family.
         columns: `[G, C]`, facts: `[G, F]`, fact_mean: `[G, F]`, fact_covariance: `[G, F, F]`: as in `Families`.
     """
 
@@ -138,7 +138,7 @@ class Kinds:
 
 
 def kinds(shelf: Shelf) -> Kinds:
-    """Families by the facts that tasks have: sets of facts that occur often, each with its tasks' moments."""
+    """Group tasks into families by their sets of facts: each frequent set is a family, with its tasks' moments."""
     given = ~np.isnan(shelf.u)
     sets, member, counts = np.unique(given, axis=0, return_inverse=True, return_counts=True)
     often = [s for s in np.argsort(-counts, kind="stable") if counts[s] >= _LEAST_SHARE * len(given) and sets[s].any()]

@@ -1,11 +1,11 @@
-"""Training of surfaces: the network and every task's own z, together.
+"""Training of the surface network, together with the latents z of every task.
 
-An auto-decoder (Park et al. 2019, "DeepSDF"): no encoder guesses z from data; each training task has an e_t that
-is optimised with the weights, z_t = m(facts_t) + e_t, under
+It is an auto-decoder (Park et al. 2019, "DeepSDF"): no encoder infers z from data; each training task has an e_t that
+is optimised with the weights, z_t = m(facts_t) + e_t, by the loss
 
     L_t = Σ_roles mean((r − mean r)²) + cross-entropy(can run) + λ ‖e_t‖²,     r = f(x, z_t) − log quantity
 
-over random points of random tasks. A task's mean residual counts for nothing: the level is its own.
+over random points of random tasks. A task's mean residual is not penalised, as its level is its own.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _HIDDEN_MEAN = 32
 
 @dataclass(frozen=True)
 class Training:
-    """How long, how fast, how much at a time. Values are our choice, by held-out synthetic services.
+    """Hyperparameters of the training. Values are our choice, by held-out synthetic services.
 
     Args:
-        steps: of Adam (Kingma & Ba 2015), cosine decay to 0.
-        step_size: of the weights, at the start.
-        latent_step_size: of the tasks' own e, at the start; a task is in few batches.
-        latents: Z.
-        prior: λ.
-        blur: standard deviation of noise on z in training, so that neighbours of a task's z are services too.
-        tasks_per_step: tasks in a batch.
-        points_per_task: points of each.
-        points: observations of a task that are kept at all.
+        steps: number of Adam steps (Kingma & Ba 2015), with cosine decay of the step sizes to 0.
+        step_size: initial step size of the weights.
+        latent_step_size: initial step size of the tasks' own e, larger as a task is in few batches.
+        latents: Z, the number of latents.
+        prior: λ, the weight of ‖e_t‖².
+        blur: standard deviation of noise on z in training, so that points near a task's z are plausible services too.
+        tasks_per_step: number of tasks in a batch.
+        points_per_task: number of points of each task in a batch.
+        points: largest number of a task's observations that are kept for training.
     """
 
     steps: int = 4000
@@ -62,13 +62,13 @@ def train(
     weights: np.ndarray | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> SurfaceModel:
-    """Surfaces from studied services; deterministic on one machine with one thread.
+    """Train a surface model on studied services; deterministic on one machine with one thread.
 
     Args:
-        tasks: what to learn from.
-        training: how.
-        seed: of everything random.
-        weights: `[T]` how often a task is drawn, relative to the others.
+        tasks: the services to learn from.
+        training: the hyperparameters.
+        seed: seed of all random numbers.
+        weights: `[T]` how often each task is drawn, relative to the others; equally often when left out.
         progress: called with the step and its loss.
     """
     rows = [studied(task) for task in tasks]
@@ -83,12 +83,12 @@ def train(
 
 
 def residual_loss(out: Tensor, log: Tensor, ran: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss's first two terms.
+    """The first two terms of the loss.
 
     Args:
-        out: `[…, p, R + 1]` what the network says of p points.
-        log: `[…, p, R]` what was measured; NaN where nothing was.
-        ran: `[…, p]` 1 or 0; NaN where there is no point.
+        out: `[…, p, R + 1]` outputs of the network at p points.
+        log: `[…, p, R]` measured logarithms; NaN where nothing was measured.
+        ran: `[…, p]` 1 if the configuration could run, else 0; NaN where there is no point.
 
     Returns:
         `[…, R]` variance of the residuals, 0 where a role has fewer than two points; `[…]` mean cross-entropy.
@@ -107,7 +107,7 @@ def _fit(
     shelf: Shelf, kind: Kinds, weight: np.ndarray, training: Training, seed: int,
     progress: Callable[[int, float], None] | None,
 ) -> tuple[dict[str, Tensor], np.ndarray]:  # fmt: skip
-    """Weights, and every task's e `[T, Z]`."""
+    """Optimise and return the weights, and `[T, Z]` every task's e."""
     generator = torch.Generator().manual_seed(seed)
     x, log, ran = (torch.from_numpy(a) for a in (shelf.x, shelf.log, shelf.ran))
     u, family = (torch.from_numpy(a).float() for a in _facts_and_families(shelf, kind))
@@ -121,7 +121,7 @@ def _fit(
     )
     optimizers = [
         torch.optim.Adam(network.values(), training.step_size),
-        # Sparse: a task that is not in the batch must not drift on by its momentum.
+        # Sparse: the e of a task that is not in the batch must not keep moving by its momentum.
         torch.optim.SparseAdam(list(own.parameters()), training.latent_step_size),
     ]
     decays = [torch.optim.lr_scheduler.CosineAnnealingLR(o, training.steps) for o in optimizers]
@@ -149,7 +149,7 @@ def _fit(
 
 
 def _facts_and_families(shelf: Shelf, kind: Kinds) -> tuple[np.ndarray, np.ndarray]:
-    """`[T, F]` facts, the missing ones as the family's given ones suggest, and `[T, G]` families as one-hot."""
+    """`[T, F]` facts, missing ones as their conditional mean in the family, and `[T, G]` one-hot families."""
     latents = np.zeros((len(kind.facts), 1))
     families = Families(
         kind.columns, kind.facts, kind.fact_mean, kind.fact_covariance, latents, np.zeros((len(latents), 1, 1))
@@ -160,7 +160,7 @@ def _facts_and_families(shelf: Shelf, kind: Kinds) -> tuple[np.ndarray, np.ndarr
 
 
 def _initial_mean(inputs: int, latents: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Weights of `latent_mean`, drawn like the network's."""
+    """Random weights of `latent_mean`, drawn like those of the network."""
     weights = {}
     for name, fan_in, fan_out in (("m0", inputs, _HIDDEN_MEAN), ("m1", _HIDDEN_MEAN, latents)):
         bound = fan_in**-0.5
