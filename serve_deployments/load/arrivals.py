@@ -85,7 +85,7 @@ class Trace:
         ValueError: fewer than two arrivals, times that are not finite or not in order, or all at one moment.
     """
 
-    times_s: tuple[float, ...] = field(repr=False)  # many
+    times_s: tuple[float, ...] = field(repr=False)  # may be many
 
     def __post_init__(self) -> None:
         if len(self.times_s) < 2:

@@ -15,7 +15,7 @@ GROWTH = 1.05
 """Factor that a level must exceed to count as growth: one that brings at most 5 % more has not raised the rate."""
 
 _TURNS = 4  # least length of a level in mean latencies: one to warm up, a few to see whether they grow (our choice)
-_APART = 1_000_003  # distance between the seeds of levels, large as the seeds of trials are close to one another
+_APART = 1_000_003  # distance between the seeds of levels; large, as rounds of a comparison have neighbouring seeds
 
 
 @dataclass

@@ -48,14 +48,14 @@ class Requests:
     """Requests that have ended, in the order of their ends; one column for each field of `RequestRecord`.
 
     Args:
-        due_s: `[n]` as in `RequestRecord`, like all columns but `failed`.
-        sent_s: `[n]`.
-        last_s: `[n]` ascending.
+        due_s: `[n]` when each was due.
+        sent_s: `[n]` when each was sent.
+        last_s: `[n]` when each ended, ascending.
         failed: `[n]` whether each failed.
-        first_s: `[n]` NaN where the answer came in one part.
-        parts: `[n]`.
-        size_in: `[n]` NaN where it is not known.
-        size_out: `[n]` NaN where it is not known.
+        first_s: `[n]` when the first part of the answer arrived; NaN where the answer came in one part.
+        parts: `[n]` number of parts of the answer.
+        size_in: `[n]` size of the request; NaN where it is not known.
+        size_out: `[n]` size of the answer; NaN where it is not known.
     """
 
     due_s: np.ndarray

@@ -12,7 +12,7 @@ AS_EXPORTED = ("float32",)
 
 
 def check_file(path: Path) -> None:
-    """Raise `ModelError` if there is no file at the path."""
+    """Raise `ModelError` if the path is not a file."""
     if not path.is_file():
         raise ModelError(f"{path} is a folder, this loader reads a file")
 

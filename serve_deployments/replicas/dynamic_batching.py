@@ -67,7 +67,7 @@ class DynamicBatching:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing runs."""
+        """Whether no request waits and no batch runs."""
         return not self._waiting and not self._running
 
     def refuse(self, error: Exception) -> None:
@@ -145,5 +145,5 @@ class DynamicBatching:
                     request.answer.set_exception(error)
             return
         for request, row in zip(batch, rows, strict=True):
-            if not request.answer.done():  # whoever waited may have given up
+            if not request.answer.done():  # the caller may have given up
                 request.answer.set_result(row)

@@ -128,7 +128,7 @@ class Pool:
         return tuple(self._idle.values())
 
     def held(self) -> dict[str, str]:
-        """App → the trial that holds it."""
+        """Name of an application → the trial that holds its replica."""
         return {app: trial for app, (trial, _) in self._held.items()}
 
     def _hold(self, trial: str, kept: WarmReplica) -> WarmReplica:

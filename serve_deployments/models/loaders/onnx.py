@@ -37,7 +37,7 @@ def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[A
         raise
     except Exception as error:  # onnxruntime's exceptions have no other base class
         raise ModelError(f"onnxruntime cannot read {path}: {error}; export the model again") from error
-    if provider not in session.get_providers():  # it is built in, but what it needs of the system is not there
+    if provider not in session.get_providers():  # it is built in, but system libraries that it needs are missing
         raise missing
     name = session.get_inputs()[0].name
     return lambda payloads: list(session.run(None, {name: stacked(payloads)})[0])
