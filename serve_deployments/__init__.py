@@ -1,1 +1,1 @@
-"""Run a model under a configuration on Ray Serve and find out what it can do."""
+"""Runs a model under a configuration on Ray Serve and measures the rate that it can serve."""

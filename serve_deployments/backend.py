@@ -1,14 +1,14 @@
-"""The seam to whatever runs a replica, and the errors that mean "this configuration could not run".
+"""The interface to whatever runs a replica, and the errors that mean "this configuration could not run".
 
 CouldNotRun
-├── DeployTimeout    no replica in time: nothing that it fits on, or the model takes too long to load
-├── DeployFailed     the replica started and said why the model does not run
-├── OutOfMemory      a batch did not fit in the memory allowed
-├── ModelStuck       a batch did not come to an end
-└── Lost             what it ran on was lost, which need not be the configuration's fault: worth another attempt
+├── DeployTimeout    no replica was ready in time: no node has room for it, or the model takes too long to load
+├── DeployFailed     the replica started and reported why the model does not run
+├── OutOfMemory      the model or a batch did not fit in the memory allowed
+├── ModelStuck       a batch did not finish
+└── Lost             infrastructure was lost, which need not be the configuration's fault: worth another attempt
     ├── ReplicaDied  the replica's process ended
     ├── NodeDied     the node that the replica was to run on is gone
-    └── LoadFailed   the load test did not come to an end
+    └── LoadFailed   the load test did not finish
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from serve_deployments.settings import Settings
 
 
 class CouldNotRun(RuntimeError):
-    """The configuration cannot be measured; the message is the reason that the user reads."""
+    """The configuration cannot be measured; the message is the reason shown to the user."""
 
 
 class DeployTimeout(CouldNotRun):
@@ -32,7 +32,7 @@ class DeployTimeout(CouldNotRun):
 
 
 class DeployFailed(CouldNotRun):
-    """The replica started, and the model did not."""
+    """The replica started, but the model does not run in it."""
 
 
 class OutOfMemory(CouldNotRun):
@@ -40,11 +40,11 @@ class OutOfMemory(CouldNotRun):
 
 
 class ModelStuck(CouldNotRun):
-    """A batch did not come to an end."""
+    """A batch did not finish."""
 
 
 class Lost(CouldNotRun):
-    """What it ran on was lost, which need not be the configuration's fault."""
+    """The replica, its node or the load test was lost, which need not be the configuration's fault."""
 
 
 class ReplicaDied(Lost):
@@ -56,16 +56,16 @@ class NodeDied(Lost):
 
 
 class LoadFailed(Lost):
-    """The load test did not come to an end."""
+    """The load test did not finish."""
 
 
 @dataclass(frozen=True)
 class Startup:
-    """How a replica came to run under the settings asked for.
+    """How a replica was brought to the requested settings.
 
     Args:
-        in_place: it was there already and was changed; False: it is new.
-        seconds: what was done for it ("reserve", "deploy", "change") → how long that took.
+        in_place: whether an existing replica was changed; False: a new one was started.
+        seconds: step ("reserve", "deploy", "change") → seconds that it took.
     """
 
     in_place: bool = False
@@ -74,21 +74,22 @@ class Startup:
 
 @dataclass(frozen=True)
 class ReplicaFacts:
-    """What a replica says of itself.
+    """The state that a replica reports of itself.
 
     Args:
-        hostname: the machine it is on.
-        pid: its process.
-        cores: the cores it leased; empty where none could be, and while it is parked.
-        enforcements: what became of each limit.
+        hostname: name of the machine that it runs on.
+        pid: id of its process.
+        cores: numbers of the cores that it has leased; empty where none could be leased, and while it is parked.
+        enforcements: for each limit, whether and how it is enforced.
         device: "cpu" or "cuda".
         failure: why the model does not run here; None if it does.
-        out_of_memory: the device's words when a batch did not fit; None if none did.
-        raised: how many times the model raised.
-        said: what it raised first; None if it never did.
-        changeable: arguments that the model can change while it lives.
+        out_of_memory: first line of the last out-of-memory error; None if there was none.
+        raised: how many times the model raised an exception.
+        said: first line of the first exception that the model raised; None if it never did.
+        changeable: names of the arguments that the model can change while it is running.
         free_memory: share of the machine's memory that is available.
-        idle_with: of a parked replica the cores that stay reserved for it, by name; None while it is not parked.
+        idle_with: name of the core reservation that a parked replica keeps ("" if it keeps none); None while it is
+            not parked.
     """
 
     hostname: str
@@ -106,41 +107,41 @@ class ReplicaFacts:
 
 
 class Running(Protocol):
-    """A replica that is up."""
+    """A running replica."""
 
     @property
     def startup(self) -> Startup:
-        """What it took to have it."""
+        """How it was brought to its settings, and how long that took."""
         ...
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where to send requests; can be sent to another process."""
+        """The endpoint that takes its requests; can be pickled and sent to another process."""
         ...
 
     def facts(self) -> ReplicaFacts:
-        """What the replica says of itself now."""
+        """The replica's current state, as it reports it."""
         ...
 
 
 class Backend(Protocol):
-    """Runs replicas."""
+    """Something that runs replicas."""
 
     def running(self, settings: Settings, name: str) -> AbstractContextManager[Running]:
-        """A replica under these settings for as long as the context lasts.
+        """Runs a replica under these settings for as long as the context lasts.
 
-        Then it is gone; or, if all went well, kept by a backend that has another use for it: idle, without cores,
-        until another trial comes or the study ends.
+        Afterwards the replica is taken down. If all went well, a backend that reuses replicas may keep it instead:
+        idle and without cores, until another trial takes it or the study ends.
 
         Args:
-            settings: what it runs under.
-            name: of the trial; unique within the study.
+            settings: the settings that the replica runs under.
+            name: the trial's name; unique within the study.
 
         Raises:
-            CouldNotRun: one of its kinds.
+            CouldNotRun: one of its subclasses.
         """
         ...
 
     def remove(self, name: str) -> None:
-        """Take down what a trial left behind whose process died inside `running`; harmless otherwise."""
+        """Take down what is left of a trial whose process died inside `running`; harmless otherwise."""
         ...

@@ -1,4 +1,4 @@
-"""The seam between what is measured and what measures it."""
+"""The interface between the server that is measured and the load test that measures it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Protocol
 from serve_deployments.usage import Usage
 
 Payload = Any
-"""One request's content, as the model takes it: a text, an array, …"""
+"""Content of one request, in the form that the model takes: a text, an array, …"""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is known of an answer once its last part is there, which is when `infer` returns.
+    """Timing and size of an answer, known once its last part has arrived, which is when `infer` returns.
 
     Args:
-        first_after_s: seconds from the call to the first part; NaN: it came in one part.
-        parts: in how many it came.
-        size_in: of the request, in whatever the endpoint counts, such as tokens; NaN where it does not count.
-        size_out: of the answer.
+        first_after_s: seconds from the call to the first part; NaN if the answer came in one part.
+        parts: number of parts that the answer came in.
+        size_in: size of the request in the endpoint's unit, such as tokens; NaN where the endpoint does not count.
+        size_out: size of the answer in the same unit; NaN likewise.
     """
 
     first_after_s: float = math.nan
@@ -37,16 +37,16 @@ class Endpoint(Protocol):
     """Something that answers requests: a Serve replica, or a fake."""
 
     async def infer(self, payload: Payload) -> Answer:
-        """Returns when all of the answer is there.
+        """Sends one request and returns when the whole answer has arrived.
 
-        A cancelled call should withdraw its request from the server's queue where the transport can: after
-        an overloaded level the queue is given up, and what stays in it delays the next level.
+        A cancelled call should withdraw its request from the server's queue where the transport can: the queue of an
+        overloaded level is abandoned, and requests that stay in it delay the next level.
 
         Raises:
-            Exception: the request failed; of whatever type, it counts as one error.
+            Exception: the request failed; whatever the type, it counts as one error.
         """
         ...
 
     async def usage(self) -> Usage | None:
-        """What the server did so far; None if it does not tell."""
+        """The server's counters so far; None if it does not report any."""
         ...

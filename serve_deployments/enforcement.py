@@ -1,17 +1,17 @@
-"""What became of a limit: enforced and how, or not enforced and why."""
+"""The record of whether a limit is enforced: how, or why not."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Enforcement:
-    """What became of one limit.
+    """Whether and how one limit is enforced.
 
     Args:
-        limit: which ("cpu_cores", "gpu_memory", …).
+        limit: name of the limit ("cpu_cores", "gpu_memory", …).
         asked: the value asked for.
-        enforced: whether the replica cannot exceed it.
-        how: by what means, or why not.
+        enforced: whether the replica is unable to exceed it.
+        how: means of enforcement, or the reason why it is not enforced.
     """
 
     limit: str

@@ -1,4 +1,4 @@
-"""What a replica runs under: the configuration, resolved to what Serve, torch and the system understand."""
+"""The settings of a replica: a configuration, resolved to what Serve, torch and the operating system understand."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from serve_deployments.serve_path import REPLICA_ENVIRONMENT
 
 
 def let_in(max_batch_size: int) -> int:
-    """Requests that Serve lets into a replica: one batch running, one forming, and plenty to spare.
+    """Number of requests that Serve admits to a replica: one running batch, one forming, and plenty to spare.
 
-    Serve's own default is 5, which would silently cap the batches. And a replica that is full is asked again
-    only after a back-off of 25 ms to 500 ms, in which it may fall idle: with room for 8, a model of 13 ms fell
-    from 77 requests/s at 4 clients to 41 at 16, and a chance queue never drained. So queues belong in the
-    replica. Serve cannot change this number in place; 1024, four times the clients of a load test, is the
-    same for every usual batch size: so it need not change, and what is exported has what was measured.
+    Serve's own default is 5, which would silently cap the batches. And Serve retries a full replica only after a
+    back-off of 25 ms to 500 ms, in which it may fall idle: with room for 8 requests, a model of 13 ms per call fell
+    from 77 requests/s at 4 clients to 41 at 16, and a queue formed by chance never drained. So requests should queue
+    in the replica. Serve cannot change this number in place; 1024, four times the clients of a load test, is the same
+    for every usual batch size: so it need not change, and an exported config has the value that was measured.
     """
     return max(2 * max_batch_size, 1024)
 
 
 def gpu_part(gpu_share: float, gpu_memory: float) -> float:
-    """The part of a GPU that a replica has and pays for: the larger of two fractions; all of it if both are 0.
+    """Fraction of a GPU that a replica has and pays for: the larger of two fractions, or 1 if both are 0.
 
     Args:
-        gpu_share: of its compute; 0 if that is not limited.
-        gpu_memory: of its memory; 0 if that is not limited.
+        gpu_share: fraction of the GPU's compute; 0 if compute is not limited.
+        gpu_memory: fraction of the GPU's memory; 0 if memory is not limited.
     """
     return max(gpu_share, gpu_memory) or 1.0
 
 
 @dataclass(frozen=True)
 class InPlace:
-    """What a live replica changes of itself.
+    """How a live replica can change one setting.
 
     Args:
-        seconds: that a change takes: the medians of `python -m benchmarks trial_overhead` (2026-11-22). They order
-            the replicas that could be changed; a large model takes longer for what builds it anew, not for the rest.
-        fixed: value → what of it cannot change for all that; None: nothing.
+        seconds: time that a change takes: the medians of `python -m benchmarks trial_overhead` (2026-11-22). They rank
+            the replicas that could be changed; a large model takes longer only where it has to be rebuilt.
+        fixed: value → the part of it that cannot change nevertheless; None if all of it can.
     """
 
     seconds: float
@@ -49,17 +49,18 @@ class InPlace:
 IN_PLACE: Mapping[str, InPlace] = {
     "max_batch_size": InPlace(0.005, let_in),
     "batch_wait_ms": InPlace(0.005),
-    "threads": InPlace(0.12),  # as the next: it may go into the model
-    "precision": InPlace(0.12),  # the model is built anew
+    "threads": InPlace(0.12),  # as for precision: the model may be built with it
+    "precision": InPlace(0.12),  # the model is rebuilt
 }
-"""Setting → what changing it in a live replica costs; any other one is decided when its process starts.
+"""Setting → the cost of changing it in a live replica; any other setting is fixed when the process starts.
 
-Also `gpu_memory`: torch holds new allocations to a cap, not what a model has already. One that keeps its buffers, as
-CUDA graphs do, would run under less than it needs; and one whose graphs found no room would record none under more."""
+`gpu_memory` is fixed too: torch applies a new cap to new allocations only, not to what a model already holds. A model
+that keeps its buffers, as with CUDA graphs, would run under a smaller cap than it needs; and one whose graphs found no
+room would not record any under a larger cap."""
 
 
 def fixed(name: str, value: Any) -> Any:
-    """What of a setting a replica keeps for life: equal for two values if a live replica can change between them."""
+    """The part of a setting that a live replica cannot change: equal for two values that it can change between."""
     return IN_PLACE[name].fixed(value) if name in IN_PLACE else value
 
 
@@ -68,23 +69,23 @@ class Settings:
     """One replica's resources and runtime parameters.
 
     Args:
-        cpu_cores: whole cores, leased for this replica alone.
-        gpu_type: kind of GPU to run on; None for no GPU.
-        node_labels: Ray's label selector of the nodes that have it.
-        mps: CUDA's Multi-Process Service runs on all those nodes, so that a share of compute can be enforced.
+        cpu_cores: number of whole cores, leased for this replica alone.
+        gpu_type: type of GPU to run on; None for no GPU.
+        node_labels: Ray's label selector of the nodes that have this GPU type.
+        mps: whether CUDA's Multi-Process Service (MPS) runs on all those nodes, so that it enforces `gpu_share`.
         gpu_share: fraction of one GPU's compute (0 … 1]; 0 without a GPU.
         gpu_memory: fraction of one GPU's memory (0 … 1]; 0 without a GPU.
-        gpu_memory_gib: the same in GiB, for the type asked for; None if not limited.
-        max_batch_size: most requests in one call of the model.
+        gpu_memory_gib: the same limit in GiB, for this GPU type; None if not limited.
+        max_batch_size: largest number of requests in one call of the model.
         batch_wait_ms: how long an incomplete batch waits for more requests while the model is free.
-        threads: intra-operation threads of torch; None for as many as cores.
+        threads: intra-operation threads of torch; None: one for each core.
         precision: number format of weights and arithmetic ("float32", "bfloat16", …).
         env: environment variables of the replica's process.
         args: keyword arguments of the model's builder.
-        emulated: the model's own timing stands in for cores and GPU, so there is nothing to enforce.
+        emulated: whether the model only emulates the timing of cores and GPU, so that there is nothing to enforce.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value is out of its range.
     """
 
     cpu_cores: int = 1
@@ -117,21 +118,21 @@ class Settings:
 
     @property
     def num_gpus(self) -> float:
-        """What Ray reserves."""
+        """Fraction of a GPU that Ray reserves; 0 without a GPU."""
         if self.gpu_type is None:
             return 0.0
         return gpu_part(self.gpu_share, self.gpu_memory)
 
     @property
     def max_ongoing_requests(self) -> int:
-        """Requests that Serve lets into the replica."""
+        """Number of requests that Serve admits to the replica."""
         return let_in(self.max_batch_size)
 
     def placement(self, changeable: Iterable[str] = ()) -> str:
-        """What another replica is needed for: two settings with the same can take turns in one process.
+        """The fixed part of the settings, as JSON: one process can switch between settings whose placement is equal.
 
         Args:
-            changeable: names of those `args` that the model itself can change.
+            changeable: names of those `args` that the model itself can change while it is running.
         """
         kept = {name: fixed(name, value) for name, value in self.as_dict().items()}
         kept["args"] = {key: value for key, value in self.args.items() if key not in set(changeable)}
@@ -150,13 +151,13 @@ class Settings:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of the replica's process: the fast path, the user's, and what must be set before CUDA starts."""
+        """Environment variables of the replica's process: Serve's fast path, the user's, and the GPU share for MPS."""
         env = {**REPLICA_ENVIRONMENT, **self.env}
         if self.gpu_type is not None and 0 < self.gpu_share < 1:
-            # Read by the CUDA MPS client library when the context is made (CUDA MPS guide, section 4.2.5).
+            # Read by the CUDA MPS client library when the context is created (CUDA MPS guide, section 4.2.5).
             env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{100 * self.gpu_share:g}"
         return env
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON and YAML; `Settings(**d)` is the way back."""
+        """The settings as plain values for JSON and YAML; `Settings(**d)` restores them."""
         return {key: dict(v) if isinstance(v, Mapping) else v for key, v in asdict(self).items()}

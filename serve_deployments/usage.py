@@ -1,6 +1,6 @@
-"""What a replica did while it was measured: batches formed, time busy, CPU, memory, GPU, queue; and others beside it.
+"""Resource use of a replica while it was measured: batches, busy time, CPU, memory, GPU, queue, other processes.
 
-A `Meter` belongs to a replica and counts from its start; the difference of two readings is a level's share.
+Each replica has a `Meter` that counts from its start; the difference of two readings is the usage of a level.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 RECENT = 1000
-"""Batches that a reading tells one by one. Our choice: their mean time is then known to a thirtieth of its spread, and
-a reading is some 20 kB."""
+"""Largest number of batches that a reading lists one by one. Our choice: their mean time is then known to a thirtieth
+of its standard deviation, and a reading is some 20 kB."""
 
 
 class Batch(NamedTuple):
-    """One call of the model: how many requests it was for, and what it took."""
+    """One call of the model: the number of requests in it, and the seconds that it took."""
 
     size: int
     seconds: float
@@ -24,24 +24,25 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Usage:
-    """A reading of a `Meter`: counters since its start, or since an earlier reading, and gauges of now.
+    """A reading of a `Meter`: counters since its start or since an earlier reading, and current gauges.
 
     Args:
-        seconds: counted over so many.
+        seconds: time over which was counted.
         batches: size of a batch → how many were run.
-        busy_s: seconds in which the model ran, of batches one after the other.
+        busy_s: seconds in which the model ran; time in which two batches overlap counts once.
         cpu_s: CPU seconds of the process, all its threads.
-        gpu_busy_s: seconds in which a kernel ran on the GPU, whoever's it was: NVML's utilisation summed over
+        gpu_busy_s: seconds in which a kernel of any process ran on the GPU: NVML's utilisation summed over
             `gpu_seen_s`. Sampled as batches end, so an idle replica adds nothing to either.
-        gpu_seen_s: seconds that NVML's samples stand for; 0 without a GPU, or where NVML does not tell (MIG).
-        memory_bytes: resident memory of the process, now.
-        gpu_memory_bytes: in use on the whole GPU, now; None without one. A process's own part is not told
-            inside containers, where NVML does not know the process by its number.
-        queue: requests that wait for a batch, now.
-        queue_most: the most that waited at once since the reading before.
-        others_s: CPU seconds that other processes had of the cores that the replica is pinned to.
-        cores_s: over so many seconds of cores, each counted; 0 where it is not pinned, or nobody tells.
-        recent: size and seconds of each of the last batches, in their order, `RECENT` at most.
+        gpu_seen_s: seconds that NVML's samples stand for; 0 without a GPU, or where NVML does not report it (MIG).
+        memory_bytes: current resident memory of the process.
+        gpu_memory_bytes: memory currently in use on the whole GPU; None without one. The process's own part is not
+            available inside containers, where NVML does not know the process by its id.
+        queue: number of requests that currently wait for a batch.
+        queue_most: largest number of requests that waited at once since the previous reading.
+        others_s: CPU seconds that other processes used on the cores that the replica is pinned to.
+        cores_s: core-seconds over which `others_s` was counted; 0 where the replica is not pinned, or the system does
+            not report it.
+        recent: size and seconds of each of the last batches, in order, `RECENT` at most.
     """
 
     seconds: float = 0.0
@@ -66,10 +67,10 @@ class Usage:
             raise ValueError(f"batches have sizes and counts of 1 or more, got {dict(self.batches)}")
 
     def since(self, earlier: Usage) -> Usage:
-        """What was done between an earlier reading of the same meter and this one; gauges are this one's.
+        """The usage between an earlier reading of the same meter and this one; gauges are those of this reading.
 
         Raises:
-            ValueError: `earlier` is of another meter, or not earlier.
+            ValueError: `earlier` is a reading of another meter, or not earlier.
         """
         left = Counter(self.batches)
         left.subtract(earlier.batches)
@@ -81,23 +82,23 @@ class Usage:
 
     @property
     def mean_batch(self) -> float | None:
-        """Requests in a batch on average; None if there was no batch."""
+        """Mean number of requests in a batch; None if there was no batch."""
         count = sum(self.batches.values())
         return sum(size * n for size, n in self.batches.items()) / count if count else None
 
     @property
     def busy_share(self) -> float | None:
-        """Part of the time in which the model ran; None over no time."""
+        """Share of the time in which the model ran; None if no time has passed."""
         return self.busy_s / self.seconds if self.seconds else None
 
     @property
     def cpu_cores(self) -> float | None:
-        """Cores in use on average; None over no time."""
+        """Mean number of cores in use; None if no time has passed."""
         return self.cpu_s / self.seconds if self.seconds else None
 
     @property
     def gpu_utilisation(self) -> float | None:
-        """Part of the time in which a kernel ran, 0 to 1; None where NVML did not tell."""
+        """Share of the time in which a kernel ran on the GPU, 0 to 1; None where NVML did not report it."""
         return self.gpu_busy_s / self.gpu_seen_s if self.gpu_seen_s else None
 
 

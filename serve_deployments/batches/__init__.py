@@ -1,1 +1,1 @@
-"""From payloads to tensors to results, on a CPU as they are, on a GPU with pinned buffers and CUDA graphs."""
+"""Running batches, from payloads to results: directly on a CPU, with pinned buffers and CUDA graphs on a GPU."""

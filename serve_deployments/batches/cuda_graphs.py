@@ -1,8 +1,8 @@
-"""A model's kernels, recorded once for each shape of a batch and replayed.
+"""CUDA graphs of a model: its kernels, recorded once for each shape of a batch and replayed.
 
-Launching a kernel costs the CPU some microseconds, and a small transformer has hundreds of them: at small batches the
-GPU waits for the CPU. A graph is launched in one call. It reads and writes fixed addresses, so each has an input and an
-output buffer of its own, and a copy within the device's memory moves the data to and fro.
+Launching a kernel costs the CPU some microseconds, and a small transformer has hundreds of them: with small batches the
+GPU waits for the CPU. A graph is launched in one call. It reads and writes fixed addresses, so each graph has its own
+input and output buffers, and copies within the device's memory move the data in and out.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from serve_deployments.batches.packing import Layout
 from serve_deployments.enforcement import Enforcement
 
 MOST = 256
-"""Graphs kept; our choice, by `packing.bucket`: all shapes of up to 64 texts of up to 512 tokens. Their scratch memory
-is shared, so one more costs its kernels' parameters and two small buffers."""
+"""Largest number of graphs kept; our choice, by `packing.bucket`: all shapes of up to 64 texts of up to 512 tokens.
+Their scratch memory is shared, so one more costs its kernels' parameters and two small buffers."""
 
 _WARM_UPS = 2
-"""Runs before a capture, beside the one that answers the batch: three in all, as in torch's notes on CUDA graphs."""
+"""Runs before a capture, besides the one that answers the batch: three in all, as in torch's notes on CUDA graphs."""
 
 Room = Callable[[int], torch.Tensor]
-"""So many bytes on the device."""
+"""Number of bytes → a buffer on the device of that size or more."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,16 @@ class _Graph:
 
 
 def run_packed(forward: Callable[[Tensors], Tensors], layout: Layout, given: torch.Tensor, room: Room) -> Layout:
-    """The model on packed tensors; its outputs are packed into the room.
+    """Runs the model on packed tensors and packs its outputs.
+
+    Args:
+        forward: the model.
+        layout: layout of the inputs.
+        given: buffer with the inputs.
+        room: provides the buffer for the outputs.
 
     Returns:
-        How the outputs lie there.
+        Layout of the outputs in that buffer.
     """
     made = forward(layout.views(given))
     outputs = Layout.of(made)
@@ -50,16 +56,16 @@ def run_packed(forward: Callable[[Tensors], Tensors], layout: Layout, given: tor
 
 
 class Graphs:
-    """The model as graphs, the least recently used thrown away.
+    """Runs a model by CUDA graphs, of which the least recently used are discarded.
 
-    The first failure to record ends recording: it fails on what a model does, not on a shape, and each attempt costs.
-    Out of memory ends it too; what was recorded stays in use.
+    The first failure to record ends all recording: it is caused by what the model does, not by a shape, and each
+    attempt takes time. Running out of memory ends it too; graphs recorded before stay in use.
 
     Args:
         forward: the model.
         accelerator: the device.
-        stream: in which it computes; current at every call.
-        most: graphs to keep.
+        stream: stream in which the model computes; must be current at every call.
+        most: largest number of graphs to keep.
     """
 
     def __init__(
@@ -74,7 +80,7 @@ class Graphs:
         self._failure: str | None = None
 
     def __call__(self, layout: Layout, given: torch.Tensor, room: Room) -> Layout:
-        """As `run_packed`; a shape is recorded when it is first seen."""
+        """Like `run_packed`; a shape is recorded when it is first seen, and replayed from then on."""
         graph = self._kept.get(layout)
         if graph is None:
             outputs = run_packed(self._forward, layout, given, room)
@@ -90,7 +96,7 @@ class Graphs:
         return graph.outputs
 
     def told(self) -> Enforcement:
-        """What became of the wish for graphs."""
+        """Whether graphs could be recorded, and how many were recorded and replayed."""
         how = f"{self._recorded} recorded, {self._replayed} batches replayed, {self._without} run without"
         if self._failure is not None:
             how += f"; recording failed: {self._failure}"
@@ -101,7 +107,7 @@ class Graphs:
             self._kept.popitem(last=False)
         try:
             kept = self._accelerator.memory(layout.size_bytes)
-            self._accelerator.copy(kept, given[: layout.size_bytes])  # real data: an index has to be in range
+            self._accelerator.copy(kept, given[: layout.size_bytes])  # real data, as indices have to be in range
             made = self._accelerator.memory(outputs.size_bytes)
 
             def once() -> None:
@@ -111,5 +117,5 @@ class Graphs:
                 once()
             self._kept[layout] = _Graph(self._accelerator.capture(once, self._stream), kept, made, outputs)
             self._recorded += 1
-        except Exception as error:  # whatever a model does that cannot be recorded, it can be run
+        except Exception as error:  # a model that cannot be recorded can still be run
             self._failure = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"

@@ -1,11 +1,11 @@
-"""Batches on a GPU: pinned buffers, one copy each way, and the copies of one batch beside the computing of another.
+"""Batches on a GPU: pinned buffers, one copy each way, and copies of one batch that overlap with computing another.
 
     copy in   | batch 1 |         | batch 2 |
     compute             | batch 1 .......... | batch 2 ..........
     copy out                                 | batch 1 |
 
-Three streams: in one stream for both directions, the copy in of batch 2 would wait behind the copy out of batch 1, and
-that waits for its computing. Two sets of buffers: one batch computes while another comes or goes.
+Three streams: with one stream for both directions, the copy in of batch 2 would wait behind the copy out of batch 1,
+which waits for the computing of batch 1. Two sets of buffers: one batch computes while another is copied.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from serve_deployments.endpoint import Payload
 from serve_deployments.enforcement import Enforcement
 
 IN_FLIGHT = 2
-"""Batches under way at most. A third would only wait longer, with its requests fixed sooner."""
+"""Largest number of batches in progress. A third would only wait longer, with its requests fixed earlier."""
 
 
 class _Growing:
-    """A buffer that is made anew, twice as large, when it is too small.
+    """A buffer that is reallocated when it is too small, with a size that is a power of two.
 
     Args:
-        make: so many bytes.
+        make: allocates so many bytes.
     """
 
     def __init__(self, make: Callable[[int], torch.Tensor]) -> None:
@@ -41,18 +41,18 @@ class _Growing:
 
     def __call__(self, size_bytes: int) -> torch.Tensor:
         if self._buffer is None or self._buffer.numel() < size_bytes:
-            self._buffer = None  # the old one first: together they might not fit
+            self._buffer = None  # freed first, as both together might not fit
             self._buffer = self._make(1 << max(0, size_bytes - 1).bit_length())
         return self._buffer
 
 
 class _Slot:
-    """The buffers of one batch: on the host and on the device, in and out."""
+    """The buffers and events of one batch: on the host and on the device, for inputs and outputs."""
 
     def __init__(self, accelerator: Accelerator, copy_in: Stream, compute: Stream) -> None:
         def memory_of(stream: Stream) -> Callable[[int], torch.Tensor]:
-            # Of the stream that writes it. The allocator hands out memory that its stream still uses, as what
-            # comes later in that stream waits anyway; another stream would write into it too early.
+            # Allocated in the stream that writes it. The allocator hands out memory that its stream still uses, as
+            # later work in that stream waits anyway; another stream would write into it too early.
             def make(size_bytes: int) -> torch.Tensor:
                 with accelerator.on(stream):
                     return accelerator.memory(size_bytes)
@@ -68,14 +68,14 @@ class _Slot:
 
 @dataclass(frozen=True)
 class Begun:
-    """A batch under way.
+    """A batch in progress.
 
     Args:
         slot: its buffers.
-        outputs: how its outputs lie in them.
-        payloads: how many it answers.
-        rows: of the tensors that `collate` made.
-        filled: the same with the filling.
+        outputs: layout of its outputs in the buffers.
+        payloads: number of its payloads.
+        rows: number of rows of the tensors from `collate`.
+        filled: number of rows with the padding.
     """
 
     slot: _Slot
@@ -86,16 +86,16 @@ class Begun:
 
 
 class DeviceBatches:
-    """A model's batches on a device; `begin` and `finish` for those who overlap, or simply called.
+    """Runs a model's batches on a device: by `begin` and `finish` to overlap batches, or by a call for a single one.
 
-    Made in the thread that will call `begin`, as CUDA's current stream is a thread's own.
+    Must be created in the thread that will call `begin`, as CUDA's current stream is per thread.
 
     Args:
         parts: the model.
         accelerator: the device.
         cuda_graphs: whether to record the model's kernels.
-        told: more to say of what was asked for.
-        every_size: the model pays something when it first sees a size.
+        told: further records of whether and how options took effect.
+        every_size: whether the model has a one-time cost for each new batch size.
     """
 
     def __init__(
@@ -114,18 +114,18 @@ class DeviceBatches:
         self._graphs = Graphs(parts.forward, accelerator, self._compute) if cuda_graphs else None
         self._free = deque(_Slot(accelerator, self._copy_in, self._compute) for _ in range(IN_FLIGHT))
         self._told = tuple(told)
-        # Recording a graph costs something too, and under load that would be measured.
+        # Recording a graph is a one-time cost too, which must not occur under load, where it would be measured.
         self._every_size = every_size or cuda_graphs
 
     def __call__(self, payloads: list[Payload]) -> list[Any]:
-        """One batch, from payloads to results."""
+        """Runs one batch, from payloads to results."""
         return self.finish(self.begin(payloads))
 
     def begin(self, payloads: list[Payload]) -> Begun:
-        """Collate, and put copy, computing and copy back on their way.
+        """Collates a batch and starts the copy in, the computing and the copy out.
 
         Raises:
-            RuntimeError: `IN_FLIGHT` batches are under way already.
+            RuntimeError: `IN_FLIGHT` batches are in progress already.
         """
         with torch.inference_mode():
             tensors = self.parts.collate(payloads)
@@ -144,10 +144,10 @@ class DeviceBatches:
             return Begun(slot, outputs, len(payloads), rows, filled)
 
     def finish(self, begun: Begun) -> list[Any]:
-        """Wait for a batch; its results no longer depend on any buffer.
+        """Waits for a batch and returns its results, which do not refer to any buffer.
 
         Raises:
-            ValueError: `split` gave another number of results than there were payloads.
+            ValueError: `split` returned another number of results than there were payloads.
         """
         with torch.inference_mode():
             try:
@@ -162,15 +162,15 @@ class DeviceBatches:
         return results
 
     def first_sizes(self, max_batch_size: int) -> Sequence[int]:
-        """Batch sizes to run before any load comes, the largest first."""
+        """Batch sizes to run before any load, the largest first."""
         return first_sizes(max_batch_size, every_size=self._every_size)
 
     def told(self) -> tuple[Enforcement, ...]:
-        """What became of what was asked for."""
+        """Records of whether and how the model's options took effect."""
         return self._told if self._graphs is None else (*self._told, self._graphs.told())
 
     def _bring(self, slot: _Slot, tensors: dict[str, torch.Tensor]) -> tuple[Layout, int, int]:
-        """Pack on the host, start the one copy in → layout, rows, rows with filling."""
+        """Packs the inputs and starts the copy in; returns the layout, and the rows without and with padding."""
         layout = Layout.of(tensors)
         rows = filled = len(next(iter(tensors.values())))
         if self._graphs is not None:

@@ -1,4 +1,4 @@
-"""The batch function of a model, as fast as its device allows."""
+"""Creates the fastest batch function of a model for its device."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def fast_batches(
     told: Sequence[Enforcement] = (),
     every_size: bool = False,
 ) -> Callable[[list[Payload]], list[Any]]:
-    """The batch function of a model; on a GPU one batch is copied while another one computes.
+    """Creates the batch function of a model; on a GPU one batch is copied while another one computes.
 
-    For builders of your own (`model.build` in service.yaml), which take `device` and, where wanted, `cuda_graphs`:
+    For your own builders (`model.build` in service.yaml), which take `device` and, if wanted, `cuda_graphs`:
 
         def build(device="cpu", cuda_graphs=False):
             model = Net().to(device).eval()
@@ -36,13 +36,13 @@ def fast_batches(
             )
 
     Args:
-        parts: the model, its weights on the device already.
+        parts: the model, with its weights already on the device.
         device: "cpu" or a CUDA device.
-        cuda_graphs: record the model's kernels once for each shape of a batch and replay them. Batches are filled up to
-            a few sizes with copies of a row. A model that cannot be recorded runs as without, and the trial says so.
-        told: more to say in the trial's facts.
-        every_size: the model pays something when it first sees a size, as compiled ones do; then a replica runs
-            the usual sizes before any load comes. With CUDA graphs it does so anyway.
+        cuda_graphs: record the model's kernels once for each shape of a batch and replay them. Batches are padded to a
+            few sizes with copies of a row. A model that cannot be recorded runs without graphs, and the trial says so.
+        told: further records for the trial's facts.
+        every_size: whether the model has a one-time cost for each new batch size, as compiled ones do; a replica then
+            runs the usual sizes before any load. With CUDA graphs it does so anyway.
     """
     if not device.startswith("cuda"):
         nothing = Enforcement("cuda_graphs", "True", False, f"there are none on {device!r}")

@@ -1,4 +1,4 @@
-"""Several tensors in one buffer, so that one copy moves them all; and the few shapes that they are filled up to."""
+"""Packs several tensors into one buffer, so that one copy moves them all, and pads them to a small number of shapes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 from serve_deployments.batches.batch_parts import Tensors
 
 _ALIGNED = 256
-"""Bytes; what CUDA aligns its own allocations to (CUDA C++ Programming Guide, "Device Memory Accesses"): kernels that
-read vectors find each packed tensor as they would find one of its own."""
+"""Alignment of packed tensors in bytes, that of CUDA's own allocations (CUDA C++ Programming Guide, "Device Memory
+Accesses"): kernels that read vectors find a packed tensor aligned like a separate one."""
 
 
 @dataclass(frozen=True)
 class PackedTensor:
-    """One tensor's place in the buffer.
+    """The place of one tensor in the buffer.
 
     Args:
-        name: of the tensor.
-        shape: its sizes.
+        name: the tensor's name.
+        shape: its shape.
         dtype: its number format.
-        offset: first byte.
+        offset: index of its first byte in the buffer.
     """
 
     name: str
@@ -33,42 +33,42 @@ class PackedTensor:
 
     @property
     def size_bytes(self) -> int:
-        """Without what follows for alignment."""
+        """Size of the tensor in bytes, without the padding for alignment."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where tensors lie; equal for batches of equal shapes, so that it can be a key.
+    """The places of tensors in a buffer; equal for batches of equal shapes, so that it can be used as a key.
 
     Args:
-        places: one for each tensor, in order.
+        places: the place of each tensor, in order.
     """
 
     places: tuple[PackedTensor, ...]
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor]) -> Layout:
-        """Room for these tensors, as they are."""
+        """The layout for these tensors, without padding of their shapes."""
         return cls(tuple(PackedTensor(name, tuple(t.shape), t.dtype, 0) for name, t in tensors.items()))._laid_out()
 
     @property
     def size_bytes(self) -> int:
-        """Of the whole buffer."""
+        """Size of the whole buffer in bytes."""
         return max((_up(place.offset + place.size_bytes, _ALIGNED) for place in self.places), default=0)
 
     def views(self, buffer: torch.Tensor) -> Tensors:
-        """The tensors in a buffer `[size_bytes or more]` of bytes; nothing is copied."""
+        """The tensors in a buffer of bytes `[size_bytes or more]`, as views; nothing is copied."""
         return {p.name: buffer[p.offset : p.offset + p.size_bytes].view(p.dtype).view(p.shape) for p in self.places}
 
     def write(self, buffer: torch.Tensor, tensors: Tensors, filling: Mapping[str, float] | None = None) -> None:
-        """Copy tensors into a buffer, and fill up where their place is larger.
+        """Copies tensors into a buffer, with padding where their place is larger.
 
         Args:
-            buffer: bytes, on the tensors' device.
-            tensors: by the names of the places.
-            filling: what fills up the second dimension. More rows repeat the first: what a model does with rows of
-                nothing is nobody's contract (a mask of zeros gives NaN in a softmax).
+            buffer: buffer of bytes, on the tensors' device.
+            tensors: name → tensor, for the names of the places.
+            filling: name → value that pads the second dimension. Additional rows repeat the first, as models need not
+                support empty rows (a mask of zeros gives NaN in a softmax).
         """
         for name, view in self.views(buffer).items():
             source = tensors[name]
@@ -84,12 +84,12 @@ class Layout:
             view[rows:] = view[:1]
 
     def filled(self, rows: int, filling: Mapping[str, float], longest: int | None) -> Layout:
-        """Room for a few shapes only: the batch, and the length of what has a filling, up to their `bucket`.
+        """The layout with padded shapes: the batch, and lengths that have a filling, are rounded up to their `bucket`.
 
         Args:
-            rows: of the batch; a tensor of another first dimension keeps its shape.
-            filling: names of the tensors whose second dimension may grow.
-            longest: what it may grow to.
+            rows: number of rows of the batch; a tensor with another first dimension keeps its shape.
+            filling: has the names of the tensors whose second dimension may be padded.
+            longest: largest length to pad to; None: no limit.
         """
         return Layout(tuple(_filled(p, rows, p.name in filling, longest) for p in self.places))._laid_out()
 
@@ -102,27 +102,27 @@ class Layout:
 
 
 def bucket(size: int) -> int:
-    """The size that batches of this size are filled up to: 1, 2, 4, 8, 16, …, 64, 80, 96, …, 128, 160 and so on.
+    """The size to which batches of this size are padded: 1, 2, 4, 8, 16, …, 64, 80, 96, …, 128, 160 and so on.
 
-    Powers of two up to 8; then multiples of 8, which half precision's matrix units want (NVIDIA, "Matrix
+    Powers of two up to 8; then multiples of 8, with which matrix units are fastest in half precision (NVIDIA, "Matrix
     Multiplication Background"); from 64 on quarters of a power of two. Our choice: above 32 at most a quarter is
     added, and 11 sizes of up to 64 rows times 23 lengths of up to 512 tokens still fit in `cuda_graphs.MOST`.
     """
-    below = 1 << max(0, (size - 1).bit_length() - 1)  # the largest power of two under it
+    below = 1 << max(0, (size - 1).bit_length() - 1)  # the largest power of two below it
     return 2 * below if 1 < size <= 8 else _up(size, max(8, below // 4)) if size > 8 else 1
 
 
 def buckets_up_to(most: int) -> tuple[int, ...]:
-    """All that batches of up to `most` can be filled up to, the largest first."""
+    """All sizes to which batches of up to `most` can be padded, the largest first."""
     return tuple(sorted({bucket(size) for size in range(1, most + 1)}, reverse=True))
 
 
 def first_sizes(max_batch_size: int, *, every_size: bool) -> Sequence[int]:
-    """The sizes that a replica runs first, the largest first: what memory it takes, and what a size pays only once.
+    """The batch sizes that a replica runs before any load, the largest first, to test memory and take one-time costs.
 
     Args:
-        max_batch_size: the largest.
-        every_size: all that batches can be filled up to, not the largest alone.
+        max_batch_size: the largest batch size.
+        every_size: whether to run all sizes to which batches can be padded, not only the largest.
     """
     if not every_size:
         return (max_batch_size,)

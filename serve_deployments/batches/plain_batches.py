@@ -1,4 +1,4 @@
-"""Batches where nothing has to be moved: the three functions of a model one after the other."""
+"""Batches on a CPU, where no data has to be moved: the three functions of a model are called one after the other."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from serve_deployments.enforcement import Enforcement
 
 
 class PlainBatches:
-    """The three functions one after the other, where nothing has to be moved.
+    """Runs the three functions of a model one after the other, without moving data.
 
     Args:
         parts: the model.
-        told: what there is to say about what was asked for.
+        told: records of whether and how options took effect.
         every_size: see `fast_batches`.
     """
 
@@ -25,18 +25,18 @@ class PlainBatches:
         self._every_size = every_size
 
     def __call__(self, payloads: list[Payload]) -> list[Any]:
-        """One batch."""
+        """Runs one batch, from payloads to results."""
         import torch
 
         with torch.inference_mode():
             return self.parts.split(self.parts.forward(self.parts.collate(payloads)))
 
     def first_sizes(self, max_batch_size: int) -> Sequence[int]:
-        """Batch sizes to run before any load comes, the largest first."""
-        from serve_deployments.batches.packing import first_sizes  # brings torch
+        """Batch sizes to run before any load, the largest first."""
+        from serve_deployments.batches.packing import first_sizes  # imports torch
 
         return first_sizes(max_batch_size, every_size=self._every_size)
 
     def told(self) -> tuple[Enforcement, ...]:
-        """What became of what was asked for."""
+        """Records of whether and how the model's options took effect."""
         return self._told

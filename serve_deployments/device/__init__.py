@@ -1,1 +1,1 @@
-"""What a replica runs on: cores, GPU memory and GPU share enforced, and said where not."""
+"""The resources of a replica: limits on cores, GPU memory and GPU share are enforced, or reported as not enforced."""

@@ -1,4 +1,4 @@
-"""After a batch that did not fit: the device as it was before."""
+"""Cleaning up the device's memory after a batch that did not fit."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def clean_after(error: BaseException, torch: Any) -> int:
-    """Give back what a batch took that ran out of memory, so that what comes next has all of the device's memory.
+    """Frees the device memory of a batch that ran out of memory, so that it is available to what follows.
 
-    The exception's traceback holds the frames, and they the batch's tensors: as long as somebody reports the error,
-    nothing would be free.
+    The exception's traceback refers to the frames, and these to the batch's tensors: as long as the exception is
+    referenced, nothing would be freed.
 
     Args:
-        error: why the batch failed; it keeps its message and lines, and loses its frames' variables.
-        torch: the torch module (handed in, so that tests need no GPU).
+        error: the exception of the batch; it keeps its message and line numbers, and loses its frames' variables.
+        torch: the torch module (an argument, so that tests need no GPU).
 
     Returns:
         Bytes that this process keeps on the device: weights, and buffers of batches that did fit.

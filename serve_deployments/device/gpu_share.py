@@ -1,8 +1,8 @@
-"""A share of a GPU's multiprocessors without a daemon: a green context of CUDA, through torch.
+"""Limits a thread to a share of a GPU's multiprocessors without a daemon, by a green context of CUDA, through torch.
 
-A green context is a part of the multiprocessors; what is put into its stream runs there and nowhere else. It bounds
-this process, not its neighbours: without MPS two processes on one GPU take turns, each on its own part while the other
-stands still. So a replica that is measured alone is held to its share, and two at once need MPS.
+A green context is a subset of the multiprocessors; work in its stream runs only there. It limits this process, not
+others: without MPS two processes on one GPU take turns, each on its own subset while the other waits. So a replica that
+is measured alone is held to its share, and two at once need MPS.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from typing import Any
 
 _SIZES = {6: (1, 1), 7: (2, 2), 8: (4, 2)}
 _NEWER = (8, 8)
-"""Compute capability's first digit → the smallest part and its steps, in multiprocessors (CUDA Driver API 13.0, "Green
-Contexts"); from 9.0 on 8 and 8."""
+"""First digit of the compute capability → smallest size and step of a green context, in multiprocessors (CUDA Driver
+API 13.0, "Green Contexts"); `_NEWER` from 9.0 on."""
 
 _held: dict[float, tuple[Any, str]] = {}
-"""Share → its context and how it was made. A replica has its share as long as its process lives, and torch destroys a
-context with its object; asked again (a warm replica is changed), the thread has it already."""
+"""Share → its context and description. A replica has its share as long as its process lives, but torch destroys a
+context with its object, so it is kept here; when a warm replica is changed, the thread has its context already."""
 
 
 class CannotConfine(RuntimeError):
-    """No green context can be made here; the message says why."""
+    """No green context can be created here; the message says why."""
 
 
 def multiprocessors(share: float, total: int, capability: int) -> int:
-    """The part that comes nearest to a share; of two as near the smaller.
+    """The possible number of multiprocessors that is nearest to a share; of two equally near, the smaller.
 
     Args:
-        share: of the GPU, above 0, below 1.
-        total: multiprocessors that it has.
+        share: fraction of the GPU, above 0 and below 1.
+        total: number of multiprocessors of the GPU.
         capability: first digit of its compute capability.
     """
     least, step = _SIZES.get(capability, _NEWER)
@@ -37,17 +37,17 @@ def multiprocessors(share: float, total: int, capability: int) -> int:
 
 
 def confine(share: float, torch: Any) -> str:
-    """Hold what this thread computes from now on to a share of the multiprocessors.
+    """Limits the calling thread's further GPU work to a share of the multiprocessors.
 
     Args:
-        share: of the GPU, above 0, below 1.
-        torch: the torch module (handed in, so that tests need no GPU).
+        share: fraction of the GPU, above 0 and below 1.
+        torch: the torch module (an argument, so that tests need no GPU).
 
     Returns:
-        How, and how many multiprocessors: they come in steps.
+        A description of the means and the number of multiprocessors, which is rounded to possible sizes.
 
     Raises:
-        CannotConfine: this torch, driver or GPU cannot.
+        CannotConfine: this version of torch, driver or GPU does not support it.
     """
     if share in _held:
         return _held[share][1]
@@ -57,12 +57,12 @@ def confine(share: float, torch: Any) -> str:
     device = torch.cuda.get_device_properties(torch.cuda.current_device())
     count = multiprocessors(share, device.multi_processor_count, device.major)
     try:
-        torch.cuda.synchronize()  # makes the context that the green one is a part of
+        torch.cuda.synchronize()  # creates the context that the green one is a part of
         context = green.GreenContext.create(num_sms=count, device_id=torch.cuda.current_device())
-        # Its stream, not `set_context`: that is going to be deprecated, and makes the null stream current, which
-        # cannot overlap with copies.
+        # Its stream, not `set_context`: that will be deprecated, and makes the null stream current, which cannot
+        # overlap with copies.
         torch.cuda.set_stream(context.Stream())
-    except (RuntimeError, AttributeError, TypeError) as error:  # an old driver; a build against an old CUDA
+    except (RuntimeError, AttributeError, TypeError) as error:  # an old driver, or a build for an old CUDA
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CannotConfine(f"no green context can be made: {first}") from error
     total, percent = device.multi_processor_count, 100 * count / device.multi_processor_count

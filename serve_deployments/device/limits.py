@@ -1,8 +1,8 @@
-"""Limits enforced, not only counted: Ray's num_cpus and num_gpus reserve, but isolate nothing.
+"""Enforcement of a replica's limits on cores, threads and GPU: Ray's num_cpus and num_gpus only reserve, not isolate.
 
-Cores are leased by a file lock each. The kernel drops the locks when the process ends, however it ends,
-so a lease needs no server, survives no crash and holds between studies, users' Ray clusters and "nodes"
-that share one machine.
+Each core is leased by a file lock. The kernel releases the locks when the process ends, however it ends, so a lease
+needs no server, does not outlive a crash, and also works between studies, users' Ray clusters and "nodes" that share
+one machine.
 """
 
 from __future__ import annotations
@@ -24,24 +24,27 @@ from serve_deployments.settings import Settings
 
 
 class NoDevice(RuntimeError):
-    """A GPU was asked for, and there is none."""
+    """A GPU was requested, but there is none."""
 
 
 class NoCores(RuntimeError):
-    """The cores asked for did not become free in time."""
+    """The requested cores do not exist or did not become free in time."""
 
 
 class CoreLease:
-    """Cores of this machine that no other lease holds, until `release` or the end of the process.
+    """A lease of cores of this machine that no other lease holds, until `release` or the end of the process.
 
     Args:
-        count: how many cores.
+        count: number of cores.
         deadline_s: how long to wait for them.
-        folder: where the lock files are; the same for all who share the machine.
-        available: the cores that may be used; those of this process when left out.
+        folder: folder of the lock files, the same for all processes on the machine; one in the temporary folder by
+            default.
+        available: numbers of the cores that may be used; by default those of this process.
+        now: clock, in seconds.
+        sleep: function that waits for so many seconds.
 
     Raises:
-        NoCores: fewer than `count` exist, or became free before the deadline.
+        NoCores: fewer than `count` cores exist, or became free before the deadline.
     """
 
     def __init__(
@@ -70,13 +73,13 @@ class CoreLease:
 
     @property
     def cores(self) -> tuple[int, ...]:
-        """The numbers of the leased cores."""
+        """Numbers of the leased cores, ascending."""
         return tuple(sorted(self._held))
 
     def release(self) -> None:
-        """Give the cores back; again is harmless."""
+        """Give the cores back; repeated calls are harmless."""
         for lock in self._held.values():
-            lock.close()  # closing the only descriptor drops its flock
+            lock.close()  # closing the only descriptor releases its flock
         self._held.clear()
 
     def _try(self, count: int, candidates: Sequence[int]) -> bool:
@@ -90,7 +93,7 @@ class CoreLease:
 
 
 def _prepared(folder: Path | None) -> Path:
-    """The folder of the locks, there and open to every user of the machine."""
+    """The folder of the lock files, created if necessary and made writable for every user of the machine."""
     folder = folder or Path(tempfile.gettempdir()) / "raytune-infer-cores"
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(PermissionError):
@@ -99,7 +102,7 @@ def _prepared(folder: Path | None) -> Path:
 
 
 def _lock(folder: Path, core: int) -> IO[bytes] | None:
-    """An exclusive lock on a core; None if another has it."""
+    """Takes an exclusive lock on a core; None if it is locked already."""
     path = folder / f"{core}.lock"
     with suppress(PermissionError):  # it is another user's: flock needs no more than reading
         path.touch()
@@ -114,7 +117,7 @@ def _lock(folder: Path, core: int) -> IO[bytes] | None:
 
 
 def unleased_cores(cores: Iterable[int], *, folder: Path | None = None) -> set[int]:
-    """Those of the cores that no lease holds now."""
+    """The subset of these cores that no lease holds now."""
     found = {core: _lock(_prepared(folder), core) for core in cores}
     for lock in found.values():
         if lock is not None:
@@ -123,7 +126,7 @@ def unleased_cores(cores: Iterable[int], *, folder: Path | None = None) -> set[i
 
 
 def machine_cores() -> set[int]:
-    """Numbers of the cores that this process may use, as many as its container's quota is worth."""
+    """Numbers of the cores that this process may use, at most as many as its container's CPU quota allows."""
     cores = sorted(_cores_at_first())
     quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
     return set(cores if quota >= len(cores) else cores[: max(1, math.ceil(quota))])
@@ -131,12 +134,12 @@ def machine_cores() -> set[int]:
 
 @cache
 def _cores_at_first() -> frozenset[int]:
-    """The cores before this process pinned itself: it has to find its way back to the others."""
+    """The cores allowed before this process pinned itself; kept, so that it can return to them."""
     return frozenset(os.sched_getaffinity(0) if can_pin() else range(os.cpu_count() or 1))
 
 
 def _quota(file: Path) -> float:
-    """CPU seconds per second that a container may use (cgroup v2, cpu.max); infinity where nothing says so."""
+    """CPU seconds per second that a container may use (cgroup v2, cpu.max); infinity if no limit is known."""
     try:
         quota, period = file.read_text().split()
         return float(quota) / float(period)
@@ -145,17 +148,17 @@ def _quota(file: Path) -> float:
 
 
 def can_pin() -> bool:
-    """Whether this system can keep a process on chosen cores; macOS cannot."""
+    """Whether this operating system can pin a process to cores; macOS cannot."""
     return hasattr(os, "sched_setaffinity")
 
 
 def pin(cores: Iterable[int]) -> None:
-    """Keep every thread of this process on `cores`; threads started later inherit it.
+    """Pin every thread of this process to `cores`; threads started later inherit it.
 
     Raises:
-        OSError: no such cores.
+        OSError: there are no such cores.
     """
-    # sched_setaffinity(0) moves the calling thread alone, and Ray has started a dozen before us.
+    # sched_setaffinity(0) pins the calling thread only, and Ray has started a dozen threads before.
     cores = set(cores)
     for task in Path("/proc/self/task").iterdir():
         try:
@@ -165,10 +168,14 @@ def pin(cores: Iterable[int]) -> None:
 
 
 def enforce_cpu(settings: Settings, *, lease: Callable[[int], CoreLease]) -> tuple[CoreLease | None, Enforcement]:
-    """Pin this process to leased cores of its own.
+    """Leases cores and pins this process to them.
+
+    Args:
+        settings: the settings with the number of cores.
+        lease: number of cores → a lease.
 
     Returns:
-        The lease, to be kept as long as the replica lives, and what became of the limit.
+        The lease, to be kept as long as the replica lives, or None; and whether and how the limit is enforced.
 
     Raises:
         NoCores: the machine has the cores, but they did not become free in time.
@@ -188,23 +195,24 @@ def enforce_cpu(settings: Settings, *, lease: Callable[[int], CoreLease]) -> tup
 
 
 def enforce_threads(settings: Settings, torch: Any) -> Enforcement:
-    """Set torch's intra-operation threads: as asked, else one for each core."""
+    """Sets the number of torch's intra-operation threads: as requested, else one for each core."""
     threads = settings.threads or settings.cpu_cores
     torch.set_num_threads(threads)
     return Enforcement("threads", str(threads), True, "torch.set_num_threads")
 
 
 def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:
-    """Cap this process's GPU memory, and this thread's share of the multiprocessors.
+    """Limits this process's GPU memory, and this thread's share of the multiprocessors.
 
-    By MPS where its daemon runs (a variable of the environment, see `Settings`), else by a green context.
+    The share is enforced by MPS where its daemon runs (an environment variable, see `Settings`), else by a green
+    context.
 
     Args:
-        settings: what was asked for.
-        torch: the torch module (handed in, so that tests need no GPU).
+        settings: the requested settings.
+        torch: the torch module (an argument, so that tests need no GPU).
 
     Raises:
-        NoDevice: a GPU was asked for, and torch sees none: the numbers would be the CPU's.
+        NoDevice: a GPU was requested, but torch sees none: the measured numbers would be the CPU's.
     """
     if settings.gpu_type is None:
         return ()
@@ -217,7 +225,7 @@ def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:
     done = []
     if settings.gpu_memory:
         if cuda:
-            # A float: torch refuses an integer, and a 1 in YAML is one.
+            # Converted, as torch refuses an integer, such as a 1 from YAML.
             torch.cuda.set_per_process_memory_fraction(float(settings.gpu_memory))
         how = "torch.cuda.set_per_process_memory_fraction" if cuda else "emulated"
         done.append(Enforcement("gpu_memory", f"{settings.gpu_memory:g}", cuda, how))

@@ -1,4 +1,4 @@
-"""The counters of one replica: batches, time busy, CPU, memory, GPU and queue, read as `Usage`."""
+"""The counters of one replica: batches, busy time, CPU, memory, GPU and queue, read as `Usage`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from serve_deployments.device.other_work import OtherWork, busy_s
 from serve_deployments.usage import RECENT, Batch, Usage
 
 _GPU_PERIOD_S = 1.0
-"""NVML's utilisation is that of the last 1/6 s to 1 s, by product; reading it more often would count some twice."""
+"""Sampling period. NVML's utilisation covers the last 1/6 s to 1 s, depending on the product; reading it more often
+would count some of the time twice."""
 
 
 class Meter:
-    """Counts what one replica does. All calls from one thread.
+    """Counts the resource use of one replica. All calls must come from one thread.
 
     Args:
-        process: the replica's own; anything with `cpu_times()` and `memory_info()` as psutil has them.
-        nvml: NVML's module (`pynvml`); None: there is no GPU to ask about.
-        gpu_uuid: the GPU's, as NVML spells it ("GPU-…"). By UUID, because an index counts what
-            CUDA_VISIBLE_DEVICES leaves, and NVML counts all.
-        now: seconds of a clock that never goes back.
-        core_busy_s: CPU seconds that each core of the machine has been busy so far.
+        process: the replica's process; anything with `cpu_times()` and `memory_info()` like psutil's; the current
+            process by default.
+        nvml: NVML's module (`pynvml`); None if there is no GPU.
+        gpu_uuid: UUID of the GPU as NVML spells it ("GPU-…"). Not an index: CUDA counts only the GPUs in
+            CUDA_VISIBLE_DEVICES, NVML counts all.
+        now: monotonic clock, in seconds.
+        core_busy_s: returns the CPU seconds that each core of the machine has been busy so far.
     """
 
     def __init__(
@@ -50,12 +52,12 @@ class Meter:
         self._others = OtherWork(self._cpu_s, core_busy_s, now)
 
     def pinned(self, cores: Iterable[int]) -> None:
-        """The process has these cores from now on; none: it is on those of all."""
+        """Sets the cores that the process is pinned to from now on; empty: it is not pinned."""
         self._others.watch(cores)
 
     @contextmanager
     def running(self, size: int) -> Iterator[None]:
-        """A batch for as long as the model runs it; time in which two run counts once."""
+        """Counts a batch of `size` requests that runs in the context; time in which two overlap counts once."""
         if not self._running:
             self._counted_s = self._now()
         self._running += 1
@@ -67,19 +69,19 @@ class Meter:
             self.batch(size, self._counted_s - before_s)
 
     def batch(self, size: int, seconds: float) -> None:
-        """The model ran a batch of `size` requests in `seconds`, those in which another one ran not counted."""
+        """Counts a batch of `size` requests that took `seconds`, without time already counted for another batch."""
         self._batches[size] += 1
         self._recent.append(Batch(size, seconds))
         self._busy_s += seconds
         self._sample_gpu()
 
     def queued(self, requests: int) -> None:
-        """So many requests wait for a batch now."""
+        """Sets the number of requests that wait for a batch now."""
         self._queue = requests
         self._queue_most = max(self._queue_most, requests)
 
     def read(self) -> Usage:
-        """Everything since the start. The maximum of the queue starts anew: each reading has its own."""
+        """The usage since the start; the maximum of the queue is that since the previous reading, and is reset."""
         others_s, cores_s = self._others.read()
         reading = Usage(
             seconds=self._now() - self._started_s,
@@ -100,7 +102,7 @@ class Meter:
         return reading
 
     def close(self) -> None:
-        """Let go of NVML."""
+        """Shuts NVML down."""
         if self._gpu is not None:
             self._gpu = None
             self._nvml.nvmlShutdown()
@@ -110,16 +112,16 @@ class Meter:
         return float(times.user + times.system)
 
     def _sample_gpu(self) -> None:
-        """Adds what NVML says of its last period, once that is over."""
+        """Adds NVML's utilisation of its last period, once a period has passed since the last sample."""
         now_s = self._now()
         if self._gpu is None or now_s - self._sampled_s < _GPU_PERIOD_S:
             return
         self._sampled_s = now_s
         try:
             utilisation = self._nvml.nvmlDeviceGetUtilizationRates(self._gpu).gpu / 100.0
-        except self._nvml.NVMLError:  # not kept while MIG is on
+        except self._nvml.NVMLError:  # not available while MIG is on
             return
-        # Its own period, not the time since the last sample: what was between is not known.
+        # NVML's own period, not the time since the last sample: the utilisation in between is not known.
         self._gpu_busy_s += utilisation * _GPU_PERIOD_S
         self._gpu_seen_s += _GPU_PERIOD_S
 
@@ -133,7 +135,7 @@ class Meter:
 
 
 def meter_of(device: str) -> Meter:
-    """The meter of this process, whose model runs on "cpu" or on "cuda", its only GPU."""
+    """Creates the meter of this process, whose model runs on "cpu" or on "cuda", its only GPU."""
     if device == "cpu":
         return Meter()
     import pynvml
@@ -144,7 +146,7 @@ def meter_of(device: str) -> Meter:
 
 
 def _opened(nvml: Any, uuid: str) -> Any:
-    """NVML's handle of a GPU, NVML left open; None, and closed, where there is no driver or no such GPU."""
+    """Initialises NVML and returns its handle of a GPU; None, with NVML shut down, without a driver or such a GPU."""
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:

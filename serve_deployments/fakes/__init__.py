@@ -1,1 +1,1 @@
-"""Replicas, backends and GPUs without Ray and in virtual time, shipped beside the real ones."""
+"""Fake replicas, backends and accelerators, without Ray or a GPU and in virtual time, shipped with the real ones."""

@@ -1,4 +1,4 @@
-"""An accelerator of CPU memory whose copies are late: what does not wait for them reads rubbish."""
+"""A fake accelerator in CPU memory whose copies are delayed: code that does not wait for them reads garbage."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import torch
 
 
 class FakeEvent:
-    """Set once the work recorded before it is done."""
+    """An event that is set once the work recorded before it is done."""
 
     def __init__(self) -> None:
         self.stream: FakeStream | None = None
 
     def synchronize(self) -> None:
-        """Has that work done."""
+        """Runs that work, and so sets the event."""
         if self.stream is not None:
             self.stream.run_all()
 
 
 class FakeStream:
-    """Work in order, done only when someone waits for it, at the latest possible time.
+    """A stream whose work is run in order and only when someone waits for it: at the latest possible time.
 
     Args:
-        name: for the journal.
-        journal: where it is noted what waited for what.
+        name: name of the stream in the journal.
+        journal: list to which is appended which stream waited for which.
     """
 
     def __init__(self, name: str, journal: list[str]) -> None:
@@ -35,11 +35,11 @@ class FakeStream:
         self._work: list[Callable[[], object]] = []
 
     def put(self, work: Callable[[], object]) -> None:
-        """More work."""
+        """Appends work."""
         self._work.append(work)
 
     def run_all(self) -> None:
-        """Do what there is."""
+        """Runs all work that is in the stream."""
         work, self._work = self._work, []
         for one in work:
             one()
@@ -47,26 +47,26 @@ class FakeStream:
     synchronize = run_all
 
     def record_event(self, event: FakeEvent) -> FakeEvent:
-        """The event is set after all that is here now."""
+        """Sets the event after all work that is in the stream now."""
         event.stream = self
         return event
 
     def wait_event(self, event: FakeEvent) -> None:
-        """What comes later here comes after the event."""
+        """Makes later work of this stream wait for the event."""
         assert event.stream is not None, "an event that nothing recorded is no reason to wait"
         self._journal.append(f"{self.name} waits for {event.stream.name}")
         self.put(event.stream.run_all)
 
 
 class FakeAccelerator:
-    """Streams and memory of a device, without the device.
+    """A fake device: streams and memory without the hardware.
 
-    `allocated` has the bytes of all memory that was made, `owners` the streams that the device's part of it belongs to.
-    Copies are put off until they are waited for; computing is not, as the model is real torch code, but what its stream
-    waits for is done first.
+    `allocated` lists the sizes of all allocations in bytes, `owners` the streams to which the device memory among them
+    belongs. Copies are delayed until something waits for them. Computing is not, as the model is real torch code; but
+    the work that its stream waits for is run first.
 
     Args:
-        cannot_record: what a capture fails with; None: it works.
+        cannot_record: exception that a capture raises; None: captures work.
     """
 
     def __init__(self, cannot_record: Exception | None = None) -> None:
@@ -78,27 +78,27 @@ class FakeAccelerator:
         self._current: FakeStream | None = None
 
     def staging(self, size_bytes: int) -> torch.Tensor:
-        """Rubbish, as new memory is."""
+        """Bytes filled with garbage, like new memory."""
         self.allocated.append(size_bytes)
         return torch.full((size_bytes,), 0xA5, dtype=torch.uint8)
 
     def memory(self, size_bytes: int) -> torch.Tensor:
-        """The same, of the current stream."""
+        """Bytes filled with garbage that belong to the current stream."""
         assert self._current is not None, "memory of a device belongs to a stream"
         self.owners.append(self._current.name)
         return self.staging(size_bytes)
 
     def compute_stream(self) -> FakeStream:
-        """The one that computes."""
+        """A stream for computing."""
         return FakeStream("compute", self.journal)
 
     def copy_stream(self) -> FakeStream:
-        """First the one for copies in, then the one for copies out."""
+        """A stream for copies: first the one for copies in, then the one for copies out."""
         return FakeStream(next(self._names), self.journal)
 
     @contextmanager
     def on(self, stream: Any) -> Iterator[None]:
-        """Work goes to this stream meanwhile."""
+        """Makes a stream the current one within the context."""
         before, self._current = self._current, stream
         if stream.name == "compute":
             stream.run_all()
@@ -112,7 +112,7 @@ class FakeAccelerator:
         return FakeEvent()
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
-        """Later, unless computing goes on in the same stream."""
+        """Copies later, or at once if the compute stream is current."""
         assert self._current is not None, "a copy belongs in a stream"
         self.journal.append(self._current.name)
 
@@ -126,7 +126,7 @@ class FakeAccelerator:
             self._current.put(move)
 
     def capture(self, run: Callable[[], None], stream: Any) -> Callable[[], None]:
-        """A replay does the same again on the same memory, as a graph's does."""
+        """Returns `run` itself: a replay does the same on the same memory, like that of a CUDA graph."""
         if self._cannot_record is not None:
             raise self._cannot_record
         self.journal.append("record")

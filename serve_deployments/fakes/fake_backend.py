@@ -1,4 +1,4 @@
-"""A backend whose replicas are known exactly: whole studies in seconds, without Serve, in virtual time."""
+"""A fake backend with exactly known replicas, for whole studies in seconds, without Serve and in virtual time."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from serve_deployments.settings import Settings
 
 @dataclass(frozen=True)
 class FakeReplica:
-    """A server that batches as a replica does.
+    """A fake replica: a server that forms batches like a real one.
 
     Args:
         endpoint: the server.
-        readied: what it took to have it, in virtual seconds.
+        startup: how it was brought to its settings, with times in virtual seconds.
     """
 
     endpoint: Endpoint
     startup: Startup = field(default_factory=Startup)
 
     def facts(self) -> ReplicaFacts:
-        """It is on no machine and nothing went wrong."""
+        """Facts of a healthy replica that is on no machine."""
         return ReplicaFacts("fake", 0, (), (), "cpu", None, None)
 
 
 @dataclass
 class FakeBackend:
-    """Replicas in virtual time.
+    """A backend of fake replicas in virtual time.
 
     Args:
         service_s: settings and batch size → seconds that the batch takes.
-        refuses: settings → why they cannot run; None if they can.
-        pool: keeps replicas between trials; None: each trial has a new one.
+        refuses: settings → error to raise if they cannot run; None if they can.
+        pool: pool that keeps replicas between trials; None: each trial has a new one.
         new_s: virtual seconds that a new replica takes.
         change_s: virtual seconds that a change in place takes.
-        model: whose replicas they are, where a pool has those of several.
-        alive: how many replicas are running now, the idle ones not counted.
+        model: identity of the replicas' model, for pools with replicas of several models.
+        alive: number of replicas that are running now, without the idle ones.
     """
 
     service_s: Callable[[Settings, int], float]
@@ -91,12 +91,12 @@ class FakeBackend:
 
 @dataclass(frozen=True)
 class VirtualMeasure:
-    """Measures a fake replica in virtual time, by the same rules as a load actor does a real one."""
+    """Measures a fake replica in virtual time, by the same rules by which a load actor measures a real one."""
 
     load_test: LoadTest
 
     def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
-        """The measurement."""
+        """Runs the load test and returns its measurement."""
         running_test = self.load_test.run(
             running.endpoint, ["x"], settings, clock=VirtualClock(), to_beat_rps=to_beat_rps
         )

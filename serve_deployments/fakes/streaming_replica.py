@@ -1,4 +1,4 @@
-"""A server that answers in parts, as a language model does, whose every time is known exactly; in virtual time."""
+"""A fake server that answers in parts, like a language model, with exactly known times, in virtual time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from serve_deployments.usage import Usage
 
 @dataclass
 class FakeStreamingServer:
-    """Serves some requests at once, each at its own pace; the others wait in the order of their arrival.
+    """Serves up to `slots` requests at once, independently of one another; the others wait in the order of arrival.
 
     Args:
-        first_s: seconds from when a request is begun to the first part of its answer.
+        first_s: seconds from the start of serving a request to the first part of its answer.
         part_s: seconds from one part to the next.
-        parts: of each answer.
-        slots: requests served at once.
+        parts: number of parts of each answer.
+        slots: number of requests served at once.
     """
 
     first_s: float
@@ -31,11 +31,11 @@ class FakeStreamingServer:
 
     @property
     def rest_s(self) -> float:
-        """From the first part of an answer to its last."""
+        """Seconds from the first part of an answer to its last."""
         return (self.parts - 1) * self.part_s
 
     async def infer(self, payload: Payload) -> Answer:
-        """See `Endpoint`; what it counts are parts."""
+        """See `Endpoint`; the unit of `size_out` is parts."""
         now = asyncio.get_running_loop().time
         asked_s = now()
         async with self._free:
@@ -45,5 +45,5 @@ class FakeStreamingServer:
         return Answer(first_after_s, self.parts, size_out=self.parts)
 
     async def usage(self) -> Usage | None:
-        """It does not tell."""
+        """None: it does not report its usage."""
         return None

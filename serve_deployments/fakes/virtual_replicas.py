@@ -1,4 +1,4 @@
-"""A batching server and a clock that are known exactly: what measurements are checked against."""
+"""A fake batching server and a virtual clock with exactly known behaviour, against which measurements are checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class _Skipping(selectors.DefaultSelector):
-    """Waits for nothing: instead of a wait, the loop's time jumps."""
+    """A selector that does not wait: the loop's time jumps instead."""
 
     time_s = 0.0
 
@@ -30,14 +30,14 @@ class _Skipping(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time jumps to the next timer: hours pass in milliseconds, always the same way."""
+    """An event loop whose time jumps to the next timer: hours pass in milliseconds, reproducibly."""
 
     def __init__(self) -> None:
         self._skipping = _Skipping()
         super().__init__(self._skipping)
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
+        """Virtual seconds since the loop was created."""
         return self._skipping.time_s
 
 
@@ -52,10 +52,10 @@ class VirtualClock:
     """The clock of a `VirtualLoop`.
 
     Args:
-        cpu_share: how busy the client pretends to be, as a share of one core.
-        late_s: how late each sleep ends: a client that cannot keep up.
-        ahead_s: how far it was ahead of the loop's time at its start, as another machine's clock may be.
-        drift: seconds that it gains in a second of the loop's time.
+        cpu_share: simulated CPU use of the client, as a share of one core.
+        late_s: seconds by which each sleep ends late, to simulate a client that cannot keep up.
+        ahead_s: seconds by which it is ahead of the loop's time at the start, like another machine's clock.
+        drift: seconds that it gains per second of the loop's time.
     """
 
     cpu_share: float = 0.0
@@ -64,11 +64,11 @@ class VirtualClock:
     drift: float = 0.0
 
     def now(self) -> float:
-        """Virtual seconds."""
+        """Virtual time in seconds."""
         return self.ahead_s + (1 + self.drift) * asyncio.get_running_loop().time()
 
     async def sleep_until(self, time_s: float) -> None:
-        """Returns at `time_s` exactly, plus `late_s`."""
+        """Returns exactly `late_s` after `time_s`."""
         await asyncio.sleep(max(0.0, time_s + self.late_s - self.now()) / (1 + self.drift))
 
     def unix_s(self) -> float:
@@ -76,24 +76,28 @@ class VirtualClock:
         return self.now()
 
     def cpu_s(self) -> float:
-        """CPU seconds used."""
+        """Simulated CPU seconds used."""
         return self.cpu_share * asyncio.get_running_loop().time()
 
 
 @dataclass
 class FakeServer:
-    """An Endpoint that batches as a replica does, in the running loop's time.
+    """An Endpoint that forms batches like a replica, in the time of the running loop.
 
     A core takes a batch when `max_batch` requests wait or the oldest has waited `wait_s`.
 
     Args:
-        service_s: seconds that a batch of this size takes.
-        max_batch: requests in a batch at most.
+        service_s: batch size → seconds that a batch takes.
+        max_batch: largest number of requests in a batch.
         wait_s: how long a batch waits to become full.
-        cores: batches served at once.
-        max_queue: requests that wait at most; others fail at once. None: no bound.
-        fails: which requests fail when served, by the order of their arrival.
-        stalls: (start, length) in seconds of the loop's time, during which no batch is started.
+        cores: number of batches served at once.
+        max_queue: largest number of waiting requests; further ones fail at once. None: no bound.
+        fails: number of a request in the order of arrival, from 0 → whether it fails when served.
+        stalls: pairs (start, length) in seconds of the loop's time, during which no batch is started.
+        arrived_s: times at which the requests arrived, filled as they do.
+        payloads: payloads of the requests, in the same order.
+        in_flight: number of requests that have not been answered.
+        most_in_flight: the largest value that `in_flight` has had.
     """
 
     service_s: Callable[[int], float]
@@ -113,14 +117,14 @@ class FakeServer:
 
     @property
     def peak_rps(self) -> float:
-        """The most requests per second that it can ever answer."""
+        """Largest number of requests per second that the server can answer."""
         return max(self.cores * batch / self.service_s(batch) for batch in range(1, self.max_batch + 1))
 
     async def infer(self, payload: Payload) -> Answer:
-        """Answered when its batch is done.
+        """Returns when the request's batch is done.
 
         Raises:
-            ConnectionError: injected, or the queue is full.
+            ConnectionError: the request fails as `fails` says, or the queue is full.
         """
         loop = asyncio.get_running_loop()
         number = len(self.arrived_s)
@@ -140,7 +144,7 @@ class FakeServer:
         return WHOLE
 
     async def usage(self) -> Usage:
-        """What it did since the loop began; as many batches as it has cores may run at once."""
+        """Usage since the loop began; `busy_s` may exceed `seconds`, as each core may run a batch."""
         return Usage(
             seconds=asyncio.get_running_loop().time(),
             batches=Counter(batch.size for batch in self._ended),

@@ -1,1 +1,1 @@
-"""Requests sent on schedule, by one sender or several, and what came of each."""
+"""Load generation: requests sent on schedule by one sender or several, and the record of each request."""

@@ -1,8 +1,8 @@
-"""When requests arrive: a pattern of gaps whose mean is 1, which a rate then stretches into seconds.
+"""Arrival patterns: gaps between requests with a mean of 1, scaled to seconds by a rate.
 
-A pattern is a value: it can be compared, hashed, sent to another process, and asked for its schedule there. The
-same pattern and seed give the same schedule at every rate, only stretched. The seed is that of the level's number:
-trials of one study are compared under the same luck (common random numbers), levels of one trial have each their own.
+A pattern is a value: it can be compared, hashed, and sent to another process, which can compute the schedule there.
+The same pattern and seed give the same schedule at every rate, only scaled. The seed follows from the level's number:
+trials of one study are compared with the same seeds (common random numbers), the levels of one trial differ in theirs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Protocol
 import numpy as np
 
 _MOST_CV = 10.0
-"""Our choice: the mean of n gaps is known to cv / sqrt(n), so beyond it no test of minutes has the rate asked for."""
+"""Largest coefficient of variation. Our choice: the mean of n gaps has the relative standard error cv / sqrt(n), so
+beyond it a test of some minutes would not have the requested rate."""
 
 
 class Arrivals(Protocol):
@@ -28,26 +29,26 @@ class Arrivals(Protocol):
         ...
 
     def offsets(self, rate_rps: float, seed: int) -> Iterator[float]:
-        """When each request is due, in seconds from the start, without end; the mean gap is 1 / `rate_rps`.
+        """Yields when each request is due, in seconds from the start, without end; the mean gap is 1 / `rate_rps`.
 
         Raises:
-            ValueError: a rate that is not a positive number.
+            ValueError: the rate is not a positive number.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Renewal:
-    """Gaps that are independent of one another, and gamma distributed.
+    """A renewal process: independent, gamma-distributed gaps.
 
-    A gamma distribution of shape k and mean 1 has the coefficient of variation 1 / sqrt(k). So `cv` 0 is a constant
-    rate, 1 is Poisson arrivals (k = 1: exponential gaps), below 1 is steadier than that, and above 1 comes in bursts.
+    A gamma distribution of shape k and mean 1 has the coefficient of variation 1 / sqrt(k). So a `cv` of 0 is a
+    constant rate, 1 is Poisson arrivals (k = 1: exponential gaps), below 1 is steadier than Poisson, above 1 is bursty.
 
     Args:
         cv: coefficient of variation of the gaps.
 
     Raises:
-        ValueError: a `cv` below 0 or above 10.
+        ValueError: `cv` is below 0 or above 10.
     """
 
     cv: float = 1.0
@@ -57,7 +58,7 @@ class Renewal:
             raise ValueError(f"a coefficient of variation is from 0 to {_MOST_CV:g}, got {self.cv:g}")
 
     def offsets(self, rate_rps: float, seed: int) -> Iterator[float]:
-        """See `Arrivals`; the first is at 0 if the rate is constant, else after a gap."""
+        """See `Arrivals`; the first request is due at 0 if the rate is constant, else after a gap."""
         _check(rate_rps)
         if self.cv == 0:
             return (number / rate_rps for number in itertools.count())
@@ -71,20 +72,20 @@ CONSTANT, POISSON = Renewal(0.0), Renewal(1.0)
 
 @dataclass(frozen=True)
 class Trace:
-    """Arrivals that were recorded, replayed as fast as a rate asks for, and again from the start when they end.
+    """Recorded arrivals, replayed at the requested mean rate and repeated from the start when they end.
 
-    Between the last and the first again there is one mean gap, so n arrivals over a span of s seconds repeat after
-    s n / (n - 1), and the mean rate of a whole round is exactly the one asked for. A level that is shorter than a
-    round sees the beginning of the trace, and the rate that is there.
+    The last arrival is followed by one mean gap before the trace repeats, so n arrivals over a span of s seconds repeat
+    after s n / (n - 1), and the mean rate of a whole round is exactly the requested one. A level that is shorter than a
+    round sees only the beginning of the trace, at the rate that it has there.
 
     Args:
-        times_s: of the arrivals, in seconds from any moment, in ascending order.
+        times_s: times of the arrivals, in seconds from any origin, in ascending order.
 
     Raises:
-        ValueError: fewer than two arrivals, out of order, or all at one moment.
+        ValueError: fewer than two arrivals, times that are not finite or not in order, or all at one moment.
     """
 
-    times_s: tuple[float, ...] = field(repr=False)  # many
+    times_s: tuple[float, ...] = field(repr=False)  # may be many
 
     def __post_init__(self) -> None:
         if len(self.times_s) < 2:
@@ -106,7 +107,7 @@ class Trace:
         return float(gaps.std() / gaps.mean())
 
     def offsets(self, rate_rps: float, seed: int) -> Iterator[float]:
-        """See `Arrivals`; the first is at 0, and nothing is random."""
+        """See `Arrivals`; the first request is due at 0, and `seed` has no effect."""
         _check(rate_rps)
         start_s, count = self.times_s[0], len(self.times_s)
         mean_gap_s = (self.times_s[-1] - start_s) / (count - 1)
@@ -115,13 +116,13 @@ class Trace:
 
 
 def nth(offsets: Iterable[float], index: int, of: int) -> Iterator[float]:
-    """The arrivals of one sender of several who share a schedule: number `index`, and every `of`-th after it.
+    """The arrivals of one of several senders that share a schedule: number `index`, and every `of`-th after it.
 
-    All senders together keep the schedule exactly. To give each a share of the rate instead would do so for Poisson
-    arrivals only.
+    All senders together keep the schedule exactly. Giving each of them a share of the rate would do so only for
+    Poisson arrivals.
 
     Raises:
-        ValueError: there is no such sender.
+        ValueError: `index` is not from 0 to `of` - 1.
     """
     if not 0 <= index < of:
         raise ValueError(f"of {of} senders there is no number {index}; they are numbered from 0")

@@ -1,4 +1,4 @@
-"""Time as the measuring sees it, so that tests can run it faster than it passes."""
+"""The clock that load tests use, replaceable so that tests can run in virtual time."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the measuring asks of the machine it runs on; `fakes.VirtualClock` is the other one."""
+    """Time and CPU time as a load test needs them; implemented by `RealClock` and by `fakes.VirtualClock`."""
 
     def now(self) -> float:
         """Monotonic time in seconds."""
         ...
 
     async def sleep_until(self, time_s: float) -> None:
-        """Returns at `time_s` of `now()` or later; lets others run even where that has passed."""
+        """Returns once `now()` is `time_s` or later; lets other tasks run even if that time has passed."""
         ...
 
     def unix_s(self) -> float:
@@ -23,12 +23,12 @@ class Clock(Protocol):
         ...
 
     def cpu_s(self) -> float:
-        """CPU seconds that this process has used, all its threads together."""
+        """CPU seconds that all threads of this process have used."""
         ...
 
 
 class RealClock:
-    """The machine's clocks. Timers of asyncio fire up to about 1 ms late (epoll counts milliseconds)."""
+    """The machine's clocks. Timers of asyncio fire up to about 1 ms late (epoll's resolution is a millisecond)."""
 
     def now(self) -> float:
         """Monotonic time in seconds."""

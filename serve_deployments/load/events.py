@@ -1,4 +1,4 @@
-"""What happens in a level, in order: all that a decision about it rests on, wherever the load was sent from."""
+"""The record of a level's events, in order: the input of every decision about it, whichever process sent the load."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ _COLUMNS = ("due_s", "sent_s", "last_s", "first_s", "parts", "size_in", "size_ou
 
 @dataclass(frozen=True)
 class Span:
-    """The requests that ended after `start_s`, up to `end_s`, and how the client did meanwhile.
+    """The requests that ended after `start_s`, up to `end_s`, and the load of the client meanwhile.
 
     Args:
-        requests: they, in the order of their ends.
-        in_flight: `[n]` how many requests were due and had not ended, just before each did.
-        lag_s: how late the client was, each time it was due.
-        cpu_share: CPU seconds of the client per second; of several senders, of the busiest.
+        start_s: start of the span, in seconds of the record's clock.
+        end_s: end of the span.
+        requests: the requests, in the order of their ends.
+        in_flight: `[n]` number of requests that were due and had not ended, just before each one ended.
+        lag_s: `[k]` how late the client was, each time that it had something to do.
+        cpu_share: CPU seconds of the client per second; with several senders, those of the busiest.
     """
 
     start_s: float
@@ -32,12 +34,12 @@ class Span:
 
     @property
     def duration_s(self) -> float:
-        """Its length."""
+        """Length of the span in seconds."""
         return max(self.end_s - self.start_s, 1e-9)
 
     @property
     def ended_s(self) -> np.ndarray:
-        """`[n]` when each ended, ascending."""
+        """`[n]` when each request ended, ascending."""
         return self.requests.last_s
 
     @property
@@ -48,41 +50,44 @@ class Span:
 
 @dataclass
 class Events:
-    """The record of one level, written as it is held.
+    """The record of one level, written while it is held.
 
     Args:
         start_s: when the level began.
-        first_error: what the first request that failed did so with; None if none has.
+        first_error: error of the first request that failed; None if none has.
+        in_flight: for each request that has ended, how many were in flight just before.
+        late: times, and how late the client was at each of them.
+        cpu: sender → times, and CPU seconds that its process had used by each of them.
     """
 
     start_s: float
     first_error: str | None = None
     in_flight: array[float] = field(default_factory=lambda: array("d"))
     late: tuple[array[float], array[float]] = field(default_factory=lambda: (array("d"), array("d")))
-    cpu: dict[int, tuple[array[float], array[float]]] = field(default_factory=dict)  # of each sender
+    cpu: dict[int, tuple[array[float], array[float]]] = field(default_factory=dict)
     _columns: dict[str, array[float]] = field(default_factory=lambda: {name: array("d") for name in _COLUMNS})
     _failed: array[int] = field(default_factory=lambda: array("b"))
     _new: list[RequestRecord] = field(default_factory=list)  # not in the columns yet
 
     @property
     def count(self) -> int:
-        """How many requests have ended."""
+        """Number of requests that have ended."""
         return len(self.in_flight)
 
     def end(self, request: RequestRecord, in_flight: int) -> None:
-        """A request was answered, or failed; `in_flight` still counts it."""
+        """Records that a request was answered, or failed; `in_flight` still counts it."""
         self._new.append(request)
         self.in_flight.append(in_flight)
         if request.error is not None and self.first_error is None:
             self.first_error = request.error
 
     def requests(self, first: int = 0, last: int | None = None) -> Requests:
-        """The requests that have ended, from number `first` (0, 1, …) to before number `last`; all unless given."""
+        """The requests that have ended, from number `first` (0, 1, …) up to but without `last`; all by default."""
         columns = {name: np.array(column[first:last]) for name, column in self._filled().items()}
         return Requests(failed=np.array(self._failed[first:last], dtype=bool), **columns)
 
     def _filled(self) -> dict[str, array[float]]:
-        """The columns with all that has happened: rows are put in together, which costs less than one by one."""
+        """The columns with all requests so far; new ones are added together, which is cheaper than one by one."""
         if self._new:
             for name, column in self._columns.items():
                 column.extend([getattr(request, name) for request in self._new])
@@ -91,32 +96,32 @@ class Events:
         return self._columns
 
     def lag(self, now_s: float, late_s: float) -> None:
-        """The client did something so late."""
+        """Records that the client acted `late_s` seconds late."""
         self.late[0].append(now_s)
         self.late[1].append(late_s)
 
     def read_cpu(self, now_s: float, cpu_s: float, sender: int = 0) -> None:
-        """A sender's process has used so many CPU seconds by now."""
+        """Records how many CPU seconds a sender's process has used by now."""
         times_s, used_s = self.cpu.setdefault(sender, (array("d"), array("d")))
         times_s.append(now_s)
         used_s.append(cpu_s)
 
     @property
     def turned_over(self) -> int:
-        """How many requests ended until as many had as were in flight when the first did; 0: not so far.
+        """Number of requests in flight when the first one ended, once as many have ended; 0 before that.
 
-        The server has then turned over once under the level's load.
+        The server has then turned over its requests once under the level's load: the minimum warm-up.
         """
         first = int(self.in_flight[0]) if self.in_flight else 1
         return first if self.count >= first else 0
 
     def span(self, first: int = 0, last: int | None = None, *, until_s: float | None = None) -> Span:
-        """From the end of request number `first` (1, 2, …; 0: from the start) to that of number `last`.
+        """The span from the end of request number `first` (1, 2, …; 0: from the start) to the end of number `last`.
 
         Args:
-            first: its own end is not in the span.
-            last: the last whose end is; the newest unless given.
-            until_s: the span's end where it is not that of a request.
+            first: the request at whose end the span begins; it is not part of the span.
+            last: the last request of the span; the newest by default.
+            until_s: end of the span, if it is not the end of a request.
         """
         last = self.count if last is None else last
         ended_s = self._filled()["last_s"]
@@ -136,7 +141,7 @@ class Events:
 def _cpu_share(times: array[float], used: array[float], start_s: float, end_s: float) -> float:
     times_s, used_s = np.array(times), np.array(used)
     inside = np.flatnonzero((times_s >= start_s) & (times_s <= end_s))
-    # Readings stand up to a tick beside the span's ends; of a span shorter than that, the level's own.
+    # Readings lie up to a tick away from the span's ends; for a span shorter than that, those of the whole level count.
     at = inside[[0, -1]] if inside.size > 1 else np.array([0, -1]) if times_s.size > 1 else None
     if at is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""Several senders who share one load, and the one record of what happened to all of it."""
+"""Load generation by one or several senders that share a load, with a single record of all requests."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from serve_deployments.metrics.request_record import RequestRecord
 from serve_deployments.usage import Usage
 
 _MESSAGE_S = 0.05
-"""How often several senders are asked. Our choice: an answer costs one about half a millisecond, 1 % of its core; and a
-level ends so much later than it could at most."""
+"""Period at which several senders are polled. Our choice: an answer costs a sender about half a millisecond, 1 % of its
+core; and a level ends at most this much later than it could."""
 
 More = Callable[[int], Awaitable[Sequence[Sender]]]
-"""How many send now → more senders in their place; none where there is no room for more."""
+"""Current number of senders → more senders in their place; empty where there is no room for more."""
 
 
 class LoadGenerator:
-    """An endpoint, and who sends to it: this process alone, or as many senders as it takes.
+    """An endpoint together with its senders: this process alone, or as many senders as the load needs.
 
-    It is handed on wherever an endpoint is: a level then leaves the sending to the generator.
+    It can be passed wherever an endpoint is expected: a level then leaves the sending to the generator.
 
     Args:
-        endpoint: what answers.
-        senders: who sends; the number of each is its place here.
-        clock: time of the record.
-        more: asked for more senders when these were the bottleneck.
+        endpoint: the endpoint that answers.
+        senders: the senders, each numbered by its position.
+        clock: the clock of the record.
+        more: called for more senders when the current ones were the bottleneck; None: there are no more.
     """
 
     def __init__(self, endpoint: Endpoint, senders: Sequence[Sender], clock: Clock, more: More | None = None) -> None:
         self.endpoint, self.clock = endpoint, clock
         self._senders, self._more = senders, more
-        self.events = Events(math.inf)  # what happens before there is a record does not count
+        self.events = Events(math.inf)  # events before `record` is called do not count
         self.gave_up = False
-        self.repeated_s = 0.0  # spent on levels that were held again
+        self.repeated_s = 0.0  # time spent on levels that were held again
         self._rate_rps = 0.0  # of the schedule
         self._in_flight = 0
         self._waiting_s: list[float] = []  # when each request in flight was due
         self._to_come: list[
             tuple[float, int, RequestRecord | None]
-        ] = []  # seen by one, but not yet all, when others had ended
+        ] = []  # events of some senders, later than what all senders have reported up to
 
     @property
     def collect_every_s(self) -> float:
-        """How often to `collect`: what is in another process costs a message."""
+        """Period of `collect` in seconds; longer for several senders, as each poll costs a message to a process."""
         return TICK_S if len(self._senders) == 1 else _MESSAGE_S
 
     @property
     def size(self) -> int:
-        """How many send."""
+        """Number of senders."""
         return len(self._senders)
 
     async def infer(self, payload: Payload) -> Answer:
@@ -67,30 +67,30 @@ class LoadGenerator:
         return await self.endpoint.usage()
 
     async def clients(self, count: int, wait_s: float) -> None:
-        """A closed loop of so many clients, dealt out among the senders."""
+        """Keep a closed loop of `count` clients, divided among the senders; see `Sender.clients`."""
         of = len(self._senders)
         shares = [(count + of - 1 - index) // of for index in range(of)]
         await asyncio.gather(*(s.clients(n, wait_s) for s, n in zip(self._senders, shares, strict=True)))
 
     async def follow(self, schedule: Schedule) -> None:
-        """Begin to send on schedule."""
+        """Start to send on schedule."""
         self._rate_rps = schedule.rate_rps
         share = replace(schedule, most_in_flight=-(-schedule.most_in_flight // len(self._senders)))
         await asyncio.gather(*(sender.follow(share) for sender in self._senders))
 
     async def quiet(self, wait_s: float) -> None:
-        """Send no more, and wait up to so long for the answers."""
+        """Stop sending, and wait up to `wait_s` seconds for the answers."""
         await asyncio.gather(*(sender.quiet(wait_s) for sender in self._senders))
 
     async def cancel(self) -> None:
-        """Send no more and withdraw what is in flight."""
+        """Stop sending and withdraw the requests in flight."""
         await asyncio.gather(*(sender.cancel() for sender in self._senders))
         await self.collect()
-        # Nothing is in flight any more, whatever a `collect` that was itself cancelled had been told and lost.
+        # Nothing is in flight any more, even if a cancelled `collect` has lost the events that say so.
         self._in_flight, self._to_come = 0, []
 
     async def grow(self) -> bool:
-        """More senders instead of these, whose requests have ended; whether there was room for more."""
+        """Replace the senders, whose requests have ended, by more; returns whether there was room for more."""
         if self._more is None or not (senders := await self._more(len(self._senders))):
             return False
         await self.cancel()
@@ -98,14 +98,14 @@ class LoadGenerator:
         return True
 
     async def record(self) -> Events:
-        """From now on what happens counts into a new record."""
+        """Start a new record, into which events count from now on."""
         await self.collect()
         self.events, self.gave_up = Events(self.clock.now()), False
-        await self.collect()  # the CPU seconds to begin with
+        await self.collect()  # the first reading of the CPU seconds
         return self.events
 
     async def collect(self) -> None:
-        """Bring the record up to date, as far as all senders have told."""
+        """Update the record with the events up to the time that all senders have reported."""
         if len(self._senders) == 1:  # without a task: that would take two rounds of the loop that sends
             logs = [await self._senders[0].log()]
         else:
@@ -120,7 +120,7 @@ class LoadGenerator:
         self._merge(min(log.until_s for log in logs), [log.next_due_s for log in logs])
 
     def _merge(self, until_s: float, next_due_s: Sequence[float]) -> None:
-        """Put into the record what happened up to a time, in order; of equal times each sender's own order is kept."""
+        """Record the events up to a time, in order; for equal times each sender's own order is kept."""
         self._to_come.sort(key=itemgetter(0, 1))
         merged = 0
         for time_s, _, ended in self._to_come:
@@ -136,17 +136,17 @@ class LoadGenerator:
         del self._to_come[:merged]
 
     def _unsent(self, time_s: float, next_due_s: Sequence[float]) -> int:
-        """Requests that were due and that late senders have not sent yet: those are in flight too."""
+        """Number of requests that were due but not yet sent by late senders: these count as in flight too."""
         rate_rps = self._rate_rps / len(next_due_s)
         return sum(math.ceil((time_s - due_s) * rate_rps) for due_s in next_due_s if due_s < time_s)
 
     def ages_s(self) -> list[float]:
-        """How long each request in flight has been waiting."""
+        """How many seconds each request in flight has been waiting."""
         return [self.clock.now() - due_s for due_s in self._waiting_s]
 
 
 def generator_of(endpoint: Endpoint, payloads: Sequence[Payload], clock: Clock) -> LoadGenerator:
-    """The endpoint's own generator where it comes with one; else this process sends."""
+    """The endpoint itself if it is a load generator; else a generator that sends from this process."""
     if isinstance(endpoint, LoadGenerator):
         return endpoint
     return LoadGenerator(endpoint, [OwnSender(endpoint, payloads, clock)], clock)

@@ -1,4 +1,4 @@
-"""Where senders can run: one for each core that no replica leases, on this machine and on others."""
+"""Places for senders: one for each core that no replica leases, on this machine and on others."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from serve_deployments.load.remote_sender import SenderActor
 from serve_deployments.serve_path import LOAD_ENVIRONMENT
 
 _ANSWER_S = 10.0
-"""A machine that does not say which cores are free for this long is left out: a process starts there first."""
+"""A machine that does not report its free cores within this time is left out; it has to start a process first."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Room for one sender.
+    """A place for one sender.
 
     Args:
         node: Ray's id of the node.
-        number: 0, 1, … of the node's places.
-        cores: that no replica leases there, the same for all its places: Ray's own threads find room beside.
+        number: the place's number on its node: 0, 1, ….
+        cores: numbers of the node's cores that no replica leases, the same for all its places, so that Ray's own
+            threads have room too.
     """
 
     node: str
@@ -34,14 +35,14 @@ class Place:
     cores: frozenset[int] = field(compare=False)
 
     def start(self) -> Any:
-        """A sender there; it ends with this process."""
+        """Start a sender there and return its actor handle; it ends with this process."""
         where = NodeAffinitySchedulingStrategy(self.node, soft=False)
         options = {"num_cpus": 0, "scheduling_strategy": where, "runtime_env": {"env_vars": LOAD_ENVIRONMENT}}
         return ray.remote(SenderActor).options(**options).remote()
 
 
 async def free_places() -> list[Place]:
-    """All there are now, this machine's first."""
+    """All places that are free now, those of this machine first."""
     here, host = ray.get_runtime_context().get_node_id(), socket.gethostname()
     others = {
         node["NodeManagerHostname"]: node["NodeID"]

@@ -1,4 +1,4 @@
-"""A sender in a process of its own, an asynchronous Ray actor; and from here."""
+"""A sender in its own process: the asynchronous Ray actor, and the coordinator's interface to it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from serve_deployments.load.clock import Clock, RealClock
 from serve_deployments.load.sending import Log, OwnSender, Schedule
 
 _ROUND_TRIPS = 5
-"""Of which the fastest tells how far another machine's clock is ahead: to half of that round trip. Our choice."""
+"""Number of round trips that measure how far another machine's clock is ahead; the fastest counts, and the error is at
+most half of it. Our choice."""
 
 
 class SenderActor:
-    """`OwnSender` in another process; `set_target` comes first, and again for another endpoint.
+    """An `OwnSender` as a Ray actor; `set_target` is called first, and again for another endpoint.
 
     Args:
-        clock: of its machine.
+        clock: the clock of its machine; the real one by default.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -35,11 +36,11 @@ class SenderActor:
         """Send to another endpoint from now on.
 
         Args:
-            endpoint: makes it.
-            payloads: of all senders.
-            index: which sender of them this is.
-            of: how many there are.
-            cores: where to run.
+            endpoint: creates the endpoint, inside the actor.
+            payloads: the payloads of all senders together.
+            index: number of this sender, from 0.
+            of: number of senders.
+            cores: numbers of the cores to run on.
 
         Returns:
             The machine's name.
@@ -50,7 +51,7 @@ class SenderActor:
         return socket.gethostname()
 
     async def now(self) -> float:
-        """Its clock."""
+        """Time of the actor's clock in seconds."""
         return self._clock.now()
 
     async def clients(self, count: int, wait_s: float) -> None:
@@ -76,11 +77,11 @@ class SenderActor:
 
 @dataclass(frozen=True)
 class RemoteSender:
-    """A `SenderActor` as the coordinator sees it: in its own time.
+    """The coordinator's interface to a `SenderActor`; all times are in the coordinator's clock.
 
     Args:
-        actor: the handle.
-        ahead_s: how far the actor's clock is ahead.
+        actor: the actor's handle.
+        ahead_s: seconds by which the actor's clock is ahead of the coordinator's.
     """
 
     actor: Any
@@ -88,12 +89,12 @@ class RemoteSender:
 
     @classmethod
     async def with_target(cls, actor: Any, *args: Any, clock: Clock | None = None) -> RemoteSender:
-        """The sender once it has its target (see `SenderActor.set_target`); the clock of one machine is one.
+        """Sets the actor's target and returns the sender; processes on the same machine share a clock.
 
         Args:
-            actor: the handle.
-            args: those of `SenderActor.set_target`.
-            clock: the coordinator's.
+            actor: the actor's handle.
+            args: arguments of `SenderActor.set_target`.
+            clock: the coordinator's clock; the real one by default.
         """
         host = await _answer(actor.set_target.remote(*args))
         return cls(actor, 0.0 if host == socket.gethostname() else await _ahead_s(actor, clock or RealClock()))
@@ -121,7 +122,7 @@ class RemoteSender:
 
 
 async def _ahead_s(actor: Any, clock: Clock) -> float:
-    """How far the actor's clock is ahead of this process's: it is read halfway through a round trip, or nearly so."""
+    """Seconds by which the actor's clock is ahead of this one, taking it as read halfway through a round trip."""
     trips = []
     for _ in range(_ROUND_TRIPS):
         asked_s = clock.now()
@@ -132,10 +133,10 @@ async def _ahead_s(actor: Any, clock: Clock) -> float:
 
 
 async def _answer(reference: Any) -> Any:
-    """What an actor answers.
+    """The result of an actor's call.
 
     Raises:
-        LoadFailed: it died.
+        LoadFailed: the actor died.
     """
     try:
         return await reference

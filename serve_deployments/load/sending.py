@@ -1,4 +1,4 @@
-"""Sending requests and noting what becomes of them: one sender, of which `load_generator` may take several."""
+"""A sender: sends requests and records how each ends. `load_generator` may use several."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from serve_deployments.load.clock import Clock
 from serve_deployments.metrics.request_record import RequestRecord
 
 TICK_S = 0.02
-"""How often a client that only waits for answers looks how late it is."""
+"""Period in seconds at which a client that only waits for answers checks how late it is."""
 
-_CANCELLED: str | None = "cancelled"  # what a request ends with unless something else is known of it
-_AFTER_ERROR_S = 0.05  # least time between a client's sends if the first failed: a refusal is no work done
+_CANCELLED: str | None = "cancelled"  # the error of a request that ends in no other way
+_AFTER_ERROR_S = 0.05  # least time between a failed send of a client and its next one, lest refusals make a busy loop
 
 Happened = list[tuple[float, RequestRecord | None]]
-"""When and what, in order: a request was due (None), or one ended, as its record says."""
+"""Times and events, in order: None where a request was due, its record where one ended."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """What one sender saw since it was last asked; times are of the sender's own clock.
+    """What one sender has recorded since its previous log; times are in seconds of the sender's own clock.
 
     Args:
-        until_s: nothing that happened before is missing.
-        happened: see `Happened`; of a closed loop a request is due when it is sent.
+        until_s: the log is complete up to this time.
+        happened: see `Happened`; in a closed loop a request is due when it is sent.
         waiting_s: when each request in flight was due.
-        next_due_s: when the next one of its schedule is; before `until_s` if the sender is late.
-        late: when it did something, and how late.
+        next_due_s: when the next request of its schedule is due; before `until_s` if the sender is late.
+        late: pairs of a time at which it acted, and how late that was.
         cpu_s: CPU seconds that its process has used by now.
-        gave_up: more were in flight than allowed, so it stopped.
+        gave_up: whether it stopped because more requests would have been in flight than allowed.
     """
 
     until_s: float
@@ -46,7 +46,7 @@ class Log:
     gave_up: bool = False
 
     def earlier(self, by_s: float) -> Log:
-        """The same in the time of a clock that is so far behind."""
+        """The same log with all times `by_s` seconds earlier: by a clock that is so far behind."""
         return replace(
             self,
             until_s=self.until_s - by_s,
@@ -59,14 +59,14 @@ class Log:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What an open level sends.
+    """The schedule of an open level.
 
     Args:
-        arrivals: their pattern.
-        rate_rps: mean rate, of all senders together.
-        seed: of the pattern.
-        start_s: when it begins.
-        most_in_flight: a sender that has so many requests in flight gives up.
+        arrivals: pattern of the arrivals.
+        rate_rps: mean rate of all senders together.
+        seed: random seed of the pattern.
+        start_s: when the schedule begins.
+        most_in_flight: a sender with this many requests in flight stops instead of sending another.
     """
 
     arrivals: Arrivals
@@ -77,34 +77,37 @@ class Schedule:
 
 
 class Sender(Protocol):
-    """Sends its share of a load: `OwnSender` in this process, `RemoteSender` in another one."""
+    """Sends its share of a load: `OwnSender` from this process, `RemoteSender` from another one."""
 
     async def clients(self, count: int, wait_s: float) -> None:
-        """Keep a closed loop of so many clients; those dismissed may wait so long for their last answers."""
+        """Keep a closed loop of `count` clients.
+
+        Clients that are no longer wanted are waited for, up to `wait_s` seconds, until their last answer.
+        """
         ...
 
     async def follow(self, schedule: Schedule) -> None:
-        """Begin to send on schedule."""
+        """Start to send on schedule."""
         ...
 
     async def quiet(self, wait_s: float) -> None:
-        """Send no more, and wait up to so long for the answers."""
+        """Stop sending, and wait up to `wait_s` seconds for the answers."""
         ...
 
     async def cancel(self) -> None:
-        """Send no more and withdraw what is in flight."""
+        """Stop sending and withdraw the requests in flight."""
         ...
 
     async def log(self) -> Log:
-        """What happened since the last call; raises what ended the sending."""
+        """The events since the last call; raises the exception that ended the sending, if any."""
         ...
 
 
 @dataclass
 class OwnSender:
-    """Sends from this process; number `index` of `of` senders who share a load.
+    """A sender in this process: number `index` of `of` senders that share a load.
 
-    Of the arrivals of a schedule it takes number `index` and every `of`-th after it, and so of the payloads.
+    It takes arrival number `index` of a schedule and every `of`-th after it, and the payloads in the same way.
     """
 
     endpoint: Endpoint
@@ -160,7 +163,7 @@ class OwnSender:
         """See `Sender`."""
         for task in (*self._steady, *self._clients.values()):
             if task.done() and not task.cancelled():
-                task.result()  # else what ended it would be seen by nobody
+                task.result()  # raises: else nobody would see the exception
         happened, late = self._happened, self._late
         self._happened, self._late = [], []
         now = self.clock.now()
@@ -171,7 +174,7 @@ class OwnSender:
     async def _end_steady(self) -> None:
         await _end(self._steady)
         self._steady.clear()
-        # Of this schedule alone: the next level must not be over before it has begun.
+        # These belong to the ended schedule: else the next level would be over before it has begun.
         self._next_due_s, self._gave_up = math.inf, False
 
     async def _client(self, index: int) -> None:
@@ -181,7 +184,7 @@ class OwnSender:
                 await self.clock.sleep_until(sent_s + _AFTER_ERROR_S)
 
     async def _watch_timer(self) -> None:
-        """How late this process is while nothing but answers wakes it."""
+        """Regularly records how late this process is, in a closed loop, where only answers wake it otherwise."""
         due_s = self.clock.now()
         while True:
             due_s = max(due_s + TICK_S, self.clock.now())
@@ -209,9 +212,9 @@ class OwnSender:
         self._late.append((now, now - due_s))
 
     async def _send(self, due_s: float) -> bool:
-        """Returns when the request has ended; whether it was answered.
+        """Sends one request, waits until it has ended and returns whether it was answered.
 
-        Its latency counts from `due_s`, not from the send: a stalled sender must not hide the queue.
+        Its latency counts from `due_s`, not from the send: a stalled sender must not hide a queue.
         """
         number = self._sent
         self._sent += 1
@@ -230,20 +233,20 @@ class OwnSender:
         return error is None
 
     async def _ask(self, payload: Payload) -> tuple[Answer, str | None]:
-        """The answer; or one without content, and what failed."""
+        """The answer and None; or `WHOLE` and a description of the failure."""
         try:
             return await self.endpoint.infer(payload), None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return WHOLE, "cancelled by what serves it"  # not we were cancelled but the request
+            return WHOLE, "cancelled by what serves it"  # the request was cancelled, not this task
         except Exception as error:  # whatever failed, the load test counts it and goes on
             return WHOLE, f"{type(error).__name__}: {error}"
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels what still runs and waits until it has ended."""
+    """Cancels the tasks that still run and waits until they have ended."""
     running = list(tasks)
     for task in running:
         task.cancel()

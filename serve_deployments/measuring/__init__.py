@@ -1,1 +1,1 @@
-"""What a replica can do: load at chosen rates until the number is sure."""
+"""Load tests: find the rate that a replica can serve, with levels of load held until the result is certain enough."""

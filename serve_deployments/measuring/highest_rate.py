@@ -1,4 +1,4 @@
-"""The highest rate of arrivals under which every limit is kept: levels of load, chosen one after another."""
+"""The search for the highest arrival rate at which every limit is kept, by levels of load chosen one after another."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
-_SHORT = 0.5  # the probe's levels are half as long: they only say where to look (our choice)
-_GLANCE = 1 / 8  # of the time left for one level of the probe (our choice)
-_FAIR = 1 / 2  # of the time left for one level, so that some are left for others (our choice)
+_SHORT = 0.5  # the probe's levels need half the minimum length: they only say where to look (our choice)
+_GLANCE = 1 / 8  # share of the remaining time that one level of the probe may take (our choice)
+_FAIR = 1 / 2  # share of the remaining time that one level may take while none has passed (our choice)
 _PROBE_FACTOR = 8  # between the client counts of the probe: 1, 8, 64, …
-_FIRST = 0.8  # of what a closed loop does: random arrivals queue, at 0.8 for two service times (M/D/1)
-_SAFE = 0.1  # chance that a rate fails which is tried because all before it did
-_BACK = 0.7  # of the lowest rate that failed, where none has passed (our choice)
-_LATE = 2  # levels more than there is time for, if no rate has passed yet: else the trial was for nothing
-SLOWEST = 0.1  # of what one client does: there one request in ten meets another; nothing slower is tried
+_FIRST = 0.8  # first rate relative to the closed loop's: random arrivals queue, at 0.8 for two service times (M/D/1)
+_SAFE = 0.1  # posterior probability of failing that a rate may have if all rates before it failed
+_BACK = 0.7  # largest next rate, relative to the lowest that failed, where none has passed (our choice)
+_LATE = 2  # levels beyond the time budget if no rate has passed yet: else the trial would have no result
+SLOWEST = 0.1  # lowest rate relative to one client's: there one request in ten meets another; nothing slower is tried
 
 
 async def highest_rate(
@@ -42,23 +42,24 @@ async def highest_rate(
     clock: Clock | None = None,
     to_beat_rps: float | None = None,
 ) -> Measurement:
-    """The highest rate of arrivals under which every limit is kept.
+    """Finds the highest arrival rate at which every limit is kept.
 
-    A short closed loop says where to look, and what batches take, from which a simulated queue predicts more. Then
-    open levels, until what all of them say together locates the rate to `plan.rate_precision`. A level passes if it
-    keeps the limits and was not overloaded, that is, kept up with 95 % of what was due.
+    A short closed loop says where to look and how long batches take, from which a simulated queue predicts a prior.
+    Open levels follow, until their evidence together locates the rate to `plan.rate_precision`. A level passes if it
+    keeps the limits and was not overloaded, that is, kept up with 95 % of the arrivals.
 
     Args:
-        endpoint: what answers.
-        payloads: sent in turn.
+        endpoint: the endpoint that answers.
+        payloads: payloads of the requests, sent in turn.
         plan: how to measure.
         at_most: metric → largest value allowed; latencies in ms and `error_rate`.
-        settings: what the replica runs under: which batches it forms.
-        clock: time; the machine's unless given.
-        to_beat_rps: ends as soon as a rate has passed and the highest is surely lower than this; None: never.
+        settings: the replica's settings, which determine the batches that it forms.
+        clock: the clock to use; the machine's by default.
+        to_beat_rps: the search ends as soon as a rate has passed and the highest rate is almost certainly lower than
+            this; None: never.
 
     Raises:
-        ValueError: a limit on something that is not measured, or none at all.
+        ValueError: a limit is on something that is not measured or is negative, or there is no limit.
     """
     check(at_most)
     search = LevelSearch("highest_rate", endpoint, payloads, plan, clock or RealClock())
@@ -79,7 +80,7 @@ async def highest_rate(
     passed = _kept(search, at_most)
     failed = [level for level in _opened(search) if broken(level, at_most)]
     if not passed or (failed and posterior.at_floor(plan.rate_precision)):
-        # One that kept the limits all the same was lucky, and does not show how far off they are.
+        # A level that kept the limits all the same was lucky, and does not show how far off the replica is.
         slowest = min(failed, key=attrgetter("asked"))
         reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
@@ -91,9 +92,9 @@ async def highest_rate(
 
 
 def _speaking(passed: Sequence[LevelResult], posterior: RatePosterior, plan: LoadPlan) -> LevelResult:
-    """The level whose latencies stand for the rate: of those near it the one that saw most requests, else the nearest.
+    """The level whose latencies are reported: of those near the target rate the one with most requests, or the nearest.
 
-    Not the highest that passed, nor the last: of levels near the limit the shortest are the luckiest.
+    Not the highest that passed, nor the last: of levels near the limit, the shortest pass by luck most often.
     """
     near = [level for level in passed if _is_near(level, posterior, plan)]
     if near:
@@ -102,12 +103,12 @@ def _speaking(passed: Sequence[LevelResult], posterior: RatePosterior, plan: Loa
 
 
 def _off(level: LevelResult, posterior: RatePosterior, plan: LoadPlan) -> float:
-    """How far a level is from where one should be held; logarithm."""
+    """Logarithm of a level's rate relative to the target rate."""
     return math.log(level.asked / target_rps(posterior, plan.rate_precision))
 
 
 def _is_near(level: LevelResult, posterior: RatePosterior, plan: LoadPlan) -> bool:
-    """Whether a level is where one should be held, but for the precision."""
+    """Whether a level's rate is the target rate to within the precision."""
     return abs(_off(level, posterior, plan)) <= math.log1p(plan.rate_precision)
 
 
@@ -120,11 +121,11 @@ def _kept(search: LevelSearch, at_most: Mapping[str, float]) -> list[LevelResult
 
 
 async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> RatePosterior | None:
-    """Where to look for the rate, from short closed levels; None if not even one client keeps the limits.
+    """A first prior of the rate, from short closed levels; None if not even one client keeps the limits.
 
-    A client in a closed loop waits for its answer, so N clients never queue as deep as random arrivals at
-    the same rate: what they reach within the limits is an upper estimate. A short level may break a
-    limit by chance, so that none keeps them is believed only after a level of full length.
+    A client in a closed loop waits for its answer, so N clients never queue as deep as random arrivals at the same
+    rate: the rate that they reach within the limits is an upper estimate. A short level may break a limit by chance,
+    so if none keeps the limits, one client is measured again in a level of full length.
     """
     plan = search.plan
     async with Clients(search.endpoint, search.payloads, plan, search.clock) as clients:
@@ -139,7 +140,7 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> RatePoste
     reached = [level.achieved_rps for level in search.levels if level.achieved_rps]
     slower = most.achieved_rps
     too_fast = [rate for rate in reached if rate > slower]
-    # Where the climb ended for want of time, the next level would have reached more, by what room there was.
+    # If the climb ended for lack of time, the next level would have reached more, depending on the room to the limits.
     more = 1.0 if bounded else math.sqrt(min(room(most, at_most), _PROBE_FACTOR**2))
     return RatePosterior.about(
         _FIRST * more * math.sqrt(slower * min(too_fast, default=slower)),
@@ -150,18 +151,17 @@ async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> RatePoste
 
 
 def _answered_within(level: LevelResult, at_most: Mapping[str, float]) -> bool:
-    """Whether limits hold, and by an answer: a short level of a slow server ends before it has given any."""
+    """Whether a level keeps the limits and has an answer; a short level of a slow server may end without one."""
     return level.achieved_rps > 0 and not broken(level, at_most)
 
 
 async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Mapping[str, float]) -> float:
-    """1, 8, 64, … clients until limits no longer hold, the rate no longer grows or a third of the time is up.
+    """Holds 1, 8, 64, … clients until limits are broken, the rate no longer grows or a quarter of the time is up.
 
-    That one client breaks a limit does not end it: a batch that waits to be full is answered sooner when
-    there are more.
+    That one client breaks a limit does not end it: a batch that waits to be full is answered sooner with more clients.
 
     Returns:
-        How many times the highest rate that was reached the server can do at most, probably; 0: not known.
+        The server's probable maximum rate as a multiple of the highest rate reached; 0 if it is not known.
     """
     concurrency, highest_rps, kept_before, rule = 1, 0.0, False, UntilSeen(_SHORT * search.plan.level_min_s)
     while True:
@@ -173,7 +173,7 @@ async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Ma
             return 0.0
         highest_rps, kept_before = max(highest_rps, level.achieved_rps), kept_before or kept
         # Little's law: with more clients the mean latency is above the limit even at twice the rate, and a level that
-        # is bound to fail takes the longest of all.
+        # is bound to fail takes the longest.
         most = 2 * highest_rps * tightest_s(at_most) if kept_before else math.inf
         if most < 1.5 * concurrency:
             return 2.0
@@ -183,7 +183,11 @@ async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Ma
 async def _locate(
     search: LevelSearch, posterior: RatePosterior, at_most: Mapping[str, float], settings: Settings, beat_rps: float
 ) -> tuple[RatePosterior, bool]:
-    """Open levels, at least one, until the crossing is known and one level is an answer; whether it can't win."""
+    """Holds open levels, at least one, until the rate is known and one level is near it.
+
+    Returns:
+        The posterior, and whether the search ended because the rate to beat is out of reach.
+    """
     late = 0
     while True:
         priors = predicted_rates(search.levels, settings, search.plan.arrivals, at_most, posterior.quantile(0.5))
@@ -215,7 +219,7 @@ async def _locate(
 
 
 def _next_rate(search: LevelSearch, posterior: RatePosterior, at_most: Mapping[str, float]) -> float:
-    """The probable crossing, or what is farther on while nothing is known of one side of it."""
+    """The next rate to measure: just below the posterior median, or farther while all levels passed or all failed."""
     precision = search.plan.rate_precision
     rate_rps = target_rps(posterior, precision)
     if posterior.at_floor(precision):
@@ -223,14 +227,14 @@ def _next_rate(search: LevelSearch, posterior: RatePosterior, at_most: Mapping[s
     opened = sorted(_opened(search), key=attrgetter("asked"))
     broke = [level.asked for level in opened if broken(level, at_most)]
     if opened and not broke:
-        # In an M/M/1 queue 1 / latency falls along a straight line to 0 at the capacity.
+        # In an M/M/1 queue, 1 / latency falls linearly with the rate, to 0 at the capacity.
         last, its = opened[-1].asked, room(opened[-1], at_most)
         ahead_rps = last + (1 - 1 / its) * max(0.0, min(posterior.ceiling_rps, 3 * last) - last)
         return min(max(rate_rps, ahead_rps), 2 * last)
     if broke and len(broke) == len(opened):
         if search.spent_s > search.plan.total_max_s / 2:
-            # A search that knows only what is too fast has no answer: rather too slow, once.
+            # A search in which every rate failed has no answer: rather try one that is too slow.
             return max(posterior.floor_rps, min(rate_rps, posterior.quantile(_SAFE), _BACK * broke[0]))
         if is_precise(posterior, precision):
-            return min(rate_rps, broke[0] / (1 + precision))  # it was bad luck, or the belief is wrong
+            return min(rate_rps, broke[0] / (1 + precision))  # that was bad luck, or the posterior is wrong
     return rate_rps

@@ -1,4 +1,4 @@
-"""One level of load, held until its question is answered: `Clients` for a closed loop, `open_level` for a rate."""
+"""Holding one level of load until its question is answered: `Clients` for a closed loop, `open_level` for a rate."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from serve_deployments.measuring.summary import LevelRun, summarise
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.usage import Usage
 
-_REPEATS = 1 / 3  # of the time of a search, for levels that are held again with more senders (our choice)
-_USAGE_S = 1.0  # a replica that is too busy to say what it did for this long is not waited for (our choice)
+_REPEATS = 1 / 3  # largest share of a search's time for levels that are repeated with more senders (our choice)
+_USAGE_S = 1.0  # how long to wait for the usage of a replica that may be too busy to report it (our choice)
 
 
 async def _watch(generator: LoadGenerator, rule: StoppingRule, deadline_s: float) -> LevelStatus | None:
-    """Until the rule says that the level is over, its time is, or the senders gave up; the rule's status."""
+    """Waits until the rule ends the level, its deadline passes or the senders gave up; returns the rule's status."""
     events, clock = generator.events, generator.clock
     due_s, checked_at = clock.now(), 0
     while True:
@@ -41,7 +41,7 @@ async def _watch(generator: LoadGenerator, rule: StoppingRule, deadline_s: float
 
 
 async def _stronger(generator: LoadGenerator, level: LevelResult, plan: LoadPlan) -> bool:
-    """Whether the level is to be held again with more senders, as these were its bottleneck."""
+    """Adds senders if they were the level's bottleneck; returns whether the level is to be held again with them."""
     if not level.client_limited:
         return False
     generator.repeated_s += level.ended_at - level.started_at
@@ -49,14 +49,14 @@ async def _stronger(generator: LoadGenerator, level: LevelResult, plan: LoadPlan
 
 
 async def _usage(generator: LoadGenerator) -> Usage | None:
-    """What the server did so far; None where it does not say so in time."""
-    with suppress(Exception):  # whatever is wrong with it, its requests will show
+    """The server's usage so far; None if it does not report it in time."""
+    with suppress(Exception):  # if the server is broken, its requests will show it
         return await asyncio.wait_for(generator.usage(), _USAGE_S)
     return None
 
 
 def _between(before: Usage | None, after: Usage | None) -> Usage | None:
-    """What the server did in a level; None if it did not say, or is another one by now."""
+    """The server's usage in a level; None if it was not reported, or the server was replaced meanwhile."""
     if before is None or after is None:
         return None
     with suppress(ValueError):
@@ -67,9 +67,9 @@ def _between(before: Usage | None, after: Usage | None) -> Usage | None:
 class Clients:
     """A closed loop: each client sends its next request when its last one has ended.
 
-    An asynchronous context manager. From level to level clients are added or dismissed, while the others go
-    on: the server stays busy, so that the next level warms up faster. Leaving waits up to `drain_s` for the
-    last answers; after an exception everything is cancelled at once.
+    An asynchronous context manager. From level to level clients are added or removed while the others continue: the
+    server stays busy, so that the next level warms up faster. Leaving the context waits up to `drain_s` for the last
+    answers; after an exception all requests are cancelled at once.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class Clients:
             await self._generator.cancel()
 
     async def hold(self, concurrency: int, plan: LoadPlan, rule: StoppingRule | None = None) -> LevelResult:
-        """One level; again with more senders for as long as they were the bottleneck and there are more.
+        """Holds one level; repeats it with more senders while they are the bottleneck and more can be added.
 
         Args:
-            concurrency: clients.
+            concurrency: number of clients.
             plan: how to measure.
-            rule: when the level ends; once its rate is known to the plan's precision unless given.
+            rule: when the level ends; by default once its rate is known to the plan's precision.
 
         Raises:
             ValueError: fewer than one client.
@@ -117,7 +117,7 @@ class Clients:
         status = await _watch(generator, rule, started_s + plan.level_max_s)
         until_s = clock.now()
         run = LevelRun("closed", concurrency, None, started_at, clock.unix_s())
-        # Where nothing at all was answered, how long it has been waited for is all there is to say.
+        # If nothing was answered, the waiting times so far are all that is known.
         ages_s = () if events.count else generator.ages_s()
         level = summarise(run, events, status, ages_s, until_s=until_s)
         return replace(level, usage=_between(before, await _usage(generator)), senders=generator.size)
@@ -131,7 +131,7 @@ async def closed_level(
     *,
     clock: Clock | None = None,
 ) -> LevelResult:
-    """A closed loop of `concurrency` clients, from start to end."""
+    """Holds one closed level of `concurrency` clients, and ends the clients afterwards."""
     async with Clients(endpoint, payloads, plan, clock) as clients:
         return await clients.hold(concurrency, plan)
 
@@ -147,17 +147,18 @@ async def open_level(
     at_most: Mapping[str, float] | None = None,
     rule: StoppingRule | None = None,
 ) -> LevelResult:
-    """Requests at scheduled times, whether or not earlier ones have been answered.
+    """Holds one open level: requests at scheduled times, whether or not earlier ones have been answered.
 
     Args:
-        endpoint: what answers.
-        payloads: sent in turn.
+        endpoint: the endpoint that answers.
+        payloads: payloads of the requests, sent in turn.
         rate_rps: mean rate of the schedule.
         plan: how to measure.
-        clock: time; the machine's unless given.
-        max_in_flight: stops the level as overloaded; `plan.max_in_flight` unless given.
+        clock: the clock to use; the machine's by default.
+        max_in_flight: number of requests in flight at which the level is stopped as overloaded; at most, and by
+            default, `plan.max_in_flight`.
         at_most: metric → largest value allowed; the level ends once it is known whether all limits are kept.
-        rule: when the level ends, where that is not all.
+        rule: when the level ends, if not by `at_most` alone.
     """
     generator = generator_of(endpoint, payloads, clock or RealClock())
     bound = min(max_in_flight or plan.max_in_flight, plan.max_in_flight)

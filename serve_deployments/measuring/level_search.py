@@ -1,4 +1,4 @@
-"""What a search over levels has seen so far, and how much time it has left."""
+"""The state of a search over levels: the levels held so far, and the time left."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
 
 GROWTH = 1.05
-"""A level that brings less than 5 % more has not raised the rate."""
+"""Factor that a level must exceed to count as growth: one that brings at most 5 % more has not raised the rate."""
 
-_TURNS = 4  # latencies that a level lasts at least: one to warm up, and a few to see whether they grow (our choice)
-_APART = 1_000_003  # between the seeds of levels: trials have neighbouring ones
+_TURNS = 4  # least length of a level in mean latencies: one to warm up, a few to see whether they grow (our choice)
+_APART = 1_000_003  # distance between the seeds of levels; large, as rounds of a comparison have neighbouring seeds
 
 
 @dataclass
@@ -23,11 +23,12 @@ class LevelSearch:
     """The levels of one load test.
 
     Args:
-        method: its name.
-        endpoint: what answers.
-        payloads: sent in turn.
+        method: name of the search method: "peak_rate" or "highest_rate".
+        endpoint: the endpoint that answers.
+        payloads: payloads of the requests, sent in turn.
         plan: how to measure.
-        clock: time.
+        clock: the clock to use.
+        levels: the levels held so far, in order.
     """
 
     method: str
@@ -42,29 +43,29 @@ class LevelSearch:
 
     @property
     def spent_s(self) -> float:
-        """Time since the start."""
+        """Seconds since the start."""
         return self.clock.now() - self.started_s
 
     @property
     def has_time(self) -> bool:
-        """Whether another level can be held, however short, before the time is up."""
+        """Whether there is time left for at least the shortest possible level."""
         return self.spent_s + self._least_s <= self.plan.total_max_s
 
     @property
     def _least_s(self) -> float:
-        """What a level takes at least: `level_min_s`, and a few of the latencies that the last one had."""
+        """Least length of a level in seconds: `level_min_s`, or four mean latencies of the last level if longer."""
         mean_ms = self.levels[-1].value("mean_ms") if self.levels else None
         return max(self.plan.level_min_s, _TURNS * (mean_ms or 0.0) / 1e3)
 
     def level_plan(self, share: float = 1.0) -> LoadPlan:
-        """The plan for the next level, which may take this share of the time left."""
+        """The plan for the next level, which may take this share of the remaining time."""
         longest_s = max(self._least_s, share * (self.plan.total_max_s - self.spent_s))
         longest_s = max(self.plan.level_min_s, min(self.plan.level_max_s, longest_s))
-        # Other arrivals than those of the levels before: of the same ones, each would show the same luck again.
+        # Other arrivals than in the levels before: with the same ones, each level would repeat the same luck.
         return replace(self.plan, level_max_s=longest_s, seed=self.plan.seed + _APART * len(self.levels))
 
     def add(self, level: LevelResult) -> LevelResult:
-        """Remembers a level."""
+        """Stores a level and returns it."""
         self.levels.append(level)
         return level
 
@@ -78,7 +79,10 @@ class LevelSearch:
         estimate: Mapping[str, float] | None = None,
         between_rps: tuple[float | None, float | None] = (None, None),
     ) -> Measurement:
-        """The answer. A limited client matters from the reported level up: it may hide a higher rate."""
+        """The result of the search.
+
+        It is client-limited if the reported level or one of a higher load was: that may hide a higher rate.
+        """
         above = [level for level in self.levels if level.mode == reported.mode and level.asked >= reported.asked]
         return Measurement(
             method=self.method,
@@ -96,5 +100,5 @@ class LevelSearch:
 
 
 def beaten(to_beat_rps: float) -> str:
-    """Why a search ended early, for people."""
+    """The reason of a search that ended early, as a readable clause."""
     return f"it can no longer reach the {to_beat_rps:.3g} requests/s that were to be beaten"

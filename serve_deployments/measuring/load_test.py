@@ -1,4 +1,4 @@
-"""What is asked of a replica; the same of a real one by a load actor, and of a fake one in virtual time."""
+"""The load test of a replica: the same for a real replica by a load actor, and for a fake one in virtual time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from serve_deployments.settings import Settings
 
 @dataclass(frozen=True)
 class LoadTest:
-    """Which rate can it do?
+    """A test that finds the rate that a replica can serve.
 
     Args:
-        plan: how long and how carefully to measure.
-        at_most: limits that the rate must keep.
-        find: "highest_rate" under the limits, or the "peak" without; None: the former if there are limits.
+        plan: how long and how precisely to measure.
+        at_most: limits to keep: metric → largest value allowed.
+        find: "highest_rate" under the limits, or the "peak" rate without; None: the former if there are limits.
     """
 
     plan: LoadPlan
@@ -38,14 +38,14 @@ class LoadTest:
         clock: Clock | None = None,
         to_beat_rps: float | None = None,
     ) -> Measurement:
-        """The answer of a replica that runs under `settings`.
+        """Measures a replica that runs under `settings`.
 
         Args:
-            endpoint: the replica.
-            payloads: sent in turn.
-            settings: the batches it forms.
-            clock: time; the machine's unless given.
-            to_beat_rps: it ends once this rate is surely out of reach; None: never.
+            endpoint: the replica's endpoint.
+            payloads: payloads of the requests, sent in turn.
+            settings: the replica's settings, which determine the batches that it forms.
+            clock: the clock to use; the machine's by default.
+            to_beat_rps: the test ends once this rate is almost certainly out of reach; None: never.
         """
         if self.find == "highest_rate" or (self.find is None and self.at_most):
             return await highest_rate(

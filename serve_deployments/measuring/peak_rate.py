@@ -1,4 +1,4 @@
-"""The most answers per second, whatever the latency: clients are doubled for as long as it pays."""
+"""The search for the highest throughput, whatever the latency: clients are doubled while the throughput grows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve_deployments.measuring.stopping_rules import UntilPrecise
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
 
-TIE = 0.98  # closer than intervals of 5 % can tell apart; more clients would then only wait longer
+TIE = 0.98  # closer than intervals of 5 % can distinguish; more clients would only wait longer
 
 
 async def peak_rate(
@@ -25,19 +25,20 @@ async def peak_rate(
     clock: Clock | None = None,
     to_beat_rps: float | None = None,
 ) -> Measurement:
-    """The most answers per second, whatever the latency.
+    """Finds the highest throughput, whatever the latency.
 
-    Doubles the clients from `plan.start_concurrency` until the rate has grown by less than 5 % twice running
-    or `plan.max_concurrency` is reached. Of levels within 2 % of the highest rate, the one of fewest clients
-    is reported. Starting at the largest batch (`LoadPlan.filling`) saves the levels that cannot fill it.
+    Doubles the clients from `plan.start_concurrency` until the rate has grown by at most 5 % twice in a row, or until
+    `plan.max_concurrency` or the end of the time is reached. Of the levels within 2 % of the highest rate, the one with
+    the fewest clients is reported. Starting at the largest batch (`LoadPlan.filling`) saves levels that cannot fill it.
 
     Args:
-        endpoint: what answers.
-        payloads: sent in turn.
+        endpoint: the endpoint that answers.
+        payloads: payloads of the requests, sent in turn.
         plan: how to measure.
-        clock: time; the machine's unless given.
-        to_beat_rps: ends as soon as the peak is surely lower; None: never. From `plan.start_concurrency` on, each
-            doubling must then bring less than the one before, as it does where so many clients fill a batch.
+        clock: the clock to use; the machine's by default.
+        to_beat_rps: the search ends as soon as the peak is almost certainly lower; None: never. This assumes that from
+            `plan.start_concurrency` on each doubling brings less than the one before, which holds where that many
+            clients fill a batch.
     """
     search = LevelSearch("peak_rate", endpoint, payloads, plan, clock or RealClock())
     async with Clients(endpoint, payloads, plan, search.clock) as clients:
@@ -56,10 +57,10 @@ async def peak_rate(
 
 
 async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> tuple[str, bool]:
-    """Doubles the clients for as long as it pays; why it ended, and whether for what was to be beaten."""
+    """Doubles the clients while the rate grows; returns why it ended, and whether the rate to beat was out of reach."""
     plan, concurrency, highest_rps, flat = search.plan, search.plan.start_concurrency, 0.0, 0
     while True:
-        # What two more doublings, after which the climb would end, could still add: each at most as much as the last.
+        # Two more doublings, after which the climb would end, can each add at most as much as the last one did.
         growth = _growth(search.levels)
         beat_rps = to_beat_rps / growth**2 if growth else 0.0
         its_plan = search.level_plan()
@@ -80,7 +81,7 @@ async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> t
 
 
 def _growth(levels: Sequence[LevelResult]) -> float | None:
-    """By what factor the last doubling of clients raised the rate at most, 1.05 at least; None before there was one."""
+    """Upper bound, 1.05 or more, of the factor by which the last doubling raised the rate; None if it is not known."""
     if len(levels) < 2 or not levels[-2].rate_low_rps:
         return None
     return max(GROWTH, (levels[-1].rate_high_rps or math.inf) / levels[-2].rate_low_rps)

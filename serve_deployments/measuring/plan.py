@@ -1,4 +1,4 @@
-"""How long and how carefully to measure."""
+"""The plan of a load test: how long and how precisely to measure."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from serve_deployments.load.arrivals import POISSON, Arrivals
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """The rules of one load test: a level is held until its question is answered, within these bounds.
+    """The bounds of one load test, within which each level is held until its question is answered.
 
-    The defaults are those of service.yaml, which has them from here.
+    These defaults are also the defaults of service.yaml.
 
     Args:
-        precision: a closed level ends once the 95 % interval of its rate is within so much of it, either way.
-        level_min_s: no level is measured for less, warm-up apart: what happens about once a second should have
-            happened. The default is our choice.
-        level_max_s: a level whose question is open by then counts by its estimate, and is marked as not steady.
-        total_max_s: for all levels of a search together.
-        drain_s: how long a level's last requests are waited for before they are given up. Should be more than
-            one batch takes: what is still being served delays the next level.
-        start_concurrency: clients in the first closed level of `peak_rate`.
-        max_concurrency: clients in the last.
-        max_in_flight: an open level with more unanswered requests is stopped as overloaded.
-        rate_precision: `highest_rate` is done when a rate that fails is at most so far above one that passes.
-        arrivals: of open levels.
-        seed: of random arrivals.
+        precision: a closed level ends once the half-width of its rate's 95 % interval is at most this fraction of it.
+        level_min_s: least measured length of a level, without its warm-up: events that occur about once a second should
+            have occurred. The default is our choice.
+        level_max_s: longest length of a level; if its question is still open then, its estimate is used and the level
+            is marked as not steady.
+        total_max_s: longest time for all levels of a search together.
+        drain_s: how long a level's last requests are waited for before they are given up. Should be longer than one
+            batch takes: requests that are still being served delay the next level.
+        start_concurrency: number of clients in the first closed level of `peak_rate`.
+        max_concurrency: largest number of clients in a closed level.
+        max_in_flight: an open level with more unanswered requests than this is stopped as overloaded.
+        rate_precision: relative precision of `highest_rate`: it ends once the standard deviation of its posterior is at
+            most this, and a level near the rate has passed.
+        arrivals: arrival pattern of open levels.
+        seed: random seed of the arrivals.
 
     Raises:
-        ValueError: a value that makes no sense.
+        ValueError: a value is out of its range, or two values contradict each other.
     """
 
     precision: float = 0.05
@@ -65,5 +67,5 @@ class LoadPlan:
             )
 
     def filling(self, batch: int) -> Self:
-        """The plan of a peak rate of batches so large: fewer clients could never fill one, and say nothing of it."""
+        """The plan for a peak rate with batches of this size: starts with enough clients to fill one."""
         return replace(self, start_concurrency=min(max(self.start_concurrency, batch), self.max_concurrency))

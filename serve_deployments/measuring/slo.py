@@ -1,4 +1,4 @@
-"""Limits and levels: which are broken, by how much, and what follows from a limit for the load."""
+"""Limits on a level: which are broken, by how much, and what a limit implies for the load."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable, Mapping
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import METRICS, Metric, metric_of
 
-LOST_TAIL = 3  # times rate x limit in flight are no accident to a limit on the tail (our choice)
-_LOST_BULK = 10  # one on the bulk may survive a short stall (our choice)
-_NO_QUEUE = 16  # in flight: about a batch
+LOST_TAIL = 3  # a limit on the tail is lost with this many times rate x limit in flight (our choice)
+_LOST_BULK = 10  # the same for other limits, which may survive a short stall (our choice)
+_NO_QUEUE = 16  # requests in flight that do not count as a queue: about a batch
 
 
 def room(level: LevelResult, at_most: Mapping[str, float]) -> float:
-    """The smallest of limit over value, 1 at least; 1 where no limit is on a time."""
+    """The smallest ratio of limit to value over the limits on times, at least 1; 1 if there is no such limit."""
     values = {name: level.value(name) for name in _limits_on(at_most, lambda metric: metric.time is not None)}
     return max(1.0, min((at_most[name] / value for name, value in values.items() if value), default=1.0))
 
 
 def broken(level: LevelResult, at_most: Mapping[str, float]) -> tuple[str, ...]:
-    """Names of the limits that a level does not keep; an overloaded level keeps none."""
+    """Names of the limits that a level breaks; an overloaded level breaks all."""
     if level.overloaded:
         return tuple(at_most)
     metrics = level.metrics
@@ -28,7 +28,7 @@ def broken(level: LevelResult, at_most: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def excess(level: LevelResult, at_most: Mapping[str, float]) -> str:
-    """For people: "p99_ms is 120, the limit 100"."""
+    """A readable account of the limits that a level breaks: "p99_ms is 120, the limit 100"."""
     metrics = level.metrics
     over = [
         f"{name} is {metrics[name]:.4g}, the limit {limit:.4g}" if name in metrics else f"{name} has no value"
@@ -41,19 +41,20 @@ def excess(level: LevelResult, at_most: Mapping[str, float]) -> str:
 
 
 def tightest_ms(at_most: Mapping[str, float]) -> float:
-    """The lowest limit on how long requests stay; infinity if there is none."""
+    """The lowest limit on how long requests stay in the system, in ms; infinity if there is none."""
     return min(_limits_on(at_most, lambda metric: metric.is_sojourn).values(), default=math.inf)
 
 
 def tightest_s(at_most: Mapping[str, float]) -> float:
-    """The same in seconds."""
+    """`tightest_ms` in seconds."""
     return tightest_ms(at_most) / 1e3
 
 
 def most_in_flight(rate_rps: float, at_most: Mapping[str, float]) -> int | None:
-    """How many requests in flight prove that a latency limit is lost, so that the level can stop at once.
+    """Number of requests in flight that shows that a latency limit is lost, so that the level can stop at once.
 
-    Little's law: with more than rate x limit in flight the mean latency is above the limit.
+    Little's law: with more than rate x limit in flight, the mean latency is above the limit; a margin allows for
+    chance. None if there is no limit on a latency.
     """
     tails = _limits_on(at_most, lambda metric: metric.is_sojourn and metric.is_tail).values()
     bulks = _limits_on(at_most, lambda metric: metric.is_sojourn and not metric.is_tail).values()
@@ -62,7 +63,11 @@ def most_in_flight(rate_rps: float, at_most: Mapping[str, float]) -> int | None:
 
 
 def check(at_most: Mapping[str, float]) -> None:
-    """ValueError for limits on what is not measured, none at all, or such as no latency can keep."""
+    """Checks the limits.
+
+    Raises:
+        ValueError: a limit is on something that is not measured or is negative, or there is no limit.
+    """
     known = [name for name, metric in METRICS.items() if metric.is_limited_above]
     unknown = sorted(set(at_most) - set(known))
     if unknown or not at_most:
@@ -74,6 +79,6 @@ def check(at_most: Mapping[str, float]) -> None:
 
 
 def _limits_on(at_most: Mapping[str, float], wanted: Callable[[Metric], bool]) -> dict[str, float]:
-    """Those limits that are on such metrics."""
+    """The limits whose metric is wanted."""
     metrics = {name: metric_of(name) for name in at_most}
     return {name: at_most[name] for name, metric in metrics.items() if metric is not None and wanted(metric)}

@@ -1,4 +1,4 @@
-"""When does a level end? Rules that look at what has happened so far, and say what it shows."""
+"""Stopping rules: they evaluate the events of a level so far and decide when it ends."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from serve_deployments.measuring.statistics import interval
 from serve_deployments.measuring.statistics.interval import BATCHES, COARSE, FEWEST, MeanEstimate
 from serve_deployments.measuring.statistics.limit_verdict import all_kept, most_above
 
-_KEPT_UP = 0.95  # share of what was due that a server must answer not to be overloaded
-_GROWING_T = 3.0  # standard errors of a drift that end a level: looked at some 30 times, by chance in 1 of 100
-_GREW_T = 2.0  # looked at once, when the level is over
-_LOST = 0.9  # share of recent requests that is no accident, whatever the limit is on (our choice)
+_KEPT_UP = 0.95  # share of the due requests that a server must answer not to be overloaded
+_GROWING_T = 3.0  # drift in standard errors that ends a level: checked some 30 times, by chance in 1 level of 100
+_GREW_T = 2.0  # the same when the level is over, where it is checked once
+_LOST = 0.9  # share of recent requests above a limit that is no accident, whatever the limit is on (our choice)
 
 BEATEN = 0.99
-"""Confidence that a rate is too low to go on: looked at often, so above 95 %."""
+"""Confidence that the rate to beat is out of reach at which a search ends: checked often, so above 95 %."""
 
 
 @dataclass(frozen=True)
 class LevelStatus:
-    """What a level shows so far.
+    """The state of a level so far, as its stopping rule sees it.
 
     Args:
-        span: what counts of it: warm-up is left out.
+        span: the measured part of the level, without warm-up.
         estimate: its rate; None while there is too little for an interval.
-        sure: the level's question is answered with the confidence and precision asked for.
-        overloaded: its queue only grows.
-        beaten: its rate is below what was to be beaten.
-        left: a level of another rate would tell more.
+        sure: whether the level's question is answered with the requested confidence and precision.
+        overloaded: whether its queue only grows.
+        beaten: whether its rate is below the rate to beat.
+        left: whether a level of another rate would tell more.
     """
 
     span: Span
@@ -46,39 +46,44 @@ class LevelStatus:
 
     @property
     def over(self) -> bool:
-        """There is no need to go on."""
+        """Whether the level can end."""
         return self.sure or self.overloaded or self.beaten or self.left
 
 
 class StoppingRule(Protocol):
-    """Decides when a level ends; from events alone, so that it matters not where they come from.
+    """Decides when a level ends, from its events alone, whichever process sent the load.
 
-    `check_after`: it is asked again once so many more requests have ended, relative.
+    `check_after`: it is checked again once this fraction more requests have ended.
     """
 
     check_after: ClassVar[float]
 
     def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
-        """What the level shows so far, `last` when it is over anyway; None while nothing can be said."""
+        """The level's status so far; None while nothing can be said.
+
+        Args:
+            events: the level's events.
+            last: whether the level is over anyway.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class UntilPrecise:
-    """A closed level ends when the 95 % interval of its rate is narrow enough.
+    """Ends a closed level when the 95 % interval of its rate is narrow enough.
 
-    Looked at again and again, an interval of a width that was fixed beforehand keeps its coverage (Chow and
-    Robbins, Annals of Mathematical Statistics 36, 1965), unless it is believed too early: hence the least
-    number of batches, and `level_min_s`.
+    Although checked repeatedly, an interval whose width was fixed beforehand keeps its coverage (Chow and Robbins,
+    Annals of Mathematical Statistics 36, 1965), unless it is accepted too early: hence the minimum number of batches,
+    and `level_min_s`.
 
     Args:
         plan: precision and bounds.
-        beat_rps: ends too when the rate is surely below this.
+        beat_rps: also ends when the rate is almost certainly below this; 0: never.
     """
 
     plan: LoadPlan
     beat_rps: float = 0.0
-    check_after: ClassVar[float] = 0.25  # a look is a chance to stop by luck; with 0.02 coverage is up to 1 % less
+    check_after: ClassVar[float] = 0.25  # each check may stop by luck; with 0.02 the coverage is up to 1 % less
 
     def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
         """See `StoppingRule`."""
@@ -108,10 +113,10 @@ class UntilPrecise:
 
 @dataclass(frozen=True)
 class UntilSeen:
-    """A closed level ends once each client was answered after the warm-up, or so: enough to know where to look.
+    """Ends a closed level once about one answer per client came after the warm-up: enough to know where to look.
 
     Args:
-        least_s: it is measured for no less.
+        least_s: minimum measured time in seconds.
     """
 
     least_s: float
@@ -126,9 +131,9 @@ class UntilSeen:
 
 
 def _turned_over(events: Events, last: bool) -> Span | None:
-    """What counts of a closed level: from when each client was answered once; None while that is nothing.
+    """The measured span of a closed level, from when each client was answered once; None while it is empty.
 
-    The end of one burst, when the level is over, is nothing either: it has no rate of its own.
+    Also None if the level is over and fewer answers than clients followed: part of one burst has no rate of its own.
     """
     turned = events.turned_over
     if not turned or events.count == turned:
@@ -138,13 +143,13 @@ def _turned_over(events: Events, last: bool) -> Span | None:
 
 
 def _with_start(span: Span) -> tuple[np.ndarray, np.ndarray]:
-    """Times and counts of the answers, the span's start as the first, which counts nothing."""
+    """`[n + 1]` times and counts: the span's start with 0, then each end, with 1 for an answer and 0 for an error."""
     return np.concatenate([[span.start_s], span.ended_s]), np.concatenate([[0.0], span.answered.astype(float)])
 
 
 @dataclass(frozen=True)
 class UntilKnown:
-    """An open level ends when it is known whether it keeps the limits; without any, when its mean latency is.
+    """Ends an open level when it is known whether it keeps the limits; without limits, when its mean latency is known.
 
     Args:
         plan: precision and bounds.
@@ -155,7 +160,7 @@ class UntilKnown:
     plan: LoadPlan
     rate_rps: float
     at_most: Mapping[str, float] = field(default_factory=dict)
-    check_after: ClassVar[float] = 0.1  # the test may be looked at any time; so it costs little however long it takes
+    check_after: ClassVar[float] = 0.1  # the test may be checked at any time; relative, so that checks stay cheap
 
     def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
         """See `StoppingRule`."""
@@ -172,7 +177,7 @@ class UntilKnown:
         return LevelStatus(span, estimate, sure=sure, overloaded=overloaded)
 
     def _lost(self, span: Span) -> bool:
-        """Nearly all of the last third break a limit on latency: with a queue that grows, so will those to come."""
+        """Whether nearly all of the last third break a limit on a time: if the queue grows, later requests will too."""
         return most_above(self.at_most, span.requests.last(len(span.requests) // 3)) > _LOST
 
     def _verdict(self, span: Span) -> bool | None:
@@ -182,10 +187,10 @@ class UntilKnown:
         return True if latency is not None and latency.within(self.plan.precision) else None
 
     def _queue(self, span: Span, t: float) -> tuple[bool, bool]:
-        """Whether requests in flight and latency both rise, by `t` standard errors of their drift; and by how much.
+        """Whether requests in flight and latency both rise, by `t` standard errors of their drift; and overload.
 
-        Overloaded is a server whose queue grows by more than 5 % of the arrivals, beyond what chance adds to
-        their number: `t` / 2 of its standard deviations.
+        A server is overloaded if its queue grows by more than 5 % of the arrivals, beyond what chance adds to their
+        number: `t` / 2 standard deviations of it.
         """
         at = interval.cuts(span.ended_s, COARSE)
         if at.size - 1 < FEWEST:
@@ -200,11 +205,11 @@ class UntilKnown:
         return True, bool(queue[-1] - queue[0] > self._tolerated(arrived, t))
 
     def _piled_up(self, span: Span) -> bool:
-        """Of a level that was too short for a trend: its queue is longer at the end by more than is tolerated."""
+        """Whether the queue grew by more than is tolerated, in a level that was too short to test for a trend."""
         grown = span.in_flight[-1] - span.in_flight[0]
         few = interval.cuts(span.ended_s, COARSE).size - 1 < FEWEST
         return bool(few and grown > self._tolerated(self.rate_rps * span.duration_s, _GREW_T))
 
     def _tolerated(self, arrived: float, t: float) -> float:
-        # A count of n arrivals has the standard deviation cv sqrt(n), if their gaps are independent.
+        # The number of arrivals, n on average, has the standard deviation cv sqrt(n) if their gaps are independent.
         return (1 - _KEPT_UP) * arrived + t / 2 * self.plan.arrivals.cv * math.sqrt(arrived)

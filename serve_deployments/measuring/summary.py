@@ -1,4 +1,4 @@
-"""From the events of a level to its `LevelResult`: which statistics are reported, and whose fault they are."""
+"""Computes a level's `LevelResult` from its events, and whether the client rather than the server limited it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from serve_deployments.metrics.level_result import LevelResult, Mode
 from serve_deployments.metrics.metric_table import LATENCY, REQUEST_TIMES, RequestTime
 from serve_deployments.metrics.request_record import Requests
 
-_BUSY_SHARE = 0.85  # of a core: beyond it an event loop queues work of its own (the GIL allows it one core)
-_LAG_FLOOR_MS = 2.0  # asyncio's timers count milliseconds: less than two of them is no lag
-_LAG_SHARE = 0.2  # of the p99 latency: our choice; a rate found under a limit on it is off by a few per cent at most
+_BUSY_SHARE = 0.85  # share of a core beyond which an event loop queues its own work (the GIL allows it one core)
+_LAG_FLOOR_MS = 2.0  # asyncio's timers have a resolution of a millisecond: up to two of them are no lag
+_LAG_SHARE = 0.2  # share of the p99 latency: our choice; a rate found under a limit on it is off by a few % at most
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class LevelRun:
 
     Args:
         mode: see `LevelResult`.
-        concurrency: clients of a closed level.
-        requested_rps: rate of an open level.
-        started_at: seconds since 1970.
-        ended_at: seconds since 1970.
-        stopped: by its senders, as more requests were in flight than allowed.
+        concurrency: number of clients of a closed level; None for an open one.
+        requested_rps: rate of an open level; None for a closed one.
+        started_at: start in seconds since 1970.
+        ended_at: end in seconds since 1970.
+        stopped: whether its senders stopped it because too many requests were in flight.
     """
 
     mode: Mode
@@ -50,17 +50,17 @@ def summarise(
     until_s: float,
     ended: int | None = None,
 ) -> LevelResult:
-    """The level's statistics.
+    """Computes the result of a level.
 
     Args:
         run: how it was held.
-        events: what happened.
-        status: what its rule made of it; None: too little happened, and all of it is measured.
-        ages_s: how long requests had waited that were given up. They and those that ended after the level count only
-            if its question is open or it was overloaded: those that were answered in time are the quicker ones, and
-            alone would flatter the server.
+        events: its events.
+        status: the last status of its stopping rule; None: too little happened for one, and all events are measured.
+        ages_s: how long the requests that were given up had waited. They and those that ended after the level count
+            only if its question is open or it was overloaded: the requests answered in time are the faster ones, and
+            alone would make the server look better than it is.
         until_s: when the level was stopped.
-        ended: how many requests had ended by then; all unless given.
+        ended: number of requests that had ended by then; all by default.
     """
     ended = events.count if ended is None else ended
     status = status or LevelStatus(events.span(0, ended, until_s=None if ended else until_s), None)
@@ -99,23 +99,30 @@ def summarise(
 
 
 def rate_of(kept_up_rps: float | None, achieved_rps: float, error_rate: float, high_rps: float | None) -> float:
-    """The rate that a level stands for.
+    """The rate that is reported for a level.
 
-    An open level that kept up could do what was asked for, less what failed: how many requests chance sent in
-    its few seconds says nothing of the server. But not more than the interval of what was achieved allows.
-    Otherwise what was achieved.
+    For an open level that kept up: the requested rate less the share that failed, as the number of requests that chance
+    sent in its few seconds says nothing about the server; but not more than the upper end of the interval of the
+    achieved rate. For any other level: the achieved rate.
 
     Args:
-        kept_up_rps: what was asked of an open level that was not overloaded; None of any other.
+        kept_up_rps: requested rate of an open level that was not overloaded; None for any other level.
         achieved_rps: answers per second.
         error_rate: share of requests that failed.
-        high_rps: upper end of the 95 % interval of what was achieved; None where it is not known.
+        high_rps: upper end of the 95 % interval of the achieved rate; None where it is not known.
     """
     return achieved_rps if kept_up_rps is None else min(kept_up_rps * (1 - error_rate), high_rps or math.inf)
 
 
 def _distribution(of: RequestTime, requests: Requests, late: Requests | None, ages_s: Sequence[float]) -> Distribution:
-    """How a time is distributed, over what ended late as well unless there is none of that to count."""
+    """The distribution of a time over the level's requests, and over late and given-up ones where these count.
+
+    Args:
+        of: the time.
+        requests: requests that ended in the level.
+        late: requests that ended after it; None if neither they nor `ages_s` count.
+        ages_s: how long the requests that were given up had waited.
+    """
     times_s = of.of(requests)
     if late is not None:
         times_s = np.concatenate([times_s, of.of(late), ages_s if of.is_sojourn else []])
@@ -125,15 +132,15 @@ def _distribution(of: RequestTime, requests: Requests, late: Requests | None, ag
 def client_limited(cpu_share: float, lag_ms: float, p99_ms: float | None) -> bool:
     """Whether the numbers say more about the measuring process than about the server.
 
-    Either it used more than 0.85 of a core: an event loop runs on one core, and close to that every answer
-    waits for its turn. Or it was late: by more than a fifth of the p99 latency, which then is largely its
-    own, and by more than timers are anyway. It may be late without using the core itself, where others do.
-    An overloaded server needs no exception: its queue makes the latency long, against which a lag is small.
+    Either it used more than 0.85 of a core: an event loop runs on one core, and close to that every answer waits for
+    its turn. Or it was late, by more than a fifth of the p99 latency, which is then largely the client's own, and by
+    more than the inaccuracy of timers. It may be late without using much CPU if other processes use its core. An
+    overloaded server needs no special case: its queue makes the latency long, and a lag is small against that.
     """
     late = p99_ms is not None and lag_ms > max(_LAG_FLOOR_MS, _LAG_SHARE * p99_ms)
     return cpu_share > _BUSY_SHARE or late
 
 
 def _p99(values: Sequence[float]) -> float:
-    """Nearest rank; 0 of nothing."""
+    """99th percentile by nearest rank; 0 if there are no values."""
     return sorted(values)[math.ceil(0.99 * len(values)) - 1] if values else 0.0

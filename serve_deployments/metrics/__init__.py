@@ -1,1 +1,1 @@
-"""What is known of a request, of a level of load and of a whole load test, and the metrics that follow from it."""
+"""Records of requests, results of load levels and of whole load tests, and the metrics computed from them."""

@@ -1,4 +1,4 @@
-"""How a time is distributed over a level's requests: percentiles, mean, maximum, and a histogram of all."""
+"""The distribution of a time over a level's requests: percentiles, mean, maximum and a histogram."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from hdrh.histogram import HdrHistogram
 
 from serve_deployments.metrics.metric_table import PERCENTILES, percent_of
 
-_LONGEST_US = 3_600_000_000  # the histogram's range is one hour; what is longer counts as that
+_LONGEST_US = 3_600_000_000  # the histogram's range is one hour; longer times are recorded as one hour
 _DIGITS = 3
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of some times in milliseconds.
+    """The distribution of a set of times, in milliseconds.
 
-    Percentile p is the smallest recorded value that at least p % do not exceed (nearest rank), read from an HDR
-    histogram of microseconds with three significant digits; so it is exact to 0.1 %.
+    Percentile p is the smallest recorded value that at least p % of the values do not exceed (nearest rank), read from
+    an HDR histogram of microseconds with three significant digits; so it is exact to 0.1 %.
 
     Args:
-        values: statistic → milliseconds, those of `metric_table.STATISTICS`; empty where there is nothing.
-        histogram: HDR's compressed encoding in base64; empty histograms too can be merged. None where it was not kept.
+        values: statistic → milliseconds, for each of `metric_table.STATISTICS`; empty if there are no times.
+        histogram: HDR's compressed encoding in base64, also of an empty histogram, which can be merged like any other.
+            None where it was not kept.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -33,7 +34,7 @@ class Distribution:
 
     @classmethod
     def of(cls, times_s: Sequence[float]) -> Self:
-        """That of times in seconds."""
+        """The distribution of these times in seconds."""
         recorded = HdrHistogram(1, _LONGEST_US, _DIGITS)
         for time_s in times_s:
             recorded.record_value(min(max(1, round(time_s * 1e6)), _LONGEST_US))
@@ -45,21 +46,26 @@ class Distribution:
         return cls(values, recorded.encode().decode("ascii"))
 
     def value(self, statistic: str) -> float | None:
-        """A statistic or any percentile (`p97_ms`), in ms; None where there is no such value."""
+        """A statistic or any percentile (`p97_ms`), in ms; None if it is not available."""
         if statistic in self.values:
             return self.values[statistic]
         percent = percent_of(statistic)
         return None if percent is None or not self.histogram else _percentile_of(self.histogram, percent)
 
     def count_above(self, limit_ms: float) -> int | None:
-        """How many took longer than a limit; None where the histogram is not there."""
+        """Number of times above a limit; None if the histogram was not kept."""
         return None if not self.histogram else _count_above(self.histogram, limit_ms)
 
 
 def _percentile_ms(recorded: HdrHistogram, percent: float) -> float:
-    """The smallest value recorded, in microseconds and at least one, that at least `percent` % do not exceed."""
+    """The smallest recorded value that at least `percent` % of the values do not exceed, in ms.
+
+    Args:
+        recorded: a histogram of microseconds with at least one value.
+        percent: the percentile.
+    """
     count = recorded.get_total_count()
-    # The library rounds the rank to the nearest; asked for a rank's own percentile it obeys.
+    # The library rounds to the nearest rank; asked for a rank's own percentile, it returns exactly that rank.
     rank = math.ceil(percent / 100 * count - 1e-9)
     return float(recorded.get_value_at_percentile(100 * rank / count)) / 1e3
 

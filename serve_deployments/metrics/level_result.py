@@ -1,4 +1,4 @@
-"""One level of load and what it showed: the same type from where it is held to the database and back."""
+"""The result of one level of load: the same type in the load test, in the database and when read back."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ def interval_of(low: float | None, high: float | None) -> tuple[float, float] | 
 
 @dataclass(frozen=True)
 class LevelResult:
-    """One level of load, held until its question was answered.
+    """The result of one level of load, held until its question was answered.
 
-    Rates, counts and times leave the warm-up out. A failed request counts in `error_rate` and not in a rate or a
-    time. In an open level a latency counts from the scheduled time: requests that a stalled server or sender kept
-    waiting have waited (no coordinated omission).
+    Rates, counts and times leave out the warm-up. A failed request counts in `error_rate`, but not in a rate or a
+    time. In an open level a latency counts from the scheduled time, so that waiting caused by a stalled server or
+    sender is included (no coordinated omission).
 
-    An open level that is not steady also counts the latencies of the requests in flight when it was stopped,
-    those given up with their age, as a lower bound.
+    An open level that is not steady also counts the latencies of the requests that were in flight when it was stopped;
+    those that were given up count with their age, as a lower bound.
 
     Args:
-        mode: "closed": a number of clients, each of which waits for its answer; "open": a rate of arrivals.
-        concurrency: clients of a closed level.
-        requested_rps: rate of an open level.
+        mode: "closed": a fixed number of clients, each of which waits for its answer; "open": a rate of arrivals.
+        concurrency: number of clients of a closed level; None for an open one.
+        requested_rps: rate of an open level; None for a closed one.
         achieved_rps: answers per second.
-        rate_rps: the rate that the level stands for (`summary.rate_of`).
-        duration_s: span measured.
-        completed: requests answered in it.
-        errors: requests failed in it.
-        error_rate: errors / (completed + errors); 1 where nothing ended.
-        distributions: name of a request's time → how it was distributed over the requests answered.
-        steady: the precision was reached. Of a closed level: the 95 % interval of its rate; of an open one: it
-            is known with 95 % confidence whether it keeps the limits.
-        overloaded: it fell behind, or was stopped as more were in flight than allowed.
-        fell_behind: what ended fell behind what was due: the queue grew by more than 5 % of the arrivals, beyond what
-            chance explains (`stopping_rules.UntilKnown`). No limit can be kept there.
+        rate_rps: the rate that is reported for the level (`summary.rate_of`).
+        duration_s: length of the measured span.
+        completed: number of requests answered in it.
+        errors: number of requests that failed in it.
+        error_rate: errors / (completed + errors); 1 if no request ended.
+        distributions: name of a request's time → its distribution over the answered requests.
+        steady: whether the precision was reached. For a closed level: of the 95 % interval of its rate; for an open
+            one: it is known with 95 % confidence whether it keeps the limits.
+        overloaded: whether it fell behind, or was stopped because more requests were in flight than allowed.
+        fell_behind: whether the server fell behind the arrivals: the queue grew by more than 5 % of the arrivals,
+            beyond what chance explains (`stopping_rules.UntilKnown`). No limit can be kept then.
         client_cpu_share: CPU seconds of the busiest sending process per second; 1 is a whole core.
-        client_lag_ms: 99th percentile of how late the measuring process was: sends against their schedule
-            in an open level, a regular timer in a closed one.
-        client_limited: the client was too busy or too late for the numbers to be the server's.
-        warmup_s: time from the level's start to what is measured of it.
-        started_at: seconds since 1970, warm-up included.
-        ended_at: seconds since 1970.
+        client_lag_ms: 99th percentile of how late the measuring process was: for sends against their schedule
+            in an open level, for a regular timer in a closed one.
+        client_limited: whether the client was too busy or too late for the numbers to describe the server.
+        warmup_s: time from the level's start to the start of the measured span.
+        started_at: start in seconds since 1970, warm-up included.
+        ended_at: end in seconds since 1970.
         rate_low_rps: lower end of the 95 % interval of `achieved_rps`; None where too little was seen for one, and
             in levels that were stored before there were intervals.
-        rate_high_rps: its upper end.
-        first_error: what the first request that failed did so with; None if none did.
-        usage: what the replica did in the level, warm-up included; None where it did not say.
-        senders: how many processes the load was sent from.
+        rate_high_rps: upper end of that interval.
+        first_error: error message of the first request that failed; None if none did.
+        usage: the replica's resource use in the level, warm-up included; None where it was not reported.
+        senders: number of processes that sent the load.
     """
 
     mode: Mode
@@ -92,26 +92,26 @@ class LevelResult:
 
     @property
     def asked(self) -> float:
-        """How much was asked of it: clients, or requests per second."""
+        """The requested load: number of clients, or requests per second."""
         return float((self.concurrency if self.mode == "closed" else self.requested_rps) or 0.0)
 
     @property
     def interval_rps(self) -> tuple[float, float] | None:
-        """95 % interval of the rate achieved; None unless both ends are known."""
+        """95 % interval of the achieved rate; None unless both ends are known."""
         return interval_of(self.rate_low_rps, self.rate_high_rps)
 
     @property
     def latency(self) -> Distribution:
-        """How the latencies were distributed."""
+        """The distribution of the latencies."""
         return self.distributions[LATENCY.name]
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The level as a trial reports it: those of `METRICS` that have a value."""
+        """The metrics that a trial reports for the level: those of `METRICS` that have a value."""
         return self.with_metrics(())
 
     def value(self, name: str) -> float | None:
-        """A metric, or any percentile of a time (`p97_ms`); None where it has no value."""
+        """The value of a metric, or of any percentile of a time (`p97_ms`); None where it has no value."""
         metric = metric_of(name)
         if metric is not None and metric.field is not None:
             count = float(getattr(self, metric.field))
@@ -120,7 +120,7 @@ class LevelResult:
         return None if of is None or metric is None else of.value(metric.statistic)
 
     def above(self, name: str, limit_ms: float) -> int | None:
-        """How many requests were above a limit on a time's metric; None where that is not known."""
+        """Number of requests above a limit on a time's metric; None where that is not known."""
         of = self._distribution(metric_of(name))
         return None if of is None else of.count_above(limit_ms)
 
@@ -130,6 +130,6 @@ class LevelResult:
         return self.distributions.get(metric.time.name)
 
     def with_metrics(self, names: Iterable[str]) -> dict[str, float]:
-        """All of `METRICS` that have a value, and those of `names` that the histograms tell."""
+        """All of `METRICS` that have a value, and those of `names` that can be read from the histograms."""
         told = {name: self.value(name) for name in (*METRICS, *names)}
         return {name: value for name, value in told.items() if value is not None}

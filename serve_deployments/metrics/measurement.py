@@ -1,4 +1,4 @@
-"""The answer of a load test, with every level of load behind it."""
+"""The result of a load test, with all its levels of load."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from serve_deployments.metrics.level_result import LevelResult, interval_of
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a load test found out.
+    """The result of a load test.
 
     Args:
         method: "peak_rate" or "highest_rate".
-        levels: all of them in the order they were held.
-        reported: index in `levels` of the level whose metrics stand for the whole.
-        found: that level is the answer. False: no level kept the limits, or none but by luck, and the lowest that
-            did not is reported, so that a search sees how far off it was.
-        client_limited: a faster client might have found more: `rps` is a lower bound.
-        seconds: what it took.
+        levels: all levels, in the order in which they were held.
+        reported: index in `levels` of the level whose metrics are reported for the whole test.
+        found: whether that level is the answer. False: no level kept the limits, or only by luck, and the slowest level
+            that broke them is reported, so that a search sees how far off it was.
+        client_limited: whether a faster client might have found a higher rate: `rps` is then a lower bound.
+        seconds: duration of the load test.
         reason: why the search ended where it did, as a sentence.
-        apart: the client had cores that no replica uses.
-        ended_early: it stopped once its rate could no longer reach what was to be beaten: its rate is an estimate,
-            of less precision.
-        estimate: metrics at a highest rate that ended early, or was not known to its precision in time. The levels
-            held so far only say where the rate is, and none of them need be near it. None: those of the reported level
-            are the answer.
-        rate_low_rps: lower end of the 95 % interval of the rate, of a highest rate that of the belief about it; None
-            where it is not known.
-        rate_high_rps: its upper end.
+        apart: whether the client had cores that no replica uses.
+        ended_early: whether it stopped because its rate could no longer reach the rate to beat: its rate is then an
+            estimate, of less precision.
+        estimate: metrics at a highest rate whose search ended early, or which was not known to its precision in time.
+            The levels held so far only say where the rate is, and none of them need be near it. None: the metrics of
+            the reported level are the answer.
+        rate_low_rps: lower end of the 95 % interval of the rate (for a highest rate, of its posterior); None where it
+            is not known.
+        rate_high_rps: upper end of that interval.
     """
 
     method: str
@@ -66,12 +66,12 @@ class Measurement:
 
     @property
     def others_share(self) -> float | None:
-        """Part of the replica's cores that other processes had, 0 to 1, all levels together; None if nobody told."""
+        """Share of the replica's core time that other processes used, 0 to 1, over all levels; None if not reported."""
         told = [level.usage for level in self.levels if level.usage is not None]
         cores_s = sum(usage.cores_s for usage in told)
         return sum(usage.others_s for usage in told) / cores_s if cores_s else None
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What the trial reports: `METRICS`."""
+        """The metrics that the trial reports, by their names in `METRICS`."""
         return self.levels[self.reported].metrics if self.estimate is None else dict(self.estimate)

@@ -1,7 +1,7 @@
-"""The one table of metrics: name, unit, which way is better, how each comes from the records of requests.
+"""The table of all metrics: name, unit, which direction is better, how each is computed from the records of requests.
 
-What a spec may name, what a limit can be on and how it is tested, what a level reports and what the history keeps all
-follow from this table. A new metric is one call of `add` with how it is read off a record:
+Which metrics a spec may name, which may have a limit and how it is tested, what a level reports and what the history
+stores all follow from this table. A new metric is one call of `add` with a function of the records:
 
     add(RequestTime("ttft", "ttft_", "time to first token", lambda requests: requests.first_s - requests.due_s))
 
@@ -22,26 +22,26 @@ from serve_deployments.metrics.request_record import Requests
 PERCENTILES: Mapping[str, float] = {
     "p50_ms": 50, "p75_ms": 75, "p90_ms": 90, "p95_ms": 95, "p99_ms": 99, "p999_ms": 99.9,
 }  # fmt: skip
-"""The percentiles that are reported; others can be read from a level's histogram."""
+"""The reported percentiles; others can be read from a level's histogram."""
 
 STATISTICS: tuple[str, ...] = (*PERCENTILES, "mean_ms", "max_ms")
-"""What is reported of a time that each request has one of."""
+"""Statistics that are reported for each kind of time that requests have."""
 
 _PERCENTILE = re.compile(r"p([1-9]\d?|[1-9]\d+[1-9])_ms")
-_TAIL = 0.05  # a limit that so few may be above, or fewer, is one on the tail
+_TAIL = 0.05  # a limit that at most this share of requests may exceed is a limit on the tail
 
 
 @dataclass(frozen=True)
 class RequestTime:
-    """A time that each answered request has one of.
+    """A kind of time that is measured for each answered request, such as its latency.
 
     Args:
-        name: of it.
-        prefix: of the names of its metrics.
-        meaning: in words.
-        of: requests → `[n]` seconds; NaN where a request has none, as one that failed.
-        is_sojourn: it lasts from when a request is due until it ends, so that Little's law (J. D. C. Little, Operations
-            Research 9, 1961) holds: requests in flight are rate times mean.
+        name: the time's name.
+        prefix: prefix of the names of its metrics.
+        meaning: description in words.
+        of: requests → `[n]` seconds; NaN where a request has none, such as one that failed.
+        is_sojourn: whether it lasts from when a request is due until it ends, so that Little's law (J. D. C. Little,
+            Operations Research 9, 1961) holds: the mean number of requests in flight is the rate times the mean time.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Metric:
     """One number that a level of load reports.
 
     Args:
-        name: of it.
+        name: the metric's name.
         unit: "requests/s", "ms", or "" for a share.
-        better: which way is.
-        meaning: in words.
-        time: whose statistic it is; None: it counts requests.
-        share_above: of a percentile, the share of requests that is above it, 0 for the maximum; None: no percentile.
-        field: of one that counts requests, the field of `LevelResult` that has it.
+        better: which direction is better.
+        meaning: description in words.
+        time: the time that it is a statistic of; None if it counts requests.
+        share_above: for a percentile, the share of requests above it, 0 for the maximum; None if it is no percentile.
+        field: for a metric that counts requests, the field of `LevelResult` that holds it; None for others.
     """
 
     name: str
@@ -75,37 +75,37 @@ class Metric:
 
     @property
     def is_limited_above(self) -> bool:
-        """Whether a limit can be the most that it may be."""
+        """Whether it can have an upper limit."""
         return self.better == "lower"
 
     @property
     def is_sojourn(self) -> bool:
-        """Whether it says how long requests stay, so that a limit on it bounds how many are in flight."""
+        """Whether it measures how long requests stay in the system, so that a limit on it bounds those in flight."""
         return self.time is not None and self.time.is_sojourn
 
     @property
     def is_tail(self) -> bool:
-        """Whether it is of the slowest requests alone."""
+        """Whether it depends on the slowest requests only: at most 5 % of the requests are above it."""
         return self.share_above is not None and self.share_above <= _TAIL + 1e-9
 
     @property
     def statistic(self) -> str:
-        """Which statistic of its time it is, such as `p99_ms`."""
+        """Name of the statistic without its time's prefix, such as `p99_ms`."""
         return self.name if self.time is None else self.name.removeprefix(self.time.prefix)
 
 
 METRICS: dict[str, Metric] = {}
-"""All metrics by name, in the order in which they are reported. What a level has no value for is missing there."""
+"""All metrics by name, in the order in which they are reported. A level leaves out those that it has no value for."""
 
 REQUEST_TIMES: dict[str, RequestTime] = {}
-"""All times by name."""
+"""All kinds of request times by name."""
 
 
 def add(time: RequestTime) -> None:
-    """Put a time's metrics into the table.
+    """Add a time and its metrics to the tables.
 
     Raises:
-        ValueError: one of the same name, or of the same names of metrics, is there.
+        ValueError: the name of the time or of one of its metrics is taken.
     """
     metrics = [_of(time, statistic) for statistic in STATISTICS]
     if taken := sorted({time.name} & REQUEST_TIMES.keys() | {metric.name for metric in metrics} & METRICS.keys()):
@@ -115,7 +115,7 @@ def add(time: RequestTime) -> None:
 
 
 def metric_of(name: str) -> Metric | None:
-    """A metric of the table, or any percentile of a time (`p97_ms`); None if it is neither."""
+    """The metric of this name: one of the table, or any percentile of a time (`p97_ms`); None if it is neither."""
     if name in METRICS:
         return METRICS[name]
     for time in REQUEST_TIMES.values():
@@ -126,9 +126,9 @@ def metric_of(name: str) -> Metric | None:
 
 
 def percent_of(statistic: str) -> float | None:
-    """The percentage in the name of a percentile: 97 of `p97_ms`, 99.9 of `p999_ms`; None if it is no such name.
+    """The percentage in the name of a percentile: 97 for `p97_ms`, 99.9 for `p999_ms`; None for other names.
 
-    From the third digit on they are decimals. `p100_ms` is none: the largest is `max_ms`.
+    Digits from the third on are decimals. `p100_ms` is not a valid name: the maximum is `max_ms`.
     """
     if (match := _PERCENTILE.fullmatch(statistic)) is None:
         return None

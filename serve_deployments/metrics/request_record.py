@@ -1,7 +1,7 @@
-"""The record of a request: when it was due, sent, begun to be answered and answered, how much it was, or what failed.
+"""The record of a request: when it was due, sent, first and fully answered, its sizes, and its error if it failed.
 
-A request is a record and not a latency: whatever is to be known of requests is computed from these columns, at one
-place (`metric_table`).
+A request is stored as a record and not as a latency: every metric is computed from these columns, in one place
+(`metric_table`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 
 
 class RequestRecord(NamedTuple):
-    """One request that has ended; times in seconds of the clock of whoever sent it.
+    """One request that has ended; times are in seconds of its sender's clock.
 
     Args:
         due_s: when its schedule, or its client, wanted it sent.
-        sent_s: when it was.
-        last_s: when the last part of its answer came, or it failed.
-        error: what failed, in the words of the exception; None: it was answered.
-        first_s: when the first part of its answer came; NaN if it came in one part, or failed.
-        parts: in how many parts the answer came.
-        size_in: of what was sent, in the endpoint's unit, such as tokens; NaN where it does not say.
-        size_out: of the answer.
+        sent_s: when it was sent.
+        last_s: when the last part of its answer arrived, or when it failed.
+        error: description of the failure, such as the exception's type and message; None if it was answered.
+        first_s: when the first part of its answer arrived; NaN if the answer came in one part, or the request failed.
+        parts: number of parts that the answer came in.
+        size_in: size of the request in the endpoint's unit, such as tokens; NaN where the endpoint does not count.
+        size_out: size of the answer in the same unit; NaN likewise.
     """
 
     due_s: float
@@ -37,7 +37,7 @@ class RequestRecord(NamedTuple):
     size_out: float = math.nan
 
     def earlier(self, by_s: float) -> Self:
-        """The same in the time of a clock that is so far behind."""
+        """The same record with all times `by_s` seconds earlier: by a clock that is so far behind."""
         return self._replace(
             due_s=self.due_s - by_s, sent_s=self.sent_s - by_s, last_s=self.last_s - by_s, first_s=self.first_s - by_s
         )
@@ -45,17 +45,17 @@ class RequestRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests that have ended, in the order in which they did; a column for each field of `RequestRecord`.
+    """Requests that have ended, in the order of their ends; one column for each field of `RequestRecord`.
 
     Args:
-        due_s: `[n]`.
-        sent_s: `[n]`.
-        last_s: `[n]` ascending.
-        failed: `[n]` whether it failed.
-        first_s: `[n]` NaN where the answer came in one part.
-        parts: `[n]`.
-        size_in: `[n]` NaN where it is not known.
-        size_out: `[n]` likewise.
+        due_s: `[n]` when each was due.
+        sent_s: `[n]` when each was sent.
+        last_s: `[n]` when each ended, ascending.
+        failed: `[n]` whether each failed.
+        first_s: `[n]` when the first part of the answer arrived; NaN where the answer came in one part.
+        parts: `[n]` number of parts of the answer.
+        size_in: `[n]` size of the request; NaN where it is not known.
+        size_out: `[n]` size of the answer; NaN where it is not known.
     """
 
     due_s: np.ndarray
@@ -71,10 +71,10 @@ class Requests:
         return int(self.last_s.size)
 
     def last(self, count: int) -> Requests:
-        """The last so many; all of them for 0."""
+        """The last `count` requests; all of them for 0."""
         return Requests(**{field.name: getattr(self, field.name)[-count:] for field in fields(self)})
 
     @property
     def latency_s(self) -> np.ndarray:
-        """`[n]` from when each was due, not sent: a stalled sender must not hide the queue. NaN where it failed."""
+        """`[n]` seconds from when each was due, not sent, lest a stalled sender hide a queue. NaN where it failed."""
         return np.where(self.failed, np.nan, self.last_s - self.due_s)

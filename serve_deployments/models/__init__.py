@@ -1,1 +1,1 @@
-"""From a name to a model that answers batches: loaders, exported programs, how batches are put together."""
+"""Models that answer batches, found by name: loaders, exported programs and the stacking of payloads into batches."""

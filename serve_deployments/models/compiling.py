@@ -1,4 +1,4 @@
-"""`torch.compile` as a knob."""
+"""`torch.compile` as a setting of models."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from serve_deployments.models.context import ModelError
 MODES = ("none", "default", "reduce-overhead", "max-autotune")
 
 _WITH_OUR_GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
-"""Both of these modes of torch record CUDA graphs themselves, and a graph cannot be recorded within a graph."""
+"""Mode → mode to use if we record CUDA graphs: these modes of torch record CUDA graphs themselves, and a graph cannot
+be recorded within a graph."""
 
 
 def compiled(
     model: Any, mode: str, *, device: str, cuda_graphs: bool, compile: Callable[..., Any] | None = None
 ) -> tuple[Any, tuple[Enforcement, ...]]:
-    """A model as asked for, and what there is to say about it.
+    """Compiles a model in the requested mode.
 
-    It is compiled when the first batch comes; what fails there fails the replica, with torch's words.
+    The compilation takes place at the first batch; if it fails there, the replica fails with torch's message.
 
     Args:
-        model: a module.
+        model: a torch module.
         mode: one of `MODES`.
-        device: that it runs on.
-        cuda_graphs: graphs are recorded by us.
-        compile: torch's, unless given.
+        device: the device that it runs on.
+        cuda_graphs: whether CUDA graphs are recorded around the model.
+        compile: function that compiles; `torch.compile` by default.
+
+    Returns:
+        The model, and a record of how it is compiled; without one for the mode "none".
 
     Raises:
         ModelError: there is no such mode.

@@ -1,4 +1,4 @@
-"""What a model may know of the replica that runs it, and the error that says why it cannot run there."""
+"""The context that a replica gives to the model it runs, and the error of a model that cannot run there."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 class ModelError(ValueError):
-    """A model cannot be found, built or called; the message says what would help."""
+    """A model cannot be found, built or called; the message says how to fix it."""
 
 
 @dataclass(frozen=True)
 class ModelContext:
-    """What a model may know of the replica that runs it.
+    """Properties of the replica that a model can be built with.
 
     Args:
-        precision: of weights and arithmetic, one of `PRECISIONS`. Torch has dropped its dynamic int8.
+        precision: number format of weights and arithmetic, one of `PRECISIONS`. Torch has dropped its dynamic int8.
         device: "cpu" or "cuda".
-        cpu_cores: cores it may use.
-        threads: threads for one operation.
-        gpu_type: name of the GPU's type; None without one.
-        gpu_share: share of that GPU.
-        gpu_memory_gib: memory it may use there.
+        cpu_cores: number of cores that the model may use.
+        threads: number of intra-operation threads.
+        gpu_type: type of the GPU; None without one.
+        gpu_share: fraction of that GPU's compute.
+        gpu_memory_gib: GPU memory in GiB that the model may use; None if not limited.
     """
 
     precision: str = "float32"
@@ -39,10 +39,10 @@ class ModelContext:
 
 
 def dtype_of(context: ModelContext) -> torch.dtype:
-    """Torch's name for the precision.
+    """The torch dtype of the precision.
 
     Raises:
-        ModelError: it is none of `PRECISIONS`.
+        ModelError: the precision is none of `PRECISIONS`.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What loaders of exported programs check: that there is a file, of its kind, in the precision that is asked for."""
+"""Checks for loaders of exported programs: that there is a file, of the right kind and in the requested precision."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 from serve_deployments.models.context import ModelContext, ModelError
 
 AS_EXPORTED = ("float32",)
-"""The file fixes the precision; what it was exported in is what "float32" stands for."""
+"""Precisions of files that fix their own: "float32" stands for the precision in which the file was exported."""
 
 
 def check_file(path: Path) -> None:
-    """Raise `ModelError` if there is no file at the path."""
+    """Raise `ModelError` if the path is not a file."""
     if not path.is_file():
         raise ModelError(f"{path} is a folder, this loader reads a file")
 
 
 def check_archive(path: Path) -> None:
-    """Raise `ModelError` if what is there is no archive as `torch.save` and its kin write them."""
+    """Raise `ModelError` if the file is not an archive as `torch.save` and similar functions write it."""
     check_file(path)
     if not zipfile.is_zipfile(path):
         raise ModelError(
@@ -27,7 +27,12 @@ def check_archive(path: Path) -> None:
 
 
 def check_precision(name: str, context: ModelContext) -> None:
-    """Raise `ModelError` if another precision is asked for than the file was exported in."""
+    """Raise `ModelError` if another precision is requested than "float32", which stands for the file's own.
+
+    Args:
+        name: name of the loader.
+        context: context with the requested precision.
+    """
     if context.precision != "float32":
         raise ModelError(
             f"precision {context.precision!r} asked for, but a {name} file keeps the one it was exported in; "

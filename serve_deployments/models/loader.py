@@ -1,4 +1,4 @@
-"""What a loader is: one way to read weights. Those that there are stand in `loaders`."""
+"""The definition of a loader, which reads weights in one format. The available ones are listed in `loaders`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from serve_deployments.models.context import PRECISIONS
 
 @dataclass(frozen=True)
 class Loader:
-    """One way to read weights.
+    """A loader: reads weights in one format and builds a model from them.
 
     Args:
-        name: what users call it.
+        name: the loader's name, by which users select it.
         needs: modules that must be installed.
         remedy: how to install them.
-        guesses: the path is certainly of this kind, and reading it executes nothing from it.
-        check: raises `ModelError` if what is at the path cannot be read.
+        guesses: path → whether it certainly has this format, and reading it executes no code from it.
+        check: path → raises `ModelError` if it cannot be read.
         build: path, context and the user's arguments → a function from payloads to as many results.
-        precisions: that it can load weights in.
-        executes: reading a file may execute code from it, so that it is read only where asked for by name, and a
-            study says so before it begins.
+        precisions: precisions that it can load weights in.
+        executes: whether reading a file may execute code from it. Such a loader is used only if it is requested by
+            name, and a study warns about it before it begins.
         consumes: fields of `ModelContext` that the built model depends on.
     """
 

@@ -1,4 +1,4 @@
-"""From a model's reference to a function that answers a batch; checked before anything is started."""
+"""Checks a reference to a model before anything is started, and builds from it a function that answers a batch."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
 
 Batch = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
-"""One result for each payload, in order. `inspect.iscoroutinefunction` says whether to await it."""
+"""A function that returns one result for each payload, in order. `inspect.iscoroutinefunction` says whether to await
+it."""
 
 
-_NAMED = 20  # names of a module that an error lists; our choice
+_NAMED = 20  # largest number of a module's names that an error lists; our choice
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Code that builds the model.
+    """A model that is built by code.
 
     Args:
-        reference: `module:callable`. It is called with the model's arguments and with those of
-            `ModelContext`'s fields that its signature accepts, and returns a function from a list of
-            payloads to a list of as many results, synchronous or not.
+        reference: `module:callable`. It is called with the model's arguments and with those fields of `ModelContext`
+            that its signature accepts, and returns a function, synchronous or not, from a list of payloads to a list of
+            as many results.
     """
 
     reference: str
@@ -44,11 +45,11 @@ class Builder:
 
 @dataclass(frozen=True)
 class Weights:
-    """A folder or file of weights, and what reads it.
+    """A model that is loaded from a folder or file of weights.
 
     Args:
-        path: on disk, or `package:NAME/sub/folder` inside an installed package, which is not imported.
-        loader: one of `LOADERS`; None: guessed where that is unambiguous and safe.
+        path: a path on disk, or `package:NAME/sub/folder` inside an installed package, which is not imported.
+        loader: name of one of `LOADERS`; None: it is guessed, if that is unambiguous and safe.
     """
 
     path: str
@@ -63,15 +64,15 @@ ModelSource = Builder | Weights
 
 
 def identity(source: ModelSource) -> str:
-    """Which model it is, arguments apart: equal for two sources if they name the same code or weights and loader."""
+    """A string that identifies the model without its arguments: equal for the same code, or same weights and loader."""
     return repr(source)
 
 
 def check(source: ModelSource, args: Mapping[str, Any]) -> None:
-    """Finds out what can be found out without reading weights; a builder's module is imported.
+    """Checks a model as far as possible without reading weights; a builder's module is imported.
 
     Raises:
-        ModelError: the model cannot be built like this, and what would help.
+        ModelError: the model cannot be built like this; the message says how to fix it.
     """
     if isinstance(source, Builder):
         _bind(source.reference, _find(source), {**_accepted(_find(source), ModelContext()), **args})
@@ -85,10 +86,10 @@ def check(source: ModelSource, args: Mapping[str, Any]) -> None:
 
 
 def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
-    """Refuses precisions that would fail, or change nothing, in this model.
+    """Checks that the model supports these precisions: that none would fail, or have no effect.
 
     Raises:
-        ModelError: naming the precision and what there is.
+        ModelError: a precision is not supported; the message says which are, or what to change.
     """
     if isinstance(source, Builder):
         if "precision" not in _accepted(_find(source), ModelContext()):
@@ -103,11 +104,11 @@ def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
 
 
 def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) -> Batch:
-    """The model, ready to answer batches.
+    """Loads or builds the model, ready to answer batches.
 
     Raises:
-        ModelError: as `check`; or what was built cannot be called. A batch raises it too, when the model
-            returns another number of results than it got payloads.
+        ModelError: as in `check`; or the builder's result is not callable. The returned function raises it too, if the
+            model returns another number of results than it got payloads.
     """
     check(source, args)
     if isinstance(source, Weights):
@@ -124,7 +125,7 @@ def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) ->
 
 
 def caution(source: ModelSource) -> str | None:
-    """What the user should know before the model is read; None if reading it executes nothing from its files."""
+    """A warning that reading the model's files may execute code from them; None if it does not."""
     if isinstance(source, Builder) or not locate(source)[1].executes:
         return None
     return (
@@ -134,38 +135,38 @@ def caution(source: ModelSource) -> str | None:
 
 
 def two_steps(batch: Batch) -> TwoSteps | None:
-    """The model itself, where it can have a second batch under way."""
+    """The model itself if it can have a second batch in progress, else None."""
     built = getattr(batch, "built", batch)
     return built if isinstance(built, TwoSteps) else None
 
 
 def first_sizes(batch: Batch, max_batch_size: int) -> Sequence[int]:
-    """Batch sizes to run before any load comes, the largest first; the largest alone unless the model says more."""
+    """Batch sizes to run before any load, the largest first; only the largest unless the model defines more."""
     sizes = getattr(getattr(batch, "built", batch), "first_sizes", None)
     return (max_batch_size,) if sizes is None else sizes(max_batch_size)
 
 
 def told(batch: Batch) -> tuple[Enforcement, ...]:
-    """What the model says became of what was asked of it."""
+    """The model's own records of whether and how its options took effect."""
     tell: Callable[[], tuple[Enforcement, ...]] = getattr(getattr(batch, "built", batch), "told", tuple)
     return tell()
 
 
 def consumes(source: ModelSource) -> frozenset[str]:
-    """Those fields of `ModelContext` that go into the model when it is built; when one changes, so must the model."""
+    """Names of the fields of `ModelContext` that the model is built with: if one changes, the model must be rebuilt."""
     if isinstance(source, Builder):
         return frozenset(_accepted(_find(source), ModelContext()))
     return locate(source)[1].consumes
 
 
 def changer(batch: Batch) -> Callable[..., None] | None:
-    """The model's own way to change arguments while it lives: the method `change` of what its builder returned."""
+    """The method `change` of the builder's result, which changes arguments of a running model; None without one."""
     found: Callable[..., None] | None = getattr(getattr(batch, "built", batch), "change", None)
     return found
 
 
 def changeable(batch: Batch) -> frozenset[str]:
-    """Names of the builder's arguments that the model can change while it lives: parameters of its `change`."""
+    """Names of the builder's arguments that a running model can change: the parameters of its `change`."""
     change = changer(batch)
     if change is None:
         return frozenset()
@@ -174,10 +175,10 @@ def changeable(batch: Batch) -> frozenset[str]:
 
 
 def locate(source: Weights) -> tuple[Path, Loader]:
-    """The path on disk and the loader.
+    """The path on disk and the loader of a model's weights.
 
     Raises:
-        ModelError: nothing is there, or no loader can be guessed.
+        ModelError: there is nothing at the path, or no loader can be guessed.
     """
     try:
         path = _path(source.path)
@@ -201,7 +202,7 @@ def _path(text: str) -> Path:
     if not text.startswith("package:"):
         return Path(text).expanduser()
     name, _, inside = text.removeprefix("package:").partition("/")
-    # Only a top-level name: to look for a dotted one would import its parents.
+    # Only top-level names: finding a dotted one would import its parents.
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(f"package {name!r} of {text!r} is not installed; pip install it, or give a path on disk")
@@ -212,7 +213,7 @@ def _find(source: Builder) -> Callable[..., Any]:
     module_name, _, name = source.reference.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # whatever a user's module does at import, the model cannot be built
+    except (Exception, SystemExit) as error:  # a user's module may raise anything at import
         raise ModelError(
             f"cannot import {module_name!r} of {source.reference!r}: {type(error).__name__}: {error}; "
             "is it installed or on PYTHONPATH?"
@@ -229,7 +230,7 @@ def _find(source: Builder) -> Callable[..., Any]:
 
 
 def _accepted(function: Callable[..., Any], context: ModelContext) -> dict[str, Any]:
-    """Those fields of the context that the function's signature takes by keyword."""
+    """The fields of the context that the function's signature accepts by keyword."""
     parameters = _signature(function).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return asdict(context)
@@ -247,7 +248,7 @@ def _bind(what: str, function: Callable[..., Any], args: Mapping[str, Any], *fir
 
 
 def _as_written(parameter: inspect.Parameter) -> str:
-    """A parameter as a caller thinks of it: without its type, and its default only where that is a plain value."""
+    """A parameter as shown in errors: without its type, and with its default only if that is a plain value."""
     default = parameter.default
     if default is parameter.empty:
         return str(parameter.replace(annotation=parameter.empty))
@@ -257,13 +258,13 @@ def _as_written(parameter: inspect.Parameter) -> str:
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function)
-    except (TypeError, ValueError):  # many of those that are written in C
+    except (TypeError, ValueError):  # raised for many functions that are written in C
         name = getattr(function, "__qualname__", "it")
         raise ModelError(f"{name} does not say which arguments it takes; call it in a function of yours") from None
 
 
 def _counted(batch: Callable[..., Any], what: str) -> Batch:
-    """The same function, refusing a result of another length: an answer would reach the wrong caller."""
+    """The function with a check that it returns as many results as payloads, else answers reach the wrong callers."""
 
     def checked(payloads: list[Payload], results: Any) -> list[Any]:
         if not hasattr(results, "__len__") or len(results) != len(payloads):
@@ -279,10 +280,10 @@ def _counted(batch: Callable[..., Any], what: str) -> Batch:
 
     is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
     counted = answer_later if is_async else answer
-    vars(counted)["built"] = batch  # for those who ask more of it: `two_steps`, `first_sizes`, `told`, `changer`
+    vars(counted)["built"] = batch  # for `two_steps`, `first_sizes`, `told` and `changer`
     return counted
 
 
 def is_emulated(source: ModelSource) -> bool:
-    """Whether the model only pretends to compute: its builder says so by an attribute `emulated`."""
+    """Whether the model only emulates computing, which its builder marks by an attribute `emulated`."""
     return isinstance(source, Builder) and bool(getattr(_find(source), "emulated", False))

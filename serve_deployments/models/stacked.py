@@ -1,4 +1,4 @@
-"""Models that take one array of a batch's payloads, stacked: what files of exported programs hold."""
+"""Models that take the payloads of a batch stacked into one array, as exported programs do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve_deployments.enforcement import Enforcement
 
 
 def stacked(payloads: list[Payload]) -> np.ndarray:
-    """`[batch, ...]`; numbers of Python become what models are trained in, not double precision."""
+    """`[batch, ...]` the payloads in one array; double precision, as of Python's numbers, becomes float32."""
     batch = np.stack([np.asarray(payload) for payload in payloads])
     return batch.astype(np.float32) if batch.dtype == np.float64 else batch
 
@@ -26,15 +26,15 @@ def of_stacked(
     told: Sequence[Enforcement] = (),
     every_size: bool = False,
 ) -> Callable[[list[Payload]], list[Any]]:
-    """Batches of a torch module that takes one tensor and returns one, or several of which the first counts.
+    """The batch function of a torch module that takes one tensor and returns one, or several of which the first counts.
 
     Args:
         model: the module.
-        dtype: torch's, of floating-point input.
-        device: where it runs.
-        cuda_graphs: see `fast_batches`, as for `told` and `every_size`.
-        told: see there.
-        every_size: see there.
+        dtype: torch dtype to which floating-point input is converted.
+        device: device that the module runs on.
+        cuda_graphs: see `fast_batches`.
+        told: see `fast_batches`.
+        every_size: see `fast_batches`.
     """
     import torch
 

@@ -1,1 +1,1 @@
-"""Serve replicas with a configuration: deployed, kept warm, changed in place, taken down."""
+"""Ray Serve replicas that run under a configuration: deployed, kept warm, changed in place, taken down."""

@@ -1,4 +1,4 @@
-"""What a Serve config names: the same replica as in a trial, in production."""
+"""The application builder that exported Serve configs name: it serves the same replica in production as in a trial."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from serve_deployments.replicas.replica import Replica
 
 
 def application(args: Mapping[str, Any]) -> Application:
-    """The application of an exported config.
+    """Builds the application of an exported config.
 
     Args:
-        args: `model`, the fields of a Builder or of Weights, and `settings`, those of Settings.
+        args: `model`: the fields of a Builder or of Weights; `settings`: the fields of Settings.
     """
     model = args["model"]
     source: ModelSource = Builder(**model) if "reference" in model else Weights(**model)

@@ -1,7 +1,7 @@
-"""Cores reserved in Ray apart from the replica that runs on them.
+"""Reservations of cores in Ray, separate from the replicas that run on them.
 
-A replica reserves none itself: so one that is idle need keep none, and one with two cores and one with a single core
-can both stay warm on a machine of two.
+A replica itself reserves no cores: so an idle one need not keep any, and a replica with two cores and one with a single
+core can both stay warm on a machine with two cores.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from ray.util.placement_group import (
 from serve_deployments.backend import DeployTimeout
 
 _SEEN_S = 0.3
-"""How long to wait until Ray sees that cores were given back. It does after 0.1 s (2.60), but a group that is asked for
-before that is tried again only after up to 1 s more."""
+"""Seconds to wait for Ray to see that cores were given back. It does after 0.1 s (Ray 2.60), but a placement group that
+is requested earlier is retried only after up to 1 s more."""
 _POLL_S = 0.01
 
 
 class NoRoom(DeployTimeout):
-    """No node had the cores free in time."""
+    """No node had the requested resources free in time."""
 
 
 def reserve(name: str, cores: int, labels: Mapping[str, str], *, wait_s: float, gpus: int = 0) -> str:
-    """Reserve cores of one node until `release`; returns the node's id.
+    """Reserve cores of one node by a placement group, until `release`; returns the node's id.
 
-    A group is no process's: it outlives the one that asked for it, up to the end of the job (Ray 2.60 lets it outlive
-    the actor that made it, unless that was detached).
+    A placement group belongs to no process: it outlives the one that requested it, up to the end of the job (in Ray
+    2.60 it outlives the actor that created it, unless that was detached).
 
     Args:
-        name: what `release` knows it by; unique.
-        cores: how many.
-        labels: Ray's label selector of the nodes that will do.
-        wait_s: how long to wait for them, in whole seconds, as Ray counts.
-        gpus: whole GPUs on top.
+        name: unique name of the reservation, for `release`.
+        cores: number of cores.
+        labels: Ray's label selector of the suitable nodes.
+        wait_s: how long to wait, rounded up to whole seconds, as Ray counts them.
+        gpus: number of whole GPUs to reserve as well.
 
     Raises:
-        NoRoom: they did not become free; nothing is reserved.
+        NoRoom: the resources did not become free in time; nothing is reserved.
     """
     bundle = {"CPU": float(cores)} | ({"GPU": float(gpus)} if gpus else {})
     until = time.monotonic() + min(_SEEN_S, wait_s)
@@ -70,7 +70,7 @@ def reserve(name: str, cores: int, labels: Mapping[str, str], *, wait_s: float, 
 
 
 def _has_room(bundle: Mapping[str, float], labels: Mapping[str, str]) -> bool:
-    """Whether Ray sees all of it free on one node. Of the labels those that name one value are looked at."""
+    """Whether Ray sees all resources of the bundle free on one node; of the labels, only single values are checked."""
     free = available_resources_per_node()
     nodes = [node for node in ray.nodes() if node["Alive"]]
     for key, value in labels.items():
@@ -82,17 +82,17 @@ def _has_room(bundle: Mapping[str, float], labels: Mapping[str, str]) -> bool:
 
 
 def reserved(prefix: str) -> tuple[str, ...]:
-    """Names of all groups that begin so, whoever made them."""
+    """Names of all reservations with this prefix, whichever process made them."""
     groups = placement_group_table().values()
     return tuple(g["name"] for g in groups if g["name"].startswith(prefix) and g["state"] != "REMOVED")
 
 
 def is_alive(node: str) -> bool:
-    """Whether a node is there, as far as Ray knows: of one that died at once, it learns after seconds."""
+    """Whether a node is alive, as far as Ray knows: it notices a sudden death only after seconds."""
     return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
 
 
 def release(name: str) -> None:
-    """Give back what was reserved under a name; harmless if nothing was."""
-    with suppress(ValueError):  # there is none, as Ray says it
+    """Give back the reservation of this name; harmless if there is none."""
+    with suppress(ValueError):  # raised by Ray if there is no such group
         remove_placement_group(get_placement_group(name))

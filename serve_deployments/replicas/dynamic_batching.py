@@ -1,8 +1,8 @@
-"""Dynamic batching: requests that wait for a model become one call of it.
+"""Dynamic batching: requests that wait for a model are combined into one call.
 
-A batch goes in once the model is free and the batch is full, or its oldest request has waited long enough. Whatever
-waits when the model becomes free goes in together, up to the largest batch, as in Clipper (Crankshaw et al., NSDI 2017,
-section 4.3) and most inference servers since. Why not `@serve.batch`: docs/decisions/0005.
+A batch starts once the model is free and the batch is full, or its oldest request has waited long enough. Requests that
+wait when the model becomes free are batched together, up to the largest batch, as in Clipper (Crankshaw et al., NSDI
+2017, section 4.3) and most inference servers since. Why not `@serve.batch`: docs/decisions/0005.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ class _Request(NamedTuple):
 
 
 class DynamicBatching:
-    """Calls of the model, each of as many waiting requests as fit in a batch.
+    """Combines waiting requests into calls of the model, each with as many requests as fit in a batch.
 
-    One call at a time; but a batch that is full already need not wait for the model to be free, as nobody could join it
-    any more: where the model can have one under way ahead, its copies go on while the one before computes.
+    One call runs at a time. But a full batch need not wait for the model to be free, as no request could join it any
+    more: if the model can take another batch ahead, that is copied while the one before computes.
 
     Args:
-        call: runs one batch; a result for each payload, in order.
-        max_batch_size: payloads in a call at most.
+        call: runs one batch; returns one result for each payload, in order.
+        max_batch_size: largest number of payloads in a call.
         wait_s: how long a request waits for others while the model is free.
-        ahead: full batches that the model takes while another one runs; asked for each time.
-        queued: told how many requests wait, each time that changes.
+        ahead: returns how many full batches the model takes while another one runs; called each time.
+        queued: called with the number of waiting requests each time that it changes.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class DynamicBatching:
         self._max_batch_size, self._wait_s = max_batch_size, wait_s
         self._ahead, self._queued = ahead, queued
         self._waiting: deque[_Request] = deque()
-        self._running = 0  # batches
+        self._running = 0  # number of batches
         self._tasks: set[asyncio.Task[None]] = set()
-        self._look: asyncio.Handle | None = None  # when the queue will be looked at
+        self._look: asyncio.Handle | None = None  # timer of the next check of the queue
 
     async def __call__(self, payload: Any) -> Any:
-        """The result for this payload; raises what the model raised on the call that it was part of."""
+        """The result for this payload; raises the exception of the model's call that it was part of."""
         loop = asyncio.get_running_loop()
         request = _Request(payload, loop.create_future(), loop.time())
         self._waiting.append(request)
@@ -67,24 +67,24 @@ class DynamicBatching:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing runs."""
+        """Whether no request waits and no batch runs."""
         return not self._waiting and not self._running
 
     def refuse(self, error: Exception) -> None:
-        """Answer all that wait with an error; the call that runs is not disturbed."""
+        """Answer all waiting requests with an error; a running call is not affected."""
         while self._waiting:
             if not (answer := self._waiting.popleft().answer).done():
                 answer.set_exception(error)
         self._queued(0)
 
     def _look_at(self, time_s: float) -> None:
-        """Begin what may begin at this time of the loop; in its next turn at the earliest, as more may come in this."""
+        """Check the queue at this time of the loop, but not before its next turn: more requests may come in this."""
         if self._look is not None:
             self._look.cancel()
         self._look = asyncio.get_running_loop().call_at(time_s, self._begin)
 
     def _begin(self) -> None:
-        """Begin the batches that may go in now, and look again when the next one may."""
+        """Start the batches that may start now, and schedule the next check of the queue."""
         self._look = None
         while batch := self._next():
             task = asyncio.create_task(self._run(batch))
@@ -93,7 +93,7 @@ class DynamicBatching:
         self._look_again()
 
     async def _run(self, batch: list[_Request]) -> None:
-        """This batch, and then whatever may go in as it ends: a task for each would cost turns of a busy loop."""
+        """Run this batch and then those that may start as it ends: a task for each would cost turns of a busy loop."""
         while batch:
             try:
                 await self._answer(batch)
@@ -118,9 +118,9 @@ class DynamicBatching:
         return len(self._waiting) >= self._max_batch_size
 
     def _next(self) -> list[_Request]:
-        """The next batch, which counts as running from now on; none if none may begin.
+        """The next batch, which counts as running from now on; empty if none may start.
 
-        The oldest requests, as many as fit in one call; those whose callers gave up are left out.
+        It has the oldest requests, as many as fit in one call; those whose callers gave up are left out.
         """
         batch: list[_Request] = []
         while not batch and self._waiting and self._may_begin():
@@ -145,5 +145,5 @@ class DynamicBatching:
                     request.answer.set_exception(error)
             return
         for request, row in zip(batch, rows, strict=True):
-            if not request.answer.done():  # whoever waited may have given up
+            if not request.answer.done():  # the caller may have given up
                 request.answer.set_result(row)

@@ -1,4 +1,4 @@
-"""Serve's handles to replicas: one for each replica and process, made once and given up in time."""
+"""Serve handles to replicas: one for each application in each process, created once and discarded when not needed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from serve_deployments.endpoint import WHOLE, Answer, Payload
 from serve_deployments.usage import Usage
 
 DEPLOYMENT = "Replica"
-"""What the deployment is called in every application."""
+"""Name of the deployment in every application."""
 
 _MOST = 32
-"""Handles kept at most, each with a router that listens to Serve's controller. Our choice: more than a study has
-replicas at a time."""
+"""Largest number of handles kept, each with a router that listens to Serve's controller. Our choice: more than a study
+has replicas at a time."""
 
 _handles: OrderedDict[str, DeploymentHandle[Any]] = OrderedDict()
-"""Of this process. Serve's own cache keeps the handles of deleted applications, which then refuse to reach a new one of
-the same name, and picks at random what to give up."""
+"""Application → handle in this process, the least recently used first. Serve's own cache keeps the handles of deleted
+applications, which then fail to reach a new application of the same name, and evicts at random."""
 
 
 def handle_of(app: str) -> DeploymentHandle[Any]:
-    """The handle of an application's replica, whether or not it is up."""
+    """The handle to an application's replica, whether or not the replica is running."""
     if app not in _handles:
         _handles[app] = DeploymentHandle(DEPLOYMENT, app)
         if len(_handles) > _MOST:
@@ -34,13 +34,13 @@ def handle_of(app: str) -> DeploymentHandle[Any]:
 
 
 def forget(app: str) -> None:
-    """Give the handle of an application up."""
+    """Discard the handle to an application."""
     if (handle := _handles.pop(app, None)) is not None:
         handle.shutdown()
 
 
 class HandleEndpoint:
-    """An Endpoint over Serve's own path: router, queue and replica, without HTTP.
+    """An Endpoint that sends through a Serve handle: router, queue and replica, without HTTP.
 
     Args:
         app: name of the Serve application.
@@ -51,19 +51,19 @@ class HandleEndpoint:
         self._methods: dict[str, DeploymentHandle[Any]] = {}
 
     async def infer(self, payload: Payload) -> Answer:
-        """One request to the application; raises what the replica raised."""
+        """Sends one request to the application; raises what the replica raised."""
         await self._answer(self._method("infer").remote(payload))
         return WHOLE
 
     async def usage(self) -> Usage | None:
-        """What the replica says that it did."""
+        """The replica's resource use, as it reports it."""
         used: Usage = await self._answer(self._method("usage").remote())
         return used
 
     def _method(self, name: str) -> DeploymentHandle[Any]:
-        """The handle to a method: kept, as each `handle.method` makes another handle."""
+        """The handle to a method; kept, as each `handle.method` creates another handle."""
         if name not in self._methods:
-            # Made where it is used: a handle belongs to its process. By value (gRPC): 2 to 3 times the
+            # Created where it is used, as a handle belongs to its process. By value (gRPC): 2 to 3 times the
             # requests/s of the path by reference, for small payloads.
             self._methods[name] = handle_of(self.app).options(method_name=name, _by_reference=False)
         return self._methods[name]

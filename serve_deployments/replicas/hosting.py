@@ -1,4 +1,4 @@
-"""A model held to its settings, and changed while it lives; what a replica does apart from Serve."""
+"""Hosting of a model in a process under enforced settings, which can change: the part of a replica without Serve."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from serve_deployments.settings import Settings
 Answer = Callable[[list[Any]], list[Any]]
 
 LEASE_DEADLINE_S = 60.0
-"""How long a replica waits for cores that another one still holds: Serve stops a replica in 1 s to 3 s, so
-a minute only passes where another study keeps them."""
+"""Seconds that a replica waits for cores that another one still holds. Serve stops a replica in 1 s to 3 s, so the wait
+is this long only if another study keeps them."""
 
 
 class HostedModel:
@@ -42,7 +42,7 @@ class HostedModel:
 
     Args:
         source: where the model comes from.
-        samples: payloads for the full batch that is run before any load.
+        samples: payloads for the full warm-up batch that is run before any load; empty: none is run.
     """
 
     def __init__(self, source: ModelSource, samples: Sequence[Any] = ()) -> None:
@@ -54,42 +54,42 @@ class HostedModel:
         self.raised = 0
         self.said: str | None = None
         self._source, self._samples = source, samples
-        # One thread: a batch must not stop the event loop from taking in the requests of the next one.
+        # A thread of its own: a batch must not keep the event loop from accepting the requests of the next one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        # A second one, which only waits for the device: the first can begin the next batch meanwhile.
+        # A second one that only waits for the device, so that the first can start the next batch meanwhile.
         self._waiter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="results")
         self._cpu: Enforcement | None = None
         self._batch: Batch | None = None
-        self._steps: TwoSteps | None = None  # of the batch: asked for each request, too dear to find out each time
+        self._steps: TwoSteps | None = None  # of `_batch`; kept, as it is needed for each request
         self._tried: set[int] = set()
 
     @property
     def ahead(self) -> int:
-        """Batches that it takes while another one computes."""
+        """Number of batches that the model can take while another one computes."""
         return 0 if self._steps is None else 1
 
     def told(self) -> tuple[Enforcement, ...]:
-        """What became of each limit, and of what else was asked for."""
+        """Whether and how each limit, and each request to the model such as `cuda_graphs`, took effect."""
         return (*self.enforcements, *(() if self._batch is None else told(self._batch)))
 
     @property
     def cores(self) -> tuple[int, ...]:
-        """The cores that the process is pinned to; none where it is on those of all."""
+        """Numbers of the cores that the process is pinned to; empty if it is not pinned to cores of its own."""
         if self.lease is None or self._cpu is None or not self._cpu.enforced:
             return ()
         return self.lease.cores
 
     @property
     def changeable(self) -> frozenset[str]:
-        """The arguments that the model can change while it lives."""
+        """Names of the arguments that the model can change while it is running."""
         return frozenset() if self._batch is None else changeable(self._batch)
 
     async def take_on(self, settings: Settings) -> None:
-        """Run under these settings from now on: enforce the limits, build or change the model, try a full batch.
+        """Apply settings: enforce the limits, build or change the model, and run a full warm-up batch.
 
-        The batch pays what only the first one pays (lazy initialisation, allocation, shapes never seen), and shows
-        before any load whether the largest batch fits in memory; a compiled model runs more sizes. A batch is left out
-        where this very model has run one of its size under these arguments.
+        The batch takes the one-time costs (lazy initialisation, allocation, new shapes), and shows before any load
+        whether the largest batch fits in memory; a compiled model runs more sizes. A batch is skipped if the same model
+        has already run one of its size under these arguments.
         """
         with self._noting_memory():
             await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, settings)
@@ -101,17 +101,17 @@ class HostedModel:
                     self._tried.add(size)
 
     def park(self) -> None:
-        """Give the cores back and keep the rest, until the next `take_on`."""
+        """Release the leased cores and keep everything else, until the next `take_on`."""
         if self.lease is not None:
             self.lease.release()
             self.lease = None
-            # What little an idle process does (Serve's health checks) must not stick to a core that is measured.
+            # The little work of an idle process (Serve's health checks) must not stay on a core that is being measured.
             if limits.can_pin():
                 limits.pin(limits.machine_cores())
 
     def _apply(self, settings: Settings) -> None:
-        # On the model's thread: OpenMP's settings are a thread's own. Cores first: what torch starts later
-        # inherits them.
+        # On the model's thread, as OpenMP's settings are per thread. Cores first: threads that torch starts later
+        # inherit them.
         if self.lease is None:
             take = partial(CoreLease, deadline_s=LEASE_DEADLINE_S)
             self.lease, self._cpu = limits.enforce_cpu(settings, lease=take)
@@ -120,7 +120,7 @@ class HostedModel:
 
         cuda = torch.cuda.is_available()
         if cuda:
-            torch.cuda.empty_cache()  # what a larger batch left there counts towards the cap
+            torch.cuda.empty_cache()  # memory cached from a larger batch counts towards the cap
         threads = limits.enforce_threads(settings, torch)
         self.enforcements = (self._cpu, threads, *limits.enforce_gpu(settings, torch))
         self.device = "cuda" if settings.gpu_type and cuda else "cpu"
@@ -143,7 +143,7 @@ class HostedModel:
             self._tried.clear()
 
     def _ingredients(self, settings: Settings) -> dict[str, Any]:
-        """What of the settings went into the model when it was built."""
+        """The values from the settings that the model is built with."""
         context = self._context(settings)
         return {name: getattr(context, name) for name in consumes(self._source)}
 
@@ -159,7 +159,7 @@ class HostedModel:
         )
 
     async def __call__(self, payloads: list[Any]) -> list[Any]:
-        """One batch; remembers that it failed, and when it did not fit in memory."""
+        """Runs one batch; records exceptions, and whether memory ran out."""
         assert self._batch is not None, "take_on() comes first"
         with self._noting_memory():
             if inspect.iscoroutinefunction(self._batch):
@@ -187,11 +187,11 @@ class HostedModel:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that a device or the machine had no memory left."""
+    """Whether an exception means that a device or the machine ran out of memory."""
     return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, with its type where that is not said by our own errors."""
+    """The first line of an exception's message, preceded by its type unless it is an out-of-memory error."""
     text = next(iter(str(error).strip().splitlines()), "")
     return text if is_out_of_memory(error) and text else f"{type(error).__name__}: {text}".removesuffix(": ")

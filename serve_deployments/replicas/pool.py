@@ -1,6 +1,6 @@
-"""Which replicas live, which of them are idle, and which has to go: bookkeeping alone, without Ray.
+"""The pool of live replicas: which are idle, which are in use and which must be taken down. Bookkeeping, without Ray.
 
-Trials share one through an actor (`shared_pool`).
+Trials share one pool through an actor (`shared_pool`).
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from serve_deployments.replicas.transition import NEW_S, ChangeInPlace, Transiti
 from serve_deployments.settings import Settings
 
 MOST_IDLE = 8
-"""Idle replicas that are kept at most. Our choice: few spaces have more placements; memory has its own bound."""
+"""Largest number of idle replicas that are kept. Our choice: few search spaces have more placements; memory has its own
+bound."""
 
 LEAST_FREE = 0.15
-"""Share of a node's memory below which idle replicas go. Our choice, well before Ray's own killer of processes, which
-comes at 5 % (RAY_memory_usage_threshold)."""
+"""Share of free memory of a node below which idle replicas are taken down. Our choice, well before Ray's own memory
+monitor kills processes, at 5 % (RAY_memory_usage_threshold)."""
 
 
 class Pool:
-    """The replicas of one study. A replica is idle or held by one trial; what is taken down is held till it is gone.
+    """The replicas of one study. Each is idle or held by one trial; one that is being taken down stays held until then.
 
     Args:
-        most_idle: how many idle ones are kept at most.
-        least_free: share of a node's memory below which its idle ones go.
-        transition: how a live one becomes another.
-        new_s: seconds that a new one takes: one that would take longer to become what is wanted is left alone.
+        most_idle: largest number of idle replicas that are kept.
+        least_free: share of free memory of a node below which its idle replicas are taken down.
+        transition: how a live replica is changed; `ChangeInPlace` by default.
+        new_s: seconds that a new replica takes: a live one that would take longer to change is not used.
     """
 
     gone = False
-    """Whether nobody keeps the books any more; never so in the same process."""
+    """Whether the pool has been lost; always False for a pool in the same process."""
 
     def __init__(
         self,
@@ -42,19 +43,19 @@ class Pool:
         self._transition, self._new_s = transition or ChangeInPlace(), new_s
         self._idle: dict[str, WarmReplica] = {}  # the longest idle first
         self._held: dict[str, tuple[str, WarmReplica]] = {}  # app → trial, replica
-        self._free_memory: dict[str, float] = {}  # node → as last told
+        self._free_memory: dict[str, float] = {}  # node → share as last reported
 
     def take(self, trial: str, settings: Settings, node: str | None = None, model: str = "") -> WarmReplica | None:
-        """The idle replica that becomes what is wanted at the least price, from now on this trial's.
+        """Takes the idle replica that can be changed to the wanted settings in the least time; the trial then holds it.
 
         Args:
-            trial: who wants it.
-            settings: what for.
-            node: only on this node; None for any.
-            model: which model it is to run.
+            trial: name of the trial.
+            settings: settings that the replica is to run under.
+            node: node that it must be on; None for any.
+            model: identity of the model that it is to run.
 
         Returns:
-            None if none can become it, or none in less time than a new one takes.
+            The replica; None if none can be changed so, or not in less time than a new one takes.
         """
         prices_s = {
             kept.app: price_s
@@ -68,19 +69,19 @@ class Pool:
         return self._hold(trial, self._idle[min(prices_s, key=prices_s.__getitem__)])
 
     def add(self, trial: str, kept: WarmReplica) -> tuple[WarmReplica, ...]:
-        """A replica that the trial is about to start; returns those to take down first, as memory is short there."""
+        """Adds a replica that the trial is about to start; returns those to take down first if memory is short."""
         self._held[kept.app] = (trial, kept)
         if self._free_memory.get(kept.node, 1.0) >= self._least_free:
             return ()
         return tuple(self._hold(trial, k) for k in list(self._idle.values()) if k.node == kept.node)
 
     def park(self, trial: str, kept: WarmReplica, free_memory: float | None = None) -> tuple[WarmReplica, ...]:
-        """The trial needs the replica no more, which is well; returns those to take down, the longest idle first.
+        """Makes a healthy replica idle that the trial no longer needs; returns those to take down, longest idle first.
 
         Args:
-            trial: whose it was.
-            kept: the replica as it is now.
-            free_memory: share of the memory of its node that is available, if that is known.
+            trial: the trial that held it.
+            kept: the replica in its current state.
+            free_memory: share of its node's memory that is available; None if it is not known.
         """
         if self._held.get(kept.app, ("",))[0] != trial:
             return ()  # dropped meanwhile: whoever did that takes it down
@@ -95,31 +96,31 @@ class Pool:
         return tuple(self._hold(trial, k) for k in gone)
 
     def evict(self, trial: str, gpu_type: str, node: str | None = None) -> WarmReplica | None:
-        """The longest idle replica that keeps a GPU of this type, to be taken down by the trial; None if none does."""
+        """The longest idle replica with a GPU of this type, which the trial is to take down; None if there is none."""
         for kept in self._idle.values():
             if kept.settings.gpu_type == gpu_type and node in (None, kept.node):
                 return self._hold(trial, kept)
         return None
 
     def forget(self, app: str) -> None:
-        """A replica that was held is gone."""
+        """Removes a held replica that has been taken down."""
         self._held.pop(app, None)
 
     def drop(self, trial: str) -> tuple[WarmReplica, ...]:
-        """The trial has died: what it held, to be taken down and never used again."""
+        """Removes and returns the replicas of a trial that has died; they are to be taken down and never used again."""
         held = tuple(kept for holder, kept in self._held.values() if holder == trial)
         for kept in held:
             del self._held[kept.app]
         return held
 
     def spare(self) -> tuple[str, ...]:
-        """Somebody wants cores: the groups of idle replicas, which have none from now on."""
+        """Removes the core reservations of all idle replicas; returns their names, so that the cores can be freed."""
         groups = tuple(kept.group for kept in self._idle.values() if kept.group)
         self._idle = {app: replace(kept, group="") for app, kept in self._idle.items()}
         return groups
 
     def groups(self) -> frozenset[str]:
-        """All reserved cores that go with a replica."""
+        """Names of all core reservations that belong to a replica."""
         return frozenset(k.group for k in (*self._idle.values(), *(kept for _, kept in self._held.values())))
 
     def idle(self) -> tuple[WarmReplica, ...]:
@@ -127,7 +128,7 @@ class Pool:
         return tuple(self._idle.values())
 
     def held(self) -> dict[str, str]:
-        """App → the trial that holds it."""
+        """Name of an application → the trial that holds its replica."""
         return {app: trial for app, (trial, _) in self._held.items()}
 
     def _hold(self, trial: str, kept: WarmReplica) -> WarmReplica:

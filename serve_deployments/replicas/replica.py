@@ -1,4 +1,4 @@
-"""The Serve deployment that runs any model under any settings, measured and in production alike."""
+"""The Serve deployment that runs any model under any settings, both in trials and in production."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 
 DRAIN_S = 10.0
-"""How long a batch under way may last when the replica is to be changed or parked; what only waits is refused. Our
-choice, by the longest call of a model that an interactive service could bear."""
+"""Seconds that running batches may take to finish when the replica is to be changed or parked; waiting requests are
+refused. Our choice, by the longest call of a model that an interactive service could bear."""
 
 _DRAIN_POLL_S = 0.001
 
 
 class NotServing(RuntimeError):
-    """The replica is parked, being changed, or not the one that was meant."""
+    """The replica is parked, being changed, or another process than the intended one."""
 
 
 class NotDrained(RuntimeError):
-    """What the replica was still doing did not end in time."""
+    """The replica's running batches did not finish in time."""
 
 
 class ReplicaServer:
@@ -40,8 +40,8 @@ class ReplicaServer:
     Args:
         source: where the model comes from.
         settings: `Settings` as a dictionary; None for a replica that starts parked, without a model, and waits for
-            `change`. Serve would start one whose constructor raises three times over and report a traceback as
-            text, and it starts another one for one that died: that must not take cores that are nobody's.
+            `change`. Otherwise Serve would retry a failing constructor three times and report only a traceback as text;
+            and it replaces a replica that died, and the new one must not take cores that it was not given.
         samples: payloads for the full, unmeasured batch.
     """
 
@@ -58,14 +58,14 @@ class ReplicaServer:
             await self._take_on(Settings(**settings))
 
     async def change(self, settings: Mapping[str, Any], pid: int | None = None) -> ReplicaFacts:
-        """Run under other settings of the same placement, once what is being served has ended.
+        """Run under other settings of the same placement, once the running batches have finished.
 
         Args:
             settings: `Settings` as a dictionary.
-            pid: refuse to if this is another process, which Serve started in place of one that died.
+            pid: id of the intended process: another one, with which Serve replaced one that died, refuses. None: any.
 
         Returns:
-            The facts; where it went wrong, with the failure. Then the replica is of no more use.
+            The facts, including the failure if the change failed; the replica must then not be used any more.
         """
         try:
             if pid not in (None, os.getpid()):
@@ -77,13 +77,13 @@ class ReplicaServer:
         return await self.facts()
 
     async def park(self, group: str = "") -> ReplicaFacts:
-        """End what is being served and give the cores back.
+        """Wait for the running batches, then release the leased cores and become idle.
 
         Args:
-            group: name of the cores that stay reserved for it.
+            group: name of the core reservation that the replica keeps; empty if none.
 
         Returns:
-            The facts of before, or of the failure.
+            The facts from before parking, or with the failure if a batch did not finish in time.
         """
         facts = await self.facts()
         try:
@@ -100,7 +100,7 @@ class ReplicaServer:
     async def _take_on(self, settings: Settings) -> None:
         self._idle_with = None
         await self._model.take_on(settings)
-        if self._meter is None:  # once, so that readings can be subtracted; not before it is known which device
+        if self._meter is None:  # created once, so that readings can be subtracted, and after the device is known
             self._meter = meter_of(self._model.device)
         self._meter.pinned(self._model.cores)
         self._batching = DynamicBatching(
@@ -110,7 +110,7 @@ class ReplicaServer:
         self._open = True
 
     async def _drain(self) -> None:
-        """Refuse what waits, let the call that runs end. Raises NotDrained after `DRAIN_S`."""
+        """Refuse waiting requests and wait until running batches have finished; raises NotDrained after `DRAIN_S`."""
         self._open = False
         until = asyncio.get_running_loop().time() + DRAIN_S
         while self._serving or not self._batching.idle:
@@ -125,7 +125,7 @@ class ReplicaServer:
             return await self._model(payloads)
 
     async def infer(self, payload: Any) -> Any:
-        """One request through a DeploymentHandle."""
+        """Answers one request that came through a DeploymentHandle."""
         if not self._open:
             raise NotServing("the replica is parked or being changed")
         self._serving += 1
@@ -135,11 +135,11 @@ class ReplicaServer:
             self._serving -= 1
 
     async def __call__(self, request: Any) -> Any:
-        """One request over HTTP: the JSON body is the payload, the answer is JSON."""
+        """Answers one HTTP request: the JSON body is the payload, and the answer is JSON."""
         return await self.infer(await request.json())
 
     async def facts(self) -> ReplicaFacts:
-        """Where it runs, what is enforced, and what went wrong."""
+        """The replica's current state: where it runs, what is enforced, and what failed."""
         model, memory = self._model, psutil.virtual_memory()
         return ReplicaFacts(
             hostname=socket.gethostname(),
@@ -157,7 +157,7 @@ class ReplicaServer:
         )
 
     async def usage(self) -> Usage | None:
-        """What it did since it took on its first settings; None before that."""
+        """Resource use since the first settings were applied; None before that."""
         return None if self._meter is None else self._meter.read()
 
     def __del__(self) -> None:
@@ -166,5 +166,5 @@ class ReplicaServer:
 
 
 Replica: serve.Deployment = serve.deployment(name="Replica", logging_config={"log_level": "WARNING"})(ReplicaServer)
-"""The deployment; `Replica.options(…).bind(source, settings)` makes an application of it. Serve's log line for each
-request is a seventh of what a request costs the replica."""
+"""The deployment; `Replica.options(…).bind(source, settings)` makes an application of it. Its log level leaves out
+Serve's log line for each request, which is a seventh of a request's cost in the replica."""

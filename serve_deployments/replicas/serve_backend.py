@@ -1,4 +1,4 @@
-"""Replicas on Ray Serve: one application for each, deployed with a deadline and taken down on every path."""
+"""Replicas on Ray Serve: each in its own application, deployed with a deadline and always taken down."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from serve_deployments.settings import Settings
 
 _POLL_S = 0.05
 _LOOK_S = 0.5
-"""How often a deploy is looked into that does not come to an end."""
+"""Period in seconds at which the status of an unfinished deployment is checked."""
 _ANSWER_S = 30.0
-"""A replica that does not say how it is for this long counts as hung."""
+"""A replica that does not report its state within this time counts as hung."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ServeReplica:
 
     Args:
         app: name of the application.
-        readied: what it took to have it.
+        startup: how it was brought to its settings, and how long that took.
     """
 
     app: str
@@ -53,24 +53,24 @@ class ServeReplica:
 
     @property
     def endpoint(self) -> HandleEndpoint:
-        """Where to send requests."""
+        """The endpoint that takes its requests."""
         return HandleEndpoint(self.app)
 
     def facts(self) -> ReplicaFacts:
-        """What the replica says of itself now."""
+        """The replica's current state, as it reports it."""
         return self._told(self.handle.facts.remote(), _ANSWER_S)
 
     def change(self, settings: Settings, pid: int, *, deadline_s: float) -> ReplicaFacts:
-        """Change it in place; see `ReplicaServer.change`."""
+        """Change the replica in place; see `ReplicaServer.change`."""
         return self._told(self.handle.change.remote(settings.as_dict(), pid), deadline_s)
 
     def park(self, group: str = "") -> ReplicaFacts:
-        """Let it idle without cores; see `ReplicaServer.park`."""
+        """Make the replica idle, without cores; see `ReplicaServer.park`."""
         return self._told(self.handle.park.remote(group), _ANSWER_S)
 
     @property
     def handle(self) -> DeploymentHandle[Any]:
-        """Serve's handle; the replica need not be up yet."""
+        """Serve's handle to the replica, which need not be running yet."""
         return handle_of(self.app)
 
     def _told(self, response: Any, deadline_s: float) -> ReplicaFacts:
@@ -83,16 +83,16 @@ class ServeReplica:
 
 @dataclass(frozen=True)
 class ServeBackend:
-    """Deploys a replica of one model for each configuration.
+    """Deploys a new replica of one model for each trial.
 
     Args:
         source: where the model comes from.
         samples: payloads for the replica's first, unmeasured batch.
-        prefix: applications are called `PREFIX-TRIAL`; one study has one prefix, so that what a killed driver
-            left behind can be found.
+        prefix: prefix of the applications' names, `PREFIX-TRIAL`; each study has its own, so that the applications that
+            a killed driver left behind can be found.
         deadline_s: how long a replica may take from its start until it is ready, or to be changed.
-        queue_s: how long it may wait for resources that other trials hold.
-        route: the path under which Serve's HTTP proxy passes requests on, if there is one; None: no path.
+        queue_s: how long a replica may wait for resources that other trials hold.
+        route: path under which Serve's HTTP proxy, if there is one, passes requests to the replica; None: no path.
     """
 
     source: ModelSource
@@ -119,22 +119,22 @@ class ServeBackend:
         delete(self.app(name))
 
     def app(self, name: str) -> str:
-        """What the application of a trial is called."""
+        """Name of a trial's application."""
         return f"{self.prefix}-{name}"
 
     def deploy(
         self, app: str, settings: Settings, options: dict[str, Any], *, while_waiting: Callable[[], None] | None = None
     ) -> ReplicaFacts:
-        """Start an application and have its replica take on the settings; it is the caller's to take down.
+        """Start an application and apply the settings to its replica; the caller has to take it down, also on errors.
 
         Args:
-            app: what to call it.
-            settings: what it runs under.
+            app: name of the application.
+            settings: settings that the replica runs under.
             options: Serve's `ray_actor_options`.
-            while_waiting: called now and then while no node has room; may raise.
+            while_waiting: called periodically while no node has room; may raise.
 
         Raises:
-            CouldNotRun: one of its kinds.
+            CouldNotRun: one of its subclasses.
         """
         deployment = Replica.options(
             num_replicas=1,
@@ -145,9 +145,9 @@ class ServeBackend:
             health_check_period_s=2.0,
         )
         bound = deployment.bind(self.source, None, list(self.samples))
-        # Not serve.run: that waits for ever for what no node can hold.
+        # Not serve.run: that waits forever if no node has room.
         run_many([RunTarget(bound, name=app, route_prefix=self.route)], wait_for_applications_running=False)
-        # Sent now, it arrives the moment the replica is up, and nobody has to look again and again.
+        # Sent now, the call arrives as soon as the replica is up, without polling for that.
         change = handle_of(app).change.remote(settings.as_dict())
         try:
             return check(self._awaited(change, app, options, while_waiting or (lambda: None)))
@@ -182,11 +182,11 @@ class ServeBackend:
 
 
 def check(facts: ReplicaFacts, failed: type[CouldNotRun] = DeployFailed) -> ReplicaFacts:
-    """The facts of a replica that is well; raises what they tell otherwise.
+    """Returns the facts of a healthy replica; raises the failure that they report otherwise.
 
     Args:
-        facts: of the replica.
-        failed: what it means that its model does not run.
+        facts: the replica's facts.
+        failed: exception type to raise if its model does not run.
     """
     if facts.out_of_memory is not None:
         raise OutOfMemory(facts.out_of_memory)
@@ -196,9 +196,8 @@ def check(facts: ReplicaFacts, failed: type[CouldNotRun] = DeployFailed) -> Repl
 
 
 def check_same(pid: int, facts: ReplicaFacts) -> ReplicaFacts:
-    """The facts of a replica that is well and still the same process."""
-    # A batch under load may need more memory than the one at the start; and Serve quietly starts another replica for
-    # one that died.
+    """Returns the facts of a replica that is healthy and still the same process; raises otherwise."""
+    # A batch under load may need more memory than the first one; and Serve silently replaces a replica that died.
     check(facts, ModelStuck)
     if facts.pid != pid:
         raise ReplicaDied(f"process {pid} on {facts.hostname} has ended")
@@ -206,12 +205,12 @@ def check_same(pid: int, facts: ReplicaFacts) -> ReplicaFacts:
 
 
 def _whole_gpu(settings: Settings) -> dict[str, Any]:
-    # A GPU to itself while it is measured, whatever its share of it.
+    # A replica has a GPU to itself while it is measured, whatever its share of it.
     return {} if settings.gpu_type is None else {"num_gpus": 1}
 
 
 def with_job_environment(options: dict[str, Any]) -> dict[str, Any]:
-    """Actor options whose environment adds to the job's; Serve would let it replace the job's."""
+    """Actor options with the job's runtime environment merged in, as Serve would let the options' own replace it."""
     job = dict(ray.get_runtime_context().runtime_env)
     own = options.get("runtime_env", {})
     variables = {**job.get("env_vars", {}), **own.get("env_vars", {})}
@@ -220,8 +219,8 @@ def with_job_environment(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def delete(app: str, *, deadline_s: float = 30.0) -> None:
-    """Take an application down and wait until Serve has forgotten it, or not at all for 0 s; never raises."""
-    with suppress(Exception):  # teardown runs while another error is on its way: it must not hide that one
+    """Take an application down and wait until it is gone, at most `deadline_s` (0: do not wait); never raises."""
+    with suppress(Exception):  # teardown may run while another exception propagates, which it must not hide
         forget(app)
         serve.delete(app, _blocking=False)
         if not deadline_s:
@@ -232,7 +231,7 @@ def delete(app: str, *, deadline_s: float = 30.0) -> None:
 
 
 def delete_left_behind(prefix: str) -> tuple[str, ...]:
-    """Take down all applications of one study, which a killed driver may have left; returns their names."""
+    """Take down all applications of one study, which a killed driver may have left behind; returns their names."""
     left = applications(prefix)
     for app in left:
         delete(app)
@@ -240,12 +239,12 @@ def delete_left_behind(prefix: str) -> tuple[str, ...]:
 
 
 def applications(prefix: str) -> tuple[str, ...]:
-    """The names of all applications of one study that Serve knows."""
+    """Names of all applications of one study that Serve knows."""
     return tuple(app for app in serve.status().applications if app.startswith(f"{prefix}-"))
 
 
 def _details(app: str) -> dict[str, Any]:
-    """Serve's own account of one application, with its replicas; empty while it does not know it."""
+    """Serve's details of one application and its replicas; empty while Serve does not know the application."""
     client = get_global_client()
     assert client is not None, "Serve was started before"
     details: dict[str, Any] = client.get_serve_details()

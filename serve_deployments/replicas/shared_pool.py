@@ -1,4 +1,4 @@
-"""One `Pool` for all trial processes of a job, in an actor of its own."""
+"""A `Pool` shared by all trial processes of a job, in a Ray actor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class SharedPool:
-    """A `Pool` in an actor. If that is gone nothing is idle any more, and trials go on with new replicas.
+    """A `Pool` in an actor. If the actor is gone, there are no idle replicas any more, and trials use new ones.
 
     Args:
         actor: handle of `ray.remote(Pool)`.
@@ -36,7 +36,7 @@ class SharedPool:
         return self._ask((), self._actor.add, trial, kept)
 
     def park(self, trial: str, kept: WarmReplica, free_memory: float | None = None) -> tuple[WarmReplica, ...]:
-        """See `Pool.park`; a pool that is gone keeps nothing."""
+        """See `Pool.park`; if the pool is gone, the replica is to be taken down."""
         return self._ask((kept,), self._actor.park, trial, kept, free_memory)
 
     def evict(self, trial: str, gpu_type: str, node: str | None = None) -> WarmReplica | None:
@@ -44,7 +44,7 @@ class SharedPool:
         return self._ask(None, self._actor.evict, trial, gpu_type, node)
 
     def forget(self, app: str) -> None:
-        """See `Pool.forget`; not waited for."""
+        """See `Pool.forget`; does not wait for the actor."""
         self._actor.forget.remote(app)
 
     def drop(self, trial: str) -> tuple[WarmReplica, ...]:
@@ -78,7 +78,7 @@ class SharedPool:
 
 @contextmanager
 def shared_pool(most_idle: int = MOST_IDLE) -> Iterator[SharedPool]:
-    """A pool for all processes of this job, on the node of this one; it ends with the context, or with the job."""
+    """Provides a pool for all processes of this job, on this process's node; it ends with the context or the job."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     make: Callable[..., Any] = ray.remote(Pool).options(num_cpus=0, scheduling_strategy=here).remote
     actor = make(most_idle)

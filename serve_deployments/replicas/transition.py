@@ -1,4 +1,4 @@
-"""A live replica, and what it takes to make of it the one that is wanted."""
+"""A live replica, and the cost of changing it into the wanted one."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ NEW_S = 6.6
 """Seconds that a new replica takes: `python -m benchmarks trial_overhead`, 2026-11-22. A larger model takes longer."""
 
 _ARGUMENTS_S = 0.005
-"""Seconds of a call of the model's own `change`: those of a call of the replica, as nothing is known of the model."""
+"""Seconds of a call of the model's own `change`: the time of a call of the replica, as the model's own is not known."""
 
 
 @dataclass(frozen=True)
 class WarmReplica:
-    """One replica that lives.
+    """A live replica, in use or idle.
 
     Args:
         app: name of its application.
-        settings: what it runs under, or ran under last.
-        node: id of the node it is on.
-        pid: its process; 0 while it is not known.
-        changeable: arguments that its model can change while it lives.
-        group: name of the cores that are reserved for it; empty if none are.
-        model: whose it is (`models.model.identity`); the model's arguments are in `settings`.
+        settings: the settings that it runs under, or ran under last.
+        node: id of the node that it is on.
+        pid: id of its process; 0 while it is not known.
+        changeable: names of the arguments that its model can change while it is running.
+        group: name of the core reservation that it has; empty if it has none.
+        model: identity of its model (`models.model.identity`); the model's arguments are in `settings`.
     """
 
     app: str
@@ -38,21 +38,21 @@ class WarmReplica:
 
 
 class Transition(Protocol):
-    """A way to make of a live replica another one."""
+    """A way to change a live replica into another one."""
 
     def price_s(self, live: WarmReplica, model: str, wanted: Settings) -> float | None:
-        """Seconds until the live replica runs this model under the settings wanted; None: it cannot in this way."""
+        """Seconds until the live replica runs this model under the wanted settings; None if it cannot in this way."""
         ...
 
 
 class ChangeInPlace:
-    """Another setting of the same model, by a call of the replica.
+    """Changes the settings of the same model by a call of the replica.
 
-    One call makes all changes, so it takes as long as the dearest of them.
+    One call makes all changes, and is assumed to take as long as the slowest of them.
     """
 
     def price_s(self, live: WarmReplica, model: str, wanted: Settings) -> float | None:
-        """See `Transition`; None for another model, and for what is fixed when a process starts."""
+        """See `Transition`; None for another model, or if a setting differs that is fixed when a process starts."""
         now = live.settings
         if live.model != model or now.placement(live.changeable) != wanted.placement(live.changeable):
             return None

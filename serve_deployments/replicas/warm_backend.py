@@ -1,4 +1,4 @@
-"""Replicas that stay between trials: taken from a pool and changed in place where that will do, new where not."""
+"""Replicas that are kept between trials: taken from a pool and changed in place if possible, else newly started."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from serve_deployments.settings import Settings
 
 _NODE_ID = "ray.io/node-id"
 _SHORT_S = 2.0
-"""How long to wait for cores where an idle replica is, before those of any node will do, and for a GPU, before an idle
-replica has to give up its own. Ray takes up to 1 s to see that something has become free."""
+"""Seconds to wait for cores on the node of an idle replica before any node is considered, and for a GPU before an
+idle replica is taken down for it. Ray takes up to 1 s to see that a resource has become free."""
 
 
 @dataclass(frozen=True)
 class WarmBackend:
     """Replicas of one model, reused from trial to trial.
 
-    Cores are reserved in Ray for the replica that serves, and stay so while it is idle until somebody else of the
-    study wants cores; what it leases on the machine it gives back at once. A replica of which anything went wrong is
-    taken down: what raised, did not answer in time or came back as another process is never used again. If that was a
-    change in place, the trial gets a new replica: only what a new one cannot do counts against a configuration.
+    Cores are reserved in Ray for a serving replica, and stay reserved while it is idle until another trial of the study
+    needs cores; its leases on the machine end as soon as it is idle. A replica that failed in any way is taken down:
+    one that raised, did not answer in time or came back as another process is never used again. If a change in place
+    failed, the trial gets a new replica: a configuration counts as failed only if it fails on a new one.
 
     Args:
-        fresh: deploys the new ones.
-        pool: the replicas there are; shared by all trials.
+        fresh: backend that deploys new replicas.
+        pool: pool of the live replicas, shared by all trials.
     """
 
     fresh: ServeBackend
@@ -49,7 +49,7 @@ class WarmBackend:
             replica = ServeReplica(kept.app, lease.startup)
             yield replica
             after = check_same(facts.pid, replica.park(lease.group))
-            if after.raised == 0:  # else it works, but who knows what its model is like now
+            if after.raised == 0:  # else it works, but the state of its model is uncertain
                 lease.leave(kept, after)
         finally:
             lease.clear()
@@ -61,28 +61,33 @@ class WarmBackend:
         if self.pool.gone:
             delete(own)  # without a pool, replicas are not handed on, so this one must be the trial's own
         for group in {own, _asking(own)} - groups:
-            release(group)  # reserved, and not yet written down
+            release(group)  # reserved, but not yet recorded in the pool
 
     def close(self) -> None:
-        """The study is over: give back all cores. The replicas go with those of the prefix."""
+        """Give back all core reservations at the end of the study; its replicas are deleted elsewhere, by prefix."""
         for group in reserved(f"{self.fresh.prefix}-"):
             release(group)
 
     def sweep(self) -> None:
-        """Take down what idles and nobody will come for, now that the pool is gone: it keeps cores, memory, GPUs.
+        """Take down idle replicas once the pool is lost: nobody would use them, and they keep cores, memory and GPUs.
 
-        The replicas are asked, as nobody else knows. One that a trial has taken and not yet changed may go too: then
-        that trial gets a new one.
+        The replicas themselves are asked whether they are idle, as nobody else knows. One that a trial has taken but
+        not yet changed may be taken down too: that trial then gets a new one.
         """
         for app in applications(self.fresh.prefix):
-            with suppress(CouldNotRun):  # it does not answer: whoever measures it takes it down
+            with suppress(CouldNotRun):  # it does not answer: the trial that measures it takes it down
                 if (group := ServeReplica(app).facts().idle_with) is not None:
                     delete(app)
                     release(group)
 
 
 def take_down(kept: Iterable[WarmReplica], *, wait: bool = True) -> None:
-    """End replicas and give back their cores."""
+    """Take replicas down and give back their core reservations.
+
+    Args:
+        kept: the replicas.
+        wait: whether to wait until they are gone.
+    """
     for replica in kept:
         delete(replica.app, deadline_s=30.0 if wait else 0.0)
         if replica.group:
@@ -91,15 +96,15 @@ def take_down(kept: Iterable[WarmReplica], *, wait: bool = True) -> None:
 
 @dataclass
 class _ReplicaLease:
-    """One trial with its replica; knows what to take down.
+    """The replica and the reserved cores of one trial, which it takes down unless they are passed on.
 
     Args:
-        backend: whose replicas.
-        settings: what the trial wants.
-        name: of the trial.
-        readied: what was done for it so far.
-        group: the cores reserved for it, by name.
-        mine: the replica that it holds.
+        backend: backend of the replicas.
+        settings: settings that the trial wants.
+        name: the trial's name.
+        startup: what was done so far to get the replica, with its times.
+        group: name of the core reservation; empty if there is none.
+        mine: the replica that the trial holds; None if it holds none.
     """
 
     backend: WarmBackend
@@ -110,7 +115,7 @@ class _ReplicaLease:
     mine: WarmReplica | None = None
 
     def ready(self) -> tuple[WarmReplica, ReplicaFacts]:
-        """A replica under the settings, on cores that are reserved until `leave` or `clear`."""
+        """Provides a replica under the settings, on cores that stay reserved until `leave` or `clear`."""
         with self._timed("reserve"):
             node = self._place()
         if self.mine is not None:
@@ -128,20 +133,20 @@ class _ReplicaLease:
             if is_alive(node):
                 raise
             self.clear()
-            return self.ready()  # ends: each time there is a node less
+            return self.ready()  # terminates: each time there is one node fewer
 
     def leave(self, kept: WarmReplica, facts: ReplicaFacts) -> None:
-        """Leave the replica and its cores to whoever comes next."""
+        """Return the replica and its cores to the pool for another trial."""
         left = replace(kept, settings=self.settings, group=self.group)
         gone = self.backend.pool.park(self.name, left, facts.free_memory)
         self.mine, self.group = None, ""
         for old in gone:
-            # Others than its own hold no cores that anyone waits for.
+            # Other replicas hold no cores that anyone waits for.
             take_down([old], wait=old.app == kept.app)
             self.backend.pool.forget(old.app)
 
     def clear(self) -> None:
-        """Take down what is still this trial's."""
+        """Take down the replica and the cores that the trial still holds."""
         if self.mine is not None:
             self._end(self.mine)
         if self.group:
@@ -149,7 +154,7 @@ class _ReplicaLease:
             self.group = ""
 
     def _place(self) -> str:
-        """Cores of a node, and an idle replica there if one will do; returns the node."""
+        """Reserve cores on a node and take an idle replica there if one is suitable; returns the node's id."""
         pool = self.backend.pool
         if (kept := self._take()) is not None:
             if self.group:
@@ -167,7 +172,7 @@ class _ReplicaLease:
         return node
 
     def _take(self, node: str | None = None) -> WarmReplica | None:
-        """An idle replica from the pool, if there is one, and the cores that are reserved with it."""
+        """Take a suitable idle replica from the pool, if there is one, with its core reservation; None if not."""
         model = identity(self.backend.fresh.source)
         self.mine = self.backend.pool.take(self.name, self.settings, node, model)
         while self.mine is not None and not is_alive(self.mine.node):
@@ -175,7 +180,7 @@ class _ReplicaLease:
             self.mine = self.backend.pool.take(self.name, self.settings, node, model)
         if self.mine is not None and self.mine.group:
             if self.group:
-                release(self.mine.group)  # there are others already
+                release(self.mine.group)  # the trial has reserved cores already
             else:
                 self.group = self.mine.group
             self.mine = replace(self.mine, group="")
@@ -189,14 +194,14 @@ class _ReplicaLease:
         return node
 
     def _spare(self) -> None:
-        """Give back what is reserved for idle replicas."""
+        """Give back the cores that are reserved for idle replicas."""
         for group in self.backend.pool.spare():
             release(group)
         if self.backend.pool.gone:
             self.backend.sweep()
 
     def _node_with_gpu(self, labels: dict[str, str]) -> str:
-        """A node that has cores and a GPU free, if need be because an idle replica there has to go."""
+        """Id of a node with cores and a GPU free; takes idle replicas down if necessary."""
         self._spare()
         name, until = _asking(self.backend.fresh.app(self.name)), time.monotonic() + self.backend.fresh.queue_s
         while True:
@@ -207,7 +212,7 @@ class _ReplicaLease:
                     raise
                 self._evict()
             else:
-                # Only to ask: it cannot be handed to the replica, whose GPU outlasts the trial.
+                # Only a query: the reservation cannot be handed to the replica, which keeps its GPU after the trial.
                 release(name)
                 return node
 
@@ -226,7 +231,7 @@ class _ReplicaLease:
         kept = self.mine = WarmReplica(fresh.app(self.name), settings, node, model=identity(fresh.source))
         for old in self.backend.pool.add(self.name, replace(kept, group=self.group)):
             self._end(old)
-        # The cores are the trial's. Ray would derive the threads of OpenMP from what the actor reserves.
+        # The cores are reserved by the trial, not the actor, from whose number Ray would derive OpenMP's threads.
         environment = {"OMP_NUM_THREADS": str(settings.cpu_cores), **settings.environment}
         options: dict[str, Any] = {
             "num_cpus": 0, "label_selector": {_NODE_ID: node}, "runtime_env": {"env_vars": environment},
@@ -237,11 +242,11 @@ class _ReplicaLease:
         return replace(kept, pid=facts.pid, changeable=facts.changeable), facts
 
     def _make_room(self, node: str) -> None:
-        """The replica cannot start there yet."""
+        """Take down an idle replica if the new one waits for its GPU; raises NodeDied if the node is gone."""
         if not is_alive(node):
             raise NodeDied(f"node {node} is gone")
         if self.settings.gpu_type is not None:
-            self._evict(node)  # another trial may have been quicker
+            self._evict(node)  # another trial may have been faster
 
     def _end(self, kept: WarmReplica) -> None:
         take_down([kept])
@@ -260,5 +265,5 @@ class _ReplicaLease:
 
 
 def _asking(group: str) -> str:
-    """Name of the cores and the GPU that are reserved only to learn which node has them."""
+    """Name of the temporary reservation of cores and a GPU that finds out which node has them."""
     return f"{group}-gpu"

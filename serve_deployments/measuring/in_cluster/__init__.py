@@ -1,1 +1,1 @@
-"""The load test in the cluster: an actor that runs it, and the processes that send for it."""
+"""Load tests in a Ray cluster: the actor that runs a test, and the processes that send its load."""

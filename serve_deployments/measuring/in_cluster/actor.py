@@ -1,4 +1,4 @@
-"""Load tests inside Ray: a process of its own near the replica, so that the study does not slow it down."""
+"""The Ray actor that runs load tests: in its own process in the cluster, so that the study does not slow it down."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ T = TypeVar("T")
 class LoadActor:
     """Sends load to one endpoint and measures it; `ray.remote(LoadActor)` makes it an asynchronous actor.
 
-    It sends from its own process until that is the bottleneck, then from as many processes as there are cores for.
-    Their CPU shares are those of whole processes, so an actor should hold one test at a time; a second one is
-    refused. `ray.cancel` on a call and `close` both end a test without leaving requests behind.
+    It sends from its own process until that is the bottleneck, then from more processes, as many as there are cores
+    for. CPU shares are measured for whole processes, so an actor runs one test at a time; a second one is refused.
+    `ray.cancel` on a call and `close` both end a test without leaving requests behind.
 
     Args:
-        endpoint: see `set_target`; None for an actor that is told later.
-        payloads: likewise.
+        endpoint: see `set_target`; None if `set_target` is called later.
+        payloads: see `set_target`.
     """
 
     def __init__(self, endpoint: Callable[[], Endpoint] | None = None, payloads: Sequence[Payload] = ()) -> None:
@@ -47,8 +47,8 @@ class LoadActor:
         """Send to another endpoint from now on.
 
         Args:
-            endpoint: makes the endpoint, here inside the actor; a Serve handle is to be made where it is used.
-            payloads: sent in turn.
+            endpoint: creates the endpoint inside the actor, as a Serve handle must be created where it is used.
+            payloads: payloads of the requests, sent in turn.
         """
         self._set_target(endpoint, payloads)
 
@@ -65,7 +65,7 @@ class LoadActor:
     async def _more(
         self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload], senders: int
     ) -> Sequence[Sender]:
-        """Twice as many senders, in processes of their own, as far as there are cores for them."""
+        """Twice as many senders, each in its own process, or fewer if cores are short; empty if there is no room."""
         free = await free_places()
         places = free[: 2 * senders]
         if len(places) <= senders:
@@ -81,14 +81,14 @@ class LoadActor:
         )
 
     async def pin_to_free_cores(self) -> bool:
-        """Move to the cores of this machine that no replica leases; False where none is left."""
+        """Pin this process to the cores of its machine that no replica leases; returns False if there are none."""
         self._own_cores = unleased_cores(machine_cores())
         if self._own_cores and can_pin():
             pin(self._own_cores)
         return bool(self._own_cores)
 
     async def is_apart(self) -> bool:
-        """Whether still no replica leases the cores that this process moved to."""
+        """Whether the cores that this process was pinned to are still not leased by any replica."""
         return unleased_cores(self._own_cores) == self._own_cores
 
     async def run(self, load_test: LoadTest, settings: Settings, to_beat_rps: float | None = None) -> Measurement:
@@ -99,21 +99,21 @@ class LoadActor:
         return await self._alone(running)
 
     async def closed(self, concurrency: int, plan: LoadPlan) -> LevelResult:
-        """One level of so many clients."""
+        """Hold one closed level of `concurrency` clients."""
         return await self._alone(closed_level(self._generator, self._payloads, concurrency, plan))
 
     async def open(self, rate_rps: float, plan: LoadPlan) -> LevelResult:
-        """One level of so many requests per second."""
+        """Hold one open level of `rate_rps` requests per second."""
         return await self._alone(open_level(self._generator, self._payloads, rate_rps, plan))
 
     async def close(self) -> None:
-        """Ends a running test, whose caller then gets a cancellation error."""
+        """End the running test, if any; its caller then gets a cancellation error."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def _alone(self, test: Coroutine[Any, Any, T]) -> T:
-        # One that has ended runs no more, even before the call that waits for it has come back.
+        # A test that has ended counts as not running, even before the call that waits for it has returned.
         if self._running is not None and not self._running.done():
             test.close()
             raise RuntimeError("this actor is running a load test already; wait for it, or close() it")

@@ -1,4 +1,4 @@
-"""Load actors that stay between trials: one for each node that a process sends load from."""
+"""Load actors that are kept between trials: one for each node that this process sends load from."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from serve_deployments.measuring.in_cluster.actor import LoadActor
 from serve_deployments.serve_path import LOAD_ENVIRONMENT
 
 _ANSWER_S = 5.0
-"""A kept actor that says nothing for this long is replaced: it has nothing else to do."""
+"""Seconds within which a kept actor must answer, or it is replaced: it is idle, so it should answer at once."""
 
 _kept: dict[str, Any] = {}
-"""Of this process, by node: an actor ends with the process that made it, so others could not rely on it."""
+"""Node → the load actor that this process keeps there. An actor ends with the process that created it, so it is not
+shared with other processes."""
 
 
 @contextmanager
 def load_actor(node: str) -> Iterator[Any]:
-    """A load actor on a node, for one measurement at a time; kept for the next one, unless something is raised.
+    """Provides a load actor on a node for one measurement; it is kept for the next one unless an exception is raised.
 
     Args:
-        node: its id in Ray. The actor is there or nowhere: Ray takes a soft affinity of an actor that asks for no
-            resource lightly, and had it on any node. It also takes the actor out of the trial's placement group.
+        node: Ray's id of the node. The affinity is hard: with a soft one, Ray may place an actor that reserves no
+            resources on any node. It also keeps the actor out of the trial's placement group.
     """
-    actor = _kept.pop(node, None)  # taken out: another thread's measurement needs another actor
+    actor = _kept.pop(node, None)  # removed: the measurement of another thread needs another actor
     if actor is None or not _alive(actor):
         where, environment = NodeAffinitySchedulingStrategy(node, soft=False), {"env_vars": LOAD_ENVIRONMENT}
         actor = ray.remote(LoadActor).options(num_cpus=0, scheduling_strategy=where, runtime_env=environment).remote()
     try:
         yield actor
     except BaseException:
-        ray.kill(actor)  # a test may still be running in it, and send requests to nobody knows whom
+        ray.kill(actor)  # a test may still be running in it and sending requests
         raise
     if (other := _kept.get(node)) is not None:
         ray.kill(other)

@@ -1,4 +1,4 @@
-"""Measuring a running replica by a load actor: where the actor is, and for how long it is waited for."""
+"""Measures a running replica with a load actor: where the actor is placed, and how long to wait for it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
 _GRACE_S = 60.0
-"""What a load test may take beyond its plan: the actor's start, its imports and the last answers."""
+"""Seconds that a load test may take beyond its plan: for the actor's start, its imports and the last answers."""
 
 
 @dataclass(frozen=True)
 class WithLoadActor:
-    """Measures each replica by a load actor of its own, away from the replica where there is room.
+    """Measures replicas with a load actor, which is placed on another machine than the replica where there is one.
 
     Args:
-        load_test: what is found out.
-        payloads: sent in turn.
+        load_test: the load test to run.
+        payloads: payloads of the requests, sent in turn.
     """
 
     load_test: LoadTest
     payloads: Sequence[Payload]
 
     def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
-        """The measurement of a replica that runs under `settings`; it ends once this rate is surely out of reach.
+        """Measures a replica that runs under `settings`; ends once `to_beat_rps` is almost certainly out of reach.
 
         Raises:
-            LoadFailed: the load test did not come to an end.
+            LoadFailed: the load test did not finish.
         """
         facts = running.facts()
         endpoint = running.endpoint
@@ -49,7 +49,7 @@ class WithLoadActor:
                 return replace(measurement, apart=apart and ray.get(actor.is_apart.remote()))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, LoadFailed):
-                raise error.cause from None  # in its own words, without the traceback of another process
+                raise error.cause from None  # the original message, without the traceback of another process
             raise
         except ray.exceptions.RayError as error:  # it died, does not answer, or its node is gone
             said = str(error).strip().splitlines()
@@ -57,9 +57,10 @@ class WithLoadActor:
 
 
 def _away_from(hostname: str) -> str:
-    """Id of a node on another machine than the replica's where there is one, else of the caller's node.
+    """Id of a node on another machine than the replica's if there is one, else of the caller's node.
 
-    Of several, one without GPUs, then one with many cores: replicas that are measured there need their own.
+    Of several, nodes with the fewest GPUs and then with the most cores are preferred, as replicas that are measured
+    there need their own; ties are broken at random.
     """
     other = [node for node in ray.nodes() if node["Alive"] and node["NodeManagerHostname"] != hostname]
     if not other:

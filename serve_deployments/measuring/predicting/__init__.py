@@ -1,1 +1,1 @@
-"""What other levels would give: a simulated queue of the replica's own batches."""
+"""Predictions for rates that were not measured: a simulated queue of the replica's batches, and interpolation."""

@@ -1,8 +1,8 @@
-"""A replica as a queue of batches, simulated: which latencies would it have under these arrivals?
+"""A simulated queue of batches, which predicts the latencies of a replica under given arrivals.
 
 Near a limit on a p99, a level of a few seconds has a handful of slow requests, most of them from one burst of arrivals.
-But what its batches take is known after seconds, and a queue of such batches can be simulated for as long as one likes.
-This is a model and no measurement.
+But the times of its batches are known after seconds, and a queue of such batches can be simulated for any length of
+time. The result is a model's, not a measurement.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from serve_deployments.settings import Settings
 from serve_deployments.usage import Batch, Usage
 
 FEWEST = 4
-"""Batches below which nothing is said. Our choice."""
+"""Minimum number of known batches for a prediction. Our choice."""
 
-_FILLS = 2  # clients for each place in a batch: while one batch runs, the next is complete
-_SLOWEST = 2.0  # our choice: more than that is not the replica's own doing
+_FILLS = 2  # clients per place in a batch that keep it full: while one batch runs, the next becomes complete
+_SLOWEST = 2.0  # largest slowness; our choice: the rest of a larger one is not caused by the replica itself
 
 
 @dataclass(frozen=True)
 class BatchQueue:
-    """One batch after another; who waits when one ends goes into the next, up to the largest.
+    """A queue served by one batch at a time; requests that wait when one ends form the next, up to the largest size.
 
     Args:
-        mean_s: `[b]` seconds that a batch of 1, 2, … b requests takes on average; b is the largest.
-        factors: `[m]` how many times as long each batch took, in their order: a slow one has slow neighbours, and so
-            it has in the simulation.
-        wait_s: how long a request waits for others while nothing runs.
-        way_s: what an answer takes beside its batch and the wait for it.
+        mean_s: `[b]` mean seconds of a batch of 1, 2, … b requests; b is the largest batch size.
+        factors: `[m]` time of each observed batch relative to the mean of its size, in order: slow batches come in
+            runs, and so they do in the simulation.
+        wait_s: how long a request waits for others while no batch runs.
+        way_s: seconds of an answer besides its batch and the wait for it.
     """
 
     mean_s: np.ndarray
@@ -46,9 +46,15 @@ class BatchQueue:
 
     @classmethod
     def of(cls, batches: Sequence[Batch], largest: int, wait_s: float = 0.0) -> Self | None:
-        """That of a replica, by what its batches took; None if too few are known.
+        """The queue of a replica from the observed times of its batches; None if too few are known.
 
-        What sizes take that it never had is interpolated, and beyond the largest that it had, by a line through all.
+        Times of sizes that were not observed are interpolated; beyond the largest observed size they rise with the
+        slope of a line through all.
+
+        Args:
+            batches: observed batches, in order.
+            largest: largest batch size of the queue.
+            wait_s: see `BatchQueue`.
         """
         if len(batches) < FEWEST:
             return None
@@ -66,29 +72,29 @@ class BatchQueue:
 
     @property
     def error(self) -> float:
-        """Standard error of the times, relative: by how much all of them may be off."""
+        """Relative standard error of the batch times: how far all of them together may be off."""
         known = interval.mean(self.factors)
         return known.error if known else float(self.factors.std() / math.sqrt(self.factors.size))
 
     def latencies_s(self, arrived_s: np.ndarray, first_factor: np.ndarray) -> np.ndarray:
-        """`[queues, n]` how long each request takes, in order of arrival, in queues side by side that begin empty.
+        """`[queues, n]` latency of each request in seconds, in order of arrival, in parallel queues that begin empty.
 
-        All queues take their next batch in one step, so that a thousand cost little more than one.
+        All queues take their next batch in one vectorised step, so that a thousand cost little more than one.
 
         Args:
-            arrived_s: `[queues, n]` ascending.
-            first_factor: `[queues]` at which of `factors` each begins; those after the last are the first again.
+            arrived_s: `[queues, n]` times of the arrivals, ascending in each queue.
+            first_factor: `[queues]` index in `factors` at which each queue begins; they are repeated cyclically.
         """
         queues, count = arrived_s.shape
         largest = self.mean_s.size
         longest_s = count * float(self.mean_s.max() * self.factors.max()) + self.wait_s
-        # One after the other in time, so that all arrivals are one ascending row, in which one search finds the end of
-        # every queue's next batch.
+        # The queues are shifted to follow one another in time, so that all arrivals form one ascending row, in which
+        # one search finds the end of every queue's next batch.
         shift_s: np.ndarray = np.arange(queues) * (float(arrived_s.max()) + longest_s + 1.0)
         due_s = (arrived_s + shift_s[:, None]).ravel()
-        end: np.ndarray = np.arange(1, queues + 1) * count  # of each queue's requests
-        first: np.ndarray = end - count  # of each queue: its next request, and
-        free_s = shift_s  # when the batch before that has ended
+        end: np.ndarray = np.arange(1, queues + 1) * count  # end of each queue's requests
+        first: np.ndarray = end - count  # each queue's next request
+        free_s = shift_s  # when each queue's previous batch has ended
         turn = first_factor
         begun, ended_s = [], []
         while first.size:
@@ -109,13 +115,13 @@ class BatchQueue:
         return np.asarray((np.repeat(batch_ended_s[order], sizes) - due_s + self.way_s).reshape(queues, count))
 
     def at_rates(self, units: np.ndarray, rates_rps: np.ndarray) -> np.ndarray:
-        """`[rates, queues, n]` latencies under one pattern of arrivals, and with the same batches, at several rates.
+        """`[rates, queues, n]` latencies in seconds at several rates.
 
-        So rates differ by their own effect alone.
+        The pattern of arrivals and the batches are the same, so that the rates differ by their own effect only.
 
         Args:
-            units: `[queues, n]` when requests arrive at a rate of 1, ascending.
-            rates_rps: `[rates]`.
+            units: `[queues, n]` times of the arrivals at a rate of 1, ascending in each queue.
+            rates_rps: `[rates]` the rates.
         """
         queues, count = units.shape
         first_factor = np.random.default_rng(0).integers(self.factors.size, size=queues)
@@ -124,7 +130,10 @@ class BatchQueue:
 
 
 def queue_of(levels: Sequence[LevelResult], settings: Settings) -> BatchQueue | None:
-    """A replica's queue by what it told in these levels; None unless it did, and one was of one client alone."""
+    """The queue of a replica from its usage in these levels.
+
+    None if the usage was not reported, has too few batches, or no level had a single client.
+    """
     told = [(level, level.usage) for level in levels if level.usage is not None and level.usage.busy_s > 0]
     alone = next((one for one in told if one[0].concurrency == 1), None)
     wait_s = settings.batch_wait_ms / 1e3 if settings.max_batch_size > 1 else 0.0
@@ -136,7 +145,7 @@ def queue_of(levels: Sequence[LevelResult], settings: Settings) -> BatchQueue | 
 
 
 def _slowness(told: Sequence[tuple[LevelResult, Usage]], largest: int) -> float:
-    """How many times as long batches seem to take: a model is not busy all the time, however much there is to do."""
+    """Factor by which batches take longer than the model is busy: even under full load it is not busy all the time."""
     full = [(level.achieved_rps, usage) for level, usage in told if (level.concurrency or 0) >= _FILLS * largest]
     if not full:
         return 1.0
@@ -145,6 +154,6 @@ def _slowness(told: Sequence[tuple[LevelResult, Usage]], largest: int) -> float:
 
 
 def _way_s(alone: LevelResult, usage: Usage, wait_s: float) -> float:
-    """What an answer takes beside its batch and the wait for it, seen by one client alone."""
+    """Seconds of an answer besides its batch and the wait for it, from a level of a single client."""
     batch_s = usage.busy_s / sum(usage.batches.values())
     return max(0.0, (alone.value("mean_ms") or 0.0) / 1e3 - batch_s - wait_s)

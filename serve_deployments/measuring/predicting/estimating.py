@@ -1,4 +1,4 @@
-"""What a replica would have shown at a rate that no level had: on straight lines between two levels that were near."""
+"""Estimates the metrics at a rate that was not measured, by interpolation between the two nearest levels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from serve_deployments.metrics.metric_table import METRICS
 
 
 def on_log_line(x: float, low: tuple[float, float], high: tuple[float, float]) -> float:
-    """The y at x on the straight line of log y over log x through two points.
+    """The y at x on the straight line of log y over log x through two points. All numbers are positive.
 
     Args:
-        x: where; all numbers are positive.
+        x: where to evaluate the line.
         low: a point (x, y).
-        high: another one, of another x.
+        high: another point, with another x.
     """
     (low_x, low_y), (high_x, high_y) = low, high
     return low_y * (high_y / low_y) ** (math.log(x / low_x) / math.log(high_x / low_x))
@@ -24,14 +24,15 @@ def on_log_line(x: float, low: tuple[float, float], high: tuple[float, float]) -
 def at_rate(
     rate_rps: float, below: LevelResult, levels: Sequence[LevelResult], at_most: Mapping[str, float]
 ) -> dict[str, float]:
-    """A level's metrics, its latencies those at a higher rate at which limits are just kept.
+    """A level's metrics, with the latencies estimated at a higher rate at which the limits are just kept.
 
-    Latencies are on lines of log latency over log rate, to the next open level above that kept up; queueing makes them
-    convex, so that they are rather too high. None is above its limit, as the rate is where limits are kept.
+    Latencies are interpolated linearly in log latency over log rate, up to the next faster open level that kept up.
+    Queueing makes the true curve convex, so the estimates are rather too high. None exceeds its limit, as the limits
+    are kept at this rate.
 
     Args:
         rate_rps: the rate.
-        below: an open level of that rate or less.
+        below: an open level, usually of that rate or less; of a higher rate, only its `rps` is replaced.
         levels: all levels.
         at_most: metric → largest value allowed.
     """

@@ -1,8 +1,8 @@
-"""From which rate on would a queue of the replica's batches break a limit? Asked of a simulation, for want of time.
+"""Predicts, by simulating a queue of the replica's batches, the rate from which on a limit is broken.
 
-What a replica's batches take says more of its latencies at any rate than the few slow requests of a short level: the
-rest is arrivals, whose pattern is known. So this is believed before any level near that rate, within what
-`python -m benchmarks simulated_queue` shows that such a queue is off, and levels decide.
+The times of a replica's batches say more about its latencies at any rate than the few slow requests of a short level:
+the rest depends on the arrivals, whose pattern is known. So the prediction is the prior before any level near that
+rate, with the error of such queues that `python -m benchmarks simulated_queue` shows; the levels decide.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from serve_deployments.metrics.metric_table import LATENCY, metric_of
 from serve_deployments.settings import Settings
 
 OFF = 0.1
-"""By how much a predicted latency is off, relative: a standard deviation, as the next. With both, levels of real
-replicas were as far off as is stated (`python -m benchmarks simulated_queue`)."""
+"""Relative error of a predicted latency, as a standard deviation, like `SPEED`. With both, the errors against levels of
+real replicas are as large as stated (`python -m benchmarks simulated_queue`)."""
 
 SPEED = 0.05
-"""By how much a replica will be slower or faster than it was, beyond what the times of its batches show."""
+"""Relative change of a replica's speed, as a standard deviation, beyond what the times of its batches show."""
 
-_RATES, _SPAN = 9, 1.2  # that are simulated, and the logarithm of the highest over the lowest
-_QUEUES, _LENGTH, _LENGTH_A_BATCH = 40, 500, 60  # a rate, and requests in each: a p99 rests on 160 and more
-_WARM = 0.2  # share of a queue's requests before it is as full as it will be
-_MOST_SHIFTS = 3  # of the rates that are simulated, if the limit is not broken among them
-_AROUND = 2  # rates on either side of the limit, whose rise is the steepness
-_FLATTEST = 0.1  # steepness
+_RATES, _SPAN = 9, 1.2  # number of simulated rates, and logarithm of the ratio of the highest to the lowest
+_QUEUES, _LENGTH, _LENGTH_A_BATCH = 40, 500, 60  # queues per rate, requests in each: a p99 rests on 160 and more
+_WARM = 0.2  # share of a queue's requests that are left out as warm-up
+_MOST_SHIFTS = 3  # how many ranges of rates are simulated to find where the limit is broken
+_AROUND = 2  # number of rates on either side of the limit from whose rise the steepness is fitted
+_FLATTEST = 0.1  # smallest steepness
 
 
 def predicted_rates(
     levels: Sequence[LevelResult], settings: Settings, arrivals: Arrivals, at_most: Mapping[str, float], near_rps: float
 ) -> list[RatePrior | None]:
-    """For each limit, where it is probably broken from; None where nothing can be said.
+    """For each limit, a prior of the rate from which on it is broken; None where nothing can be predicted.
 
     Args:
         levels: levels so far.
-        settings: what the replica runs under.
-        arrivals: their pattern.
+        settings: the replica's settings.
+        arrivals: arrival pattern.
         at_most: metric → largest value allowed.
-        near_rps: where to look first.
+        near_rps: rate around which to simulate first.
     """
     queue = queue_of(levels, settings)
     if queue is None:
@@ -65,11 +65,11 @@ def predicted_rates(
 
 @dataclass(frozen=True)
 class _Simulated:
-    """Latencies of a queue at rates around one, simulated once for all limits.
+    """Simulated latencies of a queue at rates around a given one, computed once for all limits.
 
     Args:
-        queue: the replica's.
-        arrivals: their pattern.
+        queue: the replica's queue.
+        arrivals: arrival pattern.
     """
 
     queue: BatchQueue
@@ -77,7 +77,7 @@ class _Simulated:
     _seen: dict[float, np.ndarray] = field(default_factory=dict)
 
     def around(self, rate_rps: float) -> tuple[np.ndarray, np.ndarray]:
-        """`[rates]` their logarithms, and `[rates, n]` latencies in s, those of a queue not as full yet left out."""
+        """`[rates]` logarithms of the rates, and `[rates, n]` latencies in s, without the warm-up of the queues."""
         log_rates = math.log(rate_rps) + _SPAN * np.linspace(-0.5, 0.5, _RATES)
         if rate_rps not in self._seen:
             latency_s = self.queue.at_rates(self._units, np.exp(log_rates))
@@ -87,7 +87,7 @@ class _Simulated:
 
     @cached_property
     def _units(self) -> np.ndarray:
-        """`[queues, n]` arrivals at a rate of 1, each queue's a piece of the same schedule."""
+        """`[queues, n]` times of the arrivals at a rate of 1; each queue takes its own piece of one schedule."""
         length = _LENGTH + _LENGTH_A_BATCH * self.queue.mean_s.size
         offsets = self.arrivals.offsets(1.0, 0)
         pieces = np.fromiter(itertools.islice(offsets, _QUEUES * length), float).reshape(_QUEUES, length)
@@ -96,12 +96,12 @@ class _Simulated:
 
 @dataclass(frozen=True)
 class _Limited:
-    """A queue's latencies against a limit.
+    """The simulated latencies of a queue compared with a limit.
 
     Args:
-        simulated: the queue.
-        share: of requests that may be above the limit; None: the limit is on their mean.
-        limit_s: the limit.
+        simulated: the simulated queue.
+        share: share of requests that may be above the limit; None if the limit is on their mean.
+        limit_s: the limit in seconds.
     """
 
     simulated: _Simulated
@@ -109,7 +109,7 @@ class _Limited:
     limit_s: float
 
     def prior(self, near_rps: float) -> RatePrior | None:
-        """Where the limit is broken from; None if that is nowhere near."""
+        """Prior of the rate from which on the limit is broken; None if that is far from `near_rps`."""
         if self.limit_s <= self.simulated.queue.way_s:
             return None
         for _ in range(_MOST_SHIFTS):
@@ -125,8 +125,8 @@ class _Limited:
         after = int(np.searchsorted(excess, 0.0))
         around = slice(max(0, after - _AROUND), after + _AROUND)
         rise, _ = np.polyfit(log_rates[around], excess[around], 1)
-        # The same limit where all latencies are longer or shorter; and in a queue that is slower in all, whose rates
-        # are lower too: its time has another unit.
+        # Two errors: all latencies are longer or shorter; or the whole queue is slower, and then its rates are lower
+        # too, as its unit of time is longer.
         speed = math.hypot(SPEED, self.simulated.queue.error)
         by_off, by_speed = (
             (self._broken_from(log_rates, seen_s, error) - self._broken_from(log_rates, seen_s, -error)) / 2
@@ -137,11 +137,11 @@ class _Limited:
         return RatePrior(math.exp(middle), spread, max(_FLATTEST, float(steepness)))
 
     def _broken_from(self, log_rates: np.ndarray, seen_s: np.ndarray, more: float = 0.0) -> float:
-        """Logarithm of the rate from which the limit is broken if it is so much higher, as a logarithm."""
+        """Logarithm of the rate from which on the limit is broken; `more` is added to the logarithm of the limit."""
         return float(np.interp(0.0, self._excess(seen_s, self.limit_s * math.exp(more)), log_rates))
 
     def _excess(self, seen_s: np.ndarray, limit_s: float) -> np.ndarray:
-        """`[rates]` by how much the limit is broken, ascending: log odds of a request above it, or log of the mean."""
+        """`[rates]` excess over the limit, ascending: in log odds of a request above it, or in the log of the mean."""
         if self.share is None:
             excess = np.log(seen_s.mean(axis=1) / limit_s)
         else:

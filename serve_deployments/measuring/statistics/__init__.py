@@ -1,1 +1,1 @@
-"""Intervals, whether a limit is kept, and where the rate breaks it."""
+"""Statistics of load tests: confidence intervals, tests of limits, and the posterior of the highest rate."""

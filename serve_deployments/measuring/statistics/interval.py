@@ -1,8 +1,8 @@
-"""How sure is a mean of what comes one after another, and is correlated? Pure statistics, by batch means.
+"""Confidence intervals for the mean of a correlated sequence, by the method of batch means.
 
 A server's answers are not independent: they come in bursts, and a slow second has slow neighbours. So the run is cut
 into a few batches, whose means are nearly independent (Law, Simulation Modeling and Analysis, 5th ed., section 9.5.3;
-10 to 30 batches suffice: Schmeiser, Operations Research 30, 1982). What correlation is left between neighbouring
+10 to 30 batches suffice: Schmeiser, Operations Research 30, 1982). The remaining correlation between neighbouring
 batches widens the interval as in an autoregressive process of order one (Tafazzoli et al., Skart, IIE Transactions
 43, 2011).
 """
@@ -18,30 +18,32 @@ import numpy as np
 from scipy.special import stdtrit
 
 BATCHES = 30
-"""The most of Schmeiser's range: their spread is then known best, so that luck seldom ends a run early."""
+"""Number of batches, the upper end of Schmeiser's range: their variance is then known best, so that luck seldom ends a
+run early."""
 
 COARSE = 10
-"""The least of it: longer batches show a longer memory. The wider of both intervals counts."""
+"""Smaller number of batches, the lower end of that range: longer batches show correlation over a longer time. The wider
+of both intervals counts."""
 
 FEWEST = 6
-"""Batches below which nothing is said. Our choice: Student's factor is then 2.6, and slow servers need not give more
-than six bursts; coverage with it is in benchmarks/measuring/RESULTS.md."""
+"""Minimum number of batches for an estimate. Our choice: the quantile of Student's t is then 2.6, and slow servers need
+not give more than six bursts; its coverage is in benchmarks/measuring/RESULTS.md."""
 
 SMALLEST = 4
-"""Values in a batch of `mean` at least. Our choice."""
+"""Minimum number of values in a batch of `mean`. Our choice."""
 
 _ROUNDING = 1e-4  # relative; our choice, far below any precision asked for
-_MOST_CORRELATED = 0.9  # our choice: beyond it the run is too short to say how long the memory is
+_MOST_CORRELATED = 0.9  # our choice: beyond it the run is too short to say how long the correlation lasts
 
 
 @dataclass(frozen=True)
 class MeanEstimate:
-    """A mean and how far it may be off.
+    """An estimate of a mean, with its standard error.
 
     Args:
         mean: the estimate.
-        error: its standard error, correlation counted.
-        batches: that it rests on.
+        error: its standard error, with correlation taken into account.
+        batches: number of batches that it rests on.
     """
 
     mean: float
@@ -49,7 +51,7 @@ class MeanEstimate:
     batches: int
 
     def bounds(self, confidence: float = 0.95) -> tuple[float, float]:
-        """The two-sided interval (Student's t with batches - 1 degrees of freedom)."""
+        """The two-sided confidence interval (Student's t with batches - 1 degrees of freedom)."""
         half = _student((1 + confidence) / 2, self.batches - 1) * self.error
         return self.mean - half, self.mean + half
 
@@ -60,17 +62,17 @@ class MeanEstimate:
 
 
 def cuts(ended_s: np.ndarray, batches: int, *, ends_at_pause: bool = False) -> np.ndarray:
-    """Where to cut a run so that no burst is cut through: at most `batches` + 1 indices, ascending.
+    """Indices at which to cut a run into pieces without cutting a burst: at most `batches` + 1, ascending.
 
-    A server that batches answers in bursts, and a cut inside one would move a whole batch from one piece to its
-    neighbour. So around each of the evenly spaced times, the cut is made at a pause between answers: at the answer
+    A server that forms batches answers in bursts, and a cut inside a burst would move a whole batch from one piece to
+    its neighbour. So near each of the evenly spaced times, the cut is made at a pause between answers: at the answer
     before a gap that is at least half as long as the longest nearby, and as the mean. A stretch without such a pause
     has no cut.
 
     Args:
         ended_s: `[n]` times of the answers, ascending.
-        batches: pieces wanted.
-        ends_at_pause: the last answer is known to be one before a pause.
+        batches: number of pieces wanted.
+        ends_at_pause: whether the last answer is known to be followed by a pause.
     """
     if ended_s.size < 2 or ended_s[-1] <= ended_s[0]:
         return np.empty(0, dtype=int)
@@ -93,12 +95,12 @@ def cuts(ended_s: np.ndarray, batches: int, *, ends_at_pause: bool = False) -> n
 def rate(ended_s: np.ndarray, counted: np.ndarray) -> MeanEstimate | None:
     """Events per second of a run that is cut at pauses; None while it has too few pieces.
 
-    A ratio: counts over durations of the pieces, with the error of the regenerative method, which pieces of unequal
-    length do not disturb: z_i = count_i - rate x duration_i has mean 0 (Law, section 9.5.3).
+    A ratio estimate: counts over durations of the pieces, with the standard error of the regenerative method, which is
+    valid for pieces of unequal length: z_i = count_i - rate x duration_i has mean 0 (Law, section 9.5.3).
 
     Args:
-        ended_s: `[n]` times, ascending, of which the last is before a pause.
-        counted: `[n]` how much each counts: 1, or 0 for a failure.
+        ended_s: `[n]` times, ascending; the last is followed by a pause.
+        counted: `[n]` count of each: 1, or 0 for a failure.
     """
     total = np.concatenate([[0.0], np.cumsum(counted)])
     found = []
@@ -117,8 +119,8 @@ def mean(values: np.ndarray, numbers: tuple[int, ...] = (BATCHES, COARSE)) -> Me
     """The mean of a correlated sequence, from batches of equal numbers; None while it is too short.
 
     Args:
-        values: `[n]` in their order.
-        numbers: of batches; of several the widest interval counts.
+        values: `[n]` the sequence, in order.
+        numbers: numbers of batches to try; the widest interval counts.
     """
     found = []
     for batches in {min(most, values.size // SMALLEST) for most in numbers}:
@@ -130,25 +132,25 @@ def mean(values: np.ndarray, numbers: tuple[int, ...] = (BATCHES, COARSE)) -> Me
 
 
 def drift(values: np.ndarray) -> tuple[float, float]:
-    """The slope of a sequence, per step, and its standard error, from the steps between neighbours.
+    """The drift of a sequence per step, and its standard error, from the differences between neighbours.
 
-    A queue below capacity returns, one above it is a random walk with a drift; a straight line fitted to a random
-    walk looks sloped by chance (Granger and Newbold, Journal of Econometrics 2, 1974), the mean of its steps
-    does not. The steps of a queue that returns cancel each other, so the test errs to the side of no drift.
+    A queue below capacity returns to its mean, one above it is a random walk with a drift. A straight line fitted to a
+    random walk looks sloped by chance (Granger and Newbold, Journal of Econometrics 2, 1974), the mean of its steps
+    does not. The steps of a queue that returns cancel each other, so the test errs on the side of no drift.
 
     Args:
-        values: `[n]` with n of 3 or more.
+        values: `[n]` the sequence, with n of 3 or more.
     """
     steps = np.diff(values)
     return float(steps.mean()), float(steps.std(ddof=1) / math.sqrt(steps.size))
 
 
 def warm_from(values: np.ndarray) -> int:
-    """How many of the first values to leave out: the d that minimises the squared standard error of the rest.
+    """Number of first values to leave out as warm-up: the d that minimises the squared standard error of the rest.
 
-    MSER (White, Simulation 69, 1997), with its own safeguard: a minimum in the last half says that warm-up is not
-    over, and the half is left out. A warm-up begins at the beginning: where the first value is within the range of
-    those that would stay, nothing is left out, lest a stall later on be taken for one.
+    MSER (White, Simulation 69, 1997), with its own safeguard: a minimum in the last half means that the warm-up is not
+    over, so at most the first half is left out. A warm-up starts at the first value: if that is within the range of the
+    values that would stay, nothing is left out, so that a later stall is not taken for a warm-up.
 
     Args:
         values: `[n]` means of pieces of equal weight, from the start on.
@@ -156,7 +158,7 @@ def warm_from(values: np.ndarray) -> int:
     if values.size < 4:
         return 0
     error = [np.var(values[d:]) / (values.size - d) for d in range(values.size // 2 + 1)]
-    # What does not vary but for rounding is warm from the start.
+    # Values that vary only by rounding have no warm-up.
     d = int(np.argmin(np.maximum(error, (_ROUNDING * values.mean()) ** 2)))
     beyond = _ROUNDING * values.mean()
     return 0 if values[d:].min() - beyond <= values[0] <= values[d:].max() + beyond else d
@@ -178,10 +180,10 @@ def _error_of_sum(values: np.ndarray) -> float:
 
 
 def correlation(values: np.ndarray, most: float) -> float:
-    """Of neighbours, r from 0 to `most`; 0 where all are alike but for rounding.
+    """The correlation r between neighbouring values, from 0 to `most`; 0 if all values are equal but for rounding.
 
-    One that is estimated from n values and their own mean is too low by (1 + 4 r) / n (Marriott and Pope, Biometrika
-    41, 1954), which is put right.
+    An estimate from n values and their own mean is too low by (1 + 4 r) / n (Marriott and Pope, Biometrika 41, 1954),
+    which is corrected.
     """
     off = values - values.mean()
     square = float(off @ off)

@@ -1,12 +1,13 @@
-"""Is a limit kept? Asked again and again as requests are answered, with an error of 5 %, however often.
+"""Sequential test of whether a limit is kept, with an error of 5 % however often it is checked.
 
 Wald's sequential probability ratio test (Annals of Mathematical Statistics 16, 1945) of "a little below the limit"
-against "a little above": log(19), at a probability of 5 % either way, ends it. It may be looked at after each request.
-In the zone between the two either answer is right; there the test takes longest, but not for ever.
+against "a little above": a log-likelihood ratio of log(19), for errors of 5 % either way, ends it. It may be checked
+after each request. In the zone between the two hypotheses either answer is right; there the test takes longest, but it
+ends.
 
 Requests are not independent, so the likelihood of n of them is that of n / D independent ones, where D, the design
-effect, is how many times as large batch means show the variance to be (quasi-likelihood: McCullagh and Nelder,
-Generalized Linear Models, section 4.5).
+effect, is the factor by which correlation increases the variance according to batch means (quasi-likelihood: McCullagh
+and Nelder, Generalized Linear Models, section 4.5).
 """
 
 from __future__ import annotations
@@ -22,34 +23,35 @@ from serve_deployments.metrics.metric_table import Metric, metric_of
 from serve_deployments.metrics.request_record import Requests
 
 SURE = math.log(0.95 / 0.05)
-"""Wald's bound for errors of 5 % on either side."""
+"""Wald's bound of the log-likelihood ratio, for errors of 5 % on either side."""
 
 _ZONE = 2.5
-"""Of the odds, below and above a share. Our choice: the tail of an M/M/1 queue is exp(-(capacity - rate) x limit), so
-2.5 times as many slow requests around a p99 are a fifth of the spare capacity: at four fifths of the capacity 5 % of
-the rate, which is what a bracket is narrowed to."""
+"""Factor on the odds of a share that gives the two hypotheses, below and above it. Our choice: the tail of an M/M/1
+queue is exp(-(capacity - rate) x limit), so 2.5 times as many slow requests around a p99 are a fifth of the spare
+capacity: at four fifths of the capacity 5 % of the rate, which is the default precision of the search."""
 
 _AS_A_TAIL = 0.01
-"""No request at all above a limit can never be shown; as many are asked as for a p99. Our choice."""
+"""Share used for a limit that no request may exceed, which can never be shown: it needs as many requests as a p99. Our
+choice."""
 
-_MOST_MEMORY = 0.98  # our choice: a hundred requests
-_TAIL = 0.1  # share of the slowest whose correlation stands for that of those above a limit, if these are few
-_LEAST_ERROR = 1e-3  # of a mean, relative: less than that no clock can tell (our choice)
-_SEEN = 10  # our choice: of fewer, batch means say nothing
+_MOST_MEMORY = 0.98  # largest correlation of neighbours; our choice: a memory of a hundred requests
+_TAIL = 0.1  # share of the slowest requests whose correlation replaces that of those above a limit, if these are few
+_LEAST_ERROR = 1e-3  # least relative error of a mean: clocks are not more exact (our choice)
+_SEEN = 10  # our choice: batch means of fewer requests say nothing
 
 
 @dataclass(frozen=True)
 class LimitEvidence:
-    """What requests show of one limit.
+    """Evidence from requests on one limit.
 
     Args:
-        share: of requests that may be above it; None: the limit is on the mean.
-        above: requests above it.
-        count: requests in all.
-        effect: D, how many of them are worth one independent one.
-        certain: none may be above it, and one was.
-        log_ratio: logarithm of mean over limit.
-        error: its standard error.
+        share: share of requests that may be above the limit; None if the limit is on the mean.
+        above: number of requests above the limit.
+        count: number of requests in all.
+        effect: design effect D: the number of requests that count as one independent request.
+        certain: whether the limit is certainly broken: no request may be above it, and one was.
+        log_ratio: for a limit on the mean, logarithm of mean over limit.
+        error: standard error of `log_ratio`.
     """
 
     share: float | None = None
@@ -62,13 +64,17 @@ class LimitEvidence:
 
     @property
     def holds(self) -> bool:
-        """Whether the limit is kept by what was seen, sure or not."""
+        """Whether the observed share or mean keeps the limit, without regard to significance."""
         if self.certain:
             return False
         return self.log_ratio <= 0 if self.share is None else self.above <= self.share * self.count
 
     def kept(self, precision: float) -> bool | None:
-        """Whether the limit is kept; None while that is open. A limit on the mean has a zone so wide, either way."""
+        """Whether the limit is kept; None while that is undecided.
+
+        Args:
+            precision: half the width of the zone around a limit on the mean, relative.
+        """
         if self.certain:
             return False
         if self.share is None:
@@ -80,17 +86,17 @@ class LimitEvidence:
 
 
 def allowed_share(metric: Metric) -> float | None:
-    """Of requests that may be above a limit on a time's metric; None for their mean."""
+    """Share of requests that may be above a limit on a metric of a time; None for a mean."""
     return None if metric.share_above is None else metric.share_above or _AS_A_TAIL
 
 
 def evidence(name: str, limit: float, requests: Requests) -> LimitEvidence | None:
-    """What requests show of a limit; None while there are too few.
+    """Evidence from requests on a limit; None while there are too few.
 
     Args:
-        name: a metric of which less is better.
-        limit: the most allowed, in ms or as a share.
-        requests: in the order of their ends.
+        name: a metric of which lower is better.
+        limit: largest value allowed, in ms or as a share.
+        requests: the requests, in the order of their ends.
     """
     metric = metric_of(name)
     assert metric is not None and metric.is_limited_above, f"no limit can be on {name}"
@@ -104,12 +110,12 @@ def evidence(name: str, limit: float, requests: Requests) -> LimitEvidence | Non
 
 
 def kept(name: str, limit: float, requests: Requests, precision: float) -> bool | None:
-    """Whether a limit is kept by requests in the order of their ends; None while that is open.
+    """Whether a limit is kept; None while that is undecided.
 
     Args:
-        name: a metric of which less is better.
-        limit: the most allowed, in ms or as a share.
-        requests: in the order of their ends.
+        name: a metric of which lower is better.
+        limit: largest value allowed, in ms or as a share.
+        requests: the requests, in the order of their ends.
         precision: half the width of the zone around a limit on the mean, relative.
     """
     seen = evidence(name, limit, requests)
@@ -117,13 +123,13 @@ def kept(name: str, limit: float, requests: Requests, precision: float) -> bool 
 
 
 def all_kept(at_most: Mapping[str, float], requests: Requests, precision: float) -> bool | None:
-    """Whether all limits are kept: no as soon as one is not, yes once all are."""
+    """Whether all limits are kept: False as soon as one is broken, True once all are kept, None while undecided."""
     verdicts = [kept(name, limit, requests, precision) for name, limit in at_most.items()]
     return False if False in verdicts else None if None in verdicts else True
 
 
 def most_above(at_most: Mapping[str, float], requests: Requests) -> float:
-    """Of the limits on times, the largest share of requests that is above one; 0 without such a limit."""
+    """The largest share of requests that is above any one limit on a time; 0 without such a limit."""
     shares = [0.0]
     for name, limit in at_most.items():
         metric = metric_of(name)
@@ -158,11 +164,12 @@ def _decided(log_ratio: float) -> bool | None:
 
 
 def design_effect(above: np.ndarray, values: np.ndarray) -> float | None:
-    """How many times as large correlation makes the variance of a share; 1 or more, None while too few are known.
+    """Factor, 1 or more, by which correlation increases the variance of a share; None for too few values.
 
     Args:
         above: `[n]` which requests are above the limit.
-        values: `[n]` their latencies; while hardly any is above, those among the slowest tenth tell.
+        values: `[n]` values of the requests; while hardly any is above (or below) the limit, the correlation of the
+            largest tenth is used instead.
     """
     if values.size < interval.FEWEST * interval.SMALLEST:
         return None
@@ -176,10 +183,10 @@ def design_effect(above: np.ndarray, values: np.ndarray) -> float | None:
 
 
 def _memory(values: np.ndarray) -> float:
-    """How many requests one that stands alone is worth, by the correlation of neighbours: (1 + r) / (1 - r).
+    """The design effect of an autoregressive process of order one with correlation r of neighbours: (1 + r) / (1 - r).
 
-    Of an autoregressive process of order one. It rests on all requests, so it is known before an excursion to the
-    tail has been seen, of which batch means can say nothing yet.
+    It is estimated from all requests, so it is available before the tail has been visited, when batch means cannot say
+    anything about it.
     """
     r = interval.correlation(values, _MOST_MEMORY)
     return (1 + r) / (1 - r)

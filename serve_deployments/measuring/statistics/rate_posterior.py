@@ -1,15 +1,15 @@
-"""At which rate does a limit begin to be broken? A belief that every level sharpens, however far from there it was.
+"""The posterior of the rate from which on a limit is broken, updated by every level, however far from that rate.
 
-Deciding each level on its own wastes what the others have shown: near the limit no level of a few seconds can tell 1 %
-of slow requests from 2 %. So all levels speak to one question, as in the adaptive measuring of a threshold (QUEST:
-Watson and Pelli, Perception & Psychophysics 33, 1983): a belief over the rate R at which the share of requests above
-the limit is the share allowed, and over how steeply that share rises, weighed by what each level saw; the next level
-is held where R probably is.
+Deciding each level on its own wastes the evidence of the others: near the limit no level of a few seconds can
+distinguish 1 % of slow requests from 2 %. So all levels contribute to one estimate, as in the adaptive measurement of a
+threshold (QUEST: Watson and Pelli, Perception & Psychophysics 33, 1983): a joint posterior of the rate R at which the
+share of requests above the limit is the share allowed, and of how steeply that share rises, with the likelihood of each
+level; the next level is held where R probably is.
 
-In an M/M/1 queue of capacity C a latency is above t with probability exp(-(C - r) t). If that is the share s at R,
-its logarithm rises there by log(1 / s) a for a rate that is e times as high, and that of the mean latency by a, where
-a = R / (C - R): 1 at half load, 4 at four fifths. Other queues are steeper or flatter, so a is not known but believed
-to be one of a few.
+In an M/M/1 queue of capacity C a latency is above t with probability exp(-(C - r) t) at a rate r. If that is the share
+s at R, its logarithm rises there by log(1 / s) a for a rate that is e times as high, and the logarithm of the mean
+latency by a, where the steepness a is R / (C - R): 1 at half load, 4 at four fifths. Other queues are steeper or
+flatter, so a is unknown, with a prior over a few values.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from scipy.special import expit, logsumexp
 from serve_deployments.measuring.statistics.limit_verdict import LimitEvidence
 
 _STEEPNESS = 2.0 ** np.arange(-1, 6)
-"""a: from a third of the capacity to 97 % of it."""
+"""Possible values of the steepness a: from a third of the capacity to 97 % of it."""
 
 _WIDTH = math.log(1.5)
-"""The first estimate is believed within this factor, one way or the other. Our choice; the tails are those of a Cauchy
-distribution, so that one that is far off is soon given up."""
+"""Width, in logarithm, of the prior around the first estimate: a factor of 1.5 either way. Our choice; the tails are
+those of a Cauchy distribution, so that an estimate that is far off is soon overruled."""
 
-_TAILS = 4  # our choice: one prior in ten is off by more than two standard deviations
-_EDGE = 0.1  # how exactly a ceiling is known, relative (our choice)
+_TAILS = 4  # degrees of freedom; our choice: one prior in ten is off by more than two standard deviations
+_EDGE = 0.1  # relative standard deviation of a ceiling (our choice)
 _SURPRISE = 1e3  # how many times less likely a rate far above the ceiling is, so that levels can still show it
-_STEP = 0.01  # between the rates of the grid, relative: a fifth of the usual precision
-_REACH = 64.0  # how far above the first estimate a rate is thought of at all
-_DOUBT = 0.02  # that a level which surely failed says nothing: overloaded by an accident (our choice)
+_STEP = 0.01  # relative distance between the rates of the grid: a fifth of the usual precision
+_REACH = 64.0  # highest rate of the grid relative to the first estimate
+_DOUBT = 0.02  # probability that a level which certainly failed says nothing: an accidental overload (our choice)
 
 
 @dataclass(frozen=True)
 class RatePrior:
-    """What to believe of one limit before any level near it.
+    """The prior of one limit before any level near it.
 
     Args:
-        rate_rps: where it is probably broken from.
+        rate_rps: most probable rate from which on the limit is broken.
         spread: standard deviation of the logarithm of that rate.
-        steepness: a.
+        steepness: the most probable steepness a.
     """
 
     rate_rps: float
@@ -57,21 +57,22 @@ class RatePrior:
 
 @dataclass(frozen=True)
 class RatePosterior:
-    """What is believed of the rate from which on one limit or another is broken.
+    """The posterior of the rate from which on at least one limit is broken.
 
-    Requests come in bursts, so that n of them are worth n / D independent ones. D is that of all levels together: by
-    its own D a level in which a burst fell, and so many above the limit, would count less than one of better luck, and
-    the rate would be believed too high.
+    Requests come in bursts, so that n of them count as n / D independent ones. D is that of all levels together: with
+    its own D, a level in which a burst happened, and so many requests above the limit, would count less than a luckier
+    one, and the estimated rate would be too high.
 
     Args:
-        rates: `[m]` that it may be, ascending.
-        log_guess: `[limits, m, a]` logarithm of how likely each is for each limit, with each steepness, before any
-            level; up to a constant a limit, as the next two.
-        log_shown: the same by what is no count of requests: means, and what the server cannot do.
-        log_counted: the same by counted requests, were they independent.
-        counted: `[limits]` how many requests these are.
-        independent: `[limits]` the same, each level's divided by its own D.
-        ceiling_rps: what the server probably cannot do; infinity where nothing is known of that.
+        rates: `[m]` possible rates, ascending.
+        log_prior: `[limits, m, a]` log prior of each rate and steepness, for each limit; up to a constant per limit,
+            like the next two.
+        log_shown: `[limits, m, a]` log-likelihood of evidence that is no count of requests: means, and rates that the
+            server cannot reach.
+        log_counted: `[limits, m, a]` log-likelihood of the counted requests, as if they were independent.
+        counted: `[limits]` number of these requests.
+        independent: `[limits]` the same number, with each level's divided by its own D.
+        ceiling_rps: rate that the server probably cannot reach; infinity if none is known.
     """
 
     rates: np.ndarray
@@ -84,13 +85,13 @@ class RatePosterior:
 
     @classmethod
     def about(cls, first_rps: float, limits: int, *, floor_rps: float, ceiling_rps: float = math.inf) -> Self:
-        """Before any level.
+        """The prior before any level.
 
         Args:
-            first_rps: the first estimate.
-            limits: how many there are.
-            floor_rps: nothing lower is of interest.
-            ceiling_rps: what the server probably cannot do.
+            first_rps: first estimate of the rate.
+            limits: number of limits.
+            floor_rps: lowest rate of interest.
+            ceiling_rps: rate that the server probably cannot reach.
         """
         low, high = math.log(min(floor_rps, first_rps)), math.log(first_rps * _REACH)
         rates = np.exp(np.arange(low, high, _STEP))
@@ -105,7 +106,12 @@ class RatePosterior:
         )
 
     def after(self, rate_rps: float, seen: Sequence[LimitEvidence | None]) -> Self:
-        """With what a level of this rate has shown of each limit, in their order; None: nothing."""
+        """The posterior after a level.
+
+        Args:
+            rate_rps: rate of the level.
+            seen: its evidence on each limit, in the order of the limits; None: there is none.
+        """
         out = replace(
             self, log_shown=self.log_shown.copy(), log_counted=self.log_counted.copy(), counted=self.counted.copy(),
             independent=self.independent.copy(),
@@ -122,15 +128,15 @@ class RatePosterior:
         return out
 
     def cannot(self, rate_rps: float) -> Self:
-        """With a server that surely cannot answer this rate."""
+        """The posterior after observing that the server cannot answer more than this rate."""
         return replace(self, log_shown=self.log_shown + math.log(_DOUBT) * (self.rates > rate_rps)[:, None])
 
     def with_priors(self, priors: Sequence[RatePrior | None]) -> Self:
-        """With other priors than before, one a limit; without any that is surer than the first, those of before stay.
+        """The posterior with other priors, one for each limit; unchanged if none is narrower than the first prior.
 
-        Their tails are those of Student's t with `_TAILS` degrees of freedom: a prior may be far off, but seldom is.
-        A limit without a prior of its own (on errors) is believed to be broken anywhere from the lowest prior on, as
-        what errs is mostly overloaded.
+        The tails are those of Student's t with `_TAILS` degrees of freedom: a prior may be far off, but seldom is. A
+        limit without a prior of its own (on errors) is assumed to be broken anywhere from the lowest prior's rate on,
+        as a server that fails requests is mostly overloaded.
         """
         sure = [prior if prior is not None and prior.spread < _WIDTH else None for prior in priors]
         lowest = min((prior for prior in sure if prior is not None), key=lambda prior: prior.rate_rps, default=None)
@@ -145,30 +151,30 @@ class RatePosterior:
         return replace(self, log_prior=log_prior)
 
     def quantile(self, probability: float) -> float:
-        """The rate that the true one is below with this probability."""
+        """The rate below which the true rate is with this probability."""
         return float(np.interp(probability, self._cumulated, self.rates))
 
     @property
     def spread(self) -> float:
-        """Standard deviation of the rate's logarithm, by the quantiles that a normal belief has it between."""
+        """Standard deviation of the rate's logarithm: half the distance from its 16 % to its 84 % quantile."""
         return math.log(self.quantile(0.8413) / self.quantile(0.1587)) / 2
 
     def below(self, rate_rps: float) -> float:
-        """How likely it is that the true rate is below this one."""
+        """Probability that the true rate is below this one."""
         return float(np.interp(rate_rps, self.rates, self._cumulated))
 
     @property
     def floor_rps(self) -> float:
-        """Nothing lower is of interest."""
+        """Lowest rate of interest."""
         return float(self.rates[0])
 
     def at_floor(self, precision: float) -> bool:
-        """Whether even the lowest rate probably breaks a limit."""
+        """Whether even the lowest rate of interest probably breaks a limit."""
         return self.below(self.floor_rps * (1 + precision)) > 0.5
 
     @cached_property
     def _cumulated(self) -> np.ndarray:
-        """`[m]` the first limit to break is the lowest: each is kept, if all are."""
+        """`[m]` posterior probability that some limit is broken at each rate: 1 minus that of all limits being kept."""
         weight = np.where(self.counted > 0, self.independent / np.maximum(self.counted, 1.0), 1.0)  # 1 / D
         by_rate = logsumexp(self.log_prior + self.log_shown + self.log_counted * weight[:, None, None], axis=2)
         mass = np.exp(by_rate - by_rate.max(axis=1, keepdims=True))
@@ -176,7 +182,7 @@ class RatePosterior:
         return np.asarray(1 - np.prod(1 - up_to, axis=0))
 
     def _of(self, rate_rps: float, seen: LimitEvidence) -> np.ndarray:
-        """`[m, a]` log-likelihood of what was seen of a limit, if it is broken from each of the rates on."""
+        """`[m, a]` log-likelihood of a level's evidence on a limit that is broken from each of the rates on."""
         rise = np.log(rate_rps / self.rates)[:, None] * _STEEPNESS
         if seen.certain:
             return math.log(_DOUBT) * (rise < 0)
@@ -188,5 +194,5 @@ class RatePosterior:
 
 
 def _log_t(x: np.ndarray) -> np.ndarray:
-    """Logarithm of the density of Student's t, up to a constant."""
+    """Log density of Student's t distribution, up to a constant."""
     return np.asarray(-(_TAILS + 1) / 2 * np.log1p(x**2 / _TAILS))

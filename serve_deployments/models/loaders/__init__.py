@@ -1,4 +1,4 @@
-"""The loaders that there are: each is the `LOADER` of a file, listed here by its module."""
+"""The available loaders: each is the `LOADER` of a module that is listed here."""
 
 from __future__ import annotations
 

@@ -14,7 +14,10 @@ from serve_deployments.models.stacked import stacked
 
 
 def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
-    """An ONNX file with one input whose first dimension is dynamic; its payloads are arrays of one shape."""
+    """Builds a model from an ONNX file with one input whose first dimension is dynamic.
+
+    Payloads are arrays of one shape.
+    """
     import onnxruntime  # type: ignore[import-not-found,unused-ignore]
 
     check_precision("onnx", context)
@@ -22,7 +25,7 @@ def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[A
     options.intra_op_num_threads = context.threads
     provider, limits = "CPUExecutionProvider", {}
     if context.device.startswith("cuda"):
-        provider = "CUDAExecutionProvider"  # has an allocator of its own, which torch's cap does not reach
+        provider = "CUDAExecutionProvider"  # has its own allocator, to which torch's cap does not apply
         if context.gpu_memory_gib is not None:
             limits = {"gpu_mem_limit": str(int(context.gpu_memory_gib * 2**30))}
     missing = ModelError(f"onnxruntime has no {provider} here; pip install onnxruntime-gpu on the GPU nodes")
@@ -32,9 +35,9 @@ def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[A
         session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, limits)])
     except MemoryError:
         raise
-    except Exception as error:  # onnxruntime's own, which have no other base
+    except Exception as error:  # onnxruntime's exceptions have no other base class
         raise ModelError(f"onnxruntime cannot read {path}: {error}; export the model again") from error
-    if provider not in session.get_providers():  # it is built in, but what it needs of the system is not there
+    if provider not in session.get_providers():  # it is built in, but system libraries that it needs are missing
         raise missing
     name = session.get_inputs()[0].name
     return lambda payloads: list(session.run(None, {name: stacked(payloads)})[0])

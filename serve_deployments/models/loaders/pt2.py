@@ -16,10 +16,10 @@ from serve_deployments.models.stacked import of_stacked
 def build(
     path: Path, context: ModelContext, *, cuda_graphs: bool = False, compile: str = "none"
 ) -> Callable[[list[Payload]], list[Any]]:
-    """A file of `torch.export.save` whose first dimension is dynamic; its payloads are arrays of one shape.
+    """Builds a model from a file of `torch.export.save` whose input's first dimension is dynamic.
 
-    Torch reads it with pickle, and warns in its documentation of files that one does not trust. About `cuda_graphs`
-    see `fast_batches`, about `compile` see `compiling.MODES`.
+    Payloads are arrays of one shape. Torch reads the file with pickle, and its documentation warns of files that are
+    not trusted. For `cuda_graphs` see `fast_batches`, for `compile` see `compiling.MODES`.
     """
     import torch
 

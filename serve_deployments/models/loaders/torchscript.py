@@ -1,4 +1,4 @@
-"""Loader `torchscript`: a TorchScript file, which is a program."""
+"""Loader `torchscript`: a TorchScript file, which contains a program."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from serve_deployments.models.stacked import of_stacked
 
 
 def build(path: Path, context: ModelContext, *, cuda_graphs: bool = False) -> Callable[[list[Payload]], list[Any]]:
-    """A TorchScript file, which is a program; its payloads are arrays of one shape.
+    """Builds a model from a TorchScript file; payloads are arrays of one shape.
 
-    About `cuda_graphs` see `fast_batches`.
+    For `cuda_graphs` see `fast_batches`.
     """
     import torch
 
     dtype = dtype_of(context)
     with warnings.catch_warnings():
-        # Torch wants new files in another format; to read an old one there is still no other way.
+        # Torch recommends another format for new files; there is still no other way to read an old one.
         warnings.simplefilter("ignore", DeprecationWarning)
         model = torch.jit.load(path, map_location=context.device).to(dtype).eval()
     return of_stacked(model, dtype, context.device, cuda_graphs=cuda_graphs)

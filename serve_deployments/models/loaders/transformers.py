@@ -23,19 +23,20 @@ def build(
     cuda_graphs: bool = False,
     compile: str = "none",
 ) -> Callable[[list[str]], list[Any]]:
-    """A Hugging Face folder, offline and from safetensors; its payloads are texts.
+    """Builds a model from a Hugging Face folder, offline and from safetensors; payloads are texts.
 
-    Code that the folder brings along is never executed, whatever its configuration asks for.
+    Code in the folder is never executed, whatever its configuration asks for.
 
-    A batch is padded to its longest text. An embedding is the mean over a text's tokens, of length 1 (as in
+    A batch is padded to its longest text. An embedding is the mean over a text's tokens, normalised to length 1 (as in
     sentence-transformers); a classification is label → probability.
 
     Args:
         path: the folder.
         context: precision and device.
-        task: None: "classification" if the folder holds a classifier, "embedding" for other encoders.
-        max_length: tokens at which texts are cut; None: as many as the model takes.
-        cuda_graphs: see `fast_batches`; lengths are filled up too.
+        task: "embedding" or "classification"; None: "classification" if the folder holds a classifier, "embedding" for
+            other encoders.
+        max_length: number of tokens at which texts are truncated; None: the model's maximum.
+        cuda_graphs: see `fast_batches`; lengths are padded too.
         compile: see `compiling.MODES`.
     """
     import torch
@@ -52,7 +53,7 @@ def build(
         raise ModelError(f"there is no task {asked!r}; there are {', '.join(TASKS)}")
     kind = AutoModelForSequenceClassification if asked == "classification" else AutoModel
     dtype = dtype_of(context)
-    # Left out, `trust_remote_code` would ask whoever sits at the terminal.
+    # Without `trust_remote_code`, the library would ask at the terminal.
     safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         model = kind.from_pretrained(path, use_safetensors=True, weights_only=True, **safely)
@@ -92,7 +93,11 @@ def build(
 
 
 def _task(path: Path) -> str:
-    """By what the folder's config says the weights are for."""
+    """The task according to the architecture in the folder's config.json.
+
+    Raises:
+        ModelError: the model generates text.
+    """
     [name] = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures") or ["encoder"]
     if name.endswith("ForSequenceClassification"):
         return "classification"
