@@ -62,8 +62,9 @@ def _distribution(table: Mapping[str, Any], prefix: str) -> Distribution:
 def _fell_behind(table: Mapping[str, Any]) -> bool:
     """Whether an open level fell behind, judged by its counts, for older records that did not store it.
 
-    It did if it answered fewer requests than were due, by more than 5 % plus one standard deviation of Poisson
-    arrivals. A level that was stopped before the end of its warm-up is never judged so: its queue has yet to fill.
+    It did if fewer requests were answered or failed than were due, by more than 5 % plus one standard deviation of
+    Poisson arrivals. A level that was stopped before the end of its warm-up is never judged so: its queue has yet to
+    fill.
     """
     if table["mode"] == "closed" or not table.get("warmup_s", 0.0) > 0:
         return False

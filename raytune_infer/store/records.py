@@ -67,7 +67,7 @@ class TrialRecord:
 
     Args:
         number: number within the study: 1, 2, … in the order of the starts.
-        purpose: "search", or "final" for the comparison at the end.
+        purpose: "search", or "final" for the final comparison.
         position: the configuration's number in the space.
         config: the configuration.
         usd_per_hour: its price; NaN where unknown.

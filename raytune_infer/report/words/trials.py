@@ -9,7 +9,7 @@ from raytune_infer.store.records import TrialRecord
 
 
 def state(trial: TrialRecord) -> str | None:
-    """Return a remark of two or three words on a trial; None for a trial of the search that counts."""
+    """Return a remark of two or three words on a trial; None for a complete trial of the search that counts."""
     if trial.outcome.reason is not None:
         return "could not run"
     if trial.value is None:
