@@ -37,7 +37,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when asked for: replicas and the command line's help need neither torch nor Ray Tune."""
+    """Import a public name on first use: replicas and the command line's help need neither torch nor Ray Tune."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,4 +1,4 @@
-"""`python -m raytune_infer` is `raytune-infer`."""
+"""Entry point: `python -m raytune_infer` does the same as the command `raytune-infer`."""
 
 from raytune_infer.commands.app import main
 

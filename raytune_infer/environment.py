@@ -1,4 +1,4 @@
-"""Environment variables for a while: what libraries read of them, without changing it for the rest of the process."""
+"""Temporary environment variables, for libraries that read them; afterwards the process has its old ones again."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 
 def unless_set(variables: Mapping[str, str]) -> dict[str, str]:
-    """These variables, but with the value that the user has given them where there is one."""
+    """Return these variables; one that is already set in the process keeps the value that it has there."""
     return {name: os.environ.get(name, value) for name, value in variables.items()}
 
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """These variables are set inside; afterwards they are as before."""
+    """Set these variables inside the context and restore the previous values afterwards."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,20 +1,20 @@
-"""Errors that the user can mend; the command line prints them without a traceback.
+"""Errors that the user can fix; the command line prints them without a traceback.
 
 UserError
-├── SpecError       service.yaml says something that cannot be
+├── SpecError       service.yaml is invalid
 ├── SuiteError      a suite of measured tables is malformed, or lacks what was asked for
 ├── NothingFits     no configuration of the space fits on any node
-├── RunError        a run's folder or database is not what was asked for
+├── RunError        a run's folder or database cannot be used as asked
 └── AllFailed       every trial failed, so there is nothing to recommend
 """
 
 
 class UserError(ValueError):
-    """What was asked, what there is, and the remedy."""
+    """An error that the user can fix; its message says what was asked, what there is, and the remedy."""
 
 
 class SpecError(UserError):
-    """service.yaml says something that cannot be; the message names the place."""
+    """service.yaml is invalid; the message names the place."""
 
 
 class SuiteError(UserError):
@@ -26,7 +26,7 @@ class NothingFits(UserError):
 
 
 class RunError(UserError):
-    """A run's folder or database is not what was asked for."""
+    """A run's folder or database cannot be used as asked."""
 
 
 class AllFailed(UserError):

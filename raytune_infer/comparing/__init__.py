@@ -1,1 +1,1 @@
-"""The best few configurations against the default at the end of a study: interleaved rounds, intervals, a verdict."""
+"""The final comparison of a study: its best few configurations and the default, measured in interleaved rounds."""

@@ -1,23 +1,23 @@
-"""Configurations measured side by side in rounds: what is left of their differences once drift is taken out.
+"""Statistical model of configurations that are measured side by side in rounds; it removes the drift of the machine.
 
-A machine that is slower now than a minute ago is slower for everyone, so a round is a block of a randomised
-complete block design, and the logarithms of the figures follow its additive model
+A machine that is slower now than a minute ago is slower for every configuration, so a round is a block of a
+randomised complete block design, and the logarithms of the figures follow its additive model
 
     y[i, r] = mu[i] + beta[r] + e[i, r],    e ~ N(0, sigma^2),    sum of beta = 0
 
-with one sigma for all configurations, as few rounds say little of each one's own. It is fitted by least squares over
-the cells that there are, so missing ones need no second method (Montgomery, Design and Analysis of Experiments,
+with one sigma for all configurations, as few rounds cannot estimate one for each. It is fitted by least squares over
+the cells that are present, so missing ones need no second method (Montgomery, Design and Analysis of Experiments,
 8th ed., sections 4.1 and 4.1.4). Differences of logarithms are ratios; means are geometric.
 
-Two rounds leave so few degrees of freedom that Student's factor hides a difference of half. What is known of sigma from
-other load tests may be counted in as if it were d0 more of them (Smyth, Linear Models and Empirical Bayes Methods,
-2004, section 3: the moderated t-statistic).
+With two rounds there are so few degrees of freedom that the quantile of Student's t hides a difference of 50 %. A prior
+for sigma from other load tests can be added as d0 more degrees of freedom (Smyth, Linear Models and Empirical Bayes
+Methods, 2004, section 3: the moderated t-statistic).
 
 | symbol | meaning |
 | --- | --- |
-| k, b | configurations, rounds |
-| i, r | one of each |
-| N | cells that are there |
+| k, b | number of configurations, number of rounds |
+| i, r | index of a configuration, index of a round |
+| N | number of cells that are present |
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENCE = 0.95
-"""Of every interval: the convention."""
+"""Confidence level of every interval: the convention."""
 
 _ROUNDING = 1e-9
-"""Half the width of the narrowest interval of a logarithm: a price that is known exactly is equal to itself."""
+"""Smallest half-width of an interval of a logarithm, so that equal exact figures (prices) stay equal when rounded."""
 
 
 @dataclass(frozen=True)
 class NoisePrior:
-    """What is known of sigma beforehand.
+    """Prior for sigma.
 
     Args:
         sigma: relative standard deviation of one measurement.
-        freedom: d0, the degrees of freedom that this knowledge is worth.
+        freedom: d0, the degrees of freedom that the prior counts as.
 
     Raises:
-        ValueError: one of them is negative.
+        ValueError: `sigma` or `freedom` is negative.
     """
 
     sigma: float = 0.0
@@ -56,7 +56,7 @@ class NoisePrior:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A positive quantity with its interval; `low` 0 and `high` infinite where the data do not bound it.
+    """An estimate of a positive quantity with its interval: from 0 to infinity where the data do not bound it.
 
     Raises:
         ValueError: the value lies outside its interval.
@@ -72,15 +72,15 @@ class Estimate:
 
     @property
     def bounded(self) -> bool:
-        """Whether there is an interval."""
+        """Whether the interval is finite."""
         return math.isfinite(self.high)
 
     def contains(self, value: float) -> bool:
-        """Whether the interval does."""
+        """Whether the interval contains this value."""
         return self.low <= value <= self.high
 
     def within(self, part: float) -> bool:
-        """Whether the whole interval is nearer to 1 than `part`, as a factor: 0.05 for 1/1.05 to 1.05."""
+        """Whether the interval lies within a factor of `1 + part` around 1: 0.05 means from 1/1.05 to 1.05."""
         return 1 / (1 + part) <= self.low and self.high <= 1 + part
 
 
@@ -90,11 +90,11 @@ class Blocks:
 
     Args:
         mu: `[k]` logarithm of each configuration's mean over all rounds.
-        inverse: `[k, k]` their covariance over sigma^2.
-        estimable: `[k, k + b - 1]` what the cells can tell of each mu, as a combination of all parameters: its own
-            row of the identity where it is known.
+        inverse: `[k, k]` covariance of mu divided by sigma^2.
+        estimable: `[k, k + b - 1]` the combination of all parameters that the fit estimates in place of each mu; equal
+            to the row of the identity where mu is estimable.
         sigma: residual standard deviation of one logarithm; NaN without degrees of freedom.
-        freedom: degrees of freedom of sigma, those of prior knowledge included.
+        freedom: degrees of freedom of sigma, those of the prior included.
     """
 
     mu: np.ndarray
@@ -104,17 +104,18 @@ class Blocks:
     freedom: float
 
     def mean(self, i: int) -> Estimate:
-        """Geometric mean of configuration i over these rounds: how fast the machine was in them is not in doubt."""
+        """Geometric mean of configuration i over these rounds; its interval leaves out the drift between rounds."""
         return self._estimate(np.eye(len(self.mu))[i], comparisons=1)
 
     def ratio(self, i: int, j: int, *, comparisons: int) -> Estimate:
-        """Configuration i over configuration j.
+        """Ratio of configuration i to configuration j.
 
         Args:
             i: the numerator.
             j: the denominator.
-            comparisons: how many ratios are looked at together; all of their intervals hold with `CONFIDENCE`
-                (Bonferroni, which missing cells do not disturb as they would Dunnett's equal correlations).
+            comparisons: number of ratios that are considered together; all their intervals hold jointly with
+                `CONFIDENCE` (Bonferroni: unlike Dunnett's method it needs no equal correlations, which missing cells
+                break).
         """
         unit = np.eye(len(self.mu))
         return self._estimate(unit[i] - unit[j], comparisons)
@@ -124,7 +125,7 @@ class Blocks:
         known = np.allclose(contrast @ self.estimable, np.pad(contrast, (0, self.estimable.shape[1] - len(self.mu))))
         if self.freedom < 1 or not known:
             return Estimate(value, 0.0, math.inf)
-        from scipy.special import stdtrit  # takes longer to import than a run's trials to show
+        from scipy.special import stdtrit  # its import takes longer than showing a run's trials
 
         quantile = stdtrit(self.freedom, 1 - (1 - CONFIDENCE) / (2 * comparisons))
         half = max(quantile * self.sigma * math.sqrt(max(contrast @ self.inverse @ contrast, 0.0)), _ROUNDING)
@@ -132,21 +133,21 @@ class Blocks:
 
 
 def fit(figures: np.ndarray, known: NoisePrior | None = None) -> Blocks:
-    """Least squares over the cells that there are.
+    """Fit the model by least squares over the cells that are present.
 
     Args:
-        figures: `[k, b]` positive figures; NaN where there is none.
-        known: of sigma beforehand; nothing when left out.
+        figures: `[k, b]` positive figures; NaN for a missing cell.
+        known: prior for sigma; None for no prior.
 
     Raises:
-        ValueError: a figure that is not positive, or a configuration without one.
+        ValueError: a figure is not positive, or a configuration has none.
     """
     there = ~np.isnan(figures)
     if not there.any(axis=1).all() or not (figures[there] > 0).all():
         raise ValueError(f"each configuration needs a positive figure, got {figures.tolist()}")
     k, b = figures.shape
     i, r = np.nonzero(there)
-    # Alone, a configuration has nobody to tell drift by: then drift is part of its noise.
+    # A single configuration cannot separate drift from noise, so drift counts as noise.
     effects = np.vstack([np.eye(b - 1), -np.ones(b - 1)]) if k > 1 else np.zeros((b, 0))
     design = np.hstack([np.eye(k)[i], effects[r]])
     y = np.log(figures[there])

@@ -1,4 +1,4 @@
-"""What the comparison at the end says: who is first, who cannot be told apart from it, who is recommended."""
+"""Result of the final comparison: the first configuration, those indistinguishable from it, the recommended one."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 
 Round = dict[int, TrialRecord]
-"""Position → its measurement, of one round."""
+"""Position of a configuration → its trial in one round."""
 
 MISSES = 2
-"""Rounds without its limits kept that end a configuration's part in the comparison. Our choice: the p99 of one level
-breaks by chance, of two hardly."""
+"""A configuration that breaks a limit in this many rounds leaves the comparison. Our choice: the p99 of one level may
+break its limit by chance, but hardly that of two."""
 
 
 USUAL = NoisePrior(sigma=0.05, freedom=4.0)
-"""Load tests of some seconds, side by side on a shared machine, repeat to about 10 % (docs/status.md). Worth four
-degrees of freedom (our choice): two rounds of two then tell a half more from equal, and one that has more of its own
-soon outweighs it."""
+"""Prior for the noise: load tests of some seconds, side by side on a shared machine, repeat to about 10 %
+(docs/status.md). It counts as four degrees of freedom (our choice): two rounds of two configurations can then tell a
+ratio of 1.5 from 1, and a comparison with more degrees of freedom of its own soon outweighs it."""
 
 
 def in_rounds(trials: Sequence[TrialRecord]) -> tuple[Round, ...]:
-    """The measurements of the comparison, round by round.
+    """Group the trials of the comparison into rounds.
 
-    A round is a run of trials of consecutive numbers in which no configuration stands twice, so nobody has to write
-    rounds down. A number is missing where a run was killed: what was measured before is not side by side with what
-    came after, so the round ends there, and lacks some cells.
+    A round is a sequence of trials with consecutive numbers in which no configuration occurs twice, so rounds need not
+    be stored. A number is missing where a run was killed: trials before it were not measured side by side with those
+    after it, so the round ends there and lacks some cells.
     """
     rounds: list[Round] = []
     before = None
@@ -50,10 +50,10 @@ class Contestant:
 
     Args:
         position: its number in the space.
-        trials: its measurements, one a round; one at least.
+        trials: its trials, one per round; at least one.
 
     Raises:
-        ValueError: there is no measurement.
+        ValueError: there is no trial.
     """
 
     position: int
@@ -65,44 +65,45 @@ class Contestant:
 
     @property
     def kept(self) -> int:
-        """In how many of its rounds it ran and kept every limit."""
+        """Number of its rounds in which it ran and kept every limit."""
         return sum(t.value is not None for t in self.trials)
 
     @property
     def out(self) -> bool:
-        """Whether it takes no part any more: it could not run once, or broke a limit twice."""
+        """Whether it has left the comparison: it could not run once, or broke a limit twice."""
         return any(t.outcome.metrics is None for t in self.trials) or len(self.trials) - self.kept >= MISSES
 
     @property
     def counts(self) -> bool:
-        """Whether it may be recommended: not out, and limits kept in most of its rounds."""
+        """Whether it may be recommended: it is not out, and kept the limits in most of its rounds."""
         return not self.out and 2 * self.kept > len(self.trials)
 
     @property
     def usd_per_hour(self) -> float:
-        """Its price; NaN where unknown."""
+        """Price of the configuration in US dollars per hour; NaN where unknown."""
         return self.trials[0].usd_per_hour
 
     @property
     def typical(self) -> TrialRecord:
-        """The median of the rounds that count, of two the worse: numbers that one measurement really gave."""
+        """The trial with the median value of the rounds that count (of an even number the lower of the middle two)."""
         kept = sorted((t for t in self.trials if t.value is not None), key=lambda t: -(t.value or 0.0))
         return kept[len(kept) // 2] if kept else self.trials[-1]
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The rounds so far.
+    """The final comparison as far as it has come.
 
-    Every interval is one of 95 % for all comparisons with one configuration together. Who stays alike with the
-    first is so with that confidence a set that has the true best in it: selecting the apparent best does not spoil
-    that (Hsu, Multiple Comparisons: Theory and Methods, 1996, ch. 4; his one-sided bounds are narrower than ours).
+    All intervals of comparisons with one configuration hold jointly with 95 % confidence. With that confidence, the
+    first and the configurations that cannot be told apart from it contain the true best: selecting the apparent best
+    does not spoil that (Hsu, Multiple Comparisons: Theory and Methods, 1996, ch. 4; his one-sided bounds are narrower
+    than ours).
 
     Args:
-        rounds: how many there were, one that was begun included.
-        contestants: who took part: those that count, the best mean first, then the others.
+        rounds: number of rounds, an unfinished one included.
+        contestants: all that took part: those that count, the best mean first, then the others.
         default: position of the configuration to beat; None if it does not fit on this cluster.
-        blocks: fitted to those that count, in their order; None if none does.
+        blocks: the model fitted to those that count, in their order; None if none does.
     """
 
     rounds: int
@@ -112,19 +113,19 @@ class Comparison:
 
     @cached_property
     def counting(self) -> tuple[Contestant, ...]:
-        """Those that count, the best mean first."""
+        """The contestants that count, the best mean first."""
         return tuple(c for c in self.contestants if c.counts)
 
     @property
     def first(self) -> Contestant | None:
-        """The apparent best; None if none counts."""
+        """The contestant with the best mean; None if none counts."""
         return self.counting[0] if self.counting else None
 
     @cached_property
     def alike(self) -> tuple[Contestant, ...]:
         """The first and those that cannot be told apart from it, the best mean first; empty if none counts.
 
-        Of whom there is no interval, nothing of the kind can be said.
+        A contestant without a finite interval is left out, as nothing can be said about it.
         """
         if self.first is None:
             return ()
@@ -133,17 +134,17 @@ class Comparison:
 
     @property
     def recommended(self) -> Contestant | None:
-        """The cheapest of those alike, of equal ones the best mean; None if none counts."""
-        # An unknown price is no bargain.
+        """The cheapest contestant of `alike`; of equally cheap ones that with the best mean; None if none counts."""
+        # An unknown price ranks last.
         return min(self.alike, key=lambda c: math.inf if math.isnan(c.usd_per_hour) else c.usd_per_hour, default=None)
 
     def mean(self, contestant: Contestant) -> Estimate:
-        """Mean of the goal's figure of one that counts."""
+        """Geometric mean of the goal's figure, for a contestant that counts."""
         assert self.blocks is not None, "somebody counts"
         return self.blocks.mean(self.counting.index(contestant))
 
     def ratio(self, numerator: Contestant, denominator: Contestant) -> Estimate:
-        """Ratio of the goal's figures of two that count."""
+        """Ratio of the goal's figures, for two contestants that count."""
         assert self.blocks is not None, "somebody counts"
         if numerator is denominator:
             return Estimate(1.0, 1.0, 1.0)
@@ -152,33 +153,33 @@ class Comparison:
 
     @property
     def over_default(self) -> Estimate | None:
-        """The recommended one's figure over the default's; None if the default or nobody counts."""
+        """Ratio of the recommended one's figure to the default's; None if the default, or no contestant, counts."""
         default = self.of(self.default)
         if self.recommended is None or default is None or not default.counts:
             return None
         return self.ratio(self.recommended, default)
 
     def of(self, position: int | None) -> Contestant | None:
-        """The contestant at a position; None if it takes no part."""
+        """Return the contestant at a position; None if that configuration took no part."""
         return next((c for c in self.contestants if c.position == position), None)
 
     def clear(self, within: float) -> bool:
-        """Whether more rounds would tell nothing that matters.
+        """Whether more rounds would show nothing that matters.
 
-        Each of the others is surely worse than the first, or surely as good but for a factor of `1 + within`.
+        By its interval, each of the others is worse than the first, or equal to it within a factor of `1 + within`.
         """
         ratios = [self.ratio(self.counting[0], c) for c in self.counting[1:]]
         return all(not ratio.contains(1) or ratio.within(within) for ratio in ratios)
 
 
 def compared(trials: Sequence[TrialRecord], objective: Objective, default: int | None) -> Comparison:
-    """The comparison as far as it has come.
+    """Evaluate the final comparison as far as it has come.
 
-    A round in which a limit broke gives no figure: the rate at which a limit was missed is not one to rank by.
+    A round in which a configuration broke a limit gives it no figure: a rate at which a limit is broken is not ranked.
 
     Args:
-        trials: of a study; those of its search are ignored.
-        objective: whose figures are compared.
+        trials: trials of a study; those of its search are ignored.
+        objective: the objective whose figures are compared.
         default: position of the configuration to beat.
     """
     rounds = in_rounds(trials)

@@ -1,4 +1,4 @@
-"""Which configuration the comparison at the end measures next: a function of what it has measured."""
+"""Schedule of the final comparison: which configuration it measures next, given the trials so far."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 
 CANDIDATES = 3
-"""Of the search's best, so many take part at most. Our choice: the cheapest that keeps a limit often sits right at it,
-and the luckiest of many numbers is seldom the best; beyond the third, a search's own noise has hardly hidden it."""
+"""Largest number of the search's best configurations that take part. Our choice: the cheapest configuration that keeps
+a limit is often right at it, and the best of many noisy values is seldom the true best; noise rarely moves the true
+best beyond the third place."""
 
 MIN_ROUNDS, MAX_ROUNDS = 2, 4
-"""One round gives no interval. Four, of three candidates and the default, leave nine degrees of freedom, where
-Student's factor (2.26) is near its limit (1.96); more rounds narrow an interval only by the root of their number."""
+"""Smallest and largest number of rounds. One round gives no interval. Four rounds of three candidates and the default
+give nine degrees of freedom, where the quantile of Student's t (2.26) is near its limit (1.96); more rounds narrow an
+interval only by the square root of their number."""
 
 
 class Turn(NamedTuple):
-    """What to measure next.
+    """The next measurement.
 
     Args:
-        position: the configuration.
-        round: of the comparison: 1, 2, …
+        position: position of the configuration.
+        round: number of the round: 1, 2, …
     """
 
     position: int
@@ -37,19 +39,19 @@ class ComparisonSchedule:
     """The rules of one study's comparison.
 
     Every round measures each configuration that is still in it once. Even rounds go through them in reverse:
-    over two rounds each has the same mean time, so a drift that is linear cancels out within rounds as well as
-    between them; and who ends a round begins the next, on a replica that is there already.
+    over two rounds each has the same mean time, so a linear drift cancels out within rounds as well as between them;
+    and the last configuration of a round is the first of the next, on a replica that is already running.
 
     Args:
         ranking: positions that counted in the search, the best first.
         default: position of the configuration to beat; None if it does not fit on this cluster.
-        objective: whose figures are compared.
-        budget_s: no round begins that would end later, once there were two.
-        trial_s: what one measurement is expected to take, before there was any.
-        within: a difference of this part of a figure does not matter.
+        objective: the objective whose figures are compared.
+        budget_s: seconds for the comparison; after the second round, no round begins that would exceed them.
+        trial_s: expected seconds of one measurement, before the first one.
+        within: relative difference of a figure that does not matter.
 
     Raises:
-        ValueError: seconds below 0.
+        ValueError: `budget_s` or `trial_s` is negative.
     """
 
     ranking: Sequence[int]
@@ -65,16 +67,16 @@ class ComparisonSchedule:
 
     @property
     def candidates(self) -> int:
-        """How many of the search's best the budget has two rounds for, beside the default; one in any case."""
+        """Number of the search's best for which the budget allows two rounds beside the default; at least one."""
         round_s = self.budget_s / MIN_ROUNDS
         affordable = [n for n in range(1, CANDIDATES + 1) if (n + (self.default is not None)) * self.trial_s <= round_s]
         return max(affordable, default=1)
 
     def turn(self, trials: Sequence[TrialRecord]) -> Turn | None:
-        """What to measure next; None when the comparison is over.
+        """Return what to measure next; None when the comparison is over.
 
         Args:
-            trials: the study's finished ones; those of its search are ignored.
+            trials: finished trials of the study; those of its search are ignored.
         """
         rounds = in_rounds(trials)
         comparison = compared(trials, self.objective, self.default)
@@ -87,7 +89,7 @@ class ComparisonSchedule:
         return Turn(_in_order(field, now + 1)[0], now + 1)
 
     def _field(self, comparison: Comparison, spent_s: float) -> list[int]:
-        """Who is still in it. The search's next best comes in when the last of those before it is out."""
+        """Return the positions still in the comparison; the search's next best enters when all before it are out."""
         ranked = [p for p in self.ranking if p != self.default]
         out = {c.position for c in comparison.contestants if c.out}
         begun = [i for i, p in enumerate(ranked, start=1) if comparison.of(p) is not None]
@@ -98,14 +100,14 @@ class ComparisonSchedule:
         return [p for p in (*ranked[:size], *default) if p not in out]
 
     def _enough(self, comparison: Comparison, field: Sequence[int], trials: Sequence[TrialRecord]) -> bool:
-        """Whether a round that is complete was the last."""
+        """Whether the round that has just been completed was the last."""
         runners = [c for p in field if (c := comparison.of(p)) is not None]
         if not runners or any(len(c.trials) < MIN_ROUNDS for c in runners):
             return False
         undecided = [c for c in runners if not c.counts]
         searched = [c for c in runners if c.position != self.default] or runners
         if not any(c.counts for c in searched):
-            return False  # each kept its limits once and broke them once: another round tells, whatever it costs
+            return False  # each kept its limits once and broke them once: another round decides, whatever the budget
         finals = [t for t in trials if t.purpose == "final"]
         next_s = len(field) * fmean(t.seconds for t in finals)
         if comparison.rounds >= MAX_ROUNDS or _seconds(trials) + next_s > self.budget_s:
@@ -114,7 +116,7 @@ class ComparisonSchedule:
 
 
 def usual_seconds(trials: Sequence[TrialRecord]) -> float:
-    """What a trial of the search took that counted, by their median; 0 if there is none."""
+    """Median duration in seconds of the search's trials that counted; 0 if there is none."""
     return median([t.seconds for t in trials if t.purpose == "search" and t.value is not None] or [0.0])
 
 

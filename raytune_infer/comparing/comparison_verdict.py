@@ -1,4 +1,4 @@
-"""The comparison at the end in words and for programs."""
+"""The verdict of the final comparison, as sentences for people and as a dictionary for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from searchers.objective import Objective
 
 
 def verdict(comparison: Comparison, objective: Objective) -> list[str]:
-    """What the rounds say, a sentence each; none where nobody counts."""
+    """Return the conclusions of the comparison, one sentence each; empty if no configuration counts."""
     recommended = comparison.recommended
     if recommended is None:
         return []
@@ -42,9 +42,9 @@ def _first_against_second(comparison: Comparison) -> str | None:
     named = "the second, the default" if second.position == comparison.default else "the second"
     said = f"the first is {ratio.value:.2f}× {named} ({_interval(ratio)})"
     if len(comparison.alike) < 2:
-        # Of the default all is said already.
+        # The sentence on the default already says this.
         return None if second.position == comparison.default else said
-    # A third, of fewer rounds, may be like the first although the second is not.
+    # A third one with fewer rounds may be indistinguishable from the first although the second is not.
     tied = "so they cannot be told apart" if second in comparison.alike else "but not all can be told apart from it"
     if recommended is first:
         return f"{said}, {tied}; none of these is cheaper than the first, which is recommended"
@@ -53,14 +53,14 @@ def _first_against_second(comparison: Comparison) -> str | None:
 
 
 def bounds(estimate: Estimate | None, digits: str = ".4g") -> str:
-    """`1690 to 1820`, or a dash."""
+    """Format an interval as `1690 to 1820`, or a dash where there is none."""
     if estimate is None or not estimate.bounded:
         return "–"
     return f"{estimate.low:{digits}} to {estimate.high:{digits}}"
 
 
 def as_dict(comparison: Comparison) -> dict[str, object]:
-    """For JSON: every contestant, the best first, with intervals; null where there is none."""
+    """Return the comparison for JSON: every contestant, the best first, with intervals (null where there is none)."""
     recommended, first = comparison.recommended, comparison.first
     return {
         "rounds": comparison.rounds,

@@ -1,4 +1,4 @@
-"""From the best value so far to the rate that a configuration needs to win: what lets a load test end early."""
+"""The rate that a configuration needs to beat the best value so far; below it, its load test can end early."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from raytune_infer.spec.service_spec import PRICED
 from searchers.objective import Objective
 
 _RATES_RPS = np.geomspace(1e-4, 1e8, 241)
-"""Where an objective is looked at: from one request in three hours to what no machine can do."""
+"""Rates in requests/s at which an objective is evaluated: from one request in three hours to more than is possible."""
 
-_HALVINGS = 40  # of a step of 12 %: to the last digits of a float
+_HALVINGS = 40  # bisect a step of 12 % down to the precision of a float
 
 
 def rate_to_beat(objective: Objective, usd_per_hour: float, best: float | None) -> float | None:
-    """The rate above which a configuration of this price is better than the best so far.
+    """Return the rate above which a configuration of this price is better than the best so far.
 
     Args:
-        objective: of the study. Only where its goal depends on `rps` and `usd_per_hour` alone, and grows with
-            `rps`, does a rate decide.
+        objective: the study's objective. A rate decides only if the goal depends on `rps` and `usd_per_hour` alone and
+            grows with `rps`.
         usd_per_hour: the configuration's price; NaN where unknown.
         best: the best value so far (`Objective.value`: larger is better); None while there is none.
 
     Returns:
-        The rate in requests per second; None where nothing is to be beaten, or a rate alone does not decide.
+        The rate in requests per second; None if there is nothing to beat, or a rate alone does not decide.
     """
     names = objective.goal.names
     if best is None or "rps" not in names or not names <= {"rps", PRICED}:
@@ -39,7 +39,7 @@ def rate_to_beat(objective: Objective, usd_per_hour: float, best: float | None) 
         return None
     above = int(np.searchsorted(found, best, side="right"))
     if above in (0, found.size):
-        return None  # any rate wins, or none that a machine can do
+        return None  # every rate wins, or none that a machine can reach
     low, high = _RATES_RPS[above - 1], _RATES_RPS[above]
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -1,1 +1,1 @@
-"""What searchers start from: earlier studies, emulated services, and the training of what ships."""
+"""Prior knowledge of searchers: earlier studies, emulated services, and the training of the shipped models."""

@@ -1,4 +1,4 @@
-"""What was studied before a study began: what its search may learn from."""
+"""Earlier studies that a new study's search may learn from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raytune_infer.store.run_folder import OWN_DATABASE, RunFolder, open_run, ru
 from searchers.base import Task
 
 _NAMED = 5
-"""So many are named in a line; of the rest, how many there are. Our choice."""
+"""Most names in a note; the others are only counted. Our choice."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Earlier:
     """The studies that a search may learn from.
 
     Args:
-        tasks: one for each study, in the order in which they began.
-        left_out: which others there are that cannot be learned from, and why.
+        tasks: one task per study, in the order in which the studies began.
+        left_out: the studies that cannot be learned from, each with the reason.
     """
 
     tasks: tuple[Task, ...]
     left_out: tuple[str, ...]
 
     def notes(self) -> Iterator[str]:
-        """What the user should know of it; nothing where there is nothing."""
+        """Yield notes for the user on what is learned from and what is left out; none if there are no studies."""
         if self.tasks:
             trials: Counter[str] = Counter()
             for task in self.tasks:
@@ -49,15 +49,15 @@ class Earlier:
 
 
 def earlier_studies(run: RunFolder, study: StudyRecord, *, emulated: bool) -> Earlier:
-    """What had been finished when the study began, in the folders beside its run's and in the database it was given.
+    """Read the trials finished before a study began, in the folders beside its run's and in the database it was given.
 
-    What ended later is left out, so a study that is resumed goes on with what it began with, and never learns from
-    itself. Emulated devices teach nothing of real ones, nor real ones of these.
+    Later trials are left out, so a resumed study still learns from the same trials as at its start, and never from
+    itself. A study on emulated devices learns only from emulated trials, one on real devices only from real ones.
 
     Args:
-        run: the study's own.
-        study: it.
-        emulated: whether its devices are.
+        run: the study's run.
+        study: the study.
+        emulated: whether the study's devices are emulated.
     """
     found: list[tuple[dt.datetime, Task]] = []
     left_out: list[str] = []
@@ -77,14 +77,14 @@ def earlier_studies(run: RunFolder, study: StudyRecord, *, emulated: bool) -> Ea
 
 @dataclass(frozen=True)
 class _Place:
-    """A database: its name for messages, and the studies of it that are meant; none for all."""
+    """A database: its name for messages, and the numbers of the studies to read from it; empty for all."""
 
     name: str
     numbers: frozenset[int] = frozenset()
 
 
 def _places(run: RunFolder, left_out: list[str]) -> dict[URL, _Place]:
-    """URL → what to read there, each database once; folders that cannot be read are added to `left_out`."""
+    """Return URL → what to read there, each database once; folders that cannot be read are added to `left_out`."""
     places = {} if run.database_url is None else {run.url: _Place("the database")}
     own = run.path.resolve()
     for path in runs_in(own.parent):
@@ -102,14 +102,14 @@ def _places(run: RunFolder, left_out: list[str]) -> dict[URL, _Place]:
 
 
 def _refuse_missing(file: Path) -> None:
-    """SQLite would make the file."""
+    """Raise FileNotFoundError if a SQLite file is missing, which opening it would create."""
     if not file.is_file():
         raise FileNotFoundError(f"it has no {file.name}")
 
 
 @contextmanager
 def _told(what: str, left_out: list[str]) -> Iterator[None]:
-    """Whatever is wrong with an old study, a new one does not end by it: it is told instead."""
+    """Add any error inside the context to `left_out`, so that a broken old study does not end a new one."""
     try:
         yield
     except Exception as error:

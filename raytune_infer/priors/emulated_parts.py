@@ -1,6 +1,6 @@
-"""What random services are made of: models, cards, and software with its own ways.
+"""Parts of random services: models, GPUs, and software with its own deviations from the formulas.
 
-All ranges are our choice, wide enough to hold what is usual.
+All ranges are our choice, wide enough to cover usual services.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from raytune_infer.spec.standard_knobs import NO_GPU
 from searchers.space import Knob
 
 UNKNOWN_KNOB = "option"
-"""A categorical knob that says nothing but its values' names."""
+"""Name of a categorical knob of unknown meaning, which has no features but the names of its values."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """What a value of the unknown knob does.
+    """Effect of one value of the unknown knob.
 
     Args:
-        speed: factor on everything that the device does.
-        overhead_s: host's time on top of each batch or step.
-        refused: cards on which it does not run.
+        speed: factor on the speed of the device.
+        overhead_s: additional host time in seconds for each batch or step.
+        refused: GPU types on which it does not run.
     """
 
     speed: float = 1.0
@@ -37,12 +37,12 @@ class Option:
 
 @dataclass(frozen=True)
 class Software:
-    """What sets one service apart from the formula.
+    """Deviations of one service from the formulas.
 
     Args:
-        speed: card → factor on everything that it does; kernels suit some cards better than others.
-        options: values of the unknown knob; one that changes nothing if the space has none.
-        noise: standard deviation of the log of a measurement.
+        speed: GPU type → factor on its speed; kernels suit some GPUs better than others.
+        options: value of the unknown knob → its effect; a single value without effect if the space has no such knob.
+        noise: standard deviation of the natural logarithm of a measurement.
     """
 
     speed: Mapping[str, float]
@@ -51,11 +51,11 @@ class Software:
 
 
 def random_language_model(rng: np.random.Generator) -> LanguageModel:
-    """A decoder of 0.3 to 400 billion parameters; two of five are mixtures of experts.
+    """Draw a decoder of 0.3 to 400 billion parameters; two of five are mixtures of experts.
 
-    12 L d^2 parameters in the blocks (Kaplan et al. 2020, Table 1) and a width of 50 to 140 layers' count give
-    L and d; the dense equivalent of a mixture is taken as the mean of all and active (geometric). Keys have 1
-    to 1/16 of the width.
+    The number of layers L and the width d follow from 12 L d^2 parameters in the blocks (Kaplan et al. 2020, Table 1)
+    and a ratio d / L of 50 to 140; for a mixture of experts, the number of parameters here is the geometric mean of all
+    and the active ones. The width of the keys is 1 to 1/16 of d.
     """
     parameters = between(rng, 3e8, 4e11)
     experts, used, active = 1.0, 1.0, parameters
@@ -71,7 +71,7 @@ def random_language_model(rng: np.random.Generator) -> LanguageModel:
 
 
 def random_runtime(rng: np.random.Generator) -> Runtime:
-    """An engine: its efficiencies, its own time for each step, what it does with prompts and with too many."""
+    """Draw an inference engine: its efficiencies, overhead per step, batching of prompts, and admission of requests."""
     return Runtime(
         compute_efficiency=between(rng, 0.25, 0.75),
         memory_efficiency=between(rng, 0.4, 0.9),
@@ -83,9 +83,9 @@ def random_runtime(rng: np.random.Generator) -> Runtime:
 
 
 def random_cards(rng: np.random.Generator, count: int) -> dict[str, Gpu]:
-    """Cards of the catalogue; in half of the cases cards like them, each figure off by a factor of about 1.3.
+    """Draw GPUs of the catalogue; in half of the cases their figures are changed by a factor of about 1.3 each.
 
-    f sees a card by four figures. Were they those of the catalogue alone, it could learn the catalogue by heart.
+    The surface f sees a GPU as four figures. With those of the catalogue alone, it could memorise the catalogue.
     """
     chosen = [CATALOGUE[i] for i in rng.choice(len(CATALOGUE), count, replace=False)]
     if rng.random() < 0.5:
@@ -104,7 +104,7 @@ def _like(rng: np.random.Generator, card: Gpu) -> Gpu:
 def random_software(
     rng: np.random.Generator, cards: Mapping[str, Gpu], overhead_s: tuple[float, float]
 ) -> tuple[Software, list[Knob]]:
-    """A service's own ways, and the unknown knob if it has one."""
+    """Draw a service's deviations from the formulas, and the unknown knob if it has one."""
     spread = rng.uniform(0, 0.3)
     speed = {name: float(np.exp(rng.normal(0, spread))) for name in (*cards, NO_GPU)}
     options, unknown = {"": Option()}, []
@@ -121,5 +121,5 @@ def _option(rng: np.random.Generator, cards: tuple[str, ...], overhead_s: tuple[
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
-    """Log-uniform."""
+    """Draw a log-uniform number from `low` to `high`."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))

@@ -1,9 +1,9 @@
-"""Random services as tasks: what the shipped surfaces are learned from, and nothing of it a measurement.
+"""Random services as tasks, from which the shipped surfaces are learned. Nothing here is a measurement.
 
 Two families, batch inference (`cluster.emulated.roofline`) and generation (`cluster.emulated.generation`), over random
-spaces: cards of the whole catalogue and cards that nobody built, knobs there or fixed at a value that the task does not
-tell, and in a third of them a knob whose meaning nobody knows, such as an engine. Beside what the formulas say, each
-service has its own software: efficiencies, overheads, cards that it likes less (`emulated_parts`).
+spaces: GPUs of the whole catalogue and invented ones; knobs that are in the space or fixed at a value that the task
+does not show; and in a third of the spaces a knob of unknown meaning, such as an engine. Each service deviates from the
+formulas by its own software: efficiencies, overheads, GPUs on which it is slower (`emulated_parts`).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _TRIES = 50
 
 
 def random_service(rng: np.random.Generator, configurations: int = 160) -> Task:
-    """A random service of either family, measured on at most so many random configurations of its space.
+    """Draw a service of either family, evaluated on at most `configurations` random configurations of its space.
 
-    At least eight of them run: of a service that nearly nothing can run, nothing can be learned but that.
+    At least eight of them run, or all if there are fewer: a service that can hardly run teaches nothing else.
     """
     for _ in range(_TRIES):
         family = random_generation if rng.random() < _GENERATION_SHARE else random_batch_inference
@@ -57,7 +57,7 @@ def random_service(rng: np.random.Generator, configurations: int = 160) -> Task:
 
 
 def random_generation(rng: np.random.Generator, configurations: int = 160) -> Task:
-    """A language model behind an engine with continuous batching; metrics `rps`, `ttft_ms`, `tpot_ms`, `p99_ms`."""
+    """Draw a language model on an engine with continuous batching; metrics `rps`, `ttft_ms`, `tpot_ms`, `p99_ms`."""
     model, runtime = random_language_model(rng), random_runtime(rng)
     input_tokens, output_tokens = (float(round(between(rng, *r))) for r in ((16, 8192), (8, 2048)))
     cards = random_cards(rng, int(rng.integers(2, 10)))
@@ -103,7 +103,7 @@ def random_generation(rng: np.random.Generator, configurations: int = 160) -> Ta
 
 
 def random_batch_inference(rng: np.random.Generator, configurations: int = 160) -> Task:
-    """A model that answers whole batches, on shares of cards or on cores alone; metrics `rps` and `p99_ms`."""
+    """Draw a model that answers whole batches, on shares of GPUs or on CPU cores alone; metrics `rps`, `p99_ms`."""
     profile = random_profiles(rng, 1)[0] if rng.random() < 0.3 else random_architecture(rng)
     cards = random_cards(rng, int(rng.integers(1, 6))) if rng.random() < 0.85 else {}
     knobs = [_gpu_knob(cards, or_none=rng.random() < 0.2)] if cards else []
@@ -144,13 +144,13 @@ def _gpu_knob(cards: Mapping[str, Gpu], or_none: bool = False) -> Knob:
 
 
 def _draw(rng: np.random.Generator, space: Space, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Positions of distinct configurations, and each knob's value in them."""
+    """Draw positions of at most `count` distinct configurations, and return each knob's value in them."""
     chosen = rng.permutation(len(space))[:count]
     return chosen, {name: values[chosen] for name, values in space_values(space).items()}
 
 
 def _groups(column: Mapping[str, np.ndarray], n: int, precision: str) -> list[tuple[np.ndarray, str, str, str]]:
-    """Rows that share card, precision and option: their indices, and the three values."""
+    """Group rows with the same GPU type, precision and option: their indices, and the three values."""
     of = {"gpu_type": NO_GPU, "precision": precision, UNKNOWN_KNOB: ""}
     names = np.stack([np.asarray(column.get(k, np.full(n, default)), dtype=str) for k, default in of.items()], axis=1)
     kinds, member = np.unique(names, axis=0, return_inverse=True)

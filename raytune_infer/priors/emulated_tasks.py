@@ -1,7 +1,7 @@
-"""Services that do not exist, on hardware that is only a formula: what searchers are trained and judged on.
+"""Emulated services on emulated hardware, on which searchers are trained and evaluated.
 
-Joins the layers: a space of the standard knobs, a model's profile, the roofline's requests per second and a
-price book become a Problem with a complete table. Nothing here is a measurement.
+A space of the standard knobs, a model's profile, the requests per second of the roofline model and a price book are
+combined into a Problem with a complete table. Nothing here is a measurement.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ PAPER_KNOBS: Mapping[str, tuple[Value, ...]] = {
 def emulate(
     profile: ModelProfile, knobs: Mapping[str, Sequence[Value]], objective: Objective, prices: PriceBook
 ) -> MeasuredTable:
-    """A model as a service over all combinations of these knobs.
+    """Emulate a model as a service over all combinations of these knobs.
 
     A replica pays for the larger of its shares of the GPU's compute (`gpu_share`) and memory
-    (`gpu_memory`); the memory share bounds what fits, not how fast it runs, as in the Morphling paper. A
-    knob that is left out stands at one core, no GPU, the whole GPU, batches of 1, float32.
+    (`gpu_memory`); the memory share limits what fits, not how fast it runs, as in the Morphling paper. The
+    default of a knob that is left out is one core, no GPU, the whole GPU, batches of 1, float32.
     """
     space = Space([encode(name, values) for name, values in knobs.items()])
     timing = time_batches(profile, space)
@@ -50,12 +50,12 @@ def emulate(
 
 @dataclass(frozen=True)
 class Timing:
-    """A model on every configuration of a space; `[n]` each.
+    """Timing of a model on every configuration of a space.
 
     Args:
-        batch: items in a batch.
-        service_s: seconds that a batch takes.
-        fits: whether it fits in the replica's memory.
+        batch: `[n]` items in a batch.
+        service_s: `[n]` seconds that a batch takes.
+        fits: `[n]` whether the model fits in the replica's memory.
     """
 
     batch: np.ndarray
@@ -63,7 +63,7 @@ class Timing:
     fits: np.ndarray
 
     def metrics(self) -> tuple[Metrics | None, ...]:
-        """What a trial would measure: a request waits for the batch before its own and then for its own."""
+        """Return the metrics of a trial; a request waits for the batch before its own, then for its own batch."""
         return tuple(
             {"rps": b / s, "p99_ms": 2000 * s} if fit else None
             for b, s, fit in zip(self.batch, self.service_s, self.fits, strict=True)
@@ -71,12 +71,12 @@ class Timing:
 
 
 def time_batches(profile: ModelProfile, space: Space, card: Callable[[str], Gpu] = find) -> Timing:
-    """The roofline on every configuration of a space.
+    """Evaluate the roofline model on every configuration of a space.
 
     Args:
-        profile: the model.
-        space: of the knobs that `emulate` takes.
-        card: a value of `gpu_type` → the card it means; the catalogue's when left out.
+        profile: profile of the served model.
+        space: a space of the knobs that `emulate` takes.
+        card: value of `gpu_type` → GPU; by default from the catalogue.
     """
     column, n = space_values(space), len(space)
     cores, batch = numbers(column, "cpu_cores", n, 1), numbers(column, "max_batch_size", n, 1)
@@ -103,17 +103,17 @@ def time_batches(profile: ModelProfile, space: Space, card: Callable[[str], Gpu]
 
 
 def space_values(space: Space) -> dict[str, np.ndarray]:
-    """Knob → `[n]` its value in every configuration."""
+    """Return knob → `[n]` its value in every configuration."""
     return {knob.name: np.array(knob.values)[space.ranks[:, i]] for i, knob in enumerate(space.knobs)}
 
 
 def numbers(column: Mapping[str, np.ndarray], name: str, n: int, default: float) -> np.ndarray:
-    """`[n]` values of a knob of numbers; the default where the space has no such knob."""
+    """Return the `[n]` values of a numeric knob; the default if the space has no such knob."""
     return np.asarray(column.get(name, np.full(n, default)), dtype=float)
 
 
 def _usd_per_hour(space: Space, prices: PriceBook) -> np.ndarray:
-    """`[n]` prices; each is asked for once, as most knobs have none."""
+    """Return the `[n]` prices; each is computed once, as most knobs do not change it."""
     priced = [i for i, knob in enumerate(space.knobs) if knob.name in PLACING]
     asked: dict[tuple[int, ...], float] = {}
     usd = np.zeros(len(space))
@@ -126,7 +126,7 @@ def _usd_per_hour(space: Space, prices: PriceBook) -> np.ndarray:
 
 
 def random_table(rng: np.random.Generator, books: Sequence[PriceBook]) -> MeasuredTable:
-    """A random service: model, hardware on offer, knobs, prices and objective; something in it counts.
+    """Draw a service with model, hardware, knobs, prices and objective, in which at least 2 % of configurations count.
 
     Half a dozen choices are drawn as a user might make them. Four of five spaces have GPUs.
     """
@@ -143,14 +143,14 @@ def random_table(rng: np.random.Generator, books: Sequence[PriceBook]) -> Measur
 
 
 def random_architecture(rng: np.random.Generator) -> ModelProfile:
-    """A transformer or a convolutional network of random size, its figures by the rules of arithmetic.
+    """Draw a transformer or a convolutional network of random size, with figures computed from its architecture.
 
-    `random_profiles` draws each figure apart; here FLOP, weights and traffic belong together as in a network
+    `random_profiles` draws each figure independently; here FLOP, weights and traffic are consistent, as in a network
     that could be built. Sizes are log-uniform over what is served in practice: our choice, no known model.
 
     Transformers: 12 d^2 parameters a layer, 2 FLOP each per token beside 4 n d for attention (Kaplan et al.
     2020, Table 1); outputs of 14 n d numbers and attention maps of n^2 per 64 channels. Convolutional
-    networks: multiply-adds, outputs and parameters each spread around a power of one another.
+    networks: outputs and parameters are each spread around a power of the FLOP.
     """
 
     def between(low: float, high: float) -> float:
@@ -196,24 +196,24 @@ def _cpu_knobs(rng: np.random.Generator) -> dict[str, tuple[Value, ...]]:
 
 
 def cores(rng: np.random.Generator) -> tuple[Value, ...]:
-    """Numbers of CPU cores that a user might offer."""
+    """Draw numbers of CPU cores that a user might offer."""
     most = int(rng.choice([4, 5, 6, 8]))
     return tuple(range(1, most + 1)) if rng.random() < 0.6 else some(rng, [1, 2, 4, 6, 8, 12, 16], 3, 6)
 
 
 def batches(rng: np.random.Generator) -> tuple[Value, ...]:
-    """Batch sizes 1, 2, 4 … up to 32 … 256."""
+    """Draw batch sizes 1, 2, 4, … up to a largest one of 32 to 256."""
     return tuple(2**i for i in range(int(rng.integers(5, 9)) + 1))
 
 
 def some(rng: np.random.Generator, values: Sequence[Value], least: int, most: int) -> tuple[Value, ...]:
-    """So many of the values, drawn at random and kept in their order."""
+    """Draw `least` to `most` of the values at random, kept in their order."""
     count = int(rng.integers(least, min(most, len(values)) + 1))
     return tuple(values[i] for i in sorted(rng.choice(len(values), count, replace=False)))
 
 
 def _objective(rng: np.random.Generator, table: MeasuredTable) -> Objective:
-    """Mostly requests per dollar, sometimes requests alone; in a quarter of cases under a latency limit."""
+    """Draw an objective: mostly requests per dollar, sometimes requests alone; a quarter have a latency limit."""
     goal = Expression("rps / usd_per_hour" if rng.random() < 0.8 else "rps")
     latencies = [m["p99_ms"] for m in table.metrics if m is not None]
     if not latencies or rng.random() < 0.75:

@@ -1,6 +1,6 @@
-"""Meta-training of morphling's model that ships: synthetic services in, weights and their card out.
+"""Meta-training of Morphling's shipped model on synthetic services; writes its weights and their card.
 
-The 42 profiles of `cluster.emulated.profiles` are held out. Tasks are random profiles, so no known model is trained on.
+The 42 profiles of `cluster.emulated.profiles` are held out: tasks have random profiles, so no known model is used.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from searchers.replay import MeasuredTable
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the shipped model is trained. Values are our choice, by the loss that short runs ended with.
+    """Parameters of the shipped model's training. Values are our choice, by the final loss of short runs.
 
     Args:
-        tasks: synthetic services.
-        points: configurations drawn from each.
-        episodes: outer steps.
-        shots: K; each episode draws how many points are seen, at most K.
-        step_size: α.
-        meta_step_size: β at the start.
-        tasks_per_episode: tasks in one outer step.
-        good_share: part of a task's points that are drawn from its best tenth, where a search ends up.
-        seed: of everything random.
+        tasks: number of synthetic services.
+        points: number of configurations drawn from each.
+        episodes: number of outer steps.
+        shots: K, the largest number of points that are seen; each episode draws its own number.
+        step_size: α, the inner step size.
+        meta_step_size: β, the outer step size at the start.
+        tasks_per_episode: number of tasks in one outer step.
+        good_share: share of a task's points that are drawn from its best tenth, where a search ends up.
+        seed: seed of everything random.
     """
 
     tasks: int = 4000
@@ -51,12 +51,12 @@ class Recipe:
 
 
 def synthetic_tasks(recipe: Recipe) -> tuple[Tasks, np.ndarray, np.ndarray]:
-    """The tasks to learn from, and the `[d]` mean and scale that standardise their columns."""
+    """Return the tasks to learn from, and the `[d]` mean and scale that standardise their columns."""
     rng = np.random.default_rng(recipe.seed)
     books = [load_prices(name) for name in built_in()]
     raw = [_sample(rng, random_table(rng, books), recipe) for _ in range(recipe.tasks)]
     columns = tuple(sorted({column for _, names, _ in raw for column in names}))
-    # NaN where a task lacks the column: those rows must not count in the mean.
+    # NaN where a task lacks the column, so that its rows do not count in the mean.
     x = np.full((recipe.tasks, recipe.points, len(columns)), np.nan)
     for i, (features, names, _) in enumerate(raw):
         x[i][:, [columns.index(name) for name in names]] = features
@@ -69,7 +69,7 @@ def synthetic_tasks(recipe: Recipe) -> tuple[Tasks, np.ndarray, np.ndarray]:
 def _sample(
     rng: np.random.Generator, table: MeasuredTable, recipe: Recipe
 ) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-    """`[points, c]` raw inputs of some configurations, their c columns, and `[points]` values."""
+    """Draw configurations: `[points, c]` raw inputs, their c columns, `[points]` values as fractions of the best."""
     features, columns = inputs_of(table.problem)
     values = table.values() / table.values().max()
     best = np.argsort(-values)[: max(1, len(values) // 10)]
@@ -86,16 +86,16 @@ def meta_train_shipped(
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
 ) -> MetaModel:
-    """Train the model that ships and write it to `out`, with a card for people beside it (`.md`).
+    """Train the shipped model and write it to `out`, with a card for people beside it (`.md`).
 
     Args:
-        out: the safetensors file; its folder is made.
-        episodes: outer steps; the shipped model took the default.
-        seed: of tasks, weights and episodes.
+        out: the safetensors file; its folder is created.
+        episodes: number of outer steps; the shipped model has the default.
+        seed: seed of tasks, weights and episodes.
         progress: called with the episode and its loss.
     """
     threads = torch.get_num_threads()
-    # Matrices of 128 columns are too small to share out; one thread is also what makes runs repeatable.
+    # Matrices of 128 columns are too small for several threads; one thread also makes runs repeatable.
     torch.set_num_threads(1)
     try:
         model = train(Recipe(episodes=episodes, seed=seed), progress)
@@ -107,7 +107,7 @@ def meta_train_shipped(
 
 
 def card_text(model: MetaModel) -> str:
-    """The card as markdown: what the model is, how it came about, what it must not be taken for."""
+    """Return the model card as markdown: what the model is, how it was made, and its limits."""
     card = model.card
     recipe = "\n".join(f"| {name} | {value} |" for name, value in card["recipe"].items())
     columns = "\n".join(
@@ -142,12 +142,12 @@ influence.
 
 
 def _counts(most: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 11, …, most: few points matter more, and cost less to train on."""
+    """Return numbers of points 1, 2, 3, 5, 7, 9, …, `most`: small ones matter more and cost less to train on."""
     return sorted({min(most, k + k * k // 12) for k in range(1, most + 1)})
 
 
 def train(recipe: Recipe, progress: Callable[[int, float], None] | None = None) -> MetaModel:
-    """Meta-train from random weights; deterministic in the recipe on one machine."""
+    """Meta-train from random weights; the recipe determines the result on one machine."""
     tasks, mean, scale = synthetic_tasks(recipe)
     generator = torch.Generator().manual_seed(recipe.seed)
     losses: list[float] = []
@@ -158,7 +158,7 @@ def train(recipe: Recipe, progress: Callable[[int, float], None] | None = None) 
             progress(episode, loss)
 
     start = initial_weights(len(tasks.columns), generator)
-    # Predictions near zero would make the first estimates of the unit huge.
+    # With predictions near zero, the first estimates of the unit would be huge.
     start["b2"] = tasks.y.mean().reshape(1)
     weights = meta_train(
         tasks,

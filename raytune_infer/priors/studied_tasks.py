@@ -1,4 +1,4 @@
-"""Finished studies as tasks: what one's own services have taught."""
+"""Finished studies as tasks that searchers can learn from."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from searchers.base import Observation, Task
 from searchers.space import Space
 
 LEAST_TRIALS = 3
-"""A study in which fewer trials ran says too little of a shape."""
+"""Fewest successful trials of a study to learn from; fewer say too little about how metrics vary over the space."""
 
 
 def measured_tasks(places: Sequence[str]) -> tuple[Task, ...]:
-    """Tasks from run folders, history databases (a SQLite file or a URL) and suites of tables.
+    """Read tasks from run folders, databases (a SQLite file or a URL) and suites of tables.
 
     Raises:
-        RunError: a place that is none of these, a study that cannot be learned from, or none with enough trials.
+        RunError: a place is none of these, a study cannot be learned from, or no study has enough trials.
     """
     tasks = tuple(task for place in places for task in _tasks_at(place))
     if not tasks:
@@ -68,18 +68,18 @@ def _tasks(found: Iterable[tuple[StudyRecord, Sequence[TrialRecord]]]) -> tuple[
 
 
 def enough(trials: Sequence[TrialRecord]) -> bool:
-    """Whether there is something to learn from: failures alone may have been the model's own."""
+    """Whether enough trials ran to learn from them; failures alone may be the model's own fault."""
     return sum(t.outcome.metrics is not None for t in trials) >= LEAST_TRIALS
 
 
 def study_task(study: StudyRecord, trials: Sequence[TrialRecord]) -> Task:
-    """A study as a task whose space is what was tried, the final comparison included.
+    """Convert a study to a task whose space has the configurations that were tried, the final comparison included.
 
-    Beside what was measured, `usd_per_hour` is the price of then. The group is the service's name: its earlier
-    studies were about the same model.
+    Its metrics include `usd_per_hour`, the price at the time. The group is the service's name: earlier studies of a
+    service are taken to be about the same model.
 
     Raises:
-        ValueError: knobs or values that this version does not know, such as a GPU that left the catalogue.
+        ValueError: this version does not know a knob or a value, such as a GPU that left the catalogue.
     """
     values = study.fingerprint.get("knobs", {})
     try:
@@ -98,13 +98,13 @@ def _priced(trial: TrialRecord) -> dict[str, float] | None:
 
 
 def _facts(spec: str) -> dict[str, float]:
-    """What the service.yaml of the study tells under `facts`, if it has such a key."""
+    """Return the valid facts in the study's service.yaml; empty if it has none."""
     document = yaml.safe_load(spec)
     facts = document.get("facts") if isinstance(document, dict) else None
     if not isinstance(facts, dict):
         return {}
     found = {}
     for name, value in facts.items():
-        with suppress(ValueError):  # what an older version let pass
+        with suppress(ValueError):  # an older version accepted invalid facts
             found[str(name)] = fact(value)
     return found

@@ -1,4 +1,4 @@
-"""How well surfaces predict services that they were not trained on."""
+"""Evaluation of surfaces on services that they were not trained on."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from searchers.surfaces.training import residual_loss
 
 _SAMPLES = 64
 _LEAST = 5
-"""Observations of which an order says anything."""
+"""Fewest observations for which a rank correlation is computed."""
 
 _FIT_STEPS = 40
 _FIT_NOISE = 0.22
-"""Standard deviation of log quantities around a fitted surface: what training residuals end at (√0.05)."""
+"""Standard deviation of log quantities around a fitted surface: that of the residuals after training (√0.05)."""
 
 
 def judge(
     model: SurfaceModel, tasks: Sequence[Task], points: Sequence[int], seed: int
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Median scores of the tasks, by family and role.
+    """Compute median scores over tasks, by family and role.
 
     Args:
-        model: what is judged.
-        tasks: services that it has not seen.
-        points: how many observations z is fitted to; 0: none, the mean of surfaces drawn from the facts.
-        seed: of samples and of which observations.
+        model: the surfaces to evaluate.
+        tasks: services that the model has not seen.
+        points: numbers of observations that z is fitted to; 0 for the mean of surfaces drawn from the facts alone.
+        seed: seed of the samples and of the choice of observations.
 
     Returns:
-        "family, role" → points → scores as in `score`.
+        "family, role" → number of observations → scores as in `score`.
     """
     rng = np.random.default_rng(seed)
     table: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
@@ -56,16 +56,17 @@ def judge(
 
 
 def from_facts(model: SurfaceModel, row: Studied, rng: np.random.Generator) -> np.ndarray:
-    """`[k, R + 1]` mean of surfaces drawn for a task from what is known before its first trial."""
+    """Return the `[k, R + 1]` mean of surfaces drawn for a task from its facts, which are known before any trial."""
     z = torch.from_numpy(model.latents(row.columns, row.facts, _SAMPLES, rng)).float()
     with torch.no_grad():
         return surface(model.weights, _inputs(model, row), z).mean(0).numpy()
 
 
 def fitted(model: SurfaceModel, row: Studied, at: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`[k, R + 1]` the surface of the likeliest z, given some of the task's observations.
+    """Return the `[k, R + 1]` surface of the most probable z, given some of the task's observations.
 
-    Maximum a posteriori: a Gaussian over draws of z from the facts, times the likelihood of the observations.
+    Maximum a posteriori: the prior is a Gaussian fitted to draws of z from the facts, the likelihood is that of the
+    observations.
     """
     draws = model.latents(row.columns, row.facts, 8 * _SAMPLES, rng)
     mean = torch.from_numpy(draws.mean(0)).float()
@@ -89,15 +90,15 @@ def fitted(model: SurfaceModel, row: Studied, at: np.ndarray, rng: np.random.Gen
 
 
 def score(out: np.ndarray, row: Studied) -> dict[str, dict[str, float]]:
-    """How near a predicted surface is to the measured one.
+    """Score a predicted surface against the measured one.
 
     Args:
-        out: `[k, R + 1]` what was predicted of the task's observations.
-        row: what was measured.
+        out: `[k, R + 1]` predictions for the task's observations.
+        row: the measured task.
 
     Returns:
         role → "correlation" (Spearman's) and "rmse" of the centred natural logarithm, where it was measured; for
-        "can run" the "auc". Too few observations, or all of them alike, have no score.
+        "can run" the "auc". There is no score for too few observations or if all of them are equal.
     """
     scores: dict[str, dict[str, float]] = {}
     for r, role in enumerate(ROLES):

@@ -1,4 +1,4 @@
-"""Training of the surfaces that ship, and of one's own: emulated services, and measured ones where there are any."""
+"""Training of the shipped surfaces and of custom ones, on emulated services and, if given, on measured ones."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from searchers.surfaces.training import Training, train
 
 @dataclass(frozen=True)
 class SurfaceRecipe:
-    """How surfaces are trained.
+    """Parameters of the training of surfaces.
 
     Args:
-        services: how many emulated services.
-        measured_weight: how often a measured task is drawn for each time that an emulated one is. Ten measured
-            tasks among thousands of formulas would otherwise leave no trace; twenty, our choice, gives ten tasks
-            as much of the training as two hundred formulas have.
-        held_out: emulated services to judge the result by.
-        training: of the network.
-        seed: of everything random.
+        services: number of emulated services.
+        measured_weight: how many times as often a measured task is drawn as an emulated one. Otherwise ten measured
+            tasks would have no effect among thousands of emulated ones; with twenty, our choice, ten measured tasks
+            weigh as much as two hundred emulated ones.
+        held_out: number of emulated services to evaluate the result on.
+        training: parameters of the network's training.
+        seed: seed of everything random.
     """
 
     services: int = 10_000
@@ -40,7 +40,7 @@ class SurfaceRecipe:
 
 
 def recipe_of(*, steps: int | None = None, seed: int = 0) -> SurfaceRecipe:
-    """What ships was trained by, with another number of steps or another seed."""
+    """Return the recipe of the shipped surfaces, with another number of steps or another seed if given."""
     training = Training() if steps is None else replace(Training(), steps=steps)
     return SurfaceRecipe(training=training, seed=seed)
 
@@ -55,13 +55,13 @@ def train_surfaces(
     """Train surfaces and write them to `out`, with a card for people beside them (`.md`).
 
     Args:
-        out: the safetensors file; its folder is made.
-        recipe: how.
-        measured: one's own tasks, beside the emulated ones.
+        out: the safetensors file; its folder is created.
+        recipe: parameters of the training.
+        measured: measured tasks, added to the emulated ones.
         progress: called with the step and its loss.
     """
     threads = torch.get_num_threads()
-    # Matrices of 128 columns are too small to share out; one thread is also what makes runs repeatable.
+    # Matrices of 128 columns are too small for several threads; one thread also makes runs repeatable.
     torch.set_num_threads(1)
     try:
         model = _train(recipe, measured, progress)
@@ -94,7 +94,7 @@ def _train(
 
 
 def card_text(model: SurfaceModel) -> str:
-    """The card as markdown: what the model is, how it came about, what it must not be taken for."""
+    """Return the model card as markdown: what the model is, how it was made, and its limits."""
     card = model.card
     recipe = {k: v for k, v in card["recipe"].items() if k != "training"} | card["recipe"]["training"]
     scores = "\n".join(

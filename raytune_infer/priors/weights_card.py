@@ -1,4 +1,4 @@
-"""What the card of a file of weights says of every such file: its format, and the one command that makes it again."""
+"""The common part of the cards of weights files: their format, and the command that reproduces them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import shlex
 from importlib.metadata import version
 
 _LIBRARIES = ("torch", "numpy")
-"""What a training computes with; another version may give weights that differ in their last digits."""
+"""Libraries that training computes with; other versions may give weights that differ in their last digits."""
 
 
 def libraries() -> str:
-    """The versions that a training computes with, for its card."""
+    """Return the versions of the libraries that training computes with, for the card."""
     return ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
 
 
 def how_it_is_made(model: str, *, steps: int, seed: int, measured: int = 0) -> str:
-    """The part of a card on this, as markdown.
+    """Return the section of a card on format and reproduction, as markdown.
 
     Args:
-        model: whose weights, as `meta-train --model` names them.
-        steps: of training.
-        seed: of everything random.
-        measured: how many studies it learned from; the card cannot say where these are now.
+        model: name of the model for `meta-train --model`.
+        steps: number of training steps.
+        seed: seed of everything random.
+        measured: number of studies it learned from; the card cannot say where these are now.
     """
     words = ["raytune-infer", "meta-train", "--model", model, "--steps", str(steps), "--seed", str(seed)]
     words += [*(["--from", "STUDIES"] if measured else []), "--out", f"{model}.safetensors"]

@@ -1,1 +1,1 @@
-"""What was measured, asked again under other limits, goals and prices, without a new trial."""
+"""Ranking of a run's measurements under other limits, goals and prices, without a new trial."""

@@ -1,4 +1,4 @@
-"""The latency-rate curve of a configuration: the levels of load that were held, in the order of what was asked."""
+"""The latency-rate curve of a configuration: its load levels in the order of the requested load."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 def in_order(levels: Iterable[LevelResult], mode: Mode) -> tuple[LevelResult, ...]:
-    """The levels of one mode by what was asked of them, one for each.
+    """Return the levels of one mode in the order of the requested load, one for each load.
 
-    Of those that asked the same, as when a configuration was measured again, the one of the middle rate stands
-    for all. The highest of several would be the luckiest.
+    Of several levels with the same requested load, as when a configuration was measured again, the one with the median
+    rate is taken: the highest would be biased upwards by chance.
     """
     same: dict[float, list[LevelResult]] = {}
     for level in levels:
@@ -25,5 +25,5 @@ def in_order(levels: Iterable[LevelResult], mode: Mode) -> tuple[LevelResult, ..
 
 
 def middle(of: Sequence[T], rate_rps: Callable[[T], float]) -> T:
-    """The one of the middle rate; of two the lower."""
+    """Return the element with the median rate; of an even number the lower of the middle two."""
     return sorted(of, key=rate_rps)[(len(of) - 1) // 2]

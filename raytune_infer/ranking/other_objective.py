@@ -1,4 +1,4 @@
-"""Another objective for the trials of a finished run: its limits, its goal, what it asks at least."""
+"""A changed objective for the trials of a finished run: other limits, another goal, other lower bounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from searchers.objective import Expression, Objective
 from serve_deployments.metrics.metric_table import METRICS, metric_of
 
 Bounds = Mapping[str, float | None]
-"""Metric → bound; None takes away the run's own."""
+"""Metric → bound; None removes the run's own bound."""
 
 
 def changed(
@@ -23,10 +23,10 @@ def changed(
     maximize: str | None = None,
     minimize: str | None = None,
 ) -> Objective:
-    """The run's objective with other bounds or another goal; what is not named stays as it was.
+    """Return the run's objective with other bounds or another goal; everything else stays as it was.
 
     Raises:
-        UserError: a metric that is not measured, a bound that is none, two goals, or no expression.
+        UserError: a metric is not measured, a bound or an expression is invalid, or there are two goals.
     """
     if maximize is not None and minimize is not None:
         raise UserError(f"{maximize!r} is to be maximised and {minimize!r} minimised; give one goal")
@@ -48,14 +48,14 @@ def changed(
 
 
 def bounds(texts: Sequence[str], option: str) -> dict[str, float | None]:
-    """`["p99_ms=50", "error_rate=none"]` as bounds.
+    """Parse bounds from texts such as `["p99_ms=50", "error_rate=none"]`.
 
     Args:
-        texts: as typed.
-        option: to name in errors.
+        texts: the texts as typed by the user.
+        option: name of the command-line option, for error messages.
 
     Raises:
-        UserError: not of that form, or one metric twice.
+        UserError: a text is not of that form, or a metric occurs twice.
     """
     found: dict[str, float | None] = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""Where a configuration would break limits that it was not measured under, by what its batches took."""
+"""Predicted rate at which a configuration breaks limits it was not measured under, from its batch durations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from serve_deployments.settings import Settings
 
 
 def predicted_rps(trials: Sequence[TrialRecord], at_most: Mapping[str, float], arrivals: Arrivals) -> float | None:
-    """The rate from which on a simulated queue of its batches breaks the first limit; None where none can be told.
+    """Predict the rate (requests/s) at which a simulated queue breaks the first limit; None if it cannot be predicted.
 
     Args:
-        trials: of one configuration.
-        at_most: metric → largest value allowed; of errors no queue knows anything.
-        arrivals: their pattern.
+        trials: trials of one configuration; the queue serves batches like theirs.
+        at_most: metric → largest value allowed; a limit on errors is ignored, as a queue does not predict them.
+        arrivals: the arrival pattern.
     """
     latencies = {name: limit for name, limit in at_most.items() if name != "error_rate"}
     if not latencies or not all(name in METRICS and METRICS[name].time is LATENCY for name in latencies):

@@ -1,4 +1,4 @@
-"""The highest rate within limits, as far as the levels of a curve tell, and where they do not."""
+"""Bounds on the highest rate of a configuration within limits, from the levels of its curve."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _CHANCE = 0.05  # the convention
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on a load, and those under which the levels were held.
+    """Limits on a load level, and the limits under which the run's load tests measured the levels.
 
     Args:
         at_most: metric → largest value allowed: latencies in ms and `error_rate`.
-        held_under: the run's own limits of that kind.
+        held_under: the run's own limits, in the same form.
     """
 
     at_most: Mapping[str, float]
     held_under: Mapping[str, float] = field(default_factory=dict)
 
     def kept(self, level: LevelResult) -> bool | None:
-        """Whether a level kept them; None if it does not tell."""
+        """Whether a level kept the limits; None if it does not decide."""
         if level.overloaded:
             return None if self._was_stopped_early and not level.fell_behind else False
         if all(self.keeps(level, name) for name in self.at_most):
@@ -43,14 +43,14 @@ class Limits:
         return None if all(self.keeps(level, name) or self._by_chance(level, name) for name in self.at_most) else False
 
     def _too_few(self, level: LevelResult, name: str) -> bool:
-        """Whether a percentile of chance arrivals is only the largest of the answers: of fewer than 100 the p99 is."""
+        """Whether an open level has too few answers for a percentile: below 100, the p99 is merely their maximum."""
         share = _share_above(name)
         return level.mode == "open" and bool(share) and 0 < level.completed < 1 / share - 1e-9
 
     def _by_chance(self, level: LevelResult, name: str) -> bool:
-        """Whether so many answers above a percentile's limit are no wonder (5 %) though the percentile keeps it.
+        """Whether a level may have broken a percentile's limit by chance, in a binomial test at the 5 % level.
 
-        A level that a search left early has few: its p99 may be the largest of twenty.
+        A level that a search left early has few answers: its p99 may be the largest of twenty.
         """
         share, above = _share_above(name), level.above(name, self.at_most[name])
         if not share or above is None or not level.completed:
@@ -59,38 +59,41 @@ class Limits:
 
     @property
     def unchanged(self) -> bool:
-        """Whether these are the limits that the levels were held under."""
+        """Whether these are the limits under which the levels were measured."""
         return dict(self.at_most) == dict(self.held_under)
 
     def keeps(self, level: LevelResult, name: str) -> bool:
-        """Whether a level kept one of the limits; a metric without a value keeps none."""
+        """Whether a level kept the limit on one metric; a metric without a value does not."""
         value = level.value(name)
         return value is not None and value <= self.at_most[name]
 
     @property
     def _was_stopped_early(self) -> bool:
-        """Whether a level that was stopped for the run's limits says nothing of these, which are so much looser.
+        """Whether a level that was stopped under the run's limits says nothing about these, which are much looser.
 
-        It had `LOST_TAIL` times rate x limit in flight or more. By Little's law its mean latency was above any limit
-        up to so many times the run's.
+        It had at least `LOST_TAIL` × rate × limit requests in flight. By Little's law its mean latency was above any
+        limit up to `LOST_TAIL` times the run's.
         """
         return tightest_ms(self.at_most) > LOST_TAIL * tightest_ms(self.held_under)
 
 
 @dataclass(frozen=True)
 class RateBounds:
-    """What is known of the highest rate at which a configuration keeps its limits.
+    """Bounds on the highest rate at which a configuration keeps its limits.
 
     Args:
-        level: the highest level that kept them; None if none did.
-        at_most_rps: no rate from here on keeps them; infinity if no level says so, 0 if none ever does.
-        resolved: the two are as close as the run's own precision, so a new trial would find nothing new.
-        estimate_rps: where the first limit is probably crossed; None where nothing says so.
-        clients: of those levels, how many clients kept and broke them, in place of arrivals; None: arrivals.
-        alone: where no arrivals kept them, the closed level that did at the highest rate: a hint where to look.
-        contradicted: levels that say otherwise: broken below `level`, or kept above the lowest broken one.
-        client_limited: the load side was the bottleneck at or above `level`.
-        interval_rps: 95 % interval of the rate, where the trials' own answers stand.
+        level: the highest level that kept the limits; None if none did.
+        at_most_rps: upper bound in requests/s, from which on the limits are broken; infinity if no level gives one,
+            0 if no rate keeps the limits.
+        resolved: whether the lower and the upper bound are within the run's precision, so that a new trial would find
+            nothing new.
+        estimate_rps: estimated rate at which the first limit is crossed; None where there is no estimate.
+        clients: for closed levels, the numbers of clients that kept and that broke the limits; None for open levels.
+        alone: where no open level kept the limits, the closed level with the highest rate that did, as a hint.
+        contradicted: number of levels that contradict the bounds: broken below `level`, or kept above the lowest
+            broken one.
+        client_limited: whether the load side was the bottleneck at or above `level`.
+        interval_rps: 95 % interval of the rate, where the bounds come from the trials' own answers.
     """
 
     level: LevelResult | None
@@ -105,27 +108,28 @@ class RateBounds:
 
     @property
     def at_least_rps(self) -> float:
-        """The rate at which they were kept; 0 if none."""
+        """Lower bound in requests/s: the rate of `level`; 0 if there is none."""
         return 0.0 if self.level is None else self.level.rate_rps
 
 
 def arrivals_within(
     levels: Sequence[LevelResult], limits: Limits, precision: float, answers: Sequence[TrialAnswer] = ()
 ) -> RateBounds:
-    """The highest rate of arrivals within limits.
+    """Bound the highest rate of open-loop arrivals within limits.
 
-    Open levels decide. A closed level says less: clients that wait for their answer never queue as deep as
-    random arrivals at the same rate. So one that kept the limits is no lower bound, only a hint; one that broke
-    them at a higher rate than any open level kept is an upper bound, used where open levels give none or where
-    none kept them. So is the rate that more clients no longer raised: the replica cannot do more.
+    Open levels decide. A closed level says less: closed-loop clients never queue as deep as random arrivals at the same
+    rate. So a closed level that kept the limits is not a lower bound, only a hint; one that broke them at a higher rate
+    than any open level kept is an upper bound, used where open levels give none or where none kept them. The rate that
+    more clients no longer raised is an upper bound too: the replica cannot do more.
 
-    Under the run's own limits the trials' own answers stand; see `_answered`.
+    Under the run's own limits the trials' own answers are used; see `_answered`.
 
     Args:
-        levels: of one configuration, of all its trials.
-        limits: to be kept.
-        precision: how far apart, relatively, a rate that keeps them and one that breaks them are left.
-        answers: of those trials that have one.
+        levels: levels of one configuration, from all its trials.
+        limits: the limits to keep.
+        precision: relative distance between a rate that keeps the limits and one that breaks them, at which a load test
+            stops.
+        answers: answers of the trials that have one.
     """
     if limits.unchanged and (own := [answer for answer in answers if limits.kept(answer.level)]):
         return _answered(own)
@@ -153,10 +157,10 @@ def arrivals_within(
 
 
 def _answered(own: Sequence[TrialAnswer]) -> RateBounds:
-    """What trials have said themselves, by the levels that stand for them; of several the middle one.
+    """Bounds from the trials' own answers; of several answers the one with the median rate.
 
-    A trial that ended early knew enough to lose, not what the rate is. It is asked only where no other is: the level
-    kept the limits, and the rate is somewhere in the trial's interval.
+    A trial that ended early knows that it lost, but not its rate. It is used only if there is no other: its level kept
+    the limits, and the rate lies somewhere in the trial's interval.
     """
     whole = [answer.at_its_rate for answer in own if not answer.ended_early]
     answer = middle(whole or own, attrgetter("level.rate_rps"))
@@ -170,7 +174,7 @@ def _answered(own: Sequence[TrialAnswer]) -> RateBounds:
 
 
 def _most_by_clients(closed: Sequence[LevelResult], limits: Limits, *, above_rps: float) -> float:
-    """What closed levels say of the highest rate that arrivals can have; infinity if nothing."""
+    """Upper bound on the rate of open-loop arrivals from closed levels; infinity if they give none."""
     told, cut, contradicted = _split(closed, limits)
     bounds = [told[cut].rate_rps] if cut < len(told) and not contradicted else []
     if len(closed) > 1 and closed[-1].rate_rps <= GROWTH * closed[-2].rate_rps:
@@ -179,15 +183,16 @@ def _most_by_clients(closed: Sequence[LevelResult], limits: Limits, *, above_rps
 
 
 def clients_within(levels: Sequence[LevelResult], limits: Limits, precision: float) -> RateBounds:
-    """The highest rate of clients that wait for their answer: what a run that looks for the peak has measured.
+    """Bound the highest rate of closed-loop clients within limits, which a run with `find: peak` measures.
 
-    Levels are in the order of their clients. Without limits it is the peak, known once more clients bring no
-    more. Random arrivals at that rate queue longer, so of those it is an upper estimate only.
+    Levels are in the order of their number of clients. Without limits the highest rate is the peak, known once more
+    clients no longer raise it. Random arrivals at that rate queue longer, so for them it is only an upper estimate.
 
     Args:
-        levels: of one configuration, of all its trials.
-        limits: to be kept.
-        precision: how far apart, relatively, a rate that keeps them and one that breaks them are left.
+        levels: levels of one configuration, from all its trials.
+        limits: the limits to keep.
+        precision: relative distance between a rate that keeps the limits and one that breaks them, at which a load test
+            stops.
     """
     told, cut, contradicted = _split(in_order(levels, "closed"), limits)
     kept = [level for level in told[:cut] if limits.kept(level)]
@@ -199,7 +204,7 @@ def clients_within(levels: Sequence[LevelResult], limits: Limits, precision: flo
         resolved = level is not None and _flat(told)
         at_most = highest if resolved else math.inf
     elif level is None and broke.asked <= 1 and not contradicted:
-        resolved, at_most = True, 0.0  # not even one client alone: there is no lighter load
+        resolved, at_most = True, 0.0  # one client alone broke them, and there is no lighter load
     else:
         at_most = max(broke.rate_rps, highest, *(at.rate_rps for at in told[cut:] if limits.kept(at)))
         resolved = level is not None and _close(level.rate_rps, at_most, precision)
@@ -213,13 +218,13 @@ def clients_within(levels: Sequence[LevelResult], limits: Limits, precision: flo
 
 
 def _split(levels: Sequence[LevelResult], limits: Limits) -> tuple[list[LevelResult], int, int]:
-    """Where levels in ascending order stop keeping the limits.
+    """Find the cut at which levels in ascending order stop keeping the limits.
 
-    The cut is the one that fewest levels contradict, by being broken below it or kept above it; of several the
-    lowest, so that one level kept above one broken (chance) is not believed.
+    The cut is the one that the fewest levels contradict, by breaking the limits below it or keeping them above it; of
+    several the lowest, so that a single level that kept the limits above a broken one (chance) does not count.
 
     Returns:
-        The levels that tell, how many of them are below the cut, and how many contradict it.
+        The levels that decide, how many of them are below the cut, and how many contradict it.
     """
     told = [(level, kept) for level in levels if (kept := limits.kept(level)) is not None]
     against = [
@@ -230,10 +235,10 @@ def _split(levels: Sequence[LevelResult], limits: Limits) -> tuple[list[LevelRes
 
 
 def _crossing(kept: tuple[float, LevelResult], broke: tuple[float, LevelResult], limits: Limits) -> float | None:
-    """The rate at which the first limit is crossed, on straight lines of log latency over log rate.
+    """Estimate the rate at which the first limit is crossed, by linear interpolation of log latency over log rate.
 
-    Our choice: queueing makes latency convex in the rate, so that the line lies above the curve and crosses
-    the limit too early rather than too late. None where a level was overloaded, or a value is missing or 0.
+    Our choice: queueing makes latency convex in the rate, so the line lies above the curve and crosses the limit too
+    early rather than too late. None if a level was overloaded, or a value is missing or 0.
     """
     (low_rps, below), (high_rps, above) = kept, broke
     if above.overloaded or not 0 < low_rps < high_rps:
@@ -247,7 +252,7 @@ def _crossing(kept: tuple[float, LevelResult], broke: tuple[float, LevelResult],
 
 
 def _hopeless(broke: LevelResult | None, closed: Sequence[LevelResult], limits: Limits, precision: float) -> bool:
-    """No load is light enough: no number of clients kept the limits, or none is left that would be tried."""
+    """Whether no load is light enough: no closed level kept the limits, or no lower rate would be tried."""
     alone = next((level for level in closed if level.asked == 1), None)
     if alone is None:
         return False
@@ -257,7 +262,7 @@ def _hopeless(broke: LevelResult | None, closed: Sequence[LevelResult], limits: 
 
 
 def _flat(levels: Sequence[LevelResult]) -> bool:
-    """Two more steps brought no more."""
+    """Whether the last two levels raised the rate by no more than the factor `GROWTH`."""
     rates = [level.rate_rps for level in levels]
     return len(rates) > 2 and max(rates[-2:]) <= GROWTH * max(rates[:-2])
 
@@ -267,6 +272,6 @@ def _close(low: float, high: float, precision: float) -> bool:
 
 
 def _share_above(name: str) -> float:
-    """Of requests, those above a percentile; 0 of what is none."""
+    """Share of requests above a percentile; 0 for a metric that is not a percentile."""
     metric = metric_of(name)
     return (metric.share_above if metric else None) or 0.0

@@ -1,4 +1,4 @@
-"""A finished run's trials ranked again, under other limits, prices and goals, from their curves: no new trial."""
+"""Ranking of a finished run's trials under other limits, prices and goals, from their curves, without a new trial."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.metrics.level_result import LevelResult
 
 _BOUNDLESS_RPS = 1e9
-"""Stands for a rate that nothing bounds: more than any replica does, so a goal that grows with the rate wins."""
+"""Stands for an unbounded rate: more than any replica can do, so that a goal that grows with the rate wins."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Ranked:
 
     Args:
         config: the configuration.
-        trials: the numbers of those that measured it.
-        levels: all that they held.
-        known: of the highest rate within the limits.
+        trials: numbers of the trials that measured it.
+        levels: all load levels of these trials.
+        known: bounds on its highest rate within the limits.
         usd_per_hour: its price; NaN where unknown.
-        figure: the goal at the highest level that kept the limits, in its own unit; NaN without one.
-        value: what it is ranked by (larger is better), from measured levels alone; None if it does not
-            surely count.
+        figure: the goal at the highest level that kept the limits, in the goal's own unit; NaN without such a level.
+        value: the value it is ranked by (larger is better), from measured levels alone; None if it is not certain to
+            count.
         could_be: the same at the highest rate that the levels leave possible; None if it cannot count.
-        failures: trials of it that could not run, number → reason.
-        emulated: the devices were emulated.
+        failures: number → reason of its trials that could not run.
+        emulated: whether the devices were emulated.
     """
 
     config: Config
@@ -59,16 +59,16 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What the curves of a run say under an objective.
+    """Ranking of a run's configurations under an objective.
 
     Args:
-        objective: the goal and its limits, the run's own included where nothing else was asked.
-        prices: whose they are.
-        arrivals: rates are of arrivals; False: of clients that wait for their answer (`find: peak`).
-        ranked: the configurations that surely count, the best first.
-        others: those that do not, as far as is known; the most promising first.
-        failed: trials whose configuration never ran, number → reason.
-        untried: configurations of the space without a trial; None if the record does not say.
+        objective: the goal and its limits; the run's own unless others were asked for.
+        prices: label of the prices.
+        arrivals: True if rates are of open-loop arrivals, False if of closed-loop clients (`find: peak`).
+        ranked: the configurations that certainly count, the best first.
+        others: the other measured configurations, the most promising first.
+        failed: number → reason of the trials whose configuration never ran.
+        untried: number of configurations of the space without a trial; None if the run did not record its size.
     """
 
     objective: Objective
@@ -81,14 +81,14 @@ class Recommendation:
 
     @property
     def best(self) -> Ranked | None:
-        """The first; None if nothing surely counts."""
+        """The first configuration of the ranking; None if none certainly counts."""
         return self.ranked[0] if self.ranked else None
 
     @property
     def needed(self) -> tuple[Ranked, ...]:
-        """Configurations that a new trial could put first, the most promising first.
+        """Configurations that a new trial could rank first, the most promising first.
 
-        Those whose levels leave open a rate at which they would beat what the first is known to do.
+        Their levels leave a rate possible at which they would beat the measured value of the best.
         """
         to_beat = self.best.value if self.best is not None else 0.0
         assert to_beat is not None, "what is ranked has a value"
@@ -109,16 +109,16 @@ def recommend(
 
     Args:
         run: the run's folder.
-        limits: metric → largest value that counts, any percentile among them (`{"p97_ms": 50}`); None takes
-            away a limit of the run's own, and what is not named stays as it was.
+        limits: metric → largest value allowed, for any percentile (`{"p97_ms": 50}`); None removes the run's own limit
+            on a metric, and the run's other limits stay as they are.
         prices: a price book, the name of a built-in one, or a file; None for the prices of the run.
-        maximize: another goal.
-        minimize: another goal, of which less is better.
-        at_least: metric → smallest value that counts.
+        maximize: another goal, to be maximised.
+        minimize: another goal, to be minimised.
+        at_least: metric → smallest value allowed.
 
     Raises:
-        UserError: no such run, a metric that is not measured, a price that is not known, or nothing was measured.
-        PriceBookError: no such price book, or it is malformed.
+        UserError: there is no such run, a metric is not measured, a price is unknown, or nothing was measured.
+        PriceBookError: there is no such price book, or it is malformed.
     """
     folder = open_run(run)
     study, trials = folder.read()
@@ -150,20 +150,21 @@ def rank(
     prices: str = "as of the run",
     size: int | None = None,
 ) -> Recommendation:
-    """The ranking of trials by what their levels surely say.
+    """Rank trials by what their levels certainly show.
 
     Args:
-        trials: of one study, those of its final comparison too.
+        trials: trials of one study, those of its final comparison included.
         objective: the goal and its limits.
-        held_under: limits that the run's load was held under.
-        precision: how far apart, relatively, a rate that keeps the limits and one that breaks them are left.
-        arrivals: their pattern, for which rates are predicted that levels leave open; None: none are.
-        book: prices; None for those recorded.
-        prices: what to call them.
-        size: configurations in the space.
+        held_under: limits under which the run's load tests measured the levels.
+        precision: relative distance between a rate that keeps the limits and one that breaks them, at which a load test
+            stops.
+        arrivals: arrival pattern for predicting rates that levels leave open; None to predict none.
+        book: price book; None for the recorded prices.
+        prices: label of the prices.
+        size: number of configurations in the space.
 
     Raises:
-        UserError: the objective needs a price that is not known.
+        UserError: the objective needs a price that is unknown.
     """
     by_config: dict[int, list[TrialRecord]] = {}
     for t in trials:
@@ -208,7 +209,7 @@ def rank(
 
 
 def _arrivals(spec: ServiceSpec) -> Arrivals | None:
-    """The run's own; None if they were a trace that is not there any more."""
+    """Return the run's arrival pattern; None if it was a trace that cannot be read any more."""
     try:
         return read_arrivals(spec)
     except SpecError:
@@ -216,7 +217,7 @@ def _arrivals(spec: ServiceSpec) -> Arrivals | None:
 
 
 def _with_predicted(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> RateBounds:
-    """With an estimate where levels leave the rate open and give none."""
+    """Add a predicted rate as the estimate, if the levels leave the rate open and give no estimate."""
     if known.resolved or known.estimate_rps is not None:
         return known
     rps = predicted_rps(trials, limits.at_most, arrivals)
@@ -224,7 +225,7 @@ def _with_predicted(known: RateBounds, trials: Sequence[TrialRecord], limits: Li
 
 
 def _usd_per_hour(trial: TrialRecord, book: PriceBook | None, objective: Objective) -> float:
-    """By the knobs alone: the cluster need not be there any more."""
+    """Return the recorded price of a trial or, with a book, the price of its knobs; neither needs the cluster."""
     needed = PRICED in (*objective.goal.names, *objective.limited)
     if book is None:
         if needed and math.isnan(trial.usd_per_hour):
@@ -246,7 +247,7 @@ def _names(objective: Objective) -> tuple[str, ...]:
 
 
 def _now(objective: Objective, known: RateBounds, usd_per_hour: float) -> tuple[float, float | None]:
-    """The goal and the value at the highest level that kept the limits."""
+    """Return the goal and the value at the highest level that kept the limits."""
     if known.level is None:
         return math.nan, None
     return _judged(objective, known.level.with_metrics(_names(objective)), usd_per_hour)
@@ -255,10 +256,10 @@ def _now(objective: Objective, known: RateBounds, usd_per_hour: float) -> tuple[
 def _could_be(
     objective: Objective, known: RateBounds, levels: Sequence[LevelResult], usd_per_hour: float
 ) -> float | None:
-    """The value if every rate up to `at_most_rps` kept the limits.
+    """Return the value that the configuration would have if every rate up to `at_most_rps` kept the limits.
 
-    The other metrics are taken from the highest level that kept them; where none did, from the lightest load
-    that was held, with what is limited at its limit.
+    The other metrics are taken from the highest level that kept the limits or, if none did, from the lightest measured
+    load; a limited metric that is missing or above its limit is set to the limit.
     """
     base = known.level or min(levels, key=lambda level: (level.mode == "open", level.asked))
     metrics = base.with_metrics(_names(objective))
@@ -271,5 +272,5 @@ def _could_be(
 
 
 def _judged(objective: Objective, metrics: Mapping[str, float], usd_per_hour: float) -> tuple[float, float | None]:
-    """The goal and the value; NaN and None where a metric of the goal has no value, as nothing was answered."""
+    """Return the goal and the value; NaN and None if a metric of the goal has no value because nothing was answered."""
     return objective.figure(metrics, usd_per_hour), objective.value(metrics, usd_per_hour)

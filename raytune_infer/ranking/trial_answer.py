@@ -1,4 +1,4 @@
-"""What a trial said itself: the rate that it found, and the level that stands for it."""
+"""A trial's own answer: the rate that its load test found, and the level that represents it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ class TrialAnswer:
     """One trial's own answer.
 
     Args:
-        level: the level that stands for it.
-        rate_rps: the trial's rate; an estimate from all levels where it ended early or was not precise in time.
-        interval_rps: its 95 % interval; None where none was recorded.
-        ended_early: the trial stopped once it could no longer win.
+        level: the level that represents it.
+        rate_rps: the trial's rate in requests/s; an estimate from all levels if it ended early or did not reach the
+            precision in time.
+        interval_rps: 95 % interval of the rate; None where none was recorded.
+        ended_early: whether the trial stopped because it could no longer win.
     """
 
     level: LevelResult
@@ -26,12 +27,12 @@ class TrialAnswer:
 
     @property
     def at_its_rate(self) -> TrialAnswer:
-        """The same with the level at the trial's rate."""
+        """The same answer, with the trial's rate as the rate of the level."""
         return replace(self, level=replace(self.level, rate_rps=self.rate_rps))
 
 
 def answer_of(trial: TrialRecord) -> TrialAnswer | None:
-    """A trial's own answer; None if it has none."""
+    """Return a trial's own answer; None if it has none."""
     outcome = trial.outcome
     if outcome.reported is None or not outcome.levels:
         return None

@@ -1,1 +1,1 @@
-"""What a person looks at: tables, drawings and files of a study, a ranking, a replay or a cluster."""
+"""Output for people: tables, drawings and files of a study, a ranking, a replay or a cluster."""

@@ -1,4 +1,4 @@
-"""The comparison at the end as a view: everyone who took part, and what the rounds say."""
+"""View of the final comparison: all configurations that took part, and the verdict."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from searchers.objective import Objective
 
 
 def comparison_view(comparison: Comparison, objective: Objective) -> View:
-    """The standings, where there was a round, and the verdict."""
+    """Return the standings, if there was a round, and the verdict."""
     said = tuple(Note(sentence, "conclusion") for sentence in verdict(comparison, objective))
     return View(tables=(standings(comparison, objective),) if comparison.rounds else (), notes=said)
 
 
 def standings(comparison: Comparison, objective: Objective) -> Table:
-    """Everyone who took part, a row each, the best mean first."""
+    """Return the table of all configurations that took part, one per row, the best mean first."""
     rounds = f"{comparison.rounds} round" + ("" if comparison.rounds == 1 else "s")
     columns = (
         Column("figure", objective.goal.text, kind="quantity"),
@@ -45,7 +45,7 @@ def standings(comparison: Comparison, objective: Objective) -> Table:
 
 
 def quantity(estimate: Estimate | None) -> Quantity | None:
-    """An estimate with its interval, where it has one."""
+    """Convert an estimate to a quantity, with its interval if it has one."""
     if estimate is None:
         return None
     low, high = (estimate.low, estimate.high) if estimate.bounded else (None, None)

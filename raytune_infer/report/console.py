@@ -1,4 +1,4 @@
-"""A study as it runs, on a console."""
+"""Progress of a running study on a console."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from searchers.space import Config
 
 
 class ConsoleProgress:
-    """Prints a line for each trial, and shows what is running meanwhile.
+    """Prints a line for each finished trial and shows the running ones.
 
     Args:
-        console: where to.
+        console: the console to print to.
     """
 
     def __init__(self, console: Console) -> None:
@@ -32,33 +32,33 @@ class ConsoleProgress:
         self._status: Status | None = None
 
     def note(self, text: str) -> None:
-        """Something the user should know once."""
+        """Print a note for the user."""
         self._console.print(Text.assemble(("note", STYLES["warning"]), " " + plain(text)))
 
     def begins(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
-        """Count from here."""
+        """Start counting trials; `known` ones are finished already."""
         self._telling = Telling(known, budget, objective)
 
     def started(self, number: int, purpose: Purpose, config: Config) -> None:
-        """Show what is running, where the terminal can."""
+        """Show a trial as running, if the console is a terminal."""
         again = "" if purpose == "search" else "measured again: "
         self._running[number] = plain(f"{again}{spelled(config)}")
         self._show()
 
     def finished(self, trial: TrialRecord) -> None:
-        """Print the trial's line."""
+        """Print the line of a finished trial."""
         self._running.pop(trial.number, None)
         self._show()
         assert self._telling is not None, "begins() comes first"
         self._print(self._telling.finished(trial), trial.seconds)
 
     def close(self) -> None:
-        """Take the running display away."""
+        """Remove the display of running trials."""
         if self._status is not None:
             self._status.stop()
 
     def _print(self, view: View, seconds: float) -> None:
-        """A view on two lines: which trial it is, and what is said of it."""
+        """Print a view on two lines: the trial, and the notes on it."""
         said = Text("  ").join([*map(_styled, view.notes), Text(f"({seconds:.0f} s)", style="dim")])
         self._console.print(Text(f"{view.title:>7}  {plain(view.subtitle)}"), highlight=False)
         self._console.print(Text(" " * 9).append_text(said), highlight=False)
@@ -73,6 +73,6 @@ class ConsoleProgress:
 
 
 def _styled(note: Note) -> Text:
-    # On a line of its own figures a conclusion needs no more weight, and a remark less.
+    # Here each trial has one line of notes: the conclusion needs no emphasis, and a remark less than usual.
     styles = {**STYLES, "conclusion": "", "remark": "dim"}
     return Text(plain(note.text), style=styles[note.kind])

@@ -1,4 +1,4 @@
-"""The picture of `recommend --curve`: latency over rate of the best few configurations."""
+"""Drawing for `recommend --curve`: latency over rate of the best few configurations."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from raytune_infer.report.view import Axis, Curve
 
 _FORMS = ("svg", "png")
 STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "raytune-infer",  # else the ids in the file are random
-    "svg.fonttype": "none",  # text as text: a tenth of the size, and it can be searched
+    "svg.hashsalt": "raytune-infer",  # without it the ids in the file are random
+    "svg.fonttype": "none",  # text as text, not as paths: a tenth of the size, and it can be searched
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -23,10 +23,10 @@ STYLE: dict[Any, Any] = {
 
 
 def drawable(path: Path) -> None:
-    """Refuse what cannot be drawn before anything is computed.
+    """Check that a drawing can be written to this path, before anything is computed.
 
     Raises:
-        UserError: another ending than .svg or .png, or matplotlib is not installed.
+        UserError: the file name does not end with .svg or .png, or matplotlib is not installed.
     """
     if path.suffix.removeprefix(".") not in _FORMS:
         raise UserError(f"--curve {path}: a file that ends with .svg or .png is needed")
@@ -34,16 +34,16 @@ def drawable(path: Path) -> None:
 
 
 def draw_curves(curves: Sequence[Curve], path: Path) -> None:
-    """Draw latencies over the rate achieved, and below them, where it is known, how busy the model was.
+    """Draw latencies over the achieved rate and, below them, how busy the model was, where that is known.
 
-    A colour is a configuration, a cross a level that was overloaded, a circle the one that stands for it.
+    Each configuration has a colour; a cross is an overloaded level, a circle the level that represents a configuration.
 
     Args:
-        curves: of a view of a recommendation.
-        path: an .svg or .png.
+        curves: the curves of a recommendation's view.
+        path: an .svg or .png file.
 
     Raises:
-        UserError: as `drawable`.
+        UserError: as in `drawable`.
     """
     drawable(path)
     series = list(dict.fromkeys(curve.series for curve in curves))
@@ -62,7 +62,7 @@ def draw_curves(curves: Sequence[Curve], path: Path) -> None:
 
 
 def _write_latency(ax: Any, curves: Sequence[Curve], axis: Axis) -> None:
-    """The limit, the scale and the legend."""
+    """Draw the limit, the scale and the legend of the latency panel."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     names = list(dict.fromkeys(curve.name for curve in curves))
@@ -81,9 +81,9 @@ def _write_latency(ax: Any, curves: Sequence[Curve], axis: Axis) -> None:
 
 
 def _draw(ax: Any, curves: Sequence[Curve], first: str, colour: str) -> None:
-    """One configuration's lines, all but the `first` dotted; what stands apart is a mark without a line.
+    """Draw one configuration: the `first` curve solid, the others dotted, points of other kinds as separate marks.
 
-    The latency of an overloaded level is only how long that was held.
+    The latency of an overloaded level only reflects how long it was held.
     """
     for curve in curves:
         line = "-" if curve.name == first else ":"
@@ -108,9 +108,9 @@ def _matplotlib() -> Any:
 
 @contextmanager
 def _figure(path: Path, rows: int) -> Iterator[Any]:
-    """Panels below one another over one rate axis, saved at the end."""
+    """Make a figure of panels below one another with a common rate axis; it is saved on exit."""
     matplotlib = _matplotlib()
-    # Not pyplot, which keeps a state of its own: whoever calls this may be drawing too.
+    # Not pyplot: it has global state, which a caller that draws itself may be using.
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
@@ -119,5 +119,5 @@ def _figure(path: Path, rows: int) -> Iterator[Any]:
         yield axes[:, 0]
         path.parent.mkdir(parents=True, exist_ok=True)
         form = path.suffix.removeprefix(".")
-        # Without a date the file is the same whenever the figures are.
+        # Without a date, the same figures give the same file.
         figure.savefig(path, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)

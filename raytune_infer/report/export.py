@@ -1,4 +1,4 @@
-"""A recommendation as a deployable Serve config."""
+"""Export of a recommendation as a Ray Serve config file that can be deployed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _HEAD = """\
 
 
 def serve_config(spec: ServiceSpec, settings: Settings) -> str:
-    """The YAML that `serve deploy` takes: the same replica, under the settings that were measured.
+    """Return the YAML for `serve deploy`: the same replica with the settings that were measured.
 
     Args:
         spec: the service.
-        settings: what its replicas run under.
+        settings: settings of its replicas.
     """
     options = settings.ray_actor_options
     head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
@@ -35,7 +35,7 @@ def serve_config(spec: ServiceSpec, settings: Settings) -> str:
     if "ray.io/node-id" in settings.node_labels:
         head += "# No label tells this GPU type from others of the cluster, so its nodes are named one by one.\n"
     if spec.model.build is not None:
-        # The module may stand beside service.yaml, where only this machine finds it.
+        # The module may be beside service.yaml, which is not on the import path of other machines.
         variables = {"PYTHONPATH": str(spec.folder), **settings.environment}
         options["runtime_env"] = {"env_vars": variables}
     application: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""One trial in words and figures, as every table and line shows it."""
+"""Texts and figures of one trial, shared by all tables and lines."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from raytune_infer.report.view import Quantity
 from raytune_infer.store.records import TrialRecord
 
 EMULATED = "emulated"
-"""Stands beside every number that no real device gave."""
+"""Mark beside every number that does not come from a real device."""
 
 EMULATED_NOTE = "emulated: the numbers are of a model of the devices, not of devices"
 ESTIMATE_NOTE = "~: the precision was not reached in its time; the rate is an estimate"
 
 
 def marks(trial: TrialRecord) -> str:
-    """What stands before a rate: "≥" if the replica can do more, "~" if its precision was not reached."""
+    """Return the prefix of a rate: "≥" if the replica can do more, "~" if the precision was not reached."""
     return ("≥ " if trial.outcome.client_limited else "") + ("" if trial.outcome.steady else "~")
 
 
 def rate(trial: TrialRecord) -> Quantity | None:
-    """A trial's rate; None if it could not run."""
+    """Return a trial's rate; None if it could not run."""
     if "rps" not in trial.metrics:
         return None
     outcome = trial.outcome
@@ -30,7 +30,7 @@ def rate(trial: TrialRecord) -> Quantity | None:
 
 
 def figures(trial: TrialRecord) -> str:
-    """A trial's rate, latencies and price on one line."""
+    """Return a trial's rate, latencies and price on one line."""
     metrics = trial.metrics
     parts = [f"{marks(trial)}{metrics['rps']:.4g} requests/s"]
     if "p99_ms" in metrics:
@@ -41,6 +41,6 @@ def figures(trial: TrialRecord) -> str:
 
 
 def usd_per_million_of(trial: TrialRecord) -> float | None:
-    """What a million requests cost by a trial's rate and price; None where either is not known."""
+    """Return the cost of a million requests in US dollars at a trial's rate; None if rate or price is unknown."""
     rps = trial.metrics.get("rps", 0.0)
     return usd_per_million(trial.usd_per_hour, rps) if rps > 0 and not math.isnan(trial.usd_per_hour) else None

@@ -1,4 +1,4 @@
-"""The machines of a cluster as a view."""
+"""View of the machines of a cluster."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from raytune_infer.report.view import Column, Note, Row, Table, View
 
 
 def inventory_view(inventory: Inventory, book: PriceBook) -> View:
-    """The nodes of a cluster with their prices."""
+    """Return the nodes of a cluster with their prices."""
     told = f"{book.cpu_core_usd_per_hour:.4g} USD/hour per core, {book.base_usd_per_hour:.4g} per replica"
     return View(tables=(inventory_table(inventory, book),), notes=(Note(told, "conclusion"),))
 
 
 def inventory_table(inventory: Inventory, book: PriceBook) -> Table:
-    """A node a row."""
+    """Return the table of nodes, one per row."""
     columns = (
         Column("node", "node", kind="text", key=True), Column("cpu_cores", "cores", digits="d"),
         Column("memory_gib", "memory", "GiB", digits=".1f"), Column("gpus", "GPUs", digits="g"),
@@ -42,7 +42,7 @@ def _remarks(node: Node, price: float | None) -> list[str]:
 
 
 def _gpu_price(book: PriceBook, gpu_type: str | None) -> float | None:
-    """Of one GPU by itself; None without one, or where the book does not know it."""
+    """Return the price of one GPU alone; None if there is no GPU, or the book lacks it."""
     if gpu_type is None:
         return None
     try:

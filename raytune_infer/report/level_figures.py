@@ -1,4 +1,4 @@
-"""What a ranking's levels of load say, in figures to show: the one place of this package that reads a level."""
+"""Figures for display from the load levels of a ranking; no other module of this package reads a level."""
 
 from __future__ import annotations
 
@@ -13,34 +13,37 @@ from raytune_infer.spec.service_spec import PRICED
 from serve_deployments.metrics.level_result import LevelResult
 
 BEST = 3
-"""Configurations that are drawn: two lines each; more cannot be told apart."""
+"""Number of configurations that are drawn, with two lines each; more would be hard to tell apart."""
 
 RATE = Axis("achieved", "requests/s")
 BUSY = Axis("model busy")
 
 
 def rate(r: Ranked) -> Quantity | None:
-    """The highest level that kept the limits: at least, if more is possible, and estimated, if it was not steady."""
+    """Return the rate of the highest level that kept the limits.
+
+    It is marked "at least" if more is possible, and "estimated" if the level was not steady.
+    """
     level = r.known.level
     if level is None:
         return None
-    # The interval of an open level is that of the arrivals, which says nothing of the replica.
+    # The interval of an open level is that of the arrival rate, which says nothing about the replica.
     low, high = (level.interval_rps if level.mode == "closed" else r.known.interval_rps) or (None, None)
     return Quantity(level.rate_rps, low, high, at_least=not r.known.resolved, estimated=not level.steady)
 
 
 def latency_ms(r: Ranked, name: str) -> float | None:
-    """A latency of that level."""
+    """Return a latency in ms at the highest level that kept the limits; None without one."""
     return None if r.known.level is None else r.known.level.value(name)
 
 
 def measured(r: Ranked, names: Sequence[str]) -> dict[str, float]:
-    """The metrics of that level, with its price; empty without one."""
+    """Return the metrics of the highest level that kept the limits, and the price; empty without such a level."""
     return {} if r.known.level is None else {**r.known.level.with_metrics(names), PRICED: r.usd_per_hour}
 
 
 def cost_per_million(r: Ranked) -> float | None:
-    """What a million requests cost at that level's rate."""
+    """Return the US dollars per million requests at the highest level that kept the limits; None if unknown."""
     level = r.known.level
     if level is None or not level.rate_rps > 0 or math.isnan(r.usd_per_hour):
         return None
@@ -48,7 +51,10 @@ def cost_per_million(r: Ranked) -> float | None:
 
 
 def usage(r: Ranked) -> tuple[float | None, float | None, float | None, float | None]:
-    """Of that level: the share of time in which the model ran, the mean batch, cores in use, the GPU's utilisation."""
+    """Return the replica's usage at the highest level that kept the limits.
+
+    These are the share of time in which the model ran, the mean batch size, the cores in use and the GPU utilisation.
+    """
     told = None if r.known.level is None else r.known.level.usage
     if told is None:
         return (None, None, None, None)
@@ -56,29 +62,29 @@ def usage(r: Ranked) -> tuple[float | None, float | None, float | None, float | 
 
 
 def told_usage(found: Recommendation) -> bool:
-    """Whether any of these levels has recorded what the replica did."""
+    """Whether the replica's usage was recorded at any of the levels that represent the configurations."""
     return any(r.known.level is not None and r.known.level.usage is not None for r in (*found.ranked, *found.others))
 
 
 def alone(r: Ranked) -> tuple[float, float] | None:
-    """Clients that waited for their answer, and the rate at which these kept the limits, where no arrivals did."""
+    """Return the clients and the rate of the closed level that kept the limits where no open level did, if any."""
     return None if r.known.alone is None else (r.known.alone.asked, r.known.alone.rate_rps)
 
 
 def estimated(r: Ranked) -> bool:
-    """Whether the level that stands for it was not steady."""
+    """Whether the level that represents the configuration was not steady."""
     return r.known.level is not None and not r.known.level.steady
 
 
 def latency_names(found: Recommendation) -> list[str]:
-    """The latencies that are limited; p99 where none is."""
+    """Return the latencies that have a limit; p99 if none has."""
     return [name for name in found.objective.at_most if name.endswith("_ms")] or ["p99_ms"]
 
 
 def latency_curves(found: Recommendation) -> tuple[Curve, ...]:
-    """Of the best few: the first limited percentile and p50 over the rate, and how busy the model was.
+    """Return the curves of the best few configurations, or of the most promising ones if none counts.
 
-    Where none counts, of the most promising.
+    They are the first limited percentile and p50 over the rate, and how busy the model was.
     """
     drawn = (found.ranked or found.others)[:BEST]
     upper = latency_names(found)[0]
@@ -107,11 +113,11 @@ def latency_curves(found: Recommendation) -> tuple[Curve, ...]:
 
 
 def _points(levels: Sequence[LevelResult], name: str, kind: PointKind) -> list[Point]:
-    """Of the levels at which something was answered."""
+    """Return the points of the levels that have a value, because something was answered."""
     return [Point(at.rate_rps, value, kind=kind) for at in levels if (value := at.value(name)) is not None]
 
 
 def _label(r: Ranked, drawn: Sequence[Ranked]) -> str:
-    """What tells a configuration from the others that are drawn; all of it if it is alone."""
+    """Return the knobs that differ between the drawn configurations; all knobs if only one is drawn."""
     differ = {name: value for name, value in r.config.items() if any(other.config[name] != value for other in drawn)}
     return ", ".join(f"{name}={value}" for name, value in (differ or r.config).items())

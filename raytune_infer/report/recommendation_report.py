@@ -1,4 +1,4 @@
-"""The ranking of `recommend` as a view, with what is not known."""
+"""View of the ranking of `recommend`, including what is not known."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _USAGE = (
 
 
 def recommendation_view(found: Recommendation) -> View:
-    """What it is by, the ranking, what to know beside it, the trials that could change it, and the curves."""
+    """Return the objective, the ranking, notes on it, the trials that could change it, and the curves."""
     opening, *needed = trials_needed(found)
     return View(
         title=asked(found),
@@ -39,7 +39,7 @@ def recommendation_view(found: Recommendation) -> View:
 
 
 def ranking_table(found: Recommendation) -> Table:
-    """A configuration a row: first those that count, in their order, then the others and why not."""
+    """Return the ranking, one configuration per row: those that count, then the others with the reason."""
     everything = (*found.ranked, *found.others)
     used, names = told_usage(found), latency_names(found)
     columns = [
@@ -70,13 +70,13 @@ def _cells(found: Recommendation, r: Ranked, place: int, names: list[str], used:
 
 
 def possible(r: Ranked) -> tuple[float | None, float | None]:
-    """What else the rate could be: below which bound, and where the limit is crossed by interpolation."""
+    """Return the upper bound of the rate and the estimate of where the limit is crossed; None where unknown."""
     known = r.known
     return (None, None) if known.resolved else (_known(known.at_most_rps), known.estimate_rps)
 
 
 def remarks(found: Recommendation, r: Ranked) -> str | None:
-    """That nothing bounds its rate, and why it does not count."""
+    """Return the remarks on a configuration: that its rate has no bound, and why it does not count."""
     unbounded = not r.known.resolved and math.isinf(r.known.at_most_rps)
     said = ["no bound"] if unbounded else []
     said += [] if r.value is not None else [why_not(found, r)]

@@ -1,4 +1,4 @@
-"""A replay as a view: a row a searcher, and one for each objective beneath."""
+"""View of a replay: a row for each searcher, followed by one for each objective."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from raytune_infer.suites.replays import Results
 from searchers.replay import fractions, mean_after, trials_over
 
 GOALS = (0.9, 0.95, 1.0)
-"""Fractions of the best value that trials are counted to."""
+"""Fractions of the best value; the table shows the number of trials until each is reached."""
 
 AFTER = (5, 10, 30)
-"""Trials after which the mean fraction is shown."""
+"""Numbers of trials after which the mean fraction is shown."""
 
 
 def replay_view(results: Results, out: Path) -> View:
-    """The summary, what it does not say, and where each trial was written."""
+    """Return the summary, notes on what it does not show, and the file that has each trial."""
     told = [*results.notes(), f"{len(results.searches)} searches, each trial in {out}"]
     return View(tables=(summary(results),), notes=tuple(Note(text, "conclusion") for text in told))
 
 
 def summary(results: Results) -> Table:
-    """Trials until fractions of the best, and the mean fraction after some trials."""
+    """Return the table of trials until fractions of the best value, and of mean fractions after some trials."""
     columns = (
         Column("searcher", "searcher", kind="text", key=True), Column("objective", "objective", kind="text", key=True),
         Column("searches", "searches", digits="d"),

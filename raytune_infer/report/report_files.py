@@ -1,4 +1,4 @@
-"""What programs read of a study that is over: a table of its trials, the recommendation as JSON, the Serve config."""
+"""Files of a finished study for programs: a table of its trials, the recommendation as JSON, the Serve config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raytune_infer.study.result import StudyResult
 
 
 def frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
-    """The trials as a table to work with: a row each, knobs, metrics and remarks as columns."""
+    """Return the trials as a table, one per row, with knobs, metrics and remarks as columns."""
     return pd.DataFrame(
         {
             "trial": t.number, "purpose": t.purpose, **t.config, **t.metrics, **_interval(t),
@@ -30,13 +30,13 @@ def frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
 
 
 def _interval(trial: TrialRecord) -> dict[str, float]:
-    """The 95 % interval of the rate in columns; not a number where it is not known."""
+    """Return the 95 % interval of the rate as columns; NaN where it is unknown."""
     low, high = trial.outcome.interval_rps or (math.nan, math.nan)
     return {"rate_low_rps": low, "rate_high_rps": high}
 
 
 def write_files(result: StudyResult, serve_config: str) -> dict[str, Path]:
-    """The run's files for people and programs; returns what each is → where."""
+    """Write the run's files for people and programs; returns the description of each → its path."""
     folder = result.run.path
     files = {
         "trials": folder / "trials.csv",

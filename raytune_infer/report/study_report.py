@@ -1,4 +1,4 @@
-"""A study as a view: the recommendation once it is over, and its trials whenever somebody asks."""
+"""Views of a study: its recommendation at the end, and its trials at any time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from searchers.objective import Objective
 
 
 def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
-    """What `tune` ends with: the recommendation, the comparison, and where all is kept.
+    """Return the final output of `tune`: the recommendation, the comparison, and the files.
 
     Args:
-        result: of a study that is over.
-        files: what each is → where it was written.
+        result: the result of a finished study.
+        files: description of each file → its path.
     """
     compared = comparison_view(result.comparison, result.objective)
     return View(sections=(View(tables=(recommendation(result),)), compared, View(tables=(_files(result, files),))))
@@ -31,14 +31,14 @@ def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
 def trials_view(
     study: StudyRecord, trials: Sequence[TrialRecord], best: int | None, comparison: Comparison, objective: Objective
 ) -> View:
-    """What `show` has of a run: its trials, what to know beside them, and the comparison as far as there was one.
+    """Return the output of `show` for a run: its trials, notes on them, and the comparison as far as it has come.
 
     Args:
-        study: the run's.
-        trials: those that have ended.
-        best: the number of the one to mark.
-        comparison: of the trials at the end.
-        objective: the run's.
+        study: the run's study.
+        trials: the finished trials.
+        best: number of the trial to mark.
+        comparison: the final comparison.
+        objective: the run's objective.
     """
     searched = sum(t.purpose == "search" for t in trials)
     return View(
@@ -54,7 +54,7 @@ def trials_view(
 
 
 def recommendation(result: StudyResult) -> Table:
-    """The best configuration beside the default: the median of their rounds at the end, and the mean of all."""
+    """Return the best configuration beside the default: the median of their final rounds, and the mean of all."""
     best, default = result.best, result.default
     same = default is not None and default.position == best.position
     named = [("the default" if same else "recommended", best)]
@@ -73,7 +73,7 @@ def recommendation(result: StudyResult) -> Table:
 
 
 def _columns(objective: Objective) -> tuple[Column, ...]:
-    """What was measured, with its limits, and the goal."""
+    """Return the columns of the metrics, with their limits, and of the goal."""
     goal = f"{'least' if objective.minimize else 'most'} {objective.goal.text}, mean of rounds"
     return (
         Column("rate_rps", unit="requests/s", kind="quantity"),
@@ -102,7 +102,7 @@ def _measured(trial: TrialRecord) -> tuple[Cell, ...]:
 
 
 def _judged(trial: TrialRecord, result: StudyResult) -> tuple[Cell, Cell]:
-    """The mean of its rounds, or that it does not count."""
+    """Return the mean of its rounds, or the remark that it does not count."""
     contestant = result.comparison.of(trial.position)
     if contestant is None or not contestant.counts:
         return None, "does not count"
@@ -115,7 +115,7 @@ def _files(result: StudyResult, files: Mapping[str, Path]) -> Table:
 
 
 def trials_table(trials: Sequence[TrialRecord], best: int | None) -> Table:
-    """Every trial a row; `best` is the number of the one to mark."""
+    """Return the table of trials, one per row; `best` is the number of the trial to mark."""
     columns = (
         Column("trial", digits="d", key=True), Column("config", kind="config", spread=True),
         Column("rate_rps", unit="requests/s", kind="quantity"), Column("p99_ms", "p99", "ms"),

@@ -1,7 +1,7 @@
-"""What a person looks at, as data: tables, notes and curves, before anyone decides how they are shown.
+"""Data model of the output: tables, notes and curves, independent of how they are rendered.
 
-Builders beside this file make a `View` of a study, a ranking, a replay or a cluster; renderers show it. A number stays
-a number here, and its unit stands beside it. A text is what somebody wrote, and never markup.
+The other modules of this package build a `View` of a study, a ranking, a replay or a cluster; renderers show it.
+Numbers stay numbers here, with their units beside them. Texts are plain, never markup.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ PointKind = Literal["measured", "overloaded", "answer"]
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number that is known only so well.
+    """A number with its uncertainty.
 
     Args:
         value: the best estimate.
         low: lower end of its interval; None where there is none.
-        high: upper end.
-        at_least: the true one may be larger.
-        estimated: the precision that was asked for was not reached.
+        high: upper end of its interval; None where there is none.
+        at_least: whether the true value may be larger.
+        estimated: whether the requested precision was not reached.
     """
 
     value: float
@@ -40,13 +40,13 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Numbers of many searches, of which some did not get there: None stands for "not found".
+    """Quantiles over many searches, some of which may not have reached the goal: None stands for "not found".
 
     Args:
-        median: of all.
-        p90: nine of ten have no more.
-        worst: the largest.
-        not_found: how many did not get there.
+        median: the median of all searches.
+        p90: the 90th percentile.
+        worst: the largest number.
+        not_found: number of searches that did not reach the goal.
     """
 
     median: float | None
@@ -56,7 +56,7 @@ class Quantiles:
 
 
 Cell = str | int | float | Quantity | Quantiles | Mapping[str, Value] | None
-"""What stands in one place of a table; None where nothing is known."""
+"""Content of one cell of a table; None where nothing is known."""
 
 TYPES: Mapping[Kind, tuple[type, ...]] = {
     "text": (str,), "number": (int, float), "quantity": (Quantity,), "quantiles": (Quantiles,), "config": (Mapping,),
@@ -68,13 +68,13 @@ class Column:
     """One column of a table.
 
     Args:
-        name: for programs: one word, its unit in it (`p99_ms`); the same whatever is shown.
-        heading: for people, without the unit; may be empty.
-        unit: of its numbers; empty for texts and for numbers without one.
-        kind: what stands in its cells: a text, a number, a `Quantity`, `Quantiles`, or a whole configuration.
-        digits: how people are told its numbers, as a format specification: four digits unless another is given.
-        key: tells its rows apart, so it is repeated where a table is too wide and goes on below.
-        spread: a configuration's knobs have a column each, where people look at it.
+        name: name for programs: one word with the unit in it (`p99_ms`); it never depends on what is shown.
+        heading: heading for people, without the unit; may be empty.
+        unit: unit of its numbers; empty for texts and for numbers without a unit.
+        kind: type of its cells: a text, a number, a `Quantity`, `Quantiles`, or a whole configuration.
+        digits: format specification for its numbers where people read them; four digits by default.
+        key: whether it identifies the rows, so that it is repeated when a wide table is continued below.
+        spread: whether each knob of a configuration gets a column of its own where people read it.
     """
 
     name: str
@@ -101,18 +101,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells.
+    """A table of cells.
 
     Args:
-        name: for programs: one word.
-        columns: of each row.
-        rows: in the order in which they are to be read.
-        title: for people; may be empty.
-        layout: "rows": as it is; "columns": a row is shown as a column, its first cell as the heading of that;
-            "list": a line for each cell. For people only.
+        name: name for programs: one word.
+        columns: the columns.
+        rows: the rows in reading order.
+        title: title for people; may be empty.
+        layout: display for people: "rows" shows the table as it is; "columns" shows each row as a column with its first
+            cell as the heading; "list" shows a line for each cell.
 
     Raises:
-        ValueError: two columns have one name, or a row does not fit its columns.
+        ValueError: there is no column, two columns have the same name, or a row does not fit the columns.
     """
 
     name: str
@@ -133,26 +133,26 @@ class Table:
                     raise ValueError(f"column {column.name!r} of {self.name!r} takes a {column.kind}, got {cell!r}")
 
     def column(self, name: str) -> list[Cell]:
-        """The cells of one column, from the top down."""
+        """Return the cells of one column, from top to bottom."""
         at = [column.name for column in self.columns].index(name)
         return [row.cells[at] for row in self.rows]
 
     def knobs(self, name: str) -> list[str]:
-        """The knobs of a column of configurations, in the order in which they first stand there."""
+        """Return the names of all knobs in a column of configurations, in the order of their first occurrence."""
         return list(dict.fromkeys(knob for cell in self.column(name) if isinstance(cell, Mapping) for knob in cell))
 
 
 def _fits(cell: Any, kind: Kind) -> bool:
     if not isinstance(cell, TYPES[kind]) or isinstance(cell, bool):
         return False
-    # What is not known is None: NaN and infinity have no place in JSON.
+    # Unknown numbers are None: JSON has neither NaN nor infinity.
     numbers = vars(cell).values() if isinstance(cell, Quantity | Quantiles) else [cell]
     return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence beside the numbers."""
+    """A sentence shown beside the numbers."""
 
     text: str
     kind: NoteKind = "remark"
@@ -160,7 +160,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Axis:
-    """What one coordinate of a curve's points is."""
+    """Name and unit of one axis of a curve."""
 
     name: str
     unit: str = ""
@@ -179,8 +179,9 @@ class Point:
         x: first coordinate.
         y: second coordinate.
         low: lower end of the interval of y; None where there is none.
-        high: upper end.
-        kind: "overloaded": y is only how long that was held; "answer": the one that stands for the series.
+        high: upper end of the interval of y; None where there is none.
+        kind: "measured"; "overloaded" if y only reflects how long the level was held; or "answer" for the point that
+            represents the series.
     """
 
     x: float
@@ -192,15 +193,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points that belong together.
+    """A curve of points.
 
     Args:
-        series: what it is of: a configuration.
-        name: which of its figures: p99, p50, …
+        series: the configuration that it belongs to.
+        name: the figure that it shows: p99, p50, …
         x: first axis.
-        y: second axis; curves with the same one belong into one picture.
-        points: in the order of x; those that are not "measured" stand apart.
-        limit: the most that y may be; None where nothing is limited.
+        y: second axis; curves with the same y axis belong in one panel.
+        points: points in the order of x; those of another kind than "measured" are drawn apart from the line.
+        limit: largest allowed y; None if there is no limit.
 
     Raises:
         ValueError: a number is not finite.
@@ -221,15 +222,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class View:
-    """What a person looks at: a title, tables, notes and curves, then sections of the same.
+    """Output for a person: a title, tables, notes and curves, then nested views as sections.
 
     Args:
         title: a few words; may be empty.
-        subtitle: beside the title, less in sight.
-        tables: in the order in which they are to be read.
-        notes: what to know beside the tables.
-        curves: for who draws.
-        sections: views that come after it.
+        subtitle: text beside the title, with less emphasis.
+        tables: tables in reading order.
+        notes: notes on the tables.
+        curves: curves for renderers that draw.
+        sections: views that follow this one.
     """
 
     title: str = ""

@@ -1,1 +1,1 @@
-"""service.yaml as a checked object: knobs, samples, arrivals, limits; every error names file, line and remedy."""
+"""service.yaml as a validated object: knobs, samples, arrivals, limits; every error names file, line and remedy."""

@@ -1,4 +1,4 @@
-"""When requests arrive: what `load: arrivals` says, and the recorded trace that it may name."""
+"""The arrival pattern of requests: the key `load: arrivals`, and the recorded trace that it may name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve_deployments.load.arrivals import CONSTANT, POISSON, Arrivals, Renewal
 
 
 def read_arrivals(spec: ServiceSpec) -> Arrivals:
-    """The pattern that a service is loaded by; a trace is read from its file. Raises SpecError."""
+    """Return the arrival pattern of a service's load; a trace is read from its file. Raises SpecError."""
     asked = spec.load.arrivals
     if isinstance(asked, str):
         return {"poisson": POISSON, "constant": CONSTANT}[asked]
@@ -26,12 +26,13 @@ def read_arrivals(spec: ServiceSpec) -> Arrivals:
 
 
 def read_trace(path: Path) -> Trace:
-    """The trace in a file: a time a line, all in seconds or all as ISO 8601; the first line may be a title.
+    """Read a trace from a file with one time per line, all in seconds or all in ISO 8601.
 
-    Times without a zone are taken for UTC, so that a change of the clocks does not put them out of order.
+    The first line may be a title. Times without a zone are taken as UTC, so that daylight saving does not put them
+    out of order.
 
     Raises:
-        ValueError: the file cannot be read, a line is no time, or the times are no trace.
+        ValueError: the file cannot be read, a line is not a time, or the times do not form a trace.
     """
     try:
         lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
@@ -59,12 +60,12 @@ def _seconds(text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return number if abs(number) < 1e15 else None  # a float keeps fractions of a second up to there, not beyond
+    return number if abs(number) < 1e15 else None  # up to there a float resolves fractions of a second
 
 
 def _moment(text: str) -> float | None:
     try:
         moment = dt.datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
-    except (ValueError, OverflowError):  # no time at all; or one that UTC would put before the year 1
+    except (ValueError, OverflowError):  # not a time; or one before the year 1 in UTC
         return None

@@ -1,4 +1,4 @@
-"""The YAML documents of the application: what is wrong with one is the user's to mend."""
+"""YAML documents of the application, whose errors the user can fix."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ __all__ = ["Document", "dotted", "kind_of", "shown"]
 
 
 class Document(document.Document):
-    """A service.yaml, or any other YAML of the application's; its errors are SpecErrors."""
+    """A service.yaml or another YAML file of the application; its errors are SpecErrors."""
 
     error = SpecError

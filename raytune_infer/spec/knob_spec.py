@@ -1,4 +1,4 @@
-"""The knobs of a service.yaml: which names and values there may be, before any cluster is asked."""
+"""The knobs of a service.yaml: which names and values are allowed, checked without a cluster."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from searchers.space import Value
 _SET_BY_US = {
     "OMP_NUM_THREADS": "threads", "MKL_NUM_THREADS": "threads", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "gpu_share",
 }  # fmt: skip
-"""Variables of the environment that a knob of our own decides → that knob."""
+"""Environment variable that a standard knob sets → that knob."""
 
 _MOST_CONFIGURATIONS = 1_000_000
-"""Our choice: searchers keep a table of them, and think about each before each trial."""
+"""Largest number of configurations. Our choice: searchers keep a table of them and evaluate each before each trial."""
 
 _NAME = re.compile(r"\w+", re.ASCII)
 
 
 class KnobSpec(Part):
-    """A knob of one's own: a variable of the replica's environment or an argument of the model's builder."""
+    """A custom knob: an environment variable of the replica or an argument of the model's builder."""
 
     kind: Literal["env", "args"]
     values: list[Value]
 
 
 def check_knobs(knobs: Mapping[str, list[Value] | KnobSpec]) -> None:
-    """Refuses knobs that nothing could set, values that no knob takes, and more of them than can be searched.
+    """Check that each knob can be set and takes its values, and that there are not too many configurations to search.
 
     Raises:
-        At: naming the place.
+        At: a check failed; it names the place.
     """
     for name, knob in knobs.items():
         values = knob.values if isinstance(knob, KnobSpec) else knob
@@ -68,7 +68,7 @@ def _check_distinct(name: str, values: list[Value]) -> None:
 
 
 def _check_own(name: str, knob: KnobSpec) -> None:
-    """Refuses a knob of one's own that nothing could set."""
+    """Refuse a custom knob that cannot be set."""
     if name in STANDARD_KNOBS:
         raise At((name,), f"{name} is a knob of our own, so give its values as a plain list")
     if not _NAME.fullmatch(name):
@@ -80,7 +80,7 @@ def _check_own(name: str, knob: KnobSpec) -> None:
 
 
 def _check_texts(name: str, values: Sequence[Value]) -> None:
-    """Refuses values that are one and the same in the environment, where all are text: 1 and "1"."""
+    """Refuse values with the same text, such as 1 and "1": environment variables are text, so they would be equal."""
     first: dict[str, Value] = {}
     for value in values:
         if (same := first.setdefault(str(value), value)) is not value:
@@ -88,7 +88,7 @@ def _check_texts(name: str, values: Sequence[Value]) -> None:
 
 
 def _identity(knob: str, value: Value) -> Hashable:
-    """Equal for two spellings of one value: 5 and 5.0, T4 and "Tesla T4"; 1 and True stay two."""
+    """Return a key that is equal for two spellings of one value: 5 and 5.0, T4 and "Tesla T4"; not for 1 and True."""
     if knob == "gpu_type" and isinstance(value, str):
         return gpu_names.canonical(value)
     return (isinstance(value, bool), value)

@@ -1,4 +1,4 @@
-"""Sample inputs: the payloads that load a replica, from one set of them or from a mix of several."""
+"""Sample inputs: the payloads of the requests that load a replica, from one set or a mix of several sets."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from raytune_infer.spec.document import kind_of, shown
 from raytune_infer.spec.service_spec import ServiceSpec
 
 _ROUND = (1_000, 100_000)
-"""Requests after which a mix repeats, at least and at most. Our choice: with a thousand, shares are met to a tenth of a
-per cent; a hundred thousand references are a megabyte on their way to each trial."""
+"""Smallest and largest number of requests after which a mix repeats. Our choice: with a thousand, shares are exact to
+a tenth of a per cent; a hundred thousand references are a megabyte that is sent to each trial."""
 
 
 def read_samples(spec: ServiceSpec) -> list[Any]:
-    """The sample inputs of a service: listed in the file itself, or read from files beside it.
+    """Return the sample inputs of a service: listed in service.yaml itself, or read from files beside it.
 
-    They are sent in turn, so a mix of several sets is drawn here, once, and is the same for every configuration.
+    Samples are sent in turn. A mix of several sets is drawn once, here, so it is the same for every configuration.
 
     Raises:
-        SpecError: no such file, a kind of file that is not known, no samples in it, or a share too small.
+        SpecError: a file is missing, of an unknown kind or without samples, or a share is too small.
     """
     match spec.samples:
         case list() as samples:
@@ -48,17 +48,17 @@ def read_samples(spec: ServiceSpec) -> list[Any]:
 
 
 def mixed(sets: Sequence[Sequence[Any]], weights: Sequence[float], rng: np.random.Generator) -> list[Any]:
-    """One round of a mix: each set as often as its weight says, in random order; its own samples in turn.
+    """Draw one round of a mix: sets in random order, each in proportion to its weight; its samples in turn.
 
-    A round is long enough that every sample is sent, if that takes no more than 100,000 requests.
+    A round is long enough to send every sample, if that takes no more than 100,000 requests.
 
     Args:
-        sets: the samples to draw from, each one or more.
-        weights: of the sets, relative to one another.
-        rng: of the order.
+        sets: the sets of samples, none of them empty.
+        weights: relative weight of each set.
+        rng: source of the random order.
 
     Raises:
-        ValueError: a set whose share is below one request in the longest round.
+        ValueError: a set's share is below one request in the longest round.
     """
     shares = [weight / math.fsum(weights) for weight in weights]
     least, most = _ROUND
@@ -126,7 +126,7 @@ def _parsed(text: str, number: int | None = None) -> Any:
 
 
 def _array(path: Path) -> list[Any]:
-    # Not np.load: what has another beginning it would take for an archive, or for a pickle, which is code.
+    # Not np.load: it takes a file with another header as an archive or a pickle, and a pickle can run code.
     with path.open("rb") as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
     if array.ndim == 0:
@@ -137,4 +137,4 @@ def _array(path: Path) -> list[Any]:
 _READERS: Mapping[str, Callable[[Path], list[Any]]] = {
     ".txt": _lines, ".jsonl": _json_lines, ".json": _json, ".npy": _array,
 }  # fmt: skip
-"""File name ending → reader: a text a line, a JSON value a line, a JSON list, or an array's first axis."""
+"""File name suffix → reader: one text per line, one JSON value per line, a JSON list, or an array's first axis."""

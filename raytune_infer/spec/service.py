@@ -1,4 +1,4 @@
-"""From service.yaml to what is served and how it is loaded, checked without Ray."""
+"""A service built from service.yaml: model, samples, load and prices, checked without Ray."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from serve_deployments.models.model import Builder, ModelSource, Weights, check,
 
 
 class Service:
-    """A service, checked as far as can be without starting anything.
+    """A service, checked as far as is possible without starting anything.
 
     Args:
         spec: the service.
 
     Raises:
-        SpecError: samples, model, load or prices are not what they should be.
+        SpecError: samples, model, load or prices are invalid.
     """
 
     def __init__(self, spec: ServiceSpec) -> None:
@@ -46,7 +46,7 @@ class Service:
 
 
 def model_source(spec: ServiceSpec) -> ModelSource:
-    """Where the model comes from; relative paths start at the folder of service.yaml. Raises SpecError."""
+    """Return the source of the model; relative paths start at the folder of service.yaml. Raises SpecError."""
     model = spec.model
     try:
         if model.build is not None:
@@ -77,6 +77,6 @@ def _prices(spec: ServiceSpec) -> PriceBook:
 
 
 def _builder_args(spec: ServiceSpec) -> dict[str, Any]:
-    """Every argument that the model's builder will ever be called with, each with one of its values."""
+    """Return all arguments of the model's builder, each with one of its values."""
     own = {n: k.values[0] for n, k in spec.knobs.items() if isinstance(k, KnobSpec) and k.kind == "args"}
     return {**spec.model.args, **own}

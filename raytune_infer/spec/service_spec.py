@@ -1,4 +1,4 @@
-"""service.yaml: what to serve, which choices there are, what counts as good. Validated before anything starts."""
+"""The schema of service.yaml: model, knobs, objective, limits, budget, load. Validated before anything starts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.metrics.metric_table import METRICS
 
 PRICED = PRICE
-"""The one quantity of an objective that is known without a trial."""
+"""Name of the price, the only quantity of an objective that is known without a trial."""
 
 
 _MOST = 10**9
-"""Our choice: of seconds 30 years, of anything else too many; every database and every clock can hold it."""
+"""Largest number in a service.yaml. Our choice: 30 years in seconds, and too many of anything else; every database and
+every clock can hold it."""
 
-Text = Annotated[str, Field(min_length=1, max_length=1000)]  # what names something: longer is no name
+Text = Annotated[str, Field(min_length=1, max_length=1000)]  # for names and paths; a longer text is a mistake
 Count = Annotated[int, Field(ge=1, le=_MOST)]
 Seconds = Annotated[float, Field(gt=0, le=_MOST, strict=False)]
 
 
 class ModelSpec(Part):
-    """Where the model comes from: `build` or `path`, not both."""
+    """Source of the model: `build` or `path`, not both."""
 
     build: Text | None = None
     path: Text | None = None
@@ -49,7 +50,7 @@ class ModelSpec(Part):
 
 
 class ObjectiveSpec(Part):
-    """What to maximise or minimise; `at_least` for goals such as the least cost with enough requests/s."""
+    """What to maximise or minimise; `at_least` is for goals such as the lowest cost with enough requests/s."""
 
     maximize: str | None = None
     minimize: str | None = None
@@ -63,7 +64,7 @@ class ObjectiveSpec(Part):
 
 
 class BudgetSpec(Part):
-    """How much the search may spend, and the comparison after it."""
+    """Budget of the search and of the comparison after it."""
 
     trials: Count = 20
     parallel: Count = 1
@@ -74,13 +75,13 @@ class BudgetSpec(Part):
 
 
 class GammaSpec(Part):
-    """Bursts: gaps between requests that are independent and gamma distributed."""
+    """Bursty arrivals: gaps between requests are independent and gamma distributed."""
 
     cv: float = Field(ge=0, le=10, strict=False)
 
 
 class ArrivalsSpec(Part):
-    """A pattern of arrivals that a word does not describe: `gamma` or `trace`."""
+    """An arrival pattern with parameters: `gamma` or `trace`."""
 
     gamma: GammaSpec | None = None
     trace: Text | None = None
@@ -96,7 +97,7 @@ class LoadSpec(Part):
     """How a replica is measured.
 
     `find: peak` raises the concurrency until the rate stops growing; `find: highest_rate` looks for the
-    highest rate of arrivals that keeps the limits; left out, the limits decide.
+    highest rate of arrivals that keeps the limits. Without `find`, the limits decide which of the two is used.
     """
 
     find: Literal["peak", "highest_rate"] | None = None
@@ -110,7 +111,7 @@ class LoadSpec(Part):
 
 
 class ServiceSpec(Part):
-    """A whole service.yaml; see docs/service-yaml.md for each key."""
+    """A complete service.yaml; docs/service-yaml.md describes each key."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]  # names folders too
     model: ModelSpec
@@ -186,11 +187,11 @@ class ServiceSpec(Part):
         return self
 
     def place(self, *keys: str | int) -> str:
-        """`file:line: key` of a part of the file, for errors that are found later."""
+        """Return `file:line: key` of a part of the file, for errors that are found later."""
         return Document(self.text, self.file).place(keys)
 
     def values(self, knob: str) -> Sequence[Value]:
-        """The values of one knob, in the order of the file."""
+        """Return the values of one knob, in the order of the file."""
         found = self.knobs[knob]
         return found.values if isinstance(found, KnobSpec) else found
 
@@ -208,25 +209,25 @@ class ServiceSpec(Part):
 
     @property
     def latency_limits(self) -> dict[str, float]:
-        """The limits that a load can be held under: those on latencies and errors, not on rate or price."""
+        """Limits that a load test can enforce: those on latencies and errors, not on rate or price."""
         return {name: limit for name, limit in self.limits.items() if name not in ("rps", PRICED)}
 
     @property
     def kept_limits(self) -> frozenset[str]:
-        """Limits that each trial's load keeps by itself, as it looks for the highest rate within them."""
+        """Limits that every trial keeps, because its load test looks for the highest rate within them."""
         return frozenset() if self.load.find == "peak" else frozenset(self.latency_limits)
 
     @property
     def default_config(self) -> Config:
-        """The configuration to beat: as given, else the first value of every knob."""
+        """The configuration to beat: the one under `default`, else the first value of every knob."""
         return dict(self.default) or {name: self.values(name)[0] for name in self.knobs}
 
 
 def fact(value: object) -> float:
-    """A fact of a service as YAML spells it; ValueError for all that is not a positive finite number."""
+    """Convert a fact of a service from its YAML value; raises ValueError unless it is a positive finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("not a number")
-    number = float(value)  # of text too: YAML takes 1e9 for one
+    number = float(value)  # may be a text: YAML reads 1e9 as one
     if not 0 < number < math.inf:
         raise ValueError("not positive and finite")
     return number
@@ -240,21 +241,21 @@ def _fact(name: str, value: object) -> float:
 
 
 _HIDDEN = ("folder", "text", "file")
-"""Fields that are no keys of the file."""
+"""Fields that are not keys of the file."""
 
 
 def load_spec(path: str | Path) -> ServiceSpec:
     """Read and check a service.yaml.
 
     Raises:
-        SpecError: naming file, line and key, what is allowed and the remedy.
+        SpecError: the file is invalid; the message names file, line and key, what is allowed and the remedy.
     """
     path = Path(path)
     return parse_spec(Document.read(path), folder=path.resolve().parent)
 
 
 def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
-    """Check a document that has been read; relative paths in it start at `folder`. Raises SpecError."""
+    """Check a document that has already been read; relative paths in it start at `folder`. Raises SpecError."""
     for hidden in _HIDDEN:
         if hidden in document.values:
             raise SpecError(f"{document.place((hidden,))}: unknown key; allowed are {', '.join(_allowed(()))}")

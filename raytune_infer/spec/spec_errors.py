@@ -1,4 +1,4 @@
-"""What is wrong with a service.yaml, in the words of who wrote it: pydantic's findings, told anew."""
+"""Error messages for an invalid service.yaml: pydantic's errors in the terms of the file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict
 from raytune_infer.spec.document import Document, dotted, shown
 
 _MOST_LINES = 5
-"""Our choice: who sees more at once reads none of them."""
+"""Most lines in one message. Our choice: nobody reads more at once."""
 
 _KINDS: Mapping[str, str] = {
     "string_type": "a text", "int_type": "a whole number", "int_from_float": "a whole number",
     "float_type": "a number", "float_parsing": "a number", "bool_type": "true or false", "list_type": "a list",
     "dict_type": "a mapping of keys", "model_type": "a mapping of keys",
 }  # fmt: skip
-"""Pydantic's name of an error → what kind of value is needed."""
+"""Pydantic's error type → the kind of value that is needed."""
 
 _BOUNDS: Mapping[str, str] = {
     "greater_than": "must be above {gt:g}", "greater_than_equal": "must be {ge:g} or more",
@@ -26,21 +26,21 @@ _BOUNDS: Mapping[str, str] = {
     "string_too_short": "needs some text", "string_too_long": "may have {max_length} characters",
     "string_pattern_mismatch": "may have letters, digits, `-` and `_`, the first a letter or digit",
 }  # fmt: skip
-"""Pydantic's name of an error → what it says, with the bound."""
+"""Pydantic's error type → message, with the bound."""
 
 Keys = tuple[str | int, ...]
 Allowed = Callable[[Keys], Iterable[str]]
-"""Which keys a part of the file may have, by its place."""
+"""Function from the place of a part of the file to the keys that it may have."""
 
 
 class Part(BaseModel):
-    """A part of the specification: unknown keys are errors, types are not converted."""
+    """Base class of the parts of a specification: unknown keys are errors, types are not converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class At(ValueError):
-    """An error inside a validator that knows its place more closely than pydantic does."""
+    """An error raised in a validator that knows its place in the file more exactly than pydantic does."""
 
     def __init__(self, keys: Sequence[str | int], why: str) -> None:
         super().__init__(why)
@@ -48,14 +48,14 @@ class At(ValueError):
 
 
 def explain(document: Document, errors: Sequence[Any], allowed: Allowed) -> str:
-    """A line for each place that is wrong: file, line, key, what is needed and what was found."""
+    """Return the message: one line for each wrong place, with file, line, key, what is needed and what was found."""
     by_place: dict[Keys, list[Any]] = {}
     for error in errors:
         by_place.setdefault(_keys(document, error), []).append(error)
     lines = [
         f"{document.place(keys)}: {_said(keys, found, allowed)}"
         for keys, found in by_place.items()
-        # Of a union all branches complain; one that found something wrong further in had the right kind of value.
+        # All branches of a union report errors; the branch that found one deeper inside had the right kind of value.
         if not (all(map(_is_kind, found)) and any(len(k) > len(keys) and k[: len(keys)] == keys for k in by_place))
     ]
     more = len(lines) - _MOST_LINES
@@ -63,7 +63,7 @@ def explain(document: Document, errors: Sequence[Any], allowed: Allowed) -> str:
 
 
 def _keys(document: Document, error: Any) -> Keys:
-    """Where the error is: the part of pydantic's location that is in the file, without its names of branches."""
+    """Return the place of an error in the file: pydantic's location without the names of union branches."""
     keys: Keys = ()
     value: Any = {str(key): value for key, value in document.values.items()}
     for key in error["loc"]:
@@ -79,7 +79,7 @@ def _keys(document: Document, error: Any) -> Keys:
 
 
 def _said(keys: Keys, errors: Sequence[Any], allowed: Allowed) -> str:
-    """What is wrong at one place."""
+    """Return the message for one place."""
     telling = [error for error in errors if not _is_kind(error)]
     if missing := [dotted(e["loc"][-1:]) for e in telling if e["type"] == "missing"]:
         there = ", ".join(allowed(keys))
@@ -112,7 +112,7 @@ def _one(keys: Keys, error: Any, allowed: Allowed) -> str:
 
 
 def _is_key(error: Any) -> bool:
-    """Whether not a value is wrong but the key before it."""
+    """Whether the key is wrong, not its value."""
     return error["type"] == "invalid_key" or error["loc"][-1:] == ("[key]",)
 
 
@@ -121,7 +121,7 @@ def _is_kind(error: Any) -> bool:
 
 
 def _kind(error: Any) -> str:
-    """The kind of value that is needed."""
+    """Return the kind of value that is needed."""
     return error["ctx"]["expected"] if error["type"] == "literal_error" else _KINDS[error["type"]]
 
 

@@ -1,9 +1,9 @@
-"""The standard knobs: which values each takes, what a searcher sees of them, and what changing one costs.
+"""The standard knobs: their allowed values, their feature columns for searchers, and the cost of changing them.
 
-One place for the spaces of services and for the synthetic tasks that the shipped meta-model is trained on:
-feature columns of the same name mean the same quantity in every space, so a meta-model carries over. A column's
-name is a promise; renaming one makes a trained meta-model blind to it. Scales are logarithmic, as the resources
-and batch sizes of a service act by ratios.
+The spaces of services and the synthetic tasks that the shipped meta-model is trained on share these definitions:
+feature columns of the same name mean the same quantity in every space, so a meta-model can be transferred. A trained
+meta-model ignores a column that has been renamed, so names must not change. Scales are logarithmic, because the
+effect of resources and batch sizes depends on ratios.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ from searchers.space import Knob, Value
 from serve_deployments.settings import IN_PLACE, fixed
 
 NO_GPU = "none"
-"""The value of `gpu_type` that means: on the CPU."""
+"""The value of `gpu_type` for a replica on the CPU."""
 
 PRECISION_BITS: Mapping[str, tuple[int, int]] = {
     "float32": (32, 8), "bfloat16": (16, 8), "float16": (16, 5), "int8": (8, 0),
 }  # fmt: skip
-"""Bits of a number and of its exponent: IEEE 754; bfloat16 keeps float32's exponent."""
+"""Precision → bits of a number and of its exponent: IEEE 754; bfloat16 has float32's exponent."""
 
 
 Kind = Literal["ordinal", "categorical"]
 
 _MOST = 1_000_000
-"""Our choice: of cores, requests in a batch, threads, milliseconds; more than any machine has or anybody waits."""
+"""Largest value of a knob in cores, requests per batch, threads or milliseconds. Our choice: more than any machine has
+or anybody waits."""
 
 _COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("tensor_parallel", "tp", "num_gpus", "gpus"), "log2_gpus"),
-    # Not log2_gpu_memory_gib, which is the card's own: columns of one name add up, and GiB times GiB is nothing.
+    # Not log2_gpu_memory_gib, which is the card's memory: columns of one name are summed, and the sum of two
+    # logarithms of GiB has no meaning.
     "gpu_memory_gib": "log2_gpu_memory_cap_gib",
 }
-"""Knob of someone's own → the quantity that its numbers mean, as they are spelled in the wild."""
+"""Common name of a custom knob → the feature column of the quantity that it stands for."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class StandardKnob:
     """A knob that the tool understands.
 
     Args:
-        kind: whether neighbouring values are alike.
+        kind: "ordinal" if neighbouring values behave alike, else "categorical".
         columns: names of its feature columns.
-        features: a value's numbers, in that order.
-        wrong: why a value is not allowed; None if it is.
+        features: value → its features, in the order of `columns`.
+        wrong: value → why it is not allowed; None if it is.
     """
 
     kind: Kind
@@ -58,7 +60,7 @@ class StandardKnob:
 
 
 def encode(name: str, values: Sequence[Value]) -> Knob:
-    """The knob of that name over these values; a name that is not standard gets Knob's own encoding.
+    """Return the knob with this name and these values; a name that is not standard gets the encoding of `Knob`.
 
     Raises:
         ValueError: a value that the standard knob does not take.
@@ -74,14 +76,14 @@ def encode(name: str, values: Sequence[Value]) -> Knob:
 
 
 def encode_found(name: str, values: Sequence[Value], kind: Kind) -> Knob:
-    """The knob of a table measured elsewhere: `encode`'s columns, but values in the order and of the kind given.
+    """Return the knob of a table measured elsewhere: columns as in `encode`, but order and kind of the values as given.
 
-    What a service.yaml would be refused for is taken as it was measured: a GPU type that the catalogue lacks
-    has the mean of the others' features, a share of a GPU above 1 is per cent, cores may be fractions.
-    Values that a standard knob cannot make sense of at all get Knob's own encoding.
+    Values that would be refused in a service.yaml are accepted: a GPU type that the catalogue lacks gets the mean of
+    the others' features, GPU shares with a value above 1 are per cent, cores may be fractions. Values that the
+    standard knob cannot interpret at all get the encoding of `Knob`.
 
     Raises:
-        ValueError: no values, or repeated ones.
+        ValueError: there are no values, or repeated ones.
     """
     standard = STANDARD_KNOBS.get(name)
     if standard is None or not values:
@@ -98,14 +100,14 @@ def encode_found(name: str, values: Sequence[Value], kind: Kind) -> Knob:
 
 
 def gpu_name(value: Value) -> str | None:
-    """The GPU type that a value of `gpu_type` asks for; None for none."""
+    """Return the GPU type that a value of `gpu_type` asks for; None if it asks for none."""
     return None if value == NO_GPU else str(value)
 
 
 def _knob(
     name: str, values: tuple[Value, ...], kind: Kind, columns: tuple[str, ...], features: tuple[tuple[float, ...], ...]
 ) -> Knob:
-    """A standard knob; what changing it costs is what the replica says (`serve_deployments.settings.IN_PLACE`)."""
+    """Make a standard knob; `serve_deployments.settings.IN_PLACE` says whether a change needs a new replica."""
     if name not in IN_PLACE:
         return Knob(name, values, kind, columns, features, "new replica")
     kept = [fixed(name, value) for value in values]
@@ -114,7 +116,7 @@ def _knob(
 
 
 def _own(name: str, values: Sequence[Value], kind: Kind) -> Knob:
-    """Knob's own encoding, but under the name of the quantity where several knobs mean one."""
+    """Make a knob in the encoding of `Knob`, but with a column name from `_COLUMNS` where its name has one there."""
     column = _COLUMNS.get(name)
     if column is None or not all(_is_number(v) and float(v) > 0 for v in values):
         return Knob(name, tuple(values), kind)
@@ -122,7 +124,7 @@ def _own(name: str, values: Sequence[Value], kind: Kind) -> Knob:
 
 
 def _features_found(standard: StandardKnob, values: Sequence[Value]) -> tuple[tuple[float, ...], ...] | None:
-    """Features of values that the standard knob takes, or would if cores could be shared; None otherwise."""
+    """Features of values that the standard knob takes, or would take if whole numbers could be fractions; else None."""
     whole = standard.wrong is _whole
     for value in values:
         if not (whole and _is_number(value) and float(value) > 0) and standard.wrong(value) is not None:
@@ -131,7 +133,7 @@ def _features_found(standard: StandardKnob, values: Sequence[Value]) -> tuple[tu
 
 
 def _gpu_features_found(values: Sequence[Value]) -> tuple[tuple[float, ...], ...] | None:
-    """Features of GPU types; those of no known type have the mean of the known ones. None if none is known."""
+    """Features of GPU types; an unknown type gets the mean of the known ones. None if none is known."""
     values = [NO_GPU if str(value).lower() in (NO_GPU, "cpu") else value for value in values]
     wrong = [_gpu_type(value) is not None for value in values]
     known = [_gpu_features(v) for v, bad in zip(values, wrong, strict=True) if not bad and gpu_name(v) is not None]
@@ -150,7 +152,7 @@ def _log2(value: Value) -> tuple[float, ...]:
 
 
 def _log2_plus_1(value: Value) -> tuple[float, ...]:
-    return (math.log2(float(value) + 1),)  # no wait at all is a usual choice, and 0 has no logarithm
+    return (math.log2(float(value) + 1),)  # a wait of 0 is usual, and 0 has no logarithm
 
 
 def _gpu_features(value: Value) -> tuple[float, ...]:
@@ -200,8 +202,8 @@ STANDARD_KNOBS: Mapping[str, StandardKnob] = {
     "cpu_cores": StandardKnob("ordinal", ("log2_cpu_cores",), _log2, _whole),
     "gpu_type": StandardKnob("categorical", gpus.FEATURE_NAMES, _gpu_features, _gpu_type),
     "gpu_share": StandardKnob("ordinal", ("log2_gpu_share",), _log2, _fraction),
-    # The GPU's own column, and columns of one name add up: log2 of the card's GiB plus log2 of the fraction is
-    # log2 of the GiB that the replica may use.
+    # The same column as the GPU type has, because columns of one name are summed: log2 of the card's GiB plus log2
+    # of the fraction is log2 of the GiB that the replica may use.
     "gpu_memory": StandardKnob("ordinal", ("log2_gpu_memory_gib",), _log2, _fraction),
     "max_batch_size": StandardKnob("ordinal", ("log2_max_batch_size",), _log2, _whole),
     "batch_wait_ms": StandardKnob("ordinal", ("log2_batch_wait_ms_plus_1",), _log2_plus_1, _milliseconds),
@@ -210,4 +212,4 @@ STANDARD_KNOBS: Mapping[str, StandardKnob] = {
         "categorical", ("log2_precision_bits", "precision_exponent_bits"), _precision_features, _precision
     ),
 }  # fmt: skip
-"""Name → knob, in the order in which the documentation shows them."""
+"""Name → standard knob, in the order of the documentation."""

@@ -1,1 +1,1 @@
-"""Studies, trials and levels in a database, and the folder of a run: the only place that serialises them."""
+"""Storage of studies, trials and levels in a database, and of a run's folder; only this package serialises them."""

@@ -1,4 +1,4 @@
-"""Columns that keep what Python can hold and SQL cannot: any text, and any number within JSON."""
+"""Column types for values that Python has and SQL lacks: any text, and any number within JSON."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sqlalchemy import JSON, Dialect, String, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 _MARK = "\x1a"
-"""Unicode's control character SUBSTITUTE: what stands for a character that could not be kept."""
+"""Unicode's control character SUBSTITUTE, which starts the escape of a character that cannot be stored."""
 _UNSTORABLE = re.compile("[\x00\x1a\ud800-\udfff]")
 _ESCAPED = re.compile("\x1a([0-9a-f]{4})")
 _NUMBER = "$float"
-"""The one key of an object that stands for a number which JSON has not."""
+"""The only key of an object that stands for a number that JSON lacks."""
 
 
 class AnyText(TypeDecorator[str]):
-    """Text of any length and of any characters.
+    """Text of any length with any characters.
 
-    PostgreSQL takes no NUL, and no database takes half of a surrogate pair (Python's stand-in for a byte of a path or
-    of a process's output that is no UTF-8). They are kept as the mark and four hexadecimal digits, and so is the mark.
+    PostgreSQL refuses NUL, and no database takes half of a surrogate pair (which Python uses for a byte of a path or of
+    a process's output that is not UTF-8). They are stored as the mark and four hexadecimal digits, and so is the mark.
 
     Args:
-        length: what the column is called by in SQLite, which then keeps longer texts all the same; None for TEXT.
+        length: length in the column's declared type in SQLite, which stores longer texts all the same; None for TEXT.
     """
 
     impl = Text
@@ -35,34 +35,34 @@ class AnyText(TypeDecorator[str]):
         self.length = length
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """VARCHAR in SQLite, where that is no limit, so that its tables need not be made anew; else TEXT."""
+        """VARCHAR in SQLite, where the length is not enforced, so that old tables need no migration; else TEXT."""
         return String(self.length) if self.length and dialect.name == "sqlite" else Text()
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """The text as it is kept."""
+        """Return the text as it is stored."""
         return None if value is None else _UNSTORABLE.sub(lambda found: f"{_MARK}{ord(found[0]):04x}", value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        """The text as it was."""
+        """Return the original text."""
         return None if value is None else _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value)
 
 
 class AnyJson(TypeDecorator[Any]):
     """JSON with NaN and infinities.
 
-    Python writes them as words that are not JSON, and PostgreSQL refuses. Here they are objects, `{"$float": "nan"}`;
-    what an earlier version wrote into SQLite is read too.
+    Python writes these as words that are not JSON, which PostgreSQL refuses. Here they are objects,
+    `{"$float": "nan"}`; values that an earlier version wrote into SQLite can be read too.
     """
 
     impl = JSON
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """The value in what JSON has."""
+        """Return the value as standard JSON."""
         return _as_json(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """The value as it was."""
+        """Return the original value."""
         return _from_json(value)
 
 

@@ -1,7 +1,7 @@
-"""Studies, trials and measurements in a database: the one place that a run lives in.
+"""Database of studies, trials and measurements, which holds the whole state of a run.
 
-What a search knows is read back from here, so a run that was killed goes on from its last finished trial.
-SQLite unless told otherwise; PostgreSQL is tested too, and any URL that SQLAlchemy takes will do.
+A search reads its history from here, so a run that was killed resumes after its last finished trial. The default is
+SQLite; PostgreSQL is tested too, and any URL that SQLAlchemy accepts should work.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from searchers.space import Config
 from serve_deployments.metrics.level_result import LevelResult, interval_of
 
 _LARGEST = 2**63 - 1
-"""What an integer of 64 bits can be."""
+"""Largest signed integer of 64 bits."""
 
 
 class Database:
-    """All studies under one URL.
+    """The database of studies at one URL.
 
     Args:
         url: a database URL of SQLAlchemy (`sqlite:///history.db`, `postgresql+psycopg://…`).
 
     Raises:
-        RunError: the URL is not one, its driver is not installed, nothing answers there, or the tables there are
-            another program's or a newer version's.
+        RunError: the URL is invalid, its driver is not installed, nothing answers there, or the tables there are from
+            another program or a newer version.
     """
 
     def __init__(self, url: str | URL) -> None:
         try:
-            # A server may have been started anew since the last trial: each connection is tried before it is used.
+            # The server may have been restarted since the last trial: each connection is tested before it is used.
             self._engine = create_engine(url, pool_pre_ping=True)
         except (ArgumentError, ModuleNotFoundError, SQLAlchemyError) as error:
             raise _unusable(url, error) from None
@@ -59,14 +59,14 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._engine.dispose()
 
     def create_study(
         self, *, name: str, spec: str, folder: str, searcher: str, seed: int, trials: int,
         fingerprint: Mapping[str, Any], emulated: str | None,
     ) -> StudyRecord:  # fmt: skip
-        """A new study without trials; RunError if no database can keep its seed."""
+        """Create a study without trials; raises RunError if the seed is too large for a database."""
         if abs(seed) > _LARGEST:
             raise RunError(f"the seed {seed} cannot be kept in a database; choose one of at most {_LARGEST}")
         row = StudyRow(
@@ -79,7 +79,7 @@ class Database:
             return _study_record(row)
 
     def study(self, study_id: int) -> StudyRecord:
-        """One study; RunError if there is none of that number."""
+        """Return one study; raises RunError if there is none with this number."""
         with Session(self._engine) as session:
             row = session.get(StudyRow, study_id)
             if row is None:
@@ -88,7 +88,7 @@ class Database:
             return _study_record(row)
 
     def studies(self) -> tuple[StudyRecord, ...]:
-        """All studies, in the order in which they began."""
+        """Return all studies, in the order in which they began."""
         with Session(self._engine) as session:
             return tuple(_study_record(row) for row in session.scalars(select(StudyRow).order_by(StudyRow.id)))
 
@@ -96,13 +96,13 @@ class Database:
         self, study: StudyRecord, *, purpose: Purpose, position: int, config: Config,
         usd_per_hour: float, emulated: bool,
     ) -> tuple[int, int]:  # fmt: skip
-        """Note that a trial has begun.
+        """Record that a trial has begun.
 
         Returns:
-            Its key in the database and its number within the study.
+            The trial's key in the database and its number within the study.
         """
         with self._writing() as session:
-            # Of two writers the second waits here for the first, else both would take the same number.
+            # The second of two writers waits here for the first; otherwise both would take the same number.
             session.execute(select(StudyRow.id).where(StudyRow.id == study.id).with_for_update())
             last = select(func.coalesce(func.max(TrialRow.number), 0)).where(TrialRow.study_id == study.id)
             row = TrialRow(
@@ -115,7 +115,7 @@ class Database:
             return row.id, row.number
 
     def finish_trial(self, trial_id: int, outcome: Outcome, value: float | None) -> TrialRecord:
-        """Keep how a trial ended, in one transaction; a trial that is finished stays as it is."""
+        """Record how a trial ended, in one transaction; a trial that is not running any more stays unchanged."""
         with self._writing() as session:
             row = session.get_one(TrialRow, trial_id, with_for_update=True)
             if row.state == "running":
@@ -133,7 +133,7 @@ class Database:
             return _trial_record(row)
 
     def interrupt_running(self, study: StudyRecord) -> int:
-        """Set aside the trials that a killed run left unfinished; returns how many."""
+        """Mark the trials that a killed run left unfinished as interrupted; returns how many."""
         running = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.state == "running")
         with self._writing() as session:
             rows = session.scalars(running.with_for_update()).all()
@@ -142,7 +142,7 @@ class Database:
             return len(rows)
 
     def trials(self, study: StudyRecord, *, before: dt.datetime | None = None) -> tuple[TrialRecord, ...]:
-        """The finished trials of a study in the order of their numbers; those that ended `before`, if given (UTC)."""
+        """Return a study's finished trials by number; if `before` (UTC) is given, only those that ended before it."""
         finished = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.state == "finished")
         if before is not None:
             finished = finished.where(TrialRow.finished_at < before)
@@ -151,9 +151,9 @@ class Database:
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
-        """A transaction in which a row that was read `for update` stays as it was read until it is written.
+        """Open a transaction in which nobody else changes a row that was read `for update`.
 
-        SQLite has no locks of rows and passes over those words: there nobody else may write from the beginning on.
+        SQLite has no row locks and ignores `for update`: there the transaction locks out other writers from its start.
         """
         with Session(self._engine) as session, session.begin():
             if self._engine.dialect.name == "sqlite":
@@ -162,12 +162,12 @@ class Database:
 
 
 def url_of_file(path: Path) -> URL:
-    """The URL of a SQLite file. Not by putting its path into a text: what follows a `?` there would be an option."""
+    """Return the URL of a SQLite file; it is not built as a text, where a `?` in the path would begin an option."""
     return URL.create("sqlite", database=str(path.resolve()))
 
 
 def url_of(text: str) -> URL:
-    """A database's URL; RunError if the text is none."""
+    """Parse the URL of a database; raises RunError if it is invalid."""
     try:
         return make_url(text)
     except ArgumentError as error:
@@ -214,10 +214,10 @@ def _measurement(level: LevelResult) -> MeasurementRow:
 
 
 def _known(number: float | None) -> float | None:
-    """The number; None for NaN, which SQLite does not keep in a column of its own."""
+    """Return the number; None for NaN, which SQLite cannot store in a numeric column."""
     return None if number is None or math.isnan(number) else number
 
 
 def _now() -> dt.datetime:
-    """UTC without a zone: what every database stores alike."""
+    """Return the time in UTC without a zone, which every database stores in the same way."""
     return dt.datetime.now(dt.UTC).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""Levels of load as JSON, there and back: the one place that knows how they are stored."""
+"""Conversion of load levels to and from JSON; only this module knows how they are stored."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from serve_deployments.metrics.metric_table import LATENCY, REQUEST_TIMES, STATI
 from serve_deployments.usage import Batch, Usage
 
 KEPT_BATCHES = 32
-"""Of a reading's batches, evenly spaced, that are stored: enough, with those of other levels, to predict latencies."""
+"""Most batches of a usage reading that are stored, evenly spaced: with those of other levels, enough to predict
+latencies."""
 
 _PLAIN = {field.name for field in fields(LevelResult)} - {"distributions", "usage"}
 
 
 def level_to_json(level: LevelResult) -> dict[str, Any]:
-    """A level as a table of plain values: each time's statistics stand beside the rest, by their metrics' names."""
+    """Convert a level to a flat dictionary; the statistics of each request time are keyed by their metrics' names."""
     table = {name: value for name, value in asdict(level).items() if name in _PLAIN}
     for name, found in level.distributions.items():
         prefix = REQUEST_TIMES[name].prefix
@@ -29,7 +30,7 @@ def level_to_json(level: LevelResult) -> dict[str, Any]:
 
 
 def level_from_json(table: Mapping[str, Any]) -> LevelResult:
-    """A level as it was; also of an older record, without what that did not have, and of a newer one."""
+    """Restore a level; fields that an older record lacks get defaults, unknown fields of a newer one are ignored."""
     rest = {name: value for name, value in table.items() if name in _PLAIN}
     rest.setdefault("rate_rps", table["achieved_rps"])
     for name, unknown in _UNKNOWN.items():
@@ -49,7 +50,7 @@ _UNKNOWN = {
     "error_rate": math.nan, "client_cpu_share": math.nan, "client_lag_ms": math.nan, "warmup_s": 0.0,
     "started_at": math.nan, "ended_at": math.nan,
 }  # fmt: skip
-"""What stands for figures that an older record lacks, where `LevelResult` has no value for it itself."""
+"""Values for fields that an older record lacks and for which `LevelResult` has no default."""
 
 
 def _distribution(table: Mapping[str, Any], prefix: str) -> Distribution:
@@ -59,10 +60,11 @@ def _distribution(table: Mapping[str, Any], prefix: str) -> Distribution:
 
 
 def _fell_behind(table: Mapping[str, Any]) -> bool:
-    """Whether an open level did, by its counts: for records from before the rule's own word was kept.
+    """Whether an open level fell behind, judged by its counts, for older records that did not store it.
 
-    By more than 5 % of what was due, beyond one standard deviation of Poisson arrivals. Nothing is said of a level
-    that was stopped before it was warm: there the queue has yet to fill.
+    It did if fewer requests were answered or failed than were due, by more than 5 % plus one standard deviation of
+    Poisson arrivals. A level that was stopped before the end of its warm-up is never judged so: its queue has yet to
+    fill.
     """
     if table["mode"] == "closed" or not table.get("warmup_s", 0.0) > 0:
         return False
@@ -71,7 +73,7 @@ def _fell_behind(table: Mapping[str, Any]) -> bool:
 
 
 def usage_to_json(usage: Usage) -> dict[str, Any]:
-    """A replica's reading as a table of plain values, whose keys are texts."""
+    """Convert a replica's usage reading to a dictionary of plain values with text keys."""
     table = {field.name: getattr(usage, field.name) for field in fields(usage)}
     every = max(1, -(-len(usage.recent) // KEPT_BATCHES))
     kept = [[batch.size, float(f"{batch.seconds:.4g}")] for batch in usage.recent[::every]]
@@ -79,7 +81,7 @@ def usage_to_json(usage: Usage) -> dict[str, Any]:
 
 
 def usage_from_json(table: Mapping[str, Any]) -> Usage:
-    """The inverse of `usage_to_json`."""
+    """Restore a usage reading; the inverse of `usage_to_json`."""
     batches = {int(size): count for size, count in table["batches"].items()}
     recent = tuple(Batch(*batch) for batch in table.get("recent", ()))
     return Usage(**{**table, "batches": batches, "recent": recent})

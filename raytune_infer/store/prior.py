@@ -1,6 +1,6 @@
-"""Prior knowledge of one's own in place of what ships: a file that `raytune-infer meta-train --from` wrote.
+"""Custom prior in place of the shipped one: a file written by `raytune-infer meta-train --from`.
 
-A run keeps a copy of it, so that going on needs no file from elsewhere, and is told if the copy is another.
+A run keeps a copy of it, so that resuming needs no other file; a copy that has changed is detected.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from searchers.surfaces.belief import SurfaceModel
 
 COPY = "prior.safetensors"
-"""Of a run's prior, in its folder."""
+"""File name of the prior's copy in a run's folder."""
 _DIGITS = 12
-"""Of a file's SHA-256 that are shown and kept: enough to tell files apart by. Our choice."""
+"""Digits of a file's SHA-256 in its label: enough to tell files apart. Our choice."""
 
 
 @dataclass(frozen=True, eq=False)
 class PriorFile:
-    """What services like this could be.
+    """A prior over services, with the file that it was read from.
 
     Args:
-        surfaces: as a searcher takes them.
+        surfaces: the surface model for the searcher.
         content: the file's bytes.
-        label: which file it is, by its name and by what is in it.
+        label: the file's name and a digest of its content.
     """
 
     surfaces: SurfaceModel
@@ -38,22 +38,22 @@ class PriorFile:
     label: str
 
     def kept(self, run: RunFolder) -> RunFolder:
-        """The run that is begun with it: a copy of the file is in the folder from now on."""
+        """Copy the file into a new run's folder and return the run with this prior."""
         (run.path / COPY).write_bytes(self.content)
         return replace(run, prior=self.label)
 
     def note(self) -> str:
-        """What the user should know of it."""
+        """Return a note on the prior for the user."""
         card = self.surfaces.card
         return f"prior knowledge is {self.label}: {card.get('data', 'no card')}, {card.get('date', 'no date')}"
 
 
 def read_prior(path: str | Path, *searchers: str) -> PriorFile:
-    """Read and check a file of prior knowledge.
+    """Read and check a prior file.
 
     Args:
         path: the file.
-        searchers: names of those who are to search; one or more of them must make use of it.
+        searchers: names of the searchers that will run; at least one of them must take a prior. Empty: no check.
 
     Raises:
         UserError: the file cannot be read or is another kind of file, or none of the searchers takes a prior.
@@ -67,11 +67,11 @@ def read_prior(path: str | Path, *searchers: str) -> PriorFile:
 
 
 def kept_prior(run: RunFolder) -> PriorFile | None:
-    """The prior that a run was begun with; None if that is what ships.
+    """Return the custom prior that a run was started with; None if it was the shipped one.
 
     Raises:
         UserError: the copy cannot be read.
-        RunError: it is not the file that the run was begun with.
+        RunError: the copy is not the file that the run was started with.
     """
     if run.prior is None:
         return None
@@ -91,6 +91,6 @@ def _read(path: Path, name: str) -> PriorFile:
         surfaces = SurfaceModel.load(path)
     except OSError as error:
         raise UserError(f"cannot read the prior {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:  # the last two: of another version
+    except (ValueError, KeyError, TypeError) as error:  # the last two: a file of another version
         raise UserError(f"cannot take {path} for a prior: {error}") from None
     return PriorFile(surfaces, content, f"{name} {hashlib.sha256(content).hexdigest()[:_DIGITS]}")

@@ -1,4 +1,4 @@
-"""What is known of a study and its trials, wherever it is kept."""
+"""Records of a study and its trials, independent of how they are stored."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Outcome:
     """How a trial ended.
 
     Args:
-        metrics: what was measured; None if the configuration could not run.
-        reason: why it could not; None if it did.
-        levels: every level of load that was held.
-        reported: index in `levels` of the level that `metrics` are of; `rps` may be an estimate from all levels.
-        interval_rps: 95 % interval of the rate, in requests per second; None where it is not known.
+        metrics: the measured metrics; None if the configuration could not run.
+        reason: why it could not run; None if it did.
+        levels: every load level of the load test.
+        reported: index in `levels` of the level that `metrics` belong to; `rps` may be an estimate from all levels.
+        interval_rps: 95 % interval of the rate, in requests per second; None where unknown.
         ended: why the load test ended where it did.
-        client_limited: the load side was the bottleneck, so the rate is a lower bound.
-        enforcements: what became of each limit, as dictionaries.
+        client_limited: whether the load side was the bottleneck, so that the rate is a lower bound.
+        enforcements: whether and how each limit was enforced, as dictionaries of `Enforcement`.
         hostname: the machine of the replica.
-        settings: what the replica ran under, as a dictionary of `serve_deployments.settings.Settings`.
-        in_place: the replica was there before and was changed; None where that is not known.
-        ended_early: its load test stopped once it could no longer win; None where that is not known.
-        overhead: what the trial did apart from measuring → seconds; empty where that is not known.
-        lost: why an earlier attempt at the trial came to nothing; None where there was none.
+        settings: settings of the replica, as a dictionary of `serve_deployments.settings.Settings`.
+        in_place: whether a running replica was changed in place of starting a new one; None where unknown.
+        ended_early: whether the load test stopped because the trial could no longer win; None where unknown.
+        overhead: activity other than measuring → its seconds; empty where unknown.
+        lost: why an earlier attempt at the trial was lost; None if there was none.
     """
 
     metrics: Mapping[str, float] | None
@@ -52,12 +52,12 @@ class Outcome:
 
     @property
     def overhead_s(self) -> float:
-        """Seconds of the trial that were no measurement, as far as they are known."""
+        """Seconds of the trial that were not spent on measuring, as far as they are known."""
         return sum(self.overhead.values())
 
     @property
     def steady(self) -> bool:
-        """Whether the reported level had become steady."""
+        """Whether the reported level reached a steady state; True if there is none."""
         return self.reported is None or self.levels[self.reported].steady
 
 
@@ -66,15 +66,15 @@ class TrialRecord:
     """One finished trial.
 
     Args:
-        number: 1, 2, … in the order of their starts.
-        purpose: "search", or "final" for the comparison at the end.
+        number: number within the study: 1, 2, … in the order of the starts.
+        purpose: "search", or "final" for the final comparison.
         position: the configuration's number in the space.
         config: the configuration.
         usd_per_hour: its price; NaN where unknown.
         value: the objective's value (larger is better); None if it does not count.
         outcome: how it ended.
-        seconds: how long it took, deployment included.
-        emulated: the devices were emulated.
+        seconds: its duration, deployment included.
+        emulated: whether the devices were emulated.
     """
 
     number: int
@@ -89,13 +89,13 @@ class TrialRecord:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """What was measured; empty if it could not run."""
+        """The measured metrics; empty if the configuration could not run."""
         return self.outcome.metrics or {}
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """What is known of a study apart from its trials."""
+    """A study without its trials."""
 
     id: int
     name: str
@@ -110,6 +110,6 @@ class StudyRecord:
 
 
 def observations(trials: Sequence[TrialRecord]) -> History:
-    """What a searcher may know of these trials: those of the search, not of the final comparison."""
+    """Return the history for a searcher: the trials of the search, not those of the final comparison."""
     searched = [t for t in trials if t.purpose == "search"]
     return History(tuple(Observation(t.position, t.outcome.metrics) for t in searched))

@@ -1,4 +1,4 @@
-"""A run's folder: where its database is, and the files that it leaves for people."""
+"""A run's folder, which points to the run's database and holds its files for people."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class RunFolder:
 
     Args:
         path: the folder.
-        database_url: where the study's history is; None for a SQLite file in the folder.
-        study_id: its number there.
-        learns: its search learns from the studies that were there before it.
-        prior: the label of the prior that it was given, of which a copy is in the folder; None for what ships.
+        database_url: URL of the database with the study; None for a SQLite file in the folder.
+        study_id: the study's number in the database.
+        learns: whether the search learns from earlier studies.
+        prior: label of its custom prior, of which the folder has a copy; None for the shipped prior.
     """
 
     path: Path
@@ -45,24 +45,24 @@ class RunFolder:
 
     @property
     def url(self) -> URL:
-        """Of the database of histories; RunError if what was given is none."""
+        """URL of the run's database; raises RunError if the given one is invalid."""
         return url_of_file(self.path / OWN_DATABASE) if self.database_url is None else url_of(self.database_url)
 
     def database(self) -> Database:
-        """The database of histories; RunError if it cannot be used."""
+        """Open the run's database; raises RunError if it cannot be used."""
         return Database(self.url)
 
     def save(self) -> None:
-        """Write the pointer to the study; from then on the folder can be opened."""
+        """Write the pointer to the study; only then can the folder be opened as a run."""
         pointer = {"database": self.database_url, "study": self.study_id, "learns": self.learns, "prior": self.prior}
         (self.path / _POINTER).write_text(json.dumps(pointer, indent=2) + "\n", encoding="utf-8")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other driver out; the kernel lets go when this one ends, however it ends.
+        """Lock the run against other drivers; the kernel releases the lock when this process ends, however it ends.
 
         Raises:
-            RunError: another driver is at work on the run.
+            RunError: another driver is working on the run.
         """
         with open(self.path / ".lock", "w") as lock:
             try:
@@ -72,12 +72,12 @@ class RunFolder:
             yield
 
     def load(self) -> tuple[Database, StudyRecord]:
-        """The database and the study in it."""
+        """Open the run's database and return it with the study."""
         database = self.database()
         return database, database.study(self.study_id)
 
     def read(self) -> tuple[StudyRecord, tuple[TrialRecord, ...]]:
-        """The study and its trials so far; the database is closed again."""
+        """Return the study and its trials so far; the database is closed again."""
         database, study = self.load()
         try:
             return study, database.trials(study)
@@ -85,8 +85,8 @@ class RunFolder:
             database.close()
 
     def spec_of(self, study: StudyRecord) -> ServiceSpec:
-        """The service that a study of this run is about; SpecError where its record is none."""
-        # Only now, so that what has no run is refused without waiting for it.
+        """Return the specification that is recorded in a study of this run; raises SpecError if it is invalid."""
+        # Imported here because it is slow, and a folder without a run is refused without it.
         from raytune_infer.spec.document import Document
         from raytune_infer.spec.service_spec import parse_spec
 
@@ -94,12 +94,12 @@ class RunFolder:
 
 
 def default_folder(name: str, now: dt.datetime) -> Path:
-    """Where a run goes that was not told: `runs/NAME-DATE-TIME`."""
+    """Return the folder of a run for which none was given: `runs/NAME-DATE-TIME`."""
     return Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}"
 
 
 def refuse_taken(path: Path) -> None:
-    """RunError where no new run can go: there is one, or no folder can be made."""
+    """Raise RunError if no new run can be created in this folder: it has one, or the folder cannot be made."""
     if (path / _POINTER).exists():
         raise RunError(f"{path} has a run already; go on with it by --resume, or choose another --out")
     there = next(folder for folder in (path, *path.parents) if folder.exists())
@@ -110,16 +110,16 @@ def refuse_taken(path: Path) -> None:
 
 
 OWN_DATABASE = "history.db"
-"""The SQLite file of a run that was not told another database; found beside the pointer wherever that moves."""
+"""SQLite file of a run without another database; it is beside the pointer, so the folder can be moved."""
 
 
 def open_run(path: str | Path) -> RunFolder:
-    """The run in a folder; RunError if there is none."""
+    """Open the run in a folder; raises RunError if there is none."""
     path = Path(path)
     try:
         pointer = json.loads((path / _POINTER).read_text(encoding="utf-8"))
         database, study = pointer["database"], int(pointer["study"])
-        # A run of before there was such a choice learned from nothing, and goes on so.
+        # Runs from before this choice existed did not learn from others, and resume in the same way.
         return RunFolder(path, database, study, bool(pointer.get("learns", False)), pointer.get("prior"))
     except FileNotFoundError:
         hint = f"; runs here: {found}" if (found := _hint(path)) else ""
@@ -131,7 +131,7 @@ def open_run(path: str | Path) -> RunFolder:
 
 
 def latest_run(name: str) -> Path:
-    """The newest run of a service under `runs/`; RunError if there is none."""
+    """Return the newest run of a service under `runs/`; raises RunError if there is none."""
     dated = re.compile(re.escape(name) + r"-\d{8}-\d{6}")
     runs = [path for path in runs_in(Path("runs")) if dated.fullmatch(path.name)]
     if not runs:
@@ -140,7 +140,7 @@ def latest_run(name: str) -> Path:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folders in it that hold a run, by name."""
+    """Return the subfolders that hold a run, sorted by name."""
     return sorted(p.parent for p in folder.glob(f"*/{_POINTER}"))
 
 

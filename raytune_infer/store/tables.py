@@ -1,4 +1,4 @@
-"""The tables of studies, trials and levels as they are now; `migrations` says how older ones become these."""
+"""The current tables of studies, trials and levels; `migrations` upgrades older ones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from raytune_infer.store.column_types import AnyJson, AnyText
 
 _LARGE = BigInteger().with_variant(Integer(), "sqlite")
-"""64 bits: SQLite's integers always have them."""
+"""Integer column of 64 bits; SQLite's integers always have that size."""
 
 
 class Base(DeclarativeBase):
-    """All tables."""
+    """Base class of all tables."""
 
     type_annotation_map = {dict[str, Any]: AnyJson, list[Any]: AnyJson, float: Double}
 
@@ -71,7 +71,7 @@ class TrialRow(Base):
 
 
 class MeasurementRow(Base):
-    """One load level held against one trial's replica."""
+    """One load level of a trial."""
 
     __tablename__ = "measurements"
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -1,7 +1,7 @@
-"""Brings the tables of a database to what this version of the code works with, when it is opened.
+"""Upgrade of a database's tables to this version of the code, when the database is opened.
 
-Alembic runs the `migrations` that a database has not had, all in one transaction: it is of this version afterwards, or
-as it was before. A database from before there were versions has had none, and the first takes it as it finds it.
+Alembic runs all missing `migrations` in one transaction: afterwards the database has this version, or is as it was
+before. A database from before there were versions has had none; the first migration accepts its tables as they are.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from sqlalchemy import Connection, Engine, column, inspect, select, table
 from raytune_infer.errors import RunError
 
 REVISIONS = ("0001", "0002")
-"""All that this version of the code knows, in their order; a test holds them to those in `migrations`."""
+"""All revisions that this version of the code knows, in order; a test compares them with `migrations`."""
 VERSION_TABLE = "raytune_infer_version"
-"""Not Alembic's own `alembic_version`: other programs in the same database may have that."""
+"""Name of the version table. Not Alembic's `alembic_version`, as other programs in the same database may use that."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_KEY = 0x7261_7974_756E_6569
-"""Of PostgreSQL's advisory lock, a number that others are unlikely to have: "raytunei" in ASCII."""
+"""Key of PostgreSQL's advisory lock, a number that others are unlikely to use: "raytunei" in ASCII."""
 _ONE_OF_US = threading.Lock()
-"""`alembic.op` stands for one database at a time in a process."""
+"""Lock between threads, as `alembic.op` refers to one database at a time in a process."""
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the tables to the last revision; make them in a database that has none.
+    """Upgrade the tables to the last revision; create them in a database that has none.
 
     Raises:
-        RunError: a newer version made them, or another program; the database is left as it was.
+        RunError: the tables are from a newer version or another program; the database is left as it was.
     """
     with engine.connect() as connection:
         if _revision_of(connection) == REVISIONS[-1]:
             return
-    # Only now: it takes time to import, and nearly every database that is opened is of the last revision. And before
-    # the transaction, for which others wait.
+    # Imported here because it is slow, and nearly every opened database has the last revision; and before the
+    # transaction, because others wait for that.
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory(_MIGRATIONS, version_locations=[_MIGRATIONS])
-    # As alembic.command.upgrade does it, without the env.py that it wants: a module that cannot be imported by itself.
+    # As in alembic.command.upgrade, but without the env.py that it needs, a module that cannot be imported on its own.
     migrations = EnvironmentContext(Config(), scripts, fn=lambda revision, _: scripts._upgrade_revs("head", revision))
     with _ONE_OF_US, engine.connect() as connection:
         _wait_for_others(connection)
         if _revision_of(connection) == REVISIONS[-1]:
-            return  # somebody did it meanwhile
+            return  # another process has upgraded it meanwhile
         with migrations:
             migrations.configure(connection=connection, version_table=VERSION_TABLE)
             migrations.run_migrations()
@@ -53,7 +53,7 @@ def upgrade(engine: Engine) -> None:
 
 
 def _revision_of(connection: Connection) -> str | None:
-    """Of the tables; None where none is written down. RunError if this version of the code does not know it."""
+    """Return the revision of the tables; None if none is recorded. Raises RunError if this version does not know it."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     revision = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
@@ -66,7 +66,7 @@ def _revision_of(connection: Connection) -> str | None:
 
 
 def _wait_for_others(connection: Connection) -> None:
-    """Begin a transaction that no other process which upgrades is in at the same time: who comes second waits."""
+    """Begin a transaction that waits until no other process is upgrading the database, and keeps others waiting."""
     match connection.dialect.name:
         case "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,1 +1,1 @@
-"""A study: the search, its trials, the comparison at the end, and the result."""
+"""A study: the search, its trials, the final comparison, and the result."""

@@ -1,4 +1,4 @@
-"""What must not change between a run and its continuation: its numbers stay comparable, its search the same."""
+"""Fingerprint of a study: what must not change when a run is resumed, so that its numbers stay comparable."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from serve_deployments.load.arrivals import Trace
 
 
 def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
-    """A part of the study → what it was, short enough to keep and to compare."""
+    """Return part of the study → its value or a digest of it, short enough to store and compare."""
     spec, problem = service.spec, space.problem
     goal = problem.objective
     return {
         "model": spec.model.model_dump(mode="json"),
         "samples": _digest(pickle.dumps(service.samples, protocol=4)),
         "knobs": {knob.name: list(knob.values) for knob in problem.space.knobs},
-        # Positions number what fits: on another cluster they could mean other configurations.
+        # Positions number the configurations that fit, so on another cluster they could mean others.
         "configurations": [len(problem.space), _digest(problem.space.ranks.tobytes())],
         "objective": [goal.goal.text, goal.minimize, dict(goal.at_least)],
         "limits": dict(goal.at_most),
-        # What is in the file of a trace; its name, and every other pattern, stands under "load".
+        # The content of a trace file; its name, and every other arrival pattern, is under "load".
         "trace": _digest(pickle.dumps(service.arrivals, protocol=4)) if isinstance(service.arrivals, Trace) else None,
         "load": spec.load.model_dump(mode="json"),
-        # None where there are none, as in the studies of before there were facts.
+        # None where there are none, as in studies from before facts existed.
         "facts": dict(spec.facts) or None,
         "prices": _digest(problem.usd_per_hour.tobytes()),
     }
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Names of the parts that differ."""
+    """Return the names of the parts that differ."""
     return [name for name in now if before.get(name) != now[name]]
 
 

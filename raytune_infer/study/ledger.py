@@ -1,4 +1,4 @@
-"""Each trial is written down as it begins and as it ends, by what Ray Tune tells of it."""
+"""Recording of each trial in the database as it begins and ends, from Ray Tune's events."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _DIED = "TrialDied: the trial's own process ended"
 
 
 class Ledger:
-    """Writes down each trial as it begins and as it ends.
+    """Records each trial in the database as it begins and ends.
 
     Args:
-        database: where to.
-        study: which study's trials.
+        database: the database.
+        study: the study that the trials belong to.
         problem: gives prices and values.
-        emulated: the devices are emulated.
-        progress: told of everything that was written.
+        emulated: whether the devices are emulated.
+        progress: notified of every record.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Ledger:
         self._emulated, self._progress = emulated, progress
 
     def start(self, position: int, purpose: Purpose) -> int:
-        """A trial begins; returns its key for `finish`."""
+        """Record that a trial begins; returns its key for `finish`."""
         config = self._problem.space[position]
         usd_per_hour = float(self._problem.usd_per_hour[position])
         key, number = self._database.start_trial(
@@ -47,7 +47,7 @@ class Ledger:
         return key
 
     def finish(self, key: int, position: int, outcome: Outcome) -> TrialRecord:
-        """A trial has ended."""
+        """Record that a trial has ended."""
         usd_per_hour = float(self._problem.usd_per_hour[position])
         value = self._problem.objective.value(outcome.metrics, usd_per_hour)
         trial = self._database.finish_trial(key, outcome, value)
@@ -56,7 +56,7 @@ class Ledger:
 
 
 class Recorder(Callback):
-    """Tune's events, in the driver, on their way to the ledger."""
+    """Callback of Tune, in the driver, that passes its events to the ledger."""
 
     def __init__(self, ledger: Ledger, backend: Backend) -> None:
         self._ledger, self._backend = ledger, backend
@@ -64,45 +64,45 @@ class Recorder(Callback):
         self._lost: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tuner pickles its callbacks for Tuner.restore. A run of ours goes on from the history instead, and a
-        # database connection does not travel.
+        # Tuner pickles its callbacks for Tuner.restore. Our runs resume from the database instead, and a database
+        # connection cannot be pickled.
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial begins; noted once, however many attempts it takes."""
+        """Record the start of a trial, once for all its attempts."""
         if trial.trial_id in self._lost:
-            return  # the second attempt at a trial that is in the ledger
+            return  # the second attempt of a trial that is recorded already
         position = Suggestion.of(trial.config).position
         self._running[trial.trial_id] = (self._ledger.start(position, "search"), position)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial has reported how it ended."""
+        """Record the outcome that a trial has reported."""
         self._finish(trial, result["outcome"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune is done with a trial, and is made to forget it."""
-        # Tune keeps what each trial reported, statistics of every number in it, and writes all of it again and
-        # again; the history has it, so a study's memory need not grow with its trials.
+        """Remove a completed trial's results from Tune's memory."""
+        # Tune keeps what each trial reported, with statistics of every number in it, and writes all of it repeatedly;
+        # the database has it, so a study's memory need not grow with its trials.
         kept = trial.run_metadata
         kept.last_result.pop("outcome", None)
         kept.metric_analysis.clear()
         kept.metric_n_steps.clear()
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial's process has ended, and Tune tries it again."""
+        """Prepare for the second attempt of a trial whose process has ended."""
         # run_trial turns every exception into an outcome, so only the end of its process comes here.
         self._backend.remove(trial.trial_id)
         self._lost.add(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial's process has ended, and Tune gives it up."""
+        """Record as failed a trial whose process has ended and that Tune does not retry."""
         self._backend.remove(trial.trial_id)
         self._finish(trial, Outcome(metrics=None, reason=_DIED))
 
     def _finish(self, trial: Trial, outcome: Outcome) -> None:
-        # A trial that fails after its report has both events; the first one stands.
+        # A trial that fails after its report causes both events; only the first one counts.
         if (running := self._running.pop(trial.trial_id, None)) is not None:
             lost = outcome.lost or (_DIED if trial.trial_id in self._lost else None)
             self._ledger.finish(*running, replace(outcome, lost=lost))

@@ -1,4 +1,4 @@
-"""What a study tells while it runs: the seam between the work and whoever watches."""
+"""Interface through which a running study reports its progress."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from searchers.space import Config
 
 
 class Progress(Protocol):
-    """Watches a study."""
+    """An observer of a study."""
 
     def note(self, text: str) -> None:
-        """Something the user should know once."""
+        """Report something that the user should know."""
         ...
 
     def begins(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
-        """The search begins: these of its trials are done already, so many are to be done in all."""
+        """Report that the search begins; `known` trials are finished already, `budget` is the number of all."""
         ...
 
     def started(self, number: int, purpose: Purpose, config: Config) -> None:
-        """A trial has begun."""
+        """Report that a trial has begun."""
         ...
 
     def finished(self, trial: TrialRecord) -> None:
-        """A trial has ended."""
+        """Report that a trial has ended."""
         ...
 
 
 class Silent:
-    """Watches nothing."""
+    """A progress observer that ignores everything."""
 
     def note(self, text: str) -> None:
         """Ignored."""

@@ -1,4 +1,4 @@
-"""What a study concludes from its trials."""
+"""The result of a study: the recommendation from its trials."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from searchers.space import Config
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found.
+    """The result of a study.
 
     Args:
         run: the run's folder.
         trials: every finished trial, those of the final comparison included.
-        best: the recommended configuration, as its median round at the end measured it.
-        default: the configuration to beat, measured in the same way; None if it does not fit on this cluster.
-        objective: what was maximised, under which limits.
+        best: the trial of the recommended configuration in its median round of the final comparison.
+        default: the same for the configuration to beat; None if it does not fit on this cluster.
+        objective: the goal and its limits.
         prices: the price book's name and date.
-        comparison: the rounds at the end: means, ratios and their intervals.
+        comparison: the final comparison: means, ratios and their intervals.
     """
 
     run: RunFolder
@@ -40,7 +40,7 @@ class StudyResult:
 
     @property
     def ratio(self) -> float | None:
-        """The goal's figure of the best over that of the default; None if the default does not count."""
+        """Ratio of the best configuration's figure to the default's; None if the default does not count."""
         return None if self.ratio_interval is None else self.ratio_interval.value
 
     @property
@@ -50,7 +50,7 @@ class StudyResult:
 
 
 def best_of(trials: Sequence[TrialRecord], objective: Objective) -> TrialRecord | None:
-    """The best that counts: of the final comparison, or of the search while there was none."""
+    """Return the best trial that counts: from the final comparison or, before there is one, from the search."""
     if any(t.purpose == "final" for t in trials):
         recommended = compared(trials, objective, None).recommended
         return None if recommended is None else recommended.typical
@@ -59,12 +59,12 @@ def best_of(trials: Sequence[TrialRecord], objective: Objective) -> TrialRecord 
 
 
 def position_of(config: Config, trials: Sequence[TrialRecord]) -> int | None:
-    """Where a configuration is, as the trials know it; None if none was of it."""
+    """Return the position of a configuration, taken from the trials; None if no trial had it."""
     return next((t.position for t in trials if t.config == config), None)
 
 
 def ranking(trials: Sequence[TrialRecord]) -> list[int]:
-    """Positions that counted in the search, the best first."""
+    """Return the positions that counted in the search, the best first."""
     counted = [t for t in trials if t.purpose == "search" and t.value is not None]
     return [t.position for t in sorted(counted, key=lambda t: -(t.value or 0.0))]
 
@@ -72,10 +72,10 @@ def ranking(trials: Sequence[TrialRecord]) -> list[int]:
 def conclude(
     run: RunFolder, problem: Problem, trials: Sequence[TrialRecord], default: int | None, prices: str
 ) -> StudyResult:
-    """The recommendation, from the configurations that were measured again: the cheapest of those like the first.
+    """Conclude the study from its final comparison: the cheapest configuration that cannot be told apart from the best.
 
-    The number that won the search is the luckiest of many; only what further measurements confirm is
-    recommended. So the default itself wins where nothing beats it.
+    The best value of the search is biased upwards, as the maximum of many noisy ones; only a configuration that
+    further measurements confirm is recommended. So the default itself is recommended if nothing beats it.
 
     Raises:
         AllFailed: no configuration counts; the message says why.

@@ -1,4 +1,4 @@
-"""The search as a Ray Tune run: our searcher proposes, Tune schedules, every event goes to the history."""
+"""The search as a Ray Tune run: our searcher suggests, Tune schedules, and every event is recorded in the database."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from searchers.registry import Factory
 from serve_deployments.backend import Backend
 
 _TRIAL_MEMORY_BYTES = 64 * 2**20
-"""A trial's own process asks for no core: it waits, and the replica must have them all. Tune needs some
-resource in a request, and memory is what it really takes."""
+"""Memory that a trial's own process requests. It requests no core, because it only waits and the replica must have them
+all; Tune needs some resource in a request, and memory is what the process really uses."""
 
 
 def search(
@@ -38,24 +38,24 @@ def search(
     runtime: TrialRuntime,
     storage: Path,
 ) -> float | None:
-    """Run up to `trials` more trials, `parallel` at a time; what they gave is in the ledger's database.
+    """Run up to `trials` more trials, `parallel` at a time; the ledger records them in the database.
 
     Args:
-        space: what is searched.
-        trials: how many more.
-        parallel: how many at once.
-        seconds: no trial begins later than that; None for no limit.
-        stop_below: no trial begins once the chance that a configuration better by `WORTHWHILE` is left is
-            below this; None for never.
-        searcher: makes it, given the problem.
-        seed: of its random choices.
+        space: the space to search.
+        trials: number of further trials.
+        parallel: number of trials at a time.
+        seconds: no trial begins after this time; None for no limit.
+        stop_below: no trial begins once the probability that a configuration better by `WORTHWHILE` is left is below
+            this; None for never.
+        searcher: function that makes the searcher for a problem.
+        seed: seed of the searcher's random choices.
         known: trials that are finished already.
-        ledger: where each trial is written down.
-        runtime: where they are run.
+        ledger: records each trial.
+        runtime: runs and loads the replicas.
         storage: folder for Tune's own files.
 
     Returns:
-        The chance that was left, if the search ended for that.
+        The remaining probability if the search ended because of `stop_below`; else None.
     """
     algorithm = StudySearcher.for_problem(space.problem, searcher, observations(known), seed)
     if seconds is not None:
@@ -74,7 +74,7 @@ def search(
             run_config=tune.RunConfig(
                 name="tune", storage_path=str(storage.resolve()), verbose=0,
                 callbacks=[Recorder(ledger, runtime.backend)],
-                failure_config=tune.FailureConfig(max_failures=1),  # a process that ended: once more, as in run_trial
+                failure_config=tune.FailureConfig(max_failures=1),  # as in run_trial: one retry if its process ended
             ),
         ).fit()  # fmt: skip
     return algorithm.left
@@ -82,16 +82,16 @@ def search(
 
 @contextmanager
 def quiet_tune() -> Iterator[None]:
-    """Tune without what ledger and history do, for this run alone. What the user sets stands."""
+    """Switch off, inside the context, what our ledger and database replace in Tune; the user's settings win."""
     wanted = {
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach us: Tune would return as if done
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # files that repeat what the history has
-        "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # all trials written anew every ten seconds, though nobody reads them
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach us: Tune would return as if it were finished
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # files that repeat what the database has
+        "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # otherwise Tune writes all trials every ten seconds, and nobody reads them
         "RAY_AIR_NEW_OUTPUT": "0",  # prints a banner even at verbose=0
     }
     log = logging.getLogger("ray.tune")
     level = log.level
-    log.setLevel(logging.CRITICAL)  # failed trials are told by the ledger
+    log.setLevel(logging.CRITICAL)  # the ledger reports failed trials
     try:
         with environment(unless_set(wanted)):
             yield

@@ -1,4 +1,4 @@
-"""What a study runs its trials on: real replicas on Ray Serve, under load from actors of their own."""
+"""Runtime of a study's trials: real replicas on Ray Serve, under load from separate actors."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from serve_deployments.replicas.warm_backend import WarmBackend
 
 @contextmanager
 def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]:
-    """Real replicas on Ray Serve under load of real requests; nothing of the study is left at the end."""
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its notes on each of our deployments
+    """Run real replicas on Ray Serve under real requests; all of the study's deployments are deleted at the end."""
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it logs each of our deployments
     ran_before = not _is_remote() or get_global_client(raise_if_no_controller_running=False) is not None
     serve.start(proxy_location="Disabled")
     prefix = f"raytune-infer-{study.name}-{study.created_at:%Y%m%d-%H%M%S}-{study.id}"
-    delete_left_behind(prefix)  # of a driver that was killed
+    delete_left_behind(prefix)  # from a driver that was killed
     source = _seen_from_replicas(service.source, service.spec)
     fresh = ServeBackend(source, service.samples, prefix, deadline_s=service.spec.budget.deploy_s)
 
     def measure(number: int) -> WithLoadActor:
-        """The load test of round `number` of the comparison, with arrivals of its own; 0: of the search."""
+        """Return the load test of round `number` of the comparison, with its own random arrivals; 0 for the search."""
         plan = replace(service.plan, seed=service.plan.seed + number)
         load_test = LoadTest(plan, service.spec.latency_limits, service.spec.load.find)
         return WithLoadActor(load_test, service.samples)
@@ -48,18 +48,18 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
     finally:
         release_cores()
         delete_left_behind(prefix)
-        # On someone's cluster a Serve that is left running without a proxy stays so for whoever deploys next.
+        # On a shared cluster, a Serve left running without a proxy would have none for the next user's deployments.
         if not ran_before and not serve.status().applications:
             serve.shutdown()
 
 
 def _is_remote() -> bool:
-    """Whether the folder of service.yaml was shipped to a cluster that was there before us."""
+    """Whether we use an existing cluster, to which the folder of service.yaml was shipped."""
     return "working_dir" in ray.get_runtime_context().runtime_env
 
 
 def _seen_from_replicas(source: ModelSource, spec: ServiceSpec) -> ModelSource:
-    """A path inside the folder of service.yaml becomes relative where that folder is shipped to the nodes."""
+    """Make a model path inside the folder of service.yaml relative if that folder is shipped to the nodes."""
     if not _is_remote() or isinstance(source, Builder) or source.path.startswith("package:"):
         return source
     path = Path(source.path)

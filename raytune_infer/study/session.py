@@ -1,4 +1,4 @@
-"""A Ray cluster for as long as a study lasts: one that is there, a local one, or an emulated one."""
+"""Connection to a Ray cluster for the duration of a study: an existing, a local or an emulated cluster."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ _log = logging.getLogger(__name__)
 _ANSWER_S = 5.0
 _ATTEMPTS = 3
 _OWN_RAY = {"RAY_worker_niceness": "0"}
-"""For a Ray that is started here; what the user sets stands. By default Ray's workers yield to whatever else their
-machine does (nice 15): beside one busy process a trivial replica then answered 510 requests/s, with nice 0 1,250."""
+"""Environment of a Ray that is started here; the user's settings win. By default Ray's workers have a low priority
+(nice 15): beside one busy process a trivial replica then answered 510 requests/s, with nice 0 1,250."""
 _LONGEST_FOLDER = 39
-"""Of a path of 107 bytes, Linux's bound for a socket's name (unix(7)), what Ray 2.60 leaves for the temporary folder:
-68 are `/ray/session_` with date and process, `/sockets/plasma_store`."""
+"""Longest path in bytes of a temporary folder in which Ray 2.60 can make its sockets: Linux allows 107 bytes for a
+socket's name (unix(7)), of which `/ray/session_` with date and process, and `/sockets/plasma_store` take 68."""
 
 OUR_PACKAGES = ("raytune_infer", "searchers", "serve_deployments", "cluster")
 
 
 def check_session(*, address: str | None, emulate: str | None) -> None:
-    """Refuse what cannot become a session, as far as that is known without Ray, which takes seconds to import.
+    """Check the arguments of `ray_session` as far as is possible without Ray, whose import takes seconds.
 
     Args: those of `ray_session`.
 
     Raises:
-        UserError: no such GPU to emulate, emulation and an address at once, or nothing listens at the address.
+        UserError: a GPU to emulate is unknown, both emulation and an address are asked for, or nothing listens at the
+            address.
     """
     connected = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     if emulate is not None:
@@ -54,15 +55,15 @@ def check_session(*, address: str | None, emulate: str | None) -> None:
 
 @contextmanager
 def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> Iterator[None]:
-    """Connect to Ray, and leave it as it was found.
+    """Connect to Ray inside the context, and restore the previous state afterwards.
 
-    A process that is connected already keeps its connection. Otherwise `address` (or the variable
-    RAY_ADDRESS, which `ray job submit` sets) says where, and without one a local Ray is started and stopped.
+    A process that is connected already keeps its connection. Otherwise we connect to `address` (or the variable
+    RAY_ADDRESS, which `ray job submit` sets); without one a local Ray is started and later stopped.
 
     Args:
-        address: of a running cluster; "auto" for the one on this machine.
-        emulate: nodes of a local emulated cluster (`T4:1,V100:1`) instead.
-        folder: of service.yaml, so that workers import the modules beside it.
+        address: address of a running cluster; "auto" for the one on this machine.
+        emulate: nodes of a local emulated cluster (`T4:1,V100:1`), which is started instead.
+        folder: folder of service.yaml, so that workers can import the modules in it.
 
     Raises:
         UserError: no cluster answers at the address, or both an address and emulation are asked for.
@@ -73,7 +74,7 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
     if ray.is_initialized():
         yield
         return
-    logging.getLogger("ray").setLevel(logging.ERROR)  # what it says at INFO is of no use to a study
+    logging.getLogger("ray").setLevel(logging.ERROR)  # its messages at INFO are of no use to a study
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None and emulate is None:
         with _connected(address, _shipped_environment(folder)):
@@ -90,7 +91,7 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
 
 
 def _own_ray() -> dict[str, str]:
-    """What a Ray that is started here reads of its environment; unless a socket's name fits, it has its own folder."""
+    """Return the environment of a Ray that is started here; its folder is in /tmp if socket names would be too long."""
     short = len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER
     return _OWN_RAY if short else {**_OWN_RAY, "RAY_TMPDIR": "/tmp"}
 
@@ -128,12 +129,12 @@ def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Ite
 
 
 def _first_line(error: Exception) -> str:
-    """What an error says, without what comes below; its name where it says nothing."""
+    """Return the first line of an error's message; its repr if the message is empty."""
     return next(iter(str(error).strip().splitlines()), repr(error))
 
 
 def _until_up(init: Callable[[], object]) -> None:
-    """Start Ray, again where its node was not up in time: the second time less is to be read from the disk."""
+    """Start Ray; retry if its node was not up in time, as a later attempt has less to read from the disk."""
     import ray
 
     for attempt in range(_ATTEMPTS):
@@ -141,7 +142,7 @@ def _until_up(init: Callable[[], object]) -> None:
             init()
             return
         except Exception as error:
-            if "timed out during startup" not in str(error):  # Ray has no class for it
+            if "timed out during startup" not in str(error):  # Ray has no exception class for it
                 raise
             ray.shutdown()
             _log.warning("Ray was not up within its 30 s, attempt %d of %d", attempt + 1, _ATTEMPTS)
@@ -152,7 +153,7 @@ def _until_up(init: Callable[[], object]) -> None:
 
 
 def _refuse_silence(address: str) -> None:
-    """Raise UserError where nothing listens at `host:port`: Ray itself would go on trying for ten minutes."""
+    """Raise UserError if nothing listens at `host:port`: Ray itself would retry for ten minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and port.isdigit()):
         return
@@ -166,13 +167,13 @@ def _refuse_silence(address: str) -> None:
 
 
 def _local_environment(folder: Path) -> dict[str, Any]:
-    """Workers on this machine find the same modules as we do."""
+    """Return the runtime environment in which workers on this machine find the same modules as we do."""
     paths = [str(folder), os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"env_vars": {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}}
 
 
 def _shipped_environment(folder: Path) -> dict[str, Any]:
-    """Workers elsewhere get our packages and the folder of service.yaml."""
+    """Return the runtime environment that ships our packages and the folder of service.yaml to other machines."""
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        return {}  # `ray job submit` has an environment already; two would contradict each other.
+        return {}  # `ray job submit` has set an environment already; a second one would conflict with it.
     return {"py_modules": [str(Path(import_module(p).__path__[0])) for p in OUR_PACKAGES], "working_dir": str(folder)}

@@ -1,4 +1,4 @@
-"""From what the user wants and what the cluster has to the space that is searched."""
+"""The space to search: the user's configurations that fit on the cluster, with their prices."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from searchers.space import Config, Knob, Space, Value
 from serve_deployments.settings import Settings
 
 _NOISE = 0.1
-"""Load tests of some seconds repeat to 10 to 20 % (docs/status.md)."""
+"""Relative noise of a trial: load tests of some seconds repeat to 10 to 20 % (docs/status.md)."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """Configurations that cannot run anywhere on this cluster.
+    """Configurations that fit on no node of this cluster, for one reason.
 
     Args:
-        reason: why, and the remedy.
-        count: how many configurations of the space.
+        reason: the reason and the remedy.
+        count: number of configurations.
     """
 
     reason: str
@@ -41,12 +41,12 @@ class Dropped:
 
 
 class Resolver:
-    """Turns a configuration into what a replica runs under, on one cluster.
+    """Converts configurations to replica settings for one cluster.
 
     Args:
         spec: the service.
-        inventory: the nodes there are.
-        emulated: the model's own timing stands in for the devices.
+        inventory: the nodes of the cluster.
+        emulated: whether the model's own timing stands in for the devices.
     """
 
     def __init__(self, spec: ServiceSpec, inventory: Inventory, *, emulated: bool) -> None:
@@ -56,7 +56,7 @@ class Resolver:
         self.emulated = emulated
 
     def settings(self, config: Mapping[str, Value]) -> Settings:
-        """What the replica runs under; ValueError if no node has the GPU type."""
+        """Return the replica's settings for a configuration; raises ValueError if no node has the GPU type."""
         standard: dict[str, Any] = {k: v for k, v in config.items() if k in STANDARD_KNOBS}
         if (gpu := gpu_name(standard.pop("gpu_type", "none"))) is None:
             standard.pop("gpu_share", None)
@@ -75,19 +75,19 @@ class Resolver:
         )
 
     def _memory_gib(self, gpu: str) -> float:
-        """What a card of this type has on each of its nodes; the datasheet's figure where none tells."""
+        """Return the smallest memory in GiB that nodes report for this GPU type; the datasheet's if none does."""
         told = [node.gpu_memory_gib for node in self._inventory.with_gpu(gpu) if node.gpu_memory_gib > 0]
         return min(told) if told else gpu_names.find(gpu).memory_gib
 
 
 @dataclass(frozen=True)
 class ServiceSpace:
-    """What is searched, and how each configuration becomes a replica.
+    """The search problem of a service, and the conversion of its configurations to replica settings.
 
     Args:
         problem: space, objective and prices.
-        dropped: what cannot run on this cluster, by reason.
-        resolver: configuration → settings.
+        dropped: configurations that do not fit on this cluster, by reason.
+        resolver: converts configurations to settings.
     """
 
     problem: Problem
@@ -95,10 +95,10 @@ class ServiceSpace:
     resolver: Resolver
 
     def position(self, config: Config) -> int | None:
-        """Where a configuration is; None if it does not fit on this cluster."""
+        """Return the position of a configuration in the space; None if it does not fit on this cluster."""
         same = dict(config)
         if gpu_name(config.get("gpu_type", "")) is None:
-            # Without a GPU its share and memory make no difference, and only the first of each is kept.
+            # Without a GPU, GPU share and memory have no effect, and the space has only the first value of each.
             same |= {k.name: k.values[0] for k in self.problem.space.knobs if k.name in ("gpu_share", "gpu_memory")}
         try:
             return self.problem.space.position(same)
@@ -107,10 +107,10 @@ class ServiceSpace:
 
 
 def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, emulated: bool) -> ServiceSpace:
-    """The configurations of `spec` that fit on a node of `inventory`, with their prices.
+    """Return the configurations of `spec` that fit on a node of `inventory`, with their prices.
 
     Raises:
-        NothingFits: not one does.
+        NothingFits: no configuration fits.
         SpecError: the objective needs a price that the book does not have.
     """
     resolver = Resolver(spec, inventory, emulated=emulated)
@@ -132,7 +132,7 @@ def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:
 
 
 def _refused(knobs: Iterable[Knob], inventory: Inventory) -> dict[tuple[Value, ...], str]:
-    """Values of the placing knobs that no node can hold → why; empty where everything fits."""
+    """Return values of the `PLACING` knobs that are left out → why: no node can hold them, or they repeat others."""
     placing = [k for k in knobs if k.name in PLACING]
     refused = {}
     first = {k.name: k.values[0] for k in placing}

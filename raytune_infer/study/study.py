@@ -1,4 +1,4 @@
-"""A study: check everything, search, measure the best again beside the default, recommend."""
+"""A study: it checks its input, searches, measures the best again beside the default, and recommends."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ from raytune_infer.study.trial import TrialRuntime, run_trial
 from searchers.registry import DEFAULT, LEARNS, PREDICT_GAINS, named
 from serve_deployments.models.model import caution, is_emulated
 
-# What runs trials imports Ray and takes seconds to. A study that is refused needs none of it, so it comes in late.
+# The modules that run trials import Ray, which takes seconds. A refused study does not need it, so they are imported
+# late.
 if TYPE_CHECKING:
     from raytune_infer.study.ledger import Ledger
 
 Serving = Callable[[StudyRecord], AbstractContextManager[TrialRuntime]]
-"""What runs and what loads the replicas of one study, for as long as it searches."""
+"""Function from a study's record to a context with the runtime that runs and loads its replicas."""
 
 _COMPARE_PART = 0.5
-"""Of the seconds that the search took, what the comparison takes at most unless told. Our choice: sixteen trials leave
-two rounds of three candidates and the default, eight those of the best and the default."""
+"""Default budget of the comparison as a fraction of the search's duration. Our choice: sixteen trials leave time for
+two rounds of three candidates and the default, eight trials for two rounds of the best and the default."""
 
 
 class Study:
@@ -45,20 +46,20 @@ class Study:
 
     Args:
         spec: the service.
-        searcher: a name of `searchers.registry`; None for the default, or a resumed study's own.
-        seed: of all random choices; None for 0, or a resumed study's own.
-        address: of a running Ray cluster; None uses a live connection or RAY_ADDRESS, else starts a local Ray.
-        emulate: nodes of a local emulated cluster (`T4:1,V100:1`) instead.
-        db: URL of the database of histories; None keeps a SQLite file in the run's folder.
-        out: the run's folder; None for a new one under `runs/` (resuming: the newest one there).
-        history: whether the search learns from the studies that were finished before it began, in the folders
-            beside the run's and in `db`; None for yes, or a resumed study's own choice.
-        prior: a file that `raytune-infer meta-train` wrote, to start from; None for what ships, or a resumed study's
-            own.
+        searcher: a name in `searchers.registry`; None for the default or, when resuming, the study's own.
+        seed: seed of all random choices; None for 0 or, when resuming, the study's own.
+        address: address of a running Ray cluster; None uses a live connection or RAY_ADDRESS, else starts a local Ray.
+        emulate: nodes of a local emulated cluster (`T4:1,V100:1`), which is started instead.
+        db: URL of the database; None for a SQLite file in the run's folder.
+        out: the run's folder; None for a new one under `runs/` (when resuming, the newest one there).
+        history: whether the search learns from trials that other studies had finished before it began, in the folders
+            beside the run's and in `db`; None for yes or, when resuming, the study's own choice.
+        prior: a prior file that `raytune-infer meta-train` wrote; None for the shipped prior or, when resuming, the
+            study's own.
         serving: replaces Ray Serve and the load actor, for tests and embedding.
 
     Raises:
-        UserError: of whatever kind, for all that can be known before anything starts.
+        UserError: something is wrong that can be detected before anything starts (any subclass).
     """
 
     def __init__(
@@ -101,17 +102,17 @@ class Study:
         resume: bool = False,
         progress: Progress | None = None,
     ) -> StudyResult:
-        """Search, compare, recommend.
+        """Run the search and the final comparison, and return the recommendation.
 
         Args:
-            trials: budget of the search; None for the spec's, or a resumed study's own.
-            parallel: trials at a time; None for the spec's.
-            resume: go on with the study in the run's folder; it keeps its budget, searcher and seed.
-            progress: told of everything that happens.
+            trials: number of trials of the search; None for the spec's or, when resuming, the study's own.
+            parallel: number of trials at a time; None for the spec's.
+            resume: whether to resume the study in the run's folder; it keeps its budget, searcher and seed.
+            progress: notified of everything that happens.
 
         Raises:
             AllFailed: no trial gave a configuration to recommend; the message says why.
-            UserError: there is nothing to resume, no cluster, or nothing fits on it.
+            UserError: there is nothing to resume, there is no cluster, or nothing fits on it.
         """
         progress = progress or Silent()
         run = open_run(self._out or latest_run(self.spec.name)) if resume else None
@@ -162,7 +163,7 @@ class Study:
         return space
 
     def _refuse_unusable(self) -> None:
-        """Before a cluster is joined or a folder made: a new run must have a place, and a database."""
+        """Check folder, database and model of a new run, before a cluster is joined or a folder made."""
         if self._out is not None:
             refuse_taken(self._out)
         if self._db is not None:
@@ -177,7 +178,7 @@ class Study:
             )
 
     def _taught(self, space: ServiceSpace, run: RunFolder, study: StudyRecord, progress: Progress) -> ServiceSpace:
-        """The space, and beside it what earlier studies found."""
+        """Return the space with the tasks of earlier studies to learn from."""
         if not run.learns:
             return space
         earlier = earlier_studies(run, study, emulated=space.resolver.emulated)
@@ -197,7 +198,7 @@ class Study:
         progress.begins(known, study.trials, log.space.problem.objective)
         seconds = self.spec.budget.seconds
         if seconds is not None:
-            seconds -= sum(t.seconds for t in known) / parallel  # what the run took before it was interrupted
+            seconds -= sum(t.seconds for t in known) / parallel  # used before the run was interrupted
         if len(known) < study.trials and (seconds is None or seconds > 0):
             left = search(
                 log.space, trials=study.trials - len(known), parallel=parallel, seconds=seconds,
@@ -209,7 +210,7 @@ class Study:
                 progress.note(f"stopped: the chance that a configuration {WORTHWHILE:.0%} better is left is {left:.0%}")
 
     def _compare_s(self, trials: Sequence[TrialRecord], parallel: int) -> float:
-        """What the comparison may take."""
+        """Return the budget of the comparison in seconds."""
         searched_s = sum(t.seconds for t in trials if t.purpose == "search") / parallel
         return self.spec.budget.compare_s or _COMPARE_PART * searched_s
 
@@ -217,7 +218,7 @@ class Study:
         path = self._out or default_folder(self.spec.name, dt.datetime.now())
         path.mkdir(parents=True, exist_ok=True)
         run = RunFolder(path, self._db, 0, learns=self._history is not False)
-        # Two that begin at once must not both find the folder free: the pointer of one would hide the other's study.
+        # Two runs that start at once must not both find the folder free: one's pointer would hide the other's study.
         with run.locked():
             refuse_taken(path)
             database = run.database()
@@ -234,7 +235,7 @@ class Study:
         return run
 
     def _agreed(self, run: RunFolder, trials: int | None) -> StudyRecord:
-        """The study to resume; RunError if what is asked for now contradicts it."""
+        """Return the study to resume; raises RunError if the present arguments contradict it."""
         database, study = run.load()
         database.close()
         asked = {
@@ -264,7 +265,7 @@ class Study:
 
 @dataclass(frozen=True)
 class _TrialLog:
-    """Where one study's trials are run and written down."""
+    """Runs and records the trials of one study."""
 
     space: ServiceSpace
     database: Database
@@ -276,7 +277,7 @@ class _TrialLog:
         return self.database.trials(self.study)
 
     def compare(self, default: int | None, budget_s: float) -> None:
-        """Measure the best of the search and the default side by side, in rounds, as far as was not done yet."""
+        """Run what is left of the final comparison: the search's best and the default, side by side in rounds."""
         from raytune_infer.study.suggestion import WORTHWHILE
 
         searched = self.trials()

@@ -1,4 +1,4 @@
-"""What a study's search asks its trials to run, on its way through Ray Tune, and when it asks no more."""
+"""Suggestions of a study's search, as they are passed through Ray Tune, and the rules for ending the search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from searchers.ray_tune.tune_searcher import TuneSearcher
 from searchers.space import Config
 
 WORTHWHILE = 0.05
-"""A gain that a search goes on for, as a fraction of the best so far."""
+"""Smallest gain worth searching for, as a fraction of the best value so far."""
 
 _KEY = "suggestion"
 
@@ -25,8 +25,8 @@ class Suggestion:
 
     Args:
         position: its number in the space.
-        config: its knobs' values.
-        to_beat_rps: the rate that it needs to become the best; None where there is no such rate.
+        config: the values of its knobs.
+        to_beat_rps: rate in requests/s that it needs to become the best; None where there is no such rate.
     """
 
     position: int
@@ -34,29 +34,29 @@ class Suggestion:
     to_beat_rps: float | None = None
 
     def __str__(self) -> str:
-        return ",".join(f"{name}={value}" for name, value in self.config.items())  # as Tune names a trial's folder
+        return ",".join(f"{name}={value}" for name, value in self.config.items())  # Tune names the trial's folder by it
 
     def for_tune(self) -> dict[str, Any]:
-        """As the configuration of a trial of Tune's, which is a dictionary."""
+        """Wrap the suggestion as the configuration of a Tune trial, which must be a dictionary."""
         return {_KEY: self}
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
-        """The one in the configuration of a trial."""
+        """Return the suggestion in the configuration of a Tune trial."""
         suggestion = config[_KEY]
         assert isinstance(suggestion, cls), "a study's trials are made of suggestions alone"
         return suggestion
 
 
 class StudySearcher(TuneSearcher):
-    """Suggests nothing more once time is over or little is to be gained; trials that run are measured to their end."""
+    """A searcher that stops suggesting when time is up or little is left to gain; running trials are completed."""
 
     stop_below: float = 0.0
     left: float | None = None
     _deadline_s: float = math.inf
 
     def end_after(self, seconds: float) -> None:
-        """Suggest nothing more once so many seconds have passed."""
+        """Stop suggesting after this many seconds from now."""
         self._deadline_s = time.monotonic() + seconds
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str

@@ -1,4 +1,4 @@
-"""One trial: run a replica, load it, say what it can do, or why it could not."""
+"""One trial: it runs a replica, loads it, and returns the measurement or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
 _ALONE = 0.05
-"""A part of its cores that a replica may lose to others and count as alone. Our choice: Ray's own processes and the
-system take some, and a rate's interval has room for it."""
+"""Share of its cores that other processes may use while the replica still counts as alone. Our choice: Ray's own
+processes and the system take some, and the interval of a rate allows for it."""
 
 _NO_CORES = "replicas have every core of the machine, or took those of the load"
 _log = logging.getLogger(__name__)
 
 
 class Measure(Protocol):
-    """Loads a running replica, which has these settings, and says what it can do."""
+    """Function that loads a running replica with these settings and measures it."""
 
     def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
-        """May end early once the rate is surely below `to_beat_rps`."""
+        """Measure the replica; may end early once the rate is certainly below `to_beat_rps`."""
         ...
 
 
 @dataclass(frozen=True)
 class TrialRuntime:
-    """Where trials are run.
+    """What runs and measures the replicas of trials.
 
     Args:
         backend: runs the replicas.
-        measure: loads one in the search.
-        measure_in: round of the comparison at the end → loads one in that round, by the same rules under other
-            random arrivals. All of a round have the same, so their luck is shared as the machine's drift is, and
-            what it does to a configuration differs from round to round, as chance must to be told from skill.
+        measure: measures a replica in the search.
+        measure_in: round of the final comparison → measures a replica in that round, by the same rules with other
+            random arrivals. All replicas of a round get the same arrivals, so the effect of chance is common to them,
+            like the machine's drift; between rounds it differs, so that it shows as noise.
     """
 
     backend: Backend
@@ -51,17 +51,17 @@ class TrialRuntime:
 def run_trial(
     settings: Settings, name: str, *, backend: Backend, measure: Measure, to_beat_rps: float | None = None
 ) -> Outcome:
-    """Have a replica, measure it, leave it; once more if what it ran on is lost.
+    """Start a replica, measure it and release it; retry once if what it ran on is lost.
 
     Args:
-        settings: what the replica runs under.
-        name: of the trial; unique within its study.
+        settings: the replica's settings.
+        name: name of the trial, unique within its study.
         backend: runs the replica.
-        measure: loads it.
-        to_beat_rps: the rate that it needs to become the best; None where there is no such rate.
+        measure: measures the replica.
+        to_beat_rps: rate in requests/s that it needs to become the best; None where there is no such rate.
 
     Returns:
-        What was measured, or the reason why the configuration could not run.
+        The measurement, or the reason why the configuration could not run.
     """
     try:
         return _attempt(settings, name, backend, measure, to_beat_rps)
@@ -78,7 +78,7 @@ def _words(error: Exception) -> str:
 
 
 def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, to_beat_rps: float | None) -> Outcome:
-    """One attempt at a trial; raises Lost if what it ran on is lost."""
+    """Make one attempt at a trial; raises Lost if what it ran on is lost."""
     try:
         with backend.running(settings, name) as replica:
             up = time.monotonic()
@@ -91,13 +91,13 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
     except CouldNotRun as error:
         return Outcome(metrics=None, reason=_words(error), settings=settings.as_dict())
     except Exception as error:
-        # Unforeseen, so the log has all of it; but one odd trial must not end the search.
+        # Unexpected, so the whole traceback is logged; but one failed trial must not end the search.
         _log.exception("trial failed")
         return Outcome(metrics=None, reason=f"Unforeseen: {_words(error)}", settings=settings.as_dict())
     level = measurement.levels[measurement.reported]
     ended = measurement.reason + _what_failed(facts, measurement)
     if not measurement.found and (level.overloaded or not level.completed):
-        # Not one rate could be held, or nothing was answered, so no number of it means anything.
+        # No rate could be held, or nothing was answered, so none of its numbers means anything.
         return Outcome(metrics=None, reason=f"NoRate: {ended}", settings=settings.as_dict())
     return Outcome(
         metrics={k: v for k, v in measurement.metrics.items() if math.isfinite(v)},
@@ -113,7 +113,7 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
         ended_early=measurement.ended_early,
         overhead={
             **startup.seconds,
-            # In virtual time a measurement takes longer than what passes here.
+            # A measurement in virtual time is longer than the real time that passes here.
             "load": max(0.0, measured - up - measurement.seconds),
             "leave": left - measured,
         },
@@ -121,7 +121,7 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
 
 
 def _what_failed(facts: ReplicaFacts, measurement: Measurement) -> str:
-    """The first failure in its own words, the model's before the load side's; nothing where nothing failed."""
+    """Return the text of the first failure, the model's before the load side's; empty if nothing failed."""
     if facts.raised:
         return f"; the model raised {facts.raised} times, first {facts.said}"
     first = next((level.first_error for level in measurement.levels if level.first_error is not None), None)
@@ -129,7 +129,7 @@ def _what_failed(facts: ReplicaFacts, measurement: Measurement) -> str:
 
 
 def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:
-    """What else the machine did meanwhile: no limit of the replica, but who trusts the number must know of it."""
+    """Return what else ran on the machine meanwhile: not a limit of the replica, but needed to judge its numbers."""
     apart, share = measurement.apart, measurement.others_share
     told = [Enforcement("load on other cores", "yes", apart, "pinned" if apart else _NO_CORES)]
     if share is not None:

@@ -1,1 +1,1 @@
-"""Searchers judged on measured tables."""
+"""Evaluation of searchers on suites of measured tables."""

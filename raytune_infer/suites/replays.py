@@ -1,7 +1,7 @@
-"""Judging searchers: many searches replayed on a suite of measured tables, in several processes.
+"""Evaluation of searchers: many searches replayed on a suite of measured tables, in several processes.
 
-The unit of work is a searcher and the tasks that learn from the same sources, so that what a searcher learns
-from them is learned once. A search is the same in whichever process it runs: each has one thread.
+The unit of work is one searcher with all tasks that learn from the same sources, so that it learns from these only
+once. Each process has one thread, so a search gives the same result in any of them.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ COLUMNS = (
     "suite", "objective", "task", "searcher", "seed", "trial", "config", "feasible", "value", "best", "fraction",
     "suggest_s",
 )  # fmt: skip
-"""Of the file of results, a row a trial."""
+"""Columns of the results file, which has one row per trial."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be replayed.
+    """The searches that are to be replayed.
 
     Args:
-        folder: of the suite.
-        searchers: names of `searchers.registry`.
-        objectives: names of the suite's objectives; all of them when empty.
-        budget: trials of a search at most.
-        seeds: searches for each task, objective and searcher; their seeds are 0, 1, …
-        parallel: trials that run at a time.
+        folder: the suite's folder.
+        searchers: names in `searchers.registry`.
+        objectives: names of the suite's objectives; empty for all.
+        budget: most trials of one search.
+        seeds: number of searches for each task, objective and searcher; their seeds are 0, 1, …
+        parallel: number of trials that run at a time.
         with_sources: whether searchers may learn from the suite's other tasks.
-        prior: a file that those searchers start from who can; what ships when left out.
+        prior: file of prior knowledge for the searchers that take one; None for the shipped prior.
 
     Raises:
-        ValueError: no searcher, or a number below 1.
+        ValueError: there is no searcher, or a number is below 1.
     """
 
     folder: Path
@@ -62,11 +62,11 @@ class Plan:
             raise ValueError(f"searchers, budget, seeds and parallel are 1 or more, got {self}")
 
     def checked(self, suite: Suite) -> Plan:
-        """This plan with all its objectives named, and repeated names once.
+        """Return this plan with all its objectives named and without repeated names.
 
         Raises:
             SuiteError: there is no such searcher, or the suite has no such objective.
-            UserError: the prior is none, or none of the searchers takes one.
+            UserError: the prior file is invalid, or none of the searchers takes one.
         """
         for name in self.searchers:
             try:
@@ -83,7 +83,7 @@ class Plan:
         return replace(self, searchers=unique[0], objectives=unique[1])
 
     def factory(self, searcher: str) -> Factory:
-        """A searcher of the plan's, still to be given its problem."""
+        """Return the factory of a searcher of this plan, which makes the searcher for a problem."""
         if self.prior is None or searcher not in TAKES_SURFACES:
             return named(searcher)
         return named(searcher, read_prior(self.prior).surfaces)
@@ -91,7 +91,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Unit:
-    """Searches that belong together: one searcher on tasks that learn from the same sources."""
+    """A unit of work: one searcher on the tasks that learn from the same sources."""
 
     searcher: str
     tasks: tuple[str, ...]
@@ -99,15 +99,15 @@ class Unit:
 
 @dataclass(frozen=True)
 class Search:
-    """One search that was replayed.
+    """One replayed search.
 
     Args:
-        objective: its name in the suite.
-        task: what was searched.
-        searcher: its name.
-        seed: of its random choices.
-        best: the table's best value.
-        steps: its trials.
+        objective: name of the objective in the suite.
+        task: name of the task.
+        searcher: name of the searcher.
+        seed: seed of its random choices.
+        best: best value in the table.
+        steps: the search's trials.
     """
 
     objective: str
@@ -120,14 +120,14 @@ class Search:
 
 @dataclass(frozen=True)
 class Results:
-    """The searches that were done, in the order of objectives, tasks, searchers and seeds.
+    """The finished searches, in the order of objectives, tasks, searchers and seeds.
 
     Args:
-        plan: what was asked for.
-        suite: what was searched.
-        searches: all of them, or those that were done before something stopped the work.
+        plan: the plan that was replayed.
+        suite: the suite that was searched.
+        searches: all searches, or those that were finished before the work was stopped.
         stopped: what ended the work early; None if it is complete.
-        hopeless: (objective, task) where no configuration counts, so that there was nothing to find.
+        hopeless: pairs (objective, task) in which no configuration counts; they were left out.
     """
 
     plan: Plan
@@ -137,11 +137,11 @@ class Results:
     hopeless: tuple[tuple[str, str], ...]
 
     def of(self, searcher: str, objective: str | None = None) -> list[Search]:
-        """A searcher's searches, under one objective or all."""
+        """Return the searches of one searcher, under one objective or all."""
         return [s for s in self.searches if s.searcher == searcher and objective in (None, s.objective)]
 
     def notes(self) -> list[str]:
-        """What the figures do not say."""
+        """Return notes on what the figures do not show: an early end, and tasks that were left out."""
         notes = []
         if self.stopped is not None:
             notes.append(f"stopped, only the searches that were done count {self.stopped}".strip())
@@ -151,7 +151,7 @@ class Results:
         return notes
 
     def frame(self) -> pd.DataFrame:
-        """A row a trial, in `COLUMNS`; value and best are empty while nothing counts."""
+        """Return a table in `COLUMNS` with one row per trial; value and best are empty while nothing counts."""
         rows = [
             (
                 self.suite.name, search.objective, search.task, search.searcher, search.seed, trial,
@@ -165,20 +165,20 @@ class Results:
 
 
 Watch = Callable[[int, int], None]
-"""Told how many searches are done, and of how many."""
+"""Callback that gets the number of finished searches and the number of all."""
 
 
 def run(plan: Plan, suite: Suite, *, jobs: int = 1, watch: Watch = lambda done, of: None) -> Results:
     """Replay all searches of a plan.
 
     Args:
-        plan: what is asked for.
-        suite: what is in its folder.
-        jobs: processes at a time.
-        watch: told of each search that is done.
+        plan: the searches to replay.
+        suite: the suite in the plan's folder.
+        jobs: number of processes.
+        watch: called after each finished search.
 
     Returns:
-        The results; those that were done after Ctrl-C or when a process died.
+        The results; after Ctrl-C or the death of a process, those of the searches finished by then.
 
     Raises:
         SuiteError: there is no such searcher, or the suite has no such objective.
@@ -207,13 +207,13 @@ def run(plan: Plan, suite: Suite, *, jobs: int = 1, watch: Watch = lambda done, 
 
 
 def units(plan: Plan, suite: Suite) -> list[Unit]:
-    """All that a plan asks for, a searcher after another."""
+    """Return all units of work of a plan, ordered by searcher."""
     together = suite.together(with_sources=plan.with_sources)
     return [Unit(name, tasks) for name in plan.searchers for tasks in together]
 
 
 def _searches(plan: Plan, given: Iterator[Unit]) -> Iterator[Search]:
-    """The searches of these units, one after another: what a process does."""
+    """Run the searches of these units one after another; this is the work of one process."""
     import torch
 
     torch.set_num_threads(1)
@@ -223,7 +223,7 @@ def _searches(plan: Plan, given: Iterator[Unit]) -> Iterator[Search]:
 
 
 def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Search]:
-    """The searches of one unit under the plan's objectives, in this process."""
+    """Run the searches of one unit under the plan's objectives, in this process."""
     make = plan.factory(unit.searcher)
     for objective in plan.objectives:
         for task in unit.tasks:
@@ -235,7 +235,7 @@ def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Search]:
 
 
 def _steps(table: MeasuredTable, plan: Plan, make: Factory, seed: int) -> tuple[Step, ...]:
-    """One search; the time to make its searcher counts as time to think of its first suggestion."""
+    """Run one search; the time to make its searcher counts towards that of its first suggestion."""
     start = perf_counter()
     made = make(table.problem)
     making_s = perf_counter() - start
@@ -244,10 +244,10 @@ def _steps(table: MeasuredTable, plan: Plan, make: Factory, seed: int) -> tuple[
 
 
 def check_out(out: Path) -> None:
-    """See to it that a file of results can be written, before hours of work are to be.
+    """Check that the results file can be written, before hours of work are spent.
 
     Raises:
-        SuiteError: it cannot.
+        SuiteError: the file cannot be written.
     """
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if out.is_dir() or (there != out and not there.is_dir()) or not os.access(there, os.W_OK):
@@ -255,6 +255,6 @@ def check_out(out: Path) -> None:
 
 
 def write(results: Results, out: Path) -> None:
-    """Write the file of results; its folder is made."""
+    """Write the results file; its folder is created."""
     out.parent.mkdir(parents=True, exist_ok=True)
     results.frame().to_csv(out, index=False)

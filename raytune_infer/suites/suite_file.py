@@ -1,4 +1,4 @@
-"""suite.json: what a folder of measured tables says about itself. Validated before any table is read."""
+"""The schema of suite.json, which describes a folder of measured tables. Validated before any table is read."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from searchers.objective import Expression, Objective
 from searchers.space import Value
 
 SUITE_FILE = "suite.json"
-"""What a folder of tables is known by."""
+"""Name of the file that makes a folder a suite."""
 
 Limit = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
-    """A part of the file; types are not converted. Keys that only inform (`about`, `unit`) may stand anywhere."""
+    """Base class of the parts of the file: types are not converted; unknown keys (`about`, `unit`) are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class Parameter(_Part):
-    """One knob: its values in order."""
+    """One knob and its values, in order."""
 
     name: str = Field(min_length=1)
     kind: Literal["ordinal", "categorical"]
@@ -38,7 +38,7 @@ class Parameter(_Part):
 
 
 class ObjectiveText(_Part):
-    """What is maximised or minimised under which limits. A key that is not known could be a limit: refused."""
+    """A goal and its limits. Unknown keys are refused, because a misspelled one could have been a limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -50,7 +50,7 @@ class ObjectiveText(_Part):
 
 
 class TaskNames(_Part):
-    """Which tasks are learned from, and which are then judged on."""
+    """Names of the tasks to learn from (`source`) and of those to evaluate on (`target`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -59,7 +59,7 @@ class TaskNames(_Part):
 
 
 class SuiteFile(_Part):
-    """A whole suite.json."""
+    """A complete suite.json."""
 
     name: str = ""
     parameters: list[Parameter] = Field(min_length=1)
@@ -72,7 +72,7 @@ class SuiteFile(_Part):
 
     @property
     def task_names(self) -> tuple[str, ...]:
-        """All tasks, the sources first."""
+        """Names of all tasks, the sources first."""
         return (*self.tasks.source, *self.tasks.target)
 
     @property
@@ -82,7 +82,7 @@ class SuiteFile(_Part):
         return (*(p.name for p in self.parameters), *cost, *self.metrics)
 
     def goals(self) -> dict[str, Objective]:
-        """The objectives by name; the cost, whatever its column is called, is their `usd_per_hour`."""
+        """Return the objectives by name; the name of the cost column in them is replaced by `usd_per_hour`."""
         return {o.name: _objective(o, self.cost) for o in self.objectives}
 
 
@@ -90,7 +90,7 @@ def read_suite_file(path: Path) -> SuiteFile:
     """Read and check a suite.json.
 
     Raises:
-        SuiteError: naming file, line and key, what is allowed and the remedy.
+        SuiteError: the file is invalid; the message names file, line and key, what is allowed and the remedy.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -112,7 +112,7 @@ def read_suite_file(path: Path) -> SuiteFile:
 
 
 class _Places:
-    """Where things stand in the file; looked up only once something is wrong."""
+    """Places of keys in the file, for error messages; they are looked up only when there is an error."""
 
     def __init__(self, text: str, path: Path) -> None:
         self._text, self._path = text, path
@@ -128,7 +128,7 @@ class _Places:
         return dict(pairs)
 
     def explain(self, error: Any) -> str:
-        """One of pydantic's errors as a sentence."""
+        """Return the message for one of pydantic's errors."""
         keys = [key for key in error["loc"] if key not in ("str", "int", "float", "bool")]
         if error["type"] == "missing":
             return f"{self._place(keys[:-1])}: {dotted(keys[-1:])!r} is missing"
@@ -139,7 +139,7 @@ class _Places:
 
     def _place(self, keys: Sequence[str | int]) -> str:
         try:
-            # JSON is YAML, but for tabs and the like: then there is a key without a line.
+            # Most JSON is YAML; where it is not (tabs, for example), the message names the key without a line.
             return Document(self._text, str(self._path)).place(keys)
         except SpecError:
             return f"{self._path}: {dotted(keys)}"
@@ -152,7 +152,7 @@ def _check_columns(file: SuiteFile, places: _Places) -> None:
             places.refuse(("parameters", i, "name"), f"{parameter.name!r} stands twice; keep one of them")
         seen: set[object] = set()
         for j, value in enumerate(parameter.values):
-            # As a table spells them, so that every cell means one value.
+            # Compared as they are spelled in tables, so that every cell means one value.
             if isinstance(value, float) and not math.isfinite(value):
                 places.refuse(("parameters", i, "values", j), f"{value!r} is not a finite number")
             if (same := spelled(value)) in seen:
@@ -229,7 +229,7 @@ def _objective(text: ObjectiveText, cost: str | None) -> Objective:
 
 
 def spelled(value: Value | str) -> object:
-    """Equal for all spellings of one value in a table: 1, 1.0 and `1`; True and `true`."""
+    """Return a key that is equal for all spellings of one value in a table: 1, 1.0 and `1`; True and `true`."""
     text = str(value).strip()
     if text.lower() in ("true", "false"):
         return text.lower()
@@ -241,6 +241,6 @@ def spelled(value: Value | str) -> object:
 
 
 def some(names: Iterable[str], most: int = 12) -> str:
-    """Names for a message, the first of many."""
+    """List names for a message: at most `most`, then how many more there are."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

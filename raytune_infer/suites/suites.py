@@ -1,8 +1,7 @@
-"""Suites of measured tables: a folder with a suite.json, and for each task a table of what every trial gave.
+"""Suites of measured tables: a folder with a suite.json and, for each task, a table of the results of its trials.
 
-A suite is one set of knobs and many tasks (a model under a workload). Each task and objective is a problem to
-replay, and the other tasks are what a searcher may learn from before: never one of the same group, which is
-the same model.
+A suite is one set of knobs and many tasks (a task is a model under a workload). Each task and objective is a problem
+to replay. A searcher may first learn from other tasks, but never from one of the same group, which is the same model.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ class MeasuredTask:
     """One table of a suite.
 
     Args:
-        name: of the task.
-        group: tasks of one group are the same model.
-        space: the configurations that the table has; no other can be tried.
-        metrics: for each position what its trial measured; None if it failed.
+        name: name of the task.
+        group: name of its group; tasks of one group are the same model.
+        space: the configurations in the table; no other can be tried.
+        metrics: for each position the metrics of its trial; None if the trial failed.
         usd_per_hour: `[n]` price of each configuration; NaN where the suite has none.
-        facts: the numbers among its descriptors.
+        facts: the numeric descriptors of the task.
     """
 
     name: str
@@ -48,7 +47,7 @@ class MeasuredTask:
 
     @cached_property
     def as_source(self) -> Task:
-        """All that was measured, with prices where known, for others to learn from; always the same object."""
+        """The task for searchers to learn from: all trials, with prices where known; always the same object."""
         priced = (
             m if m is None or math.isnan(usd) else {**m, PRICE: float(usd)}
             for m, usd in zip(self.metrics, self.usd_per_hour, strict=True)
@@ -59,14 +58,14 @@ class MeasuredTask:
 
 @dataclass(frozen=True, eq=False)
 class Suite:
-    """Tasks with their tables, and what a search on each may know before.
+    """Tasks with their tables, and which of them a search on each task may learn from.
 
     Args:
-        name: of the suite.
-        objectives: by name.
-        tasks: by name.
-        sources: tasks to learn from.
-        targets: tasks to be judged on; where there are none, each source is, without its own group.
+        name: name of the suite.
+        objectives: name → objective.
+        tasks: name → task.
+        sources: names of the tasks to learn from.
+        targets: names of the tasks to evaluate on; if empty, all sources, each without learning from its own group.
     """
 
     name: str
@@ -78,28 +77,28 @@ class Suite:
 
     @property
     def judged(self) -> tuple[str, ...]:
-        """The tasks that searches are judged on."""
+        """Names of the tasks that searchers are evaluated on."""
         return self.targets or self.sources
 
     def sources_of(self, task: str) -> tuple[str, ...]:
-        """The tasks that a search on this one may learn from: sources, none of its own group."""
+        """Return the tasks that a search on this one may learn from: all sources that are not of its group."""
         group = self.tasks[task].group
         return tuple(name for name in self.sources if self.tasks[name].group != group)
 
     def together(self, *, with_sources: bool = True) -> tuple[tuple[str, ...], ...]:
-        """The judged tasks, those that learn from the same sources together: it needs to be learned once."""
+        """Return the judged tasks in groups that learn from the same sources, so that each is learned only once."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for task in self.judged:
             sources = self.sources_of(task) if with_sources else ()
-            # Nothing is learned from no sources: those tasks need not wait for each other.
+            # Tasks without sources share no learning, so each is a group of its own and they can run in parallel.
             groups.setdefault(sources or ("", task), []).append(task)
         return tuple(map(tuple, groups.values()))
 
     def table(self, task: str, objective: str, *, with_sources: bool = True) -> MeasuredTable:
-        """The problem of a task under an objective, with the answers.
+        """Return the problem of a task under an objective, with the measured results.
 
-        Problems that may learn from the same tasks have the same tuple of them, under every objective: what a
-        searcher learns from it needs to be learned once.
+        Problems that may learn from the same tasks share one tuple of them, under every objective, so that a searcher
+        needs to learn from it only once.
         """
         measured = self.tasks[task]
         names = self.sources_of(task) if with_sources else ()
@@ -113,7 +112,7 @@ def load_suite(folder: Path) -> Suite:
     """Read and check a whole suite.
 
     Raises:
-        SuiteError: naming file, line and column, what is allowed and the remedy.
+        SuiteError: a file is invalid; the message names file, line and column, what is allowed and the remedy.
     """
     file = read_suite_file(folder / SUITE_FILE)
     knobs = tuple(encode_found(p.name, p.values, p.kind) for p in file.parameters)
@@ -136,7 +135,7 @@ def _read_task(path: Path, name: str, file: SuiteFile, knobs: Sequence[Knob]) ->
     metrics: list[Metrics | None] = [None] * len(space)
     for row, position in enumerate(positions):
         found = {metric: column[row] for metric, column in measured.items()}
-        # A row that lacks one of its metrics is no trial that anybody could go by: it failed.
+        # A row that lacks one of its metrics counts as a failed trial.
         metrics[position] = None if any(map(math.isnan, found.values())) else found
     facts = {
         fact: float(value)
@@ -147,7 +146,7 @@ def _read_task(path: Path, name: str, file: SuiteFile, knobs: Sequence[Knob]) ->
 
 
 def _read_rows(path: Path, file: SuiteFile) -> pd.DataFrame:
-    """The table as text, so that every value can be compared as it is spelled; its index is the line's number."""
+    """Read the table as text, so that values can be compared as they are spelled; its index is the line number."""
     try:
         lines = pd.read_csv(
             path, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
@@ -200,7 +199,7 @@ def _refuse_repeated(path: Path, lines: Iterable[int], positions: Sequence[int],
 
 
 def _numbers(path: Path, column: pd.Series[str], *, empty: bool) -> list[float]:
-    """A column's numbers; NaN for an empty cell where that is allowed."""
+    """Return a column's numbers; NaN for an empty cell if `empty` allows it."""
     numbers = []
     for line, text in column.items():
         if empty and not text:

@@ -1,4 +1,4 @@
-"""Work shared out to processes of one thread each, whose results come back as they are ready."""
+"""A pool of single-threaded worker processes that returns results as they are ready."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class WorkerDied(RuntimeError):
-    """A process ended before its work did; what it was working on is lost."""
+    """A worker process ended before its work was finished; the unit that it was working on is lost."""
 
 
 def in_processes(
     work: Work[Common, Unit, Result], common: Common, units: Sequence[Unit], jobs: int
 ) -> Generator[Result, None, None]:
-    """The results of all units, as they come; each unit goes to the first process that is free.
+    """Yield the results of all units as they are ready; each unit goes to the first free process.
 
-    Even one job is a process of its own: sums over several threads are rounded otherwise than those over one,
-    and results must not depend on `jobs`. Leaving early, by Ctrl-C or otherwise, ends the processes.
+    Even one job runs in a process of its own: sums over several threads are rounded differently from sums in one
+    thread, and results must not depend on `jobs`. Leaving the generator early, by Ctrl-C or otherwise, ends the
+    processes.
 
     Args:
-        work: a function of a module: what all units share and an iterator over units → their results.
-        common: what all units share.
-        units: at least one.
-        jobs: how many processes; never more than units.
+        work: function at module level: (common argument, iterator over units) → iterator over results.
+        common: argument shared by all units.
+        units: units of work, at least one.
+        jobs: number of processes; more than the number of units are not started.
 
     Raises:
         WorkerDied: a process was killed, or its work raised.
@@ -81,7 +82,7 @@ def in_processes(
 
 
 def _serve(pipe: Connection, work: Work[Common, Unit, Result], common: Common) -> None:
-    """A process's whole life: ask for units until there are none, send what comes of them."""
+    """Main function of a worker process: ask for units until there are none, and send their results."""
 
     def units() -> Iterator[Unit]:
         while True:
@@ -94,14 +95,14 @@ def _serve(pipe: Connection, work: Work[Common, Unit, Result], common: Common) -
         for result in work(common, units()):
             pipe.send(("result", result))
     except Exception:
-        # As text: not every exception survives the way to another process.
+        # As text, because not every exception can be pickled.
         pipe.send(("raised", traceback.format_exc()))
 
 
 @contextmanager
 def _quiet_single_threaded_children() -> Iterator[None]:
-    """Processes started here have one thread for arithmetic, and leave Ctrl-C to their parent."""
-    # A signal that is ignored stays so in a child, from its first instruction on.
+    """Processes started in this context have one thread for arithmetic and leave Ctrl-C to their parent."""
+    # A child inherits ignored signals, so it ignores Ctrl-C from its first instruction.
     main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:

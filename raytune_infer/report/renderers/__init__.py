@@ -1,4 +1,4 @@
-"""How a view is shown: a file for each form, and a line for it here."""
+"""Renderers of views: one module for each format, registered here with one line."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from raytune_infer.errors import UserError
 from raytune_infer.report.view import View
 
 Renderer = Callable[[View, TextIO], None]
-"""Writes a view. A text comes out as it stands there: a renderer escapes what its form would take for markup."""
+"""Function that writes a view. Texts appear unchanged: a renderer escapes what its format would read as markup."""
 
 RENDERERS: dict[str, str] = {
     "console": "raytune_infer.report.renderers.console_view",
     "json": "raytune_infer.report.renderers.json_view",
     "csv": "raytune_infer.report.renderers.csv_view",
 }
-"""Name → the module whose `render` it is."""
+"""Name of a format → the module with its function `render`."""
 
 
 def renderer_of(name: str) -> Renderer:
-    """The renderer of that name.
+    """Return the renderer of this name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such renderer.
     """
     if name not in RENDERERS:
         raise UserError(f"--format {name}: there are {', '.join(RENDERERS)}")

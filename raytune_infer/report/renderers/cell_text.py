@@ -1,4 +1,4 @@
-"""A cell in words, for every renderer that people read."""
+"""Text of a table cell, for all renderers whose output people read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from raytune_infer.report.view import Cell, Column, Quantiles, Quantity
 from searchers.space import Value
 
 UNKNOWN = "–"
-"""Stands where a number is not known; where a text is missing, nothing stands."""
+"""Shown in place of an unknown number; a missing text is left empty."""
 
 
 def cell_text(column: Column, cell: Cell) -> str:
-    """A cell as people are told it, in the digits of its column."""
+    """Return the text of a cell for people, with the digits of its column."""
     if cell is None:
         return "" if column.kind == "text" else UNKNOWN
     if isinstance(cell, str):
@@ -27,18 +27,18 @@ def cell_text(column: Column, cell: Cell) -> str:
 
 
 def spelled(config: Mapping[str, Value]) -> str:
-    """A configuration on one line."""
+    """Return a configuration on one line."""
     return "  ".join(f"{name}={value}" for name, value in config.items())
 
 
 def _quantity(cell: Quantity, digits: str) -> str:
-    """`≥ ~1740 (1690 to 1820)`."""
+    """Format a quantity as in `≥ ~1740 (1690 to 1820)`."""
     marks = ("≥ " if cell.at_least else "") + ("~" if cell.estimated else "")
     interval = "" if cell.low is None or cell.high is None else f" ({cell.low:{digits}} to {cell.high:{digits}})"
     return f"{marks}{cell.value:{digits}}{interval}"
 
 
 def _quantiles(cell: Quantiles, digits: str) -> str:
-    """`11 / 19 / – (3)`: median, nine of ten, the worst, and how many did not get there."""
+    """Format quantiles as in `11 / 19 / – (3)`: median, 90th percentile, worst, and number of searches not found."""
     numbers = (UNKNOWN if n is None else format(n, digits) for n in (cell.median, cell.p90, cell.worst))
     return f"{' / '.join(numbers)} ({cell.not_found})"

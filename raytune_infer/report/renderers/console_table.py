@@ -1,6 +1,6 @@
-"""A table in a box of lines, in as many parts below one another as the width of the console asks for.
+"""Tables on a console, as boxes of lines, split into parts below one another where the console is too narrow.
 
-No number is ever broken or left out: where not even one column has room beside the keys, each row is a list.
+No number is ever broken or left out: if a column does not fit beside the key columns, each row is shown as a list.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from raytune_infer.report.renderers.cell_text import UNKNOWN, cell_text
 from raytune_infer.report.view import Cell, Emphasis, Table
 
 STYLES: dict[Emphasis, str] = {"": "", "best": "bold green", "total": "bold", "doubtful": "dim"}
-_AROUND = 3  # of each column: a space on both sides and a line
-# Our choice: texts are not folded to less than this, and inside of a word only if it is longer than that.
+_AROUND = 3  # width around each column: a space on both sides and a line
+# Our choice: texts are folded to no less than the first width; a word is broken only if it is longer than the second.
 _LEAST_OF_TEXT, _MOST_OF_WORD = 24, 40
 
 
 def plain(text: str) -> str:
-    """A text of which a terminal takes nothing for a command: control characters in their spelled form."""
+    """Return a text with its control characters escaped, so that a terminal does not execute them."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """One column as it is shown: its texts from the top down; its name where a heading cannot be empty."""
+    """One column as it is shown: its texts from top to bottom, and its name for lists, where the heading is empty."""
 
     heading: str
     texts: tuple[str, ...]
@@ -41,12 +41,12 @@ class _Shown:
 
     @property
     def most(self) -> int:
-        """Its width where nothing is folded."""
+        """Its width when nothing is folded."""
         return max(cell_len(line) for text in (self.heading, *self.texts) for line in text.split("\n"))
 
     @property
     def least(self) -> int:
-        """Its width where what may be folded is: headings and texts between words, numbers not at all."""
+        """Its smallest width: headings and texts are folded between words, numbers are not."""
         words = [cell_len(word) for word in self.heading.split()]
         if not self.folds:
             return max([*words, *(cell_len(text) for text in self.texts)], default=0)
@@ -55,14 +55,14 @@ class _Shown:
 
 
 def fits(table: Table, width: int) -> bool:
-    """Whether each column has room beside those that tell its rows apart."""
+    """Whether each column fits in this width beside the key columns."""
     columns, _, _ = _laid_out(table)
     keys = [column for column in columns if column.key]
     return all(_total(keys if column.key else [*keys, column]) <= width for column in columns)
 
 
 def listed(table: Table) -> Iterator[Text]:
-    """A line for each cell, with an empty one between rows."""
+    """Yield the table as a list: a line for each cell, and an empty line between rows."""
     columns = _straight(table)
     if table.title:
         yield Text(plain(table.title), style="italic")
@@ -77,7 +77,7 @@ def listed(table: Table) -> Iterator[Text]:
 
 
 def boxed(table: Table, width: int) -> Iterator[Box]:
-    """The table as rich's, each part no wider than the console; only for one that fits."""
+    """Yield the parts of the table as rich's tables, none wider than the console; only for a table that `fits`."""
     columns, styles, rule = _laid_out(table)
     for number, part in enumerate(_parts(columns, width)):
         shown = Box(
@@ -95,7 +95,7 @@ def boxed(table: Table, width: int) -> Iterator[Box]:
 
 
 def _laid_out(table: Table) -> tuple[list[_Shown], list[str], int | None]:
-    """The columns, the style of each line, and the line below which a rule is drawn."""
+    """Return the columns, the style of each line, and the line below which a rule is drawn."""
     if table.layout == "columns":
         return _turned(table)
     return _straight(table), [STYLES[row.emphasis] for row in table.rows], None
@@ -121,7 +121,7 @@ def _knob(name: str, cells: Sequence[Cell]) -> _Shown:
 
 
 def _turned(table: Table) -> tuple[list[_Shown], list[str], int | None]:
-    """Each row as a column; with a line below the knobs."""
+    """Lay out each row as a column, with a rule below the knobs."""
     rows = _straight(table)
     heads, rows = rows[0], rows[1:]
     names = _Shown("", tuple(row.heading for row in rows), left=True, folds=True, key=True)
@@ -134,7 +134,7 @@ def _turned(table: Table) -> tuple[list[_Shown], list[str], int | None]:
 
 
 def _parts(columns: Sequence[_Shown], width: int) -> Iterator[list[_Shown]]:
-    """As many columns beside the keys as there is room for, then the next ones."""
+    """Split columns into parts: the key columns and as many others as fit, then the next ones."""
     keys = [column for column in columns if column.key]
     part, others = list(keys), 0
     for column in columns:
@@ -158,7 +158,7 @@ def _total(part: Sequence[_Shown]) -> int:
 
 
 def _widths(part: Sequence[_Shown], width: int) -> list[int]:
-    """What each needs; what is left goes to texts, then to headings, the smallest wish first."""
+    """Return the widths: the smallest of each; what remains goes to texts, then to headings, smallest need first."""
     widths, left = [column.least for column in part], width - _total(part)
     for at, column in sorted(enumerate(part), key=lambda each: (not each[1].folds, each[1].most - each[1].least)):
         more = max(0, min(left, column.most - column.least))

@@ -1,4 +1,4 @@
-"""A view on a console, with rich: as wide as the terminal is, and without losing a digit where that is narrow."""
+"""Renderer of views for a console, with rich: as wide as the terminal, without dropping digits on a narrow one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raytune_infer.report.renderers.console_table import boxed, fits, listed, pl
 from raytune_infer.report.view import Note, NoteKind, Table, View
 
 FILE_WIDTH = 132
-"""Where the output goes into a file: wide enough for most tables."""
+"""Width of output to a file, in characters: enough for most tables."""
 
 STYLES: dict[NoteKind, str] = {
     "remark": "", "conclusion": "bold", "success": "green", "warning": "yellow", "failure": "red",
@@ -19,17 +19,17 @@ STYLES: dict[NoteKind, str] = {
 
 
 def render(view: View, out: TextIO) -> None:
-    """Print it; curves are for who draws."""
+    """Print a view without its curves, which are not for a console."""
     print_view(console_for(out), view)
 
 
 def console_for(out: TextIO) -> Console:
-    """As wide as the terminal; wide enough for a table where the output goes into a file."""
+    """Return a console as wide as the terminal, or `FILE_WIDTH` wide if the output is a file."""
     return Console(file=out, soft_wrap=True, width=None if out.isatty() else FILE_WIDTH)
 
 
 def print_view(console: Console, view: View) -> None:
-    """Title, tables, notes, then the sections."""
+    """Print title, tables and notes of a view, then its sections."""
     if view.title or view.subtitle:
         title = Text(plain(view.title), style="bold")
         between = "  " if view.title and view.subtitle else ""
@@ -43,7 +43,7 @@ def print_view(console: Console, view: View) -> None:
 
 
 def _line(note: Note) -> Text:
-    # What is concluded stands by itself, all else below what it is about.
+    # Conclusions are flush left; other notes are indented below what they refer to.
     return Text(("" if note.kind == "conclusion" else "  ") + plain(note.text), style=STYLES[note.kind])
 
 

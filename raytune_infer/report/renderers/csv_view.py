@@ -1,7 +1,7 @@
-"""A view as CSV: a block for each table, with an empty line before the next.
+"""Renderer of views as CSV: a block for each table, separated by empty lines.
 
-A block has its own header, and each row begins with the name of its table: `grep -E '^(table|trials),'` takes one out.
-Columns are called by their names, which have their units in them. A cell of several numbers has a column for each.
+A block has its own header, and each row starts with the name of its table: `grep -E '^(table|trials),'` selects one.
+Columns have their names for programs, with units in them. A cell of several numbers has a column for each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PARTS = {
 
 
 def render(view: View, out: TextIO) -> None:
-    """Write its tables, and its titles, notes and curves as tables too."""
+    """Write the tables of a view, and its titles, notes and curves as tables too."""
     writer = csv.writer(out, lineterminator="\n")
     for number, (name, header, rows) in enumerate(_blocks(view)):
         if number:
@@ -70,12 +70,12 @@ def _block(table: Table) -> Block:
 
 
 def _between(column: Column) -> str:
-    # A knob is called what its user called it, so a dot keeps `config.value` and `config_value` apart.
+    # Users name their knobs freely, so a dot keeps `config.value` and `config_value` apart.
     return "." if column.kind == "config" else "_"
 
 
 def _parts(table: Table, column: Column) -> list[str]:
-    """What a cell of the column is divided into; a single empty name where it is one value."""
+    """Return the names of the parts of a cell in this column; a single empty name if it has one value."""
     if column.kind == "config":
         return table.knobs(column.name)
     return ["" if part == "value" else part for part in _PARTS.get(column.kind, [""])]

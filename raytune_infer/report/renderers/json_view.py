@@ -1,4 +1,4 @@
-"""A view as JSON: every number as it is, its unit with its column."""
+"""Renderer of views as JSON: numbers unrounded, units with their columns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from searchers.space import Value
 
 
 def render(view: View, out: TextIO) -> None:
-    """Write it as one JSON object."""
-    # ASCII alone: it can be written whatever the encoding of the output is.
+    """Write a view as one JSON object."""
+    # ASCII only, so that it can be written in any output encoding.
     out.write(json.dumps(as_dict(view), indent=2, allow_nan=False) + "\n")
 
 
 def as_dict(view: View) -> dict[str, Any]:
-    """The view as dictionaries and lists; a row is a dictionary by the names of its columns."""
+    """Return the view as dictionaries and lists; a row is a dictionary of column name → cell."""
     return {
         "title": view.title,
         "subtitle": view.subtitle,
@@ -49,5 +49,5 @@ def _cell(cell: Cell) -> Any:
 
 
 def _knob(value: Value) -> Value:
-    # A user may name a knob's value `.inf`, which JSON has no number for.
+    # A knob may have the value `.inf`, which is not a JSON number.
     return value if not isinstance(value, float) or math.isfinite(value) else str(value)

@@ -1,1 +1,1 @@
-"""What is said beside the numbers: sentences, without a rule of ranking and without markup."""
+"""Sentences shown beside the numbers; they contain no ranking rules and no markup."""

@@ -1,4 +1,4 @@
-"""What is said of a study's trials as they end: each a view, with its numbers and what became of it."""
+"""Messages on a study's trials as they end: a view of each, with its numbers and notes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _COLUMNS = (
 
 
 class Telling:
-    """Counts a study's trials and knows the best so far, to say of each what became of it.
+    """Describes each finished trial; for this it counts the trials and keeps the best value so far.
 
     Args:
-        known: trials of the search that are done already.
-        budget: how many are to be done in all.
-        objective: the study's.
+        known: trials of the search that are finished already.
+        budget: number of trials in the whole search.
+        objective: the study's objective.
     """
 
     def __init__(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
@@ -33,7 +33,7 @@ class Telling:
         self._best = max((t.value or 0.0 for t in known), default=0.0)
 
     def finished(self, trial: TrialRecord) -> View:
-        """A trial that has just ended: its number of how many, its configuration, its figures and remarks."""
+        """Return the view of a trial that has just ended: its count, configuration, figures and remarks."""
         self._done += trial.purpose == "search"
         head = f"{self._done}/{self._budget}" if trial.purpose == "search" else "again"
         metrics = trial.metrics

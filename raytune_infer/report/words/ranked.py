@@ -1,4 +1,4 @@
-"""What is said of a ranking: what it is by, why a configuration does not count, what is not known."""
+"""Texts on a ranking: its objective, why a configuration does not count, what is not known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raytune_infer.report.level_figures import alone, estimated, measured
 
 
 def asked(found: Recommendation) -> str:
-    """What the ranking is by, on one line."""
+    """Return the objective of the ranking on one line."""
     objective = found.objective
     parts = [f"{'least' if objective.minimize else 'most'} {objective.goal.text}"]
     parts += [f"{name} ≤ {limit:g}" for name, limit in objective.at_most.items()]
@@ -20,7 +20,7 @@ def asked(found: Recommendation) -> str:
 
 
 def why_not(found: Recommendation, r: Ranked) -> str:
-    """Why a configuration does not count, as far as is known."""
+    """Return why a configuration does not count, as far as is known."""
     if r.known.level is None:
         if r.known.resolved:
             return "breaks a limit at any load"
@@ -33,7 +33,7 @@ def why_not(found: Recommendation, r: Ranked) -> str:
 
 
 def notes(found: Recommendation) -> list[str]:
-    """What to know beside the numbers, each thing once."""
+    """Return the notes on the numbers, each once."""
     everything = (*found.ranked, *found.others)
     knowns = [r.known for r in everything]
     said: list[str] = []
@@ -67,7 +67,7 @@ def notes(found: Recommendation) -> list[str]:
 
 
 def trials_needed(found: Recommendation) -> list[str]:
-    """What new trials could change the answer, one after another; or that none of these configurations could."""
+    """Return the new trials that could change the first place, one per line; or that none could."""
     best = found.best
     if not found.needed:
         if best is None:
@@ -80,7 +80,7 @@ def trials_needed(found: Recommendation) -> list[str]:
 
 
 def where(r: Ranked, *, arrivals: bool) -> str:
-    """At which load a new trial should look."""
+    """Return the load at which a new trial should measure a configuration."""
     known = r.known
     if known.clients is not None:
         kept, broke = known.clients

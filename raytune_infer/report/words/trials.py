@@ -1,4 +1,4 @@
-"""What is said of trials: what became of each, and what to know beside their numbers."""
+"""Texts on trials: the state of each, and notes on their numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raytune_infer.store.records import TrialRecord
 
 
 def state(trial: TrialRecord) -> str | None:
-    """What became of it in two words; None of one that counts, in the search."""
+    """Return a remark of two or three words on a trial; None for a complete trial of the search that counts."""
     if trial.outcome.reason is not None:
         return "could not run"
     if trial.value is None:
@@ -20,7 +20,7 @@ def state(trial: TrialRecord) -> str | None:
 
 
 def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
-    """What to know beside the numbers: each thing once, with the trials that it is true of."""
+    """Return the notes on the numbers, each once, with the trials that it applies to."""
     said: dict[str, list[int]] = {}
     for t in trials:
         notes = [f"could not run: {t.outcome.reason}"] if t.outcome.reason else []
