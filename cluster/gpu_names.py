@@ -1,4 +1,4 @@
-"""Finds a GPU of the catalogue by any of its names: ours, Ray's, NVML's, or one that a person spells differently."""
+"""Finds a GPU in the catalogue by any of its names: ours, Ray's, NVML's, or another spelling of one of these."""
 
 import difflib
 import re

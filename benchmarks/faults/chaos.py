@@ -1,4 +1,4 @@
-"""Injects each kind of fault into studies many times, and checks their records and what they leave behind.
+"""Injects each kind of fault into studies many times; checks the studies' records and what they leave behind.
 
     python -m benchmarks chaos [--times 20] [--only NAME ...] [--seed 0] [--runs runs/chaos]
 
@@ -53,7 +53,7 @@ def cluster_of_three() -> Iterator[Cluster]:
 
 
 def faults_of(cluster: Cluster) -> tuple[Fault, ...]:
-    """All faults."""
+    """All faults, with the one that needs the cluster to kill a node."""
     return (*FAULTS, node_fault(cluster), *DRIVERS)
 
 
