@@ -1,5 +1,5 @@
-"""Benchmarks: how good the searchers, the measurements and the replicas are, each figure with its command.
+"""Benchmarks of the searchers, the measurements and the replicas; each figure is recorded with its command.
 
-`python -m benchmarks` lists them, `python -m benchmarks NAME --help` says what one can be asked. A folder for each
-thing that is measured; `recording/` and `replica/` hold what several of them share.
+`python -m benchmarks` lists them, `python -m benchmarks NAME --help` shows the options of one. Each folder is about one
+thing that is measured; `recording/` and `replica/` hold what several benchmarks share.
 """

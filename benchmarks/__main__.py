@@ -3,7 +3,7 @@
     python -m benchmarks                    what there is, with a line each
     python -m benchmarks NAME [options]     runs it; --help says which options it has
 
-From the repository's root. Figures go into the RESULTS.md of the benchmark's folder, unless --out says otherwise.
+Run it from the repository's root. Figures go into RESULTS.md in the benchmark's folder, unless --out says otherwise.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from benchmarks.listing import LISTED, listing, module_of
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run what is named, or list what there is.
+    """Runs the benchmark that is named, or lists all of them.
 
     Raises:
-        SystemExit: there is no benchmark of that name; or with the benchmark's own exit code.
+        SystemExit: there is no benchmark of that name, or the benchmark exits with a code of its own.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__ if arguments else listing())
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     name, *options = arguments
     if name not in LISTED:
         raise SystemExit(f"no benchmark {name!r}; there are\n\n{listing()}")
-    # Only this one: others need Ray, torch or an extra that may not be there.
+    # Import only this one: others need Ray, torch or an extra that may not be installed.
     import_module(module_of(name)).main(options)
 
 

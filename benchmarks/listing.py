@@ -1,4 +1,4 @@
-"""Which benchmarks there are, and what each is in a line; read without importing them, so it takes no time."""
+"""Lists the benchmarks with a line on each, read from their files without importing them, which would be slow."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "gpu": ("gpu",),
     "faults": ("chaos", "soak"),
 }  # fmt: skip
-"""Folder → the names of its benchmarks, each that of its file."""
+"""Folder → the names of its benchmarks, which are those of their files."""
 
 LISTED: Mapping[str, str] = {name: folder for folder, names in FOLDERS.items() for name in names}
-"""Name → its folder."""
+"""Name of a benchmark → its folder."""
 
 
 def module_of(name: str) -> str:
-    """The module of a benchmark that is listed."""
+    """The full module name of a benchmark."""
     return f"{__package__}.{LISTED[name]}.{name}"
 
 
 def about(name: str) -> str:
-    """The first line of what a benchmark says of itself."""
+    """The first line of a benchmark's docstring."""
     source = (FOLDER / LISTED[name] / f"{name}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def listing() -> str:
-    """All benchmarks, a line each, by folder."""
+    """The text that lists all benchmarks by folder, a line each."""
     width = max(map(len, LISTED))
     return "\n\n".join(
         "\n".join([f"{folder}/", *(f"  {name:<{width}}  {about(name)}" for name in names)])

@@ -1,8 +1,8 @@
-"""The catalogue of GPUs: what each card is, by its datasheet; and a core of a CPU on the same scales.
+"""The catalogue of GPUs: the datasheet figures of each card, and those of a CPU core on the same scales.
 
-Figures are one device as Ray and NVML count it: a K80 and an M60 board hold two, and an MI250 module shows up as two
+Figures are for one device as Ray and NVML count it: a K80 and an M60 board hold two, and an MI250 module appears as two
 dies. Peaks are dense (no structured sparsity): tensor or matrix cores for 16 bit and int8 where the card has them,
-ordinary cores for float32. Where a datasheet prints only the sparse rate, half of it stands here.
+ordinary cores for float32. Where a datasheet prints only the sparse rate, half of it is used.
 """
 
 from cluster.gpus import Gpu
@@ -36,7 +36,7 @@ CATALOGUE: tuple[Gpu, ...] = (
         float32=5.5,
         int8=22,
     ),
-    # The PCIe card, as clouds have it; the SXM2 module is 14 % faster (10.6 and 21.2 TFLOP/s).
+    # The PCIe card, which clouds offer; the SXM2 module is 14 % faster (10.6 and 21.2 TFLOP/s).
     _card(
         "P100",
         16,
@@ -102,7 +102,7 @@ CATALOGUE: tuple[Gpu, ...] = (
         bfloat16=165,
         int8=330,
     ),
-    # Ray labels both sizes "A100": until NVML has named the card, count on the smaller one.
+    # Ray labels both sizes "A100": until NVML has named the card, the smaller one is assumed.
     _card(
         "A100-40G",
         40,
@@ -114,7 +114,7 @@ CATALOGUE: tuple[Gpu, ...] = (
         bfloat16=312,
         int8=624,
     ),
-    # SXM; the PCIe card has 1,935 GB/s. An SXM module of no size is taken for this one: the datasheet of today
+    # SXM; the PCIe card has 1,935 GB/s. An SXM module named without its size is taken for this one: today's datasheet
     # has no smaller one.
     _card(
         "A100-80G",
@@ -157,7 +157,7 @@ CATALOGUE: tuple[Gpu, ...] = (
         bfloat16=756.5,
         int8=1513,
     ),
-    # Ray's "H100" is taken for the SXM module, the form in nearly all clouds; NVML settles it on real nodes.
+    # Ray's "H100" is taken for the SXM module, the form in nearly all clouds; on real nodes NVML names the form.
     _card(
         "H100-SXM",
         80,
@@ -212,7 +212,7 @@ CATALOGUE: tuple[Gpu, ...] = (
         bfloat16=154.8,
         int8=309.7,
     ),
-    # The rates with float32 accumulation, as frameworks ask for it; with float16 it is twice as fast.
+    # Rates with float32 accumulation, which frameworks ask for; with float16 accumulation they are twice as high.
     _card(
         "RTX-4090",
         24,
@@ -223,7 +223,7 @@ CATALOGUE: tuple[Gpu, ...] = (
         bfloat16=165.2,
         int8=660.6,
     ),
-    # Server edition, as clouds have it. The datasheet's 4 PFLOP/s of sparse FP4 is 8x dense 16 bit, 4x int8.
+    # Server edition, which clouds offer. The datasheet's 4 PFLOP/s of sparse FP4 is 8x dense 16 bit, 4x int8.
     _card(
         "RTX-PRO-6000",
         96,
@@ -257,7 +257,7 @@ CATALOGUE: tuple[Gpu, ...] = (
         bfloat16=1307.4,
         int8=2614.9,
     ),
-    # Intel prints one rate for 16 bit, measured in bfloat16. Of float32 it prints none: half the bfloat16 rate of
+    # Intel prints one rate for 16 bit, measured in bfloat16, and none for float32: we take half the bfloat16 rate of
     # the vector engines (11 and 28.7 TFLOP/s), whose lanes are then twice as wide.
     _card(
         "Gaudi2",
@@ -277,7 +277,7 @@ CATALOGUE: tuple[Gpu, ...] = (
         float16=1835,
         bfloat16=1835,
     ),
-    # The card; a driver that shows its two stacks as devices shows halves of it.
+    # The whole card; a driver that shows its two stacks as devices shows halves of it.
     _card(
         "Max-1550",
         128,
@@ -292,11 +292,10 @@ CATALOGUE: tuple[Gpu, ...] = (
 )
 
 # One core of c6g.4xlarge, the CPU instance of the Morphling paper (SoCC 2021): 32 GiB for 16 cores; 8
-# channels of DDR4-3200 for the chip's 64; two 128-bit FMA pipes at 2.5 GHz are 16 FLOP a cycle, and sdot 64
-# (AWS Graviton2, Arm Neoverse N1 software optimisation guide). Written as a Gpu because it has the same
-# figures.
+# channels of DDR4-3200 for the chip's 64; two 128-bit FMA pipes at 2.5 GHz do 16 FLOP a cycle, and sdot 64
+# operations (AWS Graviton2, Arm Neoverse N1 software optimisation guide). A Gpu because it has the same figures.
 CPU_CORE = Gpu("CPU core", 2.0, 3.2, {"float32": 40e9, "int8": 160e9}, (), "AWS Graviton2; Arm Neoverse N1")
 
-# A CPU is the low end of the same scales, not an absence: finite, and ordered below every GPU. It is one
-# core, because the number of cores is a knob of its own.
+# A CPU is the low end of the same scales rather than a missing value: its features are finite and order it below
+# every GPU. It is one core, because the number of cores is a knob of its own.
 NO_GPU_FEATURES: tuple[float, ...] = CPU_CORE.features()

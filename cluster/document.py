@@ -1,4 +1,4 @@
-"""A YAML document whose errors name the line, and whose values hold no surprises for who reads them."""
+"""YAML documents whose errors name the line, and whose values are restricted to what callers can handle safely."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Self
 import yaml
 
 _MOST_BYTES = 2**20
-"""Our choice: PyYAML reads some 100 KB a second, and what people write by hand is a hundredth of this."""
+"""Largest file in bytes. Our choice: PyYAML reads some 100 KB a second, and files written by hand are a hundredth of
+this."""
 
 _MOST_VALUES = 100_000
-"""Our choice: more than fit in a file of that size by hand. A few aliases of aliases stand for billions."""
+"""Most values in a document, aliases expanded. Our choice: more than fit in a file of that size by hand; a few aliases
+of aliases stand for billions."""
 
 _REMEDIES = {
     "stream end": "close the bracket or the quotation mark that is open",
@@ -23,15 +25,15 @@ _REMEDIES = {
     "single document": "keep one document, and leave out the line of `---`",
     "no tag": "leave the tag out",
 }
-"""What PyYAML's words are known by → what usually helps."""
+"""Words in PyYAML's error message → the usual remedy."""
 
 
 class Unreadable(ValueError):
-    """There is no such file, or it holds no text; the message says why, without its name."""
+    """A file that does not exist or holds no text; the message says why, without the file's name."""
 
 
 def text_of(path: Path) -> str:
-    """What a file says; Unreadable if it cannot be read or is not UTF-8."""
+    """The text of a file; raises Unreadable if it cannot be read, is too large or is not UTF-8."""
     try:
         with path.expanduser().open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
@@ -42,22 +44,23 @@ def text_of(path: Path) -> str:
         raise Unreadable("it is not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
         raise Unreadable(error.strerror or "it cannot be opened") from None
-    except RuntimeError as error:  # `~someone` of no such person
+    except RuntimeError as error:  # `~name` where there is no such user
         raise Unreadable(str(error)) from None
 
 
 class Document:
-    """A YAML file, read once into plain values and once into places.
+    """A YAML document: its plain values, and the line of each.
 
-    Its values are a tree of reasonable size: no value contains itself, whole numbers fit in 64 bits, and texts can
+    The values are a tree of reasonable size: no value contains itself, whole numbers fit in 64 bits, and texts can
     be written to any file or screen.
 
     Args:
         text: the YAML.
-        source: what to call it in errors.
+        source: the document's name in error messages.
 
     Raises:
-        error: not YAML, not a mapping, a key that stands twice in one mapping, or a value as described above.
+        error: the text is not YAML or not a mapping, a key stands twice in one mapping, or a value breaks the rules
+            above.
     """
 
     error: ClassVar[type[ValueError]] = ValueError
@@ -81,7 +84,7 @@ class Document:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The document in a file; raises `error` if there is none that can be read."""
+        """The document in a file; raises `error` if it cannot be read."""
         try:
             text = text_of(path)
         except Unreadable as error:
@@ -93,7 +96,7 @@ class Document:
         return f"{self.line(keys)}: {dotted(keys)}"
 
     def line(self, keys: Sequence[str | int]) -> str:
-        """`file:line` of the same."""
+        """`file:line` of a value, or of its innermost parent that is in the file."""
         node, line = self._root, 1
         for key in keys:
             child = _child(node, key)
@@ -115,14 +118,14 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses single values that YAML allows and nobody can mean."""
+    """PyYAML's safe loader, which also refuses single values that YAML allows and nobody can mean."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             value = super().construct_object(node, deep)
         except (yaml.YAMLError, RecursionError):
             raise
-        except Exception as error:  # PyYAML lets through whatever int(), date() and their like raise
+        except Exception as error:  # PyYAML does not catch what int(), date() and the like raise
             raise _no_value(node, f"{shown(node.value)} cannot be read as {node.tag.rpartition(':')[2]}") from error
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise _no_value(node, "a whole number that takes more than 64 bits")
@@ -144,14 +147,14 @@ def _no_value(node: yaml.Node, why: str) -> yaml.YAMLError:
 
 
 class _Nodes:
-    """Looks at each node of a document once, however many aliases name it."""
+    """Checks each node of a document once, however many aliases refer to it."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._sizes: dict[int, int] = {}  # of what was looked at; 0 while its parts are
+        self._sizes: dict[int, int] = {}  # id of a node → its size; 0 while its parts are checked
 
     def check(self, node: yaml.Node) -> int:
-        """How many values it stands for, aliases written out."""
+        """Checks a node and all its parts; returns how many values it stands for, aliases expanded."""
         size = self._sizes.get(id(node))
         if size == 0:
             raise self._error(node, "it contains itself; write the values out")
@@ -191,7 +194,7 @@ def dotted(keys: Sequence[str | int]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as errors name it: on one line, short, and not in Python's words for what YAML has its own."""
+    """A value as error messages show it: short, on one line, and in YAML's words rather than Python's."""
     match value:
         case None:
             return "nothing"
@@ -211,7 +214,7 @@ def shown(value: object) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What sort of thing YAML has made of what was written."""
+    """The kind of a value that was read from YAML, in words for an error message."""
     kinds: dict[type, str] = {
         type(None): "nothing", bool: "true or false", int: "a number", float: "a number", str: "a text",
         list: "a list", dict: "a mapping", datetime.date: "a date", datetime.datetime: "a time",

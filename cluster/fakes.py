@@ -1,4 +1,4 @@
-"""Stand-ins for a driver, a Ray node and time, each as small as its real counterpart allows."""
+"""Fakes of NVML, a Ray node and a clock, each with only those parts of the real one that are used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ GIB = 2**30
 
 @dataclass
 class FakeDevice:
-    """One GPU of a `FakeNvml`; `mig`: cut into MIG instances or not, None for a card from before MIG."""
+    """One GPU of a `FakeNvml`; `mig`: whether it is split into MIG instances, None for a card that has no MIG."""
 
     name: str
     memory_gib: float
@@ -20,17 +20,17 @@ class FakeDevice:
 
 
 class FakeNvml:
-    """The part of the `pynvml` module that is used here and by a replica's meter.
+    """The part of the `pynvml` module that is used in this package and by a replica's meter.
 
     Args:
-        devices: what the machine has.
-        driver: False: `nvmlInit` fails, as on a machine without NVIDIA's driver.
+        devices: the machine's GPUs.
+        driver: whether NVIDIA's driver is there; if not, `nvmlInit` fails.
     """
 
     NVML_DEVICE_MIG_ENABLE = 1
 
     class NVMLError(Exception):
-        """As pynvml's."""
+        """Stands for `pynvml.NVMLError`."""
 
     def __init__(self, devices: Sequence[FakeDevice] = (), driver: bool = True) -> None:
         self.devices = tuple(devices)
@@ -105,7 +105,7 @@ def ray_node(
 
 
 class FakeTime:
-    """A clock and a sleep that agree: sleeping moves the clock, each time `overshoot_s` too far."""
+    """A fake clock and its sleep: sleeping advances the clock, each time by `overshoot_s` too much."""
 
     def __init__(self, overshoot_s: float = 0.0) -> None:
         self.now_s = 0.0
@@ -117,6 +117,6 @@ class FakeTime:
         return self.now_s
 
     async def sleep(self, seconds: float) -> None:
-        """Moves the clock by `seconds` and the overshoot."""
+        """Advances the clock by `seconds` plus the overshoot."""
         self.slept.append(seconds)
         self.now_s += seconds + self.overshoot_s

@@ -1,4 +1,4 @@
-"""GPUs by whatever name they are called: by us, by Ray, by NVML, by a person in a hurry."""
+"""Finds a GPU in the catalogue by any of its names: ours, Ray's, NVML's, or another spelling of one of these."""
 
 import difflib
 import re
@@ -8,10 +8,10 @@ from cluster.catalogue import CATALOGUE
 from cluster.gpus import Gpu
 
 _MAKERS = frozenset("nvidia amd intel habana tesla geforce instinct data center gpu accelerator".split())
-"""Words of a product's name that do not tell one card from another."""
+"""Words of a product's name that do not distinguish one card from another."""
 
 _FORMS = ("sxm", "pcie", "oam")
-"""How a card is mounted: part of the name only where the forms of a card differ, as the H100's do."""
+"""Form factors: part of a card's name only where its forms differ, as the H100's do."""
 
 
 class UnknownGpu(ValueError):
@@ -20,12 +20,12 @@ class UnknownGpu(ValueError):
 
 @dataclass(frozen=True)
 class _Spelling:
-    """What is left of a name without case, separators, makers and the order of form and size.
+    """The parts of a GPU's name that matter, without case, separators, makers and the order of form and size.
 
     Attributes:
-        model: everything else, run together: `a100`, `rtx4090`.
-        form: one of `_FORMS`; empty if not named.
-        gib: the size that is named; 0 if none is.
+        model: everything except form and size, joined: `a100`, `rtx4090`.
+        form: one of `_FORMS`; empty if the name has none.
+        gib: memory size in GiB; 0 if the name has none.
     """
 
     model: str
@@ -54,7 +54,7 @@ _BY_SPELLING: dict[_Spelling, Gpu] = {_spelling(n): gpu for gpu in CATALOGUE for
 
 
 def _known(name: str) -> Gpu | None:
-    """The GPU of that name, the most telling spelling first; a card of another size than named is not it."""
+    """The GPU of that name, the most specific spelling tried first; None if there is none of the size in the name."""
     asked = _spelling(name)
     for form, gib in ((asked.form, asked.gib), ("", asked.gib), (asked.form, 0), ("", 0)):
         gpu = _BY_SPELLING.get(_Spelling(asked.model, form, gib))
@@ -67,7 +67,7 @@ def find(name: str) -> Gpu:
     """The GPU of that name or alias, however it is spelled: `A100-80G`, `NVIDIA A100-SXM4-80GB`, `h100_sxm`.
 
     Raises:
-        UnknownGpu: no such name; the message has the closest ones.
+        UnknownGpu: there is no such GPU; the message names the closest ones.
     """
     gpu = _known(name)
     if gpu is not None:
@@ -83,6 +83,6 @@ def find(name: str) -> Gpu:
 
 
 def canonical(name: str) -> str:
-    """The catalogue's name for a GPU, or the name as it came where the catalogue has no such GPU."""
+    """The catalogue's name for a GPU; the given name, stripped, where the catalogue has no such GPU."""
     gpu = _known(name)
     return name.strip() if gpu is None else gpu.name

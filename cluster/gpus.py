@@ -1,4 +1,4 @@
-"""What a GPU is to a searcher: a vector of facts, so that what was learned on one card says something of others."""
+"""GPUs as vectors of features, so that a searcher can use what it learned on one card for others."""
 
 import math
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ FEATURE_NAMES = (
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as Ray and NVML count it.
+    """One type of GPU, where one GPU is what Ray and NVML count as one.
 
     Attributes:
-        name: our name for it; where Ray has one of its own and it is unambiguous, the same.
-        memory_gib: as printed on the card, read as GiB; NVML shows a few per cent less (ECC, firmware).
+        name: our name for it; the same as Ray's where Ray has an unambiguous one.
+        memory_gib: size as printed on the card, read as GiB; NVML shows a few per cent less (ECC, firmware).
         bandwidth_gb_s: memory bandwidth, 1e9 bytes/s.
-        peak_flops: precision → FLOP/s (operations/s for int8), dense.
-        aliases: names of the same card (Ray accelerator types, NVML products) that `find` would not know by rule.
+        peak_flops: precision → peak FLOP/s (operations/s for int8), dense.
+        aliases: other names of the card (Ray accelerator types, NVML products) that the rules of `find` do not cover.
         source: where the figures come from.
     """
 
@@ -49,13 +49,13 @@ class Gpu:
         return Gpu, (self.name, self.memory_gib, self.bandwidth_gb_s, dict(self.peak_flops), self.aliases, self.source)
 
     def peak(self, precision: str) -> float:
-        """FLOP/s at `precision`; float32's where the card has no rate of its own for it."""
+        """Peak FLOP/s at `precision`; that of float32 where the card has none of its own for it."""
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
         return self.peak_flops.get(precision, self.peak_flops["float32"])
 
     def features(self) -> tuple[float, ...]:
-        """What a searcher sees of this GPU, in the order of `FEATURE_NAMES`; log2, since ratios matter."""
+        """The features that a searcher sees, in the order of `FEATURE_NAMES`; log2, since ratios matter."""
         return (
             math.log2(self.memory_gib),
             math.log2(self.bandwidth_gb_s),

@@ -1,4 +1,4 @@
-"""What the Ray cluster has, node by node, and why something would not fit on it."""
+"""The nodes of a Ray cluster, and why a replica would not fit on any of them."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ EMULATED_LABEL = "raytune-infer/emulated"
 ACCELERATOR_RESOURCE = "accelerator_type:"
 UNKNOWN_GPU = "unknown GPU"
 GIB = 2**30
-# Room for a worker to start and import on a busy node; an unread node still counts, with datasheet figures.
+# Enough for a worker to start and import on a busy node; a node that gave no reading is kept, with datasheet figures.
 NVML_TIMEOUT_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -24,13 +24,13 @@ class Node:
     """One machine of the cluster.
 
     Attributes:
-        cpu_cores: as Ray counts them; 0 on a head node that takes no work.
+        cpu_cores: CPU cores as Ray counts them; 0 on a head node that takes no work.
         gpu_type: the catalogue's name where it knows the card; None: no GPU.
-        gpus: number of them, as Ray counts it.
-        gpu_memory_gib: of one GPU.
-        emulated: its GPUs are pretended (`cluster.emulated.devices`).
-        has_mps: an MPS control daemon runs, so that a share of a GPU can be enforced.
-        ray_label: the node's `ray.io/accelerator-type`: what Ray calls the card, "A100" for both sizes.
+        gpus: number of GPUs as Ray counts them.
+        gpu_memory_gib: memory of one GPU, GiB.
+        emulated: whether its GPUs are emulated (`cluster.emulated.devices`).
+        has_mps: whether an MPS control daemon runs, so that a share of a GPU can be enforced.
+        ray_label: the node's label `ray.io/accelerator-type`: Ray's name for the card, "A100" for both sizes.
     """
 
     node_id: str
@@ -56,7 +56,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Demand:
-    """What one replica asks of one node."""
+    """The resources that one replica needs on one node."""
 
     cpu_cores: float
     gpu_type: str | None = None
@@ -71,29 +71,29 @@ class Demand:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The nodes of a cluster that are alive."""
+    """The live nodes of a cluster."""
 
     nodes: tuple[Node, ...]
 
     @property
     def gpu_types(self) -> tuple[str, ...]:
-        """The GPU types there are, in alphabetical order."""
+        """The cluster's GPU types in alphabetical order."""
         return tuple(sorted({node.gpu_type for node in self.nodes if node.gpu_type is not None}))
 
     @property
     def emulated(self) -> bool:
-        """Whether any node only pretends to have its GPUs."""
+        """Whether any node's GPUs are emulated."""
         return any(node.emulated for node in self.nodes)
 
     def with_gpu(self, gpu_type: str) -> tuple[Node, ...]:
-        """The nodes with GPUs of this type, by name or alias."""
+        """The nodes with GPUs of this type, given by name or alias."""
         return tuple(node for node in self.nodes if node.gpu_type == gpu_names.canonical(gpu_type))
 
     def label_selector(self, gpu_type: str) -> dict[str, str]:
         """The `label_selector` that makes Ray use nodes with this GPU type and no others.
 
-        By accelerator type, unless other cards carry the same label (both sizes of A100) or a node has none:
-        then by node.
+        It selects by accelerator type, or by node id where other cards carry the same label (both sizes of A100) or a
+        node has none.
         """
         wanted = self.with_gpu(gpu_type)
         if not wanted:
@@ -105,7 +105,7 @@ class Inventory:
         return {ACCELERATOR_LABEL: _any_of(label for label in labels if label is not None)}
 
     def why_not(self, demand: Demand) -> str | None:
-        """None if a node, empty, could hold it; otherwise what is asked, what there is, and the remedy."""
+        """None if some node, when empty, could hold the demand; else what is asked, what there is and the remedy."""
         if not self.nodes:
             return "the cluster has no node alive; start one, or connect to another cluster"
         nodes = self.nodes
@@ -131,13 +131,13 @@ class Inventory:
 
 
 def parse(nodes: Sequence[Mapping[str, Any]], readings: Mapping[str, nvml.NodeGpus] | None = None) -> Inventory:
-    """An inventory out of `ray.nodes()` and what NVML said on each node, by node id."""
+    """Builds an inventory from `ray.nodes()` and the readings of NVML by node id."""
     readings = readings or {}
     return Inventory(tuple(_node(entry, readings.get(entry["NodeID"])) for entry in nodes if entry["Alive"]))
 
 
 def from_ray() -> Inventory:
-    """The cluster this process is connected to. Nodes with real GPUs are asked by one short task each."""
+    """The inventory of the cluster this process is connected to; runs a short task on each node with real GPUs."""
     import ray
 
     if not ray.is_initialized():
@@ -170,7 +170,7 @@ def _node(entry: Mapping[str, Any], reading: nvml.NodeGpus | None) -> Node:
 
 
 def _gpu(label: str | None, reading: nvml.NodeGpus | None) -> tuple[str, float]:
-    """Type and memory of a node's GPU: NVML before Ray's label; the smallest card if they differ."""
+    """Type and memory in GiB of a node's GPU: from NVML, else from Ray's label; the smallest card if they differ."""
     if reading is not None and reading.devices:
         device = min(reading.devices, key=lambda device: device.memory_gib)
         name = device.name if _known(device.name) or label is None else label
@@ -189,7 +189,7 @@ def _known(name: str) -> bool:
 
 
 def _ask(node_ids: Sequence[str]) -> dict[str, nvml.NodeGpus]:
-    """What NVML says on these nodes; a node that does not answer is left out, with a warning."""
+    """The readings of NVML on these nodes; a node that does not answer is left out, with a warning."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -214,5 +214,5 @@ def _any_of(names: Iterable[str]) -> str:
 
 
 def _a(gpu_type: str) -> str:
-    # By its sound: an A100, an L4, an M60, an RTX; a T4, a V100.
+    # The article goes by sound: an A100, an L4, an M60, an RTX; a T4, a V100.
     return ("an " if gpu_type[:1] in "AFHLMNRSX" or gpu_type.startswith("unknown") else "a ") + gpu_type

@@ -1,7 +1,7 @@
-"""What NVML knows of the GPUs of this machine, and whether MPS runs here.
+"""Reads this machine's GPUs from NVML, and whether CUDA MPS runs here.
 
-Every function takes the NVML module, so that a test hands in a fake (`cluster.fakes.FakeNvml`). A machine
-without NVIDIA's driver has no devices; that is an answer, not an error.
+The functions that read NVML take its module as an argument, so that a test can pass a fake
+(`cluster.fakes.FakeNvml`). A machine without NVIDIA's driver has no devices; that is not an error.
 """
 
 import errno
@@ -19,7 +19,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU: NVML's index, product name and whole memory; `mig`: cut into MIG instances."""
+    """One GPU: NVML's index, product name and total memory; `mig`: whether it is split into MIG instances."""
 
     index: int
     name: str
@@ -29,31 +29,31 @@ class Device:
 
 @dataclass(frozen=True)
 class NodeGpus:
-    """What one node says of its GPUs."""
+    """The GPUs of one node, and whether an MPS daemon runs there."""
 
     devices: tuple[Device, ...]
     has_mps: bool
 
 
 def devices(nvml: Any = None) -> tuple[Device, ...]:
-    """The GPUs of this machine; none without a driver."""
+    """The GPUs of this machine; empty without a driver."""
     with _session(nvml) as api:
         return () if api is None else tuple(_device(api, index, handle) for index, handle in _handles(api))
 
 
 def reading(nvml: Any = None) -> NodeGpus:
-    """Devices and MPS of this machine; runs on the node in question."""
+    """The GPUs of this machine and whether MPS runs; call it on the node in question."""
     return NodeGpus(devices(nvml), mps_running())
 
 
 def mps_running(pipe_directory: Path | None = None) -> bool:
-    """Whether an MPS control daemon listens here.
+    """Whether an MPS control daemon listens on this machine.
 
     A daemon that died leaves its control pipe behind, and one in another container has a process id that
-    cannot be seen from here, so neither the file nor the process list will do: the pipe is knocked on.
+    cannot be seen from here. So neither the file nor the process list is proof: the pipe is opened for a moment.
 
     Args:
-        pipe_directory: default `CUDA_MPS_PIPE_DIRECTORY`, or /tmp/nvidia-mps (CUDA's MPS guide).
+        pipe_directory: MPS's directory; default `CUDA_MPS_PIPE_DIRECTORY`, or /tmp/nvidia-mps (CUDA's MPS guide).
     """
     if pipe_directory is None:
         pipe_directory = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps")
@@ -70,14 +70,14 @@ def _fifo_read(path: Path) -> bool:
 
 
 def _socket_bound(path: Path) -> bool:
-    # A datagram socket: if the other end is a stream, the kernel says EPROTOTYPE and the daemon sees nothing.
+    # A datagram socket: if the other end is a stream, the kernel returns EPROTOTYPE and the daemon notices nothing.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         return probe.connect_ex(str(path)) in (0, errno.EPROTOTYPE, errno.EAGAIN)
 
 
 @contextmanager
 def _session(nvml: Any) -> Iterator[Any]:
-    """NVML between its init and shutdown; None where there is no module or no driver."""
+    """Initialises NVML for the duration of the context; yields None without its module or a driver."""
     if nvml is None:
         try:
             nvml = importlib.import_module("pynvml")
@@ -103,7 +103,7 @@ def _handles(nvml: Any) -> Iterator[tuple[int, Any]]:
 def _device(nvml: Any, index: int, handle: Any) -> Device:
     try:
         mig = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
-    except nvml.NVMLError:  # a card from before MIG
+    except nvml.NVMLError:  # a card that has no MIG
         mig = False
     return Device(
         index,

@@ -1,4 +1,4 @@
-"""What an hour costs: dated price books, built in or a YAML file of the user's own.
+"""Prices per hour: dated price books, built in or from a YAML file of the user's own.
 
 A replica costs base + GPU price x share of the GPU + price of a core x cores (Morphling, SoCC 2021).
 """
@@ -19,15 +19,16 @@ from cluster.document import Document, Unreadable, shown, text_of
 DEFAULT_BOOK = "cloud-2026"
 
 _MOST_USD = 1e6
-"""Our choice: no machine costs a thousandth of it; a larger price has a digit too many, or another unit."""
+"""Highest price per hour that is accepted. Our choice: no machine costs a thousandth of it; a larger price has a digit
+too many, or another unit."""
 
 
 class PriceBookError(ValueError):
-    """A price book that cannot be found or read, or makes no sense.
+    """A price book that cannot be found or read, or has invalid content.
 
     Args:
         why: what is wrong, and the remedy.
-        keys: where in the book.
+        keys: path of keys to the wrong value in the book.
     """
 
     def __init__(self, why: str, *keys: str) -> None:
@@ -41,11 +42,11 @@ class NoPrice(ValueError):
 
 @dataclass(frozen=True)
 class PriceBook:
-    """Prices in US dollars an hour, their date and where they come from.
+    """Prices in US dollars per hour, with their date and source.
 
     Attributes:
-        gpu_usd_per_hour: GPU type → a whole GPU's price without the cores beside it; known names are turned
-            into the catalogue's.
+        gpu_usd_per_hour: GPU type → price of a whole GPU without CPU cores; known names are turned into the
+            catalogue's.
     """
 
     name: str
@@ -78,12 +79,12 @@ class PriceBook:
         return PriceBook, tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in values)
 
     def usd_per_hour(self, *, cpu_cores: float, gpu_type: str | None = None, gpu_share: float = 0.0) -> float:
-        """Price of an hour of one replica.
+        """Price of one replica for an hour.
 
         Args:
-            cpu_cores: cores it holds.
+            cpu_cores: CPU cores that it holds.
             gpu_type: name or alias of its GPU; None: it has none.
-            gpu_share: part of that GPU it pays for; above 1 for several.
+            gpu_share: part of that GPU that it pays for; above 1 for several GPUs.
 
         Raises:
             NoPrice: the book has no price for this GPU.
@@ -107,23 +108,23 @@ class PriceBook:
 
 
 def usd_per_million(usd_per_hour: float, rps: float) -> float:
-    """US dollars per million requests at `rps` requests a second: price / (3600 rps) x 1e6."""
+    """US dollars per million requests at `rps` requests per second: price / (3600 rps) x 1e6."""
     if not rps > 0:
         raise ValueError(f"a price per request needs a rate above 0 requests/s, got {rps}")
     return usd_per_hour / (3600.0 * rps) * 1e6
 
 
 def built_in() -> tuple[str, ...]:
-    """Names of the books that come with the package."""
+    """Names of the price books that come with the package."""
     books = resources.files("cluster") / "books"
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in books.iterdir() if entry.name.endswith(".yaml")))
 
 
 def load_prices(name_or_path: str | Path = DEFAULT_BOOK) -> PriceBook:
-    """A built-in book by name, or any other from its YAML file.
+    """Loads a built-in book by name, or any other from its YAML file.
 
     Raises:
-        PriceBookError: no such book or file, or one that does not hold a price book.
+        PriceBookError: there is no such book or file, or the file does not hold a price book.
     """
     if str(name_or_path) in built_in():
         entry = resources.files("cluster") / "books" / f"{name_or_path}.yaml"
@@ -139,7 +140,7 @@ def load_prices(name_or_path: str | Path = DEFAULT_BOOK) -> PriceBook:
 
 
 class _Book(Document):
-    """A price book as it was written."""
+    """The YAML document of a price book."""
 
     error = PriceBookError
 
@@ -153,7 +154,7 @@ def _parse(text: str, source: str) -> PriceBook:
 
 
 def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a book, each of the right kind; says which is not and what it should be."""
+    """The fields of a book, checked; an error says which is of the wrong kind and what it should be."""
     allowed = [*(field.name for field in fields(PriceBook)), "currency"]
     for key in content:
         if key not in allowed:

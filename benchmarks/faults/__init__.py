@@ -1,1 +1,1 @@
-"""What a study survives, and what it leaves behind."""
+"""Benchmarks of the faults that a study survives, and of what it leaves behind."""

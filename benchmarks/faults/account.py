@@ -1,4 +1,4 @@
-"""One study under a fault, and whether its books are right afterwards."""
+"""Runs one study under a fault, and checks its records afterwards."""
 
 from __future__ import annotations
 
@@ -36,23 +36,24 @@ load: {{precision: 0.5, level_min_s: 0.1, level_max_s: 2, total_max_s: 4, max_co
 budget: {{trials: {trials}, compare_s: 0.1, deploy_s: 30}}
 """
 _WITHIN_S = 1.5
-"""A trial takes about a second here, one with a new replica about four."""
+"""Latest moment of a strike, in seconds after a trial's start: a trial takes about a second here, with a new replica
+about four."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """What became of one study.
+    """The outcome of one study under a fault.
 
     Args:
-        fault: its name.
-        hits: how often it struck; of a model that misbehaves, trials of configurations that do.
-        trials: of the search, that ended.
-        failed: of those, with a reason.
-        again: of those, at the second attempt.
-        reasons: what they said, of either attempt → how often.
-        recommended: there was a recommendation; else a reason why not.
-        seconds: what all took.
-        breaches: of what must hold, for people; empty if all is well.
+        fault: the fault's name.
+        hits: how often it struck; for a model that misbehaves, the number of trials whose configuration does.
+        trials: trials of the search that ended.
+        failed: trials that failed, those of the comparison at the end included.
+        again: trials that were tried a second time, likewise.
+        reasons: reason that a trial gave, at either attempt → how often.
+        recommended: whether there was a recommendation; if not, the reason is among the breaches.
+        seconds: duration of the whole study.
+        breaches: the conditions that were violated, in words; empty if all is well.
     """
 
     fault: str
@@ -67,19 +68,19 @@ class Account:
 
 
 def spec_text(fault: Fault) -> str:
-    """service.yaml of a study; half its configurations misbehave if the fault is the model's."""
+    """The service.yaml of a study; half of its configurations misbehave if the model is the fault."""
     odd = [0] if fault.behaviour == "works" else [0, 1]
     return SPEC.format(behaviour=fault.behaviour, odd=odd, trials=fault.trials)
 
 
 def disturbed(fault: Fault, out: Path, *, hits: int, seed: int) -> Account:
-    """One study on the Ray that this process is connected to.
+    """Runs one study under a fault, on the Ray cluster that this process is connected to.
 
     Args:
-        fault: what goes wrong.
+        fault: the fault.
         out: folder of the run.
         hits: how often it strikes from outside, each time in another trial.
-        seed: of the search, the moments and the victims.
+        seed: seed of the search, and of the moments and victims of the strikes.
     """
     rng = random.Random(seed)
     numbers = frozenset(rng.sample(range(1, fault.trials + 1), min(hits, fault.trials)))
@@ -88,7 +89,7 @@ def disturbed(fault: Fault, out: Path, *, hits: int, seed: int) -> Account:
 
 
 def survived(fault: Fault, out: Path, saboteurs: Sequence[Saboteur], *, seed: int) -> Account:
-    """One study while these are at work; what is left of it is looked for."""
+    """Runs one study while the saboteurs strike, then checks its records and looks for what it left behind."""
     before, began = what_is_there(), time.monotonic()
     spec = parse_spec(Document(spec_text(fault), "chaos.yaml"), folder=ROOT)
     said = _run(spec, out, saboteurs, seed)
@@ -99,7 +100,7 @@ def survived(fault: Fault, out: Path, saboteurs: Sequence[Saboteur], *, seed: in
 
 
 def _run(spec: ServiceSpec, out: Path, saboteurs: Sequence[Saboteur], seed: int) -> str | None:
-    """Runs the study; why it has no recommendation, None if it has one."""
+    """Runs the study; returns why it has no recommendation, None if it has one."""
     try:
         Study(spec, searcher="random", seed=seed, out=out, history=False).run(progress=_Told(saboteurs))
     except AllFailed as error:
@@ -122,15 +123,15 @@ class _Told(Silent):
 
 
 def account(fault: Fault, out: Path, hits: int, said: str | None, left: Sequence[str], seconds: float) -> Account:
-    """Reads the run's books and compares them with what must hold.
+    """Reads the run's records and checks the conditions that must hold.
 
     Args:
-        fault: what went wrong.
+        fault: the fault.
         out: folder of the run.
         hits: how often it struck from outside.
         said: why there is no recommendation; None if there is one.
-        left: what was left behind, and other breaches.
-        seconds: what all took.
+        left: what was left behind, and other breaches found so far.
+        seconds: duration of the whole study.
     """
     database, study = open_run(out).load()
     everything = database.trials(study)
@@ -180,5 +181,5 @@ def _silent(trial: TrialRecord) -> bool:
 
 
 def _shortened(reason: str) -> str:
-    """Without what differs from trial to trial, for counting."""
+    """A reason without the parts that differ from trial to trial, for counting."""
     return re.sub(r"\d+", "N", reason)[:90]

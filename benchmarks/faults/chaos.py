@@ -1,11 +1,11 @@
-"""Everything that can go wrong during a study, many times over, and whether its books are right afterwards.
+"""Injects each kind of fault into studies many times; checks the studies' records and what they leave behind.
 
     python -m benchmarks chaos [--times 20] [--only NAME ...] [--seed 0] [--runs runs/chaos]
 
-Each fault strikes at seeded random moments; afterwards no trial may be lost or counted twice, the budget is the one
-asked for, each trial that failed says why, there is a recommendation, and no actor, process, placement group,
-application or core lease is left. Goes on where it was interrupted: finished studies stand in RUNS/accounts.jsonl.
-Ends with 1 if anything does not hold.
+Each fault strikes at seeded random moments. Afterwards no trial may be lost or counted twice, the number of trials must
+be the one asked for, each failed trial must say why, there must be a recommendation, and no actor, process, placement
+group, application or core lease may be left. An interrupted run continues where it was: finished studies are kept in
+RUNS/accounts.jsonl. The exit code is 1 if any condition is violated.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from benchmarks.recording.sections import markdown, put
 
 @contextmanager
 def cluster_of_three() -> Iterator[Cluster]:
-    """A head and two nodes that replicas run on, with core leases apart from those of other studies on the machine."""
+    """A cluster of a head and two nodes for replicas, whose core leases are separate from other studies' here."""
     temporary = tempfile.mkdtemp(prefix="chaos-")
     os.environ |= {"PYTHONPATH": str(ROOT), "RAY_TMPDIR": "/tmp", "TMPDIR": temporary}
-    tempfile.tempdir = None  # it is read again
+    tempfile.tempdir = None  # so that it is read again
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         two_nodes(cluster)
@@ -53,12 +53,12 @@ def cluster_of_three() -> Iterator[Cluster]:
 
 
 def faults_of(cluster: Cluster) -> tuple[Fault, ...]:
-    """All faults."""
+    """All faults, with the one that needs the cluster to kill a node."""
     return (*FAULTS, node_fault(cluster), *DRIVERS)
 
 
 def accounts(cluster: Cluster, names: Sequence[str], times: int, seed: int, runs: Path) -> Iterator[Account]:
-    """One study after another, until every fault has struck so often; those done before are only read."""
+    """Runs studies until every fault has struck so often; those of an earlier run are read from the journal."""
     runs.mkdir(parents=True, exist_ok=True)
     journal = runs / "accounts.jsonl"
     known = [Account(**json.loads(line)) for line in journal.read_text().splitlines()] if journal.exists() else []
@@ -80,12 +80,12 @@ def accounts(cluster: Cluster, names: Sequence[str], times: int, seed: int, runs
             print(json.dumps(asdict(each)), flush=True)
             yield each
             if not each.hits:
-                break  # it would go on for ever
+                break  # a fault that never strikes would go on for ever
             struck, number = struck + each.hits, number + 1
 
 
 def table(found: Sequence[Account]) -> str:
-    """A row for each fault."""
+    """The table of results, a row per fault."""
     rows = []
     for fault in dict.fromkeys(each.fault for each in found):
         own = [each for each in found if each.fault == fault]

@@ -1,4 +1,4 @@
-"""The driver killed with SIGKILL and started again with `--resume`, until the study is done."""
+"""Faults in which the driver is killed with SIGKILL and started again with `--resume`, until the study is done."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _ENDS_S = 600.0
 
 
 def driver_killed(fault: Fault, out: Path, *, hits: int, seed: int) -> Account:
-    """One study, whose driver is a process of its own: see `account.disturbed`.
+    """Runs one study whose driver is a process of its own and is killed several times; see `account.disturbed`.
 
-    Each life of the driver but the last is ended at a random moment after it has got one trial further.
+    The driver is killed at a random moment after one more trial has ended; its last process runs to the end.
     """
     rng, before, began = random.Random(seed), what_is_there(), time.monotonic()
     out.mkdir(parents=True)
@@ -46,7 +46,7 @@ def driver_killed(fault: Fault, out: Path, *, hits: int, seed: int) -> Account:
         _one_trial_further(driver, out)
         try:
             driver.wait(rng.uniform(0.0, _WITHIN_S))
-            break  # it was quicker
+            break  # the study ended before the strike
         except subprocess.TimeoutExpired:
             own = workers(below=psutil.Process(driver.pid))
             driver.kill()
@@ -70,7 +70,7 @@ def _again(command: list[str], out: Path) -> list[str]:
 
 
 def _trials(out: Path) -> int:
-    """How many have ended."""
+    """How many trials have ended."""
     if not (out / "run.json").exists():
         return 0
     database, study = open_run(out).load()

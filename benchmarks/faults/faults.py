@@ -1,4 +1,4 @@
-"""What goes wrong: processes that are killed or stopped at some moment of a trial, nodes, models that misbehave."""
+"""Faults to inject into a study: processes that are killed or stopped during a trial, and models that misbehave."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import psutil
 from benchmarks.faults.leftovers import workers
 
 REPLICA, LOAD, POOL, TRIAL, CONTROLLER = "ServeReplica:", "LoadActor", "Pool", "ImplicitFunc", "ServeController"
-"""How the titles of processes begin."""
+"""Beginnings of the titles that Ray gives its processes."""
 
 Strike = Callable[[random.Random], bool]
-"""Does harm; False if there is nothing yet to harm."""
+"""Injects a fault; returns False if there is nothing yet to harm."""
 
 _STOPPED_S = (1.0, 4.0)
-"""How long the controller stands still: longer than any call to it takes, shorter than what counts as dead."""
+"""Range of seconds for which the controller is stopped: longer than any call to it takes, shorter than what counts as
+dead."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Fault:
     """One way in which a study can be disturbed.
 
     Args:
-        name: as tables show it.
-        strike: does the harm from outside; None where the model itself is the fault.
-        behaviour: the model's.
-        reason: a regular expression: what a trial says that suffered from it, or was tried again because of it.
-        hits: how many a study takes at most.
-        trials: of a study. At most all configurations of the service, of which there are eight, and where half of
-            them misbehave twice as many.
-        always: every trial that is struck fails.
+        name: the name in tables.
+        strike: injects the fault from outside; None where the model itself is the fault.
+        behaviour: the model's behaviour, a method of `Misbehaving`.
+        reason: regular expression for the reason of a trial that failed, or was tried again, because of the fault.
+        hits: most strikes in one study.
+        trials: trials of a study; at most the number of configurations of the service, which is eight, or sixteen
+            where half of them misbehave.
+        always: whether every trial that is struck fails.
         prepare: called before each study.
     """
 
@@ -50,7 +51,7 @@ class Fault:
 
 
 def kill(title: str) -> Strike:
-    """Kills one of the processes of such a title."""
+    """A strike that kills a random one of the processes with this title."""
 
     def strike(rng: random.Random) -> bool:
         found = workers(title)
@@ -62,12 +63,12 @@ def kill(title: str) -> Strike:
 
 
 def under_load(strike: Strike) -> Strike:
-    """Strikes while a load actor is at work, and not before."""
+    """The same strike, but only while a load actor is at work."""
     return lambda rng: bool(workers(f"{LOAD}.run")) and strike(rng)
 
 
 def stop_for_a_while(title: str) -> Strike:
-    """Stops one, and lets it go on after some seconds."""
+    """A strike that stops a process with this title and lets it continue after some seconds."""
 
     def strike(rng: random.Random) -> bool:
         found = workers(title)
@@ -109,10 +110,10 @@ class Saboteur:
     """Strikes once in each of some trials, at a random moment.
 
     Args:
-        strike: what it does.
+        strike: the strike.
         trials: numbers of the trials.
-        rng: of moments and victims.
-        within_s: a moment is up to so long after the trial's start.
+        rng: generator of moments and victims.
+        within_s: the latest moment, in seconds after the trial's start; later if there is nothing to harm by then.
     """
 
     def __init__(self, strike: Strike, trials: frozenset[int], rng: random.Random, within_s: float) -> None:
@@ -123,14 +124,14 @@ class Saboteur:
         self.failures: list[str] = []
 
     def started(self, number: int) -> None:
-        """A trial has begun."""
+        """Called when a trial has begun; schedules its strike."""
         if number in self._trials:
             delay_s = self._rng.uniform(0.0, self._within_s)
             self._threads.append(threading.Thread(target=self._wait_and_strike, args=(delay_s,), daemon=True))
             self._threads[-1].start()
 
     def leave(self) -> None:
-        """The study is over."""
+        """Called when the study is over; ends pending strikes."""
         self._over.set()
         for thread in self._threads:
             thread.join()
@@ -144,7 +145,7 @@ class Saboteur:
                     self.hits += 1
                     return
             except psutil.NoSuchProcess:
-                continue  # it was quicker
+                continue  # the process ended before the strike
             except Exception as error:
                 self.failures.append(f"the strike itself failed: {error!r}")
                 return

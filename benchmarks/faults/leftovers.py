@@ -1,4 +1,4 @@
-"""What a study may leave behind on this machine's Ray: actors, their processes, applications, groups, core leases."""
+"""Finds what a study left behind in Ray and on this machine: actors, processes, applications, core leases and so on."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ray import serve
 from ray.util.placement_group import placement_group_table
 
 SETTLES_S = 30.0
-"""Ray ends processes some time after it was told to: what is still there after this stays. Our choice, ten times what
-a replica takes to stop."""
+"""Seconds after which anything still there counts as left behind, since Ray ends processes some time after it was told
+to. Our choice, ten times what a replica takes to stop."""
 
 _RAYS_OWN = ("IDLE", "DashboardAgent", "RuntimeEnvAgent", "ServeController", "IO_WORKER", "SPILL", "RESTORE")
 _LOOK_S = 0.1
 
 
 def workers(title: str = "", below: psutil.Process | None = None) -> list[psutil.Process]:
-    """Processes of Ray below this one, or another, that belong to somebody, whose title begins so, the youngest last.
+    """Ray's worker processes below this process, or another, whose title begins with `title`, the youngest last.
 
-    Ray gives its workers titles such as `ray::LoadActor.run`.
+    Ray gives its workers titles such as `ray::LoadActor.run`. Without a title, idle workers and Ray's own are left out.
     """
     found = []
     for process in (below or psutil.Process()).children(recursive=True):
@@ -38,7 +38,7 @@ def workers(title: str = "", below: psutil.Process | None = None) -> list[psutil
 
 
 def what_is_there() -> frozenset[str]:
-    """All that could be left behind, each as a line for people."""
+    """Everything present that a study could leave behind, one readable line each."""
     return frozenset((*_processes(), *_in_ray(), *_leases()))
 
 
@@ -46,8 +46,8 @@ def nothing_left(before: frozenset[str], *, settles_s: float = SETTLES_S) -> fro
     """What was not there before and does not go away; empty if all is well.
 
     Args:
-        before: `what_is_there` of then.
-        settles_s: how long it may take.
+        before: the result of `what_is_there` before the study.
+        settles_s: how long things may take to go away, in seconds.
     """
     until = time.monotonic() + settles_s
     while (left := what_is_there() - before) and time.monotonic() < until:
@@ -56,7 +56,7 @@ def nothing_left(before: frozenset[str], *, settles_s: float = SETTLES_S) -> fro
 
 
 def awaited(condition: Callable[[], object], what: str, *, seconds: float = SETTLES_S) -> None:
-    """Returns once it holds; TimeoutError if it does not in time."""
+    """Waits until the condition holds; raises TimeoutError if it does not in time."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= until:
@@ -73,7 +73,7 @@ def _processes() -> Iterator[str]:
 
 
 def _in_ray() -> Iterator[str]:
-    # Not ray.util.state, which needs a dashboard; this asks the same store.
+    # Not ray.util.state, which needs a dashboard; this reads the same store.
     for key, actor in ray._private.state.actors().items():
         if actor["State"] != "DEAD" and actor["ActorClassName"] != "ServeController":
             yield f"actor {actor['ActorClassName']} {key[:8]} {actor['State']}"
@@ -85,7 +85,7 @@ def _in_ray() -> Iterator[str]:
 
 
 def _leases() -> Iterator[str]:
-    """Cores that a process below this one leases: who holds which lock is in /proc."""
+    """Core leases of processes below this one; /proc/locks says which process holds which lock."""
     ours = {process.pid for process in psutil.Process().children(recursive=True)}
     folder = Path(tempfile.gettempdir()) / "raytune-infer-cores"
     cores = {lock.stat().st_ino: lock.stem for lock in folder.glob("*.lock")}
@@ -97,7 +97,7 @@ def _leases() -> Iterator[str]:
 
 
 def open_things(process: psutil.Process | None = None) -> dict[str, int]:
-    """How many files, sockets and threads a process has open."""
+    """Numbers of open files, open sockets and threads of a process."""
     process = process or psutil.Process()
     links = [_link(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
     sockets = sum(link.startswith("socket:") for link in links)

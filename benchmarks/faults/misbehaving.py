@@ -9,17 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 _WELL = 1
-"""Calls that go well first: the unmeasured batch. A fault under load is worse than one before it."""
+"""Number of first calls that go well: the unmeasured batch. A fault under load is worse than one before it."""
 
 _SPARE_BYTES = 32 * 2**20
 _LEAK_BYTES = 2**20
 
 
 class Misbehaving:
-    """Answers after a millisecond; from its second call on in its own way.
+    """A model that answers after a millisecond and misbehaves from its second call on.
 
     Args:
-        behaviour: a method of this class.
+        behaviour: name of a method of this class.
     """
 
     def __init__(self, behaviour: str) -> None:
@@ -56,7 +56,7 @@ class Misbehaving:
         raise MemoryError("2 GiB asked for")
 
     def runs_out_of_memory(self, payloads: list[Any]) -> list[Any]:
-        """Really: the kernel refuses this process more."""
+        """Really runs out of memory: the kernel refuses this process more."""
         used = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + _SPARE_BYTES, resource.RLIM_INFINITY))
         try:
@@ -73,5 +73,5 @@ class Misbehaving:
 
 
 def model(behaviour: str, odd: int) -> Misbehaving:
-    """The builder: only odd configurations misbehave, so that there is something to recommend."""
+    """Builds the model; only configurations whose `odd` is 1 misbehave, so that there is something to recommend."""
     return Misbehaving(behaviour if odd else "works")

@@ -1,4 +1,4 @@
-"""A node that is lost: all of its processes at once, without a word."""
+"""The fault in which a node is lost: all of its processes end at once, without notice."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from benchmarks.faults.leftovers import workers
 
 
 def two_nodes(cluster: Cluster) -> None:
-    """Has the cluster have two nodes beside its head; only the main thread can."""
+    """Adds nodes until the cluster has two besides its head; only the main thread can do this."""
     while len(cluster.worker_nodes) < 2:
         cluster.add_node(num_cpus=2)
 
 
 def node_fault(cluster: Cluster) -> Fault:
-    """Kills the node of a replica, once a study; there is another one."""
+    """The fault that kills the node of a replica, once per study; the cluster has another node."""
 
     def strike(rng: random.Random) -> bool:
         hosts = {process.ppid() for process in workers(REPLICA)}

@@ -1,12 +1,12 @@
-"""Many short trials in one study: what grows in the driver, and on the machine; beside Ray Tune alone.
+"""Growth of the driver's memory, files, sockets and workers over many short trials, beside that of Ray Tune alone.
 
     python -m benchmarks soak [--fake 1000] [--real 100]
 
-The study, Tune, the searcher, the database and the pool's actor are real in both. Of the fake trials, replicas and
-load are virtual: a trial takes some tens of milliseconds. Of the real ones, they are not: warm replicas on Ray Serve
-of a model that answers at once, under load of some tenths of a second. As many trials that do nothing, run by Ray Tune
-with random search and nothing of ours, show what Tune keeps of each. The slope is that of a straight line through the
-driver's resident memory after each trial of the search, the first fifth left out: imports and caches fill there.
+The study, Tune, the searcher, the database and the pool's actor are always real. In the fake trials, replicas and
+load are virtual: a trial takes some tens of milliseconds. In the real ones, warm replicas on Ray Serve run a model that
+answers at once, under load for some tenths of a second. As many trials as the fake ones that do nothing, run by Ray
+Tune with random search and nothing of ours, show what Tune keeps of each. The slope is that of a straight line through
+the driver's resident memory after each trial of the search, without the first fifth, in which imports and caches fill.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ budget: {{trials: {trials}, compare_s: 0.1}}
 
 @dataclass(frozen=True)
 class Look:
-    """What the driver has, after a trial.
+    """The driver's resources after a trial.
 
     Args:
-        memory_mb: resident.
-        things: files, sockets, threads, and Ray's workers below it that belong to somebody.
+        memory_mb: resident memory, in units of 2^20 bytes.
+        things: numbers of open files, open sockets, threads, and Ray's workers below the driver (not idle ones).
     """
 
     memory_mb: float
@@ -73,7 +73,7 @@ class Look:
 
 
 class Watch(Silent):
-    """Looks at this process after each trial."""
+    """Records the resources of this process after each trial."""
 
     def __init__(self) -> None:
         self.looks: list[Look] = []
@@ -83,19 +83,19 @@ class Watch(Silent):
         self.look()
 
     def look(self) -> None:
-        """One more."""
+        """Records the resources at this moment."""
         things = open_things(self._me) | {"workers": len(workers())}
         self.looks.append(Look(self._me.memory_info().rss / 2**20, things))
 
 
 class _Watched(tune.Callback):
-    """A `Watch` in Tune's words."""
+    """A callback of Ray Tune that passes the end of trials on to a `Watch`."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tuner pickles its callbacks, to be restored; nobody restores this one
+        return {}  # Tuner pickles its callbacks for a later restore; this one is never restored
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._watch.look()
@@ -106,7 +106,7 @@ def _nothing(config: Mapping[str, Any]) -> None:
 
 
 def tune_alone(trials: int, out: Path) -> list[Look]:
-    """So many trials of Ray Tune that do nothing, in one process as ours are, and in the same quiet."""
+    """Runs so many trials of Ray Tune that do nothing, in one reused process and as quietly as ours."""
     watch = Watch()
     with quiet_tune():
         tune.Tuner(
@@ -119,7 +119,7 @@ def tune_alone(trials: int, out: Path) -> list[Look]:
 
 
 def virtual(study: StudyRecord) -> Iterator[TrialRuntime]:
-    """Replicas in virtual time, kept in a real pool."""
+    """Serves a study by replicas in virtual time, kept in a real pool."""
     plan = LoadPlan(level_min_s=0.1, level_max_s=0.2, total_max_s=0.3, max_concurrency=16)
     measure = VirtualMeasure(LoadTest(plan))
     with shared_pool() as pool:
@@ -131,7 +131,7 @@ def _service_s(settings: Settings, batch: int) -> float:
 
 
 def watched(trials: int, out: Path, serving: Serving | None) -> list[Look]:
-    """A study of so many trials, looked at after each of its search."""
+    """Runs a study of so many trials; the driver's resources after each trial of its search."""
     side = int(np.ceil(np.sqrt(trials)))
     text = SPEC.format(batches=list(range(1, side + 1)), waits=list(range(side)), trials=trials)
     watch = Watch()
@@ -139,11 +139,11 @@ def watched(trials: int, out: Path, serving: Serving | None) -> list[Look]:
         parse_spec(Document(text, "soak.yaml"), folder=ROOT), searcher="random", out=out, history=False, serving=serving
     )
     study.run(progress=watch)
-    return watch.looks[:trials]  # the comparison at the end comes with imports of its own
+    return watch.looks[:trials]  # without the comparison at the end, which imports more
 
 
 def mb_per_100(looks: list[Look]) -> float:
-    """Slope of the memory, without the first fifth."""
+    """Growth of the memory per 100 trials: slope of a straight line, without the first fifth."""
     settled = [look.memory_mb for look in looks[int(WARM_UP * len(looks)) :]]
     return 100 * float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
 

@@ -1,1 +1,1 @@
-"""What holds and what pays on a GPU."""
+"""Benchmarks on a GPU: whether limits hold, and what each part of the speed path gains."""

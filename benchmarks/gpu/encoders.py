@@ -1,4 +1,4 @@
-"""Encoders of random weights and texts of random tokens, always the same: what the speed path is measured on."""
+"""Reproducible random encoders and texts, on which the speed path is measured."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import torch
 from serve_deployments.batches.batch_parts import Parts, Tensors
 
 LENGTHS = (16, 64)
-"""Tokens of a text, drawn evenly; our choice: a sentence to a short paragraph."""
+"""Range of the number of tokens of a text, drawn uniformly. Our choice: a sentence to a short paragraph."""
 
 Text = list[int]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder's sizes.
+    """The sizes of an encoder.
 
     Args:
-        name: for the table.
-        layers: how many.
-        width: of a token.
-        heads: of attention.
-        hidden: of the dense layers.
-        words: in the vocabulary.
+        name: name in the table.
+        layers: number of layers.
+        width: width of a token's vector.
+        heads: number of attention heads.
+        hidden: width of the dense layers.
+        words: words in the vocabulary.
     """
 
     name: str
@@ -45,7 +45,7 @@ TINY = Shape("tiny", 1, 8, 2, 16, 100)
 
 
 def encoder(shape: Shape, device: str, dtype: torch.dtype) -> torch.nn.Module:
-    """A BERT of these sizes; weights are random, but always the same."""
+    """A BERT model of these sizes, with random weights that are always the same."""
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
@@ -57,7 +57,7 @@ def encoder(shape: Shape, device: str, dtype: torch.dtype) -> torch.nn.Module:
 
 
 def embedding(run: Callable[..., Any]) -> Parts:
-    """Texts that are tokens already → the mean over each one's tokens; as the loader `transformers` does it."""
+    """The parts of a model that maps tokenised texts to the mean of their tokens, as the loader `transformers` does."""
 
     def collate(texts: list[Text]) -> Tensors:
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
@@ -75,7 +75,7 @@ def embedding(run: Callable[..., Any]) -> Parts:
 
 
 def drawn(shape: Shape, batch: int, batches: int) -> list[list[Text]]:
-    """So many batches of random texts, always the same."""
+    """So many batches of random texts, which are always the same."""
     rng = torch.Generator().manual_seed(0)
 
     def number(low: int, high: int) -> int:

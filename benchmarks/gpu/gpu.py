@@ -1,9 +1,9 @@
-"""What holds and what pays on a GPU: its memory's cap, its share, and the parts of a fast replica.
+"""On a GPU: whether the memory cap and the share hold, and what each part of the speed path gains.
 
     python -m benchmarks gpu [--quick] [--plan] [--dry] [--out FILE]
 
-It needs torch with CUDA and transformers, not Ray. Every comparison is made in one run, as a ratio. `--dry` goes
-through all of it in seconds without a GPU, on stand-ins, to see that it works: its figures mean nothing, none is kept.
+It needs torch with CUDA and transformers, not Ray. Every comparison is a ratio within one run. `--dry` runs all of it
+in seconds without a GPU, on fakes, to check that it works: its figures mean nothing and are not saved.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 HEADING = "On a GPU: limits and the speed path"
 
 _PROCESS_S, _MODEL_S, _COMPILE_S, _BATCH_S = 12.0, 10.0, 60.0, 0.01
-"""For the plan only, our guesses: a process until it is ready; weights and recording graphs; compiling; a batch."""
+"""Guesses for the plan only, in seconds: start of a process; weights and recording graphs; compiling; one batch."""
 
 Together = Callable[[Sequence[Job], Mapping[str, str]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is going to be measured.
+    """The measurements to make.
 
     Args:
-        models: of the speed path.
-        batch_sizes: of each.
-        batches: in a round.
-        rounds: of each batch size.
-        with_compile: `torch.compile` too.
-        job: as which shares are measured, save for the share.
-        mps: shares under MPS too.
+        models: models of the speed path.
+        batch_sizes: batch sizes for each model.
+        batches: batches in a round.
+        rounds: rounds for each batch size.
+        with_compile: whether to measure `torch.compile` too.
+        job: the job with which memory and shares are measured; its limits are replaced.
+        mps: whether to measure shares under MPS too.
     """
 
     models: tuple[Shape, ...] = MODELS
@@ -62,7 +62,7 @@ class Plan:
     mps: bool = False
 
     def lines(self) -> Iterator[tuple[str, float]]:
-        """Each part in words, and its seconds."""
+        """Each part of the plan in words, with its expected seconds."""
         yield "memory: 25 % of it; within the cap, beyond it, within it again", _PROCESS_S
         for how in ("green context", *(["MPS"] if self.mps else [])):
             yield f"share by {how}: all, 25 %, 50 %, and two at 50 %", 5 * _PROCESS_S + 4 * self.job.seconds
@@ -77,7 +77,7 @@ DRY = Plan((TINY,), (2,), batches=3, rounds=1, job=Job("products", seconds=0.0, 
 
 
 def memory(job: Job, run: Together) -> str:
-    """Whether a process can take more than its part of the device's memory, and is clean after it tried."""
+    """The text on whether a process can exceed its cap on the device's memory, and is clean after it tried."""
     [found] = run([replace(job, what="memory", memory=0.25)], {})
     kept = found["kept_bytes"]
     rows = [
@@ -91,7 +91,7 @@ def memory(job: Job, run: Together) -> str:
 
 
 def share(job: Job, run: Together, env: Mapping[str, str]) -> str:
-    """Rates of processes held to shares, as parts of that of one that has all; two at once as parts of one alone."""
+    """The text on rates under shares: one process relative to the whole GPU's, each of two relative to one alone."""
 
     def rates(*shares: float) -> list[dict[str, Any]]:
         return run([replace(job, share=each) for each in shares], env)
@@ -113,7 +113,7 @@ def share(job: Job, run: Together, env: Mapping[str, str]) -> str:
 
 
 def speed(plan: Plan, machine: Machine) -> str:
-    """The parts of the speed path, one after another."""
+    """The text on the parts of the speed path, for each model and batch size."""
     header = ["step", "texts/s", "× plain", "in rounds", "largest difference", "says"]
     sections = []
     for model in plan.models:
@@ -132,7 +132,7 @@ def speed(plan: Plan, machine: Machine) -> str:
 
 @contextmanager
 def mps_daemon() -> Iterator[dict[str, str]]:
-    """A daemon of MPS for this run alone; gives the variables by which processes find it."""
+    """Runs an MPS daemon for this run only; yields the environment variables by which processes find it."""
     with tempfile.TemporaryDirectory() as folder:
         env = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         control = "nvidia-cuda-mps-control"
@@ -144,7 +144,7 @@ def mps_daemon() -> Iterator[dict[str, str]]:
 
 
 def in_this_process(jobs: Sequence[Job], env: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Stands in for `together` in a dry run: a device whose memory has a cap of 1 MiB, and no time for arithmetic."""
+    """Replaces `together` in a dry run: a fake device with a memory cap of 1 MiB, on which arithmetic takes no time."""
 
     def empty(size_bytes: int, **_: Any) -> None:
         if size_bytes > 2**20:
@@ -162,14 +162,14 @@ def in_this_process(jobs: Sequence[Job], env: Mapping[str, str]) -> list[dict[st
 
 
 def machine(dry: bool) -> Machine:
-    """The GPU, or what stands in for it."""
+    """The GPU, or a fake of it for a dry run."""
     if dry:
         return Machine("cpu", FakeAccelerator, lambda: None, time.perf_counter, lambda model, mode: model)
     return Machine("cuda", Cuda, torch.cuda.synchronize, time.perf_counter, torch.compile)
 
 
 def report(plan: Plan, here: Machine, run: Together) -> str:
-    """Measure everything; a part that fails is a finding too, and no reason to lose the others."""
+    """Measures everything; a part that fails is reported too, so that the others are not lost."""
     parts = [("Memory", lambda: memory(plan.job, run)), ("Share by green context", lambda: share(plan.job, run, {}))]
     if plan.mps:
 

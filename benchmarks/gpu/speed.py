@@ -1,7 +1,7 @@
-"""The parts of a fast replica, switched on one after another: what each is worth on this GPU.
+"""Measures what each part of a fast replica gains on this GPU; the parts are switched on one after another.
 
-All steps take turns in each round, so that a GPU that grows warm slows all of them; a ratio is the median over rounds
-of a step's rate as a multiple of the plain loop's in the same round.
+All steps take turns in each round, so that a GPU that warms up slows all of them. A ratio is the median over rounds
+of a step's rate as a multiple of the plain loop's rate in the same round.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from serve_deployments.models.compiling import compiled
 
 Results = list[list[float]]
 Answer = Callable[[Sequence[list[Text]]], list[Results]]
-"""Batches one after another → the results of each."""
+"""Runs batches one after another → the results of each."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where to measure.
+    """The device to measure on.
 
     Args:
-        device: torch's name of it.
-        accelerator: a new one.
+        device: torch's name of the device.
+        accelerator: makes a new accelerator.
         synchronize: waits until the device has nothing left to do.
-        clock: seconds.
-        compile: `torch.compile`, or what stands in for it.
+        clock: clock in seconds.
+        compile: `torch.compile`, or a fake of it.
     """
 
     device: str
@@ -48,12 +48,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Step:
-    """One more part switched on.
+    """A way to run batches, with one more part switched on.
 
     Args:
-        name: what was added.
+        name: the part that was added.
         answer: runs batches that way.
-        about: what there is to say afterwards.
+        about: remarks on the step, asked for afterwards.
     """
 
     name: str
@@ -63,15 +63,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Rung:
-    """What a step came to.
+    """The result of one step.
 
     Args:
-        name: of the step.
-        rate: texts a second, median over rounds.
-        ratio: to the plain loop, median of the rounds' ratios.
-        worst: the least and the most of those.
-        difference: the largest, of any number in the results, from those of the plain loop.
-        about: what the step says.
+        name: name of the step.
+        rate: texts per second, median over rounds.
+        ratio: rate relative to the plain loop's, median of the rounds' ratios.
+        worst: least and largest of those ratios.
+        difference: largest difference of any number in the results from the plain loop's.
+        about: remarks on the step.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Rung:
 
 
 def plain(parts: Parts, machine: Machine, *, pinned: bool) -> Answer:
-    """A copy for each tensor, there and back, and nothing else meanwhile."""
+    """The plain loop: one copy per tensor to the device and back, without overlap."""
 
     @torch.inference_mode()
     def one(batch: list[Text]) -> Results:
@@ -97,7 +97,7 @@ def plain(parts: Parts, machine: Machine, *, pinned: bool) -> Answer:
 
 
 def overlapped(device: DeviceBatches, waiter: ThreadPoolExecutor) -> Answer:
-    """As a replica does it under load: one thread begins, another one waits for the results."""
+    """Runs batches as a replica does under load: one thread begins them, another one waits for the results."""
 
     def answer(batches: Sequence[list[Text]]) -> list[Results]:
         begun: list[Future[Results]] = []
@@ -111,7 +111,7 @@ def overlapped(device: DeviceBatches, waiter: ThreadPoolExecutor) -> Answer:
 
 
 def steps(shape: Shape, machine: Machine, waiter: ThreadPoolExecutor, *, with_compile: bool) -> list[Step]:
-    """The plain loop and what is added to it, each step with all that came before."""
+    """The plain loop and the steps after it, each with all parts of those before."""
     full = embedding(encoder(shape, machine.device, torch.float32))
     half_model = encoder(shape, machine.device, torch.bfloat16)
 
@@ -135,7 +135,7 @@ def steps(shape: Shape, machine: Machine, waiter: ThreadPoolExecutor, *, with_co
 
 
 def bare(shape: Shape, machine: Machine, batches: Sequence[list[Text]]) -> Callable[[], None]:
-    """The model alone, float32, its inputs on the device already and its outputs left there: no replica is faster."""
+    """The model alone in float32, with inputs already on the device and outputs left there: an upper bound."""
     parts = embedding(encoder(shape, machine.device, torch.float32))
     there = [{n: t.to(machine.device) for n, t in parts.collate(batch).items()} for batch in batches]
 
@@ -151,14 +151,14 @@ def bare(shape: Shape, machine: Machine, batches: Sequence[list[Text]]) -> Calla
 def ladder(
     shape: Shape, batch: int, machine: Machine, *, batches: int, rounds: int, with_compile: bool
 ) -> Iterable[Rung]:
-    """Measure each step on the same batches, in turns.
+    """Measures each step on the same batches, in turns.
 
     Args:
-        shape: of the model.
+        shape: sizes of the model.
         batch: texts in a batch.
-        machine: where.
-        batches: in a round.
-        rounds: after one that is not counted, in which graphs are recorded and kernels compiled.
+        machine: the device to measure on.
+        batches: batches in a round.
+        rounds: rounds after the first, which is not counted: in it graphs are recorded and kernels compiled.
         with_compile: whether `torch.compile` is a step too; it takes a minute.
     """
     texts = drawn(shape, batch, batches)

@@ -1,9 +1,9 @@
-"""A process of its own on the GPU, held to a share of it: what `gpu` starts to see whether limits hold.
+"""A process on the GPU under a limit on its share or memory; `gpu` starts it to check whether the limit holds.
 
     python -m benchmarks.gpu.worker '{"what": "products", "share": 0.25, …}'
 
-It gets ready, says so, waits for a line, measures and prints its findings as JSON: so two can measure at the same time.
-Only a fresh process will do: MPS reads its percentage, and torch its cap, once.
+It prepares, says so, waits for a line, measures and prints its findings as JSON, so that two can measure at the same
+time. Each job needs a new process: MPS reads its percentage, and torch its cap, only once.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from serve_deployments.device.limits import enforce_gpu
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.settings import Settings
 
-_AT_ONCE = 10  # products between two looks at the clock; our choice: some 0.2 s of the largest on an H100
+_AT_ONCE = 10  # products between two readings of the clock; our choice: some 0.2 s of the largest on an H100
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is to find out.
+    """The measurement that a process makes, and its limits.
 
     Args:
-        what: "products" (matrix products a second) or "memory" (whether the cap holds).
-        share: of the multiprocessors; 1: all of them.
-        memory: of the device's memory that it may use; 0: all of it.
-        mps: the share is MPS's business.
-        seconds: to measure.
+        what: "products" (matrix products per second) or "memory" (whether the cap holds).
+        share: fraction of the multiprocessors; 1: all of them.
+        memory: fraction of the device's memory that the process may use; 0: all of it.
+        mps: whether MPS enforces the share.
+        seconds: duration of the measurement.
         size: rows and columns of the matrices.
-        device: "cuda", or "cpu" to see that the script works.
+        device: "cuda", or "cpu" to check that the script works.
     """
 
     what: str
@@ -50,7 +50,7 @@ class Job:
 
     @property
     def settings(self) -> Settings:
-        """What a replica under these limits would be started with."""
+        """The settings of a replica under these limits."""
         return Settings(
             gpu_type="this", gpu_share=self.share, gpu_memory=self.memory, mps=self.mps, emulated=self.device == "cpu"
         )
@@ -60,14 +60,14 @@ Prepared = Callable[[], dict[str, Any]]
 
 
 def prepare(job: Job, torch: Any, clock: Callable[[], float] = time.perf_counter) -> Prepared:
-    """Enforce the limits and get ready → what measures."""
+    """Enforces the limits and prepares the job; returns the function that measures."""
     told = enforce_gpu(job.settings, torch)
     measure = {"products": products, "memory": memory}[job.what](job, torch, clock)
     return lambda: {"told": [asdict(t) for t in told], **measure()}
 
 
 def products(job: Job, torch: Any, clock: Callable[[], float]) -> Prepared:
-    """Products of two float32 matrices a second: nothing but arithmetic, so it goes with the multiprocessors."""
+    """Products of two float32 matrices per second: pure arithmetic, so proportional to the multiprocessors in use."""
     a = torch.randn(job.size, job.size, device=job.device)
     made = torch.empty_like(a)
 
@@ -90,10 +90,10 @@ def products(job: Job, torch: Any, clock: Callable[[], float]) -> Prepared:
 
 
 def memory(job: Job, torch: Any, clock: Callable[[], float]) -> Prepared:
-    """Allocates within the cap, beyond it, and within it again."""
+    """Allocates memory within the cap, beyond it, and within it again."""
 
     def fits(size_bytes: float) -> str | None:
-        """None, or the error's first line."""
+        """Tries to allocate; None if it fits, otherwise the first line of the error."""
         try:
             torch.empty(int(size_bytes), dtype=torch.uint8, device=job.device)
         except Exception as error:
@@ -112,14 +112,14 @@ def memory(job: Job, torch: Any, clock: Callable[[], float]) -> Prepared:
 
 
 def together(jobs: Sequence[Job], env: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Run jobs in a process each, all measuring at the same time.
+    """Runs each job in a process of its own, all measuring at the same time.
 
     Args:
-        jobs: what to find out.
-        env: more environment variables.
+        jobs: the jobs.
+        env: additional environment variables.
 
     Raises:
-        RuntimeError: a process failed, with the end of what it said.
+        RuntimeError: a process failed; the message has the end of its output.
     """
     started = [_start(job, env) for job in jobs]
     try:
@@ -155,7 +155,7 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 
 def told(finding: Mapping[str, Any], limit: str) -> Enforcement | None:
-    """What a process says became of a limit."""
+    """How a process reports that a limit was enforced; None if it does not report it."""
     return next((Enforcement(**each) for each in finding["told"] if each["limit"] == limit), None)
 
 

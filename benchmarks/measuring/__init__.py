@@ -1,1 +1,1 @@
-"""How right and how quick measurements are: servers whose truth is known, real replicas, other load generators."""
+"""Benchmarks of measurements, their accuracy and duration: on simulated servers, real replicas, against other tools."""

@@ -1,12 +1,12 @@
-"""One replica measured by our load actor, by MLPerf LoadGen and by wrk: do they agree where they measure the same?
+"""Compares our load actor with MLPerf LoadGen and wrk on one replica: do they agree where they measure the same?
 
     python -m benchmarks cross_check [--services sleeping-40 minilm] [--rounds 5] [--seconds 5] [--quick]
 
-Replicas on a Ray Serve of this machine: a model that sleeps for a known time, and that of examples/minilm.yaml with its
-sentences, both in batches of 8 on one core. In each round every tool measures the replica once, by handle or over HTTP
-(loopback); every other round goes in reverse. Compared are ratios within a round. LoadGen comes with the extra `bench`,
-wrk with the system (`apt-get install wrk`). About seven minutes a service; `--quick` shows in one minute that
-everything is there.
+The replicas run on a local Ray Serve: models that sleep for a known time, and the model of examples/minilm.yaml with
+its sentences, all in batches of 8 on one core. In each round every tool measures the replica once, by handle or over
+HTTP (loopback), in reverse order in every other round. Ratios within a round are compared. LoadGen is installed with
+the extra `bench`, wrk with the system (`apt-get install wrk`). About seven minutes a service; `--quick` checks in one
+minute that everything is installed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from benchmarks.replica.served import local_serve, others
 from benchmarks.replica.services import SERVICES, Service, echo
 
 SHARE = 0.7
-"""Of the peak, for random arrivals: they queue, and nobody falls behind (our choice)."""
+"""Rate of random arrivals as a fraction of the peak: they queue, but the replica keeps up (our choice)."""
 BELOW, ABOVE = 0.85, 1.15
-"""Of the highest rate. A rate is found to 5 %, and LoadGen is surer of what it calls valid than we of what passes; so
-both are a good step away (our choice)."""
+"""Rates judged by LoadGen, as fractions of the highest rate that we found. A rate is found to within 5 %, and LoadGen
+needs more certainty to call a rate valid than we to let it pass, so both are well away from 1 (our choice)."""
 QUERIES = 1000
-"""LoadGen calls a p99 valid from 459 queries on if none is late, from 662 on if one is (early stopping, 99 %)."""
+"""Queries of a test. LoadGen calls a p99 valid from 459 queries if none is late, from 662 if one is (early stopping,
+99 %)."""
 LONGEST = 4
-"""Levels that a test of LoadGen may take at most for so many queries; slower services get fewer."""
+"""Longest test of LoadGen, in multiples of a level's duration; slower services get fewer queries."""
 TERMS = """\
 *Closed*: so many clients, each waits for its answer. *Open*, *Server*: Poisson arrivals, latency from when a request
 was due. *Offline*: a set at once, rate = set ÷ time to its last answer. Ratios are within a round; of rates they are
@@ -42,7 +43,7 @@ within, or outside of, 5 %. *Limited*: levels of which our client says that it w
 
 
 def rounds_of(aimed: Tools, clients: int, rate_rps: float, rounds: int) -> list[Round]:
-    """Each tool once a round."""
+    """Rounds of measurements, in each of which every tool measures once."""
     found: list[Round] = []
     for number in range(rounds):
         todo = aimed.measurements(clients, rate_rps, seed=number)
@@ -54,7 +55,7 @@ def rounds_of(aimed: Tools, clients: int, rate_rps: float, rounds: int) -> list[
 
 
 def check(service: Service, port: int, rounds: int, seconds: float, queries: int) -> tuple[Checked, list[Judged]]:
-    """One service by all tools, then LoadGen's verdicts on the highest rate."""
+    """Measures one service by all tools, then has LoadGen judge the highest rate."""
     with tools(service, port, seconds) as aimed:
         peak = aimed.peak()
         clients = peak.levels[peak.reported].concurrency or 1
@@ -68,7 +69,7 @@ def check(service: Service, port: int, rounds: int, seconds: float, queries: int
 
 
 def judge(aimed: Tools, rounds: int, queries: int) -> list[Judged]:
-    """What LoadGen says below and above the highest rate that we find; nothing where no rate keeps the bound."""
+    """LoadGen's verdicts below and above the highest rate that we find; empty if no rate keeps the bound on p99."""
     highest = aimed.highest()
     if not highest.found:
         print(f"{aimed.service.name}: no rate keeps p99 within {aimed.service.p99_ms:g} ms ({highest.reason})")
@@ -98,7 +99,7 @@ def judge(aimed: Tools, rounds: int, queries: int) -> list[Judged]:
 
 
 def way(port: int, rounds: int, seconds: float) -> list[Round]:
-    """One client of a model that answers at once, by handle and over HTTP."""
+    """Measures a model that answers at once with one client, by handle and over HTTP."""
     found: list[Round] = []
     with tools(echo(), port, seconds) as aimed:
         for number in range(rounds):
@@ -114,7 +115,7 @@ def text(
     seconds: float,
     queries: int,
 ) -> str:
-    """The section."""
+    """The text of the section of results."""
     judged = [each for _, those in results for each in those]
     return "\n\n".join([
         f"One replica, batches of 8 on one core; medians (ranges) of {rounds} rounds, levels of {seconds:g} s or more; "
@@ -126,7 +127,7 @@ def text(
 
 
 def preflight() -> None:
-    """Refuses where a tool is missing, before anything is started."""
+    """Exits with the remedy if a tool is missing, before anything is started."""
     if importlib.util.find_spec("mlperf_loadgen") is None:
         raise SystemExit(loadgen.REMEDY)
     if shutil.which("wrk") is None:
@@ -151,6 +152,6 @@ def main(arguments: Sequence[str]) -> None:
         for name in asked.services:
             results.append(check(SERVICES[name](), port, asked.rounds, asked.seconds, queries))
             body = text(there_and_back, results, asked.rounds, asked.seconds, queries)
-            if not asked.quick:  # after each service, so that a later one that fails takes nothing with it
+            if not asked.quick:  # after each service, so that a later failure loses nothing
                 put(asked.out, "Checked against MLPerf LoadGen and wrk", Origin.here(__name__, arguments), body)
     print(body)

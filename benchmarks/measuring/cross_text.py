@@ -1,4 +1,4 @@
-"""The section of `cross_check`: which figures should agree, which should not, and what explains the difference."""
+"""Writes the results of `cross_check`: which figures should agree, which should not, and what explains differences."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from benchmarks.recording.sections import markdown
 from benchmarks.recording.spread import mean_ratio, middle
 
 GOAL = 0.05
-"""Rates that measure the same thing differ by no more."""
+"""Largest relative difference allowed between rates that measure the same thing."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two measurements, one to be put over the other.
+    """Two measurements whose ratio is shown.
 
     Args:
-        name: the one above.
-        against: the one below.
-        same: they measure the same thing.
-        why: in what they are the same, or not.
+        name: the measurement in the numerator.
+        against: the measurement in the denominator.
+        same: whether they measure the same thing.
+        why: in what they are the same, or differ.
     """
 
     name: str
@@ -43,16 +43,16 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Checked:
-    """What was measured of one service.
+    """The measurements of one service.
 
     Args:
-        title: what it is.
-        clients: of the closed loops.
-        rate_rps: of the random arrivals.
-        seconds: of a level.
+        title: the service's name.
+        clients: clients of the closed loops.
+        rate_rps: rate of the random arrivals.
+        seconds: least duration of a level.
         rounds: the measurements.
-        true_rps: what its model alone can do; None where nobody knows.
-        apart: the clients had cores that the replica did not use.
+        true_rps: rate of the model alone; None where it is not known.
+        apart: whether the clients had cores that the replica did not use.
     """
 
     title: str
@@ -65,7 +65,7 @@ class Checked:
 
 
 def section(checked: Checked) -> str:
-    """One service: what each tool saw, and ratios."""
+    """The text on one service: what each tool measured, and ratios."""
     about = f"{checked.clients} clients; arrivals at {checked.rate_rps:.0f}/s"
     if checked.true_rps is not None:
         share = [rate / checked.true_rps for rate in values(checked.rounds, CLOSED, "rate_rps")]
@@ -78,7 +78,7 @@ def section(checked: Checked) -> str:
 
 
 def seen_table(rounds: Sequence[Round]) -> str:
-    """Each measurement: median and range over the rounds."""
+    """The table of measurements: median and range over the rounds."""
     header = ["measured", "requests/s", "p50 ms", "p99 ms", "client's CPU", "proxy's CPU", "failed", "limited"]
     rows = []
     for name in dict.fromkeys(name for each in rounds for name in each):
@@ -92,7 +92,7 @@ def seen_table(rounds: Sequence[Round]) -> str:
 
 
 def ratio_table(checked: Checked) -> str:
-    """Each pair: ratios within a round, their mean over the rounds, and whether the goal is met."""
+    """The table of pairs: ratios within a round, their mean over the rounds, and whether the goal is met."""
     header = [
         "compared",
         "in what they are the same, or not",
@@ -114,7 +114,7 @@ def ratio_table(checked: Checked) -> str:
 
 
 def goal_met(pair: Pair, low: float, high: float) -> str:
-    """Whether the interval of a ratio says that the goal is met; not asked where the two measure different things."""
+    """Whether the interval of a ratio shows that the goal is met; only applies where both measure the same thing."""
     if not pair.same:
         return "not the same"
     if 1 - GOAL <= low and high <= 1 + GOAL:
@@ -123,7 +123,7 @@ def goal_met(pair: Pair, low: float, high: float) -> str:
 
 
 def explained(checked: Checked) -> list[str]:
-    """What proxy and client allow over HTTP, by the CPU that they spend on a request, against what wrk saw."""
+    """The rate that proxy and client allow over HTTP, given their CPU time per request, compared with wrk's."""
     costs = [cost for each in checked.rounds if WRK in each and (cost := cpu_ms(each[WRK])) is not None]
     if not costs:
         return []
@@ -140,14 +140,14 @@ def explained(checked: Checked) -> list[str]:
 
 
 def cpu_ms(seen: Seen) -> tuple[float, float] | None:
-    """CPU milliseconds that proxy and client spend on a request; None where they are not known."""
+    """CPU milliseconds that the proxy and the client spend per request; None where they are not known."""
     if seen.proxy_cpu_share is None or seen.client_cpu_share is None or not seen.rate_rps:
         return None
     return 1e3 * seen.proxy_cpu_share / seen.rate_rps, 1e3 * seen.client_cpu_share / seen.rate_rps
 
 
 def echo_section(rounds: Sequence[Round]) -> str:
-    """The way to a replica and back, without a model: one client, so that nothing queues."""
+    """The text on the overhead of a request without a model: one client, so that nothing queues."""
     pairs = [(each[HTTP].p50_ms, each[CLOSED].p50_ms) for each in rounds]
     added = [over_http - by_handle for over_http, by_handle in pairs if over_http and by_handle]
     costs = [cost[0] for each in rounds if (cost := cpu_ms(each[WRK])) is not None]
@@ -162,13 +162,13 @@ def echo_section(rounds: Sequence[Round]) -> str:
 
 @dataclass(frozen=True)
 class Judged:
-    """LoadGen's verdicts at a rate.
+    """LoadGen's verdicts at one rate.
 
     Args:
-        title: the service.
-        asked: which rate, in words.
-        rate_rps: of its arrivals.
-        seen: a test each.
+        title: the service and its bound.
+        asked: the rate in words.
+        rate_rps: rate of arrivals.
+        seen: the result of each test.
     """
 
     title: str
@@ -178,7 +178,7 @@ class Judged:
 
 
 def verdicts(judged: Sequence[Judged], queries: int) -> str:
-    """LoadGen's verdict below and above the highest rate that we found."""
+    """The text on LoadGen's verdicts below and above the highest rate that we found."""
     header = ["service", "LoadGen, Server, at", "requests/s", "p99 ms", "p99 within the bound", "VALID"]
     rows = [
         [

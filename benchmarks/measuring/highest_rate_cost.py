@@ -1,10 +1,10 @@
-"""How long the highest rate under a limit takes to find, and how far off it is.
+"""Duration and error of the search for the highest rate under a limit on p99.
 
     python -m benchmarks highest_rate_cost [--runs 10] [--total-s 60] [--levels]
 
-Ten servers in virtual time, of 5 ms to 2 s a batch, whose batches take half their time for the first item and half in
-proportion to the items. The true rate is that of a queue simulated apart from the load test, in very long levels of
-the same arrivals (bisection). `--levels` shows each level of the first run.
+Ten servers in virtual time take 5 ms to 2 s for a full batch: half of it for any batch, half in proportion to the
+items. The true rate comes from a queue that is simulated apart from the load test, in very long levels with arrivals of
+the same kind (bisection). `--levels` shows each level of the first run.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
 WRONG = 0.10
-"""An error that matters: a rate off by more than this."""
+"""Relative error of a rate above which it counts as wrong."""
 
-_LONG = 200_000  # requests of a level that tells the truth: a p99 rests on 2,000
-_STEPS = 12  # of the bisection: to 1 in 1,000
+_LONG = 200_000  # requests of a level that gives the true p99: 2,000 of them lie above it
+_STEPS = 12  # of the bisection, for 1 in 1,000
 _PERCENT = 99
 
 
@@ -40,11 +40,11 @@ class Server:
     """A server and the limit on its p99.
 
     Args:
-        name: for the table.
-        full_s: what a full batch takes on average.
-        batch: requests in it.
-        varies: rng → how long the next batch takes, relative, given the time.
-        limit: on the p99, in full batches.
+        name: name in the table.
+        full_s: mean service time of a full batch, seconds.
+        batch: requests in a full batch.
+        varies: rng → function from the time to the next batch's service time relative to its mean.
+        limit: limit on the p99, as a multiple of `full_s`.
     """
 
     name: str
@@ -54,16 +54,16 @@ class Server:
     limit: float
 
     def service_s(self, size: int) -> float:
-        """Mean time of a batch of this size."""
+        """Mean service time of a batch of this size, seconds."""
         return self.full_s * (0.5 + 0.5 * size / self.batch)
 
     @property
     def limit_ms(self) -> float:
-        """The limit."""
+        """The limit on the p99 in ms."""
         return 1e3 * self.limit * self.full_s
 
     def found(self, seed: int, plan: LoadPlan) -> Measurement:
-        """One measurement by a load test."""
+        """One measurement by a load test in virtual time."""
         factor = self.varies(np.random.default_rng([seed, 1]))
 
         async def test() -> Measurement:
@@ -75,7 +75,7 @@ class Server:
         return run_virtual(test())
 
     def p99_s(self, rate_rps: float) -> float:
-        """The p99 of a very long level, by a recursion over its batches."""
+        """The p99 in seconds of a very long level at this rate, by a recursion over its batches."""
         rng = np.random.default_rng(99)
         arrived = np.cumsum(rng.exponential(1, _LONG)) / rate_rps
         factor, latencies = self.varies(np.random.default_rng(98)), np.empty(_LONG)
@@ -113,7 +113,7 @@ SERVERS = (
 
 
 def row(server: Server, runs: int, plan: LoadPlan) -> tuple[list[str], list[float], list[float]]:
-    """A line of the table; seconds and ratios of its runs."""
+    """A row of the table, and the seconds and ratios (found / true rate) of its runs."""
     found = [server.found(seed, plan) for seed in range(runs)]
     ratios = np.array([(x.metrics["rps"] if x.found else 0.0) / server.true_rps for x in found])
     seconds = [x.seconds for x in found]
@@ -136,7 +136,7 @@ HEADER = ["server", "true rate", "seconds", "at most", "levels", "found / true",
 
 
 def table(runs: int, plan: LoadPlan) -> str:
-    """The section's text."""
+    """The text of the section of results."""
     lines, seconds, ratios = zip(*(row(server, runs, plan) for server in SERVERS), strict=True)
     off = np.mean([abs(ratio - 1) > WRONG for its in ratios for ratio in its])
     return "\n\n".join([
@@ -149,7 +149,7 @@ def table(runs: int, plan: LoadPlan) -> str:
 
 
 def show_levels(plan: LoadPlan) -> None:
-    """Each level of one run of each server."""
+    """Prints each level of one run of each server."""
     for server in SERVERS:
         found = server.found(0, plan)
         print(f"{server.name}: true {server.true_rps:.4g}, {found.seconds:.1f} s: {found.reason}")

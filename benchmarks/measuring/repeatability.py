@@ -1,10 +1,10 @@
-"""Ten measurements of one warm replica: how far do they differ, and how much of that is the machine's own?
+"""Variation among ten measurements of one warm replica, and how much of it comes from the machine.
 
     python -m benchmarks repeatability [--service minilm] [--runs 10] [--fixed 10] [--total 12] [--quick]
 
-Interleaved, in each of the rounds: what a trial does (the peak, until sure), one closed level until sure, one of a
-fixed window, and a bare loop of the same model over full batches, on the replica's core while that is idle. The bare
-loop shows what the machine contributes. About five minutes.
+Each round has one measurement of each kind: what a trial does (the peak, until sure), one closed level until sure, one
+of a fixed window, and a bare loop of the same model over full batches, on the replica's core while the replica is idle.
+The bare loop shows what the machine contributes. About five minutes.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ GOAL = 0.03
 def measured(
     service: Service, port: int, runs: int, fixed_s: float, total_s: float
 ) -> tuple[list[Round], dict[str, list[float]]]:
-    """A figure of each kind a round, and the seconds that each took.
+    """Measures in rounds; returns the figures of each round, and the seconds that each kind of measurement took.
 
     Args:
-        service: what is measured.
-        port: of Serve, whose proxy is left out.
-        runs: rounds.
-        fixed_s: the fixed window; the bare loop runs half as long.
-        total_s: what a trial may measure in all, and a level of its own until it is sure.
+        service: the service to measure.
+        port: port of Serve, whose proxy is not used.
+        runs: number of rounds.
+        fixed_s: seconds of the fixed window; the bare loop runs half as long.
+        total_s: most seconds of a whole trial, and of the single level until it is sure.
     """
     here = ray.get_runtime_context().get_node_id()
     bare_args = (service.source, service.settings.max_batch_size, dict(service.settings.args), list(service.payloads))
     seconds: dict[str, list[float]] = {name: [] for name in (TRIAL, LEVEL, FIXED, BARE)}
     with up(service, port, http=False) as (replica, _), actor(BareLoop, *bare_args) as bare:
-        first = _peak(service, replica, total_s)  # its connections, and how many clients are enough
+        first = _peak(service, replica, total_s)  # makes the connections, and tells how many clients are enough
         clients = first.levels[first.reported].concurrency or 1
         cores = list(replica.facts().cores)
         until_sure, fixed = (
@@ -91,7 +91,7 @@ def _peak(service: Service, replica: ServeReplica, total_s: float) -> Any:
 
 
 def table(rounds: Sequence[Round], seconds: Mapping[str, Sequence[float]]) -> str:
-    """Spread of each kind of figure, and what is left of it once the machine's own is taken out."""
+    """The table of the variation of each kind of measurement, as it is and relative to the bare loop."""
     header = [
         "measured", "s each", "requests/s", "variation", "its 95 % interval", "÷ bare loop", "its variation",
         f"goal {GOAL:.0%}",

@@ -1,4 +1,4 @@
-"""Measurements by several tools in rounds: what each saw, their order, and ratios within a round."""
+"""Measurements by several tools in rounds: their results, their order, and ratios within a round."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from serve_deployments.metrics.level_result import LevelResult
 
 @dataclass(frozen=True)
 class Seen:
-    """What one tool saw of one replica.
+    """The result of one tool's measurement of one replica.
 
     Args:
         rate_rps: answers per second.
         p50_ms: median latency; None where the tool's latencies mean something else.
-        p99_ms: likewise.
-        failed: requests that were not answered, or by an error.
-        client_cpu_share: CPU seconds of the client's process per second; None where nobody knows.
-        proxy_cpu_share: of Serve's HTTP proxy; None where it has no part in it.
-        limited: the client says of itself that it was the bottleneck.
-        kept_bound: the tool's own word on a bound on latency; None where it has none.
-        valid: the tool's verdict on its test; likewise.
+        p99_ms: 99th percentile of latency; likewise.
+        failed: requests without an answer, or answered by an error.
+        client_cpu_share: CPU seconds of the client's process per second; None where they are not known.
+        proxy_cpu_share: CPU seconds of Serve's HTTP proxy per second; None where it is not used.
+        limited: whether the client reports that it was the bottleneck.
+        kept_bound: whether the tool says that its bound on latency was kept; None where it has no bound.
+        valid: the tool's verdict on its test; None where it gives none.
 
     Raises:
-        ValueError: a rate that is none.
+        ValueError: the rate is negative or not finite.
     """
 
     rate_rps: float
@@ -44,7 +44,7 @@ class Seen:
 
 
 def seen_of(load: LevelResult) -> Seen:
-    """What one of our levels says."""
+    """The result of one of our own levels."""
     return Seen(
         rate_rps=load.achieved_rps,
         p50_ms=load.value("p50_ms"),
@@ -56,22 +56,22 @@ def seen_of(load: LevelResult) -> Seen:
 
 
 Round = Mapping[str, Seen]
-"""Name of a measurement → what it saw, all within a few seconds of one another."""
+"""Name of a measurement → its result; all are made shortly after one another."""
 
 
 def order(names: Sequence[str], number: int) -> list[str]:
-    """The names as they come in this round: every other one goes in reverse, so that a drift favours nobody."""
+    """The names in the order of this round, reversed in every other one so that a drift favours none."""
     return list(names if number % 2 == 0 else reversed(names))
 
 
 def values(rounds: Sequence[Round], name: str, field: str) -> list[float]:
-    """One figure of one measurement, a round each; rounds that do not have it are left out."""
+    """One figure of one measurement in each round; rounds without it are left out."""
     found = (getattr(each[name], field) for each in rounds if name in each)
     return [float(value) for value in found if value is not None]
 
 
 def ratios(rounds: Sequence[Round], name: str, against: str, field: str = "rate_rps") -> list[float]:
-    """One measurement over another, within each round that has both."""
+    """Ratios of one measurement to another within each round that has both."""
     pairs = [
         (getattr(each[name], field), getattr(each[against], field)) for each in rounds if {name, against} <= set(each)
     ]

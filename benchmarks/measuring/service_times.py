@@ -1,6 +1,6 @@
-"""How service times vary from batch to batch, relative to their mean of one: what servers in virtual time are made of.
+"""Random service times for servers in virtual time: factors that vary from batch to batch around a mean of one.
 
-Each is a function of a random generator that gives a factor for the next batch, given the time in seconds.
+Each takes a random generator and returns a function from the time in seconds to the next batch's factor.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ Varies = Callable[[np.random.Generator], Callable[[float], float]]
 
 
 def constant(rng: np.random.Generator) -> Callable[[float], float]:
-    """Always alike."""
+    """Constant service times: the factor is always 1."""
     return lambda now_s: 1.0
 
 
 def gamma(variation: float) -> Varies:
-    """Independent, of this coefficient of variation."""
+    """Independent gamma-distributed factors with this coefficient of variation."""
     shape = variation**-2
     return lambda rng: lambda now_s: float(rng.gamma(shape, 1 / shape))
 
 
 def remembering(memory: float, variation: float) -> Varies:
-    """Autoregressive of order one."""
+    """Autoregressive factors of order one: `memory` is the correlation of neighbours, `variation` their spread."""
 
     def start(rng: np.random.Generator) -> Callable[[float], float]:
         state = [rng.standard_normal()]
@@ -40,7 +40,7 @@ def remembering(memory: float, variation: float) -> Varies:
 
 
 def drifting(swing: float, period_s: float) -> Varies:
-    """A slow wave from a random phase on, and 5 % of noise."""
+    """Factors that follow a slow sine wave of random phase, with 5 % of noise."""
 
     def start(rng: np.random.Generator) -> Callable[[float], float]:
         phase = rng.uniform(0, 2 * math.pi)

@@ -1,10 +1,10 @@
-"""How far off is what a simulated queue of a replica's batches predicts? Levels against real replicas, and its word.
+"""Error of a simulated queue of a replica's batches: its predicted latencies against levels on real replicas.
 
     python -m benchmarks simulated_queue [--services sleeping-40 minilm] [--rounds 3] [--seconds 8]
 
-In each round a service is held at several shares of its peak, in random order. Before each level the replica's queue
-is taken from what it told in the levels before, as in a trial; it is given the level's own arrivals, so that no luck of
-theirs is in the difference. About two minutes a round.
+In each round a service is loaded at several fractions of its peak, in random order. For each level the queue is fitted
+to the levels before it, as in a trial, and is given the level's own arrivals, so that their randomness does not add to
+the difference. About two minutes a round.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from serve_deployments.measuring.predicting.rate_prediction import predicted_rat
 from serve_deployments.metrics.level_result import LevelResult
 
 SHARES = (0.3, 0.5, 0.65, 0.8, 0.9)
-"""Of the peak."""
+"""Rates of the levels as fractions of the peak."""
 _PERCENTS = (50, 90, 99)
-_QUEUES = 16  # of the level's arrivals, each from another of the batches on
-_SHIFTS = np.linspace(-0.4, 0.4, 33)  # of the logarithm of the rate
-_MEDIAN_T4, _NINE_IN_TEN_T4 = (float(t.ppf((1 + part) / 2, 4)) for part in (0.5, 0.9))  # of its size
+_QUEUES = 16  # simulated with the level's arrivals, each beginning at another batch
+_SHIFTS = np.linspace(-0.4, 0.4, 33)  # in the logarithm of the rate
+_MEDIAN_T4, _NINE_IN_TEN_T4 = (float(t.ppf((1 + part) / 2, 4)) for part in (0.5, 0.9))  # quantiles of |t|
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A level beside what was predicted for it.
+    """A level and the prediction for it.
 
     Args:
-        service: its name.
-        share: of the peak.
-        seen_ms: its p50, p90 and p99.
-        predicted_ms: those of the queue.
-        off: logarithm of the rate at which the queue has the p99 that was seen ÷ the level's rate, in the standard
-            deviations that a trial would state; None where none is stated.
+        service: the service's name.
+        share: the level's rate as a fraction of the peak.
+        seen_ms: the measured p50, p90 and p99.
+        predicted_ms: those of the simulated queue.
+        off: logarithm of the rate at which the queue has the measured p99 ÷ the level's rate, in units of the standard
+            deviation that a trial would state; None where none is stated.
     """
 
     service: str
@@ -63,7 +63,7 @@ class Compared:
 def compared(
     service: Service, share: float, load: LevelResult, before: Sequence[LevelResult], plan: LoadPlan
 ) -> Compared | None:
-    """What a queue makes of the level's arrivals, and of the same at other rates; None if there is no queue."""
+    """Simulates a queue with the level's arrivals, at its rate and at others; None if no queue can be fitted."""
     queue, rate_rps, p99_ms = queue_of(before, service.settings), load.requested_rps, load.value("p99_ms")
     if queue is None or rate_rps is None or p99_ms is None:
         return None
@@ -82,7 +82,7 @@ def compared(
 
 
 def measured(service: Service, actor: Any, replica: Any, rounds: int, seconds: float) -> list[Compared]:
-    """A service's levels, each predicted from those before it in its round."""
+    """Measures a service's levels, each predicted from the levels before it in its round."""
     endpoint = replica.endpoint
     ray.get(actor.set_target.remote(lambda: endpoint, list(service.payloads)))
     ray.get(actor.pin_to_free_cores.remote())
@@ -106,7 +106,7 @@ def measured(service: Service, actor: Any, replica: Any, rounds: int, seconds: f
 
 
 def text(everything: Sequence[Compared], seconds: float) -> str:
-    """The section."""
+    """The text of the section of results."""
     rows = []
     for service, share in sorted({(one.service, one.share) for one in everything}):
         these = [one for one in everything if (one.service, one.share) == (service, share)]

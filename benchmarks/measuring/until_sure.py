@@ -1,11 +1,10 @@
-"""How long a rate takes to be known to 5 %, against a fixed window of 30 s; and whether the interval can be trusted.
+"""Time to know a rate to within 5 %, against a fixed window of 30 s, and the coverage of the stated interval.
 
     python -m benchmarks until_sure [--runs 40] [--real]
 
-Servers in virtual time whose true rate is known: batches of different lengths, service times that vary from one batch
-to the next, that remember the last ones (autoregressive), that drift slowly. Each run holds one closed level by the
-rule of a load test. `--real` holds levels against a bare loop of torch on this machine instead, whose truth nobody
-knows.
+The servers run in virtual time and have a known true rate: batches of different lengths, service times that vary from
+batch to batch, that are autoregressive, that drift slowly. Each run holds one closed level, which ends by the rule of a
+load test. `--real` instead holds levels against a bare loop of torch on this machine, whose true rate is not known.
 """
 
 from __future__ import annotations
@@ -32,22 +31,23 @@ from serve_deployments.metrics.level_result import LevelResult
 FIXED_S = 30.0
 PLAN = LoadPlan(level_max_s=120.0, total_max_s=240.0)
 FIXED = LoadPlan(level_min_s=FIXED_S, level_max_s=2 * FIXED_S, precision=1e9)
-"""A window of 30 s after the same warm-up, whatever its interval."""
+"""A fixed window of 30 s after the same warm-up, however wide its interval is."""
 
 REAL = LoadPlan(level_max_s=8.0)
 REAL_FIXED = LoadPlan(level_min_s=10.0, level_max_s=20.0, precision=1e9)
-"""On cores that others use too a rate may wander for ever: a level then ends when its time is up, unsure."""
+"""Plans for real cores: where others use them too, a rate may never settle. A level then ends unsure when its time is
+up."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server whose batches take `mean_s`, times what varies.
+    """A server whose batches take `mean_s` times a random factor, whatever their size.
 
     Args:
-        name: for the table.
-        mean_s: of a full batch.
-        batch: requests in it.
-        varies: rng → how long the next batch takes, relative, given the time.
+        name: name in the table.
+        mean_s: mean service time of a batch, seconds.
+        batch: requests in a full batch.
+        varies: rng → function from the time to the next batch's factor.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Server:
 
     @property
     def rate_rps(self) -> float:
-        """The true rate."""
+        """The true rate at saturation, requests/s."""
         return self.batch / self.mean_s
 
     def level(self, seed: int, plan: LoadPlan) -> LevelResult:
-        """One level held against it, in virtual time."""
+        """Holds one closed level against the server, in virtual time."""
         factor = self.varies(np.random.default_rng(seed))
 
         async def held() -> LevelResult:
@@ -86,7 +86,7 @@ SERVERS = (
 
 
 def row(server: Server, runs: int) -> tuple[list[str], float]:
-    """A line of the table, and how many times sooner than the fixed window."""
+    """A row of the table, and how many times sooner than a fixed window the level ends."""
     loads = [server.level(seed, PLAN) for seed in range(runs)]
     fixed = [server.level(1000 + seed, FIXED) for seed in range(max(2, runs // 4))]
     seconds = float(np.mean([load.ended_at - load.started_at for load in loads]))
@@ -121,7 +121,7 @@ HEADER = ["server", "s until sure", "of it warm-up", "× sooner", "sure", "cover
 
 
 def virtual(runs: int) -> str:
-    """The section's text for servers in virtual time."""
+    """The text of the section of results for servers in virtual time."""
     lines, times = zip(*(row(server, runs) for server in SERVERS), strict=True)
     return "\n\n".join([
         f"**In virtual time**, {runs} runs each ({runs // 4} of the fixed window): one closed level until the 95 % "
@@ -135,7 +135,7 @@ def virtual(runs: int) -> str:
 
 
 class BareLoop:
-    """A model that answers batches of what waits, one after another: torch on one thread, no server around it."""
+    """A torch model on one thread, without a server: it answers waiting requests in batches, one after another."""
 
     def __init__(self, batch: int, width: int) -> None:
         import torch
@@ -147,7 +147,7 @@ class BareLoop:
         self._busy = False
 
     async def infer(self, payload: object) -> Answer:
-        """Answered when its batch is done."""
+        """One request; returns when its batch is done."""
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
         if not self._busy:
@@ -157,7 +157,7 @@ class BareLoop:
         return WHOLE
 
     async def usage(self) -> None:
-        """It does not say."""
+        """Reports no usage."""
 
     def _serve(self) -> None:
         import torch
@@ -175,7 +175,7 @@ class BareLoop:
 
 
 def real(runs: int) -> str:
-    """The section's text for a model in a bare loop on this machine."""
+    """The text of the section of results for a model in a bare loop on this machine."""
 
     def level(endpoint: Endpoint, batch: int, plan: LoadPlan, clock: Clock) -> LevelResult:
         return asyncio.run(closed_level(endpoint, ["x"], 2 * batch, plan, clock=clock))

@@ -1,1 +1,1 @@
-"""Measured tables of our own: twelve models over batch size, cores or share of a GPU, and precision."""
+"""Our own measured tables: twelve models over batch size, CPU cores or GPU share and memory, and precision."""

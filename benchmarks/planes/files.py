@@ -1,4 +1,4 @@
-"""What `planes` leaves: a table a model, and the suite, the card and the record of all of them."""
+"""The files that `planes` writes: a table per model, and for all of them suite.json, CARD.md and the record."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from benchmarks.recording.sections import markdown
 
 METRICS = {"rps": "requests/s", "latency_ms": "ms"}
 
-# Limits that people set on a CPU's answers, our choice: half a second is noticed, a tenth is not (Nielsen 1993,
+# Typical limits on latency on a CPU, our choice: half a second is noticed, a tenth is not (Nielsen 1993,
 # "Usability engineering", chapter 5, has 0.1 s as the limit of what feels immediate).
 LOOSE_MS, TIGHT_MS = 500, 100
 
 
 def write_table(file: Path, grid: Grid, rows: Sequence[Row]) -> None:
-    """The table of one model; a row without metrics ran out of memory."""
+    """Writes the table of one model; a row without metrics ran out of memory."""
     with file.open("w", newline="") as lines:
         writer = csv.DictWriter(lines, [*grid.knobs, "usd_per_hour", *METRICS], lineterminator="\n")
         writer.writeheader()
@@ -36,7 +36,7 @@ def write_table(file: Path, grid: Grid, rows: Sequence[Row]) -> None:
 
 
 def suite(grid: Grid, done: Mapping[str, Mapping[str, Any]], patience: Patience, where: str) -> dict[str, Any]:
-    """suite.json of the models that are done."""
+    """The content of suite.json for the models that are done."""
     families = {model.name: model.family for model in MODELS}
     per_dollar = "rps / usd_per_hour"
     return {
@@ -69,7 +69,7 @@ def suite(grid: Grid, done: Mapping[str, Mapping[str, Any]], patience: Patience,
 
 
 def card(done: Mapping[str, Mapping[str, Any]], patience: Patience, where: str, command: str) -> str:
-    """CARD.md: machine, command, and how well each table is known."""
+    """The content of CARD.md: machine, command, and how precise each table is."""
     header = (
         "model", "rows", "failed", "not tried", "spread: median", "worst", "not tight", "few", "seconds",
     )  # fmt: skip
@@ -95,7 +95,7 @@ def finished(record: Path, grid: Grid) -> dict[str, Any]:
     """The models that an earlier run finished.
 
     Raises:
-        ValueError: that run had another grid; its tables and ours would not be of one suite.
+        ValueError: that run had another grid, so that its tables and ours would not form one suite.
     """
     if not record.exists():
         return {}
@@ -108,6 +108,6 @@ def finished(record: Path, grid: Grid) -> dict[str, Any]:
 
 
 def machine(device: str) -> str:
-    """What was measured on: processor and cores, before them the GPU where it was one."""
+    """The machine in words: processor and cores, preceded by the GPU if that is the device."""
     cpu = f"{processor()}, {len(physical_cpus())} cores"
     return cpu if device == "cpu" else f"{torch.cuda.get_device_name()} beside {cpu}"

@@ -1,4 +1,4 @@
-"""The configurations that `planes` measures, what they cost, and how long that will take."""
+"""The configurations that `planes` measures, their prices, and how long the measurement will take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cluster.nvml import mps_running
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 QUICK_BATCHES = (1, 2, 4)
 
-# Only to tell beforehand how long it takes. Seconds until a worker has torch and its model, and the part of a large
+# Only for the forecast of the duration: seconds until a worker has torch and its model, and the fraction of a large
 # product's rate that whole models reach, both as seen in short trials on a Xeon with AMX.
 WORKER_START_S = 4.0
 PART_OF_PEAK = 0.6
@@ -26,14 +26,14 @@ PART_OF_PEAK = 0.6
 
 @dataclass(frozen=True)
 class Grid:
-    """The space, and where it is measured.
+    """The space of configurations, the device that they are measured on, and prices.
 
     Args:
         device: "cpu" or "cuda".
-        knobs: name → values in order. A worker process has one value of the first; batches come last.
-        usd_per_core: an hour of a core.
-        usd_per_gpu: an hour of a whole GPU, without the cores beside it; 0 on the CPU.
-        price_source: where prices come from.
+        knobs: name → values in order. A worker process has one value of the first knob; batch sizes come last.
+        usd_per_core: price of a CPU core for an hour.
+        usd_per_gpu: price of a whole GPU for an hour, without CPU cores; 0 on the CPU.
+        price_source: where the prices come from.
     """
 
     device: str
@@ -43,11 +43,11 @@ class Grid:
     price_source: str
 
     def configs(self) -> list[dict[str, Value]]:
-        """All of them, the fastest to change last: batches ascending."""
+        """All configurations, the last knob varying fastest: batch sizes ascend."""
         return [dict(zip(self.knobs, values, strict=True)) for values in itertools.product(*self.knobs.values())]
 
     def usd_per_hour(self, config: Row) -> float:
-        """A GPU is paid by the larger of its two shares, of compute and of memory, with a core beside it."""
+        """Price of a configuration: its cores, or one core and the larger of its GPU shares (compute and memory)."""
         if self.device == "cpu":
             return self.usd_per_core * float(config["cpu_cores"])
         total_gib = max(float(gib) for gib in self.knobs["gpu_memory_gib"])
@@ -68,13 +68,13 @@ def ask(asked: argparse.Namespace) -> Grid:
     """The grid that the command line asks for.
 
     Raises:
-        ValueError: more cores than there are, or a GPU where there is none.
+        ValueError: more cores are asked for than there are, or a GPU where there is none.
     """
     if asked.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda asked for, torch sees no GPU; leave it out to measure on the CPU")
     usd_core, usd_gpu, source = asked.usd_per_core, asked.usd_per_gpu, "given on the command line"
     if usd_core is None or (asked.device == "cuda" and usd_gpu is None):
-        from cluster.prices import load_prices  # needs pyyaml, which a bare machine may lack
+        from cluster.prices import load_prices  # needs pyyaml, which may not be installed
 
         book = load_prices()
         usd_core, source = book.cpu_core_usd_per_hour, f"price book {book.name} of {book.date}: {book.source}"
@@ -99,12 +99,12 @@ def ask(asked: argparse.Namespace) -> Grid:
 
 
 def planned_s(grid: Grid, known: Mapping[str, Mapping[str, float]], patience: Patience) -> tuple[float, float]:
-    """Seconds that all models will take: about, and at most.
+    """The seconds that all models will take: an estimate, and a maximum.
 
     Args:
-        grid: the space.
-        known: the models' facts.
-        patience: for each point.
+        grid: the grid of configurations.
+        known: facts of each model by name.
+        patience: the rule by which each point is measured.
     """
     rates = {str(precision): probe(grid.device, str(precision)) for precision in grid.knobs["precision"]}
     first = next(iter(grid.knobs))
@@ -121,7 +121,7 @@ def planned_s(grid: Grid, known: Mapping[str, Mapping[str, float]], patience: Pa
 
 
 def probe(device: str, precision: str, side: int = 1024) -> float:
-    """FLOP/s of a large product, on one core or the whole GPU; a quarter of a second."""
+    """FLOP/s of a large matrix product on one core or the whole GPU; takes a quarter of a second."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     x = torch.randn(side, side, device=device).to(getattr(torch, precision))

@@ -1,13 +1,13 @@
-"""Measured tables of our own: what batch size, cores and precision are worth to twelve models, on this machine.
+"""Measures our own tables: speed of twelve models over batch size, cores and precision, on this machine.
 
     python -m benchmarks planes                     # all models on the CPU, into data/planes-cpu
     python -m benchmarks planes --plan              # only say how long that would take
     python -m benchmarks planes --device cuda       # on a GPU, into data/planes-cuda
     python -m benchmarks planes --quick --out /tmp/planes
 
-A bare loop without a server: inputs prepared beforehand, full batches one after the other, so the rates are what a
-replica could reach at saturation. Needs torch, numpy and (for the built-in prices) pyyaml, not Ray. A model that is
-finished is kept: run it again after an interruption and it goes on; --fresh forgets what is there.
+A bare loop without a server runs full batches one after the other on prepared inputs, so the rates are what a replica
+could reach at saturation. Needs torch, numpy and (for the built-in prices) pyyaml, not Ray. Finished models are kept:
+the same command continues after an interruption, and --fresh discards earlier results.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WORKER = (sys.executable, "-m", "benchmarks.planes.worker")
 QUICK_MODELS = ("dlrm", "minilm-l6")
 QUICK_PATIENCE = Patience(least_s=0.02, most_s=0.05)
 
-# Load average above which one is told that the machine is not quiet; our choice.
+# Load average above which a warning says that the machine is busy; our choice.
 BUSY = 0.5
 
 
@@ -47,10 +47,10 @@ def answers(
     patience: Patience,
     command: Sequence[str] = WORKER,
 ) -> Iterator[dict[str, Any]]:
-    """What workers say of the configurations; one that killed its worker has failed, and another worker goes on.
+    """Yields the workers' results; a configuration that killed its worker has failed, and a new worker continues.
 
     Raises:
-        RuntimeError: a worker broke for another reason than memory.
+        RuntimeError: a worker failed for another reason than memory.
     """
     rows: list[Row] = []
     left = list(configs)
@@ -72,7 +72,7 @@ def answers(
                     left.pop(0)
                     rows += [said["row"]] if "row" in said else []
                     yield said
-        if worker.returncode == -9 and trying is not None:  # the system's answer to a lack of memory
+        if worker.returncode == -9 and trying is not None:  # the kernel killed it for lack of memory
             rows.append(left.pop(0))
             yield {"row": rows[-1], "spread": None, "batches": 0}
         elif worker.returncode:
@@ -80,7 +80,7 @@ def answers(
 
 
 def measure_model(model: PlaneModel, grid: Grid, patience: Patience, out: Path) -> dict[str, Any]:
-    """Measures a model, writes its table and returns what the card says of it."""
+    """Measures a model, writes its table and returns the model's figures for CARD.md and the record."""
     start, first = time.monotonic(), next(iter(grid.knobs))
     rows, spreads, skipped = [], [], 0
     for _, together in itertools.groupby(grid.configs(), key=lambda config: config[first]):

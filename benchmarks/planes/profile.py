@@ -1,8 +1,8 @@
-"""What a model asks of hardware, counted from the model itself: FLOP, bytes, kernels. Nothing is computed for it.
+"""Counts the hardware demands of a model, its FLOP, bytes and kernels, without computing anything.
 
-The model runs once on torch's meta device, which knows shapes only. FLOP are torch's own count (products and
+The model runs twice on torch's meta device, which only knows shapes. FLOP are torch's own count (products and
 convolutions, a multiply-add is two). Kernels are the operations that write memory, before torch splits them into
-smaller ones: a dense layer, an attention, a whole LSTM is one.
+smaller ones: a dense layer, an attention or a whole LSTM is one kernel.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.planes.models.catalogue import PlaneModel
 from cluster.emulated.roofline import ModelProfile
 
-# No pre- or post-processing in a bare loop; a profile wants a figure above 0, and a nanosecond is nothing.
+# A bare loop has no pre- or post-processing, but a profile needs a figure above 0; a nanosecond is negligible.
 NO_CPU_S = 1e-9
 
 
 class _Traffic(TorchDispatchMode):
-    """Sums the bytes that operations read and write, weights left out, and the largest of one operation."""
+    """Sums the bytes that operations read and write, without weights; also the largest operation's, and the kernels."""
 
     def __init__(self, weights: Sequence[torch.Tensor]) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _Traffic(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         read = {_storage(t): t for t in _tensors((args, *(kwargs or {}).values()))}
         written = [t for t in _tensors(result) if _storage(t) not in read]
-        if written:  # else a view: another shape of the same memory
+        if written:  # otherwise a view, another shape of the same memory
             moved = [t for s, t in read.items() if s not in self._weights] + written
             size = sum(t.numel() * t.element_size() for t in moved)
             self.bytes, self.largest, self.kernels = self.bytes + size, max(self.largest, size), self.kernels + 1
@@ -55,7 +55,7 @@ def _tensors(tree: Any) -> Iterator[torch.Tensor]:
 
 @cache
 def profile(model: PlaneModel) -> ModelProfile:
-    """The model's figures per item, bytes as at float32."""
+    """The model's profile: figures per item, bytes at float32."""
     with torch.device("meta"):
         net, inputs = model.build().eval(), model.sample(1)
         weights = [*net.parameters(), *net.buffers()]
@@ -77,7 +77,7 @@ def profile(model: PlaneModel) -> ModelProfile:
 
 
 def facts(model: PlaneModel) -> dict[str, float]:
-    """What is known of the model before its first trial; sizes that it has none of are left out."""
+    """Facts known of the model before its first trial, without those that are 0."""
     counted = profile(model)
     known = {
         "gflop_per_item": counted.flops / 1e9,

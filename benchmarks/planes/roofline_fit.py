@@ -1,10 +1,10 @@
-"""How far does arithmetic get? The roofline's prediction of measured tables, from datasheets and calibrated.
+"""Accuracy of the roofline's predictions of measured tables, with rates from datasheets and with fitted ones.
 
     python -m benchmarks roofline_fit [data/planes-cpu] [--out data/planes-cpu/ROOFLINE.md]
 
 A model's profile is counted from the model. Four constants of the machine (FLOP/s of a core at each precision, bytes/s,
-seconds a kernel) are fitted to the tables of all other families, never to the judged model's own, by least squares
-between the logarithms of times. Seconds on one core.
+seconds per kernel) are fitted to the tables of all other families, never of the judged model's own, by least squares
+between the logarithms of times. Takes seconds on one core.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from cluster.emulated.roofline import ModelProfile, Rates, batch_time_s, datashe
 
 Array = npt.NDArray[np.float64]
 
-# A constant that no table says anything about stays near where the fit began: a factor e away from there counts as
-# much as an error of 5 % in all rows of one table. Our choice: strong enough against running off, else unnoticed.
+# Weight of the penalty that keeps a constant near its start where no table determines it: a factor e away from there
+# counts as much as an error of 5 % in all rows of one table. Our choice: prevents divergence, otherwise negligible.
 HOLD = 0.05
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One model's table, rows that ran.
+    """The measured table of one model, with the rows that ran.
 
     Args:
-        profile: counted from the model.
-        group: its family.
-        rows: `max_batch_size`, `cpu_cores`, `precision`, `usd_per_hour`, `latency_ms`.
+        profile: profile counted from the model.
+        group: the model's family.
+        rows: table with columns `max_batch_size`, `cpu_cores`, `precision`, `usd_per_hour`, `latency_ms`.
     """
 
     profile: ModelProfile
@@ -50,11 +50,11 @@ class Measured:
     rows: pd.DataFrame
 
     def seconds(self) -> Array:
-        """`[n]` a batch, measured."""
+        """`[n]` measured seconds per batch."""
         return self.rows["latency_ms"].to_numpy(float) / 1e3
 
     def predicted_s(self, rates: Rates) -> Array:
-        """`[n]` a batch, by the roofline."""
+        """`[n]` seconds per batch, predicted by the roofline."""
         precision = self.rows["precision"].to_numpy()
         batch, cores = (self.rows[name].to_numpy(float) for name in (BATCH, "cpu_cores"))
         seconds = np.empty(len(self.rows))
@@ -68,12 +68,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A prediction against the table.
+    """The accuracy of a prediction of a table.
 
     Args:
         rank: Spearman's correlation of predicted and measured rates.
         error: median of |predicted / measured - 1| of the rates.
-        best: requests per dollar of the configuration predicted as best, as a part of the table's best.
+        best: requests per dollar of the configuration predicted as best, as a fraction of the table's best.
     """
 
     rank: float
@@ -91,14 +91,14 @@ def judge(table: Measured, predicted_s: Array) -> Verdict:
 
 
 def calibrate(tables: Sequence[Measured], start: Rates) -> Rates:
-    """The rates of least squared error of log time over all tables; every table weighs the same.
+    """Fits rates by least squares of log time over all tables; every table has the same weight.
 
     Args:
-        tables: to fit to.
-        start: where to begin.
+        tables: the tables to fit to.
+        start: the rates to start from.
 
     Raises:
-        ValueError: no tables.
+        ValueError: there are no tables.
     """
     if not tables:
         raise ValueError("rates are fitted to one table or more, got none; add models of another family")
@@ -106,7 +106,7 @@ def calibrate(tables: Sequence[Measured], start: Rates) -> Rates:
 
     def rates(logs: Array) -> Rates:
         *flops, bytes_s, launch_s = np.exp(logs)
-        # One cost a kernel: on a CPU nothing tells the fill within the work from the launch around it.
+        # One cost per kernel: on a CPU the fill within the work cannot be told from the launch around it.
         return Rates(dict(zip(precisions, flops, strict=True)), bytes_s, launch_s, fill_s=0.0)
 
     first = [start.flops.get(p, start.flops["float32"]) for p in precisions]
@@ -121,10 +121,10 @@ def calibrate(tables: Sequence[Measured], start: Rates) -> Rates:
 
 
 def load(folder: Path) -> list[Measured]:
-    """The suite's tables.
+    """Loads the suite's tables.
 
     Raises:
-        ValueError: tables of a GPU, for which the constants here are not the right ones.
+        ValueError: the tables are of a GPU, for which the constants here are not the right ones.
     """
     suite = json.loads((folder / "suite.json").read_text())
     if "cpu_cores" not in (knob["name"] for knob in suite["parameters"]):
@@ -137,7 +137,7 @@ def load(folder: Path) -> list[Measured]:
 
 
 def verdicts(tables: Sequence[Measured]) -> Mapping[str, tuple[Verdict, Verdict, Rates]]:
-    """For each model: by the datasheet, calibrated on the other families, and with what rates."""
+    """For each model the verdicts with datasheet rates and with rates fitted to the other families, and those rates."""
     sheet, found = datasheet_rates(None), {}
     for table in tables:
         fitted = calibrate([other for other in tables if other.group != table.group], sheet)
@@ -148,7 +148,7 @@ def verdicts(tables: Sequence[Measured]) -> Mapping[str, tuple[Verdict, Verdict,
 
 
 def report(tables: Sequence[Measured], found: Mapping[str, tuple[Verdict, Verdict, Rates]]) -> str:
-    """A line a model, and the medians."""
+    """The table of verdicts, a row per model, and one of the medians."""
     header = (
         "model", "family", "rank: datasheet", "calibrated", "error: datasheet", "calibrated", "best: datasheet",
         "calibrated",

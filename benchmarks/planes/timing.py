@@ -1,4 +1,4 @@
-"""How long one batch takes: repeated until the median is known well enough; and which batches are too long to try."""
+"""Measures the time of one batch until the median is precise enough, and rules out batches that are too long."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BATCH = "max_batch_size"
 
 @dataclass(frozen=True)
 class Patience:
-    """When a point has been measured long enough. The figures are our choice, for twelve models in twelve minutes.
+    """The rule for when a point has been measured long enough. Our choice, for twelve models in twelve minutes.
 
     Args:
-        within: half of the 95 % interval of the median may be this part of the median.
-        least_s: measure this long in any case.
-        most_s: stop after this long, tight or not.
-        least_batches: but never with fewer batches than this.
-        batch_limit_s: a batch that is expected to take longer is not tried.
+        within: half-width of the median's 95 % interval, as a fraction of the median, at which to stop.
+        least_s: least seconds to measure.
+        most_s: seconds after which to stop, whatever the interval.
+        least_batches: least number of batches, even beyond `most_s`.
+        batch_limit_s: a batch that is expected to take longer than these seconds is not tried.
     """
 
     within: float = 0.05
@@ -38,12 +38,12 @@ class Patience:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a batch: the median, how well it is known, and from how many batches.
+    """The measured time of a batch: the median, its precision, and the number of batches.
 
     Args:
-        median_s: of the batches measured.
-        spread: half of its 95 % interval as a part of it; infinite for fewer than 6 batches, which have none.
-        batches: measured, without the warm-up.
+        median_s: median seconds per batch.
+        spread: half-width of the median's 95 % interval as a fraction of it; infinite for fewer than 6 batches.
+        batches: batches measured, without the warm-up.
     """
 
     median_s: float
@@ -52,11 +52,11 @@ class Timing:
 
 
 def interval(ordered: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the median, whatever the distribution: two of the values themselves.
+    """95 % interval of the median for any distribution; its ends are two of the values.
 
-    The number of values below the median is binomial(n, 1/2), so ranks n/2 ± 1.96 sqrt(n)/2, rounded outwards, hold it
-    (David & Nagaraja 2003, "Order statistics", section 7.1). Below 6 values even the extremes hold it too rarely: the
-    interval is the whole line.
+    The number of values below the median is binomial(n, 1/2), so ranks n/2 ± 1.96 sqrt(n)/2, rounded outwards, contain
+    it (David & Nagaraja 2003, "Order statistics", section 7.1). With fewer than 6 values even the extremes contain it
+    too rarely: the interval is the whole line.
 
     Args:
         ordered: the values, ascending.
@@ -76,14 +76,14 @@ def timing(times: Sequence[float]) -> Timing:
 
 
 def measure(run: Callable[[], object], clock: Callable[[], float], patience: Patience) -> Timing:
-    """Runs batches until the median is tight or the time is up; the warm-up is not counted.
+    """Runs batches until the median is precise enough or the time is up; the warm-up is not counted.
 
     Args:
-        run: one batch, until its result is there.
-        clock: seconds, ever growing.
-        patience: how long, and how tight.
+        run: runs one batch and returns when its result is there.
+        clock: monotonic clock in seconds.
+        patience: the rule for when to stop.
     """
-    # The first batch of a shape makes its kernels; a few more, where they are short, fill the caches.
+    # The first batch of a shape prepares its kernels; a few more, where they are short, fill the caches.
     warm_until = clock() + patience.least_s / 5
     run()
     while clock() < warm_until:
@@ -99,23 +99,23 @@ def measure(run: Callable[[], object], clock: Callable[[], float], patience: Pat
             continue
         if now - start >= patience.most_s or timing(times).spread <= patience.within:
             return timing(times)
-        # Sorting takes time too: not after each batch. The clock is read anew so that no batch pays for it.
+        # Sorting takes time, so not after each batch; the clock is read again so that no batch includes that time.
         look = min(patience.most_s, now - start + patience.least_s / 2)
         start += (after := clock()) - now
         now = after
 
 
 def expected_s(config: Row, rows: Sequence[Row]) -> float | None:
-    """Seconds that a batch is expected to take: its items, each as fast as in the best smaller batch.
+    """Seconds that a batch is expected to take if each item is as fast as in the fastest smaller batch.
 
-    The best rather than the nearest, so that one point that was disturbed does not rule out all larger batches.
+    The fastest rather than the nearest one, so that one disturbed point does not rule out all larger batches.
 
     Args:
         config: the configuration, with its batch size.
-        rows: what was measured; only those of the same other knobs are used. A row that failed has no `latency_ms`.
+        rows: measured rows, of which only those with the same other knobs are used. A failed row has no `latency_ms`.
 
     Returns:
-        None where no smaller batch was measured.
+        The seconds; None where no smaller batch was measured.
     """
     others = {name: value for name, value in config.items() if name != BATCH}
     seconds_an_item = [

@@ -1,8 +1,8 @@
-"""One process that measures one model on a fixed number of cores or a fixed share of a GPU.
+"""A process that measures one model on a fixed number of cores or a fixed share of a GPU.
 
-A process of its own, because torch's threads, their cores and the share of a GPU are settled once a process. A job
-comes as JSON on stdin; what happens goes to stdout, one JSON object a line, so that a parent knows which configuration
-was at work when the system killed the process for its memory.
+It is a process of its own because torch's threads, their cores and the share of a GPU are fixed once per process. The
+job comes as JSON on stdin; progress goes to stdout, one JSON object per line, so that the parent knows which
+configuration was running if the system kills the process for its memory.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker does.
+    """The job of a worker.
 
     Args:
-        model: its name in the catalogue of models.
+        model: name of the model in the catalogue of models.
         device: "cpu" or "cuda".
-        cpus: the process is pinned to these, one thread each.
-        configs: to measure, smaller batches before larger ones.
-        rows: what earlier processes measured of the same model.
-        patience: for each point.
+        cpus: CPUs that the process is pinned to, with one thread each.
+        configs: configurations to measure, smaller batches before larger ones.
+        rows: rows that earlier processes measured of the same model and first knob.
+        patience: the rule by which each point is measured.
     """
 
     model: str
@@ -45,19 +45,19 @@ class Job:
 
 
 def batch_loop(net: torch.nn.Module, inputs: Sequence[torch.Tensor], device: str) -> Callable[[], object]:
-    """One batch on inputs that are there already, as a call that returns when the result is there.
+    """A function that runs one batch on prepared inputs and returns when the result is there.
 
-    On a GPU, the kernels are recorded once and replayed (CUDA graphs), so that Python's launches cost nothing.
+    On a GPU, the kernels are recorded once and replayed (CUDA graphs), so that launches from Python cost nothing.
     """
     if device == "cpu":
         return lambda: net(*inputs)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # as torch's notes on CUDA graphs ask: a few eager runs on a side stream
+    with torch.cuda.stream(side):  # as torch's notes on CUDA graphs require: a few eager runs on a side stream
         for _ in range(3):
             net(*inputs)
     torch.cuda.synchronize()
-    torch.cuda.empty_cache()  # a graph has memory of its own and cannot take over what those runs left behind
+    torch.cuda.empty_cache()  # a graph has memory of its own and cannot reuse what those runs cached
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         net(*inputs)
@@ -72,7 +72,7 @@ def batch_loop(net: torch.nn.Module, inputs: Sequence[torch.Tensor], device: str
 def prepared(model: str, precision: str, device: str) -> torch.nn.Module:
     torch.manual_seed(0)
     net = next(m for m in MODELS if m.name == model).build().eval()
-    # All of it in the precision: autocast would convert the weights again in each batch.
+    # The whole model in this precision: autocast would convert the weights again in each batch.
     net.to(device, getattr(torch, precision))
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -84,13 +84,13 @@ def inputs_of(model: str, precision: str, device: str, batch: int) -> list[torch
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    # A recording that runs out of memory fails once more when it ends, and that is the error that arrives.
+    # A recording that runs out of memory fails once more when it ends, and that second error is the one raised.
     lacks = any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__))
     return lacks or "can't allocate memory" in str(error)
 
 
 def point(job: Job, net: torch.nn.Module, config: Row) -> Timing | None:
-    """None: not enough memory."""
+    """Measures one configuration; None if there is not enough memory."""
     try:
         inputs = inputs_of(job.model, str(config["precision"]), job.device, int(config[BATCH]))
         return measure(batch_loop(net, inputs, job.device), time.perf_counter, job.patience)
@@ -101,7 +101,7 @@ def point(job: Job, net: torch.nn.Module, config: Row) -> Timing | None:
 
 
 def rows(job: Job) -> Iterator[dict[str, object]]:
-    """For each configuration: that it is tried, then what came of it; for one that takes too long, that it is not."""
+    """Yields for each configuration that it is tried, then its result; or that it is left out as too long."""
     known, net, precision = list(job.rows), torch.nn.Module(), None
     for config in job.configs:
         if left_out(config, known, job.patience):
@@ -113,13 +113,13 @@ def rows(job: Job) -> Iterator[dict[str, object]]:
             cap = float(config["gpu_memory_gib"]) * GIB / torch.cuda.get_device_properties(0).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, cap))
         if precision != config["precision"]:
-            precision, net = config["precision"], torch.nn.Module()  # the old one goes before the new one comes
+            precision, net = config["precision"], torch.nn.Module()  # free the old model before the new one is built
             try:
                 net = prepared(job.model, str(precision), job.device)
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-                precision = None  # so that it is built anew under the next cap
+                precision = None  # so that it is built again under the next cap
                 yield {"row": config, "spread": None, "batches": 0}
                 continue
         timing = point(job, net, config)
@@ -133,10 +133,10 @@ def rows(job: Job) -> Iterator[dict[str, object]]:
 def main() -> None:
     fields = json.load(sys.stdin)
     job = Job(**{**fields, "patience": Patience(**fields["patience"])})
-    # Threads inherit it, so before torch starts any.
+    # Threads inherit the affinity, so it is set before torch starts any.
     os.sched_setaffinity(0, job.cpus)
     torch.set_num_threads(len(job.cpus))
-    gc.disable()  # nothing here makes cycles, and a collection would land in some batch
+    gc.disable()  # nothing here makes cycles, and a collection would slow some batch
     with torch.inference_mode():
         for line in rows(job):
             print(json.dumps(line), flush=True)

@@ -1,1 +1,1 @@
-"""What all benchmarks share: their arguments, where figures come from, and how they are kept."""
+"""Shared by all benchmarks: common arguments, the origin of figures, and files of results."""

@@ -1,4 +1,4 @@
-"""What every benchmark can be asked: --help, and where its figures go."""
+"""The command-line arguments of every benchmark: --help, and where its figures go."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from benchmarks.recording.sections import results_of
 
 
 def parser_of(module: str, text: str | None) -> argparse.ArgumentParser:
-    """A parser that says how the benchmark is run, and what it is.
+    """A parser whose help shows the benchmark's command and docstring.
 
     Args:
-        module: of the benchmark, its `__name__`.
-        text: its `__doc__`.
+        module: the benchmark's `__name__`.
+        text: the benchmark's `__doc__`.
     """
     return argparse.ArgumentParser(
         prog=command_of(module), description=text, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -22,7 +22,7 @@ def parser_of(module: str, text: str | None) -> argparse.ArgumentParser:
 
 
 def recording_parser_of(module: str, text: str | None) -> argparse.ArgumentParser:
-    """The same of a benchmark whose figures become a section of a file of results."""
+    """The same, with --out, for a benchmark whose figures become a section of a file of results."""
     parser = parser_of(module, text)
     results = results_of(module)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Where figures come from: machine, command, date and revision, so that each can be made again."""
+"""The origin of figures: machine, command, date and revision, so that each figure can be reproduced."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-"""Of the repository, from which benchmarks are run."""
+"""The repository's root, from which benchmarks are run."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where figures come from.
+    """The origin of figures.
 
     Args:
-        machine: the CPU's name and its cores.
-        command: as it was given, to be run from the repository's root.
-        date: ISO 8601.
-        revision: of the code; with a note where there are changes that were not committed.
+        machine: the CPU's name, its number of cores, and Python's version.
+        command: the command as it was given, to be run from the repository's root.
+        date: date in ISO 8601.
+        revision: commit of the code, with a note if there are uncommitted changes.
     """
 
     machine: str
@@ -33,21 +33,21 @@ class Origin:
 
     @classmethod
     def here(cls, module: str, arguments: Sequence[str]) -> Origin:
-        """This machine, this command, today, the code as it is.
+        """The origin of figures made now, on this machine and with the code as it is.
 
         Args:
-            module: of the benchmark, its `__name__`.
-            arguments: as they were given.
+            module: the benchmark's `__name__`.
+            arguments: its arguments as they were given.
         """
         return cls(_machine(), command_of(module, arguments), dt.date.today().isoformat(), _revision())
 
     def line(self) -> str:
-        """As a section shows it."""
+        """The origin as a line of Markdown for a section."""
         return f"`{self.command}`, {self.date}, revision {self.revision}, {self.machine}."
 
 
 def command_of(module: str, arguments: Sequence[str] = ()) -> str:
-    """How a benchmark is run; paths as seen from the root, those of this machine by their last part alone."""
+    """The command that runs a benchmark; paths are relative to the root, those elsewhere cut to their last part."""
     name = module.rpartition(".")[2]
     return shlex.join(["python", "-m", "benchmarks", name, *(_from_root(argument) for argument in arguments)])
 
@@ -57,12 +57,12 @@ def _from_root(argument: str) -> str:
     if not path.is_absolute() and not path.exists():
         return argument
     shown = os.path.relpath(path.resolve(), ROOT)
-    # What lies beside the repository is named as seen from it; a path of this machine says nothing to others.
+    # Paths beside the repository stay relative to it; other paths of this machine would mean nothing to others.
     return shown if shown.count("..") <= 1 else path.name
 
 
 def processor() -> str:
-    """What this machine's processor is called."""
+    """The name of this machine's processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
@@ -74,7 +74,7 @@ def _machine() -> str:
 
 
 def _revision() -> str:
-    """The commit; results and drawings are no change of the code."""
+    """The commit, with a note if there are uncommitted changes; results and drawings are not changes of the code."""
     aside = (":!benchmarks/*/RESULTS.md", ":!docs/images")
     commit = _git("rev-parse", "--short", "HEAD")
     if commit is None:

@@ -1,7 +1,7 @@
-"""A file of results for each folder of benchmarks: each command has a section, and replaces it when it is run again.
+"""Files of results, one per folder of benchmarks: each command writes a section and replaces it when run again.
 
-A section says where its figures come from, then what was measured. So a figure can be made again, and nobody has to
-guess which of two figures is the newer.
+A section states the origin of its figures, then the figures. So a figure can be reproduced, and there is no older one
+beside it.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ def results_of(module: str) -> Path:
     """The file of results of a benchmark's folder.
 
     Args:
-        module: of the benchmark, its `__name__`.
+        module: the benchmark's `__name__`.
     """
     return ROOT.joinpath(*module.split(".")[:-1], "RESULTS.md")
 
 
 def put(path: Path, heading: str, origin: Origin, body: str) -> None:
-    """Put a section in its place in the file: where that of the same heading was, else at the end.
+    """Writes a section into the file, in place of the one with the same heading or else at the end.
 
-    The file is replaced in one step, so that a process that dies leaves the old one.
+    The file is replaced atomically, so that a process that dies leaves the old one.
 
     Args:
-        path: of the file; made when there is none.
-        heading: what was measured; a section of the same heading is replaced.
+        path: path of the file, which is created if there is none.
+        heading: what was measured; a section with the same heading is replaced.
         origin: where the figures come from.
-        body: Markdown; its own headings have three # or more.
+        body: Markdown, whose own headings have three # or more.
 
     Raises:
-        ValueError: a heading of several lines, or a body that has a section's heading in it.
+        ValueError: the heading is empty or has several lines, or the body contains a section's heading.
     """
     if not heading.strip() or "\n" in heading:
         raise ValueError(f"a heading is one line, got {heading!r}")
@@ -56,15 +56,15 @@ def put(path: Path, heading: str, origin: Origin, body: str) -> None:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[int] = (0,)) -> str:
-    """A table.
+    """A Markdown table.
 
     Args:
         header: names of the columns.
-        rows: their cells.
-        text: which columns are text, and begin at the left; the others are figures.
+        rows: the cells of each row.
+        text: indices of the columns with text, which is left-aligned; figures are right-aligned.
 
     Raises:
-        ValueError: a row of another length than the header.
+        ValueError: a row has another length than the header.
     """
     if wrong := [row for row in rows if len(row) != len(header)]:
         raise ValueError(f"{len(header)} cells a row needed, got {wrong[0]}")
@@ -73,7 +73,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: Coll
 
 
 def _read(path: Path) -> tuple[str, dict[str, str]]:
-    """What stands before the first section, and the sections by heading, in order."""
+    """The text before the first section, and the sections by heading, in order."""
     if not path.exists():
         return PREAMBLE, {}
     preamble, *rest = _SECTION.split(path.read_text(encoding="utf-8"))

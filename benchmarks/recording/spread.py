@@ -1,4 +1,4 @@
-"""Figures that were measured several times: their middle and range, how far they vary, the mean of ratios."""
+"""Statistics of figures that were measured several times: median and range, variation, mean of ratios."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import t as student_t
 
 
 def middle(numbers: Sequence[float], form: str = ".3g", *, between: str = " to ") -> str:
-    """Median and range, `–` where there is nothing."""
+    """Median and range as text; `–` if there are no numbers."""
     if not numbers:
         return "–"
     shown = f"{statistics.median(numbers):{form}}"
@@ -22,7 +22,7 @@ def variation(numbers: Sequence[float]) -> float:
     """Coefficient of variation: standard deviation (n - 1) ÷ mean.
 
     Raises:
-        ValueError: fewer than two numbers.
+        ValueError: there are fewer than two numbers.
     """
     if len(numbers) < 2:
         raise ValueError(f"a spread needs two numbers or more, got {len(numbers)}")
@@ -30,12 +30,13 @@ def variation(numbers: Sequence[float]) -> float:
 
 
 def variation_within(found: float, runs: int) -> tuple[float, float]:
-    """95 % interval of a coefficient of variation found in so many runs.
+    """95 % interval of a coefficient of variation that was found in so many runs.
 
-    That of a standard deviation of normal figures, s √((n - 1) / χ²), whose mean is known far better than their spread.
+    It is the interval of the standard deviation of normal figures, s √((n - 1) / χ²), since their mean is known far
+    better than their spread.
 
     Raises:
-        ValueError: fewer than two runs.
+        ValueError: there are fewer than two runs.
     """
     if runs < 2:
         raise ValueError(f"a spread needs two runs or more, got {runs}")
@@ -46,10 +47,10 @@ def variation_within(found: float, runs: int) -> tuple[float, float]:
 def mean_ratio(found: Sequence[float]) -> tuple[float, float, float]:
     """Geometric mean of ratios from several rounds, and its 95 % interval: Student's t on their logarithms.
 
-    Without bounds where there are fewer than two rounds.
+    The interval is unbounded, from 0 to infinity, if there are fewer than two rounds.
 
     Raises:
-        ValueError: no ratio, or one that has no logarithm.
+        ValueError: there is no ratio, or one that is not above 0.
     """
     if not found or min(found) <= 0:
         raise ValueError(f"a mean of ratios needs one or more, all above 0, got {list(found)}")

@@ -1,1 +1,1 @@
-"""A real replica to measure, for benchmarks of measuring and of trials: its model, how it is started, the way to it."""
+"""A real replica for benchmarks of measurements and trials: its model, its start, and requests to it."""

@@ -1,4 +1,4 @@
-"""A model without a server around it, to compare one with."""
+"""A model without a server, to compare a served one with."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from serve_deployments.models.model import ModelSource, load
 
 
 class BareLoop:
-    """The model alone in a process, batch after full batch.
+    """A model that runs alone in a process, one full batch after another.
 
     Args:
-        source: of the model; one that is not asynchronous.
-        batch: its size.
-        args: of its builder.
-        payloads: in turn.
+        source: source of the model, which must not be asynchronous.
+        batch: size of a batch.
+        args: arguments of the model's builder.
+        payloads: payloads, used in turn.
     """
 
     def __init__(self, source: ModelSource, batch: int, args: Mapping[str, Any], payloads: Sequence[Payload]) -> None:
@@ -34,7 +34,7 @@ class BareLoop:
         self._model(next(self._batches))
 
     def rate_rps(self, seconds: float, cores: Sequence[int]) -> float:
-        """Requests per second of so many seconds on these cores, a batch at least."""
+        """Requests per second over so many seconds, and at least one batch, on these cores."""
         if cores and can_pin():
             pin(cores)
         done, began = 0, time.perf_counter()

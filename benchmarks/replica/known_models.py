@@ -1,4 +1,4 @@
-"""Models whose time is known beforehand, for benchmarks that ask whether a measurement is right."""
+"""Models whose service time is known, for benchmarks that check whether a measurement is right."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def sleeping(service_ms: float = 10.0) -> Callable[[list[Any]], list[Any]]:
-    """A batch of any size takes so long.
+    """A model that sleeps `service_ms` for a batch of any size.
 
-    It sleeps, as a model on a GPU lets the CPU sleep: so the time is the same on a core that is shared.
+    It leaves the CPU idle, as a model on a GPU does, so the time is the same on a shared core.
     """
 
     def batch(payloads: list[Any]) -> list[Any]:
@@ -21,5 +21,5 @@ def sleeping(service_ms: float = 10.0) -> Callable[[list[Any]], list[Any]]:
 
 
 def echo() -> Callable[[list[Any]], list[Any]]:
-    """Answers with what it got, at once: what remains is the way there and back."""
+    """A model that returns its payloads at once: what remains is the overhead of a request."""
     return lambda payloads: payloads

@@ -1,4 +1,4 @@
-"""A replica over HTTP: Serve's proxy, and our own client of it."""
+"""Requests to a replica over HTTP: Serve's proxy, and our own client for it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import psutil
 from serve_deployments.endpoint import Answer, Payload
 
 HOST = "127.0.0.1"
-"""Nothing here is meant for other machines."""
+"""Loopback only: nothing here is meant to be reached from other machines."""
 _JSON = {"Content-Type": "application/json"}
-_PROXY = "ray::ProxyActor"  # what Ray calls the proxy's process (2.60)
+_PROXY = "ray::ProxyActor"  # title of the proxy's process in Ray 2.60
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
+    """A port of this machine that is free now."""
     with socket.socket() as listening:
         listening.bind((HOST, 0))
         port: int = listening.getsockname()[1]
@@ -30,12 +30,12 @@ def free_port() -> int:
 
 
 def encoded(payloads: Sequence[Payload]) -> list[bytes]:
-    """Payloads as the bodies of requests, made before any load."""
+    """The payloads as bodies of requests, encoded before any load."""
     return [json.dumps(payload).encode() for payload in payloads]
 
 
 class HttpEndpoint:
-    """An Endpoint over HTTP; its payloads are bodies, see `encoded`.
+    """An Endpoint over HTTP, whose payloads are the bodies made by `encoded`.
 
     Args:
         url: where to post them.
@@ -46,27 +46,27 @@ class HttpEndpoint:
         self._session: Any = None
 
     async def infer(self, payload: bytes) -> Answer:
-        """One request; raises where the answer is an error."""
+        """Sends one request; raises if the answer is an error."""
         import aiohttp
 
-        if self._session is None:  # made in the loop that it is used in; as many connections as there are clients
+        if self._session is None:  # made in the loop that uses it; as many connections as clients
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True)
         async with self._session.post(self.url, data=payload, headers=_JSON) as answer:
             content = await answer.read()
         return Answer(size_in=len(payload), size_out=len(content))
 
     async def close(self) -> None:
-        """Give the connections up."""
+        """Closes the connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
 
 def wait_until_up(url: str, body: bytes, deadline_s: float = 30.0) -> None:
-    """Until the proxy knows the way to a replica and that answers.
+    """Waits until the proxy routes requests to a replica that answers.
 
     Raises:
-        RuntimeError: not within the deadline.
+        RuntimeError: there is no answer within the deadline.
     """
     until = time.monotonic() + deadline_s
     while True:
@@ -80,10 +80,10 @@ def wait_until_up(url: str, body: bytes, deadline_s: float = 30.0) -> None:
 
 
 class Proxy:
-    """The process of Serve's HTTP proxy, of a Ray that this process started.
+    """The process of Serve's HTTP proxy, in a Ray cluster that this process started.
 
     Raises:
-        RuntimeError: there is none.
+        RuntimeError: there is no such process.
     """
 
     def __init__(self) -> None:
@@ -93,12 +93,12 @@ class Proxy:
         self._process = found[0]
 
     def cpu_s(self) -> float:
-        """CPU seconds that it took so far."""
+        """CPU seconds that the proxy has used so far."""
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
     def pin(self, cores: Collection[int]) -> None:
-        """Keep all its threads on these cores, beside the other parts of the load side."""
+        """Pins all threads of the proxy to these cores, which the other parts of the load side also use."""
         if cores and hasattr(os, "sched_setaffinity"):
             for thread in self._process.threads():
                 os.sched_setaffinity(thread.id, cores)
@@ -108,4 +108,4 @@ def _title(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
-        return ""  # it ended since it was listed
+        return ""  # the process ended after it was listed

@@ -1,4 +1,4 @@
-"""A real replica on a local Serve, reachable by handle and over HTTP, for benchmarks that load it by several tools."""
+"""Starts a real replica on a local Ray Serve, reachable by handle and over HTTP, for benchmarks with several tools."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ PREFIX = "benchmark"
 
 
 def others() -> str:
-    """How busy the machine was: a figure of shared cores should say so."""
+    """How busy the machine was, in words; figures from shared cores should state it."""
     return f"load average {os.getloadavg()[2]:.1f} over the last 15 minutes, this benchmark included"
 
 
 @contextmanager
 def local_serve(*, http: bool = True) -> Iterator[int]:
-    """Ray and Serve on this machine, its HTTP proxy on loopback alone; gives the proxy's port.
+    """Runs Ray and Serve on this machine, with an HTTP proxy on loopback only; yields the proxy's port.
 
     Args:
-        http: with a proxy; otherwise nobody listens at the port.
+        http: whether to start the proxy; otherwise nothing listens on the port.
 
     Raises:
-        SystemExit: a cluster is named by RAY_ADDRESS, whose Serve would be another's.
+        SystemExit: RAY_ADDRESS names a cluster, whose Serve belongs to others.
     """
     if "RAY_ADDRESS" in os.environ:
         raise SystemExit("RAY_ADDRESS names a cluster; this benchmark starts a Ray of its own: unset RAY_ADDRESS")
@@ -51,7 +51,7 @@ def local_serve(*, http: bool = True) -> Iterator[int]:
 
 @contextmanager
 def up(service: Service, port: int, *, http: bool = True) -> Iterator[tuple[ServeReplica, str]]:
-    """A new replica, and where it is to be found over HTTP, if there is a proxy."""
+    """Starts a new replica; yields it and its URL, which is only reachable if there is a proxy."""
     backend = ServeBackend(service.source, service.payloads, PREFIX, route=f"/{service.name}")
     url = f"http://{HOST}:{port}/{service.name}"
     with backend.running(service.settings, service.name) as replica:
@@ -62,7 +62,7 @@ def up(service: Service, port: int, *, http: bool = True) -> Iterator[tuple[Serv
 
 @contextmanager
 def actor(kind: Callable[..., Any], *args: Any) -> Iterator[Any]:
-    """An actor of this class that reserves nothing, for as long as the context lasts."""
+    """An actor of this class that reserves no resources and is killed at the end of the context."""
     made = ray.remote(kind).options(num_cpus=0).remote(*args)
     try:
         yield made

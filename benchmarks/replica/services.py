@@ -1,4 +1,4 @@
-"""What a real replica serves: models whose time is known beforehand, and those of a service.yaml."""
+"""The services that a real replica runs: models whose service time is known, and those of a service.yaml."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ KNOWN_MODELS = "benchmarks.replica.known_models"
 
 @dataclass(frozen=True)
 class Service:
-    """What is measured.
+    """A service to measure.
 
     Args:
-        name: also its path over HTTP.
-        source: the model.
-        settings: what the replica runs under.
-        payloads: sent in turn.
-        p99_ms: a bound on latency that it can keep at some rate.
-        true_rps: what its model alone can do; None where nobody knows.
+        name: name of the service, and its path over HTTP.
+        source: source of the model.
+        settings: settings of the replica.
+        payloads: payloads of requests, sent in turn.
+        p99_ms: a bound on p99 latency that the service can keep at some rate.
+        true_rps: rate of the model alone; None where it is not known.
     """
 
     name: str
@@ -39,9 +39,9 @@ class Service:
 
 
 def sleeping(service_ms: float) -> Service:
-    """Batches of 8 that take a time known beforehand."""
+    """A service with batches of 8, each of which takes `service_ms`."""
     settings = Settings(max_batch_size=BATCH, args={"service_ms": service_ms})
-    # Five times its service: room for a queue, though not for a long one.
+    # The bound is five times the service time: room for a short queue.
     return Service(
         f"sleeping-{service_ms:g}", Builder(f"{KNOWN_MODELS}:sleeping"), settings, ["x"], 5 * service_ms,
         BATCH / service_ms * 1e3,
@@ -49,12 +49,12 @@ def sleeping(service_ms: float) -> Service:
 
 
 def echo() -> Service:
-    """A model that takes no time: what is measured is the way to it."""
+    """A service whose model takes no time, so that only the overhead of requests is measured."""
     return Service("echo", Builder(f"{KNOWN_MODELS}:echo"), Settings(max_batch_size=BATCH), ["x"], 50.0)
 
 
 def described(path: Path) -> Service:
-    """The model and the sentences of a service.yaml, in batches of 8 on one core, under its limit on p99."""
+    """The service of a service.yaml with its samples and its limit on p99 (or 250 ms), in batches of 8 on one core."""
     service = Described(load_spec(path))
     bound_ms = service.spec.latency_limits.get("p99_ms", 250.0)
     return Service(service.spec.name, service.source, Settings(max_batch_size=BATCH), service.samples, bound_ms)
@@ -65,4 +65,4 @@ SERVICES: Mapping[str, Callable[[], Service]] = {
     "sleeping-40": lambda: sleeping(40.0),
     "minilm": lambda: described(ROOT / "examples" / "minilm.yaml"),
 }
-"""Name → makes it."""
+"""Name of a service → function that makes it."""

@@ -1,1 +1,1 @@
-"""How good searchers are: replays of measured tables, what they believe, how long they take."""
+"""Benchmarks of searchers: searches replayed on measured tables, their predictions, and the time that they take."""

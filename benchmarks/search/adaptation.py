@@ -1,10 +1,10 @@
-"""Does what was meta-learned help? The shipped meta-model on the 42 models that it never saw.
+"""Tests whether meta-learning helps: the shipped meta-model on the 42 models that it never saw.
 
     python -m benchmarks adaptation [--trials 100] [--searchers NAME...]
 
 Each model is emulated on the 720 configurations of the Morphling paper (SoCC 2021, section 5), at the
-paper's prices, for the most requests per dollar. Everything here is the roofline's arithmetic, not a
-measurement. About 6 minutes on one core.
+paper's prices, for the most requests per dollar. All figures are computed by the roofline, not measured.
+About 6 minutes on one core.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ def held_out() -> list[MeasuredTable]:
 
 
 def squared_errors(table: MeasuredTable, model: MetaModel, points: int, seed: int) -> tuple[float, float, float]:
-    """Error on all 720 values (fractions of the best): adapted, as many steps from scratch, converged scratch."""
+    """Mean squared errors on all 720 values, which are fractions of the best.
+
+    Returns:
+        The errors of the adapted meta-model, of a random start after as many steps, and of a random start after
+        convergence.
+    """
     generator = torch.Generator().manual_seed(seed)
     inputs, unknown = model.standardise(*inputs_of(table.problem))
     x = torch.from_numpy(inputs).float()
@@ -62,7 +67,7 @@ def squared_errors(table: MeasuredTable, model: MetaModel, points: int, seed: in
 
 
 def found(table: MeasuredTable, searcher: str, most: int, seed: int) -> np.ndarray:
-    """`[most]` the best so far as a fraction of the best; the search stops where it has found that."""
+    """`[most]` the best value so far as a fraction of the table's best; the search stops once it has found the best."""
     best, steps = table.values().max(), []
     for step in replay(table, named(searcher)(table.problem), budget=most, seed=seed):
         steps.append(step)
@@ -72,7 +77,7 @@ def found(table: MeasuredTable, searcher: str, most: int, seed: int) -> np.ndarr
 
 
 def error_table(tables: Sequence[MeasuredTable], model: MetaModel, draws: int) -> str:
-    """A line for each number of points."""
+    """The table of errors, a row per number of points."""
     rows = []
     for points in POINTS:
         errors = [squared_errors(table, model, points, seed) for table in tables for seed in range(draws)]
@@ -83,7 +88,7 @@ def error_table(tables: Sequence[MeasuredTable], model: MetaModel, draws: int) -
 
 
 def trials_table(tables: Sequence[MeasuredTable], searchers: Sequence[str], most: int, seeds: int) -> str:
-    """A line for each searcher."""
+    """The table of trials to the goals, a row per searcher."""
     rows = []
     for name in searchers:
         searches = [found(table, name, most, seed) for table in tables for seed in range(seeds)]

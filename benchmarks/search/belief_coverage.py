@@ -1,11 +1,11 @@
-"""Are the default searcher's beliefs as wide as they should be? How often the truth lies in central intervals.
+"""Coverage of the default searcher's posterior: how often true values lie in its central intervals.
 
     python -m benchmarks belief_coverage SUITE... [--after 0 1 3 5 10]
 
-After some trials of its own search on a task that it never saw, the searcher believes something of every metric of
-every configuration. Of those that are not measured yet and can run, so many should lie in the central 50 % interval
-of what is believed as the name says. More is timid, less is cocksure. Trials go where the search looks, so the rest is
-what it did not look at.
+After some trials of its own search on a task that it never saw, the searcher has a posterior of every metric of every
+configuration. Of the configurations that are not measured yet and can run, half should lie in the central 50 %
+interval, and so on. More means that the posterior is too wide, fewer that it is too narrow. The trials are those that
+the search chose, so the remaining configurations are those that it did not.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from searchers.replay import MeasuredTable, replay
 
 SHARES = (0.5, 0.8, 0.95)
 SAMPLES = 1000
-"""Of the belief: a share of 95 % is then known to 0.7 %. Our choice."""
+"""Samples of the posterior: a share of 95 % is then known to 0.7 %. Our choice."""
 COLUMNS = ("suite", "objective", "task", "seed", "metric", "trials", *SHARES, "width")
 
 
 def inside(samples: np.ndarray, truth: np.ndarray, share: float) -> float:
-    """The share of `[n]` true values that lie in the central interval of their column of `[S, n]` samples."""
+    """The share of `[n]` true values in the central interval, of mass `share`, of their column of `[S, n]` samples."""
     low, high = np.quantile(samples, ((1 - share) / 2, (1 + share) / 2), axis=0)
     return float(((low <= truth) & (truth <= high)).mean())
 
 
 def histories(table: MeasuredTable, searcher: Meta, after: Sequence[int], plan: Plan, seed: int) -> Iterator[History]:
-    """What the searcher's own search has observed after so many trials, as far as there are any."""
+    """The history of the searcher's own search after each of these numbers of trials that the search reaches."""
     history, budget = History(), max(1, min(plan.budget, max(after)))
     if 0 in after:
         yield history
@@ -54,13 +54,13 @@ def histories(table: MeasuredTable, searcher: Meta, after: Sequence[int], plan: 
 def figures(
     samples: Mapping[str, np.ndarray], metric_model: MetricModel, table: MeasuredTable, history: History
 ) -> Iterator[tuple[str, list[float]]]:
-    """For each metric the shares inside, and how many e-folds wide the interval of 80 % is (median)."""
+    """For each metric the shares within the intervals, and the median width of the 80 % interval in e-folds."""
     unseen = [Observation(p, m) for p, m in enumerate(table.metrics) if p not in history.taken]
     rng = np.random.default_rng(0)
     for metric in metric_model.metrics:
         at, truth = metric_model.measured(unseen, metric)
         if len(at):
-            # The table was measured too: its noise is in what is compared.
+            # The table was measured too, so its noise must be in the samples that it is compared with.
             drawn = samples[metric][:, at]
             drawn = drawn + table.problem.noise * rng.standard_normal(drawn.shape)
             low, high = np.quantile(drawn, (0.1, 0.9), axis=0)
@@ -68,7 +68,7 @@ def figures(
 
 
 def rows_of(suite: Suite, plan: Plan, unit: Unit, after: Sequence[int]) -> Iterator[pd.DataFrame]:
-    """A row a metric and number of trials, for each search of a unit."""
+    """The rows of each search of a unit, one per metric and number of trials."""
     for objective in plan.objectives:
         for task in unit.tasks:
             table = suite.table(task, objective)
@@ -83,7 +83,7 @@ def rows_of(suite: Suite, plan: Plan, unit: Unit, after: Sequence[int]) -> Itera
 
 
 def body(rows: pd.DataFrame) -> str:
-    """The section's text."""
+    """The text of the section of results."""
     parts = [
         "The share of configurations, not measured yet and able to run, whose metric lies in the central interval of "
         "what the default searcher believes after so many trials of its own; means over searches. Width: the factor "

@@ -1,13 +1,14 @@
-"""Can a searcher's own doubt be believed? The chance that it gives to something better, against what is so.
+"""Calibration of searchers' predicted chance that something better exists, against the true answer.
 
     python -m benchmarks calibration SUITE... [--margins 0 0.05 0.2] [--curves docs/images/calibration.svg]
 
 A searcher that can stop offers `chance_of_more(history, margin)`: the chance that some configuration is better than the
-best so far by more than a fraction `margin` of it. Replays know the answer. It is asked after each trial from the
-first that counts on, as nothing can be better by a fraction than nothing. Searchers without that method have no part.
+best so far by more than a fraction `margin` of it. In a replay the answer is known. The question is asked after each
+trial from the first whose value counts, since before that there is no best. Searchers without the method are left out.
 
-The Brier score is the mean of (chance - answer)², 0 at best (Brier 1950); who always gives the frequency q of "yes" has
-q (1 - q), and the skill is what share of that is gone. Trials of one search are alike, so many make no precision.
+The Brier score is the mean of (chance - answer)², 0 at best (Brier 1950). A constant prediction of the frequency q of
+"yes" scores q (1 - q), and the skill is the fraction by which a searcher reduces that. Trials of one search are
+correlated, so their number says little about precision.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Asked:
-    """One question to a searcher, and the answer.
+    """One question to a searcher, its prediction, and the true answer.
 
     Args:
-        searcher: its name.
-        margin: a fraction of the best so far.
-        chance: its answer.
-        more: whether it is so.
+        searcher: the searcher's name.
+        margin: the margin asked about, as a fraction of the best so far.
+        chance: the chance that the searcher predicts.
+        more: whether something better by more than the margin exists.
 
     Raises:
-        ValueError: a chance that is none.
+        ValueError: the chance is not from 0 to 1.
     """
 
     searcher: str
@@ -60,14 +61,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How good chances are.
+    """The calibration of predicted chances.
 
     Args:
-        counts: `[BINS]` questions in each bin of chances, [0, 0.1) … [0.9, 1].
-        predicted: `[BINS]` mean chance in each; NaN where there is none.
-        observed: `[BINS]` how often it was so.
-        brier: score of all questions.
-        frequency: how often it was so, all questions together.
+        counts: `[BINS]` number of questions in each bin of chances, [0, 0.1) … [0.9, 1].
+        predicted: `[BINS]` mean predicted chance in each bin; NaN where the bin is empty.
+        observed: `[BINS]` frequency of "yes" in each bin; NaN likewise.
+        brier: Brier score of all questions.
+        frequency: frequency of "yes" over all questions.
     """
 
     counts: np.ndarray
@@ -83,15 +84,15 @@ class Calibration:
         return 1 - self.brier / always if always > 0 else float("nan")
 
     def known(self) -> tuple[list[float], list[float]]:
-        """Mean chance and frequency of the bins that have any."""
+        """Mean predicted chance and observed frequency of the bins that are not empty."""
         there = self.counts > 0
         return self.predicted[there].tolist(), self.observed[there].tolist()
 
 
 def calibration(chances: Sequence[float], more: Sequence[bool]) -> Calibration:
-    """Of one or more questions: the chances that were given, and whether it was so."""
+    """The calibration of one or more questions, from the predicted chances and the true answers."""
     p, so = np.asarray(chances, dtype=float), np.asarray(more, dtype=float)
-    # Rounded, for 0.3 times 10 must not fall below 3; a chance of 1 belongs to the last bin.
+    # Rounded, so that 0.3 times 10 does not fall below 3; a chance of 1 belongs to the last bin.
     which = np.minimum(np.floor(np.round(p * BINS, 9)).astype(int), BINS - 1)
     counts = np.bincount(which, minlength=BINS)
     with np.errstate(invalid="ignore"):
@@ -100,13 +101,13 @@ def calibration(chances: Sequence[float], more: Sequence[bool]) -> Calibration:
 
 
 class GainPredictingSearcher(Searcher, PredictsGain, Protocol):
-    """A searcher that says what is left to be gained."""
+    """A searcher that also predicts whether something better exists."""
 
 
 def questions(
     table: MeasuredTable, searcher: GainPredictingSearcher, plan: Plan, seed: int
 ) -> Iterator[tuple[History, float]]:
-    """The history after each trial from the first that counts on, and the best value in it."""
+    """The history after each trial, from the first whose value counts, and the best value in it."""
     history = History()
     for step in replay(table, searcher, budget=plan.budget, seed=seed):
         history = history.observe(step.position, table.metrics[step.position])
@@ -115,7 +116,7 @@ def questions(
 
 
 def answered(suite: Suite, plan: Plan, unit: Unit, margins: Sequence[float]) -> Iterator[Asked]:
-    """What a searcher says on its tasks, and what is so."""
+    """A searcher's predictions on the tasks of a unit, with the true answers."""
     for objective in plan.objectives:
         for task in unit.tasks:
             table = suite.table(task, objective)
@@ -129,7 +130,7 @@ def answered(suite: Suite, plan: Plan, unit: Unit, margins: Sequence[float]) -> 
 
 
 def doubting() -> list[str]:
-    """Names of the searchers that say whether going on can be worth it."""
+    """Names of the searchers that have `chance_of_more`."""
     from searchers.objective import Expression, Objective
 
     toy = Problem(Space([Knob("batch", (1, 2))]), Objective(Expression("rps")))
@@ -137,7 +138,7 @@ def doubting() -> list[str]:
 
 
 def body(asked: Sequence[Asked], curves: str | None) -> str:
-    """The section's text."""
+    """The text of the section of results."""
     parts = [
         "The chance that a searcher gives to something better than the best so far by more than the margin, after each "
         "trial, against what is so. Skill: the share of the Brier score of a constant chance that is gone."
@@ -158,7 +159,7 @@ def body(asked: Sequence[Asked], curves: str | None) -> str:
 
 
 def calibrations(asked: Sequence[Asked]) -> Iterator[tuple[str, float, Calibration]]:
-    """Of each searcher and margin."""
+    """The calibration of each searcher at each margin."""
     for searcher, margin in sorted({(one.searcher, one.margin) for one in asked}):
         mine = [one for one in asked if (one.searcher, one.margin) == (searcher, margin)]
         yield searcher, margin, calibration([one.chance for one in mine], [one.more for one in mine])

@@ -1,7 +1,7 @@
-"""Searches of the same tasks under several conditions: other sources, noise. Shared by the benchmarks that do so.
+"""Replays searches of the same tasks under several conditions, such as other sources or noise.
 
-A search is judged by what it would recommend: after each trial the configuration of the largest value that it has
-seen, looked up in the table of true values.
+A search is judged by what it would recommend after each trial: the configuration with the largest value seen so far,
+looked up in the table of true values.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ COLUMNS = ("suite", "objective", "task", "searcher", "condition", "seed", "trial
 
 
 class Condition(Protocol):
-    """Under which a task is searched; data that can be sent to another process."""
+    """A condition under which a task is searched; it can be pickled for another process."""
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """The condition's name in tables."""
         ...
 
     def table(self, suite: Suite, task: str, objective: str, seed: int) -> MeasuredTable:
-        """What is searched, over the task's own space."""
+        """The table that is searched under this condition, over the task's own space."""
         ...
 
 
 def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -> tuple[pd.DataFrame, list[str]]:
-    """All searches of the plans under all conditions.
+    """Runs all searches of the plans under all conditions.
 
     Returns:
-        A row a trial, in `COLUMNS`, and notes: a searcher that raises or is killed is left out with one, so that
-        it does not take the hours of the others with it.
+        The trials, one row each, in `COLUMNS`, and notes. A searcher that raises or is killed is left out with a note,
+        so that the hours of the others are not lost.
 
     Raises:
-        SuiteError: a plan names a searcher or an objective that is not there.
-        WorkerDied: no searcher was left.
+        SuiteError: a plan names a searcher or an objective that does not exist.
+        WorkerDied: no search was done.
     """
     parts: list[pd.DataFrame] = []
     notes: list[str] = []
@@ -76,7 +76,7 @@ def _searches(suite: Suite, plan: Plan, given: tuple[Unit, Condition], extra: No
 
 
 def searches(suite: Suite, plan: Plan, unit: Unit, condition: Condition) -> Iterator[pd.DataFrame]:
-    """A unit's searches under a condition, each as its rows; tasks where no configuration counts are left out."""
+    """The rows of each search of a unit under a condition; tasks where no configuration counts are left out."""
     for objective in plan.objectives:
         for task in unit.tasks:
             truth = suite.table(task, objective).values()
@@ -91,10 +91,10 @@ def searches(suite: Suite, plan: Plan, unit: Unit, condition: Condition) -> Iter
 
 
 def recommended(steps: Sequence[Step], truth: np.ndarray) -> list[float]:
-    """After each trial the true value of the configuration that looks best, as a fraction of the best there is.
+    """After each trial the true value of the configuration that looks best, as a fraction of the best true value.
 
     Args:
-        steps: of one search, with the values that it saw.
+        steps: the trials of one search, with the values that it saw.
         truth: `[n]` true value of each configuration; 0 where it does not count.
     """
     fractions, best, position = [], 0.0, None
@@ -106,7 +106,7 @@ def recommended(steps: Sequence[Step], truth: np.ndarray) -> list[float]:
 
 
 def keep(rows: pd.DataFrame, benchmark: str) -> Path:
-    """Every trial, in a file that git ignores."""
+    """Writes every trial to a file that git ignores; returns its path."""
     path = ROOT / "runs" / benchmark / "results.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     rows.to_csv(path, index=False)

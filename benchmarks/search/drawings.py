@@ -1,4 +1,4 @@
-"""The drawings of the searchers' results: small SVG files that are the same whenever the figures are."""
+"""Draws the results of searchers as small SVG files, which are identical whenever the figures are."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from raytune_infer.report import curve_drawing
 STYLE = {**curve_drawing.STYLE, "font.size": 11}
 DASHES = ("-", "--", ":", "-.")
 POINTS = 60
-"""Of a line, at most."""
+"""Most points of a line."""
 
 
 class NoMatplotlib(RuntimeError):
-    """The library that draws is not installed."""
+    """Matplotlib, which draws, is not installed."""
 
 
 def regret(path: Path, suites: Mapping[str, Mapping[str, Found]], emphasised: str) -> None:
-    """The mean fraction of the best against trials: a panel a suite, a line a searcher.
+    """Draws the mean fraction of the best against trials: a panel per suite, a line per searcher.
 
     Args:
-        path: of the SVG.
-        suites: name → searcher → what it found.
+        path: path of the SVG.
+        suites: suite → searcher → what it found.
         emphasised: the searcher whose line is thick and black.
     """
     names = list(dict.fromkeys(name for searchers in suites.values() for name in searchers))
     with _figure(path, panels=len(suites)) as axes:
         for ax, (suite, searchers) in zip(axes, suites.items(), strict=True):
             for name, found in searchers.items():
-                # Evenly on the logarithmic axis: points that fall on one another only make the file larger.
+                # Evenly on the logarithmic axis: overlapping points would only make the file larger.
                 trials = np.unique(np.geomspace(1, found.budget, POINTS).round().astype(int))
                 mean = 100 * found.fractions.mean(axis=0)[trials - 1]
                 ax.plot(trials, mean, label=name, **_line(name, names, emphasised))
@@ -51,12 +51,12 @@ def regret(path: Path, suites: Mapping[str, Mapping[str, Found]], emphasised: st
 
 
 def reliability(path: Path, searchers: Mapping[str, tuple[Sequence[float], Sequence[float]]], question: str) -> None:
-    """Observed frequency against predicted chance, in per cent; on the diagonal is who is right.
+    """Draws observed frequency against predicted chance, in per cent; a calibrated searcher is on the diagonal.
 
     Args:
-        path: of the SVG.
-        searchers: name → mean predicted chance and observed frequency of each bin that has any.
-        question: whose chance it is.
+        path: path of the SVG.
+        searchers: name → mean predicted chance and observed frequency of each bin that is not empty.
+        question: the event that the chance is of, for the axis.
     """
     with _figure(path, panels=1) as (ax,):
         ax.plot((0, 100), (0, 100), color="grey", linestyle=":", label="calibrated")
@@ -75,7 +75,7 @@ def _line(name: str, names: Sequence[str], emphasised: str) -> dict[str, Any]:
 
 @contextmanager
 def _figure(path: Path, panels: int) -> Any:
-    """A row of panels with one vertical axis, saved at the end."""
+    """Yields a row of panels that share a vertical axis, and saves the figure at the end."""
     try:
         import matplotlib
     except ImportError:

@@ -1,4 +1,4 @@
-"""What searches had found after each trial, and how to say it: shared by the benchmarks of searchers.
+"""What searches had found after each trial, with statistics for tables; shared by the benchmarks of searchers.
 
 Notation:
     s       searches: one for each task, objective and seed
@@ -18,21 +18,21 @@ from searchers.replay import mean_after, trials_over, trials_until
 
 NOT_FOUND = "–"
 KEYS = ("suite", "objective", "task", "seed")
-"""Columns that name a search, the same whoever searches."""
+"""Columns that identify a search, the same for every searcher."""
 DRAWS = 1000
-"""Of the bootstrap; our choice: an interval's ends move by a few hundredths."""
+"""Resamples of the bootstrap. Our choice: an interval's ends then vary by a few hundredths."""
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The searches of one searcher.
+    """The results of one searcher's searches.
 
     Args:
         labels: for each search its suite, objective, task and seed.
         fractions: `[s, budget]` f_1 … f_budget.
 
     Raises:
-        ValueError: labels that do not match.
+        ValueError: the numbers of labels and fractions differ.
     """
 
     labels: tuple[tuple[Hashable, ...], ...]
@@ -44,16 +44,16 @@ class Found:
 
     @property
     def budget(self) -> int:
-        """Trials of a search at most."""
+        """Most trials of a search."""
         return self.fractions.shape[1]
 
     def trials(self, goal: float) -> np.ndarray:
-        """`[s]` trials to the goal; the budget where it was not reached, which flatters who did not."""
+        """`[s]` trials to the goal; the budget where it was not reached, which favours searchers that fail."""
         counts = [trials_until(one, goal) for one in self.fractions]
         return np.array([float(self.budget if count is None else count) for count in counts])
 
     def cells(self, goal: float) -> list[str]:
-        """Median / p90 / worst trials to the goal, how many were not found, and the mean."""
+        """Cells of a table: median / p90 / worst trials to the goal, searches that did not reach it, mean trials."""
         over = trials_over(list(self.fractions), goal)
         numbers = (NOT_FOUND if n is None else str(n) for n in (over.median, over.p90, over.worst))
         return [" / ".join(numbers), str(over.not_found), f"{self.trials(goal).mean():.2f}"]
@@ -66,7 +66,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times the trials that another needs, with the ends of its 95 % interval."""
+    """Trials as a multiple of those of a reference, with the ends of the 95 % interval."""
 
     value: float
     low: float
@@ -79,8 +79,8 @@ class Ratio:
 def ratio(found: Found, reference: Found, goal: float) -> Ratio | None:
     """Mean trials to the goal as a multiple of the reference's, over the searches that both did.
 
-    The interval is a bootstrap over tasks: searches on one task, with other seeds or objectives, are no
-    independent evidence. None if they have no search in common.
+    The interval is a bootstrap over tasks, since searches on one task with other seeds or objectives are not
+    independent. None if they have no search in common.
     """
     ours, theirs = ({label: i for i, label in enumerate(each.labels)} for each in (found, reference))
     common = [label for label in found.labels if label in theirs]
@@ -102,16 +102,16 @@ def ratio(found: Found, reference: Found, goal: float) -> Ratio | None:
 
 
 def found_by(rows: pd.DataFrame, by: str = "searcher", budget: int | None = None) -> dict[str, Found]:
-    """The searches in a table with a row a trial, by who searched (or by another column).
+    """Groups the trials in a table by searcher, or by another column.
 
     Args:
-        rows: columns `by`, suite, objective, task, seed, trial (from 1) and fraction.
-        by: what tells searches apart whose other labels are the same.
-        budget: of a search; that of the longest when left out. One that ended earlier had nothing left to
-            try and keeps what it had found.
+        rows: one row per trial, with columns `by`, suite, objective, task, seed, trial (from 1) and fraction.
+        by: the column that distinguishes searches whose other labels are the same.
+        budget: most trials of a search; by default those of the longest one. A search that ended earlier had nothing
+            left to try and keeps what it had found.
 
     Raises:
-        ValueError: trials of a search that do not count from 1.
+        ValueError: the trials of a search do not count from 1.
     """
     most = int(budget or rows["trial"].max())
     out: dict[str, Found] = {}
@@ -128,6 +128,6 @@ def found_by(rows: pd.DataFrame, by: str = "searcher", budget: int | None = None
 
 
 def by_suite(rows: pd.DataFrame, table: Callable[[pd.DataFrame], str]) -> Iterator[str]:
-    """For each suite its name as a heading, then what the table makes of its rows."""
+    """For each suite its name as a heading, then the text that `table` makes of its rows."""
     for suite, mine in rows.groupby("suite", sort=False):
         yield from (f"### {suite}", table(mine))

@@ -1,10 +1,10 @@
-"""What noise costs: trials that measure each quantity times exp(sigma N(0, 1)), judged by what is true.
+"""Cost of noise: trials measure each quantity times exp(sigma N(0, 1)), and searches are judged by true values.
 
     python -m benchmarks noise SUITE... [--searchers NAME...] [--sigmas 0.05 0.15]
 
-A search sees what was measured and recommends the configuration that looks best. That one counts with its true value,
-so a lucky measurement, or one that looks just within a limit, costs what it would cost its user. What searchers learn
-from other tasks is as in the suite.
+A search sees the noisy measurements and recommends the configuration that looks best. It is judged by that one's true
+value, so a lucky measurement, or one that looks just within a limit, costs what it would cost a user. The measurements
+of other tasks, from which searchers learn, are as in the suite.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ SIGMAS = (0.05, 0.15)
 
 @dataclass(frozen=True)
 class Noise:
-    """What is measured of each configuration, drawn once for each task and seed: the same for every searcher.
+    """The condition of noisy measurements, drawn once for each task and seed and so the same for every searcher.
 
     Args:
-        sigma: standard deviation of the logarithm of what is measured.
+        sigma: standard deviation of the logarithm of a measured quantity.
     """
 
     sigma: float
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """The condition's name in tables."""
         return f"{self.sigma:g}"
 
     def table(self, suite: Suite, task: str, objective: str, seed: int) -> MeasuredTable:
@@ -51,7 +51,7 @@ class Noise:
 
 
 def noisy(table: MeasuredTable, sigma: float, rng: np.random.Generator) -> MeasuredTable:
-    """The table, every quantity of every configuration times its own exp(sigma N(0, 1)); failures stay."""
+    """The table with every quantity of every configuration times its own exp(sigma N(0, 1)); failures stay."""
     metrics = tuple(
         None
         if measured is None
@@ -62,12 +62,12 @@ def noisy(table: MeasuredTable, sigma: float, rng: np.random.Generator) -> Measu
 
 
 def for_good(found: Found) -> Found:
-    """After each trial the least that is recommended from then on: a recommendation can become worse again."""
+    """After each trial the worst recommendation from then on, since a recommendation can become worse again."""
     return Found(found.labels, np.minimum.accumulate(found.fractions[:, ::-1], axis=1)[:, ::-1])
 
 
 def body(rows: pd.DataFrame, notes: Sequence[str], goal: float) -> str:
-    """The section's text."""
+    """The text of the section of results."""
     parts = [
         f"Trials until what is recommended has {100 * goal:g} % of the best true value from then on; `–` is never, "
         "which a mean counts as the budget. Sigma: of the noise. × is mean trials as a multiple of the same searcher's "
@@ -79,7 +79,7 @@ def body(rows: pd.DataFrame, notes: Sequence[str], goal: float) -> str:
 
 
 def table_of(rows: pd.DataFrame, goal: float) -> str:
-    """A line a searcher and noise."""
+    """The table of one suite, a row per searcher and sigma."""
     budget = int(rows["trial"].max())
     by_sigma = {str(name): found_by(part, budget=budget) for name, part in rows.groupby("condition", sort=False)}
     after = sorted({k for k in (5, 10, budget) if k <= budget})

@@ -1,4 +1,4 @@
-"""Work on the tasks of a suite, shared out to processes of one thread each."""
+"""Runs work on the tasks of a suite in several processes of one thread each."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Given = TypeVar("Given")
 Extra = TypeVar("Extra")
 Part = TypeVar("Part")
 Work = Callable[[Suite, Plan, Given, Extra], Iterator[Part]]
-"""A function of a module: a suite, the plan, what is given to one process at a time, what else it needs → its parts."""
+"""A module-level function of a suite, its plan, one piece of work and further data → the parts of the result."""
 
 
 def parts_of_all(
     work: Callable[[Suite, Plan, Unit, Extra], Iterator[Part]], plans: Sequence[Plan], extra: Extra, jobs: int
 ) -> Iterator[Part]:
-    """What the work makes of all units of the plans.
+    """Does the work for all units of the plans and yields the parts of its results.
 
     Args:
-        work: done for each unit.
-        plans: a suite each.
-        extra: what else it needs.
-        jobs: processes at a time.
+        work: the function to call for each unit.
+        plans: plans of one suite each.
+        extra: further data for the function.
+        jobs: number of processes.
     """
     for plan in plans:
         suite = load_suite(plan.folder)
@@ -38,14 +38,14 @@ def parts_of_all(
 def parts_of(
     work: Work[Given, Extra, Part], plan: Plan, extra: Extra, given: Sequence[Given], jobs: int
 ) -> Generator[Part, None, None]:
-    """What the work makes of one plan, as it comes.
+    """Does the work of one plan and yields the parts of its results in the order in which they are ready.
 
     Args:
-        work: done for each of those given.
-        plan: checked.
-        extra: what else it needs.
-        given: at least one.
-        jobs: processes at a time.
+        work: the function to call for each piece of work.
+        plan: the plan, already checked.
+        extra: further data for the function.
+        given: the pieces of work, one or more.
+        jobs: number of processes.
 
     Raises:
         WorkerDied: a process was killed, or its work raised.
@@ -54,7 +54,7 @@ def parts_of(
 
 
 def _in_one_thread(common: tuple[Work[Given, Extra, Part], Plan, Extra], given: Iterator[Given]) -> Iterator[Part]:
-    """What a process does."""
+    """Does the pieces of work that one process is given, in one thread."""
     import torch
 
     torch.set_num_threads(1)

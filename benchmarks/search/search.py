@@ -1,10 +1,10 @@
-"""How many trials searchers need, side by side on suites of measured tables.
+"""Number of trials that searchers need, side by side on suites of measured tables.
 
     python -m benchmarks search SUITE... [--searchers NAME...] [--budget 40] [--seeds 3] [--curves SVG]
     python -m benchmarks search --from runs/search/NAME/results.csv --curves SVG
 
-Searchers are run in the same process pool one after another, so that their seconds can be compared. Each trial is
-kept in runs/search/NAME/results.csv, after every searcher; the second command makes table and curves from it again.
+Searchers run one after another in the same number of processes, so that their seconds can be compared. All trials are
+saved in runs/search/NAME/results.csv after each searcher; the second command makes table and curves from that file.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ RUNS = ROOT / "runs" / "search"
 
 @dataclass(frozen=True)
 class Run:
-    """Searches that were replayed.
+    """The results of replayed searches.
 
     Args:
-        heading: of their section.
+        heading: heading of their section.
         origin: where the figures come from.
-        rows: a row a trial, in the columns of `raytune_infer.suites.replays`.
-        notes: what the figures do not say.
+        rows: one row per trial, in the columns of `raytune_infer.suites.replays`.
+        notes: remarks that the figures do not show.
     """
 
     heading: str
@@ -46,7 +46,7 @@ class Run:
     notes: tuple[str, ...] = ()
 
     def save(self, file: Path) -> None:
-        """Write the rows, and beside them what they are."""
+        """Writes the rows, and the other fields into a JSON file beside them."""
         file.parent.mkdir(parents=True, exist_ok=True)
         self.rows.to_csv(file, index=False)
         about = {"heading": self.heading, "origin": asdict(self.origin), "notes": self.notes}
@@ -54,7 +54,7 @@ class Run:
 
     @classmethod
     def load(cls, file: Path) -> Run:
-        """Read what `save` wrote."""
+        """Reads what `save` wrote."""
         about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         rows = pd.read_csv(file, dtype={"task": str, "suite": str, "objective": str}, keep_default_na=False)
         return cls(about["heading"], Origin(**about["origin"]), rows, tuple(about["notes"]))
@@ -65,7 +65,7 @@ class Run:
 
 
 def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
-    """All searches done so far, whenever a searcher is through with a suite."""
+    """Runs the searches; yields all done so far whenever a searcher has finished a suite."""
     suites = {folder: load_suite(folder) for folder in asked.suites}
     names = tuple(dict.fromkeys(asked.searchers))
     plans = {
@@ -91,7 +91,7 @@ def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
 
 
 def heading(suites: list[str], asked: argparse.Namespace) -> str:
-    """What is measured: runs of other settings are other sections."""
+    """The section's heading, with all settings, so that runs of other settings get sections of their own."""
     settings = [f"at most {asked.budget} trials, seeds: {asked.seeds}"]
     settings += ["nothing learned from other tasks"] if asked.no_sources else []
     settings += [f"{asked.parallel} trials at a time"] if asked.parallel > 1 else []
@@ -99,7 +99,7 @@ def heading(suites: list[str], asked: argparse.Namespace) -> str:
 
 
 def body(run: Run, goal: float, curves: str | None) -> str:
-    """The section's text: for each suite all searchers, then each objective apart."""
+    """The text of the section of results: for each suite all objectives together, then each by itself."""
     parts = [
         f"Trials until {100 * goal:g} % of the best value; `–` is not found within the budget. A mean counts those as "
         f"the budget. × is mean trials as a multiple of those of `{DEFAULT}`, with the 95 % interval of a bootstrap "
@@ -115,7 +115,7 @@ def body(run: Run, goal: float, curves: str | None) -> str:
 
 
 def table(rows: pd.DataFrame, goal: float) -> str:
-    """A line a searcher."""
+    """The table of one suite, a row per searcher."""
     found = found_by(rows)
     seconds = rows.groupby("searcher")["suggest_s"].mean()
     trials = ("median / p90 / worst", "not found", "mean", f"× {DEFAULT}", "after 5", "after 10")
@@ -129,7 +129,7 @@ def table(rows: pd.DataFrame, goal: float) -> str:
 
 
 def by_objective(rows: pd.DataFrame, goal: float) -> str:
-    """A line a searcher, a column an objective."""
+    """The table of one suite, a row per searcher and a column per objective."""
     budget = int(rows["trial"].max())
     apart = {str(name): found_by(part, budget=budget) for name, part in rows.groupby("objective", sort=False)}
     names = list(dict.fromkeys(rows["searcher"]))
@@ -145,7 +145,7 @@ def _short(found: Found | None, goal: float) -> str:
 
 
 def show(run: Run, asked: argparse.Namespace) -> None:
-    """Write the section, and the curves where they are asked for."""
+    """Writes the section, and the curves where they are asked for."""
     link = None
     if asked.curves:
         regret(asked.curves, {suite: found_by(rows) for suite, rows in run.suites()}, DEFAULT)

@@ -1,10 +1,10 @@
-"""What wrong prior knowledge costs: the same searcher with true sources, with shuffled ones, and with none.
+"""Cost of wrong prior knowledge: the same searcher with true sources, with shuffled ones, and with none.
 
     python -m benchmarks shuffled SUITE... [--searchers NAME...] [--objectives NAME...]
 
-Shuffled sources are true measurements of the wrong configurations. With each task shuffled apart, what one source
-says is denied by the next, and a searcher may notice. With one permutation for all, sources agree with one another
-and are wrong together: only the task at hand can tell. A guarded searcher needs hardly more trials than without.
+Shuffled sources are true measurements given to the wrong configurations. If each task is shuffled by its own
+permutation, sources contradict each other, and a searcher may notice. With one permutation for all, sources agree and
+are wrong together, which only the task at hand can show. A robust searcher needs hardly more trials than without them.
 """
 
 from __future__ import annotations
@@ -35,17 +35,20 @@ KINDS: tuple[Kind, ...] = ("none", "true", "shuffled apart", "shuffled alike")
 
 @dataclass(frozen=True)
 class Sources:
-    """What a searcher may learn from. Shuffles are drawn once for each set of sources, so that it is learned once."""
+    """The condition of what a searcher may learn from.
+
+    Shuffles are drawn once for each set of sources, so that a searcher learns from each set only once.
+    """
 
     kind: Kind
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """The condition's name in tables."""
         return self.kind
 
     def table(self, suite: Suite, task: str, objective: str, seed: int) -> MeasuredTable:
-        """The task's table, its sources replaced."""
+        """The task's table with its sources replaced."""
         table = suite.table(task, objective, with_sources=self.kind != "none")
         if self.kind in ("none", "true"):
             return table
@@ -60,12 +63,12 @@ def _shuffled(tasks: tuple[Task, ...], alike: bool) -> tuple[Task, ...]:
 
 
 def shuffled(tasks: Sequence[Task], rng: np.random.Generator, *, alike: bool) -> tuple[Task, ...]:
-    """The tasks, what was measured given to other configurations of the same task.
+    """The tasks with their measurements permuted among the configurations of the same task.
 
     Args:
         tasks: services studied before.
-        rng: of the permutations.
-        alike: one permutation for all tasks. Where tasks lack configurations of one another, those that
+        rng: generator of the permutations.
+        alike: whether to use one permutation for all tasks. Where tasks have different configurations, those that
             they share still come in the same order.
     """
     keys: dict[tuple[object, ...], float] = {}
@@ -85,9 +88,9 @@ def shuffled(tasks: Sequence[Task], rng: np.random.Generator, *, alike: bool) ->
 
 
 def learns(searcher: str, suite: Suite, *, tasks: int = 2, trials: int = 5) -> bool:
-    """Whether sources change what it does: its first few trials on a few tasks, with them and without.
+    """Whether sources change what a searcher does: compares its first trials on a few tasks with and without them.
 
-    Names would have to be listed here, and a list can be wrong.
+    This is tried rather than listed by name, since a list can be wrong.
     """
     torch.set_num_threads(1)
     for objective in suite.objectives:
@@ -102,7 +105,7 @@ def learns(searcher: str, suite: Suite, *, tasks: int = 2, trials: int = 5) -> b
 
 
 def body(rows: pd.DataFrame, notes: Sequence[str], goal: float) -> str:
-    """The section's text."""
+    """The text of the section of results."""
     parts = [
         f"Trials until {100 * goal:g} % of the best value; `–` is not found within the budget, which a mean counts as "
         "the budget. × is mean trials as a multiple of the same searcher's without sources, with the 95 % interval of "

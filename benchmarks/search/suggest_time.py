@@ -1,10 +1,10 @@
-"""Seconds of one suggestion, over a thousand configurations and over a million.
+"""Seconds that one suggestion takes, among a thousand configurations and among a million.
 
     python -m benchmarks suggest_time [--searchers NAME...] [--limit 60]
 
-The space has six knobs and the service is arithmetic (the roofline of `cluster`): what is timed is the searcher. Its
-history is 20 trials at random, and where it learns from others, four services of which 100 configurations were
-measured. Each suggestion is for another history, so that nothing is timed that was kept from the one before.
+The space has six knobs and the service is a formula (the roofline of `cluster`), so that only the searcher is timed.
+Its history is 20 random trials, and it may learn from four other services of which 100 configurations each were
+measured. Each suggestion is for another history, so that nothing cached from the one before is timed.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from searchers.space import Knob, Space
 
 KNOBS = ("cpu_cores", "gpu_type", "gpu_memory", "gpu_share", "max_batch_size", "precision")
 SIZES: Mapping[int, tuple[int, ...]] = {1_000: (5, 2, 5, 2, 5, 2), 1_000_000: (20, 10, 25, 5, 10, 4)}
-"""Configurations → values of each knob."""
+"""Number of configurations → number of values of each knob."""
 TRIALS, SOURCES, MEASURED = 20, 4, 100
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def knobs(sizes: Sequence[int]) -> list[Knob]:
-    """The six knobs with so many values each."""
+    """The six knobs with these numbers of values."""
     cores, types, memories, shares, batches, precisions = sizes
     values = (
         tuple(range(1, cores + 1)),
@@ -55,15 +55,15 @@ def knobs(sizes: Sequence[int]) -> list[Knob]:
 
 
 def observed(space: Space, profile: ModelProfile, positions: Sequence[int]) -> tuple[Observation, ...]:
-    """What trials of some configurations would measure."""
-    # Only these are emulated: a million entries would take longer than any suggestion.
+    """The measurements of trials of some configurations, by the roofline."""
+    # Only these are emulated: a million configurations would take longer than any suggestion.
     few = Space(space.knobs, [space[position] for position in positions])
     metrics = time_batches(profile, few).metrics()
     return tuple(Observation(p, metrics[few.position(space[p])]) for p in positions)
 
 
 def setting(size: int) -> tuple[Problem, ModelProfile]:
-    """The problem of a size, and the model that is searched."""
+    """The problem with so many configurations, and the model whose service is searched."""
     space = Space(knobs(SIZES[size]))
     model, *others = PROFILES[:: len(PROFILES) // (SOURCES + 1)][: SOURCES + 1]
     rng = np.random.default_rng(0)
@@ -76,11 +76,11 @@ def setting(size: int) -> tuple[Problem, ModelProfile]:
 
 @dataclass(frozen=True)
 class Timed:
-    """How long a searcher took.
+    """The time that a searcher took.
 
     Args:
-        making_s: until it was there, what it learned from others included.
-        suggest_s: each suggestion.
+        making_s: seconds to construct it, learning from other services included.
+        suggest_s: seconds of each suggestion.
         wrong: why there are no figures; empty if there are.
     """
 
@@ -89,14 +89,14 @@ class Timed:
     wrong: str = ""
 
     def cells(self) -> list[str]:
-        """Making, and the median of the suggestions."""
+        """Cells of a table: seconds of construction, and the median of the suggestions."""
         if self.wrong:
             return ["–", self.wrong]
         return [f"{self.making_s:.3f}", f"{statistics.median(self.suggest_s):.3f}"]
 
 
 def timed(searcher: str, size: int, repeats: int, limit_s: float, memory_gib: float) -> Timed:
-    """One searcher in a process of its own, which is ended when it takes longer than the limit."""
+    """Times one searcher in a process of its own, which is ended when a step takes longer than the limit."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_time, args=(theirs, searcher, size, repeats, memory_gib), daemon=True)
@@ -140,7 +140,7 @@ def _next(pipe: Connection, limit_s: float) -> float:
 
 
 def _time(pipe: Connection, searcher: str, size: int, repeats: int, memory_gib: float) -> None:
-    """The process's whole life: says when it is ready, then the seconds of making and of each suggestion."""
+    """What the process runs: it reports that it is ready, then the seconds of construction and of each suggestion."""
     _limit_memory(memory_gib)
     torch.set_num_threads(1)
     problem, model = setting(size)
@@ -167,7 +167,7 @@ def _time(pipe: Connection, searcher: str, size: int, repeats: int, memory_gib: 
 
 
 def _limit_memory(gib: float) -> None:
-    """More than this is an error of this process, not the end of others."""
+    """Limits this process's address space, so that using more raises an error here and harms no other process."""
     import resource
 
     limit = int(gib * 2**30)

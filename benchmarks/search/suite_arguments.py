@@ -1,4 +1,4 @@
-"""What benchmarks of searchers can be asked: which suites of tables, which searches of each, in how many processes."""
+"""Command-line arguments of the benchmarks of searchers: the suites, the searches on each, the number of processes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from raytune_infer.suites.replays import Plan
 from searchers.registry import NAMED
 
 SUITES = (ROOT / "data", ROOT.parent / "shared" / "tables")
-"""Where suites that are asked for by their names are looked for: our own tables, and those beside the repository."""
+"""Folders in which suites are looked up by name: our own tables, and those beside the repository."""
 
 
 def suite_folder(asked: str) -> Path:
     """The folder of a suite: a path, or the name of one in `SUITES`.
 
     Raises:
-        argparse.ArgumentTypeError: there is no such suite.
+        argparse.ArgumentTypeError: there is no such folder or suite.
     """
     found = [folder for folder in (Path(asked), *(place / asked for place in SUITES)) if folder.is_dir()]
     if not found:
@@ -34,12 +34,12 @@ def suite_folder(asked: str) -> Path:
 
 
 def searches_parser_of(module: str, text: str | None, *, suites: str = "+") -> argparse.ArgumentParser:
-    """The arguments that all of them have.
+    """A parser of the arguments that all benchmarks of searchers have.
 
     Args:
-        module: of the benchmark, its `__name__`.
-        text: its `__doc__`.
-        suites: argparse's `nargs` of how many are asked for.
+        module: the benchmark's `__name__`.
+        text: the benchmark's `__doc__`.
+        suites: argparse's `nargs` for the suites.
     """
     parser = recording_parser_of(module, text)
     parser.add_argument(
@@ -52,12 +52,12 @@ def searches_parser_of(module: str, text: str | None, *, suites: str = "+") -> a
 
 
 def suite_parser_of(module: str, text: str | None, judged: str | None) -> argparse.ArgumentParser:
-    """Those, which objectives, and whom to judge.
+    """A parser of those arguments, the objectives, and the searchers to judge.
 
     Args:
-        module: of the benchmark, its `__name__`.
-        text: its `__doc__`.
-        judged: whom it judges by default; None if that is no choice.
+        module: the benchmark's `__name__`.
+        text: the benchmark's `__doc__`.
+        judged: the searchers that it judges by default, in words; None if the searcher cannot be chosen.
     """
     parser = searches_parser_of(module, text)
     if judged is not None:
@@ -68,23 +68,23 @@ def suite_parser_of(module: str, text: str | None, judged: str | None) -> argpar
 
 
 def add_goal(parser: argparse.ArgumentParser) -> None:
-    """The goal that trials are counted to."""
+    """Adds the argument for the goal that trials are counted to."""
     parser.add_argument("--goal", type=float, default=0.95, help="fraction of the best that trials are counted to")
 
 
 def plans_of(asked: argparse.Namespace, searchers: Sequence[str]) -> list[Plan]:
-    """What is asked for: a plan a suite."""
+    """The plans that the command line asks for, one per suite."""
     objectives = tuple(asked.objectives)
     return [Plan(folder, tuple(searchers), objectives, asked.budget, asked.seeds) for folder in asked.suites]
 
 
 def settings(asked: argparse.Namespace, rows: pd.DataFrame) -> str:
-    """For headings: suites, objectives, budget and seeds."""
+    """The settings for a heading: suites, objectives, budget and seeds."""
     objectives = f", {', '.join(asked.objectives)}" if asked.objectives else ""
     suites = ", ".join(dict.fromkeys(rows["suite"]))
     return f"{suites}{objectives} (at most {asked.budget} trials, seeds: {asked.seeds})"
 
 
 def link_to(drawing: Path, results: Path) -> str:
-    """Where a drawing is, as seen from the file of results that shows it."""
+    """The relative path from a file of results to a drawing that it shows."""
     return Path(os.path.relpath(drawing, results.parent)).as_posix()

@@ -1,11 +1,11 @@
-"""What it costs to prefer trials that need no new replica: trials to a goal, and how many replicas are started.
+"""Cost of preferring trials that need no new replica: trials to a goal, and new replicas started.
 
     python -m benchmarks switching SUITE... [--near 0 0.05 0.1 0.2]
 
-The default searcher takes, among configurations that are worth nearly the most, one that the replica of the last trial
-can be changed into (`searchers/meta/switching.py`). How near that is, as a fraction of the largest worth, is varied; 0
-is a searcher that does not care. Knobs that change in place are those that the tool knows as such by name; in a suite
-that has none, nothing can be spared.
+Among configurations whose acquisition is near the largest, the default searcher prefers one that the replica of the
+last trial can be changed into (`searchers/meta/switching.py`). How near, as a fraction of the largest acquisition, is
+varied; with 0 it has no preference. Knobs that change in place are those that the tool knows as such by name; in a
+suite without them, no replica can be saved.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from searchers.replay import MeasuredTable, Step, fractions, replay
 
 COLUMNS = ("suite", "objective", "task", "near", "seed", "trial", "fraction", "switched")
 IN_PLACE_S, NEW_REPLICA_S = 0.2, 7.0
-"""Seconds that a trial waits for its replica: what the warm pool aims at, and the middle of the 5 to 10 s of a new
-one."""
+"""Seconds that a trial waits for its replica: the goal of the warm pool, and about the middle of the 5 to 10 s of a new
+replica."""
 
 
 def switched(steps: Sequence[Step], needed: np.ndarray) -> list[bool]:
     """For each trial whether it needs another replica than the one before; the first always does.
 
     Args:
-        steps: of one search.
-        needed: `[n]` which replica each configuration needs.
+        steps: the trials of one search.
+        needed: `[n]` number of the replica that each configuration needs.
     """
     kinds = needed[[step.position for step in steps]]
     return [True, *(kinds[1:] != kinds[:-1]).tolist()]
 
 
 def searches(suite: Suite, plan: Plan, unit: Unit, nears: Sequence[float]) -> Iterator[pd.DataFrame]:
-    """The searches of one unit, each as its rows."""
+    """The rows of each search of a unit."""
     for objective in plan.objectives:
         for task in unit.tasks:
             table = suite.table(task, objective)
@@ -64,7 +64,7 @@ def _rows(
 
 
 def body(rows: pd.DataFrame, goal: float) -> str:
-    """The section's text."""
+    """The text of the section of results."""
     parts = [
         f"Trials until {100 * goal:g} % of the best value (median / p90 / worst), and × their mean as a multiple of "
         "that of a searcher that does not care for replicas (near 0), with the 95 % interval of a bootstrap over "

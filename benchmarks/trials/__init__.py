@@ -1,1 +1,1 @@
-"""Whole trials on real replicas: what one costs beside its measuring, and what a study finds."""
+"""Benchmarks of whole trials on real replicas: their overhead beside the measurement, and what a study finds."""

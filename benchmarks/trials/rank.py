@@ -1,9 +1,9 @@
-"""Where the search's answer ranks among all configurations, each measured for real.
+"""Rank of the search's recommendation among all configurations of a small space, each measured for real.
 
     python -m benchmarks rank [--spec examples/minilm-small.yaml] [--trials 6]
 
-Measures every configuration of a small space once, on this machine, then lets the search loose on the same
-space with few trials, and looks its answer up in the exhaustive table. About 12 minutes on two cores.
+Measures every configuration of a small space once, on this machine, then runs the search on the same
+space with few trials, and looks its recommendation up in the full table. About 12 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from raytune_infer.store.records import TrialRecord
 
 
 def by_value(result: StudyResult) -> list[TrialRecord]:
-    """The search's trials, the best first; those that do not count come last."""
+    """The trials of the search, the best first; those whose value does not count come last."""
     return sorted((t for t in result.trials if t.purpose == "search"), key=lambda t: -(t.value or 0.0))
 
 
 def table(ranked: list[TrialRecord], found: StudyResult) -> str:
-    """A line a configuration, the best first."""
+    """The table of results, a row per configuration, the best first."""
     tried = {t.position: t.number for t in found.trials if t.purpose == "search"}
     rows = []
     for rank, t in enumerate(ranked, start=1):
@@ -40,12 +40,12 @@ def table(ranked: list[TrialRecord], found: StudyResult) -> str:
 
 
 def body(everything: StudyResult, found: StudyResult, trials: int) -> str:
-    """The section's text.
+    """The text of the section of results.
 
     Args:
-        everything: a study that measured all configurations.
-        found: the search's.
-        trials: of the search.
+        everything: result of the study that measured all configurations.
+        found: result of the search.
+        trials: trials of the search.
     """
     ranked = by_value(everything)
     answer = next(rank for rank, t in enumerate(ranked, start=1) if t.position == found.best.position)

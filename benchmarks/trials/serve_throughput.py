@@ -1,13 +1,13 @@
-"""Requests/s driven through Serve to one trivial replica, and a replica's peak against its model in a bare loop.
+"""Throughput of Ray Serve with one trivial replica, and a replica's peak against its model in a bare loop.
 
     python -m benchmarks serve_throughput [--repeats 2] [--clients 64] [--seconds 3]
 
-The trivial replica answers what it is sent; a closed loop of so many clients asks it, from one, two and three sending
-processes, with and without the settings of the fast path (`serve_deployments/serve_path.py`), of the senders and of
-the replica apart, and with batches that wait. Then stacks of linear layers, whose batches take 5 ms and more: their
-peak through Serve (the level of two batches of clients) over the requests/s of the same model in a bare loop, one
-before and one after it, in a process of its own on as many cores. Rows of a round follow one another; figures are
-medians of the rounds. Requests per core are requests/s over CPU seconds per second: what a whole core would do, which
+The trivial replica returns what it is sent. A closed loop of so many clients loads it from one, two and three sending
+processes, with and without the settings of the fast path (`serve_deployments/serve_path.py`), separately for the
+senders and the replica, and with batches that wait. Then stacks of linear layers, whose batches take 5 ms and more:
+their peak through Serve (with as many clients as two batches hold) over the requests/s of the same model in a bare
+loop, one before and one after it, in a process of its own on as many cores. Rows of a round follow one another; figures
+are medians of the rounds. Requests per core are requests/s over CPU seconds per second: the rate of a whole core, which
 says more where cores are shared. About six minutes.
 """
 
@@ -44,18 +44,18 @@ from serve_deployments.settings import Settings
 
 PAYLOAD = "a sentence of some words, as long as most are"
 SLOW = {"load": {name: "1" for name in LOAD_ENVIRONMENT}, "replica": {name: "1" for name in REPLICA_ENVIRONMENT}}
-"""Ray's own defaults, which are all 1."""
+"""Environment variables with Ray's own defaults, which are all 1."""
 
 LAYERS = f"{__name__}:layers"
 WIDTH, TOKENS = 1024, 24
-"""One layer takes 0.4 to 0.8 ms a payload on one core."""
+"""Sizes with which one layer takes 0.4 to 0.8 ms per payload on one core."""
 
 MODELS = ((6, 1), (24, 1), (6, 8), (24, 8))
-"""Layers and largest batch. What Serve adds is per request, so its part depends on what a request costs the model."""
+"""Layers and largest batch. Serve's overhead is per request, so its share depends on the model's time per request."""
 
 
 def layers(count: int) -> Callable[[list[Any]], list[Any]]:
-    """A model whose batches take some milliseconds."""
+    """A model of so many linear layers, whose batches take some milliseconds."""
     import torch
 
     model = torch.nn.Sequential(*(torch.nn.Linear(WIDTH, WIDTH) for _ in range(count))).eval()
@@ -69,7 +69,7 @@ def layers(count: int) -> Callable[[list[Any]], list[Any]]:
 
 
 class Senders:
-    """Sending processes, kept from row to row."""
+    """Sending processes, which are reused from row to row."""
 
     def __init__(self) -> None:
         self._kept: dict[str, list[Any]] = {"fast": [], "slow": []}
@@ -84,7 +84,7 @@ class Senders:
 
 
 async def level(app: str, actors: Sequence[Any], clients: int, seconds: float) -> LevelResult:
-    """A closed loop, sent by these."""
+    """Runs a closed loop whose requests are sent by these actors."""
     endpoint, payloads, cores = HandleEndpoint(app), [PAYLOAD], unleased_cores(machine_cores()) or machine_cores()
     senders = await asyncio.gather(
         *(
@@ -98,7 +98,7 @@ async def level(app: str, actors: Sequence[Any], clients: int, seconds: float) -
 
 @dataclass(frozen=True)
 class Way:
-    """How a row's requests are sent and taken: by so many senders, with the fast path's settings or without."""
+    """How the requests of a row are sent and served: number of senders, and the fast path's settings on or off."""
 
     senders: int
     load: str
@@ -123,7 +123,7 @@ SENT = [
 
 
 def driven(repeats: int, clients: int, seconds: float) -> dict[str, list[LevelResult]]:
-    """The trivial replica's levels by row."""
+    """Measures the trivial replica; its levels by row."""
     backend, senders = ServeBackend(Builder(f"{KNOWN_MODELS}:echo"), [PAYLOAD], PREFIX), Senders()
     found: dict[str, list[LevelResult]] = {row: [] for row in ROWS}
     replicas = dict.fromkeys((way.replica, way.wait_ms) for way in ROWS.values())
@@ -139,7 +139,7 @@ def driven(repeats: int, clients: int, seconds: float) -> dict[str, list[LevelRe
 
 
 def against_bare(repeats: int, models: Sequence[tuple[int, int]], seconds: float) -> list[list[str]]:
-    """The peak through Serve of models of so many layers and batches, over the same in a bare loop."""
+    """Rows of the peak through Serve of models of these layers and batch sizes, over the same models in a bare loop."""
     backend, senders = ServeBackend(Builder(LAYERS), [PAYLOAD], PREFIX), Senders()
     rows = []
     for count, batch in models:
@@ -156,7 +156,7 @@ def against_bare(repeats: int, models: Sequence[tuple[int, int]], seconds: float
 
 
 def _alone_rps(bare: Any, seconds: float) -> float:
-    """The bare loop's rate on a core that no replica leases."""
+    """The bare loop's rate on a core that is not leased."""
     free = sorted(unleased_cores(machine_cores()))[:1]
     return float(ray.get(bare.rate_rps.remote(seconds, free)))
 

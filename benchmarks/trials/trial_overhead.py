@@ -1,11 +1,12 @@
-"""Seconds of a trial that are not measurement, on the demo's model: changed in place, new, and Ray's own deploy.
+"""Overhead of a trial beside its measurement: a replica changed in place, a new one, and Ray's own deploy.
 
     python -m benchmarks trial_overhead [--spec examples/minilm.yaml] [--repeats 5] [--trials 12]
 
-First without Tune, interleaved in one run: a bare `serve.run` of the same model (until it says that it runs; its
-constructor loads the model and answers one sample), a new replica from the backend (until it is ready for load), and
-changes in place (reserve, change, a load actor's arrangements, park). Then a study through Tune whose trials share one
-replica: from the end of a trial to the end of the next, less the measurement. About four minutes on two cores.
+First without Tune, on the demo's model and in one run: a bare `serve.run` of the same model (until it reports that it
+runs; its constructor loads the model and answers one sample), interleaved with a new replica from the backend (until it
+is ready for load); then changes in place (reserve, change, set up a load actor, park). Then a study through Tune whose
+trials share one replica: from the end of a trial to the end of the next, less the measurement. About four minutes on
+two cores.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ PREFIX = "trial-overhead"
 
 @serve.deployment(name="Bare", graceful_shutdown_timeout_s=1.0, graceful_shutdown_wait_loop_s=0.05)
 class Bare:
-    """What someone would write who only wants to serve the model."""
+    """A minimal deployment of the model, as one would write it only to serve the model."""
 
     def __init__(self, source: ModelSource, sample: Any) -> None:
         import torch
@@ -79,13 +80,13 @@ def new_replica(backend: WarmBackend, name: str) -> float:
     try:
         with backend.running(START, name):
             took = time.monotonic() - began
-            raise InterruptedError  # so that it is not kept
+            raise InterruptedError  # so that the replica is not kept in the pool
     except InterruptedError:
         return took
 
 
 def change(backend: WarmBackend, settings: Settings, name: str, samples: Sequence[Any]) -> dict[str, float]:
-    """Seconds of each part of a trial that measures nothing."""
+    """Runs a trial that measures nothing; the seconds of each of its parts."""
     began = time.monotonic()
     with backend.running(settings, name) as replica:
         assert replica.startup.in_place or name.startswith("first")
@@ -105,7 +106,7 @@ def change(backend: WarmBackend, settings: Settings, name: str, samples: Sequenc
 
 @dataclass
 class Watch(Silent):
-    """When each trial ended."""
+    """Records when each trial ended."""
 
     ended: list[float]
     trials: list[TrialRecord]
@@ -116,7 +117,7 @@ class Watch(Silent):
 
 
 def through_tune(spec: ServiceSpec, trials: int) -> list[dict[str, float]]:
-    """Of each trial that was changed in place, its parts in seconds."""
+    """Runs a study; the seconds of each part of the trials whose replica was changed in place."""
     watch, rows = Watch([], []), []
     with tempfile.TemporaryDirectory() as folder:
         Study(spec, searcher="random", out=Path(folder) / "run", history=False).run(trials, progress=watch)
@@ -139,7 +140,7 @@ def row_of(what: str, values: Sequence[float], own: float, goal: str, parts: str
 
 
 def without_tune(spec: ServiceSpec, repeats: int) -> tuple[float, list[list[str]]]:
-    """Seconds of Ray's own deploy (median), and the table's rows."""
+    """Measures without Tune; the median seconds of Ray's own deploy, and the rows of the table."""
     service = Service(spec)
     samples = service.samples
     own: list[float] = []
@@ -149,7 +150,7 @@ def without_tune(spec: ServiceSpec, repeats: int) -> tuple[float, list[list[str]
     with shared_pool() as pool:
         backend = WarmBackend(ServeBackend(model_source(spec), samples, PREFIX), pool)
         try:
-            rays_own_deploy(service.source, samples[0])  # files into the page cache, Serve's first time
+            rays_own_deploy(service.source, samples[0])  # not counted: fills the page cache, and is Serve's first
             for i in range(repeats):
                 own.append(rays_own_deploy(service.source, samples[0]))
                 new.append(new_replica(backend, f"new-{i}"))
@@ -173,7 +174,7 @@ def without_tune(spec: ServiceSpec, repeats: int) -> tuple[float, list[list[str]
 
 
 def small(path: Path) -> ServiceSpec:
-    """The same service with knobs that change in place, and tests that are soon over."""
+    """The same service with knobs that change in place, and short load tests."""
     table = yaml.safe_load(path.read_text(encoding="utf-8"))
     table["knobs"] = {
         "cpu_cores": [1], "max_batch_size": [1, 2, 4, 8], "batch_wait_ms": [0, 5], "precision": ["float32", "bfloat16"],

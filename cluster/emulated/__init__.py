@@ -1,6 +1,6 @@
-"""Emulated hardware: nodes with pretended GPUs, and a model that takes as long as a roofline says.
+"""Emulated hardware: nodes with emulated GPUs, and a model whose service time comes from a roofline.
 
-`cluster.emulated:model` is the builder that service.yaml names.
+`cluster.emulated:model` is the builder to name in service.yaml.
 """
 
 from cluster.emulated.devices import model

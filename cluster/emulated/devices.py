@@ -1,8 +1,8 @@
-"""Pretended hardware: a local Ray cluster with GPU nodes, and a model that sleeps its service time.
+"""Emulated hardware: a local Ray cluster with GPU nodes, and a model that sleeps for its service time.
 
-So the whole path (placement, replicas, batching, load, search) runs on a laptop. What comes out are the
+With it the whole path (placement, replicas, batching, load, search) runs on a laptop. The results are the
 numbers of `cluster.emulated.roofline`, not of any card, and everything that shows them must say so: the nodes carry a
-label, the model's builder has `emulated = True`.
+label, and the model's builder has `emulated = True`.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from cluster.emulated import profiles, roofline
 from cluster.inventory import ACCELERATOR_LABEL, ACCELERATOR_RESOURCE, EMULATED_LABEL
 
 HEAD_CPU_CORES = 4
-"""Of the head node, which has no GPU: for trials, load and models without a GPU. Our choice."""
+"""CPU cores of the head node, which has no GPU: for trials, load and models without a GPU. Our choice."""
 GPU_NODE_CPU_CORES = 8
-"""That each GPU node pretends to have: those of p3.2xlarge and g4dn.2xlarge, as in Morphling (SoCC 2021)."""
+"""CPU cores that each GPU node declares: those of p3.2xlarge and g4dn.2xlarge, as in Morphling (SoCC 2021)."""
 
 
 class OutOfMemory(RuntimeError):
-    """A batch or the model does not fit; stands in for torch.OutOfMemoryError where torch is not loaded."""
+    """A batch or the model does not fit in memory; replaces torch.OutOfMemoryError where torch is not loaded."""
 
 
 def parse(spec: str) -> tuple[tuple[gpus.Gpu, int], ...]:
     """`"T4:1,V100:2"` → one node with a T4 and one with two V100s; without a number, one GPU.
 
-    The same type may come several times: as many nodes.
+    Each entry is a node, so a type may be named several times.
     """
     nodes = []
     for part in spec.split(","):
@@ -45,7 +45,7 @@ def parse(spec: str) -> tuple[tuple[gpus.Gpu, int], ...]:
 
 @contextmanager
 def emulated_cluster(spec: str) -> Iterator[str]:
-    """A local Ray cluster whose GPUs are pretended; yields its address, takes everything down at the end.
+    """A local Ray cluster with emulated GPUs; yields its address, and shuts everything down at the end.
 
     Args:
         spec: the GPU nodes, see `parse`.
@@ -73,11 +73,11 @@ def emulated_cluster(spec: str) -> Iterator[str]:
 
 
 class EmulatedModel:
-    """Takes as long as the model would on its share of the device; `model` builds one.
+    """A model that takes as long as the profiled model would on its share of the device; `model` builds one.
 
-    One device serves one batch at a time: a second batch starts when the first one ends. Each batch has a
-    deadline on a monotonic clock, so time spent outside the sleep is part of it, and what a sleep overshoots
-    is taken off a batch that follows at once: timers that are late by a millisecond do not add up to a slower
+    The device serves one batch at a time: a second batch starts when the first one ends. Each batch has a
+    deadline on a monotonic clock, so time spent outside the sleep is part of it. The overshoot of a sleep is
+    subtracted from a batch that follows at once, so that timers late by a millisecond do not add up to a slower
     model.
     """
 
@@ -99,7 +99,7 @@ class EmulatedModel:
         self._clock, self._sleep = clock, sleep
         self._free_at_s, self._overshoot_s = clock(), 0.0
         self._check_memory(batch=0)
-        self.service_time_s(1)  # refuses a bad share, cores or precision now and not at the first request
+        self.service_time_s(1)  # rejects a wrong share, cores or precision now and not at the first request
 
     def service_time_s(self, batch: int) -> float:
         """Seconds the device takes for a batch."""
@@ -113,7 +113,7 @@ class EmulatedModel:
         )
 
     async def __call__(self, payloads: list[Any]) -> list[Any]:
-        """One result per payload, after the batch's service time; raises when it does not fit in memory."""
+        """Returns one result per payload after the batch's service time; raises if the batch does not fit in memory."""
         called_s = self._clock()
         if not payloads:
             return []
@@ -123,8 +123,8 @@ class EmulatedModel:
         self._free_at_s = deadline_s
         while (left_s := deadline_s - self._clock()) > 0:
             await self._sleep(left_s)
-        if self._free_at_s == deadline_s:  # nobody queued behind: the next batch may start this much earlier,
-            # but a process that stood still for seconds does not make up for them in a burst.
+        if self._free_at_s == deadline_s:  # no batch is waiting: the next one may start this much earlier,
+            # but a process that stood still for seconds must not make up for them in a burst.
             self._overshoot_s = min(self._clock() - deadline_s, takes_s)
         return [{"model": self._profile.name, "batch": len(payloads), "emulated": True} for _ in payloads]
 
@@ -134,8 +134,7 @@ class EmulatedModel:
             return
         loaded_gib = roofline.memory_gib(self._profile, batch=0, precision=self._precision)
         tried_gib = need_gib if batch == 0 else need_gib - loaded_gib
-        # torch is not imported for its exception alone, which takes seconds; a caller that catches it has it
-        # loaded.
+        # Importing torch takes seconds, too long for its exception alone; a caller that catches it has torch loaded.
         kind = getattr(sys.modules.get("torch"), "OutOfMemoryError", OutOfMemory)
         raise kind(
             f"CUDA out of memory. Tried to allocate {tried_gib:.2f} GiB "
@@ -154,22 +153,21 @@ def model(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> EmulatedModel:
-    """Builds an emulated model: an async callable, batch in, one result per item out.
+    """Builds an emulated model: an async callable that takes a batch and returns one result per item.
 
     Args:
-        profile: name in `cluster.emulated.profiles`.
-        gpu_type: name or alias of the pretended GPU; None: it runs on the cores.
-        cpu_cores: cores it may use.
-        gpu_share: part of the GPU it has.
+        profile: name of a model in `cluster.emulated.profiles`.
+        gpu_type: name or alias of the emulated GPU; None: the model runs on the CPU cores.
+        cpu_cores: CPU cores it may use.
+        gpu_share: part of the GPU it may use.
         gpu_memory_gib: GPU memory it may use; None: all of the card's.
-        precision: of weights and arithmetic.
-        clock: monotonic, seconds.
-        sleep: waits that many seconds.
+        precision: precision of weights and arithmetic.
+        clock: monotonic clock in seconds.
+        sleep: waits for so many seconds.
 
     Raises:
-        torch.OutOfMemoryError: the weights do not fit (`OutOfMemory` where torch is not loaded); a batch that
-        does
-            not fit raises the same when it is called.
+        torch.OutOfMemoryError: the weights do not fit (`OutOfMemory` where torch is not loaded); calling the model
+            with a batch that does not fit raises the same.
     """
     return EmulatedModel(
         profiles.profile(profile),

@@ -1,18 +1,18 @@
-"""An analytic server of autoregressive models: how fast a language model writes on cards nobody has at hand.
+"""An analytic model of a language-model server: how fast text is generated on GPUs that are not at hand.
 
-A pass of t tokens over s sequences with c tokens before each takes, on g cards that share every layer,
+A forward pass of t tokens in s sequences, each after c earlier tokens, takes on g cards with tensor parallelism
 
     T(t, s, c) = max(compute, memory) + 2 L · all-reduce + launches + host
     compute    = t (2 A + 4 L d c) / (g · peak)                  Kaplan et al. 2020, Table 1
     memory     = (weights touched by t tokens / g + s c · KV bytes) / bandwidth
 
-Prefill is one pass over the prompt and bound by compute, decoding a pass for every token and bound by what
-is read: all weights and each sequence's keys and values (Pope et al. 2023, "Efficiently scaling transformer
-inference", section 2). Tensor parallelism sums activations twice a layer (Shoeybi et al. 2019, Megatron-LM).
-Sequences come and go one at a time (Yu et al. 2022, "Orca"): a slot that falls free takes the next prompt,
-whose prefill stalls the others. It is a formula, to learn shapes from; none of its numbers is a measurement.
+Prefill is one pass over the prompt and bound by compute. Decoding is one pass per token and bound by memory: it
+reads all weights and each sequence's keys and values (Pope et al. 2023, "Efficiently scaling transformer inference",
+section 2). Tensor parallelism sums activations twice a layer (Shoeybi et al. 2019, Megatron-LM). Sequences are
+batched continuously (Yu et al. 2022, "Orca"): a slot that becomes free takes the next prompt, whose prefill stalls
+the others. Searchers learn the shapes of this formula; none of its numbers is a measurement.
 
-Notation: A active parameters, L layers, d width, b running sequences, I prompt tokens, O written tokens.
+Notation: A active parameters, L layers, d width, b running sequences, I prompt tokens, O output tokens.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import numpy as np
 from cluster.emulated.roofline import BYTES, CUDA_CONTEXT_GIB, GIB, MEMORY_EFFICIENCY, Array
 from cluster.gpus import Gpu
 
-# GB/s from one card to its neighbours, one direction: half of what datasheets print for both. Cards that are not
-# named here talk over PCIe.
+# Bandwidth from one card to its neighbours in GB/s, one direction: half of the datasheet's figure for both. Cards that
+# are not named here use PCIe.
 LINK_GB_S: Mapping[str, float] = {
     "V100": 150, "V100-32G": 150,  # NVLink 2, 300 GB/s
     "A100-40G": 300, "A100-80G": 300,  # NVLink 3, 600 GB/s
@@ -37,8 +37,8 @@ PCIE_4_CARDS = frozenset({"A10", "A10G", "A30", "L4", "L40S", "RTX-A6000"})
 PCIE_5_CARDS = frozenset({"H100-PCIe", "RTX-PRO-6000"})
 PCIE_GB_S = {3: 16.0, 4: 32.0, 5: 64.0}  # 16 lanes, one direction (PCI-SIG)
 
-# Of the order of NCCL's own cost model (its tuning table: 3.6 us a ring, then 0.5 us a hop over NVLink and 1 us
-# over PCIe with the low-latency protocol, 3.4 and 5.7 us with the simple one).
+# Latency of an all-reduce and of each hop, of the order of NCCL's own cost model (its tuning table: 3.6 us a ring, then
+# 0.5 us a hop over NVLink and 1 us over PCIe with the low-latency protocol, 3.4 and 5.7 us with the simple one).
 ALL_REDUCE_S = 4e-6
 NVLINK_HOP_S, PCIE_HOP_S = 1e-6, 2e-6
 
@@ -46,21 +46,21 @@ USABLE_MEMORY = 0.9  # the part of a card that vLLM takes unless told otherwise 
 KV_BYTES = 2  # keys and values stay at 16 bit, the engines' default
 HEAD_WIDTH = 128  # channels of a head in most of today's models
 KERNELS_PER_LAYER = 10  # norms, QKV, rotation, attention, output, two of the MLP's, activation, residuals; fused
-KERNEL_S = 2.5e-6  # a launch when nothing else costs (see roofline.LAUNCH_S), as CUDA graphs make it
+KERNEL_S = 2.5e-6  # a launch with CUDA graphs: only the driver's own cost (see roofline.LAUNCH_S)
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """What a decoder asks of hardware.
+    """The hardware demands of a decoder-only language model.
 
     Attributes:
-        parameters: all of them.
-        active_parameters: those that a token meets; fewer than all in a mixture of experts.
-        layers: L.
-        width: d.
+        parameters: number of parameters.
+        active_parameters: parameters that one token uses; fewer than all in a mixture of experts.
+        layers: number of layers L.
+        width: width d of the model.
         kv_width: channels of the keys of a layer; less than d with grouped queries (Ainslie et al. 2023).
-        experts: of each layer; 1 if the model is dense.
-        experts_per_token: how many of them a token meets.
+        experts: experts in each layer; 1 if the model is dense.
+        experts_per_token: experts of a layer that one token uses.
     """
 
     parameters: float
@@ -94,18 +94,18 @@ class LanguageModel:
 
 @dataclass(frozen=True)
 class Runtime:
-    """The software between model and card, as far as it sets the pace. Defaults are a good engine of 2025.
+    """The properties of the inference engine that affect speed. Defaults describe a good engine of 2025.
 
     Attributes:
-        compute_efficiency: part of the peak that large products reach. 0.5: usual for prefill (Pope et al. 2023
+        compute_efficiency: fraction of the peak that large products reach. 0.5: usual for prefill (Pope et al. 2023
             report up to 0.76 on TPUs).
-        memory_efficiency: part of the bandwidth that decoding reaches.
-        link_efficiency: part of the link's bandwidth that an all-reduce reaches.
-        step_s: the host's part of a pass: scheduling, sampling, detokenising. Our choice.
+        memory_efficiency: fraction of the memory bandwidth that decoding reaches.
+        link_efficiency: fraction of the link's bandwidth that an all-reduce reaches.
+        step_s: the host's seconds per pass: scheduling, sampling, detokenising. Our choice.
         prompts_together: 0: free slots fill one by one; 1: all prompts of a batch arrive at once, and the last
-            one waits for the prefill of them all.
-        admits_what_fits: sequences that do not fit in memory wait (Kwon et al. 2023, "PagedAttention"); else a
-            server that cannot hold max_batch_size whole ones does not start.
+            one waits for the prefill of all.
+        admits_what_fits: whether sequences that do not fit in memory wait (Kwon et al. 2023, "PagedAttention");
+            otherwise a server that cannot hold max_batch_size whole sequences does not start.
     """
 
     compute_efficiency: float = 0.5
@@ -118,14 +118,14 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Generation:
-    """What a server does in its steady state; arrays of one shape.
+    """The steady state of a server; arrays of one shape.
 
     Attributes:
-        runs: whether it fits in memory; the other figures mean nothing where it does not.
+        runs: whether the model fits in memory; the other figures mean nothing where it does not.
         rps: requests/s.
         ttft_s: time to the first token.
-        tpot_s: time of each further one.
-        latency_s: of a whole request.
+        tpot_s: time per further output token.
+        latency_s: latency of a whole request.
     """
 
     runs: np.ndarray
@@ -136,7 +136,7 @@ class Generation:
 
 
 def link(gpu: Gpu) -> tuple[float, float]:
-    """(GB/s one way, s a hop) between cards of this type in one machine."""
+    """(bandwidth in GB/s one way, latency in seconds per hop) between cards of this type in one machine."""
     if gpu.name in LINK_GB_S:
         return LINK_GB_S[gpu.name], NVLINK_HOP_S
     return PCIE_GB_S[4 if gpu.name in PCIE_4_CARDS else 5 if gpu.name in PCIE_5_CARDS else 3], PCIE_HOP_S
@@ -153,20 +153,20 @@ def serve(
     precision: str = "float16",
     runtime: Runtime | None = None,
 ) -> Generation:
-    """A model on some cards under saturation: as many clients as there are slots.
+    """The steady state of a model on some cards under saturation: as many clients as there are slots.
 
     Args:
-        model: what writes.
+        model: the language model.
         gpu: the card.
-        input_tokens: I of every request.
-        output_tokens: O of every request.
+        input_tokens: I, prompt tokens of every request.
+        output_tokens: O, output tokens of every request.
         num_gpus: g, cards that share each layer; broadcasts against max_batch_size.
         max_batch_size: slots for sequences.
-        precision: of weights and arithmetic.
-        runtime: the software; a good engine when left out.
+        precision: precision of weights and arithmetic.
+        runtime: the inference engine; a good one by default.
 
     Raises:
-        ValueError: counts below 1, or an unknown precision.
+        ValueError: a count is below 1, or the precision is unknown.
     """
     rt = runtime or Runtime()
     g, slots = np.broadcast_arrays(np.asarray(num_gpus, dtype=float), np.asarray(max_batch_size, dtype=float))
@@ -193,8 +193,8 @@ def _pass_s(
     model: LanguageModel, gpu: Gpu, rt: Runtime, g: Array, *, tokens: Array | float, sequences: Array | float,
     before: float, precision: str,
 ) -> Array:  # fmt: skip
-    """T of the equation on top, in seconds."""
-    # A card without a rate of its own for this precision computes at float32's, on ordinary cores.
+    """Seconds of one forward pass: T of the module's equation."""
+    # A card without a rate of its own for this precision computes at that of float32, on ordinary cores.
     flops = tokens * (2 * model.active_parameters + 4 * model.layers * model.width * before)
     compute_s = flops / (g * gpu.peak(precision) * rt.compute_efficiency)
     weights = model.parameters_touched(tokens) * BYTES[precision] / g
@@ -209,7 +209,7 @@ def _pass_s(
 
 
 def _kv_bytes_per_token(model: LanguageModel, g: Array) -> Array:
-    """Keys and values of one token on one card; a head cannot be divided, so beyond the heads they are copied."""
+    """Bytes of keys and values per token and card; heads cannot be divided, so more cards than heads hold copies."""
     heads = max(1.0, model.kv_width / HEAD_WIDTH)
     return 2 * model.layers * model.kv_width * KV_BYTES / np.minimum(g, heads)
 
@@ -217,7 +217,7 @@ def _kv_bytes_per_token(model: LanguageModel, g: Array) -> Array:
 def _sequences_that_fit(
     model: LanguageModel, gpu: Gpu, g: Array, input_tokens: float, output_tokens: float, precision: str
 ) -> Array:
-    """How many whole sequences there is room for beside the weights; below 1 where not even one."""
+    """How many whole sequences fit in memory beside the weights; below 1 where not even one does."""
     activations = 4 * input_tokens * model.width * BYTES["float16"]  # a pass's inputs, outputs and the MLP's
     taken = CUDA_CONTEXT_GIB * GIB + model.parameters * BYTES[precision] / g + activations
     room = USABLE_MEMORY * gpu.memory_gib * GIB - taken

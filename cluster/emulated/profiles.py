@@ -1,17 +1,18 @@
-"""Descriptors of 42 models in 15 families, as many of each as the Morphling paper (SoCC 2021) has.
+"""Hardware profiles of 42 models in 15 families, as many of each family as the Morphling paper (SoCC 2021) has.
 
-The paper gives no list, so the members are a choice: the sizes that each family's own paper reports.
-Parameters and multiply-adds come from there (a multiply-add is two FLOP); what papers do not report
-follows rules, the same for all, so that models differ by their architecture and not by our taste:
+The paper does not list its models, so the members are our choice: the sizes that each family's own paper reports.
+Parameters and multiply-adds come from there (a multiply-add is two FLOP). Figures that the papers do not report
+follow rules that are the same for all, so that models differ by their architecture and not by our taste:
 
-- traffic: every layer output is written and read twice, once more than fused code would, since normalisation
+- traffic: every layer output is written and read twice, once more than in fused code, since normalisation
   and activation are kernels of their own in an eager framework.
-- activations held: convolutions, half of all layer outputs (first layers dominate, cuDNN's workspace beside
-  them); transformers, two layers' worth, since inference frees them; word models, their one vector.
+- activations held: for convolutions half of all layer outputs (the first layers dominate, with cuDNN's workspace
+  beside them); for transformers two layers' worth, since inference frees the others; for word models the word vectors
+  and the outputs of the dense layers.
 - text is 128 tokens, as in ELECTRA's table of FLOPs. Transformers: 2 N n + 4 L n^2 d FLOP with N = 12 L d^2
   parameters in the blocks (Kaplan et al. 2020, Table 1); outputs 14 n d + 2 n^2 d / 64 numbers a layer.
-- CPU per item: 5 ms to decode and resize a photograph, 0.5 ms to split 128 tokens; round figures for one
-  core.
+- CPU per item: 5 ms to decode and resize a photograph, 0.5 ms to tokenise a text of 128 tokens; round figures for
+  one core.
 """
 
 import difflib
@@ -30,7 +31,10 @@ KERNELS_PER_BLOCK = 15  # 6 products, 2 batched products, softmax, 2 norms, 2 re
 
 
 def _images(family: str, source: str, *models: tuple[str, float, float, float, int]) -> tuple[ModelProfile, ...]:
-    """Each: name, parameters (1e6), multiply-adds (1e9), layer outputs (1e6), weight layers."""
+    """Profiles of image models, each given as name, parameters (1e6), multiply-adds (1e9), layer outputs (1e6), layers.
+
+    Only layers with weights are counted.
+    """
     return tuple(
         ModelProfile(
             name,
@@ -48,7 +52,7 @@ def _images(family: str, source: str, *models: tuple[str, float, float, float, i
 
 
 def _transformers(family: str, source: str, *models: tuple[str, float, int, int]) -> tuple[ModelProfile, ...]:
-    """Each: name, parameters (1e6), layers L, width d."""
+    """Profiles of transformers, each given as name, parameters (1e6), layers L, width d."""
     profiles = []
     for name, params, layers, width in models:
         flops = 2 * 12 * layers * width**2 * TOKENS + 4 * layers * TOKENS**2 * width
@@ -70,7 +74,10 @@ def _transformers(family: str, source: str, *models: tuple[str, float, int, int]
 
 
 def _lookups(family: str, source: str, *models: tuple[str, float, int, int]) -> tuple[ModelProfile, ...]:
-    """Each: name, parameters (1e6), width d, dense layers d x d: a mean of word vectors, then the layers."""
+    """Profiles of models that average word vectors and apply dense layers d x d to the mean.
+
+    Each is given as name, parameters (1e6), width d, dense layers.
+    """
     profiles = []
     for name, params, width, layers in models:
         numbers = TOKENS * width + layers * width
@@ -145,7 +152,7 @@ PROFILES: tuple[ModelProfile, ...] = (
         ("albert-xlarge", 60, 24, 2048),
         ("albert-xxlarge", 235, 12, 4096),
     ),
-    # One profile by hand: two bidirectional LSTM layers run their 128 steps one after the other.
+    # A profile written by hand: two bidirectional LSTM layers run their 128 steps one after the other.
     ModelProfile(
         "elmo",
         "ELMo",
@@ -211,7 +218,7 @@ _RANGED = ("flops", "weight_bytes", "activation_bytes", "traffic_bytes", "kernel
 
 
 def profile(name: str) -> ModelProfile:
-    """The descriptor of a model by name."""
+    """The profile of a model by name."""
     if name in _BY_NAME:
         return _BY_NAME[name]
     close = difflib.get_close_matches(name.lower(), _BY_NAME, n=4, cutoff=0.4)
@@ -222,10 +229,10 @@ def profile(name: str) -> ModelProfile:
 
 
 def random_profiles(rng: np.random.Generator, n: int) -> tuple[ModelProfile, ...]:
-    """Models that do not exist, for meta-training: each figure log-uniform over its range in `PROFILES`.
+    """Profiles of made-up models, for meta-training: each figure is log-uniform over its range in `PROFILES`.
 
-    Figures are drawn apart from one another and so cover combinations that no known model has; only the
-    memory held is kept at or below the traffic, without which it could not have been written.
+    Figures are drawn independently and so cover combinations that no known model has. Only the memory held is limited
+    to the traffic, since everything held must have been written.
     """
     figures = {}
     for name in _RANGED:

@@ -1,1 +1,1 @@
-"""The tools that load one replica in turn: our load actor, MLPerf LoadGen, wrk."""
+"""The tools that load one replica in turn: our load actor, MLPerf LoadGen and wrk."""

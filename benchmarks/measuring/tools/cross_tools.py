@@ -1,4 +1,4 @@
-"""One replica in the hands of each tool: our load actor, MLPerf LoadGen, wrk."""
+"""Measures one replica by each tool: our load actor, MLPerf LoadGen and wrk."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ SERVER = "LoadGen, Server"
 
 
 class OtherClient:
-    """LoadGen in a process of its own, on the cores that the load actor also has."""
+    """An actor that runs LoadGen in a process of its own, on the same cores as the load actor."""
 
     def pin_to_free_cores(self) -> bool:
-        """See `LoadActor.pin_to_free_cores`."""
+        """Pins this process to the cores that are not leased, if any; see `LoadActor.pin_to_free_cores`."""
         cores = unleased_cores(machine_cores())
         if cores and can_pin():
             pin(cores)
@@ -51,23 +51,23 @@ class OtherClient:
         return loadgen.run(test, lambda: endpoint, payloads)
 
     def at_once(self, endpoint: Endpoint, payloads: Sequence[Payload], samples: int) -> Seen:
-        """One set at once, without LoadGen."""
+        """Sends one set of requests at once, without LoadGen."""
         return asyncio.run(loadgen.at_once(endpoint, payloads, samples))
 
 
 @dataclass(frozen=True)
 class Tools:
-    """All of them, aimed at one replica.
+    """All tools, aimed at one replica.
 
     Args:
-        service: what it serves.
-        replica: by handle.
-        url: over HTTP.
+        service: the service of the replica.
+        replica: the replica, for requests by handle.
+        url: its address, for requests over HTTP.
         ours: the load actor.
         other: an actor of `OtherClient`.
-        proxy: Serve's.
-        seconds: how long a level is held at least.
-        apart: the clients have cores that the replica does not use.
+        proxy: Serve's HTTP proxy.
+        seconds: least duration of a level.
+        apart: whether the clients have cores that the replica does not use.
     """
 
     service: Service
@@ -80,12 +80,12 @@ class Tools:
     apart: bool
 
     def plan(self, seed: int = 0) -> LoadPlan:
-        """Levels as long as those of the other tools, or longer if their question is open by then."""
+        """A plan for levels as long as those of the other tools, or longer where the result is not sure by then."""
         return LoadPlan(level_min_s=self.seconds, level_max_s=2 * self.seconds, total_max_s=60.0, seed=seed)
 
     def peak(self) -> Measurement:
         """The most answers per second, as a trial finds it."""
-        # In a trial levels end as soon as they may; to look for the clients that are enough they may here too.
+        # As in a trial, levels may end as soon as they are sure: this only looks for how many clients are enough.
         plan = LoadPlan(level_max_s=2 * self.seconds, total_max_s=6 * self.seconds, max_concurrency=64)
         return WithLoadActor(LoadTest(plan), self.service.payloads)(self.replica, self.service.settings)
 
@@ -96,8 +96,8 @@ class Tools:
         return find(self.replica, self.service.settings)
 
     def measurements(self, clients: int, rate_rps: float, seed: int) -> Mapping[str, Callable[[], Seen]]:
-        """Name → measurement, of a closed loop of so many clients and of arrivals at this rate."""
-        # No more at once than the replica takes in: Serve leaves a full one alone for up to 0.5 s, again and again.
+        """Name → measurement, in closed loops with so many clients and open loops with arrivals at this rate."""
+        # No more at once than the replica accepts: Serve waits up to 0.5 s, repeatedly, before it retries a full one.
         most = self.service.settings.max_ongoing_requests
         samples = min(max(8 * clients, round(self.seconds * rate_rps)), most)
         server = loadgen.Server(rate_rps, self.seconds, self.service.p99_ms, seed=seed)
@@ -114,25 +114,25 @@ class Tools:
         }
 
     def closed(self, clients: int) -> Seen:
-        """Our closed loop by handle."""
+        """Measures with our closed loop by handle."""
         endpoint = self.replica.endpoint
         ray.get(self.ours.set_target.remote(lambda: endpoint, list(self.service.payloads)))
         return seen_of(ray.get(self.ours.closed.remote(clients, self.plan())))
 
     def open(self, rate_rps: float, seed: int) -> Seen:
-        """Our open level by handle."""
+        """Measures with our open loop by handle."""
         endpoint = self.replica.endpoint
         ray.get(self.ours.set_target.remote(lambda: endpoint, list(self.service.payloads)))
         return seen_of(ray.get(self.ours.open.remote(rate_rps, self.plan(seed))))
 
     def closed_over_http(self, clients: int) -> Seen:
-        """Our closed loop over HTTP."""
+        """Measures with our closed loop over HTTP."""
         url = self.url
         ray.get(self.ours.set_target.remote(lambda: HttpEndpoint(url), encoded(self.service.payloads)))
         return self._with_proxy(lambda: seen_of(ray.get(self.ours.closed.remote(clients, self.plan()))))
 
     def by_wrk(self, connections: int) -> Seen:
-        """Wrk's closed loop."""
+        """Measures with wrk's closed loop over HTTP."""
         cores = unleased_cores(machine_cores())
         bodies = encoded(self.service.payloads)
         return self._with_proxy(
@@ -140,15 +140,15 @@ class Tools:
         )
 
     def by_loadgen(self, test: loadgen.Offline | loadgen.Server) -> Seen:
-        """A scenario of LoadGen by handle."""
+        """Measures with a scenario of LoadGen by handle."""
         return self._answer(self.other.loadgen.remote(test, self.replica.endpoint, list(self.service.payloads)))
 
     def _answer(self, asked: Any) -> Seen:
-        # Nothing here takes longer; LoadGen would wait for ever for an answer that does not come.
+        # No test takes longer; LoadGen would wait for ever for an answer that does not come.
         return ray.get(asked, timeout=120.0 + 10 * self.seconds)
 
     def _with_proxy(self, level: Callable[[], Seen]) -> Seen:
-        """A level with the CPU share of the proxy while it lasted."""
+        """Runs a level and adds the proxy's CPU share during it."""
         began, cpu = time.monotonic(), self.proxy.cpu_s()
         seen = level()
         return replace(seen, proxy_cpu_share=(self.proxy.cpu_s() - cpu) / (time.monotonic() - began))
@@ -156,13 +156,13 @@ class Tools:
 
 @contextmanager
 def tools(service: Service, port: int, seconds: float) -> Iterator[Tools]:
-    """A new replica of the service, and all tools beside it, on the cores that it does not use."""
+    """Starts a new replica of the service and all tools, these on the cores that the replica does not use."""
     here = ray.get_runtime_context().get_node_id()
     with up(service, port) as (replica, url), actor(OtherClient) as other:
         proxy = Proxy()
         proxy.pin(unleased_cores(machine_cores()))
-        with load_actor(here) as ours:  # kept, so the one that `WithLoadActor` takes too
+        with load_actor(here) as ours:  # it is kept, so `WithLoadActor` takes the same one
             apart = [ray.get(client.pin_to_free_cores.remote()) for client in (ours, other)]
-        # A process's first request makes its connections; our levels leave it out as warm-up, LoadGen does not.
+        # A process's first requests make its connections; our levels leave them out as warm-up, LoadGen does not.
         ray.get(other.at_once.remote(replica.endpoint, list(service.payloads), 2 * service.settings.max_batch_size))
         yield Tools(service, replica, url, ours, other, proxy, seconds, all(apart))

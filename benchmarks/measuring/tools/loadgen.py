@@ -1,8 +1,8 @@
-"""MLPerf LoadGen against any endpoint: its scenarios Offline and Server, and what its log says of them.
+"""Runs MLPerf LoadGen against an endpoint: its scenarios Offline and Server, with results from its log.
 
 LoadGen (https://github.com/mlcommons/inference/tree/master/loadgen) decides when to send what, keeps time, and judges.
-It knows nothing of Serve: it hands samples to a *system under test*, here a thread with an event loop that sends each
-of them to the endpoint and tells LoadGen when the answer is there.
+It is independent of Serve: it hands samples to a *system under test*, here a thread with an event loop that sends each
+sample to the endpoint and tells LoadGen when the answer has arrived.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _PERCENTILE = 0.99
 
 @dataclass(frozen=True)
 class Offline:
-    """All samples handed over at once; the rate is their number by the time until the last answer.
+    """LoadGen's scenario Offline: all samples are sent at once; rate = their number ÷ time until the last answer.
 
     Args:
-        samples: how many.
-        seed: of their order.
+        samples: number of samples.
+        seed: seed of their order.
     """
 
     samples: int
@@ -43,7 +43,7 @@ class Offline:
     def settings(self, loadgen: Any) -> Any:
         """LoadGen's TestSettings."""
         settings = _settings(loadgen, "Offline", self.seed)
-        # One query of max(least number, 1.1 x expected rate x shortest duration) samples: so the first of the two.
+        # LoadGen sends one query of max(least number, 1.1 x expected rate x shortest duration) samples: here the first.
         settings.min_query_count = self.samples
         settings.min_duration_ms = 0
         return settings
@@ -51,14 +51,16 @@ class Offline:
 
 @dataclass(frozen=True)
 class Server:
-    """Poisson arrivals, a sample each; valid if 99 % of the latencies, from when a sample was due, are within a bound.
+    """LoadGen's scenario Server: Poisson arrivals of single samples, with a bound on the p99 of latency.
+
+    The test is valid if 99 % of the latencies, counted from when a sample was due, are within the bound.
 
     Args:
         rate_rps: mean rate of arrivals.
-        seconds: at least.
+        seconds: least duration.
         p99_ms: the bound.
-        queries: at least.
-        seed: of the arrivals and of the samples' order.
+        queries: least number of queries.
+        seed: seed of the arrivals and of the samples' order.
     """
 
     rate_rps: float
@@ -79,16 +81,16 @@ class Server:
 
 
 def run(test: Offline | Server, make: Callable[[], Endpoint], payloads: Sequence[Payload]) -> Seen:
-    """One test by LoadGen.
+    """Runs one test by LoadGen.
 
     Args:
-        test: scenario and bounds.
-        make: makes the endpoint, in the event loop that it is used in.
+        test: the scenario with its bounds.
+        make: makes the endpoint.
         payloads: LoadGen's sample library.
 
     Raises:
         SystemExit: LoadGen is not installed.
-        RuntimeError: its log has no result.
+        RuntimeError: LoadGen's log has no result.
     """
     loadgen = _imported()
     with _event_loop() as loop, tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
@@ -113,10 +115,10 @@ class System:
     """LoadGen's system under test: sends samples to an endpoint from an event loop.
 
     Args:
-        loop: where the requests are sent.
-        endpoint: what answers.
-        payloads: by LoadGen's sample index.
-        complete: tells LoadGen that these ids are answered; called in the loop's thread.
+        loop: event loop in which the requests are sent.
+        endpoint: the endpoint that answers.
+        payloads: payloads by LoadGen's sample index.
+        complete: tells LoadGen that the samples of these ids are answered; called in the loop's thread.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class System:
         self.failed = 0
 
     def issue(self, samples: Sequence[tuple[int, int]]) -> None:
-        """Start these (id, index); returns at once. Called by LoadGen's thread."""
+        """Starts sending these samples, given as (id, index), and returns at once. Called by LoadGen's thread."""
         self._loop.call_soon_threadsafe(self._start, samples)
 
     def _start(self, samples: Sequence[tuple[int, int]]) -> None:
@@ -144,15 +146,12 @@ class System:
         try:
             await self._endpoint.infer(payload)
         except Exception:
-            self.failed += 1  # LoadGen knows no failures, and waits for ever for a sample that is never complete
+            self.failed += 1  # LoadGen has no failures, and waits for ever for a sample that is never complete
         self._complete([number])
 
 
 async def at_once(endpoint: Endpoint, payloads: Sequence[Payload], samples: int) -> Seen:
-    """What Offline does, without LoadGen: so many requests at once, by our own clock.
-
-    Latencies count from the start, as LoadGen's do.
-    """
+    """The scenario Offline without LoadGen: sends so many requests at once and measures their rate by our own clock."""
     began, cpu = time.monotonic(), time.process_time()
 
     async def one(number: int) -> float:
@@ -170,13 +169,13 @@ async def at_once(endpoint: Endpoint, payloads: Sequence[Payload], samples: int)
 
 
 def read_log(text: str) -> dict[str, Any]:
-    """Key → value of a detailed log of LoadGen, whose lines are JSON after a mark; the last of each key counts."""
+    """Key → value of LoadGen's detailed log, whose lines are JSON after a mark; the last value of each key counts."""
     entries = (json.loads(line.removeprefix(_MARK)) for line in text.splitlines() if line.startswith(_MARK))
     return {entry["key"]: entry["value"] for entry in entries}
 
 
 def seen(log: dict[str, Any], failed: int = 0, cpu_share: float | None = None) -> Seen:
-    """What the log of one test says.
+    """The result of one test, from LoadGen's log.
 
     Raises:
         RuntimeError: the log has no result.
@@ -187,7 +186,7 @@ def seen(log: dict[str, Any], failed: int = 0, cpu_share: float | None = None) -
     ms = {p: log[f"result_{p}.00_percentile_latency_ns"] / 1e6 for p in (50, 99)}
     return Seen(
         rate_rps=log["result_completed_samples_per_sec" if is_server else "result_samples_per_second"],
-        # Of a set that is handed over at once, latencies only say how long the set took.
+        # Where the whole set is sent at once, latencies only say how long the set took.
         p50_ms=ms[50] if is_server else None,
         p99_ms=ms[99] if is_server else None,
         failed=failed,
@@ -216,7 +215,7 @@ def _logs_in(loadgen: Any, folder: str) -> Any:
 
 
 def _complete(loadgen: Any, ids: list[int]) -> None:
-    # The answers themselves are of no interest to a performance test: address 0, of 0 bytes.
+    # A performance test ignores the answers themselves: address 0, of 0 bytes.
     loadgen.QuerySamplesComplete([loadgen.QuerySampleResponse(number, 0, 0) for number in ids])
 
 
@@ -230,7 +229,7 @@ def _imported() -> Any:
 
 @contextmanager
 def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop in a thread of its own."""
+    """Runs an event loop in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="system-under-test", daemon=True)
     thread.start()

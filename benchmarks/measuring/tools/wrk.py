@@ -1,4 +1,4 @@
-"""A closed loop over HTTP by wrk (https://github.com/wg/wrk), and what it printed."""
+"""Runs a closed loop over HTTP by wrk (https://github.com/wg/wrk), and reads its output."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ _SCRIPT = Path(__file__).with_name("wrk_payloads.lua")
 
 
 def wrk(url: str, bodies: Sequence[bytes], *, connections: int, seconds: float, cores: Collection[int] = ()) -> Seen:
-    """A closed loop of so many connections, by wrk.
+    """Runs a closed loop of so many connections by wrk.
 
     Args:
         url: where to post.
-        bodies: posted in turn.
-        connections: as many as clients.
-        seconds: for how long; wrk counts whole ones.
-        cores: those it may use; empty: any.
+        bodies: bodies of the requests, posted in turn.
+        connections: number of connections, one per client.
+        seconds: duration, rounded to whole seconds, 1 or more.
+        cores: CPU cores that wrk may use; empty: any.
 
     Raises:
         SystemExit: wrk is not installed.
-        RuntimeError: it failed; with what it said.
+        RuntimeError: wrk failed; the message has its output.
     """
     path = shutil.which("wrk")
     if path is None:
         raise SystemExit(REMEDY)
-    # Not `preexec_fn`: that forks this process, with whatever threads hold locks in it.
+    # Not `preexec_fn`: that forks this process while other threads may hold locks.
     taskset = shutil.which("taskset") if cores else None
     pinned = [taskset, "-c", ",".join(map(str, sorted(cores)))] if taskset else []
     with tempfile.TemporaryDirectory(prefix="wrk-") as folder:
         lines = Path(folder) / "payloads"
         lines.write_bytes(b"\n".join(bodies) + b"\n")
         before = _children_cpu_s()
-        # One thread: it has one core. Nothing is given up: what takes long counts as long.
+        # One thread, since it has one core. A long timeout: slow requests count as slow instead of being given up.
         how = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "60s", "-s", str(_SCRIPT)]
         done = subprocess.run(
             [*pinned, path, *how, url],
@@ -52,14 +52,14 @@ def wrk(url: str, bodies: Sequence[bytes], *, connections: int, seconds: float, 
 
 
 def read_wrk(output: str, cpu_s: float | None = None) -> Seen:
-    """What wrk printed, our script's line included.
+    """The result in wrk's output, from the line of JSON that our script prints.
 
     Args:
-        output: its standard output.
-        cpu_s: CPU seconds that it took.
+        output: wrk's standard output.
+        cpu_s: CPU seconds that wrk used; None where they are not known.
 
     Raises:
-        RuntimeError: it has no such line.
+        RuntimeError: the output has no such line.
     """
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:

@@ -1,1 +1,1 @@
-"""The twelve models, in plain torch with random weights."""
+"""The twelve models of `planes`, in plain torch with random weights."""

@@ -1,8 +1,8 @@
-"""Twelve models of six families in plain torch with random weights: what `planes` measures.
+"""The twelve models of six families that `planes` measures, in plain torch with random weights.
 
-Shapes are those of the papers; weights are random, since speed does not depend on them. Written as one would to be
+Shapes are those of the papers; weights are random, since speed does not depend on them. The models are written to be
 fast: one product for query, key and value, `scaled_dot_product_attention`, batch norms folded away, no padding, no
-dropout. Tokens an item are our choice, so that most batches are affordable on two cores: 64 for a sentence, 32 for the
+dropout. Tokens per item are our choice, so that most batches are affordable on two cores: 64 for a sentence, 32 for the
 wide encoders.
 """
 
@@ -25,12 +25,12 @@ class PlaneModel:
     """A model to measure.
 
     Args:
-        name: names the table.
-        family: models of a family never learn from one another when they are judged.
-        build: a fresh model, weights random.
+        name: name of the model and of its table.
+        family: the model's family; in evaluations, models of one family never learn from each other.
+        build: makes a new model with random weights.
         sample: number of items → the model's inputs, floats as float32.
-        input_tokens: tokens an item; 0 where it has none.
-        input_pixels: pixels an item; 0 where it has none.
+        input_tokens: tokens per item; 0 where it has none.
+        input_pixels: pixels per item; 0 where it has none.
     """
 
     name: str

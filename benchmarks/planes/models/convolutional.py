@@ -1,4 +1,4 @@
-"""Networks of convolutions for images: ResNet-50, MobileNetV2 and ConvNeXt-T."""
+"""Convolutional networks for images: ResNet-50, MobileNetV2 and ConvNeXt-T."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 
 def convolution(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Convolution and batch norm, as ResNet and MobileNet have them."""
+    """A convolution and its batch norm, as in ResNet and MobileNet."""
     conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(outputs)]
 
 
 class Residual(nn.Module):
-    """x + f(x), or shortcut(x) + f(x) where the shape changes; then `after`."""
+    """A residual block: x + f(x), or shortcut(x) + f(x) where the shape changes; then `after`."""
 
     def __init__(
         self, path: Sequence[nn.Module], shortcut: Sequence[nn.Module] = (), after: nn.Module | None = None
@@ -31,7 +31,7 @@ class Residual(nn.Module):
 
 
 def _classifier(features: Sequence[nn.Module], width: int) -> nn.Sequential:
-    """The features, their mean over the image, 1000 classes; batch norms folded into the convolutions before them."""
+    """A classifier of 1000 classes on the features' mean over the image; batch norms are folded into convolutions."""
     net = nn.Sequential(*features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 1000)).eval()
     for chain in [module for module in net.modules() if isinstance(module, nn.Sequential)]:
         for index, (first, second) in enumerate(itertools.pairwise(list(chain))):
@@ -41,7 +41,7 @@ def _classifier(features: Sequence[nn.Module], width: int) -> nn.Sequential:
 
 
 def resnet_50() -> nn.Module:
-    """ResNet-50 (He et al. 2016), the stride in the 3 x 3 convolution."""
+    """ResNet-50 (He et al. 2016), with the stride in the 3 x 3 convolution."""
     layers: list[nn.Module] = [*convolution(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for stage, count in enumerate((3, 4, 6, 3)):
@@ -58,7 +58,7 @@ def resnet_50() -> nn.Module:
 
 
 def mobilenet_v2() -> nn.Module:
-    """MobileNetV2 (Sandler et al. 2018, table 2): expansion, channels, repeats, stride."""
+    """MobileNetV2 (Sandler et al. 2018, table 2, with columns expansion, channels, repeats, stride)."""
     layers: list[nn.Module] = [*convolution(3, 32, 3, 2), nn.ReLU6()]
     inputs, table = 32, ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2))
     for expansion, outputs, repeats, first_stride in (*table, (6, 320, 1, 1)):
@@ -73,14 +73,14 @@ def mobilenet_v2() -> nn.Module:
 
 
 class ChannelsNorm(nn.LayerNorm):
-    """Layer norm over the channels of an image; free of copies in channels_last memory."""
+    """Layer norm over the channels of an image; needs no copies in channels_last memory format."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ConvNextBlock(nn.Module):
-    """Depthwise 7 x 7, then two dense layers on each pixel's channels (Liu et al. 2022)."""
+    """A block of ConvNeXt: depthwise 7 x 7 convolution, then two dense layers per pixel (Liu et al. 2022)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class ConvNextBlock(nn.Module):
 
 
 def convnext_tiny() -> nn.Module:
-    """ConvNeXt-T."""
+    """ConvNeXt-T (Liu et al. 2022)."""
     widths = (96, 192, 384, 768)
     layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 4, 4), ChannelsNorm(widths[0])]
     for stage, (width, count) in enumerate(zip(widths, (3, 3, 9, 3), strict=True)):

@@ -1,4 +1,4 @@
-"""A recommender of tables and dense layers, DLRM."""
+"""DLRM, a recommender of embedding tables and dense layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class Recommender(nn.Module):
     """DLRM (Naumov et al. 2019): 26 categories and 13 numbers as in Criteo's data, products of pairs, dense layers.
 
-    The tables are one, with an offset for each category: one look-up instead of 26.
+    The embedding tables are stored as one, with an offset per category: one look-up instead of 26.
     """
 
     offsets: Tensor

@@ -1,4 +1,4 @@
-"""A classifier of texts by LSTM."""
+"""A text classifier with LSTM layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.planes.models.transformers import WORDS
 
 
 class TextLstm(nn.Module):
-    """Two layers of LSTM over words, the last state classified."""
+    """A text classifier: two LSTM layers over words, and a dense layer on the last state."""
 
     def __init__(self, embedding: int = 256, hidden: int = 512, classes: int = 20) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Transformers: encoders like BERT, T5's encoder, GPT-2's prompt, and the vision transformer."""
+"""Transformers: encoders like BERT, T5's encoder, GPT-2 on a prompt, and the vision transformer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORDS = 30_522  # BERT's vocabulary (Devlin et al. 2019)
 
 
 class Block(nn.Module):
-    """A transformer's layer: attention, then two dense layers (Vaswani et al. 2017); normalised before or after."""
+    """A transformer layer: attention, then two dense layers (Vaswani et al. 2017), each normalised before or after."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Block(nn.Module):
 
 
 class Bert(nn.Module):
-    """BERT-like encoder with the mean of its words as the item's vector; ALBERT with `shared` (Lan et al. 2020)."""
+    """A BERT-like encoder whose output is the mean over the words; ALBERT with `shared` (Lan et al. 2020)."""
 
     def __init__(self, width: int, layers: int, heads: int, *, embedding: int = 0, shared: bool = False) -> None:
         super().__init__()
@@ -73,7 +73,8 @@ class Bert(nn.Module):
 class T5Encoder(nn.Module):
     """T5's encoder (Raffel et al. 2020): no biases, RMS norms first, a learned bias for each relative position.
 
-    Relative positions share 32 values as in the paper, cut off at ±16 instead of binned in powers; the work is equal.
+    Relative positions have 32 values as in the paper, but are clamped to ±16 instead of binned in powers; the amount of
+    work is the same.
     """
 
     def __init__(self, width: int = 512, layers: int = 6, heads: int = 8, hidden: int = 2048) -> None:
@@ -95,7 +96,7 @@ class T5Encoder(nn.Module):
 
 
 class Gpt2(nn.Module):
-    """GPT-2 of 124M parameters (Radford et al. 2019), one pass over a prompt: logits of the next token."""
+    """GPT-2 with 124M parameters (Radford et al. 2019): one pass over a prompt gives the logits of the next token."""
 
     def __init__(self, width: int = 768, layers: int = 12, heads: int = 12) -> None:
         super().__init__()
@@ -117,7 +118,7 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 class Vit(nn.Module):
-    """Vision transformer, ViT-B/32 (Dosovitskiy et al. 2021)."""
+    """The vision transformer ViT-B/32 (Dosovitskiy et al. 2021)."""
 
     def __init__(self, patch: int = 32, width: int = 768, layers: int = 12, heads: int = 12, side: int = 224) -> None:
         super().__init__()
@@ -130,5 +131,5 @@ class Vit(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.patches(images).flatten(2).transpose(1, 2)
         x = torch.cat((self.first.expand(len(x), -1, -1), x), 1)
-        # A smaller image has fewer patches and takes the first places.
+        # A smaller image has fewer patches and uses the first positions.
         return self.head(self.norm(self.blocks(x + self.places[:, : x.shape[1]])[:, 0]))
