@@ -12,6 +12,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # A pip.conf may ask for installations for the user, which no environment of its own can have.
 export PIP_USER := 0
+# Nothing is compiled when it is installed, so that Python must keep what it compiles when it is first imported: else every
+# process, each replica's too, compiles Ray and torch again (ray.serve 3.0 s instead of 1.1, torch 3.1 instead of 1.2).
+export PYTHONDONTWRITEBYTECODE :=
 # On Linux the plain wheel of torch brings several GB of CUDA. The CPU build is asked for first; a machine that
 # cannot reach this index takes what it is offered elsewhere. For GPUs: make install TORCH_INDEX=https://download.pytorch.org/whl/cu130
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
