@@ -109,7 +109,8 @@ class Document:
     def _not_yaml(self, error: yaml.YAMLError) -> str:
         if isinstance(error, yaml.reader.ReaderError):
             line = self.text.count("\n", 0, error.position) + 1
-            return f"{self.source}:{line}: not valid YAML (a character that is no text); remove it, or save as UTF-8"
+            why = "a control character that YAML does not allow"
+            return f"{self.source}:{line}: not valid YAML ({why}); remove it, or save as UTF-8"
         mark = getattr(error, "problem_mark", None)
         said = " ".join(filter(None, (getattr(error, "context", None), getattr(error, "problem", None))))
         remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "correct it there")
@@ -135,7 +136,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _unknown_tag(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
-    raise _no_value(node, f"there is no tag {shown(node.tag.rpartition(':')[2])}")
+    raise _no_value(node, f"unknown tag {shown(node.tag.rpartition(':')[2])}")
 
 
 _Loader.add_constructor(None, _unknown_tag)
@@ -162,7 +163,7 @@ class _Nodes:
             self._sizes[id(node)] = 0
             size = self._sizes[id(node)] = 1 + sum(self.check(part) for part in self._parts(node))
         if size > _MOST_VALUES:
-            raise self._error(node, f"it stands for more than {_MOST_VALUES} values; use no aliases of aliases")
+            raise self._error(node, f"it expands to more than {_MOST_VALUES} values; do not nest aliases")
         return size
 
     def _parts(self, node: yaml.Node) -> list[yaml.Node]:
@@ -173,10 +174,10 @@ class _Nodes:
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise self._error(key, "a key must be a text, not a list or a mapping")
+                raise self._error(key, "a key must be text, not a list or a mapping")
             if key.tag.rpartition(":")[2] not in ("str", "int", "merge"):
                 raise self._error(
-                    key, f"a key must be a text, and YAML takes {shown(key.value)} for none; put it in quotes"
+                    key, f"a key must be text, but YAML does not read {shown(key.value)} as text; put it in quotes"
                 )
             if key.value in seen:
                 raise self._error(key, f"{shown(key.value)} stands twice; keep one of them")

@@ -46,7 +46,7 @@ class Node:
 
     def __post_init__(self) -> None:
         if min(self.cpu_cores, self.memory_gib, self.gpus, self.gpu_memory_gib) < 0:
-            raise ValueError(f"node {self.node_id!r} cannot have less than nothing, got {self}")
+            raise ValueError(f"cores, memory and GPUs of node {self.node_id!r} must be 0 or more, got {self}")
         if (self.gpu_type is None) != (self.gpus == 0):
             raise ValueError(
                 f"node {self.node_id!r} needs both a GPU type and a number of GPUs, or neither; "
@@ -64,7 +64,7 @@ class Demand:
 
     def __post_init__(self) -> None:
         if min(self.cpu_cores, self.gpu_share) < 0:
-            raise ValueError(f"a demand cannot be negative, got {self}")
+            raise ValueError(f"a demand must not be negative, got {self}")
         if self.gpu_type is None and self.gpu_share:
             raise ValueError(f"a GPU share needs a GPU type, got {self}")
 
@@ -97,7 +97,7 @@ class Inventory:
         """
         wanted = self.with_gpu(gpu_type)
         if not wanted:
-            raise ValueError(f"no node has a {gpu_type}; there are {self._types()}")
+            raise ValueError(f"no node has {_a(gpu_type)}; the cluster has {self._types()}")
         labels = {node.ray_label for node in wanted}
         others = {node.ray_label for node in self.nodes if node not in wanted}
         if None in labels or labels & others:
@@ -109,21 +109,29 @@ class Inventory:
         if not self.nodes:
             return "the cluster has no node alive; start one, or connect to another cluster"
         nodes = self.nodes
-        on = "one node"
+        among = "node"
         if demand.gpu_type is not None:
             nodes = self.with_gpu(demand.gpu_type)
             kind = gpu_names.canonical(demand.gpu_type)
             if not nodes:
-                return f"asks {_a(kind)}, the cluster has {self._types()}; add {_a(kind)} node or ask for another"
-            on = f"{_a(kind)} node"
+                return (
+                    f"needs {_a(kind)}, but the cluster has {self._types()}; add {_a(kind)} node or choose another "
+                    "GPU type"
+                )
             most = max(node.gpus for node in nodes)
             if demand.gpu_share > most:
-                return f"asks {demand.gpu_share:g} of {_a(kind)}, most on {on} is {most:g}; lower the GPU share"
+                return (
+                    f"needs {_count(demand.gpu_share, f'{kind} GPU')}, but {_a(kind)} node has at most {most:g}; "
+                    "lower the GPU share"
+                )
             nodes = tuple(node for node in nodes if node.gpus >= demand.gpu_share)
-            on += " with enough of it" if len(nodes) < len(self.with_gpu(kind)) else ""
+            among = f"{kind} node" + (" with enough GPUs" if len(nodes) < len(self.with_gpu(kind)) else "")
         cores = max(node.cpu_cores for node in nodes)
         if demand.cpu_cores > cores:
-            return f"asks {demand.cpu_cores:g} cores, most on {on} is {cores}; ask for fewer or add a bigger node"
+            return (
+                f"needs {_count(demand.cpu_cores, 'core')}, but the largest {among} has {cores}; request fewer or "
+                "add a larger node"
+            )
         return None
 
     def _types(self) -> str:
@@ -203,7 +211,7 @@ def _ask(node_ids: Sequence[str]) -> dict[str, nvml.NodeGpus]:
         try:
             readings[node_id] = ray.get(answer, timeout=0)
         except (ray.exceptions.RayError, TimeoutError) as error:
-            log.warning("node %s did not tell its GPUs, so their datasheet figures count: %s", node_id, error)
+            log.warning("node %s did not report its GPUs (%s); using datasheet figures", node_id, error)
             ray.cancel(answer, force=True)
     return readings
 
@@ -211,6 +219,10 @@ def _ask(node_ids: Sequence[str]) -> dict[str, nvml.NodeGpus]:
 def _any_of(names: Iterable[str]) -> str:
     values = sorted(names)
     return values[0] if len(values) == 1 else f"in({','.join(values)})"
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def _a(gpu_type: str) -> str:

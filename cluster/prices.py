@@ -159,9 +159,9 @@ def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
     for key in content:
         if key not in allowed:
             close = difflib.get_close_matches(str(key), allowed, n=1)
-            meant = f"did you mean `{close[0]}`? " if close else ""
+            meant = f"; did you mean `{close[0]}`?" if close else "."
             raise PriceBookError(
-                f"{shown(key)} is no field of a price book; {meant}Allowed: {', '.join(allowed)}", str(key)
+                f"a price book has no field {shown(key)}{meant} Allowed: {', '.join(allowed)}", str(key)
             )
     required = [name for name in allowed if name not in ("base_usd_per_hour", "currency")]
     missing = [f"`{name}`" for name in required if content.get(name) is None]

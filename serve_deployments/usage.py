@@ -64,7 +64,7 @@ class Usage:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if any(size < 1 or count < 1 for size, count in self.batches.items()):
-            raise ValueError(f"batches have sizes and counts of 1 or more, got {dict(self.batches)}")
+            raise ValueError(f"sizes and counts of batches must be 1 or more, got {dict(self.batches)}")
 
     def since(self, earlier: Usage) -> Usage:
         """The usage between an earlier reading of the same meter and this one; gauges are those of this reading.
@@ -76,7 +76,9 @@ class Usage:
         left.subtract(earlier.batches)
         counters = {name: getattr(self, name) - getattr(earlier, name) for name in _COUNTERS}
         if min(*counters.values(), *left.values()) < 0:
-            raise ValueError("the reading to subtract counted more than this one: it is later, or another replica's")
+            raise ValueError(
+                "cannot subtract the reading: it counted more than this one, so it is later or from another replica"
+            )
         since = self.recent[max(0, len(self.recent) - sum(left.values())) :]
         return replace(self, **counters, batches=dict(+left), recent=since)
 

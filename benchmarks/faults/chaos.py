@@ -97,7 +97,7 @@ def table(found: Sequence[Account]) -> str:
         rows.append([fault, *(f"{figure:.0f}" for figure in sums), said])
     header = [
         "fault", "studies", "strikes", "trials", "tried again", "failed", "recommended", "breaches", "s",
-        "what trials said",
+        "reasons given by trials",
     ]  # fmt: skip
     return markdown(header, rows)
 

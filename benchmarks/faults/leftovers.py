@@ -60,7 +60,7 @@ def awaited(condition: Callable[[], object], what: str, *, seconds: float = SETT
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= until:
-            raise TimeoutError(f"{what}: not within {seconds:g} s")
+            raise TimeoutError(f"{what}: did not happen within {seconds:g} s")
         time.sleep(_LOOK_S)
 
 

@@ -114,7 +114,7 @@ def share(job: Job, run: Together, env: Mapping[str, str]) -> str:
 
 def speed(plan: Plan, machine: Machine) -> str:
     """The text on the parts of the speed path, for each model and batch size."""
-    header = ["step", "texts/s", "× plain", "in rounds", "largest difference", "says"]
+    header = ["step", "texts/s", "× plain", "range over rounds", "largest difference", "remarks"]
     sections = []
     for model in plan.models:
         for batch in plan.batch_sizes:

@@ -138,11 +138,11 @@ def main(arguments: Sequence[str]) -> None:
     parser = recording_parser_of(__name__, __doc__)
     parser.add_argument("--services", nargs="+", choices=SERVICES, default=["sleeping-10", "sleeping-40", "minilm"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="that a level is held at least")
+    parser.add_argument("--seconds", type=float, default=5.0, help="least seconds per level")
     parser.add_argument("--quick", action="store_true", help="one service, one round of short levels; writes nothing")
     asked = parser.parse_args(arguments)
     if asked.rounds < 1 or asked.seconds < 1:
-        parser.error(f"--rounds and --seconds are 1 or more, got {asked.rounds} and {asked.seconds:g}")
+        parser.error(f"--rounds and --seconds must be 1 or more, got {asked.rounds} and {asked.seconds:g}")
     if asked.quick:
         asked.services, asked.rounds, asked.seconds = ["sleeping-40"], 1, 1.0
     preflight()

@@ -95,7 +95,7 @@ def ratio_table(checked: Checked) -> str:
     """The table of pairs: ratios within a round, their mean over the rounds, and whether the goal is met."""
     header = [
         "compared",
-        "in what they are the same, or not",
+        "what they share or not",
         "rate, 95 % interval",
         "p50",
         "p99",
@@ -119,7 +119,7 @@ def goal_met(pair: Pair, low: float, high: float) -> str:
         return "not the same"
     if 1 - GOAL <= low and high <= 1 + GOAL:
         return "yes"
-    return "**no**" if high < 1 - GOAL or low > 1 + GOAL else "not known"
+    return "**no**" if high < 1 - GOAL or low > 1 + GOAL else "undecided"
 
 
 def explained(checked: Checked) -> list[str]:

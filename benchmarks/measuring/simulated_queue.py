@@ -133,10 +133,10 @@ def main(arguments: Sequence[str]) -> None:
     parser = recording_parser_of(__name__, __doc__)
     parser.add_argument("--services", nargs="+", choices=SERVICES, default=["sleeping-40", "minilm"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8.0, help="that a level is held")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds per level")
     asked = parser.parse_args(arguments)
     if asked.rounds < 1 or asked.seconds < 1:
-        parser.error(f"--rounds and --seconds are 1 or more, got {asked.rounds} and {asked.seconds:g}")
+        parser.error(f"--rounds and --seconds must be 1 or more, got {asked.rounds} and {asked.seconds:g}")
     everything = []
     with local_serve(http=False) as port:
         here = ray.get_runtime_context().get_node_id()

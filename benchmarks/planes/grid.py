@@ -71,7 +71,7 @@ def ask(asked: argparse.Namespace) -> Grid:
         ValueError: more cores are asked for than there are, or a GPU where there is none.
     """
     if asked.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda asked for, torch sees no GPU; leave it out to measure on the CPU")
+        raise ValueError("--device cuda requested, but torch sees no GPU; leave it out to measure on the CPU")
     usd_core, usd_gpu, source = asked.usd_per_core, asked.usd_per_gpu, "given on the command line"
     if usd_core is None or (asked.device == "cuda" and usd_gpu is None):
         from cluster.prices import load_prices  # needs pyyaml, which may not be installed
@@ -93,7 +93,7 @@ def ask(asked: argparse.Namespace) -> Grid:
     there = len(physical_cpus())
     cores = tuple(asked.cores or sorted({2**k for k in range(there.bit_length())} | {there}))
     if max(cores) > there:
-        raise ValueError(f"{max(cores)} cores asked for, this process may use {there}; lower --cores")
+        raise ValueError(f"{max(cores)} cores requested, but this process may use {there}; lower --cores")
     knobs = {"cpu_cores": cores, "precision": ("float32", "bfloat16"), BATCH: batches}
     return Grid("cpu", knobs, usd_core, 0.0, source)
 

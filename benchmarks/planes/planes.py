@@ -76,7 +76,9 @@ def answers(
             rows.append(left.pop(0))
             yield {"row": rows[-1], "spread": None, "batches": 0}
         elif worker.returncode:
-            raise RuntimeError(f"the worker for {model.name} ended with {worker.returncode} at {trying}; see above")
+            raise RuntimeError(
+                f"the worker for {model.name} ended with {worker.returncode} at {trying}; see its error above"
+            )
 
 
 def measure_model(model: PlaneModel, grid: Grid, patience: Patience, out: Path) -> dict[str, Any]:
@@ -116,9 +118,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--gpu-memory", nargs="+", type=float, default=[0.02, 0.1, 1.0], help="parts of its memory")
     parser.add_argument("--usd-per-core", type=float, help="an hour; default: the built-in price book")
     parser.add_argument("--usd-per-gpu", type=float, help="an hour; default: the built-in price book")
-    parser.add_argument("--quick", action="store_true", help="two models, three batches, hardly any patience")
+    parser.add_argument("--quick", action="store_true", help="two models, three batches, very short measurements")
     parser.add_argument("--plan", action="store_true", help="say how long it takes, and stop")
-    parser.add_argument("--fresh", action="store_true", help="forget what is there")
+    parser.add_argument("--fresh", action="store_true", help="discard what was measured before")
     asked = parser.parse_args(arguments)
     grid, patience = ask(asked), QUICK_PATIENCE if asked.quick else Patience()
     out: Path = asked.out or ROOT / "data" / f"planes-{asked.device}"
@@ -128,11 +130,11 @@ def main(arguments: Sequence[str]) -> None:
     todo = [model for model in MODELS if model.name in wanted and model.name not in done]
     about, most = planned_s(grid, {model.name: facts(model) for model in todo}, patience)
     print(f"{len(todo)} models, {len(grid.configs())} configurations each, about {about / 60:.1f} min", end="")
-    print(f" (at most {most / 60:.1f}); {len(done)} models are there already", flush=True)
+    print(f" (at most {most / 60:.1f}); {len(done)} models already measured", flush=True)
     if asked.plan:
         return
     if (load := os.getloadavg()[0]) > BUSY:
-        print(f"others are busy on this machine (load {load:.1f}): the figures will be too low", flush=True)
+        print(f"the machine is busy with other work (load {load:.1f}): the figures will be too low", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     where, command = machine(grid.device), command_of(__name__, arguments)
     for model in todo:

@@ -181,7 +181,7 @@ def main(arguments: Sequence[str]) -> None:
         f"`{command_of(__name__, arguments)}`. Rank: Spearman's correlation of predicted and measured "
         "rates over a model's configurations. Error: median relative error of the rate. Best: requests per dollar of "
         "the configuration predicted as best, as a part of the table's best. Datasheet: the catalogue's CPU core, "
-        "which is another than this machine's and has no bfloat16. Calibrated: on the other families only.", "",
+        "which differs from this machine's and has no bfloat16. Calibrated: on the other families only.", "",
         report(tables, verdicts(tables)), "",
         f"Fitted to all tables, a core here does {flops}, moves {rates.bytes_s / 1e9:.1f} GB/s, and a kernel costs "
         f"{rates.launch_s * 1e6:.1f} µs.", "",

@@ -67,7 +67,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: Coll
         ValueError: a row has another length than the header.
     """
     if wrong := [row for row in rows if len(row) != len(header)]:
-        raise ValueError(f"{len(header)} cells a row needed, got {wrong[0]}")
+        raise ValueError(f"each row needs {len(header)} cells, got {wrong[0]}")
     lines = [header, [":--" if i in text else "--:" for i in range(len(header))], *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 

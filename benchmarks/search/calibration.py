@@ -56,7 +56,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         if not 0 <= self.chance <= 1:
-            raise ValueError(f"{self.searcher}: chance_of_more is from 0 to 1, got {self.chance}")
+            raise ValueError(f"{self.searcher}: chance_of_more must be from 0 to 1, got {self.chance}")
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,9 @@ def doubting() -> list[str]:
 def body(asked: Sequence[Asked], curves: str | None) -> str:
     """The text of the section of results."""
     parts = [
-        "The chance that a searcher gives to something better than the best so far by more than the margin, after each "
-        "trial, against what is so. Skill: the share of the Brier score of a constant chance that is gone."
+        "The chance that a searcher gives, after each trial, that some configuration is better than the best so far by "
+        "more than the margin, against whether there is one. Skill: by what share the Brier score is lower than that "
+        "of a constant chance."
     ]
     scores, bins = [], []
     for searcher, margin, found in calibrations(asked):
@@ -150,8 +151,8 @@ def body(asked: Sequence[Asked], curves: str | None) -> str:
         scores.append([searcher, f"{margin:g}", questions_asked, *(f"{figure:.3f}" for figure in figures)])
         cells = [f"{o:.2f} ({n})" if n else "" for o, n in zip(found.observed, found.counts, strict=True)]
         bins.append([searcher, f"{margin:g}", *cells])
-    parts.append(markdown(("searcher", "margin", "questions", "so", "Brier score", "skill"), scores))
-    parts.append("How often it was so (of how many questions), by the chance that was given:")
+    parts.append(markdown(("searcher", "margin", "questions", "frequency of yes", "Brier score", "skill"), scores))
+    parts.append("Frequency of yes (number of questions), by the chance that the searcher gave:")
     limits = [f"{100 * i // BINS}–{100 * (i + 1) // BINS} %" for i in range(BINS)]
     parts.append(markdown(("searcher", "margin", *limits), bins))
     parts += [f"![Observed against predicted]({curves})"] if curves else []
@@ -173,12 +174,13 @@ def main(arguments: Sequence[str]) -> None:
     able = doubting()
     names = asked.searchers or able
     if not names or set(names) - set(able):
-        raise SystemExit(f"searchers with `chance_of_more`: {', '.join(able) or 'none'}; asked for {names or 'any'}")
+        got = ", ".join(names) or "none"
+        raise SystemExit(f"only these searchers have `chance_of_more`: {', '.join(able) or 'none'}; got {got}")
     plans = plans_of(asked, names)
     suites = [load_suite(plan.folder).name for plan in plans]
     found = list(parts_of_all(answered, plans, asked.margins, asked.jobs))
     if not found:
-        raise SystemExit("no trial of any search counted, so there was nothing to ask")
+        raise SystemExit("no search had a trial that counts, so there is no chance to compare")
     link = None
     if asked.curves:
         lines = {f"{s}, {100 * margin:g} % more": c.known() for s, margin, c in calibrations(found)}

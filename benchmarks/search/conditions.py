@@ -64,7 +64,7 @@ def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -
                 print(error, flush=True)
                 notes.append(f"{searcher} is left out of {suite.name}: {str(error).strip().splitlines()[-1]}")
     if not parts:
-        raise WorkerDied(f"no search was done; {'; '.join(notes) or 'no configuration counts anywhere'}")
+        raise WorkerDied(f"no search was done; {'; '.join(notes) or 'no task has a configuration that counts'}")
     rows = pd.concat(parts, ignore_index=True)
     # Results come as processes finish; tables and files must not depend on that.
     order = ["suite", "searcher", "condition", "objective", "task", "seed", "trial"]

@@ -40,7 +40,9 @@ class Found:
 
     def __post_init__(self) -> None:
         if self.fractions.ndim != 2 or len(self.labels) != len(self.fractions):
-            raise ValueError(f"a label for each search, got {len(self.labels)} for {self.fractions.shape}")
+            raise ValueError(
+                f"needs one label per search, got {len(self.labels)} for fractions of shape {self.fractions.shape}"
+            )
 
     @property
     def budget(self) -> int:
@@ -119,7 +121,7 @@ def found_by(rows: pd.DataFrame, by: str = "searcher", budget: int | None = None
         labels, curves = [], []
         for label, one in mine.groupby(list(KEYS), sort=False):
             if list(one["trial"]) != list(range(1, len(one) + 1)):
-                raise ValueError(f"{name}: the trials of {label} do not count from 1, or some are there twice")
+                raise ValueError(f"{name}: the trials of {label} are not numbered 1, 2, 3 …, each once")
             curve = one["fraction"].to_numpy()[:most]
             labels.append(label)
             curves.append(np.append(curve, np.full(most - len(curve), curve[-1])))

@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
     suites: Mapping[object, Suite] = {folder: load_suite(folder) for folder in asked.suites}
     names = asked.searchers or [name for name in sorted(NAMED) if any(learns(name, s) for s in suites.values())]
     if not names:
-        raise SystemExit(f"none of {', '.join(sorted(NAMED))} does anything else with sources than without")
+        raise SystemExit(f"sources change the search of none of: {', '.join(sorted(NAMED))}")
     rows, notes = rows_of(plans_of(asked, names), [Sources(kind) for kind in KINDS], asked.jobs)
     print(keep(rows, "shuffled"))
     heading = f"Shuffled sources: {settings(asked, rows)}"

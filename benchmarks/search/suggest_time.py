@@ -105,7 +105,7 @@ def timed(searcher: str, size: int, repeats: int, limit_s: float, memory_gib: fl
     theirs.close()
     try:
         if not _ready(ours):
-            raise AssertionError("the space itself could not be built; its error stands above")
+            raise AssertionError("the space itself could not be built; see its error above")
         making_s, seconds = _next(ours, limit_s), []
         for _ in range(repeats):
             seconds.append(_next(ours, limit_s))

@@ -36,7 +36,7 @@ def parse(spec: str) -> tuple[tuple[gpus.Gpu, int], ...]:
         name, colon, number = (piece.strip() for piece in part.partition(":"))
         if not name or (colon and not (number.isdecimal() and int(number) >= 1)):
             raise ValueError(
-                f"{part.strip()!r} in {spec!r} is no node of an emulated cluster; write "
+                f"{part.strip()!r} in {spec!r} is not a valid node for an emulated cluster; write "
                 "TYPE:COUNT with a count of 1 or more, separated by commas, as in T4:1,V100:2"
             )
         nodes.append((gpu_names.find(name), int(number) if colon else 1))

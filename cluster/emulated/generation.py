@@ -75,11 +75,13 @@ class LanguageModel:
         if not all(np.isfinite(v) and v > 0 for v in (getattr(self, f.name) for f in fields(self))):
             raise ValueError(f"a language model needs positive finite figures, got {self}")
         if self.active_parameters > self.parameters or self.experts_per_token > self.experts:
-            raise ValueError(f"a token cannot meet more than there is, got {self}")
+            raise ValueError(
+                f"active_parameters and experts_per_token must not exceed parameters and experts, got {self}"
+            )
         if self.active_parameters < self.parameters * self.experts_per_token / self.experts * (1 - 1e-9):
             raise ValueError(
-                f"{self.experts_per_token:g} of {self.experts:g} experts are more than {self.active_parameters:.3g} "
-                f"of {self.parameters:.3g} parameters; raise active_parameters"
+                f"active_parameters is too small: {self.experts_per_token:g} of {self.experts:g} experts alone have "
+                f"more than {self.active_parameters:.3g} of {self.parameters:.3g} parameters; raise active_parameters"
             )
 
     def parameters_touched(self, tokens: Array | float) -> Array:
@@ -171,7 +173,10 @@ def serve(
     rt = runtime or Runtime()
     g, slots = np.broadcast_arrays(np.asarray(num_gpus, dtype=float), np.asarray(max_batch_size, dtype=float))
     if not (np.all(g >= 1) and np.all(slots >= 1) and input_tokens >= 1 and output_tokens >= 1):
-        raise ValueError(f"counts are 1 or more, got {num_gpus}, {max_batch_size}, {input_tokens}, {output_tokens}")
+        raise ValueError(
+            "num_gpus, max_batch_size, input_tokens and output_tokens must be 1 or more, got "
+            f"{num_gpus}, {max_batch_size}, {input_tokens} and {output_tokens}"
+        )
     fit = _sequences_that_fit(model, gpu, g, input_tokens, output_tokens, precision)
     runs = fit >= (1 if rt.admits_what_fits else slots)
     b = np.maximum(1.0, np.minimum(slots, fit)) if rt.admits_what_fits else slots

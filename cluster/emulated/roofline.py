@@ -104,7 +104,7 @@ class Rates:
         if "float32" not in self.flops or not all(np.isfinite(rate) and rate > 0 for rate in positive):
             raise ValueError(f"a device needs positive finite rates, float32 among them, got {self}")
         if not all(np.isfinite(cost) and cost >= 0 for cost in others):
-            raise ValueError(f"what a kernel costs is 0 or more seconds, got {self}")
+            raise ValueError(f"launch_s and fill_s must be 0 or more seconds, got {self}")
 
 
 def datasheet_rates(gpu: Gpu | None) -> Rates:

@@ -48,7 +48,9 @@ def check_session(*, address: str | None, emulate: str | None) -> None:
         except ValueError as error:
             raise UserError(f"--emulate {emulate}: {error}") from None
         if address is not None or connected:
-            raise UserError("--emulate starts its own local cluster, so it goes without --address or a running Ray")
+            raise UserError(
+                "--emulate starts its own local cluster, so it cannot be combined with --address or a running Ray"
+            )
     elif not connected and (asked := address or os.environ.get("RAY_ADDRESS")):
         _refuse_silence(asked)
 
@@ -115,7 +117,7 @@ def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Ite
             "or leave --address out to use this machine"
         ) from None
     except (RuntimeError, ValueError, OSError) as error:
-        asked = "start Ray on this machine" if address == "local" else f"join the Ray cluster at {address!r}"
+        asked = "start Ray on this machine" if address == "local" else f"connect to the Ray cluster at {address!r}"
         remedy = (
             "; the folder of service.yaml is sent to the nodes, so keep big files elsewhere, on a path that every "
             "node has"
@@ -145,10 +147,10 @@ def _until_up(init: Callable[[], object]) -> None:
             if "timed out during startup" not in str(error):  # Ray has no exception class for it
                 raise
             ray.shutdown()
-            _log.warning("Ray was not up within its 30 s, attempt %d of %d", attempt + 1, _ATTEMPTS)
+            _log.warning("Ray did not start within 30 s, attempt %d of %d", attempt + 1, _ATTEMPTS)
     raise UserError(
-        f"Ray did not start within its 30 s in {_ATTEMPTS} attempts, most likely as this machine is too busy; "
-        "try again once it is less so"
+        f"Ray did not start within 30 s in any of {_ATTEMPTS} attempts, probably because this machine is too busy; "
+        "try again when it is less busy"
     )
 
 

@@ -130,7 +130,9 @@ class DeviceBatches:
         with torch.inference_mode():
             tensors = self.parts.collate(payloads)
             if not self._free:
-                raise RuntimeError(f"{IN_FLIGHT} batches are under way; finish one before the next begins")
+                raise RuntimeError(
+                    f"{IN_FLIGHT} batches are already in progress; call finish() before the next begin()"
+                )
             slot = self._free.popleft()
             try:
                 layout, rows, filled = self._bring(slot, tensors)

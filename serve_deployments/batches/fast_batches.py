@@ -45,7 +45,7 @@ def fast_batches(
             runs the usual sizes before any load. With CUDA graphs it does so anyway.
     """
     if not device.startswith("cuda"):
-        nothing = Enforcement("cuda_graphs", "True", False, f"there are none on {device!r}")
+        nothing = Enforcement("cuda_graphs", "True", False, f"CUDA graphs are not available on {device!r}")
         return PlainBatches(parts, [*told, nothing] if cuda_graphs else told, every_size=every_size)
     from serve_deployments.batches.accelerator import Cuda
     from serve_deployments.batches.device_batches import DeviceBatches

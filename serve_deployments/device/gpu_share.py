@@ -53,7 +53,7 @@ def confine(share: float, torch: Any) -> str:
         return _held[share][1]
     green = getattr(torch.cuda, "green_contexts", None)
     if green is None or not getattr(green, "SUPPORTED", True) or not hasattr(green.GreenContext, "Stream"):
-        raise CannotConfine(f"torch {torch.__version__} has no green contexts with streams (2.11 for CUDA 13 has)")
+        raise CannotConfine(f"torch {torch.__version__} has no green contexts with streams; 2.11 for CUDA 13 has them")
     device = torch.cuda.get_device_properties(torch.cuda.current_device())
     count = multiprocessors(share, device.multi_processor_count, device.major)
     try:

@@ -60,14 +60,14 @@ class CoreLease:
         self._folder = _prepared(folder)
         candidates = sorted(available if available is not None else machine_cores())
         if count > len(candidates):
-            raise NoCores(f"{count} cores asked for, this machine has {len(candidates)}; lower `cpu_cores`")
+            raise NoCores(f"{count} cores requested, but this machine has {len(candidates)}; lower `cpu_cores`")
         self._held: dict[int, IO[bytes]] = {}
         until = now() + deadline_s
         while not self._try(count, candidates):
             if now() >= until:
                 raise NoCores(
-                    f"{count} cores asked for, but fewer of {len(candidates)} were free for {deadline_s:g} s; "
-                    "lower `--parallel` or wait for the other study on this machine"
+                    f"{count} cores requested, but fewer than {count} of {len(candidates)} were free within "
+                    f"{deadline_s:g} s; lower `--parallel` or wait for the other study on this machine"
                 )
             sleep(0.05)
 
@@ -219,7 +219,7 @@ def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:
     cuda = torch.cuda.is_available()
     if not cuda and not settings.emulated:
         raise NoDevice(
-            f"{settings.gpu_type} asked for, but torch {torch.__version__} sees no CUDA device on this node; "
+            f"{settings.gpu_type} requested, but torch {torch.__version__} sees no CUDA device on this node; "
             "install a CUDA build of torch there (make install TORCH_INDEX=…)"
         )
     done = []

@@ -23,7 +23,7 @@ class _Skipping(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if timeout is None and not ready:
-            raise RuntimeError("in virtual time nothing is left that could happen, yet something is awaited")
+            raise RuntimeError("virtual time cannot advance: a task waits, but no timer is pending (deadlock)")
         if not ready and timeout is not None and timeout > 0:
             self.time_s += timeout
         return ready

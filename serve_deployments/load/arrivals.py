@@ -55,7 +55,7 @@ class Renewal:
 
     def __post_init__(self) -> None:
         if not 0 <= self.cv <= _MOST_CV:
-            raise ValueError(f"a coefficient of variation is from 0 to {_MOST_CV:g}, got {self.cv:g}")
+            raise ValueError(f"a coefficient of variation must be from 0 to {_MOST_CV:g}, got {self.cv:g}")
 
     def offsets(self, rate_rps: float, seed: int) -> Iterator[float]:
         """See `Arrivals`; the first request is due at 0 if the rate is constant, else after a gap."""
@@ -89,16 +89,19 @@ class Trace:
 
     def __post_init__(self) -> None:
         if len(self.times_s) < 2:
-            raise ValueError(f"a trace needs two arrivals or more, this one has {len(self.times_s)}")
+            raise ValueError(f"a trace needs at least two arrivals, this one has {len(self.times_s)}")
         if not all(map(math.isfinite, self.times_s)):
-            raise ValueError("a trace's times are finite numbers of seconds")
+            raise ValueError("the times of a trace must be finite numbers of seconds")
         for before, (number, after) in zip(self.times_s, enumerate(self.times_s[1:], start=2), strict=False):
             if after < before:
                 raise ValueError(
-                    f"arrival {number} is at {after:g} s, before the one above it at {before:g} s; sort them"
+                    f"arrival {number} at {after:g} s is earlier than the previous one at {before:g} s; "
+                    "sort the times in ascending order"
                 )
         if not 0 < self.times_s[-1] - self.times_s[0] < math.inf:
-            raise ValueError("a trace's arrivals are all at one moment, so it has no rate; give times that differ")
+            raise ValueError(
+                "all arrivals of the trace are at the same time, so it has no rate; give times that differ"
+            )
 
     @property
     def cv(self) -> float:
@@ -125,7 +128,7 @@ def nth(offsets: Iterable[float], index: int, of: int) -> Iterator[float]:
         ValueError: `index` is not from 0 to `of` - 1.
     """
     if not 0 <= index < of:
-        raise ValueError(f"of {of} senders there is no number {index}; they are numbered from 0")
+        raise ValueError(f"the index of a sender must be from 0 to {of - 1} if there are {of} senders, got {index}")
     return itertools.islice(offsets, index, None, of)
 
 

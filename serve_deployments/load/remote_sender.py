@@ -141,6 +141,4 @@ async def _answer(reference: Any) -> Any:
     try:
         return await reference
     except ray.exceptions.RayActorError as error:
-        raise LoadFailed(
-            "a process that sent a share of the load has ended; nothing can be said of its level"
-        ) from error
+        raise LoadFailed("a load-sending process died, so its level could not be measured") from error

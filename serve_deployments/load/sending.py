@@ -240,7 +240,7 @@ class OwnSender:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return WHOLE, "cancelled by what serves it"  # the request was cancelled, not this task
+            return WHOLE, "the server cancelled the request"  # the request was cancelled, not this task
         except Exception as error:  # whatever failed, the load test counts it and goes on
             return WHOLE, f"{type(error).__name__}: {error}"
 

@@ -66,13 +66,15 @@ async def highest_rate(
     posterior = await _probe(search, at_most)
     if posterior is None:
         alone = search.levels[-1]
-        return search.result(alone, found=False, reason=f"one client alone: {excess(alone, at_most)}")
+        return search.result(
+            alone, found=False, reason=f"even a single client breaks a limit: {excess(alone, at_most)}"
+        )
     posterior, ended_early = await _locate(search, posterior, at_most, settings, to_beat_rps or 0.0)
     low, high = posterior.quantile(0.025), posterior.quantile(0.975)
-    reason = f"the limit is between {low:.3g} and {high:.3g} requests/s"
+    reason = f"the highest rate is between {low:.3g} and {high:.3g} requests/s"
     estimate_rps = None
     if ended_early:
-        reason += f": {beaten(to_beat_rps or 0.0)}"
+        reason += f", so {beaten(to_beat_rps or 0.0)}"
         estimate_rps = target_rps(posterior, plan.rate_precision)
     elif not is_precise(posterior, plan.rate_precision):
         reason = f"out of time: {reason}"
@@ -82,7 +84,7 @@ async def highest_rate(
     if not passed or (failed and posterior.at_floor(plan.rate_precision)):
         # A level that kept the limits all the same was lucky, and does not show how far off the replica is.
         slowest = min(failed, key=attrgetter("asked"))
-        reason = f"{slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
+        reason = f"at {slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
     best = _speaking(passed, posterior, plan)
     estimate = None if estimate_rps is None else at_rate(estimate_rps, best, search.levels, at_most)

@@ -101,4 +101,4 @@ class LevelSearch:
 
 def beaten(to_beat_rps: float) -> str:
     """The reason of a search that ended early, as a readable clause."""
-    return f"it can no longer reach the {to_beat_rps:.3g} requests/s that were to be beaten"
+    return f"it cannot reach {to_beat_rps:.3g} requests/s, the rate to beat"

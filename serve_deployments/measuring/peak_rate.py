@@ -67,14 +67,14 @@ async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> t
         level = search.add(await clients.hold(concurrency, its_plan, UntilPrecise(its_plan, beat_rps)))
         growth = _growth(search.levels)
         if growth and (level.rate_high_rps or math.inf) * growth**2 < to_beat_rps:
-            at_most = f"{concurrency} clients: with {level.rate_high_rps:.3g} requests/s at most"
-            return f"{at_most}, {beaten(to_beat_rps)}", True
+            at_most = f"at most {level.rate_high_rps:.3g} requests/s with {concurrency} clients"
+            return f"{at_most}, so {beaten(to_beat_rps)}", True
         flat = flat + 1 if level.achieved_rps <= GROWTH * highest_rps else 0
         highest_rps = max(highest_rps, level.achieved_rps)
         if flat == 2:
             return f"beyond {concurrency // 4} clients the rate no longer grew", False
         if concurrency >= plan.max_concurrency:
-            return f"{concurrency} clients are the declared maximum", False
+            return f"reached the maximum of {concurrency} clients (max_concurrency)", False
         if not search.has_time:
             return f"out of time after {concurrency} clients", False
         concurrency = min(2 * concurrency, plan.max_concurrency)

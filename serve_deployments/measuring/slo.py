@@ -71,8 +71,8 @@ def check(at_most: Mapping[str, float]) -> None:
     known = [name for name, metric in METRICS.items() if metric.is_limited_above]
     unknown = sorted(set(at_most) - set(known))
     if unknown or not at_most:
-        asked = f"a limit on {', '.join(unknown)}" if unknown else "no limit"
-        raise ValueError(f"{asked} was asked for; there are {', '.join(known)}; without limits use peak_rate")
+        wrong = f"{', '.join(unknown)} cannot be limited" if unknown else "no limit was given"
+        raise ValueError(f"{wrong}; limits are possible on {', '.join(known)}; without limits, use peak_rate")
     for name, limit in at_most.items():
         if not limit >= 0:
             raise ValueError(f"the limit of {name} must be 0 or more, got {limit}")

@@ -47,7 +47,7 @@ class Measurement:
 
     def __post_init__(self) -> None:
         if not 0 <= self.reported < len(self.levels):
-            raise ValueError(f"level {self.reported} is reported, there are {len(self.levels)}")
+            raise ValueError(f"`reported` must be an index into the {len(self.levels)} levels, got {self.reported}")
 
     @property
     def best(self) -> LevelResult | None:

@@ -109,7 +109,7 @@ def add(time: RequestTime) -> None:
     """
     metrics = [_of(time, statistic) for statistic in STATISTICS]
     if taken := sorted({time.name} & REQUEST_TIMES.keys() | {metric.name for metric in metrics} & METRICS.keys()):
-        raise ValueError(f"there is {', '.join(taken)} already; give the time another name and prefix")
+        raise ValueError(f"already in use: {', '.join(taken)}; choose another name and prefix for the time")
     REQUEST_TIMES[time.name] = time
     METRICS.update({metric.name: metric for metric in metrics})
 

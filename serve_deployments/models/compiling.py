@@ -36,7 +36,7 @@ def compiled(
         ModelError: there is no such mode.
     """
     if mode not in MODES:
-        raise ModelError(f"there is no way {mode!r} to compile; there are {', '.join(MODES)}")
+        raise ModelError(f"unknown compile mode {mode!r}; use one of {', '.join(MODES)}")
     if mode == "none":
         return model, ()
     if compile is None:

@@ -14,16 +14,14 @@ AS_EXPORTED = ("float32",)
 def check_file(path: Path) -> None:
     """Raise `ModelError` if the path is not a file."""
     if not path.is_file():
-        raise ModelError(f"{path} is a folder, this loader reads a file")
+        raise ModelError(f"{path} is not a file; this loader needs a file")
 
 
 def check_archive(path: Path) -> None:
     """Raise `ModelError` if the file is not an archive as `torch.save` and similar functions write it."""
     check_file(path)
     if not zipfile.is_zipfile(path):
-        raise ModelError(
-            f"{path} is no archive as torch writes them; a pickle is not read, save the model as safetensors"
-        )
+        raise ModelError(f"{path} is not a torch archive; pickle files are not accepted, save the model as safetensors")
 
 
 def check_precision(name: str, context: ModelContext) -> None:
@@ -35,6 +33,6 @@ def check_precision(name: str, context: ModelContext) -> None:
     """
     if context.precision != "float32":
         raise ModelError(
-            f"precision {context.precision!r} asked for, but a {name} file keeps the one it was exported in; "
+            f"precision {context.precision!r} is not possible, as the export fixed the precision of this {name} file; "
             "export it in that precision, or search over float32 only"
         )

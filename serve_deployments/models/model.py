@@ -57,7 +57,7 @@ class Weights:
 
     def __post_init__(self) -> None:
         if self.loader is not None and self.loader not in LOADERS:
-            raise ModelError(f"there is no loader {self.loader!r}; there are {', '.join(LOADERS)}")
+            raise ModelError(f"unknown loader {self.loader!r}; use one of {', '.join(LOADERS)}")
 
 
 ModelSource = Builder | Weights
@@ -95,12 +95,14 @@ def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
         if "precision" not in _accepted(_find(source), ModelContext()):
             raise ModelError(
                 f"{source.reference} takes no argument `precision`, so such a knob would change nothing; "
-                "add the argument to it, or drop the knob"
+                "add the argument to it, or remove the knob"
             )
         return
     _, loader = locate(source)
     if odd := [p for p in precisions if p not in loader.precisions]:
-        raise ModelError(f"loader {loader.name!r} cannot do {', '.join(odd)}; it does {', '.join(loader.precisions)}")
+        raise ModelError(
+            f"loader {loader.name!r} does not support {', '.join(odd)}; it supports {', '.join(loader.precisions)}"
+        )
 
 
 def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) -> Batch:
@@ -186,15 +188,16 @@ def locate(source: Weights) -> tuple[Path, Loader]:
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, `~someone`, a package without a file
         raise ModelError(f"cannot look for a model at {source.path!r}: {error}") from None
     if not there:
-        raise ModelError(f"there is no model at {path}" + (f" ({source.path})" if str(path) != source.path else ""))
+        written = f" ({source.path})" if str(path) != source.path else ""
+        raise ModelError(f"model path {path}{written} does not exist")
     if source.loader is not None:
         return path, LOADERS[source.loader]
     for loader in LOADERS.values():
         if loader.guesses(path):
             return path, loader
     raise ModelError(
-        f"{path} does not say how to load it; name a loader: {', '.join(LOADERS)}. Guessed are only folders with "
-        "config.json (transformers) and .onnx: other files may execute code when read"
+        f"cannot tell which loader {path} needs; set `loader` to one of {', '.join(LOADERS)}. Only folders with "
+        "config.json (transformers) and .onnx files are detected automatically: other files may execute code when read"
     )
 
 
@@ -222,7 +225,7 @@ def _find(source: Builder) -> Callable[..., Any]:
         if not hasattr(found, part):
             public = [name for name in dir(found) if not name.startswith("_")]
             there = ", ".join(public[:_NAMED] + ["…"] * (len(public) > _NAMED)) or "nothing"
-            raise ModelError(f"{source.reference!r}: there is no {part!r} in {module_name}, which has {there}")
+            raise ModelError(f"{source.reference!r}: {module_name} has no {part!r}; it has {there}")
         found = getattr(found, part)
     if not callable(found):
         raise ModelError(f"{source.reference!r} is {type(found).__name__}, expected a function or class")
@@ -259,8 +262,8 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):  # raised for many functions that are written in C
-        name = getattr(function, "__qualname__", "it")
-        raise ModelError(f"{name} does not say which arguments it takes; call it in a function of yours") from None
+        name = getattr(function, "__qualname__", repr(function))
+        raise ModelError(f"cannot read the signature of {name}; wrap it in a Python function of your own") from None
 
 
 def _counted(batch: Callable[..., Any], what: str) -> Batch:

@@ -64,8 +64,8 @@ def reserve(name: str, cores: int, labels: Mapping[str, str], *, wait_s: float, 
     remove_placement_group(group)
     where = f" with labels {dict(labels)}" if labels else ""
     raise NoRoom(
-        f"{bundle}{where} found no room in {wait_s:g} s; free the resources, add a node that has them, "
-        "or drop the value"
+        f"no node{where} had {bundle} free within {wait_s:g} s; free these resources, add a node that has them, "
+        "or remove this value from the search"
     )
 
 

@@ -116,7 +116,7 @@ class ReplicaServer:
         while self._serving or not self._batching.idle:
             self._batching.refuse(NotServing("the replica is being changed"))
             if asyncio.get_running_loop().time() >= until:
-                raise NotDrained(f"a batch under way did not end in {DRAIN_S:g} s")
+                raise NotDrained(f"a running batch did not finish within {DRAIN_S:g} s")
             await asyncio.sleep(_DRAIN_POLL_S)
 
     async def _run(self, payloads: list[Any]) -> list[Any]:

@@ -172,7 +172,8 @@ class ServeBackend:
                 started = now
             if now >= (asked + self.queue_s if started is None else started + self.deadline_s):
                 raise DeployTimeout(
-                    f"{options} found no room in {self.queue_s:g} s; free the resources or drop the value"
+                    f"no node had room for {options} within {self.queue_s:g} s; free these resources, or remove "
+                    "this value from the search"
                     if started is None
                     else f"the replica was not ready after {self.deadline_s:g} s ({_said(details)}); "
                     "raise `budget.deploy_s` if the model takes longer to load"
@@ -258,4 +259,4 @@ def _has_node(details: dict[str, Any]) -> bool:
 
 def _said(details: dict[str, Any]) -> str:
     lines = [details.get("message", ""), *(d["message"] for d in details.get("deployments", {}).values())]
-    return " ".join(" ".join(line.split()) for line in lines if line)[:600] or "Serve says nothing"
+    return " ".join(" ".join(line.split()) for line in lines if line)[:600] or "Serve gave no message"

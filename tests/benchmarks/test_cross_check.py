@@ -261,10 +261,10 @@ def test_what_should_agree_is_held_to_the_goal_and_what_should_not_is_not():
     ("low", "high", "said"),
     [
         (0.96, 1.04, "yes"),
-        (0.9, 1.1, "not known"),
+        (0.9, 1.1, "undecided"),
         (0.8, 0.94, "**no**"),
         (1.06, 1.2, "**no**"),
-        (0, math.inf, "not known"),
+        (0, math.inf, "undecided"),
     ],
 )
 def test_the_goal_is_judged_by_the_whole_interval(low, high, said):

@@ -51,7 +51,7 @@ def test_curves_from_rows_where_one_search_ended_early():
     )  # fmt: skip
     assert found_by(rows)["r"].fractions.tolist() == [[0.5, 0.5, 0.5], [0.1, 0.2, 1.0]]
     assert found_by(rows, budget=2)["r"].fractions.tolist() == [[0.5, 0.5], [0.1, 0.2]]
-    with pytest.raises(ValueError, match="count from 1"):
+    with pytest.raises(ValueError, match="not numbered 1, 2, 3"):
         found_by(pd.concat([rows, rows]))
 
 

@@ -22,7 +22,7 @@ def test_an_emulated_cluster_comes_up_and_goes_away(ray_starts_alone):
         assert found.gpu_types == ("T4",) and found.emulated
         assert sorted(node.cpu_cores for node in found.nodes) == [4, 8]
         assert found.why_not(Demand(8, "T4", 2.0)) is None
-        assert found.why_not(Demand(9, "T4", 1.0)).startswith("asks 9 cores, most on a T4 node is 8")
+        assert found.why_not(Demand(9, "T4", 1.0)).startswith("needs 9 cores, but the largest T4 node has 8")
         # An unread node is asked through a pinned task: no driver here, so no device and no exception.
         node_id = found.with_gpu("T4")[0].node_id
         assert inventory._ask([node_id])[node_id].devices == ()

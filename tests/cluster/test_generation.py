@@ -136,7 +136,7 @@ def test_a_mixture_reads_what_its_tokens_choose():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="more than there is"):
+    with pytest.raises(ValueError, match="active_parameters and experts_per_token must not exceed"):
         LanguageModel(1e9, 2e9, 10, 1000, 128)
     with pytest.raises(ValueError, match="raise active_parameters"):
         LanguageModel(8e9, 1e9, 10, 1000, 128, experts=8, experts_per_token=4)

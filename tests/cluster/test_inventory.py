@@ -24,10 +24,10 @@ CLUSTER = Inventory((T4, V100, CPU, HEAD))
         (Demand(4, "T4", 1.0), None),
         (Demand(4, "Tesla T4", 0.2), None),
         (Demand(2, "V100", 2.0), None),
-        (Demand(17), "asks 17 cores, most on one node is 16"),
-        (Demand(5, "T4", 0.5), "asks 5 cores, most on a T4 node is 4"),
-        (Demand(1, "A100", 0.5), "asks an A100-40G, the cluster has T4, V100; add an A100-40G node"),
-        (Demand(1, "T4", 2), "asks 2 of a T4, most on a T4 node is 1"),
+        (Demand(17), "needs 17 cores, but the largest node has 16"),
+        (Demand(5, "T4", 0.5), "needs 5 cores, but the largest T4 node has 4"),
+        (Demand(1, "A100", 0.5), "needs an A100-40G, but the cluster has T4, V100; add an A100-40G node"),
+        (Demand(1, "T4", 2), "needs 2 T4 GPUs, but a T4 node has at most 1"),
     ],
 )
 def test_why_not(demand, says):
@@ -38,14 +38,16 @@ def test_why_not(demand, says):
 def test_one_node_must_have_it_all():
     two = Node("b", "b", 2, 16, "T4", 2, 16.0)
     reason = Inventory((T4, two)).why_not(Demand(4, "T4", 2.0))
-    assert reason == ("asks 4 cores, most on a T4 node with enough of it is 2; ask for fewer or add a bigger node")
-    assert "most on a T4 node is 2" in Inventory((two,)).why_not(Demand(3, "T4", 1.0))
+    assert reason == (
+        "needs 4 cores, but the largest T4 node with enough GPUs has 2; request fewer or add a larger node"
+    )
+    assert "but the largest T4 node has 2" in Inventory((two,)).why_not(Demand(3, "T4", 1.0))
 
 
 def test_an_empty_cluster_and_one_without_gpus():
     assert "no node alive" in Inventory(()).why_not(Demand(1))
     assert "the cluster has no GPU" in Inventory((CPU,)).why_not(Demand(1, "T4", 1))
-    assert "most on one node is 0" in Inventory((HEAD,)).why_not(Demand(1))
+    assert "but the largest node has 0" in Inventory((HEAD,)).why_not(Demand(1))
 
 
 def test_refuses_what_makes_no_sense():
@@ -55,7 +57,7 @@ def test_refuses_what_makes_no_sense():
         Demand(-1)
     with pytest.raises(ValueError, match="both a GPU type and a number"):
         Node("x", "x", 1, 1, "T4", 0)
-    with pytest.raises(ValueError, match="less than nothing"):
+    with pytest.raises(ValueError, match="cores, memory and GPUs of node .* must be 0 or more"):
         Node("x", "x", -1, 1)
 
 
@@ -108,7 +110,7 @@ def test_label_selector():
     assert Inventory((a80, CPU)).label_selector("A100-80G") == {"ray.io/accelerator-type": "A100"}
     bare = Inventory((Node("n2", "x", 8, 64, "T4", 1, 16.0), Node("n1", "x", 8, 64, "T4", 1, 16.0)))
     assert bare.label_selector("T4") == {"ray.io/node-id": "in(n1,n2)"}
-    with pytest.raises(ValueError, match="no node has a V100; there are T4"):
+    with pytest.raises(ValueError, match="no node has a V100; the cluster has T4"):
         bare.label_selector("V100")
 
 
@@ -159,11 +161,11 @@ PAIR = Node("pair", "x", 1, 64, "V100", 2, 16.0)
 @pytest.mark.parametrize(
     "nodes, demand, says",
     [
-        ((FULL_T4, CPU), Demand(1, "T4", 1.0), "asks 1 cores, most on a T4 node is 0"),
-        ((T4, SMALL_V100), Demand(4, "V100", 1.0), "asks 4 cores, most on a V100 node is 2"),
-        ((T4, T4), Demand(1, "T4", 2.0), "asks 2 of a T4, most on a T4 node is 1"),
-        ((SMALL_V100, PAIR), Demand(2, "V100", 2.0), "asks 2 cores, most on a V100 node with enough of it is 1"),
-        ((CPU, CPU), Demand(32), "asks 32 cores, most on one node is 16"),
+        ((FULL_T4, CPU), Demand(1, "T4", 1.0), "needs 1 core, but the largest T4 node has 0"),
+        ((T4, SMALL_V100), Demand(4, "V100", 1.0), "needs 4 cores, but the largest V100 node has 2"),
+        ((T4, T4), Demand(1, "T4", 2.0), "needs 2 T4 GPUs, but a T4 node has at most 1"),
+        ((SMALL_V100, PAIR), Demand(2, "V100", 2.0), "needs 2 cores, but the largest V100 node with enough GPUs has 1"),
+        ((CPU, CPU), Demand(32), "needs 32 cores, but the largest node has 16"),
         ((HEAD, T4), Demand(4), None),  # a GPU node takes models without a GPU too
         ((HEAD, FULL_T4), Demand(0, "T4", 1.0), None),
     ],
@@ -177,8 +179,8 @@ def test_gpus_and_cores_of_different_nodes_are_no_place(nodes, demand, says):
 def test_exactly_as_much_as_there_is_fits():
     only = Inventory((Node("n", "x", 4, 16, "T4", 0.5, 14.75),))
     assert only.why_not(Demand(4, "T4", 0.5)) is None
-    assert only.why_not(Demand(4.5, "T4", 0.5)).startswith("asks 4.5 cores, most on a T4 node is 4;")
-    assert only.why_not(Demand(4, "T4", 0.75)).startswith("asks 0.75 of a T4, most on a T4 node is 0.5;")
+    assert only.why_not(Demand(4.5, "T4", 0.5)).startswith("needs 4.5 cores, but the largest T4 node has 4;")
+    assert only.why_not(Demand(4, "T4", 0.75)).startswith("needs 0.75 T4 GPUs, but a T4 node has at most 0.5;")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_exactly_as_much_as_there_is_fits():
      (UNKNOWN_GPU, "an unknown GPU")],
 )  # fmt: skip
 def test_a_card_has_the_article_of_its_sound(card, named):
-    assert Inventory((CPU,)).why_not(Demand(1, card, 1.0)).startswith(f"asks {named}, the cluster has no GPU; add")
+    assert Inventory((CPU,)).why_not(Demand(1, card, 1.0)).startswith(f"needs {named}, but the cluster has no GPU; add")
 
 
 def test_the_figures_of_a_node_are_those_of_its_entry_and_nothing_is_made_up():
@@ -332,7 +334,7 @@ def test_only_real_gpu_nodes_are_asked_each_on_itself_and_a_silent_one_counts_by
     assert ray.waited == [(["read", "slow", "broken"], 3, 60.0)]  # a worker on a busy node takes its time to start
     assert ray.cancelled == [("slow", True), ("broken", True)]
     warned = [record.getMessage() for record in caplog.records]
-    assert len(warned) == 2 and "node broken did not tell its GPUs" in warned[1] and "no worker" in warned[1]
+    assert len(warned) == 2 and "node broken did not report its GPUs" in warned[1] and "no worker" in warned[1]
 
 
 def test_a_cluster_without_real_gpus_is_read_at_once(monkeypatch):

@@ -50,7 +50,7 @@ def build(
 
     asked = task or _task(path)
     if asked not in TASKS:
-        raise ModelError(f"there is no task {asked!r}; there are {', '.join(TASKS)}")
+        raise ModelError(f"unknown task {asked!r}; use one of {', '.join(TASKS)}")
     kind = AutoModelForSequenceClassification if asked == "classification" else AutoModel
     dtype = dtype_of(context)
     # Without `trust_remote_code`, the library would ask at the terminal.
@@ -62,8 +62,8 @@ def build(
         if "trust_remote_code" not in str(error):
             raise
         raise ModelError(
-            f"{path} works only with the code that it brings along, which is not executed; if you trust it, load it "
-            "in a builder of yours: module:callable"
+            f"{path} needs custom code from its folder, which is not executed; if you trust it, load it "
+            "in your own builder (module:callable)"
         ) from None
     model = model.to(device=context.device, dtype=dtype).eval()
     positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
@@ -102,13 +102,15 @@ def _task(path: Path) -> str:
     if name.endswith("ForSequenceClassification"):
         return "classification"
     if name.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")):
-        raise ModelError(f"{path} generates text ({name}), which needs a builder of yours: module:callable")
+        raise ModelError(f"{path} generates text ({name}), which needs your own builder (module:callable)")
     return "embedding"
 
 
 def _check(path: Path) -> None:
     if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
-        raise ModelError(f"loader 'transformers' needs a folder with config.json and *.safetensors, {path} has not")
+        raise ModelError(
+            f"loader 'transformers' needs config.json and *.safetensors in {path}; at least one is missing"
+        )
 
 
 LOADER = Loader(

@@ -131,8 +131,8 @@ def test_what_is_measured_again_is_neither_counted_nor_the_best_so_far():
 
 def test_a_note_is_as_it_was_written():
     watched = Watched()
-    watched.progress.note("4 configurations left out: asks [8] cores")
-    assert watched.file.getvalue() == "note 4 configurations left out: asks [8] cores\n"
+    watched.progress.note("4 configurations left out: needs [8] cores")
+    assert watched.file.getvalue() == "note 4 configurations left out: needs [8] cores\n"
 
 
 def test_a_terminal_shows_what_is_running_and_a_file_does_not(monkeypatch):

@@ -122,9 +122,9 @@ def test_times_without_a_zone_are_those_of_utc_on_every_machine(tmp_path, monkey
     [
         (None, "service.yaml:6: load.arrivals.trace: cannot replay x.csv: No such file"),
         ("1\n3\n2\n", "x.csv: line 3: '2' is earlier than the line above it; sort"),
-        ("t\n1\n", "two arrivals or more, this one has 1"),
+        ("t\n1\n", "at least two arrivals, this one has 1"),
         ("", "this one has 0"),
-        ("1\n1\n", "all at one moment"),
+        ("1\n1\n", "at the same time, so it has no rate"),
         ("1\nsoon\n", "line 2: 'soon' is no number of seconds, one column"),
         ("1\n2026-01-01\n", "line 2: '2026-01-01' is no number of seconds"),
         ("2026-01-01\n5 h\n", "line 2: '5 h' is no ISO time, as in 2026"),

@@ -120,7 +120,7 @@ def test_every_precision_must_be_one_that_the_loader_can_do(tmp_path, precisions
     with pytest.raises(SpecError) as told:
         Service(asked)
     assert str(told.value) == (
-        f"s.yaml:2: model: loader 'transformers' cannot do {refused}; it does float32, bfloat16, float16"
+        f"s.yaml:2: model: loader 'transformers' does not support {refused}; it supports float32, bfloat16, float16"
     )
 
 

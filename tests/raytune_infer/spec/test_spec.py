@@ -104,7 +104,7 @@ def test_a_good_file_is_read_as_written():
             "budget.trials: must be at most 1e.09, got 1000000000000",
         ),
         ("limits:", "budget: {seconds: .inf}\nlimits:", "budget.seconds: must be a finite number, got inf"),
-        ("limits:", "1.5: 2\nlimits:", "service.yaml:12: a key must be a text, and YAML takes '1.5' for none"),
+        ("limits:", "1.5: 2\nlimits:", "service.yaml:12: a key must be text, but YAML does not read '1.5' as text"),
         ("limits:", "\tx: 2\nlimits:", "service.yaml:12: not valid YAML .*; indent with spaces, not with tabs"),
         ("limits:", "facts: {a: &a [*a]}\nlimits:", "service.yaml:12: it contains itself"),
         ("limits:", "date: 2026-02-31\nlimits:", "service.yaml:12: not valid YAML .*'2026-02-31' cannot be read as"),

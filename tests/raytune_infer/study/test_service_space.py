@@ -129,7 +129,7 @@ def test_memory_of_a_gpu_is_what_nvml_says_and_the_least_of_its_nodes():
 
 def test_cores_and_gpus_of_different_nodes_make_no_place():
     busy, roomy = node("T4", cores=0), node(None, cores=16)
-    with pytest.raises(NothingFits, match="asks 1 cores, most on a T4 node is 0"):
+    with pytest.raises(NothingFits, match="needs 1 core, but the largest T4 node has 0"):
         space("knobs: {cpu_cores: [1], gpu_type: [T4]}", busy, roomy)
     found = space(
         "knobs: {cpu_cores: [1, 8], gpu_type: [none, T4, V100]}", node("T4", cores=8), node("V100", cores=1), roomy
@@ -137,7 +137,7 @@ def test_cores_and_gpus_of_different_nodes_make_no_place():
     fits = {(c["cpu_cores"], c["gpu_type"]) for c in (found.problem.space[i] for i in range(len(found.problem.space)))}
     assert fits == {(1, "none"), (8, "none"), (1, "T4"), (8, "T4"), (1, "V100")}
     assert [(d.count, d.reason) for d in found.dropped] == [
-        (1, "asks 8 cores, most on a V100 node is 1; ask for fewer or add a bigger node")
+        (1, "needs 8 cores, but the largest V100 node has 1; request fewer or add a larger node")
     ]
 
 
@@ -194,7 +194,7 @@ def test_where_a_configuration_is():
     # Eight configurations, four of them with too many cores (two without a GPU, two with), one the same as another.
     reasons = {d.reason: d.count for d in found.dropped}
     assert reasons.pop("without a GPU, its share and memory make no difference") == 1
-    assert sum(reasons.values()) == 4 and all("asks 8 cores" in reason for reason in reasons)
+    assert sum(reasons.values()) == 4 and all("needs 8 cores" in reason for reason in reasons)
     assert [d.count for d in found.dropped] == sorted((d.count for d in found.dropped), reverse=True)
 
 

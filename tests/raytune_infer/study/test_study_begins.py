@@ -67,13 +67,15 @@ def test_what_does_not_fit_is_told_and_left_out(tmp_path, monkeypatch):
     without_ray(monkeypatch)
     text = SPEC.replace("cpu_cores: [1, 2, 4]", "cpu_cores: [8, 2, 4]")
     result = study(tmp_path / "run", machine := Machine(), text, searcher="random").run(12, progress=(notes := Notes()))
-    assert any(told.startswith("4 configurations left out: asks 8 cores") for told in notes.told)
+    assert any(told.startswith("4 configurations left out: needs 8 cores") for told in notes.told)
     assert f"the run's folder is {tmp_path / 'run'}" in notes.told
     # The first value of every knob is the default, and this one fits nowhere.
     assert "the default configuration does not fit on this cluster: nothing to compare with" in notes.told
     assert result.default is None and result.ratio is None
     assert {settings.cpu_cores for _, settings, _ in machine.asked} == {2, 4}
-    with pytest.raises(NothingFits, match="no configuration of 'known' fits on this cluster: 4 configurations: asks 8"):
+    with pytest.raises(
+        NothingFits, match="no configuration of 'known' fits on this cluster: 4 configurations: needs 8"
+    ):
         study(tmp_path / "none", text=SPEC.replace("[1, 2, 4]", "[8]"), searcher="random").run()
 
 

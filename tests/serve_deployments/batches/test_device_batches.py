@@ -62,7 +62,7 @@ def test_two_batches_are_under_way_and_each_gets_its_own_answers():
     begun = device.begin(BATCHES[0])
     for batch, after in zip(BATCHES, BATCHES[1:], strict=False):
         following = device.begin(after)
-        with pytest.raises(RuntimeError, match="2 batches are under way"):
+        with pytest.raises(RuntimeError, match="2 batches are already in progress"):
             device.begin(batch)
         assert device.finish(begun) == plain(batch)
         begun = following
@@ -206,7 +206,7 @@ def test_buckets_hold_what_goes_in_and_waste_little():
 def test_without_a_gpu_the_parts_run_as_they_are():
     batch: Any = fast_batches(texts(), "cpu", cuda_graphs=True)
     assert isinstance(batch, PlainBatches) and not isinstance(batch, TwoSteps)
-    assert [told.how for told in batch.told()] == ["there are none on 'cpu'"]
+    assert [told.how for told in batch.told()] == ["CUDA graphs are not available on 'cpu'"]
     assert isinstance(DeviceBatches(texts(), FakeAccelerator()), TwoSteps)
     assert batch.first_sizes(10) == (10,)
     every: Any = fast_batches(texts(), every_size=True)

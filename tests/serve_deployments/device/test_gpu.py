@@ -42,7 +42,7 @@ def test_gpu_memory_is_capped_and_the_share_is_a_matter_of_mps():
 
 
 def test_the_cpu_never_passes_for_a_gpu():
-    with pytest.raises(NoDevice, match="T4 asked for, but torch 0.0 sees no CUDA device"):
+    with pytest.raises(NoDevice, match="T4 requested, but torch 0.0 sees no CUDA device"):
         enforce_gpu(GPU, CappedTorch(available=False))
 
 

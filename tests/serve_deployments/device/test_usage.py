@@ -193,9 +193,9 @@ def test_since_the_start_is_everything_and_since_now_is_nothing(usage):
 
 def test_another_replicas_reading_is_refused():
     reading = Usage(seconds=5, batches={4: 2}, cpu_s=1)
-    with pytest.raises(ValueError, match="later, or another"):
+    with pytest.raises(ValueError, match="later or from another replica"):
         reading.since(replace(reading, seconds=6))
-    with pytest.raises(ValueError, match="later, or another"):
+    with pytest.raises(ValueError, match="later or from another replica"):
         reading.since(replace(reading, batches={8: 1}))
 
 

@@ -262,7 +262,7 @@ def test_whatever_a_request_raises_is_a_failure_and_the_cancelling_of_the_sender
         return [ended for _, ended in log.happened if ended is not None]
 
     ended = run_virtual(level())
-    assert [one.error for one in ended] == ["ValueError: no", "cancelled by what serves it", "KeyError: 'x'", None]
+    assert [one.error for one in ended] == ["ValueError: no", "the server cancelled the request", "KeyError: 'x'", None]
     assert [one.last_s - one.sent_s for one in ended] == pytest.approx([0.1] * 4)
 
 

@@ -130,8 +130,8 @@ def test_what_is_said_of_a_search_that_ran_out_of_time_and_of_one_that_did_not()
         return run_virtual(highest_rate(server, ["x"], plan, {"p99_ms": 100}, Settings(), clock=VirtualClock()))
 
     whole, short = found(arrivals=CONSTANT), found(total_max_s=4.0, rate_precision=0.002)
-    assert whole.reason.startswith("the limit is between ") and whole.estimate is None
-    assert short.reason.startswith("out of time: the limit is between ")
+    assert whole.reason.startswith("the highest rate is between ") and whole.estimate is None
+    assert short.reason.startswith("out of time: the highest rate is between ")
     for one in (whole, short):
         low, high = one.interval_rps
         assert f"between {low:.3g} and {high:.3g} requests/s" in one.reason and low < high
@@ -158,12 +158,12 @@ LIMIT_MAX = {"max_ms": 50.1}
 @pytest.mark.parametrize(
     ("held", "slowest", "said"),
     [
-        ([failed(9.0), failed(2.0), passed(2.0)], 1, "2 requests/s: max_ms is 300, the limit 50.1"),
-        ([failed(9.0), passed(2.0), failed(2.0)], 2, "2 requests/s: max_ms is 300, the limit 50.1"),
-        ([failed(9.0), failed(3.0), passed(2.0)], 1, "3 requests/s: max_ms is 300, the limit 50.1"),
+        ([failed(9.0), failed(2.0), passed(2.0)], 1, "at 2 requests/s: max_ms is 300, the limit 50.1"),
+        ([failed(9.0), passed(2.0), failed(2.0)], 2, "at 2 requests/s: max_ms is 300, the limit 50.1"),
+        ([failed(9.0), failed(3.0), passed(2.0)], 1, "at 3 requests/s: max_ms is 300, the limit 50.1"),
         (
             [failed(9.0), replace(passed(3.0), overloaded=True, achieved_rps=1.5), passed(2.0)], 1,
-            "3 requests/s: overloaded, only 1.5 requests/s were answered",
+            "at 3 requests/s: overloaded, only 1.5 requests/s were answered",
         ),
     ],
 )  # fmt: skip
@@ -199,4 +199,4 @@ def test_a_search_without_an_answer_says_which_limit_was_broken(seed, cv, least_
     found = run_virtual(highest_rate(server, ["x"], plan, LIMIT_MAX, Settings(), clock=VirtualClock()))
     slowest = found.levels[found.reported]
     assert not found.found and slowest.value("max_ms") > 50.1
-    assert f"{slowest.requested_rps:.3g} requests/s: max_ms is {slowest.value('max_ms'):.4g}, the" in found.reason
+    assert f"at {slowest.requested_rps:.3g} requests/s: max_ms is {slowest.value('max_ms'):.4g}, the" in found.reason

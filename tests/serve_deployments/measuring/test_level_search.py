@@ -87,4 +87,4 @@ def test_a_result_says_all_that_the_search_knows():
 def test_a_level_is_remembered():
     made, level = search(), a_level(10.0)
     assert made.add(level) is level and made.levels == [level]
-    assert beaten(123.4) == "it can no longer reach the 123 requests/s that were to be beaten"
+    assert beaten(123.4) == "it cannot reach 123 requests/s, the rate to beat"

@@ -35,7 +35,7 @@ def test_clients_are_doubled_until_the_rate_has_not_grown_twice_running():
 
 def test_the_last_step_is_to_the_declared_maximum():
     found = peak(FakeServer(lambda size: 0.05, cores=1000), replace(PLAN, max_concurrency=6, start_concurrency=2))
-    assert clients_of(found) == [2, 4, 6] and found.reason == "6 clients are the declared maximum"
+    assert clients_of(found) == [2, 4, 6] and found.reason == "reached the maximum of 6 clients (max_concurrency)"
 
 
 class Crowded:
@@ -89,7 +89,7 @@ def test_a_peak_is_not_given_up_while_two_more_doublings_may_still_reach_what_is
     # 40 x 2 x 2 is 160: a little more can't be reached from there, nor from the next level.
     beaten = peak(FakeServer(**server), to_beat_rps=200.0)
     assert beaten.ended_early and clients_of(beaten) == [1, 2]
-    assert beaten.reason.startswith("2 clients: with 40 requests/s at most, it can no longer reach the 200 requests/s")
+    assert beaten.reason.startswith("at most 40 requests/s with 2 clients, so it cannot reach 200 requests/s")
     assert not whole.ended_early
 
 

@@ -55,7 +55,7 @@ def test_peak_starts_anywhere_and_then_needs_three_levels():
 
 def test_peak_says_where_it_stopped():
     endless = FakeServer(lambda size: 0.05, cores=10_000)
-    assert "declared maximum" in peak(endless, LoadPlan(max_concurrency=8)).reason
+    assert "reached the maximum of 8 clients" in peak(endless, LoadPlan(max_concurrency=8)).reason
     short = peak(FakeServer(lambda size: 0.05, cores=10_000), LoadPlan(total_max_s=7))
     assert "out of time" in short.reason and short.seconds < 8
     assert "no longer grew" in peak(FakeServer(lambda size: 0.05)).reason
@@ -131,7 +131,7 @@ def test_a_level_that_ends_within_a_burst_claims_no_rate_that_only_the_burst_had
 
 def test_a_limit_that_one_request_breaks_is_reported_with_how_far_off_it_is():
     found = highest(FakeServer(lambda size: 0.12), {"p99_ms": 100.0})
-    assert found.best is None and "one client" in found.reason and "120" in found.reason
+    assert found.best is None and "even a single client breaks a limit" in found.reason and "120" in found.reason
     assert found.metrics["p99_ms"] == pytest.approx(120, rel=1e-2)
     assert all(load.mode == "closed" for load in found.levels)
 

@@ -32,7 +32,7 @@ def test_a_measurement_is_as_steady_as_its_reported_level():
     assert measurement.steady and measurement.best is levels[0]
     assert not replace(measurement, reported=1).steady
     for wrong in (-1, 2):
-        with pytest.raises(ValueError, match=f"level {wrong} is reported, there are 2"):
+        with pytest.raises(ValueError, match=f"an index into the 2 levels, got {wrong}"):
             replace(measurement, reported=wrong)
 
 

@@ -65,7 +65,7 @@ def test_a_time_brings_all_its_metrics_and_none_twice(tables):
     assert (metric.statistic, metric.unit, metric.meaning) == ("p97_ms", "ms", "p97 of the time from due to sent")
     assert not metric.is_sojourn and metric.time is REQUEST_TIMES["wait"]
     for time in (RequestTime("wait", "other_", "", LATENCY.of), RequestTime("other", "wait_", "", LATENCY.of)):
-        with pytest.raises(ValueError, match="there is wait.* already; give the time another name and prefix"):
+        with pytest.raises(ValueError, match="already in use: wait.*; choose another name and prefix for the time"):
             add(time)
     assert "other" not in REQUEST_TIMES and "other_p50_ms" not in METRICS
 

