@@ -22,7 +22,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 WHEEL := $(VENV)/from-wheel
 CODE  := raytune_infer searchers serve_deployments cluster
 
-.PHONY: install demo docs check types test wheel wheel-test mutants chaos clean
+.PHONY: install demo docs check types declared test wheel wheel-test mutants chaos clean
 
 install: $(VENV)/.installed
 
@@ -51,20 +51,23 @@ types: install
 	$(BIN)/mypy docs/plugins/*.py
 	$(BIN)/mypy --config-file tests/mypy.ini tests
 
-test: check
-	@$(MAKE) --no-print-directory types
+declared: install
 	$(BIN)/deptry $(CODE) benchmarks
 	# Tests import one another and what extras bring; what they import must be declared all the same.
 	$(BIN)/deptry tests --exclude '\.venv' --ignore DEP001,DEP002,DEP004
+
+test: install
 	# Those that use Ray mostly wait, so their two parts, each with a cluster of its own, run beside those that compute.
 	# These yield, as Ray must be up within 30 s (its own bound) and what is measured is not to wait for them. -n 1: a test
 	# that runs into its limit takes its process along; the others go on in the next one.
-	@nice -n 19 $(BIN)/pytest -m "not ray" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
+	@nice -n 19 $(MAKE) --no-print-directory check types declared > $(VENV)/tests-checks.log 2>&1 & checks=$$!; \
+	nice -n 19 $(BIN)/pytest -m "not ray" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part others -n 1 > $(VENV)/tests-others.log 2>&1 & others=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part studies -n 1; studies=$$?; \
 	wait $$others; others=$$?; cat $(VENV)/tests-others.log; \
 	wait $$computing; computing=$$?; cat $(VENV)/tests-computing.log; \
-	test $$studies -eq 0 -a $$others -eq 0 -a $$computing -eq 0
+	wait $$checks; checks=$$?; cat $(VENV)/tests-checks.log; \
+	test $$checks -eq 0 -a $$studies -eq 0 -a $$others -eq 0 -a $$computing -eq 0
 
 # Nothing of .venv is visible in it: a file that the wheel lacks, or an import that nobody declared, ends the study there.
 # It is built anew each time: whatever would have to be compared to know better is more than that takes.

@@ -11,6 +11,7 @@ from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.report.comparison_report import comparison_view, quantity
 from raytune_infer.report.figures import EMULATED, rate, usd_per_million_of
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
+from raytune_infer.report.words.samples import sample_notes
 from raytune_infer.report.words.trials import footnotes, state
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.study.result import StudyResult
@@ -25,7 +26,8 @@ def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
         files: description of each file → its path.
     """
     compared = comparison_view(result.comparison, result.objective)
-    return View(sections=(View(tables=(recommendation(result),)), compared, View(tables=(_files(result, files),))))
+    recommended = View(tables=(recommendation(result),), notes=tuple(map(Note, sample_notes(result.trials))))
+    return View(sections=(recommended, compared, View(tables=(_files(result, files),))))
 
 
 def trials_view(
@@ -48,7 +50,7 @@ def trials_view(
             f"begun {study.created_at:%Y-%m-%d %H:%M} UTC"
         ),
         tables=(trials_table(trials, best),),
-        notes=tuple(map(Note, footnotes(trials))),
+        notes=tuple(map(Note, [*footnotes(trials), *sample_notes(trials)])),
         sections=(comparison_view(comparison, objective),),
     )
 

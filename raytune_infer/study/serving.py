@@ -8,10 +8,12 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import ray
 from ray import serve
 from ray.serve.context import _get_global_client as get_global_client
 
+from raytune_infer.spec.sample_order import spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord
@@ -34,13 +36,14 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
     prefix = f"raytune-infer-{study.name}-{study.created_at:%Y%m%d-%H%M%S}-{study.id}"
     delete_left_behind(prefix)  # from a driver that was killed
     source = _seen_from_replicas(service.source, service.spec)
-    fresh = ServeBackend(source, service.samples, prefix, deadline_s=service.spec.budget.deploy_s)
+    samples = spread(service.samples, np.random.default_rng(study.seed))  # the same for every trial and round
+    fresh = ServeBackend(source, samples, prefix, deadline_s=service.spec.budget.deploy_s)
 
     def measure(number: int) -> WithLoadActor:
         """Return the load test of round `number` of the comparison, with its own random arrivals; 0 for the search."""
         plan = replace(service.plan, seed=service.plan.seed + number)
         load_test = LoadTest(plan, service.spec.latency_limits, service.spec.load.find)
-        return WithLoadActor(load_test, service.samples)
+        return WithLoadActor(load_test, samples)
 
     try:
         with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:

@@ -76,7 +76,7 @@ class Clients:
         self, endpoint: Endpoint, payloads: Sequence[Payload], plan: LoadPlan, clock: Clock | None = None
     ) -> None:
         self._generator = generator_of(endpoint, payloads, clock or RealClock())
-        self._plan = plan
+        self._plan, self._samples = plan, len(payloads)
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,7 +106,7 @@ class Clients:
         while True:
             level = await self._hold(concurrency, plan, rule or UntilPrecise(plan))
             if not await _stronger(self._generator, level, plan):
-                return level
+                return replace(level, samples=self._samples)
 
     async def _hold(self, concurrency: int, plan: LoadPlan, rule: StoppingRule) -> LevelResult:
         generator, clock = self._generator, self._generator.clock
@@ -166,7 +166,7 @@ async def open_level(
     while True:
         level = await _open(generator, rate_rps, plan, bound, rule)
         if not await _stronger(generator, level, plan):
-            return level
+            return replace(level, samples=len(payloads))
 
 
 async def _open(

@@ -59,6 +59,7 @@ class LevelResult:
         first_error: error message of the first request that failed; None if none did.
         usage: the replica's resource use in the level, warm-up included; None where it was not reported.
         senders: number of processes that sent the load.
+        samples: number of samples that its requests were taken from, in turn; None in levels stored without it.
     """
 
     mode: Mode
@@ -85,6 +86,7 @@ class LevelResult:
     first_error: str | None = None
     usage: Usage | None = None
     senders: int = 1
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         if (self.concurrency if self.mode == "closed" else self.requested_rps) is None:

@@ -15,6 +15,7 @@ from raytune_infer.report.figures import figures, marks, rate, spelled, usd_per_
 from raytune_infer.report.report_files import frame, write_files
 from raytune_infer.report.study_report import recommendation, result_view, trials_table, trials_view
 from raytune_infer.report.view import Quantity
+from raytune_infer.report.words.samples import sample_notes
 from raytune_infer.report.words.trials import footnotes
 from raytune_infer.store.records import Outcome, StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder
@@ -110,6 +111,24 @@ def test_each_remark_stands_once_with_its_trials():
     emulated = [replace(t, emulated=True) for t in trials[5:]]
     assert footnotes(emulated) == [f"all: {note}"]
     assert footnotes([emulated[0], trials[3]])[0] == f"6: {note}" and footnotes([]) == []
+
+
+def of_samples(number: int, requests: int, samples: int | None, **more: Any) -> TrialRecord:
+    level = a_level(10.0, completed=requests - 1, errors=1, samples=samples)
+    return trial(number, levels=(level,), reported=0, **more)
+
+
+def test_a_measurement_that_saw_a_part_of_the_samples_or_each_of_them_often_says_so():
+    assert sample_notes([of_samples(1, 100, 100), of_samples(2, 999, 100), trial(3, **FAILED)]) == []
+    assert sample_notes([of_samples(1, 400, 4000), of_samples(2, 5000, 4000), of_samples(3, 1000, 4000)]) == [
+        "2 of 3 measurements saw only a part of the 4,000 samples, at least 10%; raise load.level_min_s if samples "
+        "differ much"
+    ]
+    assert sample_notes([of_samples(1, 500, 50), of_samples(2, 20_000, 50)]) == [
+        "each of the 50 samples was sent up to 400 times in a measurement; a model that caches answers seems faster "
+        "than it will be, so give it more samples"
+    ]
+    assert sample_notes([of_samples(1, 400, None)]) == sample_notes([]) == []  # as earlier versions stored them
 
 
 def result(folder: Path, default: int | None = 1, usd: float = 0.36, **more: Any) -> StudyResult:

@@ -19,6 +19,7 @@ USAGE: dict[str, Any] = {
     "recent": (Batch(1, 0.125), Batch(4, 0.25)),
 }  # fmt: skip
 LEVEL: dict[str, Any] = {
+    "samples": 50,
     "mode": "closed", "concurrency": 4, "requested_rps": 12.5, "achieved_rps": 9.5, "rate_rps": 9.75,
     "duration_s": 2.0, "completed": 19, "errors": 1, "error_rate": 0.05,
     "distributions": {"latency": Distribution.of([0.1, 0.2, 0.3])}, "steady": True, "overloaded": True,

@@ -6,9 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raytune_infer.spec.document import Document
+from raytune_infer.spec.sample_order import spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.study import serving
@@ -25,7 +27,7 @@ budget: {deploy_s: 33}
 load: {find: highest_rate, arrivals: constant, precision: 0.1, level_min_s: 2, level_max_s: 3, total_max_s: 40,
        max_concurrency: 17, rate_precision: 0.2}
 """
-STUDY: Any = SimpleNamespace(name="known", id=7, created_at=dt.datetime(2026, 1, 2, 3, 4, 5))
+STUDY: Any = SimpleNamespace(name="known", id=7, seed=3, created_at=dt.datetime(2026, 1, 2, 3, 4, 5))
 PREFIX = "raytune-infer-known-20260102-030405-7"
 
 
@@ -81,13 +83,27 @@ def test_replicas_have_the_files_samples_and_seconds_and_are_all_gone_afterwards
         # What a driver that was killed has left is taken down first.
         assert told == [
             ("start", {"proxy_location": "Disabled"}), ("deleted", PREFIX),
-            ("backend", known.source, ["x", "y"], PREFIX, 33),
+            ("backend", known.source, spread(["x", "y"], np.random.default_rng(3)), PREFIX, 33),
         ]  # fmt: skip
     assert told[3:] == ["closed", "let go", ("deleted", PREFIX)]
     told.clear()
     with pytest.raises(KeyboardInterrupt), serving.on_ray_serve(known, STUDY):
         raise KeyboardInterrupt
     assert told[3:] == ["closed", "let go", ("deleted", PREFIX)]
+
+
+def test_samples_of_a_sorted_file_are_sent_in_one_order_that_is_not_the_files_and_follows_from_the_seed(told):
+    known = service()
+    known.samples = list(range(1000))
+    with serving.on_ray_serve(known, STUDY) as runtime:
+        measures: list[Any] = [runtime.measure, runtime.measure_in(1)]
+    [warmed_up] = [entry[2] for entry in told if entry[0] == "backend"]
+    assert [measure.payloads for measure in measures] == [warmed_up] * 2
+    assert sorted(warmed_up) == known.samples and 400 < np.mean(warmed_up[:50]) < 600
+    other: Any = SimpleNamespace(**vars(STUDY) | {"seed": 4})
+    with serving.on_ray_serve(known, other) as runtime:
+        measures.append(runtime.measure)
+    assert measures[2].payloads != warmed_up
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,12 @@ class Tells(FakeServer):
         return said
 
 
+def test_a_level_says_how_many_samples_its_requests_were_taken_from():
+    server, clock = FakeServer(lambda size: 0.05), VirtualClock
+    assert run_virtual(closed_level(server, ["x", "y", "x"], 1, PLAN, clock=clock())).samples == 3
+    assert run_virtual(open_level(server, ["x", "y"], 10.0, PLAN, clock=clock())).samples == 2
+
+
 @pytest.mark.parametrize("held", [closed, opened])
 def test_a_level_keeps_what_the_replica_did_in_it(held):
     load = held(Tells(Usage(seconds=5.0, busy_s=1.0, batches={1: 3}), Usage(seconds=9.0, busy_s=2.5, batches={1: 10})))
