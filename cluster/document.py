@@ -59,7 +59,7 @@ class Document:
         source: the document's name in error messages.
 
     Raises:
-        error: the text is not YAML or not a mapping, a key stands twice in one mapping, or a value breaks the rules
+        error: the text is not YAML or not a mapping, a key occurs twice in one mapping, or a value breaks the rules
             above.
     """
 
@@ -180,7 +180,7 @@ class _Nodes:
                     key, f"a key must be text, but YAML does not read {shown(key.value)} as text; put it in quotes"
                 )
             if key.value in seen:
-                raise self._error(key, f"{shown(key.value)} stands twice; keep one of them")
+                raise self._error(key, f"{shown(key.value)} occurs twice; keep one of them")
             seen.add(key.value)
         return [value for _, value in node.value]
 

@@ -104,7 +104,8 @@ class Problem:
             object.__setattr__(self, "usd_per_hour", np.full(len(self.space), np.nan))
         if self.usd_per_hour.shape != (len(self.space),):
             raise ValueError(
-                f"one price for each of the {len(self.space)} configurations, got {self.usd_per_hour.shape}"
+                f"`usd_per_hour` needs one price for each of the {len(self.space)} configurations; its shape is "
+                f"{self.usd_per_hour.shape}"
             )
 
     def value(self, observation: Observation) -> float | None:

@@ -44,7 +44,9 @@ class Expression:
 
     def __post_init__(self) -> None:
         if len(self.text) > _MOST_CHARACTERS:
-            raise ValueError(f"an expression may have {_MOST_CHARACTERS} characters, this one has {len(self.text)}")
+            raise ValueError(
+                f"an expression may have at most {_MOST_CHARACTERS} characters; this one has {len(self.text)}"
+            )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python warns of odd syntax, which is refused below anyway
@@ -55,7 +57,7 @@ class Expression:
         object.__setattr__(self, "_body", body)
         object.__setattr__(self, "names", frozenset(_names(body, self.text)))
         if not self.names:
-            raise ValueError(f"{self.text!r} names no metric, so every configuration would be as good")
+            raise ValueError(f"{self.text!r} names no metric, so all configurations would have the same value")
 
     def __call__(self, quantities: Metrics) -> float:
         """The expression's value; NaN where undefined (a division by zero). KeyError if a quantity is missing."""

@@ -91,7 +91,7 @@ def named(name: str, surfaces: SurfaceModel | None = None) -> Factory:
         ValueError: no searcher has this name, a library that it needs is not installed, or it takes no surfaces.
     """
     if name not in NAMED:
-        raise ValueError(f"no searcher is called {name!r}; there are {', '.join(sorted(NAMED))}")
+        raise ValueError(f"unknown searcher {name!r}; available: {', '.join(sorted(NAMED))}")
     library = _NEEDS.get(name)
     if library is not None and find_spec(library) is None:
         raise ValueError(
@@ -100,7 +100,8 @@ def named(name: str, surfaces: SurfaceModel | None = None) -> Factory:
     if surfaces is None:
         return NAMED[name]
     if name not in TAKES_SURFACES:
-        raise ValueError(f"searcher {name!r} takes no surfaces; {', '.join(sorted(TAKES_SURFACES))} does")
+        able = ", ".join(sorted(TAKES_SURFACES))
+        raise ValueError(f"searcher {name!r} cannot start from a surface model; these can: {able}")
     from searchers.meta.meta import meta
 
     return partial(meta, surfaces=surfaces)

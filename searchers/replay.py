@@ -36,7 +36,8 @@ class MeasuredTable:
     def __post_init__(self) -> None:
         if len(self.metrics) != len(self.problem.space):
             raise ValueError(
-                f"one entry for each of the {len(self.problem.space)} configurations, got {len(self.metrics)}"
+                f"`metrics` needs one entry for each of the {len(self.problem.space)} configurations; it has "
+                f"{len(self.metrics)}"
             )
 
     def value(self, position: int) -> float | None:
@@ -88,7 +89,7 @@ def replay(table: MeasuredTable, searcher: Searcher, *, budget: int, seed: int, 
             the table.
     """
     if budget < 1 or parallel < 1:
-        raise ValueError(f"budget and parallel are 1 or more, got {budget} and {parallel}")
+        raise ValueError(f"budget and parallel must be at least 1; got {budget} and {parallel}")
     history, best = History(), None
     running: deque[tuple[int, float]] = deque()
     begun, ended = 0, False

@@ -67,8 +67,8 @@ class Knob:
             )
         if self.apart and (self.changes == "new replica" or len(self.apart) != len(self.values)):
             raise ValueError(
-                f"knob {self.name!r} sets values apart: for that it must change in place and have a number for each of "
-                f"its {len(self.values)} values, got {self.changes!r} and {list(self.apart)}"
+                f"knob {self.name!r}: `apart` needs changes='in place' and one number for each of its "
+                f"{len(self.values)} values, got {self.changes!r} and {list(self.apart)}"
             )
 
     @property
@@ -192,5 +192,7 @@ class Space:
                 for v in (config[knob.name],)
             ]
         except KeyError as error:
-            raise KeyError(f"configuration {dict(config)} has a value that is in no knob: {error}") from None
+            raise KeyError(
+                f"configuration {dict(config)} has a value that its knob does not offer: {error.args[0][1]!r}"
+            ) from None
         return int(np.ravel_multi_index(ranks, self._shape))

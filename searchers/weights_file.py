@@ -55,10 +55,10 @@ def read(path: Path, kind: Kind) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(kind.key)
             if metadata is None:
-                raise ValueError("its header names another kind, or none")
+                raise ValueError("its header does not say that it is one")
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata)  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} holds no {kind.what} ({error}); `{kind.made_by}` writes such a file") from None
+        raise ValueError(f"{path} is not a {kind.what} file ({error}); create one with `{kind.made_by}`") from None
 
 
 def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

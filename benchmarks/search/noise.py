@@ -26,7 +26,8 @@ from searchers.registry import DEFAULT, NAMED
 from searchers.replay import MeasuredTable
 
 SIGMAS = (0.05, 0.15)
-"""Our choice: short load tests of one configuration differed by 10 to 20 % (docs/status.md), longer ones by less."""
+"""Our choice: the standard deviation of ten load tests of 7 to 12 s was 4 to 8 % (benchmarks/measuring/RESULTS.md,
+Repeatability); the second value is about twice the largest of these."""
 
 
 @dataclass(frozen=True)

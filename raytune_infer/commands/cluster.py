@@ -17,7 +17,7 @@ def cluster(
     prices: Annotated[str | None, typer.Option(help="A price book: a built-in name or a YAML file.")] = None,
     form: Format = "console",
 ) -> None:
-    """Nodes, GPU types, cores, memory and prices; what is emulated."""
+    """Show nodes, GPU types, cores, memory and prices, and what is emulated."""
     from cluster import inventory
     from cluster.prices import DEFAULT_BOOK, load_prices
     from raytune_infer.report.inventory_report import inventory_view

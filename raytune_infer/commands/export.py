@@ -18,7 +18,7 @@ class Target(StrEnum):
 
 def export(
     run: RunPath,
-    to: Annotated[Target, typer.Option(help="The form of the output.")] = Target.serve,
+    to: Annotated[Target, typer.Option(help="Output format.")] = Target.serve,
 ) -> None:
     """Print the recommended configuration in a deployable form."""
     from raytune_infer.store.run_folder import open_run

@@ -19,16 +19,22 @@ class Pretrained(StrEnum):
 
 
 def meta_train(
-    out: Annotated[Path, typer.Option(help="The file of weights; its card goes beside it, with the ending .md.")],
-    model: Annotated[Pretrained, typer.Option(help="Whose prior knowledge.")] = Pretrained.surfaces,
+    out: Annotated[Path, typer.Option(help="File for the weights; a card in Markdown (.md) is written beside it.")],
+    model: Annotated[
+        Pretrained, typer.Option(help="What to train: surfaces (for meta) or morphling's meta-model.")
+    ] = Pretrained.surfaces,
     studied: Annotated[
         list[str] | None,
-        typer.Option("--from", help="Learn from this too: a run's folder, a history database, a suite of tables."),
+        typer.Option(
+            "--from", help="Also learn from this: a run's folder, a database of runs, or a suite; may be repeated."
+        ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of training; by default as many as what ships.")] = None,
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps; by default as for the shipped weights.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
 ) -> None:
-    """Train what a searcher knows beforehand, on synthetic services and on your own finished studies."""
+    """Train a searcher's prior, on synthetic services and on your own finished studies."""
     from rich.progress import Progress
 
     from raytune_infer.errors import UserError

@@ -11,16 +11,18 @@ from rich.console import Console
 
 from raytune_infer.report.renderers.console_view import console_for
 
-SpecPath = Annotated[Path, typer.Argument(metavar="SERVICE_YAML", help="What to serve and what may be chosen.")]
+SpecPath = Annotated[Path, typer.Argument(metavar="SERVICE_YAML", help="Description of the service and its knobs.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
-Address = Annotated[str | None, typer.Option(help="A running Ray cluster; `auto` for the one on this machine.")]
-Prior = Annotated[
-    Path | None, typer.Option(help="Start from this file, written by meta-train --from, not from the prior that ships.")
+Address = Annotated[
+    str | None, typer.Option(help="Address of a running Ray cluster; `auto` for the one on this machine.")
 ]
-Emulate = Annotated[str | None, typer.Option(help="A local cluster with emulated GPUs, e.g. T4:1,V100:1,M60:1.")]
+Prior = Annotated[
+    Path | None, typer.Option(help="A prior written by `meta-train --from`, used instead of the shipped one.")
+]
+Emulate = Annotated[str | None, typer.Option(help="Start a local cluster with emulated GPUs, e.g. T4:1,V100:1,M60:1.")]
 
 
-Format = Annotated[str, typer.Option("--format", metavar="NAME", help="The form of the output: console, json or csv.")]
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="Output format: console, json or csv.")]
 
 
 def console_of_output() -> Console:

@@ -16,15 +16,19 @@ def recommend(
     run: RunPath,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC=NUMBER", help="The most that counts, e.g. p99_ms=50; `=none` takes one away."),
+        typer.Option(
+            metavar="METRIC=NUMBER", help="Upper bound, e.g. p99_ms=50; `=none` removes the run's own; may be repeated."
+        ),
     ] = None,
     at_least: Annotated[
-        list[str] | None, typer.Option(metavar="METRIC=NUMBER", help="The least that counts, e.g. rps=200.")
+        list[str] | None, typer.Option(metavar="METRIC=NUMBER", help="Lower bound, e.g. rps=200; otherwise as --limit.")
     ] = None,
-    maximize: Annotated[str | None, typer.Option(help="Another goal, e.g. 'rps / usd_per_hour'.")] = None,
-    minimize: Annotated[str | None, typer.Option(help="Another goal, of which less is better.")] = None,
+    maximize: Annotated[str | None, typer.Option(help="Another goal to maximise, e.g. 'rps / usd_per_hour'.")] = None,
+    minimize: Annotated[str | None, typer.Option(help="Another goal to minimise, e.g. 'p99_ms'.")] = None,
     prices: Annotated[str | None, typer.Option(help="A price book: a built-in name or a YAML file.")] = None,
-    curve: Annotated[Path | None, typer.Option(help="Draw latency over rate of the best few: a .svg or .png.")] = None,
+    curve: Annotated[
+        Path | None, typer.Option(help="Draw latency over rate for the best configurations, to this .svg or .png file.")
+    ] = None,
     form: Format = "console",
 ) -> None:
     """Rank a run's trials again under other limits, prices or goals, without a new trial."""

@@ -15,21 +15,25 @@ from raytune_infer.commands.options import Format, Prior, console_of_output
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(metavar="SUITE_DIR", help="A folder of tables with its suite.json.")],
-    searcher: Annotated[list[str] | None, typer.Option(help="Whom to judge; may be given several times.")] = None,
-    objective: Annotated[
-        list[str] | None, typer.Option(help="By name in the suite; may be given several times; by default all.")
+    folder: Annotated[Path, typer.Argument(metavar="SUITE_DIR", help="Folder of measured tables, with a suite.json.")],
+    searcher: Annotated[
+        list[str] | None, typer.Option(help="Searcher to evaluate; may be repeated; meta by default.")
     ] = None,
-    budget: Annotated[int, typer.Option(min=1, help="Trials of a search.")] = 40,
-    seeds: Annotated[int, typer.Option(min=1, help="Searches per task, objective and searcher.")] = 3,
-    no_sources: Annotated[bool, typer.Option("--no-sources", help="Nothing may be learned from other tasks.")] = False,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="Name of an objective of the suite; may be repeated; by default all.")
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="Largest number of trials of a search.")] = 40,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of searches per task, objective and searcher.")] = 3,
+    no_sources: Annotated[
+        bool, typer.Option("--no-sources", help="Do not learn from the suite's other tasks.")
+    ] = False,
     prior: Prior = None,
-    parallel: Annotated[int, typer.Option(min=1, help="Trials that run at a time.")] = 1,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
-    out: Annotated[Path, typer.Option(help="The file of results, a row a trial.")] = Path("results.csv"),
+    parallel: Annotated[int, typer.Option(min=1, help="Number of trials at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Number of processes; by default one per core.")] = None,
+    out: Annotated[Path, typer.Option(help="Results file (CSV), one row per trial.")] = Path("results.csv"),
     form: Format = "console",
 ) -> None:
-    """Judge searchers on measured tables: no cluster, no waiting."""
+    """Evaluate searchers on measured tables, without a cluster."""
     from rich.progress import Progress
 
     from raytune_infer.report.renderers import renderer_of

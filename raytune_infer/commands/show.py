@@ -8,7 +8,7 @@ from raytune_infer.commands.options import Format, RunPath
 
 
 def show(run: RunPath, form: Format = "console") -> None:
-    """The trials of a run, its best, and why each failed one failed."""
+    """Show a run's trials, the best one, and why failed ones failed."""
     from raytune_infer.report.renderers import renderer_of
     from raytune_infer.store.run_folder import open_run
 

@@ -12,20 +12,22 @@ from raytune_infer.commands.options import Address, Emulate, Prior, SpecPath, co
 
 def tune(
     spec: SpecPath,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
-    parallel: Annotated[int | None, typer.Option(min=1, help="How many at a time.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Number of trials; by default as in SERVICE_YAML.")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(min=1, help="Number of trials at a time; by default as in SERVICE_YAML.")
+    ] = None,
     searcher: Annotated[
         str | None,
-        typer.Option(help="Who proposes: meta (the default), random, or another of docs/searchers.md."),
+        typer.Option(help="The searcher: meta (the default), random, or another one of docs/searchers.md."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all random choices; 0 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random choices; 0 by default.")] = None,
     address: Address = None,
     emulate: Emulate = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")] = None,
-    db: Annotated[str | None, typer.Option(help="Database URL; by default SQLite in the run's folder.")] = None,
-    no_history: Annotated[bool, typer.Option("--no-history", help="Learn nothing from your earlier studies.")] = False,
+    db: Annotated[str | None, typer.Option(help="Database URL; by default an SQLite file in the run's folder.")] = None,
+    no_history: Annotated[bool, typer.Option("--no-history", help="Do not learn from your earlier studies.")] = False,
     prior: Prior = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
 ) -> None:
     """Find the best configuration of a service."""
     # Imported late: `--help` and a wrong option must not wait for it. Nothing up to `run` imports torch or Ray.
@@ -44,7 +46,7 @@ def tune(
     try:
         result = study.run(trials, parallel=parallel, resume=resume, progress=progress)
     except KeyboardInterrupt:
-        console.print("stopped; `--resume --out` with the run's folder goes on from here")
+        console.print("stopped; to continue, run the command again with `--resume --out` and the run's folder")
         raise typer.Exit(130) from None
     finally:
         progress.close()

@@ -22,9 +22,10 @@ break its limit by chance, but hardly that of two."""
 
 
 USUAL = NoisePrior(sigma=0.05, freedom=4.0)
-"""Prior for the noise: load tests of some seconds, side by side on a shared machine, repeat to about 10 %
-(docs/status.md). It counts as four degrees of freedom (our choice): two rounds of two configurations can then tell a
-ratio of 1.5 from 1, and a comparison with more degrees of freedom of its own soon outweighs it."""
+"""Prior for the noise. Our choice: ten load tests of 7 to 12 s on one warm replica had a standard deviation of 4 to 8 %
+(benchmarks/measuring/RESULTS.md, Repeatability). It counts as four degrees of freedom (our choice): two rounds of two
+configurations can then tell a ratio of 1.5 from 1, and a comparison with more degrees of freedom of its own soon
+outweighs it."""
 
 
 def in_rounds(trials: Sequence[TrialRecord]) -> tuple[Round, ...]:

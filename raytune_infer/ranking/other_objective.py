@@ -31,7 +31,7 @@ def changed(
     if maximize is not None and minimize is not None:
         raise UserError(f"{maximize!r} is to be maximised and {minimize!r} minimised; give one goal")
     if limits and "rps" in limits:
-        raise UserError("a limit is the most that counts; of rps the least is asked: `--at-least rps=…`")
+        raise UserError("a limit is an upper bound; for rps give a lower bound with `--at-least rps=…`")
     for bounds in (limits or {}, at_least or {}):
         for name, bound in bounds.items():
             _check(name)
@@ -67,7 +67,7 @@ def bounds(texts: Sequence[str], option: str) -> dict[str, float | None]:
         if not (name and equals) or (bound is not None and math.isnan(bound)):
             raise UserError(
                 f"{option} {text}: a metric and a number are needed, as in `{option} p99_ms=50`; "
-                "`=none` takes away the run's own"
+                "`=none` removes the run's own bound"
             )
         if name in found:
             raise UserError(f"{option} names {name} twice; keep one of them")

@@ -70,4 +70,4 @@ def _marks(contestant: Contestant, comparison: Comparison) -> list[str]:
         return [*marks, "recommended"]
     if not contestant.counts:
         return [*marks, "does not count" if contestant.trials[-1].outcome.reason is None else "could not run"]
-    return [*marks, "like the first"] if contestant in comparison.alike else marks
+    return [*marks, "tied with the first"] if contestant in comparison.alike else marks

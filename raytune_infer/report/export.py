@@ -13,11 +13,11 @@ from serve_deployments.settings import Settings
 
 _HEAD = """\
 # {name}: the recommended configuration{emulated}.
-# Deploy it, to a Ray that `ray start --head` started here or to any other:
+# Deploy it to a running Ray cluster, on this machine (`ray start --head`) or elsewhere:
 #   RAY_AUTH_MODE=token serve deploy serve_config.yaml
-# A Ray that asks for a token gets that in ~/.ray/auth_token, which Ray writes when `tune` starts it; others need none.
-# Without that file, to a Ray that asks for none:  serve deploy serve_config.yaml
-# Each node needs raytune-infer installed; requests are POSTed as JSON to the route below.
+# This sends the token in ~/.ray/auth_token (Ray creates it when `tune` starts Ray), if the cluster needs one.
+# Without that file, on a cluster without token authentication:  serve deploy serve_config.yaml
+# raytune-infer must be installed on each node; POST requests as JSON to the route below.
 """
 
 
@@ -31,9 +31,9 @@ def serve_config(spec: ServiceSpec, settings: Settings) -> str:
     options = settings.ray_actor_options
     head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
     if spec.model.path is not None and not spec.model.path.startswith("package:"):
-        head += "# The model's path must be there on each node.\n"
+        head += "# The model's path must exist on each node.\n"
     if "ray.io/node-id" in settings.node_labels:
-        head += "# No label tells this GPU type from others of the cluster, so its nodes are named one by one.\n"
+        head += "# No label tells this GPU type from others of the cluster, so its nodes are listed one by one.\n"
     if spec.model.build is not None:
         # The module may be beside service.yaml, which is not on the import path of other machines.
         variables = {"PYTHONPATH": str(spec.folder), **settings.environment}

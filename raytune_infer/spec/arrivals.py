@@ -47,8 +47,10 @@ def read_trace(path: Path) -> Trace:
     times_s: list[float] = []
     for number, row in rows:
         if (time_s := read(row)) is None:
-            kind = "number of seconds" if read is _seconds else "ISO time, as in 2026-01-15T08:30:00.25"
-            raise ValueError(f"line {number}: {shown(row)} is no {kind}, one column of which is needed")
+            kind = "a number of seconds" if read is _seconds else "an ISO 8601 time such as 2026-01-15T08:30:00.25"
+            raise ValueError(
+                f"line {number}: {shown(row)} is not {kind}; the file needs one column, with one time per line"
+            )
         if times_s and time_s < times_s[-1]:
             raise ValueError(f"line {number}: {shown(row)} is earlier than the line above it; sort the times")
         times_s.append(time_s)

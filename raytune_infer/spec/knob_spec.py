@@ -44,13 +44,13 @@ def check_knobs(knobs: Mapping[str, list[Value] | KnobSpec]) -> None:
             _check_own(name, knob)
         elif name not in STANDARD_KNOBS:
             raise At((name,), f"not a standard knob ({', '.join(STANDARD_KNOBS)}); "
-                              "one of your own says `kind: env` or `kind: args`, and `values:`")  # fmt: skip
+                              "a custom knob needs `kind: env` or `kind: args`, and `values:`")  # fmt: skip
         else:
             for i, value in enumerate(values):
                 if (why := STANDARD_KNOBS[name].wrong(value)) is not None:
                     raise At((name, i), f"{name} {why}")
     if "gpu_type" not in knobs and (needy := [n for n in ("gpu_share", "gpu_memory") if n in knobs]):
-        raise At((needy[0],), "needs the knob `gpu_type` beside it")
+        raise At((needy[0],), "also needs the knob `gpu_type`")
     count = math.prod(len(k.values if isinstance(k, KnobSpec) else k) for k in knobs.values())
     if count > _MOST_CONFIGURATIONS:
         raise At((), f"these values make more than {_MOST_CONFIGURATIONS} configurations; leave some out, a searcher "
@@ -63,18 +63,18 @@ def _check_distinct(name: str, values: list[Value]) -> None:
     seen = set()
     for value in values:
         if (identity := _identity(name, value)) in seen:
-            raise At((name,), f"{shown(value)} stands twice; keep one of them")
+            raise At((name,), f"{shown(value)} occurs twice; keep one of them")
         seen.add(identity)
 
 
 def _check_own(name: str, knob: KnobSpec) -> None:
     """Refuse a custom knob that cannot be set."""
     if name in STANDARD_KNOBS:
-        raise At((name,), f"{name} is a knob of our own, so give its values as a plain list")
+        raise At((name,), f"{name} is a standard knob; give its values as a plain list")
     if not _NAME.fullmatch(name):
-        raise At((name,), "a variable or an argument has a name of letters, digits and `_`")
+        raise At((name,), "the name of a variable or an argument may contain only letters, digits and `_`")
     if knob.kind == "env" and name in _SET_BY_US:
-        raise At((name,), f"{name} is set from `{_SET_BY_US[name]}`; make that a knob")
+        raise At((name,), f"{name} is set by the knob `{_SET_BY_US[name]}`; use that knob instead")
     if knob.kind == "env":
         _check_texts(name, knob.values)
 
@@ -84,7 +84,8 @@ def _check_texts(name: str, values: Sequence[Value]) -> None:
     first: dict[str, Value] = {}
     for value in values:
         if (same := first.setdefault(str(value), value)) is not value:
-            raise At((name,), f"{shown(same)} and {shown(value)} are one text in the environment; keep one of them")
+            said = f"{shown(same)} and {shown(value)}"
+            raise At((name,), f"{said} are the same text in an environment variable; keep one of them")
 
 
 def _identity(knob: str, value: Value) -> Hashable:

@@ -76,13 +76,15 @@ def mixed(sets: Sequence[Sequence[Any]], weights: Sequence[float], rng: np.rando
 def _read(spec: ServiceSpec, name: str, keys: tuple[str, ...]) -> list[Any]:
     reader = _READERS.get(Path(name).suffix)
     if reader is None:
-        raise SpecError(f"{spec.place(*keys)}: {shown(name)} is none of the kinds {', '.join(_READERS)}")
+        raise SpecError(
+            f"{spec.place(*keys)}: {shown(name)} has an unsupported file type; supported are {', '.join(_READERS)}"
+        )
     try:
         samples = reader((spec.folder / name).expanduser())
     except RecursionError:
-        raise SpecError(f"{spec.place(*keys)}: cannot read {name}: it is nested too deep") from None
+        raise SpecError(f"{spec.place(*keys)}: cannot read {name}: it is nested too deeply") from None
     except MemoryError:
-        raise SpecError(f"{spec.place(*keys)}: cannot read {name}: it is larger than the memory") from None
+        raise SpecError(f"{spec.place(*keys)}: cannot read {name}: it does not fit into memory") from None
     except (OSError, RuntimeError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise SpecError(f"{spec.place(*keys)}: cannot read {name}: {why}") from None
@@ -91,7 +93,7 @@ def _read(spec: ServiceSpec, name: str, keys: tuple[str, ...]) -> list[Any]:
 
 def _some(spec: ServiceSpec, samples: list[Any], keys: tuple[str, ...]) -> list[Any]:
     if not samples:
-        raise SpecError(f"{spec.place(*keys)}: there are no samples; one input at least is needed")
+        raise SpecError(f"{spec.place(*keys)}: there are no samples; at least one input is needed")
     return samples
 
 

@@ -157,14 +157,15 @@ class ServiceSpec(Part):
             if name not in METRICS and name != PRICED:
                 raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICED))}")
         if "rps" in self.limits:
-            raise At(("limits", "rps"), "limits are the most that counts; write `at_least: {rps: …}` in objective")
+            why = "limits are upper bounds; for a lower bound on rps write `at_least: {rps: …}` under `objective`"
+            raise At(("limits", "rps"), why)
         return self
 
     @model_validator(mode="after")
     def _one_place_for_an_argument(self) -> ServiceSpec:
         for name in self.knobs:
             if name in self.model.args:
-                raise At(("knobs", name), "stands in model.args too; keep one of them")
+                raise At(("knobs", name), "is also in model.args; keep one of them")
         return self
 
     @model_validator(mode="after")
@@ -237,7 +238,7 @@ def _fact(name: str, value: object) -> float:
     try:
         return fact(value)
     except ValueError:
-        raise At((name,), f"facts are positive numbers, got {shown(value)}; leave out what is not known") from None
+        raise At((name,), f"facts must be positive numbers, got {shown(value)}; leave out unknown facts") from None
 
 
 _HIDDEN = ("folder", "text", "file")

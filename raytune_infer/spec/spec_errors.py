@@ -23,8 +23,8 @@ _BOUNDS: Mapping[str, str] = {
     "greater_than": "must be above {gt:g}", "greater_than_equal": "must be {ge:g} or more",
     "less_than": "must be below {lt:g}", "less_than_equal": "must be at most {le:g}",
     "finite_number": "must be a finite number", "too_short": "needs at least one",
-    "string_too_short": "needs some text", "string_too_long": "may have {max_length} characters",
-    "string_pattern_mismatch": "may have letters, digits, `-` and `_`, the first a letter or digit",
+    "string_too_short": "needs some text", "string_too_long": "may have at most {max_length} characters",
+    "string_pattern_mismatch": "may contain only letters, digits, `-` and `_`, and must begin with a letter or digit",
 }  # fmt: skip
 """Pydantic's error type → message, with the bound."""
 
@@ -59,7 +59,7 @@ def explain(document: Document, errors: Sequence[Any], allowed: Allowed) -> str:
         if not (all(map(_is_kind, found)) and any(len(k) > len(keys) and k[: len(keys)] == keys for k in by_place))
     ]
     more = len(lines) - _MOST_LINES
-    return "\n".join([*lines[:_MOST_LINES], *([f"… and {more} more of the kind"] if more > 0 else [])])
+    return "\n".join([*lines[:_MOST_LINES], *([f"… and {more} more error{'s' * (more > 1)}"] if more > 0 else [])])
 
 
 def _keys(document: Document, error: Any) -> Keys:
@@ -105,7 +105,7 @@ def _one(keys: Keys, error: Any, allowed: Allowed) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key; allowed are {', '.join(allowed(keys[:-1]))}"
     if _is_key(error):
-        return f"a name is needed, and {shown(keys[-1])} is none to YAML; put it in quotes"
+        return f"keys must be text, and YAML reads {shown(keys[-1])} as another type; put it in quotes"
     bound = _BOUNDS.get(error["type"])
     what = error["msg"] if bound is None else bound.format(**error.get("ctx", {}))
     return f"{what[0].lower()}{what[1:]}, got {shown(error['input'])}"

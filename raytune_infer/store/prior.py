@@ -60,7 +60,7 @@ def read_prior(path: str | Path, *searchers: str) -> PriorFile:
     """
     if searchers and not TAKES_SURFACES & set(searchers):
         raise UserError(
-            f"a prior is of no use to {', '.join(searchers)}; search with {' or '.join(sorted(TAKES_SURFACES))}, "
+            f"a prior is not used by {', '.join(searchers)}; search with {' or '.join(sorted(TAKES_SURFACES))}, "
             "or leave --prior out"
         )
     return _read(Path(path), Path(path).name)
@@ -92,5 +92,5 @@ def _read(path: Path, name: str) -> PriorFile:
     except OSError as error:
         raise UserError(f"cannot read the prior {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:  # the last two: a file of another version
-        raise UserError(f"cannot take {path} for a prior: {error}") from None
+        raise UserError(f"{path} is not a valid prior: {error}") from None
     return PriorFile(surfaces, content, f"{name} {hashlib.sha256(content).hexdigest()[:_DIGITS]}")

@@ -101,12 +101,10 @@ def default_folder(name: str, now: dt.datetime) -> Path:
 def refuse_taken(path: Path) -> None:
     """Raise RunError if no new run can be created in this folder: it has one, or the folder cannot be made."""
     if (path / _POINTER).exists():
-        raise RunError(f"{path} has a run already; go on with it by --resume, or choose another --out")
+        raise RunError(f"{path} already has a run; continue it with --resume, or choose another --out")
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise RunError(
-            f"no run can be kept in {path}: {there} is no folder that can be written to; choose another --out"
-        )
+        raise RunError(f"cannot create a run in {path}: {there} is not a writable folder; choose another --out")
 
 
 OWN_DATABASE = "history.db"

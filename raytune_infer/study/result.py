@@ -95,12 +95,12 @@ def _why(problem: Problem, trials: Sequence[TrialRecord]) -> str:
     if not ran:
         reasons = Counter(t.outcome.reason for t in trials)
         said = "\n".join(f"  {count} × {reason}" for reason, count in reasons.most_common())
-        return f"not one of {len(trials)} trials could run:\n{said}"
+        return f"none of the {len(trials)} trials could run:\n{said}"
     objective = problem.objective
     tried = len({t.position for t in ran})
-    lines = [f"none of the {tried} configurations that ran keeps every limit reliably; the nearest to each:"]
+    lines = [f"none of the {tried} configurations that ran keeps all limits reliably; the best value for each limit:"]
     for name, limit in (*objective.at_most.items(), *objective.at_least.items()):
         sign = min if name in objective.at_most else max
         if values := [t.metrics[name] for t in ran if name in t.metrics]:
-            lines.append(f"  {name}: limit {limit:g}, nearest {sign(values):.4g}")
+            lines.append(f"  {name}: limit {limit:g}, best {sign(values):.4g}")
     return "\n".join([*lines, "loosen a limit, or add values to the knobs"])

@@ -24,7 +24,8 @@ from searchers.space import Config, Knob, Space, Value
 from serve_deployments.settings import Settings
 
 _NOISE = 0.1
-"""Relative noise of a trial: load tests of some seconds repeat to 10 to 20 % (docs/status.md)."""
+"""Relative noise of a trial. Our choice, on the safe side: ten load tests of 7 to 12 s on one warm replica had a
+standard deviation of 4 to 8 % (benchmarks/measuring/RESULTS.md, Repeatability)."""
 
 
 @dataclass(frozen=True)

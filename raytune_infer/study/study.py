@@ -87,8 +87,8 @@ class Study:
             raise SpecError(str(error)) from None
         if spec.budget.stop_below is not None and (searcher or DEFAULT) not in PREDICT_GAINS:
             raise SpecError(
-                f"{spec.place('budget')}: {searcher} cannot say what is left to be gained, as `stop_below` asks; "
-                f"take the searcher {' or '.join(sorted(PREDICT_GAINS))}, or leave it out"
+                f"{spec.place('budget')}: {searcher} cannot estimate the remaining gain, which `stop_below` needs; "
+                f"use the searcher {' or '.join(sorted(PREDICT_GAINS))}, or leave `stop_below` out"
             )
         self._prior = None if prior is None else read_prior(prior, searcher or DEFAULT)
         self._service = Service(spec)
@@ -133,7 +133,7 @@ class Study:
                 progress.note(warning)
             with run.locked(), self._opened(run, space) as (database, study):
                 if lost := database.interrupt_running(study):
-                    progress.note(f"{lost} trials that the interrupted run did not finish are set aside, uncounted")
+                    progress.note(f"{lost} unfinished trials of the interrupted run are ignored")
                 space = self._taught(space, run, study, progress)
                 ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
                 with self._serving(study) as runtime:
@@ -173,8 +173,8 @@ class Study:
     def _refuse_pretence(self, emulated: bool) -> None:
         if emulated and not is_emulated(self._service.source):
             raise UserError(
-                f"{self.spec.name!r} is a real model, but GPUs of this cluster are emulated, and nothing that it "
-                "did there would be true; use a real cluster, or a model of cluster.emulated"
+                f"{self.spec.name!r} is a real model, but GPUs of this cluster are emulated, so its measurements there "
+                "would mean nothing; use a real cluster, or a model of cluster.emulated"
             )
 
     def _taught(self, space: ServiceSpace, run: RunFolder, study: StudyRecord, progress: Progress) -> ServiceSpace:
@@ -242,11 +242,12 @@ class Study:
             "trials": (trials, study.trials), "searcher": (self._searcher, study.searcher),
             "seed": (self._seed, study.seed), "emulate": (self._emulate, study.emulated),
             "db": (self._db, run.database_url), "history": (self._history, run.learns),
-            "prior": (self._prior and self._prior.label, run.prior or "what ships"),
+            "prior": (self._prior and self._prior.label, run.prior or "the shipped one"),
         }  # fmt: skip
         for name, (now, before) in asked.items():
             if now is not None and now != before:
-                raise RunError(f"{run.path} has {name} {before}, not {now}; leave it out to resume, or start a new run")
+                said = f"{run.path} was started with {name}: {before}, not {now}"
+                raise RunError(f"{said}; to resume, leave {name} out, or start a new run")
         return study
 
     @contextmanager
@@ -255,8 +256,8 @@ class Study:
         try:
             if changed := differences(dict(study.fingerprint), fingerprint(self._service, space)):
                 raise RunError(
-                    f"{run.path} was about something else, its numbers would not be comparable: {', '.join(changed)} "
-                    "changed since; start a new run with another --out"
+                    f"cannot resume {run.path}: {', '.join(changed)} changed since it was started, so its numbers "
+                    "would not be comparable; start a new run with another --out"
                 )
             yield database, study
         finally:

@@ -134,5 +134,5 @@ def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:
     told = [Enforcement("load on other cores", "yes", apart, "pinned" if apart else _NO_CORES)]
     if share is not None:
         had = f"less than {_ALONE:.0%}" if share < _ALONE else f"about {max(10, round(100 * share, -1)):.0f}%"
-        told.append(Enforcement("cores to itself", "yes", share < _ALONE, f"other processes had {had} of them"))
+        told.append(Enforcement("cores to itself", "yes", share < _ALONE, f"other processes used {had} of them"))
     return tuple(told)

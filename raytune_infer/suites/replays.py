@@ -59,7 +59,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not self.searchers or min(self.budget, self.seeds, self.parallel) < 1:
-            raise ValueError(f"searchers, budget, seeds and parallel are 1 or more, got {self}")
+            raise ValueError(
+                f"at least one searcher is needed, and budget, seeds and parallel must be 1 or more, got {self}"
+            )
 
     def checked(self, suite: Suite) -> Plan:
         """Return this plan with all its objectives named and without repeated names.
@@ -144,10 +146,11 @@ class Results:
         """Return notes on what the figures do not show: an early end, and tasks that were left out."""
         notes = []
         if self.stopped is not None:
-            notes.append(f"stopped, only the searches that were done count {self.stopped}".strip())
+            why = f" ({self.stopped})" if str(self.stopped) else ""
+            notes.append(f"stopped early; the figures cover the finished searches only{why}")
         if self.hopeless:
             tasks = ", ".join(f"{task} ({objective})" for objective, task in self.hopeless)
-            notes.append(f"left out, as no configuration counts there: {tasks}")
+            notes.append(f"left out, as no configuration is feasible there: {tasks}")
         return notes
 
     def frame(self) -> pd.DataFrame:

@@ -124,7 +124,7 @@ class _Places:
         keys = [key for key, _ in pairs]
         for key in keys:
             if keys.count(key) > 1:
-                raise SuiteError(f"{self._path}: the key {key!r} stands twice in one object; keep one of them")
+                raise SuiteError(f"{self._path}: the key {key!r} occurs twice in one object; keep one of them")
         return dict(pairs)
 
     def explain(self, error: Any) -> str:
@@ -149,22 +149,22 @@ def _check_columns(file: SuiteFile, places: _Places) -> None:
     names = [p.name for p in file.parameters]
     for i, parameter in enumerate(file.parameters):
         if parameter.name in names[:i]:
-            places.refuse(("parameters", i, "name"), f"{parameter.name!r} stands twice; keep one of them")
+            places.refuse(("parameters", i, "name"), f"{parameter.name!r} occurs twice; keep one of them")
         seen: set[object] = set()
         for j, value in enumerate(parameter.values):
             # Compared as they are spelled in tables, so that every cell means one value.
             if isinstance(value, float) and not math.isfinite(value):
                 places.refuse(("parameters", i, "values", j), f"{value!r} is not a finite number")
             if (same := spelled(value)) in seen:
-                places.refuse(("parameters", i, "values", j), f"{value!r} stands twice; keep one of them")
+                places.refuse(("parameters", i, "values", j), f"{value!r} occurs twice; keep one of them")
             seen.add(same)
     for metric in file.metrics:
         if metric in names:
-            places.refuse(("metrics", metric), "is a parameter too; a column is one or the other")
+            places.refuse(("metrics", metric), "is also a parameter; a column must be one or the other")
         if metric in (file.cost, PRICED):
             places.refuse(("metrics", metric), f"is a price; name it as `cost: {metric}`, not as a metric")
     if file.cost in names:
-        places.refuse(("cost",), f"{file.cost!r} is a parameter too; a column is one or the other")
+        places.refuse(("cost",), f"{file.cost!r} is also a parameter; a column must be one or the other")
 
 
 def _check_tasks(file: SuiteFile, places: _Places) -> None:
@@ -173,15 +173,15 @@ def _check_tasks(file: SuiteFile, places: _Places) -> None:
     for part, names in (("source", file.tasks.source), ("target", file.tasks.target)):
         for i, name in enumerate(names):
             if name in names[:i]:
-                places.refuse(("tasks", part, i), f"{name!r} stands twice; keep one of them")
+                places.refuse(("tasks", part, i), f"{name!r} occurs twice; keep one of them")
             if part == "target" and name in file.tasks.source:
-                places.refuse(("tasks", part, i), f"{name!r} is a source too; a task that is judged on is none")
+                places.refuse(("tasks", part, i), f"{name!r} is also a source; a target must not be a source")
             if not name or Path(name).name != name:
-                places.refuse(("tasks", part, i), f"{name!r} is no file name; a task is a table TASK.csv right here")
+                why = f"{name!r} is not a file name; a task needs a table TASK.csv in the suite's folder"
+                places.refuse(("tasks", part, i), why)
             if name not in file.groups:
-                places.refuse(
-                    ("groups",), f"has no group of the task {name!r}; a task alone has a group of its own name"
-                )
+                remedy = "for a task without related ones, use its own name as the group"
+                places.refuse(("groups",), f"has no group for the task {name!r}; {remedy}")
     for key, mapping in (("groups", file.groups), ("descriptors", file.descriptors)):
         for name in mapping:
             if name not in file.task_names:
@@ -189,9 +189,7 @@ def _check_tasks(file: SuiteFile, places: _Places) -> None:
     for name, facts in file.descriptors.items():
         for fact, value in facts.items():
             if isinstance(value, float) and not math.isfinite(value):
-                places.refuse(
-                    ("descriptors", name, fact), f"{value!r} is not a finite number; leave out what is unknown"
-                )
+                places.refuse(("descriptors", name, fact), f"{value!r} is not a finite number; leave out unknown facts")
 
 
 def _check_objectives(file: SuiteFile, places: _Places) -> None:
@@ -199,7 +197,7 @@ def _check_objectives(file: SuiteFile, places: _Places) -> None:
     names = [o.name for o in file.objectives]
     for i, objective in enumerate(file.objectives):
         if objective.name in names[:i]:
-            places.refuse(("objectives", i, "name"), f"{objective.name!r} stands twice; keep one of them")
+            places.refuse(("objectives", i, "name"), f"{objective.name!r} occurs twice; keep one of them")
         if (objective.maximize is None) == (objective.minimize is None):
             places.refuse(("objectives", i), "give either `maximize` or `minimize`")
         goal = "maximize" if objective.maximize is not None else "minimize"

@@ -160,7 +160,7 @@ def _read_rows(path: Path, file: SuiteFile) -> pd.DataFrame:
     header, rows = list(lines.iloc[0]), lines.iloc[1:]
     for column in file.columns:
         if header.count(column) != 1:
-            wrong = "stands twice" if column in header else "is missing"
+            wrong = "occurs twice" if column in header else "is missing"
             raise SuiteError(
                 f"{path}:1: the column {column!r} {wrong}; each of {', '.join(file.columns)} is needed once, "
                 f"there are {', '.join(header)}"
@@ -192,9 +192,7 @@ def _refuse_repeated(path: Path, lines: Iterable[int], positions: Sequence[int],
     first: dict[int, int] = {}
     for line, position in zip(lines, positions, strict=True):
         if position in first:
-            raise SuiteError(
-                f"{path}:{line}: {space[position]} stands in line {first[position]} already; keep one of them"
-            )
+            raise SuiteError(f"{path}:{line}: {space[position]} is already in line {first[position]}; keep one of them")
         first[position] = line
 
 

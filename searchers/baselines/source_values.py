@@ -84,7 +84,7 @@ def log_values(values: np.ndarray) -> np.ndarray:
     """
     counts = values > 0
     if not counts.any():
-        raise ValueError(f"none of {len(values)} values counts, so there is no worst one")
+        raise ValueError(f"none of the {len(values)} values is feasible")
     return np.log(np.where(counts, values, values[counts].min(initial=np.inf)))
 
 

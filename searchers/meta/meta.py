@@ -151,7 +151,7 @@ class Meta:
         sources = source_prior.credible(self._problem.sources, self._metric_model)
         if len(sources) < len(self._problem.sources):
             _log.warning(
-                "not learning from %d of %d earlier studies: their results do not follow from their configurations",
+                "ignoring %d of %d earlier studies: their configurations do not explain their results",
                 len(self._problem.sources) - len(sources), len(self._problem.sources),
             )  # fmt: skip
         return source_prior.from_sources(self._problem, sources, self._metric_model) if sources else None
@@ -189,7 +189,8 @@ class Meta:
             for q in self._metric_model.metrics:
                 if component.name == SOURCES and weights[q][place] < _DROPPED and q not in self._warned:
                     self._warned.add(q)
-                    _log.warning("what %s taught of %s does not fit the trials so far, and is dropped", SOURCES, q)
+                    said = "the prior from %s for %s contradicts the trials so far and now has almost no weight"
+                    _log.warning(said, SOURCES, q)
 
     def _values(self, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
         return values(self._objective, drawn, self._problem.usd_per_hour)

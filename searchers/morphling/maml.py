@@ -92,8 +92,8 @@ class Tasks:
         t, n = self.y.shape
         if self.x.shape not in {(t, n, len(self.columns)), (n, len(self.columns))}:
             raise ValueError(
-                f"{t} tasks of {n} points and {len(self.columns)} columns need x of that shape, "
-                f"got {tuple(self.x.shape)}"
+                f"x must have shape [{t}, {n}, {len(self.columns)}] or [{n}, {len(self.columns)}]; "
+                f"got {list(self.x.shape)}"
             )
 
     def draw(self, tasks: int, points: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

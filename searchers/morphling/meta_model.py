@@ -44,7 +44,7 @@ class MetaModel:
         d = len(self.columns)
         shapes = (self.weights["w0"].shape[0], *self.mean.shape, *self.scale.shape)
         if shapes != (d, d, d):
-            raise ValueError(f"{d} columns, but weights, mean and scale are for {shapes}")
+            raise ValueError(f"there are {d} columns, but weights, mean and scale have sizes {shapes}")
         if not (self.scale > 0).all():
             raise ValueError("every column needs a positive scale")
 

@@ -217,7 +217,8 @@ class TuneSearcher(ray.tune.search.Searcher):
             figure = result.get(self._metric)
             metrics[FIGURE] = float(figure) if _is_number(figure) else math.nan
             if metrics[FIGURE] <= 0:
-                _log.warning("%s = %g is not positive and counts as could not run", self._metric, figure)
+                said = "%s = %g is not positive; the trial is recorded as one that could not run"
+                _log.warning(said, self._metric, figure)
                 return None
         needed = {*self.problem.objective.goal.names, *self.problem.objective.limited} - {PRICE}
         return metrics if all(math.isfinite(metrics.get(name, math.nan)) for name in needed) else None

@@ -70,7 +70,7 @@ class SurfaceModel:
             self.families.latent_mean.shape[1],
         )  # fmt: skip
         if takes != needs:
-            raise ValueError(f"the weights take {takes} columns, facts and latents, but there are {needs}")
+            raise ValueError(f"the weights expect input sizes {takes} for columns, facts and latents; got {needs}")
 
     def sample(self, space: Space, facts: Mapping[str, float], samples: int, rng: np.random.Generator) -> Surfaces:
         """Draw surfaces that a service could have.

@@ -60,8 +60,8 @@ class Families:
             "latent_covariance": (families, latents, latents),
         }  # fmt: skip
         for name, shape in shapes.items():
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} of {families} families is {getattr(self, name).shape}, not {shape}")
+            if (found := getattr(self, name).shape) != shape:
+                raise ValueError(f"{name} of {families} families must have shape {shape}; got {found}")
 
     def __len__(self) -> int:
         return len(self.facts)

@@ -44,7 +44,9 @@ class Inputs:
             (self.columns, self.mean, self.scale), (self.facts, self.fact_mean, self.fact_scale)
         ):  # fmt: skip
             if (*mean.shape, *scale.shape) != (len(names), len(names)) or not (scale > 0).all():
-                raise ValueError(f"{len(names)} names need a mean and a positive scale each, got {mean} and {scale}")
+                raise ValueError(
+                    f"each of the {len(names)} inputs needs one mean and one positive scale; got {mean} and {scale}"
+                )
 
     def known(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         """The columns of a space that are inputs of the network."""
@@ -67,6 +69,6 @@ class Inputs:
             ValueError: a fact is not positive.
         """
         if bad := {k: v for k, v in facts.items() if k in self.facts and not (np.isfinite(v) and v > 0)}:
-            raise ValueError(f"facts are positive numbers, got {bad}; leave out what is not known")
+            raise ValueError(f"facts must be positive numbers; got {bad} (leave out unknown facts)")
         raw = np.array([np.log(facts[name]) if name in facts else np.nan for name in self.facts])
         return np.clip((raw - self.fact_mean) / self.fact_scale, -FARTHEST, FARTHEST)

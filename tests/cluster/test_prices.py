@@ -112,7 +112,7 @@ def test_a_gpu_without_a_price(book):
         (GOOD.replace("0.05", "true"), r"`cpu_core_usd_per_hour` is true"),
         (GOOD.replace("{T4: 0.4}", "0.4"), r"`gpu_usd_per_hour` is 0.4, it must map GPU types"),
         (GOOD.replace("{T4: 0.4}", "{T4: 0.4, Tesla T4: 0.5}"), r"T4 twice \('Tesla T4' is the same GPU\)"),
-        (GOOD.replace("{T4: 0.4}", "{T4: 0.4, T4: 0.5}"), r"book.yaml:6: 'T4' stands twice"),
+        (GOOD.replace("{T4: 0.4}", "{T4: 0.4, T4: 0.5}"), r"book.yaml:6: 'T4' occurs twice"),
         (GOOD.replace("2026-02-01", "last May"), r"`date` is 'last May'"),
         (GOOD.replace("2026-02-01", "2026-02-31"), r"book.yaml:3: .*'2026-02-31' cannot be read as timestamp"),
         (GOOD.replace("name: mine", "name: 3"), r"`name` is 3, it must be some text"),

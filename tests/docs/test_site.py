@@ -22,7 +22,7 @@ def test_the_page_of_commands_has_each_command_with_each_of_its_options():
         rows = re.findall(r"^\| `(\S+?)[ `]", section, re.M)
         shown = [p.opts[0] if p.opts[0].startswith("--") else p.metavar for p in command.params]
         assert rows == shown and str(command.help).splitlines()[0] in section
-    assert "| `--budget <int range>` | Trials of a search. [default: 40; x>=1] |" in written
+    assert "| `--budget <int range>` | Largest number of trials of a search. [default: 40; x>=1] |" in written
 
 
 def test_only_the_page_with_the_mark_gets_the_commands():

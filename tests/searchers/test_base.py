@@ -56,7 +56,7 @@ def test_without_prices_a_goal_by_price_has_no_value():
 
 
 def test_prices_must_be_as_many_as_configurations():
-    with pytest.raises(ValueError, match=r"one price for each of the 3 configurations, got \(2,\)"):
+    with pytest.raises(ValueError, match=r"one price for each of the 3 configurations; its shape is \(2,\)"):
         Problem(SPACE, GOAL, np.ones(2))
 
 

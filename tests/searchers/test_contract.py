@@ -66,7 +66,7 @@ def trajectory(name: str) -> list[int]:
 def test_who_learns_predicts_and_takes_surfaces():
     assert {name for name in NAMED if isinstance(named(name)(tiny()), PredictsGain)} == PREDICT_GAINS
     assert {"meta"} == TAKES_SURFACES and DEFAULT == "meta"
-    with pytest.raises(ValueError, match="'random' takes no surfaces; meta does"):
+    with pytest.raises(ValueError, match="'random' cannot start from a surface model; these can: meta"):
         named("random", surfaces=pretrained())
     own = replace(pretrained(), card={"data": "our own"})  # else it is what a searcher takes that is given none
     given: Any = named("meta", surfaces=own)(tiny())
@@ -231,7 +231,7 @@ def test_stored_trajectory(name):
 
 
 def test_unknown_name_lists_what_there_is():
-    with pytest.raises(ValueError, match="'nobody'; there are .*hyperopt.*morphling.*random"):
+    with pytest.raises(ValueError, match="'nobody'; available: .*hyperopt.*morphling.*random"):
         named("nobody")
 
 

@@ -25,7 +25,9 @@ def test_what_was_written_is_read_in_a_folder_that_is_made(tmp_path):
 def test_another_kind_is_refused_with_the_command_that_writes_one(tmp_path, kind):
     path = tmp_path / "f.safetensors"
     write(path, CATS, TENSORS, {})
-    with pytest.raises(ValueError, match=r"f.safetensors holds no dogs .*another kind.*`make dogs` writes such a file"):
+    with pytest.raises(
+        ValueError, match=r"f.safetensors is not a dogs file .*does not say.*create one with `make dogs`"
+    ):
         read(path, kind)
 
 
@@ -36,7 +38,7 @@ def test_no_file_no_safetensors_and_no_json_are_refused_alike(tmp_path):
     save_file({"x": torch.ones(1)}, tmp_path / "bare")
     save_file({"x": torch.ones(1)}, tmp_path / "odd", metadata={"cat": "{"})
     for name in ("missing", "text", "bare", "odd"):
-        with pytest.raises(ValueError, match=f"{name} holds no cats"):
+        with pytest.raises(ValueError, match=f"{name} is not a cats file"):
             read(tmp_path / name, CATS)
 
 

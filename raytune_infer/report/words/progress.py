@@ -35,7 +35,7 @@ class Telling:
     def finished(self, trial: TrialRecord) -> View:
         """Return the view of a trial that has just ended: its count, configuration, figures and remarks."""
         self._done += trial.purpose == "search"
-        head = f"{self._done}/{self._budget}" if trial.purpose == "search" else "again"
+        head = f"{self._done}/{self._budget}" if trial.purpose == "search" else "compare"
         metrics = trial.metrics
         row = Row(
             (

@@ -24,7 +24,7 @@ def why_not(found: Recommendation, r: Ranked) -> str:
     if r.known.level is None:
         if r.known.resolved:
             return "breaks a limit at any load"
-        return "no level kept them"
+        return "no level kept the limits"
     objective = found.objective
     broken = objective.broken(measured(r, objective.limited))
     said = [f"{name} > {objective.at_most[name]:g}" for name in objective.at_most if name in broken]
@@ -39,15 +39,15 @@ def notes(found: Recommendation) -> list[str]:
     said: list[str] = []
     if not found.arrivals:
         said.append(
-            "the run looked for the peak: rates are of clients that wait for their answer, in the order of their "
-            "number; random arrivals at such a rate queue longer, so of those each is an upper estimate"
+            "the run looked for the peak: rates are closed-loop, with levels ordered by number of clients; "
+            "random arrivals at the same rate queue longer, so for them each rate is an upper estimate"
         )
     if any(not k.resolved and k.level is not None for k in knowns):
-        said.append("≥: that rate kept the limits, and no level says that a higher one does not, up to `could be <`")
+        said.append("≥: that rate kept the limits, and no level rules out a higher one, up to `could be <`")
     if any(k.estimate_rps is not None for k in knowns):
         said.append(
-            "≈: an estimate, which ranks nothing: an interpolation of log latency over log rate between two levels, "
-            "what a trial believed that ended early, or what a simulated queue of the replica's batches would do"
+            "≈: an estimate, not used for ranking: an interpolation of log latency over log rate between two levels, "
+            "the estimate of a trial that ended early, or the result of a simulated queue of the replica's batches"
         )
     if any(map(estimated, everything)):
         said.append(ESTIMATE_NOTE)
@@ -56,7 +56,7 @@ def notes(found: Recommendation) -> list[str]:
         if r.known.client_limited:
             said.append(f"{who}: the load side was the bottleneck, the replica may do more")
         if r.known.contradicted:
-            said.append(f"{who}: {_levels(r.known.contradicted)} the others, by chance or as batches fill better")
+            said.append(f"{who}: {_levels(r.known.contradicted)} the others, by chance or because batches fill better")
         said += [f"trial {number} of the configuration of {who} could not run: {why}" for number, why in _sorted(r)]
     said += [f"trial {number} could not run: {why}" for number, why in found.failed.items()]
     if found.untried:
@@ -90,7 +90,7 @@ def where(r: Ranked, *, arrivals: bool) -> str:
         clients = ""
     low, high, about = known.at_least_rps, known.at_most_rps, known.estimate_rps
     if math.isinf(high):
-        rates = f"above {low:.4g} requests/s" if low else "at any rate: no level tells"
+        rates = f"above {low:.4g} requests/s" if low else "at any rate, as no level gives a bound"
         rates += f", about {about:.4g}" if low and about else ""
         rates += ", with more load actors" if known.client_limited else ""
     elif low:

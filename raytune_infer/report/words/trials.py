@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.store.records import TrialRecord
 
+_LIMITS = {"cores to itself": "exclusive use of its cores"}
+"""Name of a limit in the database → name for people, where they differ."""
+
 
 def state(trial: TrialRecord) -> str | None:
     """Return a remark of two or three words on a trial; None for a complete trial of the search that counts."""
@@ -29,14 +32,16 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
         if not t.outcome.steady:
             notes.append(ESTIMATE_NOTE)
         if t.outcome.ended_early:
-            notes.append("ended early: cannot beat the best of then; the rate is an estimate")
+            notes.append("ended early: could not beat the best at that time; the rate is an estimate")
         if t.outcome.client_limited:
             notes.append("≥: the load side was the bottleneck, the replica can do more")
         if t.emulated:
             notes.append(EMULATED_NOTE)
         else:
             told = t.outcome.enforcements
-            notes += [f"{e['limit']} not enforced: {e['how']}" for e in told if not e["enforced"]]
+            notes += [
+                f"{_LIMITS.get(e['limit'], e['limit'])} not enforced: {e['how']}" for e in told if not e["enforced"]
+            ]
         for note in notes:
             said.setdefault(note, []).append(t.number)
     every = len(trials)

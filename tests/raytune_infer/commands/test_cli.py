@@ -116,7 +116,7 @@ def test_what_the_user_can_mend_is_one_sentence_and_no_traceback(tmp_path):
     [
         (["show", "nowhere"], "no run in nowhere"),
         (["export", "nowhere"], "no run in nowhere"),
-        (["tune", "tiny.yaml", "--searcher", "magic"], "no searcher is called 'magic'"),
+        (["tune", "tiny.yaml", "--searcher", "magic"], "unknown searcher 'magic'"),
         (["tune", "tiny.yaml", "--resume"], "no run of 'tiny' under runs/"),
         (["tune", "tiny.yaml", "--address", "127.0.0.1:1"], "nothing answers at '127.0.0.1:1'"),
         (["tune", "tiny.yaml", "--emulate", "T5:1"], "T5"),

@@ -97,7 +97,10 @@ def test_a_study_that_is_interrupted_says_how_to_go_on(studies, monkeypatch):
     monkeypatch.setattr(ConsoleProgress, "close", lambda self: closed.append(self))
     monkeypatch.setattr("raytune_infer.study.study.Study.run", interrupted)
     done = invoked("tune", "service.yaml")
-    assert (done.exit_code, done.stdout) == (130, "stopped; `--resume --out` with the run's folder goes on from here\n")
+    assert (done.exit_code, done.stdout) == (
+        130,
+        "stopped; to continue, run the command again with `--resume --out` and the run's folder\n",
+    )
     assert len(closed) == 1
 
 
@@ -165,8 +168,8 @@ def test_replay_is_a_plan(suites, monkeypatch, tmp_path, words, changed, jobs):
     ("stopped", "code", "told"),
     [
         (None, 0, ""),
-        (KeyboardInterrupt(), 130, "stopped, only the searches that were done count\n"),
-        (WorkerDied("killed"), 1, "stopped, only the searches that were done count killed\n"),
+        (KeyboardInterrupt(), 130, "stopped early; the figures cover the finished searches only\n"),
+        (WorkerDied("killed"), 1, "stopped early; the figures cover the finished searches only (killed)\n"),
     ],
 )
 def test_a_replay_writes_what_was_done_and_its_exit_code_says_whether_that_is_all(

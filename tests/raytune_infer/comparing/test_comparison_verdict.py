@@ -76,7 +76,7 @@ def test_one_that_is_like_the_default_is_said_to_be():
         "cheaper than the first, which is recommended",
         "its limits were kept in 2 of 2 rounds",
     ]  # fmt: skip
-    assert [row[-1] for row in lines(comparison)] == ["recommended", "default, like the first"]
+    assert [row[-1] for row in lines(comparison)] == ["recommended", "default, tied with the first"]
 
 
 def test_of_three_alike_the_cheapest_and_how_much_it_saves():
@@ -90,7 +90,7 @@ def test_of_three_alike_the_cheapest_and_how_much_it_saves():
         "apart; the cheaper is recommended (0.125 against 1.5 USD per hour)",
     ]
     assert [(row[-2], row[-1]) for row in lines(comparison)] == [
-        ("n=1", "like the first"), ("n=2", "like the first"), ("n=3", "recommended"), ("n=0", "default")
+        ("n=1", "tied with the first"), ("n=2", "tied with the first"), ("n=3", "recommended"), ("n=0", "default")
     ]  # fmt: skip
     # Ratios are to the recommended, not to the first.
     assert [row[1].split(" ")[0] for row in lines(comparison)] == ["1.02", "1.01", "–", "0.50"]

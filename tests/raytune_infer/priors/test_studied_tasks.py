@@ -56,7 +56,7 @@ def test_three_trials_that_ran_are_enough_however_many_failed(rates, is_enough):
 def test_what_this_version_does_not_know_is_refused():
     with pytest.raises(ValueError, match="T5"):
         study_task(record(knobs={"gpu_type": ["T5"]}), ())
-    with pytest.raises(ValueError, match="'mode': 'b'} has a value that is in no knob"):
+    with pytest.raises(ValueError, match="'mode': 'b'} has a value that its knob does not offer"):
         study_task(record(knobs={"max_batch_size": [1], "mode": ["a"]}), (trial(1, 1.0, mode="b"),))
     with pytest.raises(ValueError, match="needs one or more knobs"):
         study_task(record(knobs=None), (trial(1, 1.0),))

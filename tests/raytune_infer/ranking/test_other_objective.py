@@ -44,7 +44,7 @@ def test_another_goal_comes_with_its_direction():
     ("asked", "says"),
     [
         ({"maximize": "rps", "minimize": "p99_ms"}, "'rps' is to be maximised and 'p99_ms' minimised; give one goal"),
-        ({"limits": {"rps": 5}}, "of rps the least is asked: `--at-least rps="),
+        ({"limits": {"rps": 5}}, "for rps give a lower bound with `--at-least rps="),
         ({"limits": {"speed": 5}}, r"'speed' is not measured; there are rps, p50_ms.*, usd_per_hour, and any other"),
         ({"limits": {"p99_ms": -1}}, "the bound of p99_ms must be a number, 0 or more, got -1"),
         ({"limits": {"p99_ms": math.inf}}, "must be a number, 0 or more, got inf"),

@@ -125,7 +125,7 @@ def test_beside_the_figures_stands_what_became_of_the_trial(ended, line):
 
 def test_what_is_measured_again_is_neither_counted_nor_the_best_so_far():
     watched = Watched((trial(5.0),), budget=1)
-    assert watched.lines(trial(50.0, purpose="final")) == ["  again  cpu_cores=1  mode=[a]", f"         {LIST}  (12 s)"]
+    assert watched.lines(trial(50.0, purpose="final")) == ["compare  cpu_cores=1  mode=[a]", f"         {LIST}  (12 s)"]
     assert watched.lines(trial(6.0))[0] == "    2/1  cpu_cores=1  mode=[a]"
 
 

@@ -92,14 +92,14 @@ def test_weights_are_found_where_they_are(model, source, noted):
     [deployment] = config["applications"][0]["deployments"]
     assert "PYTHONPATH" not in deployment["ray_actor_options"]["runtime_env"]["env_vars"]
     spec = parse_spec(Document(text, "s.yaml"), folder=Path("/srv/models"))
-    assert ("The model's path must be there on each node." in serve_config(spec, MEASURED)) == noted
+    assert ("The model's path must exist on each node." in serve_config(spec, MEASURED)) == noted
 
 
 def test_the_head_says_what_the_reader_must_know():
     spec = parse_spec(Document(BUILT, "s.yaml"), folder=Path("."))
     head = serve_config(spec, MEASURED)
     assert head.startswith("# my-service: the recommended configuration.\n") and "serve deploy" in head
-    assert "path must be there" not in head and "named one by one" not in head
+    assert "path must exist" not in head and "listed one by one" not in head
     assert "configuration of emulated devices.\n" in serve_config(spec, replace(MEASURED, emulated=True))
     by_node = replace(MEASURED, node_labels={"ray.io/node-id": "in(a,b)"})
-    assert "so its nodes are named one by one" in serve_config(spec, by_node)
+    assert "so its nodes are listed one by one" in serve_config(spec, by_node)

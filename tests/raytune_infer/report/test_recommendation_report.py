@@ -66,7 +66,7 @@ def test_the_table_has_those_that_count_then_the_others_and_why_not():
     assert lines(everything) == [
         ["1", "batch=1", "100", "–", "–", "", "40", "2", "5.556", "50"],
         ["2", "batch=2", "≥ 100", "200", "150", "", "40", "2", "5.556", "40"],
-        ["–", "batch=8", "–", "80", "–", "no level kept them", "–", "2", "–", "–"],
+        ["–", "batch=8", "–", "80", "–", "no level kept the limits", "–", "2", "–", "–"],
         ["–", "batch=4", "–", "–", "–", "breaks a limit at any load", "–", "–", "–", "–"],
     ]
     assert [row.emphasis for row in table.rows] == ["best", "", "doubtful", "doubtful"]
@@ -124,7 +124,7 @@ def test_what_else_a_rate_could_be():
     assert possible(unbounded) == (None, 123.45678) and remarks(found(), unbounded) == "no bound"
     assert remarks(found(), SURE) is remarks(found(), OPEN) is None
     hopeful = ranked(RateBounds(None, math.inf, False), value=None)
-    assert remarks(found(), hopeful) == "no bound, no level kept them"
+    assert remarks(found(), hopeful) == "no bound, no level kept the limits"
 
 
 def test_why_a_configuration_does_not_count():
@@ -135,7 +135,10 @@ def test_why_a_configuration_does_not_count():
     assert why_not(found(objective=Objective(Expression("rps / joules"))), SURE) == "rps / joules has no value"
     slow = a_level(100.0, values={"p99_ms": 60.0, "p50_ms": 10.0})
     assert why_not(found(), ranked(RateBounds(slow, 110.0, True))) == "p99_ms > 50"
-    assert why_not(found(), NEVER) == "breaks a limit at any load" and why_not(found(), HOPED) == "no level kept them"
+    assert (
+        why_not(found(), NEVER) == "breaks a limit at any load"
+        and why_not(found(), HOPED) == "no level kept the limits"
+    )
 
 
 def starts(*words: str, of: Recommendation) -> bool:
@@ -145,9 +148,9 @@ def starts(*words: str, of: Recommendation) -> bool:
 
 def test_each_thing_to_know_is_said_once_and_only_where_it_is_so():
     assert notes(found(SURE)) == [] and notes(found(SURE, untried=None)) == []
-    assert starts("the run looked for the peak: rates are of clients", of=found(SURE, arrivals=False))
+    assert starts("the run looked for the peak: rates are closed-loop", of=found(SURE, arrivals=False))
     assert starts("≥: that rate kept the limits", of=found(SURE, ranked(RateBounds(KEPT, 200.0, False))))
-    assert starts("≥: that", "≈: an estimate, which ranks nothing", of=found(OPEN, OPEN))
+    assert starts("≥: that", "≈: an estimate, not used for ranking", of=found(OPEN, OPEN))
     assert notes(found(SURE, others=(NEVER, HOPED))) == []
     shaky = replace(KEPT, steady=False)
     assert notes(found(ranked(RateBounds(shaky, 110.0, True)), others=(NEVER,))) == [ESTIMATE_NOTE]
@@ -159,7 +162,7 @@ def test_what_happened_to_a_trial_is_said_with_its_number():
     assert notes(found(limited)) == ["trial 2, 5: the load side was the bottleneck, the replica may do more"]
     for count, words in ((1, "one level contradicts"), (3, "3 levels contradict")):
         odd = ranked(RateBounds(KEPT, 110.0, True, contradicted=count), trials=(6,))
-        assert notes(found(odd)) == [f"trial 6: {words} the others, by chance or as batches fill better"]
+        assert notes(found(odd)) == [f"trial 6: {words} the others, by chance or because batches fill better"]
     again = ranked(RateBounds(KEPT, 110.0, True), failures={9: "Died: later", 3: "Died: it did"})
     assert notes(found(again, failed={4: "OutOfMemory: 16"})) == [
         "trial 3 of the configuration of trial 1 could not run: Died: it did",
@@ -191,8 +194,8 @@ ALONE = a_level(clients=1, achieved_rps=42.0, values={})
         (RateBounds(KEPT, math.inf, False), "above 100 requests/s"),
         (RateBounds(KEPT, math.inf, False, 150.0), "above 100 requests/s, about 150"),
         (RateBounds(KEPT, math.inf, False, client_limited=True), "above 100 requests/s, with more load actors"),
-        (RateBounds(None, math.inf, False), "at any rate: no level tells"),
-        (RateBounds(None, math.inf, False, 150.0), "at any rate: no level tells"),
+        (RateBounds(None, math.inf, False), "at any rate, as no level gives a bound"),
+        (RateBounds(None, math.inf, False, 150.0), "at any rate, as no level gives a bound"),
         (RateBounds(KEPT, 400.0, False), "about 200 requests/s, between 100 and 400"),  # the geometric mean
         (RateBounds(KEPT, 400.0, False, 150.0), "about 150 requests/s, between 100 and 400"),
         (RateBounds(KEPT, 90.0, False), "about 100 requests/s, between 100 and 90"),

@@ -93,18 +93,20 @@ def test_every_trial_is_a_line_of_the_table():
 def test_each_remark_stands_once_with_its_trials():
     kept = {"limit": "cpu_cores", "enforced": True, "how": "pinned"}
     missed = {"limit": "gpu_share", "enforced": False, "how": "no MPS"}
+    shared = {"limit": "cores to itself", "enforced": False, "how": "other processes used about 30% of them"}
     trials = [
         trial(1, **FAILED), trial(2, **FAILED, lost="ReplicaDied: 9"), trial(3, levels=UNSTEADY, reported=1),
         trial(4, ended_early=True), trial(5, client_limited=True), trial(6, enforcements=(kept, missed)),
-        trial(7, enforcements=(missed,)),
+        trial(7, enforcements=(missed,)), trial(8, enforcements=(shared,)),
     ]  # fmt: skip
     assert footnotes(trials) == [
         "1, 2: could not run: OutOfMemory: no",
         "2: tried again: ReplicaDied: 9",
         "3: ~: the precision was not reached in its time; the rate is an estimate",
-        "4: ended early: cannot beat the best of then; the rate is an estimate",
+        "4: ended early: could not beat the best at that time; the rate is an estimate",
         "5: ≥: the load side was the bottleneck, the replica can do more",
         "6, 7: gpu_share not enforced: no MPS",
+        "8: exclusive use of its cores not enforced: other processes used about 30% of them",
     ]
     # Where devices are emulated, nothing is enforced, and that is all there is to say.
     note = "emulated: the numbers are of a model of the devices, not of devices"

@@ -39,7 +39,7 @@ def said_of(knobs: str) -> str:
 def test_a_variable_that_another_knob_decides_is_no_knob_and_an_argument_of_its_name_is_one(variable, knob):
     """Its value would be overwritten, so that all its trials measured the same."""
     assert said_of(f"{variable}: {{kind: env, values: [1, 2]}}") == (
-        f"s.yaml:4: knobs.{variable}: {variable} is set from `{knob}`; make that a knob"
+        f"s.yaml:4: knobs.{variable}: {variable} is set by the knob `{knob}`; use that knob instead"
     )
     assert parsed(f"{variable}: {{kind: args, values: [1, 2]}}").values(variable) == [1, 2]
 
@@ -52,7 +52,7 @@ def test_any_other_variable_is_a_knob():
 @pytest.mark.parametrize("name", STANDARD_KNOBS)
 def test_a_knob_of_ours_is_not_set_a_second_way(name, kind):
     assert said_of(f"{name}: {{kind: {kind}, values: [a, b]}}") == (
-        f"s.yaml:4: knobs.{name}: {name} is a knob of our own, so give its values as a plain list"
+        f"s.yaml:4: knobs.{name}: {name} is a standard knob; give its values as a plain list"
     )
 
 
@@ -74,7 +74,7 @@ def test_a_knob_of_ours_is_not_set_a_second_way(name, kind):
 def test_a_value_that_stands_twice_however_it_is_spelled_is_named(knob, shown):
     """The same configuration would be searched, and paid, twice."""
     name = knob.partition(":")[0]
-    assert said_of(knob) == f"s.yaml:4: knobs.{name}: {shown} stands twice; keep one of them"
+    assert said_of(knob) == f"s.yaml:4: knobs.{name}: {shown} occurs twice; keep one of them"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_value_that_stands_twice_however_it_is_spelled_is_named(knob, shown):
 def test_what_the_environment_cannot_tell_apart_stands_twice(values, said):
     """A variable has a text, an argument has a type."""
     assert said_of(f"own: {{kind: env, values: {values}}}") == (
-        f"s.yaml:4: knobs.own: {said} are one text in the environment; keep one of them"
+        f"s.yaml:4: knobs.own: {said} are the same text in an environment variable; keep one of them"
     )
     assert len(parsed(f"own: {{kind: args, values: {values}}}").values("own")) == values.count(",") + 1
 

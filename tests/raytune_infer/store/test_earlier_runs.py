@@ -227,6 +227,6 @@ def test_one_that_was_killed_goes_on(earlier, monkeypatch):
 def test_one_whose_loads_were_other_ones_is_refused_and_left_as_it_is(earlier, run, monkeypatch):
     without_ray(monkeypatch)
     before, machine = trials(earlier / run), Machine(refuses)
-    with pytest.raises(RunError, match="would not be comparable: load changed since; start a new run"):
+    with pytest.raises(RunError, match="load changed since .* not be comparable; start a new run"):
         resumed(earlier / run, machine)
     assert machine.asked == [] and trials(earlier / run) == before

@@ -50,12 +50,12 @@ def test_what_is_no_prior_is_refused_before_anything_starts(tmp_path, file):
     for path, said in (
         (tmp_path / "nowhere", "cannot read the prior .*nowhere: No such file"),
         (tmp_path, "cannot read the prior .*: Is a directory"),
-        (text, "holds no surfaces .*meta-train"),
-        (MORPHLINGS, "holds no surfaces .*another kind.*meta-train"),
+        (text, "is not a surfaces file .*meta-train"),
+        (MORPHLINGS, "is not a surfaces file .*does not say.*meta-train"),
     ):
         with pytest.raises(UserError, match=said):
             study(tmp_path / "run", prior=path)
-    with pytest.raises(UserError, match="of no use to random; search with meta, or leave --prior out"):
+    with pytest.raises(UserError, match="not used by random; search with meta, or leave --prior out"):
         study(tmp_path / "run", prior=file, searcher="random")
     assert read_prior(file, "random", "meta") and not (tmp_path / "run").exists()
 
@@ -88,7 +88,9 @@ def test_a_resumed_run_takes_no_other_prior(tmp_path, file, url):
     )
     database.close()
     RunFolder(tmp_path, url, begun.id).save()
-    with pytest.raises(RunError, match="has prior what ships, not mine.safetensors .*; leave it out to resume"):
+    with pytest.raises(
+        RunError, match="with prior: the shipped one, not mine.safetensors .*; to resume, leave prior out"
+    ):
         study(tmp_path, prior=file).run(resume=True)
 
 
@@ -120,7 +122,7 @@ def test_a_searcher_starts_from_the_surfaces_it_is_given():
     shipped: Any = named("meta")(problem)
     drawn = [searcher.drawn(History())["rps"] for searcher in (shipped, known, unknown)]
     assert np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[2])
-    with pytest.raises(ValueError, match="'random' takes no surfaces; meta does"):
+    with pytest.raises(ValueError, match="'random' cannot start from a surface model; these can: meta"):
         named("random", pretrained())
 
 

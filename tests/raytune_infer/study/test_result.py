@@ -77,17 +77,17 @@ def test_where_nothing_counts_the_nearest_to_each_limit_is_named():
         trial(3, 2, None), trial(4, 1, 8.0, "final", p99_ms=60.0, error_rate=0.25), trial(5, 2, None),
     ]  # fmt: skip
     assert said_of(trials, at_most={"p99_ms": 10, "error_rate": 0.01}, at_least={"rps": 20}) == (
-        "none of the 2 configurations that ran keeps every limit reliably; the nearest to each:\n"
-        "  p99_ms: limit 10, nearest 14\n"
-        "  error_rate: limit 0.01, nearest 0\n"
-        "  rps: limit 20, nearest 9\n"
+        "none of the 2 configurations that ran keeps all limits reliably; the best value for each limit:\n"
+        "  p99_ms: limit 10, best 14\n"
+        "  error_rate: limit 0.01, best 0\n"
+        "  rps: limit 20, best 9\n"
         "loosen a limit, or add values to the knobs"
     )
     # A latency is not there where nothing was answered.
     silent = [trial(1, 0, 0.0, error_rate=1.0), trial(2, 1, 0.0, error_rate=0.75)]
     assert said_of(silent, at_most={"p99_ms": 10, "error_rate": 0.01}) == (
-        "none of the 2 configurations that ran keeps every limit reliably; the nearest to each:\n"
-        "  error_rate: limit 0.01, nearest 0.75\n"
+        "none of the 2 configurations that ran keeps all limits reliably; the best value for each limit:\n"
+        "  error_rate: limit 0.01, best 0.75\n"
         "loosen a limit, or add values to the knobs"
     )
 
@@ -95,5 +95,5 @@ def test_where_nothing_counts_the_nearest_to_each_limit_is_named():
 def test_where_nothing_ran_each_reason_is_told_once_the_most_frequent_first():
     other = replace(trial(3, 2, None), outcome=Outcome(None, reason="ReplicaDied: 9"))
     assert said_of([other, trial(1, 0, None), trial(2, 1, None)], at_most={"p99_ms": 10}) == (
-        "not one of 3 trials could run:\n  2 × OutOfMemory: too much\n  1 × ReplicaDied: 9"
+        "none of the 3 trials could run:\n  2 × OutOfMemory: too much\n  1 × ReplicaDied: 9"
     )

@@ -85,10 +85,10 @@ def test_a_trial_that_a_kill_cut_off_is_told_of_and_counts_for_nothing(tmp_path)
         study(tmp_path / "run", Machine(killed_in=3), searcher="random").run(5)
     result = study(tmp_path / "run").run(resume=True, progress=(notes := Notes()))
     assert [t.number for t in searched(result)] == [1, 2, 4, 5, 6]
-    assert "1 trials that the interrupted run did not finish are set aside, uncounted" in notes.told
+    assert "1 unfinished trials of the interrupted run are ignored" in notes.told
     quiet = Notes()
     study(tmp_path / "run").run(resume=True, progress=quiet)
-    assert not any("set aside" in told for told in quiet.told)
+    assert not any("unfinished" in told for told in quiet.told)
 
 
 def test_seconds_are_those_of_all_runs_together(tmp_path, monkeypatch):
@@ -161,7 +161,7 @@ def test_what_the_numbers_depend_on_does_not_change_in_the_middle(tmp_path, part
         study(tmp_path / "run", searcher="random").run(5, progress=StopAfter(2))
     old, new = CHANGES[part]
     assert SPEC.count(old) == 1
-    with pytest.raises(RunError, match=f"would not be comparable: {part} changed since; start a new run"):
+    with pytest.raises(RunError, match=f"cannot resume .*: {part} changed since .* not be comparable; start a new run"):
         study(tmp_path / "run", (machine := Machine()), SPEC.replace(old, new)).run(resume=True)
     assert machine.asked == []
 
@@ -184,7 +184,7 @@ def test_a_part_that_was_there_does_not_change_either(tmp_path, old, new, part):
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path / "run", text=text, searcher="random").run(5, progress=StopAfter(1))
     assert text.count(old) == 1
-    with pytest.raises(RunError, match=f"comparable: {part} changed since"):
+    with pytest.raises(RunError, match=f"cannot resume .*: {part} changed since"):
         study(tmp_path / "run", text=text.replace(old, new)).run(resume=True)
 
 
@@ -197,7 +197,7 @@ def test_files_beside_the_service_do_not_change_in_the_middle(tmp_path):
     for name, other, part in (("s.txt", "one\nthree\n", "samples"), ("t.csv", "0\n1\n2\n", "trace")):
         was = (tmp_path / name).read_text()
         (tmp_path / name).write_text(other)
-        with pytest.raises(RunError, match=f"comparable: {part} changed since"):
+        with pytest.raises(RunError, match=f"cannot resume .*: {part} changed since"):
             study(tmp_path / "run", text=text, folder=tmp_path).run(resume=True)
         (tmp_path / name).write_text(was)
     assert len(searched(study(tmp_path / "run", text=text, folder=tmp_path).run(resume=True))) == 5
@@ -215,17 +215,17 @@ def test_what_the_numbers_do_not_depend_on_may_change(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "trials"),
     [
-        ("trials 5, not 6", {}, 6),
-        ("searcher random, not morphling", {"searcher": "morphling"}, None),
-        ("seed 3, not 0", {"seed": 0}, None),
-        ("history False, not True", {"history": True}, None),
-        ("db None, not sqlite:///elsewhere.db", {"db": "sqlite:///elsewhere.db"}, None),
-        ("emulate None, not T4:1", {"emulate": "T4:1"}, None),
+        ("trials: 5, not 6", {}, 6),
+        ("searcher: random, not morphling", {"searcher": "morphling"}, None),
+        ("seed: 3, not 0", {"seed": 0}, None),
+        ("history: False, not True", {"history": True}, None),
+        ("db: None, not sqlite:///elsewhere.db", {"db": "sqlite:///elsewhere.db"}, None),
+        ("emulate: None, not T4:1", {"emulate": "T4:1"}, None),
     ],
 )
 def test_what_a_run_began_with_is_not_asked_for_anew(tmp_path, name, options, trials):
     study(tmp_path / "run", searcher="random", seed=3, history=False).run(5)
-    with pytest.raises(RunError, match=f"run has {name}; leave it out to resume, or start a new run"):
+    with pytest.raises(RunError, match=f"with {name}; to resume, leave .* out, or start a new run"):
         study(tmp_path / "run", **options).run(trials, resume=True)
     same: dict[str, Any] = {"searcher": "random", "seed": 3, "history": False}
     assert study(tmp_path / "run", **same).run(5, resume=True).trials
@@ -241,7 +241,7 @@ def test_differences_are_those_of_what_is_known_now():
 
 def test_a_run_is_not_begun_where_there_is_one(tmp_path):
     done = study(tmp_path / "run", searcher="random").run()
-    with pytest.raises(RunError, match="run has a run already; go on with it by --resume, or choose another --out"):
+    with pytest.raises(RunError, match="run already has a run; continue it with --resume, or choose another --out"):
         study(tmp_path / "run", searcher="random").run()
     database, record = open_run(tmp_path / "run").load()
     assert database.studies() == (record,) and database.trials(record) == done.trials

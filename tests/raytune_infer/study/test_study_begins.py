@@ -33,8 +33,8 @@ def test_a_real_model_is_not_measured_on_devices_that_are_emulated(tmp_path, mon
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        (SPEC, {"out": "taken"}, "taken has a run already; go on with it by --resume, or choose another --out"),
-        (SPEC, {"out": "file/run"}, "file/run: .*file is no folder that can be written to; choose another --out"),
+        (SPEC, {"out": "taken"}, "taken already has a run; continue it with --resume, or choose another --out"),
+        (SPEC, {"out": "file/run"}, "file/run: .*file is not a writable folder; choose another --out"),
         (SPEC, {"out": "run", "db": "sqlite:////nowhere/there/h.db"}, "nowhere/there"),
         (REAL, {"out": "run", "emulate": "T4:1"}, "'known' is a real model, but GPUs of this cluster are emulated"),
     ],
@@ -56,10 +56,10 @@ def test_where_a_run_may_go(tmp_path):
     (tmp_path / "file").write_text("")
     refuse_taken(tmp_path)
     refuse_taken(tmp_path / "new" / "and" / "newer")
-    with pytest.raises(RunError, match="file is no folder that can be written to"):
+    with pytest.raises(RunError, match="file is not a writable folder"):
         refuse_taken(tmp_path / "file")
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(RunError, match="has a run already"):
+    with pytest.raises(RunError, match="already has a run"):
         refuse_taken(tmp_path)
 
 

@@ -170,7 +170,7 @@ def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
             {"limit": "load on other cores", "asked": "yes", "enforced": False,
              "how": "replicas have every core of the machine, or took those of the load"},
             {"limit": "cores to itself", "asked": "yes", "enforced": False,
-             "how": "other processes had about 30% of them"},
+             "how": "other processes used about 30% of them"},
         ),
         hostname="box",
         settings=settings.as_dict(),

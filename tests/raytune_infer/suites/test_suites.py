@@ -141,18 +141,18 @@ WRONG_FILES = [
         changed(parameters=[{"name": "x", "kind": "odd", "values": [1]}]),
         r"parameters\[0\].kind: .*'categorical'.*'odd'",
     ),
-    (changed(parameters=[{"name": "x", "kind": "ordinal", "values": [1, 1.0]}]), r"values\[1\]: 1.0 stands twice"),
-    (changed(parameters=description()["parameters"][:1] * 2), r"parameters\[1\].name: 'gpu_type' stands twice"),
-    (changed(metrics={"gpus": "1"}), r"metrics.gpus: is a parameter too"),
+    (changed(parameters=[{"name": "x", "kind": "ordinal", "values": [1, 1.0]}]), r"values\[1\]: 1.0 occurs twice"),
+    (changed(parameters=description()["parameters"][:1] * 2), r"parameters\[1\].name: 'gpu_type' occurs twice"),
+    (changed(metrics={"gpus": "1"}), r"metrics.gpus: is also a parameter"),
     (changed(metrics={"dollars": "1"}), r"metrics.dollars: is a price"),
-    (changed(cost="size"), r"cost: 'size' is a parameter too"),
+    (changed(cost="size"), r"cost: 'size' is also a parameter"),
     (changed(tasks={"source": []}), r"tasks: names no task"),
-    (changed(tasks={"source": [*TASKS, "a_long"]}), r"source\[4\]: 'a_long' stands twice"),
-    (changed(tasks={"source": [*TASKS], "target": ["a_long"]}), r"target\[0\]: 'a_long' is a source too"),
+    (changed(tasks={"source": [*TASKS, "a_long"]}), r"source\[4\]: 'a_long' occurs twice"),
+    (changed(tasks={"source": [*TASKS], "target": ["a_long"]}), r"target\[0\]: 'a_long' is also a source"),
     (changed(tasks={"source": [*TASKS], "targets": []}), r"tasks.targets: unknown key; allowed are source, target"),
-    (changed(tasks={"source": ["../a"]}), r"'../a' is no file name"),
+    (changed(tasks={"source": ["../a"]}), r"'../a' is not a file name"),
     (changed(groups={**TASKS, "d": "d"}), r"suite.json:\d+: groups.d: no such task; there are a_short"),
-    (changed(groups={"a_short": "a"}), r"groups: has no group of the task 'a_long'"),
+    (changed(groups={"a_short": "a"}), r"groups: has no group for the task 'a_long'"),
     (changed(descriptors={"d": {}}), r"descriptors.d: no such task"),
     (changed(descriptors={"a_long": {"x": math.inf}}), r"descriptors.a_long.x: inf is not a finite number"),
     (objective(maximize="speed"), r"objectives\[0\].maximize: 'speed' is not measured; there are dollars, p99_ms, rps"),
@@ -161,7 +161,7 @@ WRONG_FILES = [
     (objective(maximize="rps", atmost={}), r"objectives\[0\].atmost: unknown key; allowed are name, maximize"),
     (objective(maximize="rps +"), r"not an arithmetic expression"),
     (objective(), r"objectives\[0\]: give either `maximize` or `minimize`"),
-    (changed(objectives=description()["objectives"][:1] * 2), r"objectives\[1\].name: 'free' stands twice"),
+    (changed(objectives=description()["objectives"][:1] * 2), r"objectives\[1\].name: 'free' occurs twice"),
 ]
 
 
@@ -175,7 +175,7 @@ def test_a_malformed_suite_json_is_refused_with_its_place(tmp_path, suite, said)
     ("text", "said"),
     [
         ("{", "suite.json:1: not valid JSON"),
-        ('{"name": "x", "name": "y"}', "'name' stands twice"),
+        ('{"name": "x", "name": "y"}', "'name' occurs twice"),
         ("[]", "dictionary"),
     ],
 )
@@ -190,12 +190,12 @@ WRONG_TABLES = [
     ("", r"a_long.csv"),
     (HEAD, r"a_long.csv: has no rows"),
     ("gpu_type,size,gpus,dollars,rps\nt4,small,1,1,1", r"a_long.csv:1: the column 'p99_ms' is missing"),
-    (HEAD + ",rps\nt4,small,1,1,1,1,1", r"a_long.csv:1: the column 'rps' stands twice"),
+    (HEAD + ",rps\nt4,small,1,1,1,1,1", r"a_long.csv:1: the column 'rps' occurs twice"),
     (HEAD + "\nt4,small,1,1,1,1\n\nt5,small,1,1,1,1", r"a_long.csv:4: gpu_type is 't5'; suite.json allows t4, Nvidia"),
     (HEAD + "\nt4,small,3,1,1,1", r"a_long.csv:2: gpus is '3'; suite.json allows 1, 2"),
     (HEAD + "\nt4,small", r"a_long.csv:2: gpus is ''"),
     (HEAD + "\nt4,small,1,1,1,1,7", r"a_long.csv: .*line 2"),
-    (HEAD + "\nt4,small,1,1,1,1\nt4,small,2,1,1,1\nt4,small,1.0,2,2,2", r"a_long.csv:4: .* stands in line 2 already"),
+    (HEAD + "\nt4,small,1,1,1,1\nt4,small,2,1,1,1\nt4,small,1.0,2,2,2", r"a_long.csv:4: .* is already in line 2"),
     (HEAD + "\nt4,small,1,1,inf,1", r"a_long.csv:2: rps is 'inf'; it must be a finite number; leave all metrics empty"),
     (HEAD + "\nt4,small,1,1,fast,1", r"a_long.csv:2: rps is 'fast'"),
     (HEAD + "\nt4,small,1,nan,1,1", r"a_long.csv:2: dollars is 'nan'; it must be a finite number"),
@@ -247,7 +247,7 @@ def test_the_command_writes_a_row_a_trial_the_same_in_any_process(tmp_path):
         app, ["replay", str(folder), "--out", str(out), *words, "--parallel", "2", "--jobs", "2"]
     )
     assert result.exit_code == 0, result.output
-    assert "left out, as no configuration counts there: a_short (much)" in result.output
+    assert "left out, as no configuration is feasible there: a_short (much)" in result.output
     assert "14 searches, each trial in" in result.output
 
     frame = pd.read_csv(out)
@@ -270,7 +270,7 @@ def test_the_command_writes_a_row_a_trial_the_same_in_any_process(tmp_path):
 def test_a_prior_is_for_those_who_take_one(tmp_path):
     folder = write(tmp_path, description())
     suite = load_suite(folder)
-    with pytest.raises(UserError, match="of no use to random"):
+    with pytest.raises(UserError, match="not used by random"):
         Plan(folder, ("random",), prior=PRETRAINED).checked(suite)
     shipped = pretrained()
     columns = tuple(f"not {column}" for column in shipped.inputs.columns)
@@ -298,14 +298,14 @@ def test_ctrl_c_keeps_what_was_done(tmp_path, monkeypatch):
         app, ["replay", str(folder), "--searcher", "random", "--out", str(out), "--budget", "5"]
     )
     assert result.exit_code == 130
-    assert "stopped, only the searches that were done count" in result.output
+    assert "stopped early; the figures cover the finished searches only" in result.output
     assert len(pd.read_csv(out)) == 3 * 5
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--searcher", "nobody"], "no searcher is called 'nobody'; there are .*random"),
+        (["--searcher", "nobody"], "unknown searcher 'nobody'; available: .*random"),
         (["--objective", "dear"], "tiny has no objective 'dear'; there are free, tight"),
         (["--out", "."], "cannot write the results to ."),
     ],

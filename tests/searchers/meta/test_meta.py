@@ -69,7 +69,7 @@ lied_to = replace(
 def test_a_wrong_prior_is_dropped_and_said_to_be(caplog):
     with caplog.at_level(logging.WARNING, "searchers.meta.meta"):
         found = search(lied_to, table, Meta, 20, seed=0)
-    assert "is dropped" in caplog.text
+    assert "contradicts the trials" in caplog.text
     assert best_after(lied_to, table, found) > 0.9
 
 
@@ -154,7 +154,7 @@ def test_sources_that_lie_of_one_metric_lose_their_say_in_that_one_alone(caplog)
         assert not caplog.records
         lied = Meta(replace(limited, sources=tuple(map(lying, limited.sources)))).drawn(history)
     assert [record.getMessage() for record in caplog.records] == [
-        "what earlier services taught of p99_ms does not fit the trials so far, and is dropped"
+        "the prior from earlier services for p99_ms contradicts the trials so far and now has almost no weight"
     ]
     assert np.array_equal(true["rps"], lied["rps"]) and np.array_equal(true[FEASIBLE], lied[FEASIBLE])
     assert np.median(true["p99_ms"].std(axis=0)) < 0.2 * np.median(lied["p99_ms"].std(axis=0))
@@ -258,7 +258,7 @@ def test_it_warns_once_of_what_was_dropped_and_of_sources_that_are_mixed_up(capl
             history = history.observe(position, table[position])
             searcher.drawn(history)
     assert [r.getMessage() for r in caplog.records] == [
-        "what earlier services taught of rps does not fit the trials so far, and is dropped"
+        "the prior from earlier services for rps contradicts the trials so far and now has almost no weight"
     ]
     true = shifted_sources()
     rows = [true[0].observed[i].metrics for i in RNG(0).permutation(len(true[0].observed))]
@@ -266,7 +266,7 @@ def test_it_warns_once_of_what_was_dropped_and_of_sources_that_are_mixed_up(capl
     caplog.clear()
     with caplog.at_level(logging.WARNING, "searchers.meta.meta"):
         names = [o.name for o in Meta(replace(problem, sources=(true[1], mixed)))._components]
-        assert names == [GENERIC, SHIPPED, SOURCES] and "not learning from 1 of 2" in caplog.text
+        assert names == [GENERIC, SHIPPED, SOURCES] and "ignoring 1 of 2" in caplog.text
         assert [o.name for o in Meta(replace(problem, sources=(mixed,)))._components] == [GENERIC, SHIPPED]
 
 
@@ -274,7 +274,7 @@ def test_earlier_services_are_said_to_be_dropped_once_they_have_less_than_a_hund
     batches = Space([Knob("max_batch_size", (1, 2, 4, 8, 16, 32))])
     earlier = (Task(f"{k}", batches, tuple(Observation(i, {"rps": k * 1.5**i}) for i in range(6))) for k in (1.0, 3.0))
     searcher = Meta(Problem(batches, Objective(Expression("rps")), sources=tuple(earlier)))
-    told = "what earlier services taught of rps does not fit the trials so far, and is dropped"
+    told = "the prior from earlier services for rps contradicts the trials so far and now has almost no weight"
     assert [component.name for component in searcher._components] == [GENERIC, SHIPPED, SOURCES]
     for say, said in ((0.5, []), (0.05, []), (0.011, []), (0.009, [told]), (0.0, [told])):
         for others in ([1 - say, 0.0], [0.0, 1 - say]):  # these may have lost theirs

@@ -55,5 +55,5 @@ def test_standardised_columns_are_where_their_names_say_whatever_their_order():
 
 
 def test_a_file_without_a_model_names_the_command(tmp_path):
-    with pytest.raises(ValueError, match="holds no meta-model.*meta-train --model morphling"):
+    with pytest.raises(ValueError, match="is not a meta-model file.*meta-train --model morphling"):
         MetaModel.load(tmp_path / "nothing")

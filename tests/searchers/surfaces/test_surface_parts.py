@@ -41,14 +41,14 @@ def test_facts_are_standardised_logarithms_and_nan_where_missing():
     found = INPUTS.of_facts({"g": float(np.e**2), "elsewhere": -5.0})
     assert np.isnan(found[0]) and found[1] == pytest.approx(0.5)
     for bad in (0.0, -1.0, np.inf, np.nan):
-        with pytest.raises(ValueError, match="facts are positive numbers"):
+        with pytest.raises(ValueError, match="facts must be positive numbers"):
             INPUTS.of_facts({"f": bad})
 
 
 @pytest.mark.parametrize("change", [{"mean": np.zeros(1)}, {"scale": np.ones(3)}, {"scale": np.array([1.0, 0.0])},
                                     {"fact_mean": np.zeros(3)}, {"fact_scale": np.array([-1.0, 1.0])}])  # fmt: skip
 def test_inputs_that_do_not_match_are_refused(change):
-    with pytest.raises(ValueError, match="2 names need a mean and a positive scale"):
+    with pytest.raises(ValueError, match="2 inputs needs one mean and one positive scale"):
         replace(INPUTS, **change)
 
 
@@ -107,7 +107,7 @@ def test_what_facts_do_not_tell_has_the_familys_mean_and_covariance():
 
 @pytest.mark.parametrize("name", ["columns", "fact_mean", "fact_covariance", "latent_mean", "latent_covariance"])
 def test_families_that_do_not_match_are_refused(name):
-    with pytest.raises(ValueError, match="of 2 families is"):
+    with pytest.raises(ValueError, match="of 2 families must have shape"):
         replace(families(), **{name: getattr(families(), name)[:1]})
 
 
