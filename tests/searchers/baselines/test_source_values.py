@@ -69,7 +69,7 @@ def test_a_column_that_the_source_lacks_is_at_this_spaces_mean_and_a_constant_on
 
 def test_what_does_not_count_is_as_bad_as_the_worst_that_does():
     np.testing.assert_allclose(log_values(np.array([0, np.e, 1.0, 0])), [0, 1, 0, 0])
-    with pytest.raises(ValueError, match="none of 2 values counts"):
+    with pytest.raises(ValueError, match="none of the 2 values is feasible"):
         log_values(np.zeros(2))
 
 

@@ -21,7 +21,7 @@ def test_limits_ask_for_the_highest_rate_and_none_for_the_peak():
     found = asked(LoadTest(PLAN, {"p99_ms": 100.0}))
     assert found.method == "highest_rate" and found.metrics["p99_ms"] <= 100 and found.metrics["rps"] < 41
     assert asked(LoadTest(PLAN, {"p99_ms": 100.0}, find="peak")).method == "peak_rate"
-    with pytest.raises(ValueError, match="no limit was asked for"):
+    with pytest.raises(ValueError, match="no limit was given"):
         asked(LoadTest(PLAN, find="highest_rate"))
 
 
