@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 
 import yaml
 
+from cluster.plain_scalars import EXPONENT, misread
+
 _MOST_BYTES = 2**20
 """Largest file in bytes. Our choice: PyYAML reads some 100 KB a second, and files written by hand are a hundredth of
 this."""
@@ -64,12 +66,14 @@ class Document:
     """
 
     error: ClassVar[type[ValueError]] = ValueError
+    plain: ClassVar[bool] = False
+    """Whether all values must be such as JSON has too, for whoever stores them."""
 
     def __init__(self, text: str, source: str) -> None:
         self.text = text
         self.source = source
         try:
-            loader = _Loader(text)
+            loader = _Loader(text, plain=self.plain)
             self._root = loader.get_single_node()
             if self._root is not None:
                 _Nodes(self).check(self._root)
@@ -112,6 +116,9 @@ class Document:
             why = "a control character that YAML does not allow"
             return f"{self.source}:{line}: not valid YAML ({why}); remove it, or save as UTF-8"
         mark = getattr(error, "problem_mark", None)
+        if isinstance(error, _Misread):
+            assert mark is not None, "it is raised with the node's"
+            return f"{self.source}:{mark.line + 1}: {error.problem}"
         said = " ".join(filter(None, (getattr(error, "context", None), getattr(error, "problem", None))))
         remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "correct it there")
         where = self.source if mark is None else f"{self.source}:{mark.line + 1}"
@@ -119,7 +126,16 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses single values that YAML allows and nobody can mean."""
+    """PyYAML's safe loader, which also refuses single values that YAML allows and nobody can mean.
+
+    Args:
+        text: the YAML.
+        plain: whether to refuse dates and other values that JSON does not have.
+    """
+
+    def __init__(self, text: str, *, plain: bool) -> None:
+        super().__init__(text)
+        self._plain = plain
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -128,6 +144,12 @@ class _Loader(yaml.SafeLoader):
             raise
         except Exception as error:  # PyYAML does not catch what int(), date() and the like raise
             raise _no_value(node, f"{shown(node.value)} cannot be read as {node.tag.rpartition(':')[2]}") from error
+        if isinstance(node, yaml.ScalarNode) and (why := misread(node, value)) is not None:
+            raise _Misread(None, None, why, node.start_mark)
+        if self._plain and isinstance(value, datetime.date):
+            raise _Misread(None, None, f"YAML takes {node.value} for a date; put it in quotes", node.start_mark)
+        if self._plain and (tag := node.tag.rpartition(":")[2]) in ("set", "omap", "pairs", "binary"):
+            raise _Misread(None, None, f"a !!{tag} is not taken; use a text, list or mapping", node.start_mark)
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise _no_value(node, "a whole number that takes more than 64 bits")
         if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
@@ -139,6 +161,11 @@ def _unknown_tag(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     raise _no_value(node, f"unknown tag {shown(node.tag.rpartition(':')[2])}")
 
 
+class _Misread(yaml.constructor.ConstructorError):
+    """A value that is valid YAML, and almost certainly meant as something else."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 _Loader.add_constructor(None, _unknown_tag)
 _Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: str(node.value))  # a lone `=`
 

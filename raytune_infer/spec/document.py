@@ -13,3 +13,4 @@ class Document(document.Document):
     """A service.yaml or another YAML file of the application; its errors are SpecErrors."""
 
     error = SpecError
+    plain = True  # the database keeps samples' sources, arguments and knobs as JSON

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import field_validator
 
 from cluster import gpu_names
 from raytune_infer.spec.document import shown
@@ -29,6 +31,14 @@ class KnobSpec(Part):
 
     kind: Literal["env", "args"]
     values: list[Value]
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _no_nothing(cls, values: Any) -> Any:
+        if isinstance(values, list) and None in values:
+            raise At((values.index(None),), "a knob's value cannot be null; use a word such as none, and let the "
+                                            "builder take it for None")  # fmt: skip
+        return values
 
 
 def check_knobs(knobs: Mapping[str, list[Value] | KnobSpec]) -> None:

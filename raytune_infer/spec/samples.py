@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import itertools
 import json
 import math
@@ -31,8 +30,6 @@ def read_samples(spec: ServiceSpec) -> list[Any]:
     """
     match spec.samples:
         case list() as samples:
-            if dates := [s for s in samples if isinstance(s, datetime.date)]:
-                raise SpecError(f"{spec.place('samples')}: YAML takes {shown(dates[0])} for a date; put it in quotes")
             return _some(spec, samples, ("samples",))
         case dict() as shares:
             sets = [_read(spec, name, ("samples", name)) for name in shares]
@@ -104,12 +101,17 @@ def _text(path: Path) -> str:
         raise ValueError("it is not UTF-8 text; save it as UTF-8") from None
 
 
+def _split(text: str) -> list[str]:
+    """Split at line ends alone: `str.splitlines` also splits at U+2028 and form feeds, which a JSON text may hold."""
+    return text.replace("\r\n", "\n").split("\n")
+
+
 def _lines(path: Path) -> list[Any]:
-    return [line for line in _text(path).splitlines() if line.strip()]
+    return [line for line in _split(_text(path)) if line.strip()]
 
 
 def _json_lines(path: Path) -> list[Any]:
-    return [_parsed(line, number) for number, line in enumerate(_text(path).splitlines(), 1) if line.strip()]
+    return [_parsed(line, number) for number, line in enumerate(_split(_text(path)), 1) if line.strip()]
 
 
 def _json(path: Path) -> list[Any]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import Document, shown
+from raytune_infer.spec.goal_check import check_positive, check_rates
 from raytune_infer.spec.knob_spec import KnobSpec, check_knobs
 from raytune_infer.spec.spec_errors import At, Part, explain
 from searchers.objective import Expression, Objective
@@ -162,6 +163,12 @@ class ServiceSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _goal_is_as_meant(self) -> ServiceSpec:
+        check_positive(self.goal)
+        check_rates(self.goal, self.load.find)
+        return self
+
+    @model_validator(mode="after")
     def _one_place_for_an_argument(self) -> ServiceSpec:
         for name in self.knobs:
             if name in self.model.args:
@@ -260,10 +267,10 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
     for hidden in _HIDDEN:
         if hidden in document.values:
             raise SpecError(f"{document.place((hidden,))}: unknown key; allowed are {', '.join(_allowed(()))}")
+    # Keys that begin with x- are the author's own, as in Compose files: a place for anchors.
+    values = {str(key): value for key, value in document.values.items() if not str(key).startswith("x-")}
     try:
-        return ServiceSpec(
-            **{str(k): v for k, v in document.values.items()}, folder=folder, text=document.text, file=document.source
-        )
+        return ServiceSpec(**values, folder=folder, text=document.text, file=document.source)
     except ValidationError as error:
         raise SpecError(explain(document, error.errors(), _allowed)) from None
 

@@ -29,6 +29,8 @@ def folder(tmp_path):
     (tmp_path / "some.jsonl").write_text('{"x": 1}\n\n[2]\n')
     (tmp_path / "broken.jsonl").write_text('1\n\n{"x": }\n')
     (tmp_path / "some.json").write_text("[1, 2]")
+    (tmp_path / "separators.jsonl").write_bytes('"a\u2028b"\r\n"c\x85d"\r\n'.encode())
+    (tmp_path / "pages.txt").write_text("one\x0cpage\n\ntwo\u2029lines\n")
     (tmp_path / "one.json").write_text("3")
     np.save(tmp_path / "rows.npy", np.arange(6).reshape(3, 2))
     np.save(tmp_path / "number.npy", np.float64(3))
@@ -43,6 +45,9 @@ def test_samples_are_listed_or_read(folder):
     assert read_samples(spec("samples: short.txt", folder)) == ["a", "b", "c"]
     assert read_samples(spec("samples: some.jsonl", folder)) == [{"x": 1}, [2]]
     assert read_samples(spec("samples: some.json", folder)) == [1, 2]
+    # What ends a line in a text of Unicode's ends none in a file of lines.
+    assert read_samples(spec("samples: separators.jsonl", folder)) == ["a\u2028b", "c\x85d"]
+    assert read_samples(spec("samples: pages.txt", folder)) == ["one\x0cpage", "two\u2029lines"]
     assert [row.tolist() for row in read_samples(spec("samples: rows.npy", folder))] == [[0, 1], [2, 3], [4, 5]]
 
 
@@ -50,7 +55,6 @@ def test_samples_are_listed_or_read(folder):
     ("samples", "says"),
     [
         ("[]", "samples: there are no samples"),
-        ("[2026-01-01]", "takes 2026-01-01 for a date; put it in quotes"),
         ("empty.txt", "samples: there are no samples"),
         ("nowhere.txt", "samples: cannot read nowhere.txt: No such file"),
         ("short.pkl", r"'short.pkl' has an unsupported file type; supported are .txt, .jsonl, .json, .npy"),

@@ -95,7 +95,7 @@ def test_a_good_file_is_read_as_written():
             "".join(BEAMS.replace("4", "2, 3, 4, 5, 6, 7, 8, 9").replace("beams", f"b{i}") for i in range(6)),
             "service.yaml:5: knobs: these values make more than 1000000 configurations",
         ),
-        ("name: demo", "name: on", "service.yaml:1: name: needs a text, got true; put it in quotes"),
+        ("name: demo", "name: on", "service.yaml:1: YAML takes on for true; write true, or put it in quotes"),
         ("name: demo", "name:", "service.yaml:1: name: needs a text, got nothing; give one, or leave the key out"),
         ("cpu_cores: [1, 2]", "cpu_cores: [[1]]", r"service.yaml:5: knobs.cpu_cores\[0\]: needs a text or a number"),
         (
@@ -116,6 +116,69 @@ def test_what_is_wrong_is_named_with_its_place(old, new, said):
     assert old in GOOD
     with pytest.raises(SpecError, match=said):
         parse(GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        (
+            "{maximize: -p99_ms}",
+            r"11: objective.maximize: '-p99_ms' is not .*; write `minimize: p99_ms`",
+        ),
+        ("{minimize: -rps}", r"objective.minimize: '-rps' is not always positive, .*; write `maximize: rps`"),
+        ("{maximize: rps - 10 * p99_ms}", "not always positive, as it must be; use a quotient such as"),
+        ("{maximize: 0 * rps}", "not always positive"),
+        (
+            "{minimize: p99_ms, at_least: {rps: 100}}",
+            "at_least.rps: p99_ms is measured at .*, not at 100",
+        ),
+        (
+            "{maximize: rps / p99_ms, at_least: {rps: 2.5}}",
+            "p99_ms is measured .*, not at 2.5 requests/s",
+        ),
+    ],
+)
+def test_a_goal_that_would_not_mean_what_is_meant_is_refused(objective, said):
+    with pytest.raises(SpecError, match=said):
+        parse(GOOD.replace("{maximize: rps / usd_per_hour}", objective))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        "{minimize: p99_ms}", "{maximize: rps * (1 - error_rate)}", "{maximize: 1 / (1 + usd_per_hour)}",
+        "{minimize: usd_per_hour, at_least: {rps: 5}}", "{maximize: rps / p99_ms}", "{maximize: rps ** 0.5}",
+    ],
+)  # fmt: skip
+def test_a_goal_that_is_always_positive_is_taken(objective):
+    parse(GOOD.replace("{maximize: rps / usd_per_hour}", objective))
+
+
+def test_a_limit_on_a_latency_at_the_peak_is_refused_and_one_on_errors_taken():
+    peak = GOOD + "load: {find: peak}\n"
+    with pytest.raises(SpecError, match=r"service.yaml:12: limits.p99_ms: with `load.find: peak` it would"):
+        parse(peak)
+    assert parse(peak.replace("p99_ms: 100, ", "")).load.find == "peak"
+
+
+def test_a_knob_without_a_value_says_what_to_do():
+    said = r"service.yaml:10: knobs.beams.values\[1\]: a knob's value cannot be null; use a word such as none"
+    with pytest.raises(SpecError, match=said):
+        parse(GOOD.replace("[1, 4]", "[1, null]"))
+
+
+def test_keys_that_begin_with_x_are_the_authors_own():
+    text = "x-load: &load {precision: 0.1}\n" + GOOD + "load: {<<: *load, total_max_s: 8}\n"
+    assert (parse(text).load.precision, parse(text).load.total_max_s) == (0.1, 8)
+    with pytest.raises(SpecError, match=r"service.yaml:1: y-load: unknown key"):
+        parse(text.replace("x-load", "y-load"))
+
+
+def test_what_json_does_not_have_is_refused_in_arguments_and_samples():
+    with pytest.raises(SpecError, match="service.yaml:2: YAML takes 2024-06-01 for a date; put it in quotes"):
+        parse(GOOD.replace('"json:loads"', '"json:loads", args: {day: 2024-06-01}'))
+    with pytest.raises(SpecError, match="service.yaml:3: YAML takes on for true; write true, or put it in quotes"):
+        parse(GOOD.replace("samples: [a, b]", "samples: [a, {b: on}]"))
 
 
 @pytest.mark.parametrize("limits", ["", "usd_per_hour: 0.5"])

@@ -1,0 +1,67 @@
+"""Checks that an objective can be searched for, and that its metrics are measured where its author thinks they are."""
+
+from __future__ import annotations
+
+import ast
+import math
+
+from raytune_infer.spec.document import shown
+from raytune_infer.spec.spec_errors import At
+from raytune_infer.spec.value_range import Range, value_range
+from searchers.objective import Objective
+from searchers.quantities import PRICE
+from serve_deployments.metrics.metric_table import METRICS
+
+
+def check_positive(objective: Objective) -> None:
+    """Refuse a goal that can be negative: configurations are compared by ratio, and one at or below 0 is infeasible.
+
+    Raises:
+        At: the goal can be negative, or is never above 0.
+    """
+    goal = objective.goal
+    low, high = value_range(ast.parse(goal.text, mode="eval").body, {name: _range(name) for name in goal.names})
+    if low >= 0 and high > 0:
+        return
+    key, other = ("minimize", "maximize") if objective.minimize else ("maximize", "minimize")
+    if goal.text.startswith("-") and high <= 0:
+        remedy = f"write `{other}: {goal.text[1:].strip()}`"
+    else:
+        remedy = "use a quotient such as `rps / p99_ms`, or keep one metric as the goal and limit the others"
+    raise At(("objective", key), f"{shown(goal.text)} is not always positive, as it must be; {remedy}")
+
+
+def check_rates(objective: Objective, find: str | None) -> None:
+    """Refuse limits and goals on a latency that would be judged at another rate than the one that is meant.
+
+    Args:
+        objective: goal and limits.
+        find: what the load test looks for, as `load.find` has it.
+
+    Raises:
+        At: a limit on a latency would be judged at the peak, or a latency to optimise at another rate than the one
+            that `at_least` names.
+    """
+    limited = sorted(filter(_is_latency, objective.at_most))
+    if find == "peak" and limited:
+        raise At(
+            ("limits", limited[0]),
+            "with `load.find: peak` it would be judged at the peak rate alone; leave out `load.find` to find the "
+            "highest rate that keeps it, or leave out the limit",
+        )
+    optimised = sorted(filter(_is_latency, objective.goal.names))
+    if optimised and (rate_rps := objective.at_least.get("rps")) is not None:
+        raise At(
+            ("objective", "at_least", "rps"),
+            f"{optimised[0]} is measured at the highest rate of each configuration, not at {rate_rps:g} requests/s; "
+            f"write `maximize: rps` with `limits: {{{optimised[0]}: …}}`, or leave out `at_least`",
+        )
+
+
+def _range(name: str) -> Range:
+    """Return the lowest and highest value of a quantity: shares are at most 1."""
+    return 0.0, 1.0 if name != PRICE and METRICS[name].unit == "" else math.inf
+
+
+def _is_latency(name: str) -> bool:
+    return name != PRICE and METRICS[name].unit == "ms"

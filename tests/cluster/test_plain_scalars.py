@@ -1,0 +1,64 @@
+"""What YAML 1.1 takes for something else is refused where it stands; what is clear is read as everybody means it."""
+
+import math
+
+import pytest
+
+from cluster.document import Document
+
+
+class Plain(Document):
+    plain = True
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("on", "s.yaml:2: YAML takes on for true; write true, or put it in quotes if it is a text"),
+        ("No", "s.yaml:2: YAML takes No for false; write false, or put it in quotes if it is a text"),
+        ("y: [yes]", "YAML takes yes for true"),
+        ("010", "s.yaml:2: YAML takes 010 for 8; write 8, or put it in quotes if it is a text"),
+        ("-0o7", None),  # YAML 1.2's octal is a text here
+        ("12:30", "YAML takes 12:30 for 750; write 750"),
+        ("1:30.5", "YAML takes 1:30.5 for 90.5; write 90.5"),
+    ],
+)
+def test_what_is_read_otherwise_than_it_is_written_is_refused(written, said):
+    text = f"a:\n  {written}\n"
+    if said is None:
+        assert Document(text, "s.yaml").values == {"a": written}
+        return
+    with pytest.raises(ValueError, match="YAML takes") as refused:
+        Document(text, "s.yaml")
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("true", True), ("False", False), ("'on'", "on"), ('"010"', "010"), ("'12:30'", "12:30"), ("0", 0), ("-7", -7),
+        ("00", 0), ("0x1F", 31), ("1_000", 1000), ("0.5", 0.5), ("1e-3", 0.001), ("-2E+4", -2e4), (".5e1", 5.0),
+        ("1.e2", 100.0), ("1e400", math.inf), ("e3", "e3"), ("1e", "1e"), ("1e3x", "1e3x"), ("'1e3'", "1e3"),
+        ("onward", "onward"), ("09", "09"), ("1.2.3", "1.2.3"), ("a:b", "a:b"), ("null", None), ("~", None),
+    ],
+)  # fmt: skip
+def test_what_is_clear_is_read_as_meant(written, read):
+    [value] = Document(f"a: {written}", "s.yaml").values.values()
+    assert (type(value), value) == (type(read), read)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("2024-06-01", "s.yaml:1: YAML takes 2024-06-01 for a date; put it in quotes"),
+        ("{day: [2024-06-01 10:00:00]}", "YAML takes 2024-06-01 10:00:00 for a date"),
+        ("!!set {x}", "s.yaml:1: a !!set is not taken; use a text"),
+        ("!!binary aGk=", "a !!binary is not"),
+        ("!!omap [x: 1]", "a !!omap is not"),
+    ],
+)
+def test_values_that_json_does_not_have_are_refused_where_they_are_to_be_stored(written, said):
+    Document(f"a: {written}", "s.yaml")
+    with pytest.raises(ValueError, match="a date|is not taken") as refused:
+        Plain(f"a: {written}", "s.yaml")
+    assert said in str(refused.value)
