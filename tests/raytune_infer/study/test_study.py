@@ -151,9 +151,9 @@ def test_a_run_is_neither_overwritten_nor_continued_as_another(local_ray, tmp_pa
         study(tmp_path / "run", SPEC.replace("[1, 4, 16]", "[1, 4]")).run(resume=True)
     with pytest.raises(RunError, match="cannot resume .*: facts changed since"):
         study(tmp_path / "run", SPEC + "facts: {parameters_million: 110}\n").run(resume=True)
-    with pytest.raises(RunError, match="has trials 1, not 9"):
+    with pytest.raises(RunError, match="was started with trials: 1, not 9"):
         study(tmp_path / "run").run(9, resume=True)
-    with pytest.raises(RunError, match="has history True, not False"):
+    with pytest.raises(RunError, match="was started with history: True, not False"):
         study(tmp_path / "run", history=False).run(resume=True)
     with pytest.raises(RunError, match="no run in"):
         study(tmp_path / "other").run(resume=True)
