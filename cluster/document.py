@@ -66,6 +66,9 @@ class Document:
     """
 
     error: ClassVar[type[ValueError]] = ValueError
+    strict: ClassVar[bool] = True
+    """Whether to refuse what YAML takes for something else than most people mean, and to read 1e-3 as a number; a
+    document that an earlier version has read is read as it was then."""
     plain: ClassVar[bool] = False
     """Whether all values must be such as JSON has too, for whoever stores them."""
 
@@ -73,7 +76,8 @@ class Document:
         self.text = text
         self.source = source
         try:
-            loader = _Loader(text, plain=self.plain)
+            loader = (_StrictLoader if self.strict else _Loader)(text)
+            loader.plain = self.plain
             self._root = loader.get_single_node()
             if self._root is not None:
                 _Nodes(self).check(self._root)
@@ -126,16 +130,10 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses single values that YAML allows and nobody can mean.
+    """PyYAML's safe loader, which also refuses single values that YAML allows and nobody can mean."""
 
-    Args:
-        text: the YAML.
-        plain: whether to refuse dates and other values that JSON does not have.
-    """
-
-    def __init__(self, text: str, *, plain: bool) -> None:
-        super().__init__(text)
-        self._plain = plain
+    plain = False
+    """Whether to refuse dates and other values that JSON does not have."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -144,11 +142,9 @@ class _Loader(yaml.SafeLoader):
             raise
         except Exception as error:  # PyYAML does not catch what int(), date() and the like raise
             raise _no_value(node, f"{shown(node.value)} cannot be read as {node.tag.rpartition(':')[2]}") from error
-        if isinstance(node, yaml.ScalarNode) and (why := misread(node, value)) is not None:
-            raise _Misread(None, None, why, node.start_mark)
-        if self._plain and isinstance(value, datetime.date):
+        if self.plain and isinstance(value, datetime.date):
             raise _Misread(None, None, f"YAML takes {node.value} for a date; put it in quotes", node.start_mark)
-        if self._plain and (tag := node.tag.rpartition(":")[2]) in ("set", "omap", "pairs", "binary"):
+        if self.plain and (tag := node.tag.rpartition(":")[2]) in ("set", "omap", "pairs", "binary"):
             raise _Misread(None, None, f"a !!{tag} is not taken; use a text, list or mapping", node.start_mark)
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise _no_value(node, "a whole number that takes more than 64 bits")
@@ -161,11 +157,21 @@ def _unknown_tag(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     raise _no_value(node, f"unknown tag {shown(node.tag.rpartition(':')[2])}")
 
 
+class _StrictLoader(_Loader):
+    """The same, which refuses plain scalars that YAML 1.1 takes for something else than most people mean."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        value = super().construct_object(node, deep)
+        if isinstance(node, yaml.ScalarNode) and (why := misread(node, value)) is not None:
+            raise _Misread(None, None, why, node.start_mark)
+        return value
+
+
 class _Misread(yaml.constructor.ConstructorError):
     """A value that is valid YAML, and almost certainly meant as something else."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 _Loader.add_constructor(None, _unknown_tag)
 _Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: str(node.value))  # a lone `=`
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +19,8 @@ from raytune_infer.commands.replay import replay
 from raytune_infer.commands.show import show
 from raytune_infer.commands.tune import tune
 
+_DEBUG = "--debug"
+
 app = typer.Typer(
     help="Finds the best serving configuration of a model on Ray in a handful of real trials.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -25,16 +29,38 @@ for command in (tune, show, recommend, export, cluster, replay, meta_train):
     app.command()(command)
 
 
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from; also after a command.")
+    ] = False,
+) -> None:
+    """`main` has taken the option out; it is here for `--help`."""
+
+
 def main() -> None:
-    """Run the command line; what the user can mend is told in a sentence, without a traceback."""
+    """Run the command line; an error is told in a sentence, with its traceback only after `--debug`."""
+    words = [word for word in sys.argv[1:] if word != _DEBUG]
     # Libraries' deprecations are ours to follow, not the user's.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of another encoding does not end a run
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(words)
+    except Exception as error:
+        _tell(error)
+        if _DEBUG in sys.argv[1:]:
+            raise
+        sys.exit(1)
+
+
+def _tell(error: Exception) -> None:
     from cluster.prices import PriceBookError
     from raytune_infer.errors import UserError
 
-    try:
-        app()
-    except (UserError, PriceBookError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"[red]error[/] {escape(str(error))}", highlight=False)
-        sys.exit(1)
+    said = str(error)
+    if not isinstance(error, UserError | PriceBookError):
+        said = f"{type(error).__name__}: {said}\nthis was not foreseen; to see where it comes from, add {_DEBUG}"
+    Console(stderr=True, soft_wrap=True).print(f"[red]error[/] {escape(said)}", highlight=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raytune_infer.commands.options import Address, Emulate, Prior, SpecPath, console_of_output
+from raytune_infer.commands.options import Address, Emulate, Prior, Seed, SpecPath, console_of_output
 
 
 def tune(
@@ -20,7 +20,7 @@ def tune(
         str | None,
         typer.Option(help="The searcher: meta (the default), random, or another one of docs/searchers.md."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all random choices; 0 by default.")] = None,
+    seed: Seed = None,
     address: Address = None,
     emulate: Emulate = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")] = None,

@@ -6,7 +6,7 @@ from cluster import document
 from cluster.document import dotted, kind_of, shown
 from raytune_infer.errors import SpecError
 
-__all__ = ["Document", "dotted", "kind_of", "shown"]
+__all__ = ["Document", "RecordedDocument", "dotted", "kind_of", "shown"]
 
 
 class Document(document.Document):
@@ -14,3 +14,9 @@ class Document(document.Document):
 
     error = SpecError
     plain = True  # the database keeps samples' sources, arguments and knobs as JSON
+
+
+class RecordedDocument(Document):
+    """A service.yaml as a run has recorded it: it was accepted when the run began, and must stay readable."""
+
+    strict = plain = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields
+from importlib.util import find_spec
 from typing import Any
 
 from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
@@ -16,6 +17,9 @@ from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.context import ModelError
 from serve_deployments.models.model import Builder, ModelSource, Weights, check, check_precisions
+
+_OURS = ("raytune_infer", "searchers", "serve_deployments", "cluster")
+"""Our packages, which must be found under their names wherever a replica runs."""
 
 
 class Service:
@@ -35,6 +39,7 @@ class Service:
         self.source = model_source(spec)
         self.plan = _plan(spec, self.arrivals)
         self.prices = _prices(spec)
+        _refuse_hiding(spec)
         # A module may stand beside service.yaml; replicas find it the same way.
         sys.path.insert(0, str(spec.folder))
         try:
@@ -56,6 +61,15 @@ def model_source(spec: ServiceSpec) -> ModelSource:
         return Weights(model.path if in_package else str((spec.folder / model.path).expanduser()), model.loader)
     except ModelError as error:
         raise SpecError(f"{spec.place('model')}: {error}") from None
+
+
+def _refuse_hiding(spec: ServiceSpec) -> None:
+    """Refuse a module beside service.yaml that has the name of one of our packages: replicas would import it instead."""
+    for name in _OURS:
+        ours = find_spec(name)
+        for module in (spec.folder / f"{name}.py", spec.folder / name / "__init__.py"):
+            if module.is_file() and not (ours and ours.origin and module.samefile(ours.origin)):
+                raise SpecError(f"{module} would hide a package of raytune-infer that has this name; rename it")
 
 
 def _plan(spec: ServiceSpec, arrivals: Arrivals) -> LoadPlan:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from raytune_infer.errors import SpecError
-from raytune_infer.spec.document import Document, shown
+from raytune_infer.spec.document import Document, RecordedDocument, shown
 from raytune_infer.spec.goal_check import check_positive, check_rates
 from raytune_infer.spec.knob_spec import KnobSpec, check_knobs
 from raytune_infer.spec.spec_errors import At, Part, explain
@@ -163,12 +163,6 @@ class ServiceSpec(Part):
         return self
 
     @model_validator(mode="after")
-    def _goal_is_as_meant(self) -> ServiceSpec:
-        check_positive(self.goal)
-        check_rates(self.goal, self.load.find)
-        return self
-
-    @model_validator(mode="after")
     def _one_place_for_an_argument(self) -> ServiceSpec:
         for name in self.knobs:
             if name in self.model.args:
@@ -196,7 +190,7 @@ class ServiceSpec(Part):
 
     def place(self, *keys: str | int) -> str:
         """Return `file:line: key` of a part of the file, for errors that are found later."""
-        return Document(self.text, self.file).place(keys)
+        return RecordedDocument(self.text, self.file).place(keys)
 
     def values(self, knob: str) -> Sequence[Value]:
         """Return the values of one knob, in the order of the file."""
@@ -270,9 +264,15 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
     # Keys that begin with x- are the author's own, as in Compose files: a place for anchors.
     values = {str(key): value for key, value in document.values.items() if not str(key).startswith("x-")}
     try:
-        return ServiceSpec(**values, folder=folder, text=document.text, file=document.source)
+        spec = ServiceSpec(**values, folder=folder, text=document.text, file=document.source)
+        if document.strict:
+            check_positive(spec.goal)
+            check_rates(spec.goal, spec.load.find)
+        return spec
     except ValidationError as error:
         raise SpecError(explain(document, error.errors(), _allowed)) from None
+    except At as error:
+        raise SpecError(f"{document.place(error.keys)}: {error}") from None
 
 
 def _allowed(keys: Sequence[str | int]) -> list[str]:

@@ -166,6 +166,25 @@ def url_of_file(path: Path) -> URL:
     return URL.create("sqlite", database=str(path.resolve()))
 
 
+def absolute(text: str) -> str:
+    """Return the URL with the path of a SQLite file made absolute, so that it means the same from any folder."""
+    with suppress(ArgumentError):
+        url = make_url(text)
+        file = url.database
+        if url.get_backend_name() == "sqlite" and file and file != ":memory:" and not file.startswith("file:"):
+            return url.set(database=str(Path(file).resolve())).render_as_string(hide_password=False)
+    return text
+
+
+def shown_url(url: str | URL | None) -> str | None:
+    """Return the URL as it may be shown: absolute, and with `***` in place of a password; None for None."""
+    if url is None:
+        return None
+    with suppress(ArgumentError):
+        return make_url(absolute(str(url)) if isinstance(url, str) else url).render_as_string(hide_password=True)
+    return str(url)
+
+
 def url_of(text: str) -> URL:
     """Parse the URL of a database; raises RunError if it is invalid."""
     try:
@@ -175,10 +194,8 @@ def url_of(text: str) -> URL:
 
 
 def _unusable(url: str | URL, error: Exception) -> RunError:
-    with suppress(ArgumentError):
-        url = make_url(url).render_as_string(hide_password=True)
     return RunError(
-        f"cannot use the database {str(url)!r}: {str(error).splitlines()[0]}; a URL is needed such as "
+        f"cannot use the database {shown_url(url)!r}: {str(error).splitlines()[0]}; a URL is needed such as "
         "sqlite:///history.db, and its driver installed, as `pip install 'raytune-infer[postgresql]'` does for "
         "postgresql+psycopg://user@host/name"
     )

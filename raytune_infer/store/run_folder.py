@@ -53,9 +53,16 @@ class RunFolder:
         return Database(self.url)
 
     def save(self) -> None:
-        """Write the pointer to the study; only then can the folder be opened as a run."""
+        """Write the pointer to the study; only then can the folder be opened as a run.
+
+        It is there whole or not at all, and for its owner alone if the URL of its database holds a password.
+        """
         pointer = {"database": self.database_url, "study": self.study_id, "learns": self.learns, "prior": self.prior}
-        (self.path / _POINTER).write_text(json.dumps(pointer, indent=2) + "\n", encoding="utf-8")
+        unfinished = self.path / f"{_POINTER}.new"
+        mode = 0o666 if self.url.password is None else 0o600  # less what the process's umask takes away
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
+            file.write(json.dumps(pointer, indent=2) + "\n")
+        unfinished.replace(self.path / _POINTER)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -72,7 +79,19 @@ class RunFolder:
             yield
 
     def load(self) -> tuple[Database, StudyRecord]:
-        """Open the run's database and return it with the study."""
+        """Open the run's database and return it with the study.
+
+        Raises:
+            RunError: the database is not there, which opening it would make anew, or cannot be used.
+        """
+        file = self.url.database
+        if (
+            self.url.get_backend_name() == "sqlite"
+            and file
+            and not file.startswith("file:")
+            and not Path(file).exists()
+        ):
+            raise RunError(f"the database of {self.path} is gone: there is no {file}; copy it back, or start a new run")
         database = self.database()
         return database, database.study(self.study_id)
 
@@ -87,10 +106,10 @@ class RunFolder:
     def spec_of(self, study: StudyRecord) -> ServiceSpec:
         """Return the specification that is recorded in a study of this run; raises SpecError if it is invalid."""
         # Imported here because it is slow, and a folder without a run is refused without it.
-        from raytune_infer.spec.document import Document
+        from raytune_infer.spec.document import RecordedDocument
         from raytune_infer.spec.service_spec import parse_spec
 
-        return parse_spec(Document(study.spec, f"service.yaml of {self.path}"), folder=Path(study.folder))
+        return parse_spec(RecordedDocument(study.spec, f"service.yaml of {self.path}"), folder=Path(study.folder))
 
 
 def default_folder(name: str, now: dt.datetime) -> Path:

@@ -15,7 +15,7 @@ from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
-from raytune_infer.store.database import Database
+from raytune_infer.store.database import Database, absolute, shown_url
 from raytune_infer.store.prior import PriorFile, kept_prior, read_prior
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
@@ -77,8 +77,10 @@ class Study:
         serving: Serving | None = None,
     ) -> None:
         self.spec = spec
+        if seed is not None and seed < 0:
+            raise UserError(f"a seed must be 0 or more, got {seed}")
         self._searcher, self._seed = searcher, seed
-        self._address, self._emulate, self._db = address, emulate, db
+        self._address, self._emulate, self._db = address, emulate, None if db is None else absolute(db)
         self._out = Path(out) if out is not None else None
         self._history = history
         try:
@@ -241,7 +243,7 @@ class Study:
         asked = {
             "trials": (trials, study.trials), "searcher": (self._searcher, study.searcher),
             "seed": (self._seed, study.seed), "emulate": (self._emulate, study.emulated),
-            "db": (self._db, run.database_url), "history": (self._history, run.learns),
+            "db": (shown_url(self._db), shown_url(run.database_url)), "history": (self._history, run.learns),
             "prior": (self._prior and self._prior.label, run.prior or "the shipped one"),
         }  # fmt: skip
         for name, (now, before) in asked.items():

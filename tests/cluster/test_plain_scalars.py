@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import yaml
 
 from cluster.document import Document
 
@@ -62,3 +63,11 @@ def test_values_that_json_does_not_have_are_refused_where_they_are_to_be_stored(
     with pytest.raises(ValueError, match="a date|is not taken") as refused:
         Plain(f"a: {written}", "s.yaml")
     assert said in str(refused.value)
+
+
+def test_what_was_accepted_once_is_read_as_it_was_then():
+    class Recorded(Document):
+        strict = False
+
+    text = "a: [on, 010, 12:30, 1e-3, 2024-06-01]"
+    assert Recorded(text, "s.yaml").values == yaml.safe_load(text)

@@ -13,6 +13,7 @@ from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
 from serve_deployments.load.arrivals import POISSON, Renewal
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.model import Builder, Weights
+from tests.repository import ROOT
 
 SPEC = """\
 name: s
@@ -143,3 +144,17 @@ def test_a_module_beside_the_service_is_found(tmp_path):
     (tmp_path / "beside_the_service.py").write_text("def build():\n    return list\n")
     text = SPEC.replace("cluster.emulated:model", "beside_the_service:build").replace("profile: bert-base", "")
     assert Service(spec(text=text, folder=tmp_path)).source == Builder("beside_the_service:build")
+
+
+@pytest.mark.parametrize("name", ["cluster.py", "searchers/__init__.py"])
+def test_a_module_that_would_hide_one_of_our_packages_is_refused(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    with pytest.raises(SpecError, match=f"{name} would hide a package of raytune-infer .*; rename it"):
+        Service(parse_spec(Document(SPEC, "service.yaml"), folder=tmp_path))
+
+
+def test_a_service_beside_our_own_packages_and_a_folder_of_data_are_taken(tmp_path):
+    (tmp_path / "cluster").mkdir()
+    Service(parse_spec(Document(SPEC, "service.yaml"), folder=tmp_path))
+    Service(parse_spec(Document(SPEC, "service.yaml"), folder=ROOT))

@@ -2,12 +2,19 @@
 
 import datetime as dt
 import json
+import os
+import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from raytune_infer.errors import RunError
+from raytune_infer.errors import RunError, SpecError
 from raytune_infer.priors.studied_tasks import measured_tasks
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.store.database import absolute, shown_url
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, runs_in
 from tests.raytune_infer.store.database_work import begun, run_in
 
@@ -105,6 +112,53 @@ def test_a_pointer_that_says_nothing_is_refused(tmp_path, text):
 def test_a_run_of_before_there_were_choices_learned_from_nothing(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"database": None, "study": 4}))
     assert open_run(tmp_path) == RunFolder(tmp_path, None, 4, learns=False, prior=None)
+
+
+def test_a_database_beside_where_a_run_was_begun_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = absolute("sqlite:///all.db")
+    assert url == f"sqlite:///{tmp_path / 'all.db'}" and absolute(url) == url
+    for other in ("sqlite://", "sqlite:///:memory:", "postgresql+psycopg://u:p@host/x", "no url"):
+        assert absolute(other) == other
+
+
+def test_a_service_that_an_earlier_version_accepted_stays_readable(tmp_path):
+    text = "name: old\nmodel: {build: 'json:loads', args: {day: 2024-06-01}}\nsamples: [on]\nknobs: {cpu_cores: [1]}\n"
+    text += "objective: {maximize: -p99_ms}\nlimits: {p99_ms: 9}\nload: {find: peak}\n"
+    study: Any = SimpleNamespace(spec=text, folder=str(tmp_path))
+    spec = RunFolder(tmp_path, None, 1).spec_of(study)
+    assert spec.samples == [True] and spec.goal.goal.text == "-p99_ms" and spec.place("knobs").endswith(":4: knobs")
+    with pytest.raises(SpecError):
+        parse_spec(Document(text, "service.yaml"), folder=tmp_path)
+
+
+def test_a_database_that_is_gone_is_said_and_not_made_anew(tmp_path):
+    run = RunFolder(tmp_path, f"sqlite:///{tmp_path / 'all.db'}", 1)
+    with pytest.raises(RunError, match=r"the database of .* is gone: there is no .*all.db; copy it back"):
+        run.read()
+    with pytest.raises(RunError, match=r"there is no .*history.db"):
+        RunFolder(tmp_path, None, 1).load()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"),
+    [("postgresql+psycopg://u:geheim@host/x", 0o600), ("postgresql+psycopg://host/x", 0o644), (None, 0o644)],
+)
+def test_a_pointer_with_a_password_is_for_its_owner_alone(tmp_path, url, mode):
+    before = os.umask(0o022)
+    try:
+        RunFolder(tmp_path, url, 1).save()
+    finally:
+        os.umask(before)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert stat.S_IMODE((tmp_path / "run.json").stat().st_mode) == mode
+    assert open_run(tmp_path).database_url == url
+
+
+def test_a_password_is_never_shown():
+    assert shown_url("postgresql+psycopg://u:geheim@host/x") == "postgresql+psycopg://u:***@host/x"
+    assert shown_url("no url") == "no url" and shown_url(None) is None
 
 
 def test_two_may_have_a_lock_one_after_the_other(tmp_path):
