@@ -103,6 +103,13 @@ class Document:
         """`file:line: a.b[2]` of a value, or of its innermost parent that is in the file."""
         return f"{self.line(keys)}: {dotted(keys)}"
 
+    def written(self, keys: Sequence[str | int]) -> str | None:
+        """A plain scalar as it is written in the file; None for what is in quotes, is no scalar, or is not there."""
+        node = self._root
+        for key in keys:
+            node = _child(node, key)
+        return node.value if isinstance(node, yaml.ScalarNode) and node.style is None else None
+
     def line(self, keys: Sequence[str | int]) -> str:
         """`file:line` of a value, or of its innermost parent that is in the file."""
         node, line = self._root, 1

@@ -5,13 +5,14 @@ PyYAML follows YAML 1.1 (2005); most people know JSON, or YAML 1.2, where these 
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 import yaml
 
-EXPONENT = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-"""Numbers such as 1e-3, which YAML 1.1 reads as texts: its own need a point and a sign."""
+EXPONENT = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?[eE][-+]?\d+$")
+"""Numbers of JSON such as 1e-3, which YAML 1.1 reads as texts: its own need a point and a sign."""
 
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 
@@ -30,6 +31,8 @@ def misread(node: yaml.ScalarNode, value: Any) -> str | None:
         taken = str(value).lower()
     elif isinstance(value, int | float) and not isinstance(value, bool) and (":" in text or _OCTAL.fullmatch(text)):
         taken = f"{value:g}" if isinstance(value, float) else str(value)
+    elif isinstance(value, float) and math.isinf(value) and text[-1].isdigit():
+        return f"{text} is a number that is too large; put it in quotes if it is a text"
     else:
         return None
     return f"YAML takes {text} for {taken}; write {taken}, or put it in quotes if it is a text"

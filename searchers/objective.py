@@ -50,7 +50,7 @@ class Expression:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python warns of odd syntax, which is refused below anyway
-                body = ast.parse(self.text, mode="eval").body
+                body = ast.parse(" ".join(self.text.split()), mode="eval").body
         except (SyntaxError, ValueError, MemoryError) as error:
             why = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
             raise ValueError(f"{self.text!r} is not an arithmetic expression: {why}") from None

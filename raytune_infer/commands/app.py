@@ -63,4 +63,4 @@ def _tell(error: Exception) -> None:
     said = str(error)
     if not isinstance(error, UserError | PriceBookError):
         said = f"{type(error).__name__}: {said}\nthis was not foreseen; to see where it comes from, add {_DEBUG}"
-    Console(stderr=True, soft_wrap=True).print(f"[red]error[/] {escape(said)}", highlight=False)
+    Console(stderr=True, soft_wrap=True, emoji=False).print(f"[red]error[/] {escape(said)}", highlight=False)

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raytune_infer.errors import UserError
+from raytune_infer.spec.goal_check import check_positive
 from raytune_infer.spec.service_spec import PRICED
+from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression, Objective
 from serve_deployments.metrics.metric_table import METRICS, metric_of
 
@@ -30,21 +32,28 @@ def changed(
     """
     if maximize is not None and minimize is not None:
         raise UserError(f"{maximize!r} is to be maximised and {minimize!r} minimised; give one goal")
-    if limits and "rps" in limits:
-        raise UserError("a limit is an upper bound; for rps give a lower bound with `--at-least rps=…`")
+    for name in limits or {}:
+        if (metric := metric_of(name)) is not None and not metric.is_limited_above:
+            raise UserError(f"a limit is an upper bound; for {name} give a lower bound with `--at-least {name}=…`")
     for bounds in (limits or {}, at_least or {}):
         for name, bound in bounds.items():
             _check(name)
             if bound is not None and not (math.isfinite(bound) and bound >= 0):
                 raise UserError(f"the bound of {name} must be a number, 0 or more, got {bound}")
     text = maximize if maximize is not None else minimize
-    return replace(
+    other = replace(
         objective,
         goal=objective.goal if text is None else _goal(text),
         minimize=objective.minimize if text is None else minimize is not None,
         at_most=_merged(objective.at_most, limits or {}),
         at_least=_merged(objective.at_least, at_least or {}),
     )
+    if text is not None:
+        try:
+            check_positive(other)
+        except At as error:
+            raise UserError(str(error)) from None
+    return other
 
 
 def bounds(texts: Sequence[str], option: str) -> dict[str, float | None]:

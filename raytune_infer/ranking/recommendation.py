@@ -171,7 +171,7 @@ def rank(
         by_config.setdefault(t.position, []).append(t)
     measured = {position: ts for position, ts in by_config.items() if any(t.outcome.levels for t in ts)}
     opened = any(level.mode == "open" for t in trials for level in t.outcome.levels)
-    limits = Limits({n: limit for n, limit in objective.at_most.items() if n not in ("rps", PRICED)}, held_under)
+    limits = Limits({n: limit for n, limit in objective.at_most.items() if n != PRICED}, held_under)
     ranked = []
     for ts in measured.values():
         levels = tuple(level for t in ts for level in t.outcome.levels)

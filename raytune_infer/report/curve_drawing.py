@@ -14,6 +14,7 @@ _FORMS = ("svg", "png")
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "raytune-infer",  # without it the ids in the file are random
     "svg.fonttype": "none",  # text as text, not as paths: a tenth of the size, and it can be searched
+    "text.parse_math": False,  # a knob's value with dollar signs is no formula
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,

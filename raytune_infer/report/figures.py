@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from cluster.prices import usd_per_million
 from raytune_infer.report.renderers.cell_text import spelled as spelled
 from raytune_infer.report.view import Quantity
+from raytune_infer.report.words.metric_columns import metric_column
 from raytune_infer.store.records import TrialRecord
 
 EMULATED = "emulated"
@@ -29,12 +31,17 @@ def rate(trial: TrialRecord) -> Quantity | None:
     return Quantity(trial.metrics["rps"], at_least=outcome.client_limited, estimated=not outcome.steady)
 
 
-def figures(trial: TrialRecord) -> str:
-    """Return a trial's rate, latencies and price on one line."""
+def figures(trial: TrialRecord, shown: Iterable[str] = ("p50_ms", "p99_ms")) -> str:
+    """Return a trial's rate, other metrics and price on one line.
+
+    Args:
+        trial: a trial that could run.
+        shown: the metrics to name, those that it has.
+    """
     metrics = trial.metrics
     parts = [f"{marks(trial)}{metrics['rps']:.4g} requests/s"]
-    if "p99_ms" in metrics:
-        parts.append(f"p50 {metrics['p50_ms']:.3g} ms, p99 {metrics['p99_ms']:.3g} ms")
+    columns = [metric_column(name) for name in shown if name in metrics]
+    parts += [f"{column.heading} {metrics[column.name]:.3g} {column.unit}".strip() for column in columns]
     if (per_million := usd_per_million_of(trial)) is not None:
         parts.append(f"${per_million:.3g} per million")
     return ", ".join(parts) + (f" [{EMULATED}]" if trial.emulated else "")

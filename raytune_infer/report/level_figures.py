@@ -11,6 +11,7 @@ from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report.view import Axis, Curve, Point, PointKind, Quantity
 from raytune_infer.spec.service_spec import PRICED
 from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.metric_table import metric_of
 
 BEST = 3
 """Number of configurations that are drawn, with two lines each; more would be hard to tell apart."""
@@ -78,7 +79,9 @@ def estimated(r: Ranked) -> bool:
 
 def latency_names(found: Recommendation) -> list[str]:
     """Return the latencies that have a limit; p99 if none has."""
-    return [name for name in found.objective.at_most if name.endswith("_ms")] or ["p99_ms"]
+    return [
+        name for name in found.objective.at_most if (of := metric_of(name)) is not None and of.time is not None
+    ] or ["p99_ms"]
 
 
 def latency_curves(found: Recommendation) -> tuple[Curve, ...]:

@@ -11,6 +11,7 @@ from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.report.comparison_report import comparison_view, quantity
 from raytune_infer.report.figures import EMULATED, rate, usd_per_million_of
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
+from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
 from raytune_infer.report.words.samples import sample_notes
 from raytune_infer.report.words.trials import footnotes, state
 from raytune_infer.store.records import StudyRecord, TrialRecord
@@ -49,7 +50,7 @@ def trials_view(
             f"{searched} of {study.trials} trials, searcher {study.searcher}, seed {study.seed}, "
             f"begun {study.created_at:%Y-%m-%d %H:%M} UTC"
         ),
-        tables=(trials_table(trials, best),),
+        tables=(trials_table(trials, best, objective),),
         notes=tuple(map(Note, [*footnotes(trials), *sample_notes(trials)])),
         sections=(comparison_view(comparison, objective),),
     )
@@ -65,7 +66,7 @@ def recommendation(result: StudyResult) -> Table:
     rows = []
     for number, (name, trial) in enumerate(named):
         emphasis: Emphasis = "" if number else "best"
-        rows.append(Row((name, trial.config, *_measured(trial), *_judged(trial, result)), emphasis))
+        rows.append(Row((name, trial.config, *_measured(trial, result.objective), *_judged(trial, result)), emphasis))
     title = "Recommendation" + (f" ({EMULATED})" if best.emulated else "")
     columns = (
         Column("role", kind="text"), Column("config", kind="config", spread=True),
@@ -79,7 +80,7 @@ def _columns(objective: Objective) -> tuple[Column, ...]:
     goal = f"{'least' if objective.minimize else 'most'} {objective.goal.text}, mean of rounds"
     return (
         Column("rate_rps", unit="requests/s", kind="quantity"),
-        *(_latency(percentile, objective) for percentile in _PERCENTILES),
+        *(metric_column(name, objective) for name in shown_metrics(objective, _PERCENTILES)),
         Column("error_rate", "failed requests", digits=".2%"),
         Column("usd_per_hour", unit="USD per hour", digits=".4f"),
         Column("usd_per_million_requests", unit="USD per million requests", digits=".4f"),
@@ -90,15 +91,10 @@ def _columns(objective: Objective) -> tuple[Column, ...]:
 _PERCENTILES = ("p50_ms", "p95_ms", "p99_ms")
 
 
-def _latency(name: str, objective: Objective) -> Column:
-    limit = objective.at_most.get(name)
-    return Column(name, name.removesuffix("_ms"), "ms" + ("" if limit is None else f" (limit {limit:g})"))
-
-
-def _measured(trial: TrialRecord) -> tuple[Cell, ...]:
+def _measured(trial: TrialRecord, objective: Objective) -> tuple[Cell, ...]:
     metrics = trial.metrics
     return (
-        rate(trial), *(metrics.get(name) for name in _PERCENTILES), metrics.get("error_rate"),
+        rate(trial), *(metrics.get(name) for name in shown_metrics(objective, _PERCENTILES)), metrics.get("error_rate"),
         _known(trial.usd_per_hour), usd_per_million_of(trial),
     )  # fmt: skip
 
@@ -116,17 +112,24 @@ def _files(result: StudyResult, files: Mapping[str, Path]) -> Table:
     return Table("files", tuple(columns), (Row((result.prices, *map(str, files.values()))),), layout="list")
 
 
-def trials_table(trials: Sequence[TrialRecord], best: int | None) -> Table:
-    """Return the table of trials, one per row; `best` is the number of the trial to mark."""
+def trials_table(trials: Sequence[TrialRecord], best: int | None, objective: Objective | None = None) -> Table:
+    """Return the table of trials, one per row.
+
+    Args:
+        trials: the finished trials.
+        best: number of the trial to mark.
+        objective: the run's objective, whose metrics are shown too; None: those of every study alone.
+    """
+    shown = shown_metrics(objective, ("p99_ms",))
     columns = (
         Column("trial", digits="d", key=True), Column("config", kind="config", spread=True),
-        Column("rate_rps", unit="requests/s", kind="quantity"), Column("p99_ms", "p99", "ms"),
+        Column("rate_rps", unit="requests/s", kind="quantity"), *map(metric_column, shown),
         Column("usd_per_million_requests", unit="USD per million"), Column("value", "value"),
         Column("remarks", kind="text"),
     )  # fmt: skip
     rows = [
         Row(
-            (t.number, t.config, rate(t), t.metrics.get("p99_ms"), usd_per_million_of(t), t.value, state(t)),
+            (t.number, t.config, rate(t), *map(t.metrics.get, shown), usd_per_million_of(t), t.value, state(t)),
             "best" if t.number == best else "",
         )
         for t in trials

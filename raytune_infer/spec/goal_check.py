@@ -10,7 +10,7 @@ from raytune_infer.spec.spec_errors import At
 from raytune_infer.spec.value_range import Range, value_range
 from searchers.objective import Objective
 from searchers.quantities import PRICE
-from serve_deployments.metrics.metric_table import METRICS
+from serve_deployments.metrics.metric_table import Metric, metric_of
 
 
 def check_positive(objective: Objective) -> None:
@@ -20,7 +20,8 @@ def check_positive(objective: Objective) -> None:
         At: the goal can be negative, or is never above 0.
     """
     goal = objective.goal
-    low, high = value_range(ast.parse(goal.text, mode="eval").body, {name: _range(name) for name in goal.names})
+    body = ast.parse(" ".join(goal.text.split()), mode="eval").body
+    low, high = value_range(body, {name: _range(name) for name in goal.names})
     if low >= 0 and high > 0:
         return
     key, other = ("minimize", "maximize") if objective.minimize else ("maximize", "minimize")
@@ -60,8 +61,14 @@ def check_rates(objective: Objective, find: str | None) -> None:
 
 def _range(name: str) -> Range:
     """Return the lowest and highest value of a quantity: shares are at most 1."""
-    return 0.0, 1.0 if name != PRICE and METRICS[name].unit == "" else math.inf
+    return 0.0, 1.0 if name != PRICE and _metric(name).unit == "" else math.inf
+
+
+def _metric(name: str) -> Metric:
+    metric = metric_of(name)
+    assert metric is not None, "checked before"
+    return metric
 
 
 def _is_latency(name: str) -> bool:
-    return name != PRICE and METRICS[name].unit == "ms"
+    return name != PRICE and _metric(name).unit == "ms"

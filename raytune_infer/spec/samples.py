@@ -71,7 +71,7 @@ def mixed(sets: Sequence[Sequence[Any]], weights: Sequence[float], rng: np.rando
 
 
 def _read(spec: ServiceSpec, name: str, keys: tuple[str, ...]) -> list[Any]:
-    reader = _READERS.get(Path(name).suffix)
+    reader = _READERS.get(Path(name).suffix.lower())
     if reader is None:
         raise SpecError(
             f"{spec.place(*keys)}: {shown(name)} has an unsupported file type; supported are {', '.join(_READERS)}"
@@ -96,14 +96,20 @@ def _some(spec: ServiceSpec, samples: list[Any], keys: tuple[str, ...]) -> list[
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text; save it as UTF-8") from None
+    if "\0" in text:  # as in UTF-16, which is valid UTF-8 where all its characters are ASCII
+        raise ValueError("it is not UTF-8 text, or has NUL characters; save it as UTF-8")
+    return text
 
 
 def _split(text: str) -> list[str]:
-    """Split at line ends alone: `str.splitlines` also splits at U+2028 and form feeds, which a JSON text may hold."""
-    return text.replace("\r\n", "\n").split("\n")
+    """Split at line ends alone: `str.splitlines` also splits at U+2028 and form feeds, which a JSON text may hold.
+
+    Files that were joined may have a byte order mark at the start of any line, which belongs to no text.
+    """
+    return [line.removeprefix("\ufeff") for line in text.replace("\r\n", "\n").split("\n")]
 
 
 def _lines(path: Path) -> list[Any]:

@@ -64,7 +64,7 @@ def model_source(spec: ServiceSpec) -> ModelSource:
 
 
 def _refuse_hiding(spec: ServiceSpec) -> None:
-    """Refuse a module beside service.yaml that has the name of one of our packages: replicas would import it instead."""
+    """Refuse a module beside service.yaml with the name of one of our packages: replicas would import it instead."""
     for name in _OURS:
         ours = find_spec(name)
         for module in (spec.folder / f"{name}.py", spec.folder / name / "__init__.py"):

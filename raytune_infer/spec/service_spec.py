@@ -157,9 +157,10 @@ class ServiceSpec(Part):
         for place, name in places:
             if name not in METRICS and name != PRICED:
                 raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICED))}")
-        if "rps" in self.limits:
-            why = "limits are upper bounds; for a lower bound on rps write `at_least: {rps: …}` under `objective`"
-            raise At(("limits", "rps"), why)
+        for name in self.limits:
+            if name != PRICED and not METRICS[name].is_limited_above:
+                remedy = f"for a lower bound on {name} write `at_least: {{{name}: …}}` under `objective`"
+                raise At(("limits", name), f"limits are upper bounds; {remedy}")
         return self
 
     @model_validator(mode="after")
@@ -212,7 +213,7 @@ class ServiceSpec(Part):
     @property
     def latency_limits(self) -> dict[str, float]:
         """Limits that a load test can enforce: those on latencies and errors, not on rate or price."""
-        return {name: limit for name, limit in self.limits.items() if name not in ("rps", PRICED)}
+        return {name: limit for name, limit in self.limits.items() if name != PRICED}
 
     @property
     def kept_limits(self) -> frozenset[str]:
@@ -268,11 +269,24 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
         if document.strict:
             check_positive(spec.goal)
             check_rates(spec.goal, spec.load.find)
+            _check_variables(spec, document)
         return spec
     except ValidationError as error:
         raise SpecError(explain(document, error.errors(), _allowed)) from None
     except At as error:
         raise SpecError(f"{document.place(error.keys)}: {error}") from None
+
+
+def _check_variables(spec: ServiceSpec, document: Document) -> None:
+    """Refuse values of environment variables that YAML reads as something else than the text that is written."""
+    for name, knob in spec.knobs.items():
+        for i, value in enumerate(knob.values if isinstance(knob, KnobSpec) and knob.kind == "env" else ()):
+            written = document.written(("knobs", name, "values", i))
+            if written is not None and written != str(value):
+                raise At(
+                    ("knobs", name, "values", i),
+                    f"an environment variable is text, and YAML reads {written} as {value}; put it in quotes",
+                )
 
 
 def _allowed(keys: Sequence[str | int]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -162,8 +163,15 @@ class Database:
 
 
 def url_of_file(path: Path) -> URL:
-    """Return the URL of a SQLite file; it is not built as a text, where a `?` in the path would begin an option."""
-    return URL.create("sqlite", database=str(path.resolve()))
+    """Return the URL of a SQLite file; it is not built as a text, where a `?` in the path would begin an option.
+
+    A file in a folder that cannot be written, as in an archive, is opened as one that nobody changes: otherwise SQLite
+    would have to make files beside it to read it.
+    """
+    path = path.resolve()
+    if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return URL.create("sqlite", database=path.as_uri(), query={"immutable": "1", "uri": "true"})
+    return URL.create("sqlite", database=str(path))
 
 
 def absolute(text: str) -> str:
@@ -194,6 +202,11 @@ def url_of(text: str) -> URL:
 
 
 def _unusable(url: str | URL, error: Exception) -> RunError:
+    if "readonly" in str(error):
+        return RunError(
+            f"the database {shown_url(url)!r} is of an earlier version and cannot be written, as its migration needs; "
+            "copy the run's folder to where you may write, and open the copy"
+        )
     return RunError(
         f"cannot use the database {shown_url(url)!r}: {str(error).splitlines()[0]}; a URL is needed such as "
         "sqlite:///history.db, and its driver installed, as `pip install 'raytune-infer[postgresql]'` does for "

@@ -9,14 +9,14 @@ from typing import Any
 
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult
-from serve_deployments.metrics.metric_table import LATENCY, REQUEST_TIMES, STATISTICS
+from serve_deployments.metrics.metric_table import LATENCY, METRICS, REQUEST_TIMES, STATISTICS
 from serve_deployments.usage import Batch, Usage
 
 KEPT_BATCHES = 32
 """Most batches of a usage reading that are stored, evenly spaced: with those of other levels, enough to predict
 latencies."""
 
-_PLAIN = {field.name for field in fields(LevelResult)} - {"distributions", "usage"}
+_PLAIN = {field.name for field in fields(LevelResult)} - {"distributions", "usage", "counts"}
 
 
 def level_to_json(level: LevelResult) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def level_to_json(level: LevelResult) -> dict[str, Any]:
         prefix = REQUEST_TIMES[name].prefix
         table |= {f"{prefix}{statistic}": found.values.get(statistic) for statistic in STATISTICS}
         table[f"{prefix}histogram"] = found.histogram
-    return {**table, "usage": None if level.usage is None else usage_to_json(level.usage)}
+    return {**table, **level.counts, "usage": None if level.usage is None else usage_to_json(level.usage)}
 
 
 def level_from_json(table: Mapping[str, Any]) -> LevelResult:
@@ -42,7 +42,10 @@ def level_from_json(table: Mapping[str, Any]) -> LevelResult:
         for time in REQUEST_TIMES.values()
         if time is LATENCY or f"{time.prefix}histogram" in table
     }
-    return LevelResult(**rest, distributions=distributions, usage=None if usage is None else usage_from_json(usage))
+    counts = {n: table[n] for n, metric in METRICS.items() if metric.counted and not metric.field and n in table}
+    return LevelResult(
+        **rest, distributions=distributions, counts=counts, usage=None if usage is None else usage_from_json(usage)
+    )
 
 
 _UNKNOWN = {

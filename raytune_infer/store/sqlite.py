@@ -35,6 +35,8 @@ def _write_ahead(connection: Any) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
+            if "readonly" in str(error):
+                return  # who may only read has no need of it
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
         time.sleep(_AGAIN_S)

@@ -250,11 +250,19 @@ def check_out(out: Path) -> None:
     """Check that the results file can be written, before hours of work are spent.
 
     Raises:
-        SuiteError: the file cannot be written.
+        SuiteError: the file cannot be written, or is another than results of a replay.
     """
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if out.is_dir() or (there != out and not there.is_dir()) or not os.access(there, os.W_OK):
         raise SuiteError(f"cannot write the results to {out}; name a file with --out")
+    header = ",".join(COLUMNS).encode()
+    if out.exists() and (begins := _begin_of(out, len(header))) and begins != header:
+        raise SuiteError(f"{out} is there and does not hold results of a replay; name another file with --out")
+
+
+def _begin_of(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 def write(results: Results, out: Path) -> None:

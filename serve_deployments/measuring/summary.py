@@ -12,7 +12,7 @@ from serve_deployments.load.events import Events
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult, Mode
-from serve_deployments.metrics.metric_table import LATENCY, REQUEST_TIMES, RequestTime
+from serve_deployments.metrics.metric_table import LATENCY, METRICS, REQUEST_TIMES, RequestTime
 from serve_deployments.metrics.request_record import Requests
 
 _BUSY_SHARE = 0.85  # share of a core beyond which an event loop queues its own work (the GIL allows it one core)
@@ -71,6 +71,7 @@ def summarise(
     low, high = status.estimate.bounds() if status.estimate else (None, None)
     late = None if sure else events.requests(ended)
     distributions = {name: _distribution(of, span.requests, late, ages_s) for name, of in REQUEST_TIMES.items()}
+    counted = {n: m.count(span.requests, span.duration_s) for n, m in METRICS.items() if m.counted and not m.field}
     lag_ms = 1e3 * _p99(span.lag_s.tolist())
     return LevelResult(
         mode=run.mode,
@@ -95,6 +96,7 @@ def summarise(
         rate_low_rps=None if low is None else max(0.0, low),
         rate_high_rps=high,
         first_error=events.first_error,
+        counts={name: value for name, value in counted.items() if not math.isnan(value)},
     )
 
 

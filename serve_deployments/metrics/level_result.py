@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from serve_deployments.metrics.distribution import Distribution
@@ -60,6 +60,7 @@ class LevelResult:
         usage: the replica's resource use in the level, warm-up included; None where it was not reported.
         senders: number of processes that sent the load.
         samples: number of samples that its requests were taken from, in turn; None in levels stored without it.
+        counts: name of a share or rate that has no field of its own → its value, where it has one.
     """
 
     mode: Mode
@@ -87,6 +88,7 @@ class LevelResult:
     usage: Usage | None = None
     senders: int = 1
     samples: int | None = None
+    counts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.concurrency if self.mode == "closed" else self.requested_rps) is None:
@@ -118,6 +120,8 @@ class LevelResult:
         if metric is not None and metric.field is not None:
             count = float(getattr(self, metric.field))
             return None if math.isnan(count) else count
+        if metric is not None and metric.counted is not None:
+            return self.counts.get(name)
         of = self._distribution(metric)
         return None if of is None or metric is None else of.value(metric.statistic)
 

@@ -1,15 +1,18 @@
 """The table of all metrics: name, unit, which direction is better, how each is computed from the records of requests.
 
-Which metrics a spec may name, which may have a limit and how it is tested, what a level reports and what the history
-stores all follow from this table. A new metric is one call of `add` with a function of the records:
+Which metrics a spec may name, which may have a limit and how it is tested, what a level reports, what the history
+stores and what is shown all follow from this table. A new metric is one call with a function of the records:
 
     add(RequestTime("ttft", "ttft_", "time to first token", lambda requests: requests.first_s - requests.due_s))
+    add_rate("output_per_s", "tokens/s", "tokens answered per second", lambda requests: requests.size_out)
+    add_share("slow_share", "share of requests that took more than 1 s", lambda requests: requests.latency_s > 1)
 
-gives `ttft_p50_ms`, `ttft_p99_ms`, `ttft_mean_ms` and the others.
+The first gives `ttft_p50_ms`, `ttft_p99_ms`, `ttft_mean_ms` and the others.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -62,7 +65,8 @@ class Metric:
         meaning: description in words.
         time: the time that it is a statistic of; None if it counts requests.
         share_above: for a percentile, the share of requests above it, 0 for the maximum; None if it is no percentile.
-        field: for a metric that counts requests, the field of `LevelResult` that holds it; None for others.
+        counted: for a share or a rate, requests → `[n]` whether, or how much, each counts; None for others.
+        field: the field of `LevelResult` that holds it, if it is one of its own; None for others.
     """
 
     name: str
@@ -71,7 +75,27 @@ class Metric:
     meaning: str
     time: RequestTime | None = None
     share_above: float | None = None
+    counted: Callable[[Requests], np.ndarray] | None = None
     field: str | None = None
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is the share of requests that count, from 0 to 1; what counts otherwise, counts per second."""
+        return self.counted is not None and self.unit == ""
+
+    def count(self, requests: Requests, duration_s: float) -> float:
+        """The share of requests that count, or what counts per second; NaN where no request says.
+
+        Args:
+            requests: the requests of a level.
+            duration_s: its length.
+        """
+        assert self.counted is not None, f"{self.name} does not count"
+        values = np.asarray(self.counted(requests), dtype=float)
+        known = values[~np.isnan(values)]
+        if not known.size:
+            return math.nan
+        return float(known.mean() if self.is_share else known.sum() / duration_s)
 
     @property
     def is_limited_above(self) -> bool:
@@ -114,6 +138,48 @@ def add(time: RequestTime) -> None:
     METRICS.update({metric.name: metric for metric in metrics})
 
 
+def add_share(
+    name: str,
+    meaning: str,
+    counted: Callable[[Requests], np.ndarray],
+    *,
+    better: Literal["higher", "lower"] = "lower",
+) -> None:
+    """Add a share of requests, from 0 to 1.
+
+    Args:
+        name: the metric's name.
+        meaning: description in words.
+        counted: requests → `[n]` whether each counts.
+        better: which direction is better; a limit can be on a share of which lower is.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    _put(Metric(name, "", better, meaning, counted=counted))
+
+
+def add_rate(name: str, unit: str, meaning: str, counted: Callable[[Requests], np.ndarray]) -> None:
+    """Add an amount per second, of which more is better.
+
+    Args:
+        name: the metric's name.
+        unit: its unit, such as "tokens/s".
+        meaning: description in words.
+        counted: requests → `[n]` how much each counts; NaN where that is not known.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    _put(Metric(name, unit, "higher", meaning, counted=counted))
+
+
+def _put(metric: Metric) -> None:
+    if metric.name in METRICS:
+        raise ValueError(f"already in use: {metric.name}; choose another name for the metric")
+    METRICS[metric.name] = metric
+
+
 def metric_of(name: str) -> Metric | None:
     """The metric of this name: one of the table, or any percentile of a time (`p97_ms`); None if it is neither."""
     if name in METRICS:
@@ -150,6 +216,10 @@ def _of(time: RequestTime, statistic: str) -> Metric:
 
 LATENCY = RequestTime("latency", "", "latency, from when a request was due", lambda one: one.latency_s, is_sojourn=True)
 
-METRICS["rps"] = Metric("rps", "requests/s", "higher", "requests answered per second", field="rate_rps")
+_put(Metric("rps", "requests/s", "higher", "requests answered per second", field="rate_rps"))
 add(LATENCY)
-METRICS["error_rate"] = Metric("error_rate", "", "lower", "share of requests that failed", field="error_rate")
+_put(
+    Metric(
+        "error_rate", "", "lower", "share of requests that failed", counted=lambda one: one.failed, field="error_rate"
+    )
+)

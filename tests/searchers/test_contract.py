@@ -36,8 +36,8 @@ STEPS = 12
 FEWER = {"meta": 6, "bo": 6, "optuna-gp": 11, "residual-gp": 3, "rgpe": 3, "vizier": 3}
 # Part of the training, as long as last bits stay last bits.
 SHORTER = {
-    "finetune": ("searchers.baselines.finetune._STEPS", 30),
-    "quantile-transfer": ("searchers.baselines.quantile_transfer._STEPS", 5),
+    "finetune": ("searchers.baselines.from_sources.finetune._STEPS", 30),
+    "quantile-transfer": ("searchers.baselines.from_sources.quantile_transfer._STEPS", 5),
     "vizier": ("searchers.baselines.gaussian_process._STEPS", 3),
 }
 

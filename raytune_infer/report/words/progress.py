@@ -7,16 +7,10 @@ from collections.abc import Sequence
 
 from raytune_infer.report.figures import figures, rate, spelled, usd_per_million_of
 from raytune_infer.report.view import Column, Note, Row, Table, View
+from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 from searchers.quantities import PRICE
-
-_COLUMNS = (
-    Column("trial", digits="d", key=True), Column("rate_rps", unit="requests/s", kind="quantity"),
-    Column("p50_ms", "p50", "ms", digits=".3g"), Column("p99_ms", "p99", "ms", digits=".3g"),
-    Column("usd_per_million_requests", unit="USD per million", digits=".3g"),
-    Column("seconds", "took", "s", digits=".0f"),
-)  # fmt: skip
 
 
 class Telling:
@@ -31,6 +25,13 @@ class Telling:
     def __init__(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
         self._done, self._budget, self._objective = len(known), budget, objective
         self._best = max((t.value or 0.0 for t in known), default=0.0)
+        self._shown = shown_metrics(objective, ("p50_ms", "p99_ms"))
+        self._columns = (
+            Column("trial", digits="d", key=True), Column("rate_rps", unit="requests/s", kind="quantity"),
+            *(metric_column(name, digits=".3g") for name in self._shown),
+            Column("usd_per_million_requests", unit="USD per million", digits=".3g"),
+            Column("seconds", "took", "s", digits=".0f"),
+        )  # fmt: skip
 
     def finished(self, trial: TrialRecord) -> View:
         """Return the view of a trial that has just ended: its count, configuration, figures and remarks."""
@@ -39,17 +40,16 @@ class Telling:
         metrics = trial.metrics
         row = Row(
             (
-                trial.number, rate(trial), metrics.get("p50_ms"), metrics.get("p99_ms"), usd_per_million_of(trial),
-                trial.seconds,
+                trial.number, rate(trial), *map(metrics.get, self._shown), usd_per_million_of(trial), trial.seconds,
             )
         )  # fmt: skip
-        table = Table("trial", _COLUMNS, (row,))
+        table = Table("trial", self._columns, (row,))
         return View(head, spelled(trial.config), tables=(table,), notes=tuple(self._notes(trial)))
 
     def _notes(self, trial: TrialRecord) -> list[Note]:
         if trial.outcome.reason is not None:
             return [Note("could not run", "failure"), Note(trial.outcome.reason)]
-        said = [Note(figures(trial), "conclusion")]
+        said = [Note(figures(trial, self._shown), "conclusion")]
         if trial.outcome.lost:
             said.append(Note(f"at the second attempt: {trial.outcome.lost}", "warning"))
         measured = {**trial.metrics, PRICE: trial.usd_per_hour}

@@ -100,8 +100,10 @@ def evidence(name: str, limit: float, requests: Requests) -> LimitEvidence | Non
     """
     metric = metric_of(name)
     assert metric is not None and metric.is_limited_above, f"no limit can be on {name}"
-    if metric.time is None:
-        return _of_share(requests.failed, requests.failed.astype(float), limit)
+    if metric.counted is not None:
+        counts = np.asarray(metric.counted(requests), dtype=bool)
+        return _of_share(counts, counts.astype(float), limit)
+    assert metric.time is not None, "a metric counts requests or is a statistic of a time"
     times_s = metric.time.of(requests)
     times_s = times_s[~np.isnan(times_s)]
     if metric.share_above is None:

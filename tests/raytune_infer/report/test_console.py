@@ -16,7 +16,7 @@ from searchers.space import Config
 from tests.levels import a_level
 
 OBJECTIVE = Objective(Expression("rps / usd_per_hour"), at_most={"p99_ms": 100.0, "usd_per_hour": 0.5, "p95_ms": 90.0})
-LIST = "100 requests/s, p50 20 ms, p99 80 ms, $0.278 per million"
+LIST = "100 requests/s, p50 20 ms, p95 60 ms, p99 80 ms, $0.278 per million"
 """Of a trial of 100 requests/s at 0.1 USD an hour: 0.1 / 360,000 requests."""
 
 
@@ -62,7 +62,7 @@ def test_a_trial_is_its_configuration_and_below_it_what_it_gave():
         "    1/9  cpu_cores=1  mode=[a]",
         f"         {LIST}  best so far  (12 s)",
         "    2/9  cpu_cores=12  mode=[a]",
-        "         99.94 requests/s, p50 20 ms, p99 80 ms, $0.278 per million  (12 s)",
+        "         99.94 requests/s, p50 20 ms, p95 60 ms, p99 80 ms, $0.278 per million  (12 s)",
         "    3/9  cpu_cores=1  mode=[a]",
         "         could not run  OutOfMemory: no [room]  (12 s)",
     ]
@@ -80,7 +80,7 @@ def test_what_is_said_of_a_trial_has_its_numbers_as_numbers():
     view = telling.finished(trial(3.0, client_limited=True))
     assert (view.title, view.subtitle) == ("1/9", "cpu_cores=1  mode=[a]")
     [table] = view.tables
-    assert table.rows[0].cells == (1, Quantity(100.0, at_least=True), 20.0, 80.0, 1e6 * 0.1 / 3600 / 100, 12.4)
+    assert table.rows[0].cells == (1, Quantity(100.0, at_least=True), 20.0, 60.0, 80.0, 1e6 * 0.1 / 3600 / 100, 12.4)
     assert view.notes == (Note(f"≥ {LIST}", "conclusion"), Note("best so far", "success"))
     assert telling.finished(failed("no [room]")).notes == (Note("could not run", "failure"), Note("no [room]"))
 
@@ -94,7 +94,7 @@ def test_after_a_resume_the_count_and_the_best_go_on():
     assert said(Watched((failed("no"), trial(None))), trial(1e-9)) == f"{LIST}  best so far"
 
 
-LATE = "100 requests/s, p50 20 ms, p99 150 ms, $0.278 per million"
+LATE = "100 requests/s, p50 20 ms, p95 60 ms, p99 150 ms, $0.278 per million"
 CANNOT = "ended early: cannot beat the best so far"
 
 
@@ -103,11 +103,15 @@ CANNOT = "ended early: cannot beat the best so far"
     [
         (trial(None), LIST),  # no limit is broken, and yet it has no value that counts
         (trial(None, p99_ms=150.04), f"{LATE}  breaks p99_ms (150)"),
-        (trial(1.0, p99_ms=100.0), "100 requests/s, p50 20 ms, p99 100 ms, $0.278 per million  best so far"),
-        (trial(1.0, usd=0.5), "100 requests/s, p50 20 ms, p99 80 ms, $1.39 per million  best so far"),
-        (trial(None, usd=0.75), "100 requests/s, p50 20 ms, p99 80 ms, $2.08 per million  breaks usd_per_hour (0.75)"),
-        (trial(None, p99_ms=150.0, p95_ms=123.45), f"{LATE}  breaks p99_ms (150), p95_ms (123.5)"),
-        (trial(None, p95_ms=None), f"{LIST}  breaks p95_ms (nan)"),  # what was not measured keeps no limit
+        (trial(1.0, p99_ms=100.0), "100 requests/s, p50 20 ms, p95 60 ms, p99 100 ms, $0.278 per million  best so far"),
+        (trial(1.0, usd=0.5), "100 requests/s, p50 20 ms, p95 60 ms, p99 80 ms, $1.39 per million  best so far"),
+        (trial(None, usd=0.75), f"{LIST.replace('0.278', '2.08')}  breaks usd_per_hour (0.75)"),
+        (
+            trial(None, p99_ms=150.0, p95_ms=123.45),
+            f"{LATE.replace('p95 60', 'p95 123')}  breaks p99_ms (150), p95_ms (123.5)",
+        ),
+        # What was not measured keeps no limit.
+        (trial(None, p95_ms=None), f"{LIST.replace('p95 60 ms, ', '')}  breaks p95_ms (nan)"),
         (trial(None, ended_early=True), f"{LIST}  {CANNOT}"),
         (trial(None, ended_early=False), LIST),
         (trial(None, p99_ms=150.0, ended_early=True), f"{LATE}  breaks p99_ms (150)  {CANNOT}"),

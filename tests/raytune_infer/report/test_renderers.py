@@ -16,7 +16,7 @@ from rich.console import Console
 
 from raytune_infer import report
 from raytune_infer.errors import UserError
-from raytune_infer.report.renderers import renderer_of
+from raytune_infer.report.renderers import RENDERERS, renderer_of
 from raytune_infer.report.renderers.cell_text import cell_text
 from raytune_infer.report.renderers.console_view import print_view
 from raytune_infer.report.view import Cell, Column, Note, Quantiles, Quantity, Row, Table, View
@@ -251,5 +251,5 @@ def test_a_terminal_takes_no_command_from_a_text():
 
 
 def test_a_form_that_there_is_not_is_refused_with_those_that_there_are():
-    with pytest.raises(UserError, match="--format xml: there are console, json, csv"):
+    with pytest.raises(UserError, match=f"--format xml: there are {', '.join(RENDERERS)}"):
         renderer_of("xml")

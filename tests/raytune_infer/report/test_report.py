@@ -15,6 +15,7 @@ from raytune_infer.report.figures import figures, marks, rate, spelled, usd_per_
 from raytune_infer.report.report_files import frame, write_files
 from raytune_infer.report.study_report import recommendation, result_view, trials_table, trials_view
 from raytune_infer.report.view import Quantity
+from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
 from raytune_infer.report.words.samples import sample_notes
 from raytune_infer.report.words.trials import footnotes
 from raytune_infer.store.records import Outcome, StudyRecord, TrialRecord
@@ -113,6 +114,16 @@ def test_each_remark_stands_once_with_its_trials():
     emulated = [replace(t, emulated=True) for t in trials[5:]]
     assert footnotes(emulated) == [f"all: {note}"]
     assert footnotes([emulated[0], trials[3]])[0] == f"6: {note}" and footnotes([]) == []
+
+
+def test_what_is_limited_or_optimised_is_shown_beside_what_always_is():
+    asked = Objective(Expression("rps / mean_ms"), at_most={"p97_ms": 40, "usd_per_hour": 1}, at_least={"p50_ms": 1})
+    measured = [trial(metrics={"rps": 123.4, "p99_ms": 34.5, "p50_ms": 10.0, "mean_ms": 11.0, "p97_ms": 30.0})]
+    assert shown_metrics(asked, ("p99_ms",)) == ("p50_ms", "p99_ms", "mean_ms", "p97_ms")
+    assert headings(trials_table(measured, None, asked))[-7:-3] == ["p50, ms", "p99, ms", "mean, ms", "p97, ms"]
+    assert metric_column("p97_ms", asked).words == "p97, ms (limit 40)"
+    assert metric_column("p50_ms", asked).words == "p50, ms (at least 1)"
+    assert figures(measured[0], ("p97_ms", "max_ms")).startswith("123.4 requests/s, p97 30 ms, $")
 
 
 def of_samples(number: int, requests: int, samples: int | None, **more: Any) -> TrialRecord:

@@ -97,7 +97,7 @@ def test_what_the_environment_cannot_tell_apart_stands_twice(values, said):
     "knob",
     [
         "own: {kind: args, values: [1, true, '1', 'true']}",
-        "own: {kind: env, values: [1, true, '01', 'true']}",
+        "own: {kind: env, values: [1, 'True', '01', 'true']}",
         "own: {kind: args, values: [T4, Tesla T4]}",  # of GPUs nothing is known but under `gpu_type`
         f"gpu_type: [none, {', '.join(gpu.name for gpu in CATALOGUE)}]",
     ],

@@ -30,6 +30,8 @@ def folder(tmp_path):
     (tmp_path / "broken.jsonl").write_text('1\n\n{"x": }\n')
     (tmp_path / "some.json").write_text("[1, 2]")
     (tmp_path / "separators.jsonl").write_bytes('"a\u2028b"\r\n"c\x85d"\r\n'.encode())
+    (tmp_path / "joined.TXT").write_bytes("\ufeffone\n\ufefftwo\n".encode())
+    (tmp_path / "utf16.txt").write_bytes("one\ntwo\n".encode("utf-16-le"))
     (tmp_path / "pages.txt").write_text("one\x0cpage\n\ntwo\u2029lines\n")
     (tmp_path / "one.json").write_text("3")
     np.save(tmp_path / "rows.npy", np.arange(6).reshape(3, 2))
@@ -47,6 +49,8 @@ def test_samples_are_listed_or_read(folder):
     assert read_samples(spec("samples: some.json", folder)) == [1, 2]
     # What ends a line in a text of Unicode's ends none in a file of lines.
     assert read_samples(spec("samples: separators.jsonl", folder)) == ["a\u2028b", "c\x85d"]
+    # Windows marks the beginning of a file, also of one that was joined to another.
+    assert read_samples(spec("samples: joined.TXT", folder)) == ["one", "two"]
     assert read_samples(spec("samples: pages.txt", folder)) == ["one\x0cpage", "two\u2029lines"]
     assert [row.tolist() for row in read_samples(spec("samples: rows.npy", folder))] == [[0, 1], [2, 3], [4, 5]]
 
@@ -60,6 +64,7 @@ def test_samples_are_listed_or_read(folder):
         ("short.pkl", r"'short.pkl' has an unsupported file type; supported are .txt, .jsonl, .json, .npy"),
         ("broken.jsonl", "cannot read broken.jsonl: line 3, column 7 is not JSON"),
         ("one.json", "a JSON list of inputs is needed, found a number"),
+        ("utf16.txt", "cannot read utf16.txt: it is not UTF-8 text, or has NUL characters; save it as UTF-8"),
         ("number.npy", "no axis to take inputs from"),
         ("objects.npy", "cannot read objects.npy: .*allow_pickle=False"),
         ("archive.npy", "cannot read archive.npy: "),

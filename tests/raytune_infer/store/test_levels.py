@@ -9,7 +9,7 @@ import pytest
 from raytune_infer.store.levels import KEPT_BATCHES, level_from_json, level_to_json, usage_from_json, usage_to_json
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult
-from serve_deployments.metrics.metric_table import METRICS, PERCENTILES, REQUEST_TIMES
+from serve_deployments.metrics.metric_table import METRICS, PERCENTILES, REQUEST_TIMES, Metric
 from serve_deployments.usage import RECENT, Batch, Usage
 from tests.levels import a_level
 
@@ -19,7 +19,7 @@ USAGE: dict[str, Any] = {
     "recent": (Batch(1, 0.125), Batch(4, 0.25)),
 }  # fmt: skip
 LEVEL: dict[str, Any] = {
-    "samples": 50,
+    "samples": 50, "counts": {"output_per_s": 7.5},
     "mode": "closed", "concurrency": 4, "requested_rps": 12.5, "achieved_rps": 9.5, "rate_rps": 9.75,
     "duration_s": 2.0, "completed": 19, "errors": 1, "error_rate": 0.05,
     "distributions": {"latency": Distribution.of([0.1, 0.2, 0.3])}, "steady": True, "overloaded": True,
@@ -51,10 +51,17 @@ def test_a_level_without_answers_comes_back():
 
 def test_metrics_stand_in_a_record_by_their_own_names():
     table = stored(a_level(10.0, error_rate=0.25, rate_rps=7.5))
-    assert {name: table[name] for name in METRICS if name != "rps"} == {
+    assert {name: table[name] for name in METRICS if name in table and name != "rps"} == {
         name: value for name, value in level_from_json(table).metrics.items() if name != "rps"
     }
     assert table["rate_rps"] == 7.5 and table["error_rate"] == 0.25
+
+
+@pytest.fixture(autouse=True)
+def counting(monkeypatch):
+    """A metric that counts, beside ours."""
+    counted = Metric("output_per_s", "tokens/s", "higher", "tokens per second", counted=lambda one: one.size_out)
+    monkeypatch.setitem(METRICS, "output_per_s", counted)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(LevelResult) if field.default is not MISSING])
@@ -63,6 +70,13 @@ def test_records_of_an_earlier_revision_are_read_without_what_they_did_not_have(
     del table[name]
     told = {key: value for key, value in LEVEL.items() if key != name}
     assert level_from_json(table) == LevelResult(**told)
+
+
+def test_what_counts_is_stored_by_its_metrics_name_and_missing_where_it_was_not_counted():
+    table = stored(LevelResult(**LEVEL))
+    assert table["output_per_s"] == 7.5 and "counts" not in table
+    del table["output_per_s"]
+    assert level_from_json(table) == LevelResult(**LEVEL | {"counts": {}})
 
 
 def test_the_oldest_records_are_read_by_what_they_have():

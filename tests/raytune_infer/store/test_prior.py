@@ -34,7 +34,7 @@ objective: {maximize: rps}
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.safetensors"
+    path = tmp_path / "my own.safetensors"
     card = {"data": "our own services", "date": "2026-01-31"}
     replace(pretrained(), card=card).save(path)
     return path
@@ -66,10 +66,10 @@ def test_a_run_keeps_its_prior_wherever_the_file_goes(tmp_path, file):
     given.kept(RunFolder(folder, None, 1)).save()
     file.unlink()
     kept = kept_prior(open_run(folder))
-    assert kept is not None and kept.label == given.label and kept.label.startswith("mine.safetensors ")
+    assert kept is not None and kept.label == given.label and kept.label.startswith("my own.safetensors ")
     assert kept.note() == f"prior knowledge is {given.label}: our own services, 2026-01-31"
     pretrained().save(folder / COPY)
-    with pytest.raises(RunError, match="not the prior of this run, mine.safetensors"):
+    with pytest.raises(RunError, match="not the prior of this run, my own.safetensors"):
         kept_prior(open_run(folder))
     (folder / COPY).unlink()
     with pytest.raises(UserError, match="cannot read the prior"):
@@ -89,7 +89,7 @@ def test_a_resumed_run_takes_no_other_prior(tmp_path, file, url):
     database.close()
     RunFolder(tmp_path, url, begun.id).save()
     with pytest.raises(
-        RunError, match="with prior: the shipped one, not mine.safetensors .*; to resume, leave prior out"
+        RunError, match="with prior: the shipped one, not my own.safetensors .*; to resume, leave prior out"
     ):
         study(tmp_path, prior=file).run(resume=True)
 

@@ -9,13 +9,14 @@ from hyperopt import tpe as hyperopts
 from scipy.special import erf
 
 from searchers.base import History, Observation, Problem, Task
-from searchers.baselines import ernest, finetune, optuna_samplers, quantile_transfer
+from searchers.baselines import ernest, optuna_samplers
 from searchers.baselines.ernest import Ernest
-from searchers.baselines.finetune import FineTuning, pretrained_on_sources
+from searchers.baselines.from_sources import finetune, quantile_transfer
+from searchers.baselines.from_sources.finetune import FineTuning, pretrained_on_sources
+from searchers.baselines.from_sources.portfolio import Portfolio
+from searchers.baselines.from_sources.quantile_transfer import QuantileTransfer, usual_scores
 from searchers.baselines.nearest import nearest_free
 from searchers.baselines.optuna_samplers import optuna_gp, optuna_tpe
-from searchers.baselines.portfolio import Portfolio
-from searchers.baselines.quantile_transfer import QuantileTransfer, usual_scores
 from searchers.baselines.random_search import RandomSearch
 from searchers.baselines.tpe import Hyperopt
 from searchers.morphling.maml import unit_of

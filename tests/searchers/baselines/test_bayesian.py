@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from searchers.base import History, Observation, Problem, Task
-from searchers.baselines import bayesian, rgpe, source_studies, vizier
+from searchers.baselines import bayesian
 from searchers.baselines.bayesian import BayesianOptimisation, ResidualProcess, SourceMean, mean_of_sources
+from searchers.baselines.from_sources import rgpe, source_studies, vizier
+from searchers.baselines.from_sources.source_studies import StandardisedSource, standardised
+from searchers.baselines.from_sources.source_values import Source, log_values, sources_of, unit_cube
 from searchers.baselines.gaussian_process import fit, log_expected_improvement, prior_then_largest
-from searchers.baselines.source_studies import StandardisedSource, standardised
-from searchers.baselines.source_values import Source, log_values, sources_of, unit_cube
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 

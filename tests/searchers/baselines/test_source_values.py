@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from searchers.base import History, Problem, Task
-from searchers.baselines.portfolio import Portfolio, mean_fraction
-from searchers.baselines.quantile_transfer import normal_scores
-from searchers.baselines.source_values import fractions_of, learnt_once, log_values, sources_of, unit_cube
+from searchers.baselines.from_sources.portfolio import Portfolio, mean_fraction
+from searchers.baselines.from_sources.quantile_transfer import normal_scores
+from searchers.baselines.from_sources.source_values import fractions_of, learnt_once, log_values, sources_of, unit_cube
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 

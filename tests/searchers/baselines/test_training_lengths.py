@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from searchers.base import Observation, Problem, Task
-from searchers.baselines import finetune, gaussian_process, quantile_transfer
-from searchers.baselines.finetune import pretrained_on_sources
+from searchers.baselines import gaussian_process
+from searchers.baselines.from_sources import finetune, quantile_transfer
+from searchers.baselines.from_sources.finetune import pretrained_on_sources
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 

@@ -8,6 +8,7 @@ import pytest
 from serve_deployments.measuring.statistics.interval import MeanEstimate
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.measuring.summary import LevelRun, client_limited, rate_of, summarise
+from serve_deployments.metrics.metric_table import METRICS, Metric
 from tests.levels import events
 
 OPEN = LevelRun("open", None, 10.0, 1e9, 1e9 + 4)
@@ -36,6 +37,21 @@ def test_warm_up_and_failures_are_no_part_of_rates_and_latencies():
     assert (found.started_at, found.ended_at) == (1e9, 1e9 + 4)
     assert found.steady and not found.overloaded and found.client_cpu_share == pytest.approx(0.25)
     assert (found.rate_low_rps, found.rate_high_rps) == pytest.approx((0.6 - 0.25706, 0.6 + 0.25706), rel=1e-4)
+
+
+def test_shares_and_amounts_of_the_table_are_those_of_the_measured_requests(monkeypatch):
+    counted = {
+        "slow_share": Metric("slow_share", "", "lower", "above 45 ms", counted=lambda one: one.latency_s > 0.045),
+        "parts_per_s": Metric("parts_per_s", "parts/s", "higher", "parts", counted=lambda one: one.parts),
+        "output_per_s": Metric("output_per_s", "tokens/s", "higher", "tokens", counted=lambda one: one.size_out),
+    }
+    for name, metric in counted.items():
+        monkeypatch.setitem(METRICS, name, metric)
+    whole = record()
+    found = summarise(OPEN, whole, LevelStatus(whole.span(2), None), [], until_s=12.0)
+    # Of numbers 3 to 10, in 8 s, 5, 7, 8 and 10 took more; nobody says how large the answers were.
+    assert found.counts == {"slow_share": 4 / 8, "parts_per_s": 1.0}
+    assert found.metrics["slow_share"] == 0.5 and found.value("output_per_s") is None
 
 
 def test_what_outlived_a_level_counts_in_its_latencies_where_its_question_is_open():

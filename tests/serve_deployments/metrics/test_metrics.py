@@ -2,6 +2,7 @@
 
 import base64
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from serve_deployments.metrics.metric_table import (
     STATISTICS,
     RequestTime,
     add,
+    add_rate,
+    add_share,
     metric_of,
     percent_of,
 )
@@ -37,13 +40,14 @@ def test_the_name_of_a_percentile(name, percent):
 
 
 def test_what_each_metric_is():
-    assert list(METRICS) == ["rps", *STATISTICS, "error_rate"]
-    assert {name for name, metric in METRICS.items() if not metric.is_limited_above} == {"rps"}
+    ours = ["rps", *STATISTICS, "error_rate"]
+    assert list(METRICS)[: len(ours)] == ours
+    assert [name for name in ours if not METRICS[name].is_limited_above] == ["rps"]
     assert [METRICS[name].unit for name in ("rps", "p99_ms", "error_rate")] == ["requests/s", "ms", ""]
     shares = {name: METRICS[name].share_above for name in ("p50_ms", "p999_ms", "max_ms", "mean_ms", "rps")}
     assert shares == {"p50_ms": 0.5, "p999_ms": pytest.approx(0.001), "max_ms": 0, "mean_ms": None, "rps": None}
-    assert {name for name, metric in METRICS.items() if metric.is_tail} == {"p95_ms", "p99_ms", "p999_ms", "max_ms"}
-    assert {name for name, metric in METRICS.items() if metric.is_sojourn} == set(STATISTICS)
+    assert {name for name in ours if METRICS[name].is_tail} == {"p95_ms", "p99_ms", "p999_ms", "max_ms"}
+    assert {name for name in ours if METRICS[name].is_sojourn} == set(STATISTICS)
     assert metric_of("p97_ms").share_above == pytest.approx(0.03) and metric_of("speed") is None
 
 
@@ -68,6 +72,20 @@ def test_a_time_brings_all_its_metrics_and_none_twice(tables):
         with pytest.raises(ValueError, match="already in use: wait.*; choose another name and prefix for the time"):
             add(time)
     assert "other" not in REQUEST_TIMES and "other_p50_ms" not in METRICS
+
+
+def test_a_share_is_of_the_requests_that_say_and_an_amount_is_per_second(tables):
+    add_share("slow_share", "share above 0.3 s", lambda one: one.latency_s > 0.3)
+    add_rate("output_per_s", "tokens/s", "tokens per second", lambda one: one.size_out)
+    slow, output = METRICS["slow_share"], METRICS["output_per_s"]
+    assert (slow.better, slow.is_share, slow.is_limited_above) == ("lower", True, True)
+    assert (output.better, output.is_share, output.is_limited_above) == ("higher", False, False)
+    answered = replace(requests([0.25, 0.5, 0.75, 0.1]), size_out=np.array([10.0, math.nan, 20.0, 30.0]))
+    assert slow.count(answered, 2.0) == 0.5 and output.count(answered, 2.0) == 30.0
+    assert math.isnan(output.count(requests([0.25]), 2.0))  # nobody says how much that was
+    for again in ("slow_share", "p99_ms"):
+        with pytest.raises(ValueError, match=f"already in use: {again}; choose another name for the metric"):
+            add_share(again, "", lambda one: one.failed)
 
 
 def test_a_latency_is_from_when_a_request_was_due_and_a_failure_has_none():
@@ -159,3 +177,11 @@ def test_an_interval_is_known_by_both_its_ends_alone():
     assert interval_of(None, 2.0) is None and interval_of(1.0, None) is None
     assert a_level(10.0, rate_low_rps=9.0, rate_high_rps=11.0).interval_rps == (9.0, 11.0)
     assert a_level(10.0, rate_low_rps=9.0).interval_rps is None
+
+
+@pytest.mark.parametrize("count", [1000, 2000, 5000])
+def test_a_percentile_that_falls_on_a_rank_is_that_rank_and_not_the_next(count):
+    """Of 1,000 requests the 999th is p999, though 0.999 x 1000 is a little more in floating point."""
+    of = Distribution.of([1.0] * (count - count // 1000) + [9.0] * (count // 1000))
+    assert of.value("p999_ms") == pytest.approx(1000, rel=1e-3) and of.value("max_ms") == 9000
+    assert of.count_above(5000.0) == count // 1000 and of.count_above(500.0) == count

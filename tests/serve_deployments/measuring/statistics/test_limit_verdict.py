@@ -17,7 +17,7 @@ from serve_deployments.measuring.statistics.limit_verdict import (
     kept,
     most_above,
 )
-from serve_deployments.metrics.metric_table import METRICS
+from serve_deployments.metrics.metric_table import METRICS, Metric
 from tests.levels import requests
 
 
@@ -263,3 +263,12 @@ def test_far_from_the_zone_hardly_any_verdict_is_wrong_and_all_come():
     for odds_ratio in (1 / 10, 10):
         wrong, right = wrong_and_right(0.01, odds_ratio, seed=1)
         assert wrong <= 0.005 and right >= 0.99
+
+
+def test_a_limit_on_a_share_is_tested_by_what_it_counts(monkeypatch):
+    slow = Metric("slow_share", "", "lower", "above 1 s", counted=lambda one: one.latency_s > 1)
+    monkeypatch.setitem(METRICS, "slow_share", slow)
+    all_slow = requests(np.full(1000, 9.0))
+    assert evidence("slow_share", 0.05, all_slow).above == 1000 and kept("slow_share", 0.05, all_slow, 0.05) is False
+    assert kept("slow_share", 0.05, requests(np.full(1000, 0.5)), 0.05) is True
+    assert evidence("error_rate", 0.05, all_slow).above == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from searchers.base import History, Problem
-from searchers.baselines.source_values import fractions_of, learnt_once
+from searchers.baselines.from_sources.source_values import fractions_of, learnt_once
 from searchers.choice import largest_free
 
 

@@ -15,7 +15,7 @@ from scipy.stats import norm, rankdata
 from torch import Tensor, nn
 
 from searchers.base import History, Problem
-from searchers.baselines.source_values import learnt_once, sources_of, unit_cube
+from searchers.baselines.from_sources.source_values import learnt_once, sources_of, unit_cube
 from searchers.choice import largest_free
 
 _HIDDEN = 50  # our choice, like depth and batch: small beside thousands of rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from searchers.baselines.source_values import Source, log_values
+from searchers.baselines.from_sources.source_values import Source, log_values
 
 POINTS = 150  # of a source, at most; our choice: exact inference takes time of their cube
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from searchers.base import History, Problem, Searcher
 from searchers.baselines.ernest import Ernest
-from searchers.baselines.source_values import learnt_once, sources_of, unit_cube
+from searchers.baselines.from_sources.source_values import learnt_once, sources_of, unit_cube
 from searchers.choice import largest_free
 from searchers.morphling.maml import unit_of
 from searchers.morphling.mlp import initial_weights, predict, squared_error

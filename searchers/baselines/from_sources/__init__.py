@@ -1,0 +1,1 @@
+"""Searchers that learn from services studied before, for comparison with `meta`."""
