@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 from ray import serve
+from starlette.responses import JSONResponse
 
 from serve_deployments.backend import ReplicaFacts
 from serve_deployments.device.meter import Meter, meter_of
@@ -32,6 +33,10 @@ class NotServing(RuntimeError):
 
 class NotDrained(RuntimeError):
     """The replica's running batches did not finish in time."""
+
+
+def _refused(status: int, why: str) -> JSONResponse:
+    return JSONResponse({"error": why}, status_code=status)
 
 
 class ReplicaServer:
@@ -135,8 +140,21 @@ class ReplicaServer:
             self._serving -= 1
 
     async def __call__(self, request: Any) -> Any:
-        """Answers one HTTP request: the JSON body is the payload, and the answer is JSON."""
-        return await self.infer(await request.json())
+        """Answers one HTTP request: the JSON body is the payload, and the answer is JSON.
+
+        A body that is not JSON is answered with 400, an error of the model with 500 and its words, and a request to a
+        replica that is parked or being changed with 503.
+        """
+        try:
+            payload = await request.json()
+        except ValueError as error:  # also of bytes that are not UTF-8
+            return _refused(400, f"the body must be the payload as JSON: {first_line(error)}")
+        try:
+            return await self.infer(payload)
+        except NotServing as error:
+            return _refused(503, first_line(error))
+        except Exception as error:
+            return _refused(500, first_line(error))
 
     async def facts(self) -> ReplicaFacts:
         """The replica's current state: where it runs, what is enforced, and what failed."""

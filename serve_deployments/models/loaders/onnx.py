@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from serve_deployments.endpoint import Payload
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.exported import AS_EXPORTED, check_file, check_precision
@@ -39,8 +41,34 @@ def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[A
         raise ModelError(f"onnxruntime cannot read {path}: {error}; export the model again") from error
     if provider not in session.get_providers():  # it is built in, but system libraries that it needs are missing
         raise missing
-    name = session.get_inputs()[0].name
-    return lambda payloads: list(session.run(None, {name: stacked(payloads)})[0])
+    taken = session.get_inputs()[0]
+    wanted = _NUMBERS.get(taken.type)
+    return lambda payloads: list(session.run(None, {taken.name: _as_taken(stacked(payloads), wanted)})[0])
+
+
+_NUMBERS = {
+    "tensor(float16)": "float16", "tensor(float)": "float32", "tensor(double)": "float64", "tensor(bool)": "bool",
+    **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+"""ONNX Runtime's name of an input's type → NumPy's."""
+
+
+def _as_taken(batch: np.ndarray, wanted: str | None) -> np.ndarray:
+    """The batch in the numbers that the file takes: what JSON or a text file holds is 64 bits wide otherwise.
+
+    Args:
+        batch: payloads, stacked.
+        wanted: NumPy's name of the input's type; None for other inputs than numbers, which are passed as they are.
+
+    Raises:
+        ModelError: they are numbers of another kind, or too large for it.
+    """
+    if wanted is None or batch.dtype == wanted:
+        return batch
+    made = batch.astype(wanted)
+    if np.dtype(wanted).kind in "iub" and not np.array_equal(made, batch):
+        raise ModelError(f"the file takes {wanted}, and payloads of {batch.dtype} have values that it cannot hold")
+    return made
 
 
 LOADER = Loader(

@@ -65,6 +65,33 @@ def test_onnx_answers_each_payload_by_its_row(linear):
     assert first_sizes(batch, 8) == (8,) and told(batch) == ()
 
 
+@pytest.fixture
+def whole_numbers(tmp_path):
+    """The sum of each row of int32, as an ONNX file."""
+    number = onnx.TensorProto.INT32
+    axes = onnx.numpy_helper.from_array(np.array([1]), "axes")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("ReduceSum", ["rows", "axes"], ["sums"], keepdims=0)],
+        "sums",
+        [onnx.helper.make_tensor_value_info("rows", number, ["batch", 2])],
+        [onnx.helper.make_tensor_value_info("sums", number, ["batch"])],
+        [axes],
+    )
+    path = tmp_path / "sums.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_onnx_takes_numbers_as_json_and_arrays_have_them(whole_numbers, linear):
+    """JSON and Python have whole numbers of 64 bits; the file has 32, and a file of floats takes whole numbers too."""
+    sums = load(Weights(str(whole_numbers)), {}, ModelContext())
+    assert [int(one) for one in sums([[1, 2], np.array([3, 4], np.int32), [5.0, 6.0]])] == [3, 7, 11]
+    for payload in ([2**40, 0], [0.5, 1]):
+        with pytest.raises(ModelError, match="the file takes int32, and payloads of .* have values that it"):
+            sums([payload])
+    assert load(Weights(str(linear)), {}, ModelContext())([[1, 0, 0]])[0].tolist() == ANSWERS[0]
+
+
 def test_onnx_keeps_the_precision_of_its_file(linear):
     with pytest.raises(
         ModelError, match="'float16' is not possible, .* of this onnx file; export it in that precision"

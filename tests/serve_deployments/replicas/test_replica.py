@@ -1,6 +1,7 @@
 """A replica in virtual time, without Ray: what it answers, over HTTP too, and who is served while it is changed."""
 
 import asyncio
+import json
 import os
 from dataclasses import replace
 
@@ -44,6 +45,40 @@ def test_over_http_the_decoded_body_is_the_payload():
         return await server(Request({"x": 4}))
 
     assert served(SOURCE, MEASURED, ask) == {"times": 40, "of": 1}
+
+
+class NotJson(Request):
+    """One whose body cannot be decoded, as Starlette says it."""
+
+    async def json(self):
+        return json.loads(self.body)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"{", 400, "the body must be the payload as JSON: JSONDecodeError: Expecting property name"),
+        (b"", 400, "the body must be the payload as JSON: JSONDecodeError: Expecting value"),
+        (b"\xff\xfe{", 400, "the body must be the payload as JSON: "),
+        (b'{"y": 1}', 500, "KeyError: 'x'"),
+    ],
+)
+def test_what_cannot_be_answered_over_http_is_said_with_its_status(body, status, said):
+    async def ask(server):
+        refused, fine = await server(NotJson(body)), await server(NotJson(b'{"x": 4}'))
+        return refused.status_code, json.loads(refused.body), fine
+
+    found, told, fine = served(SOURCE, replace(MEASURED, batch_wait_ms=0), ask)
+    assert found == status and told["error"].startswith(said) and fine == {"times": 40, "of": 1}
+
+
+def test_a_parked_replica_answers_that_it_does_not_serve():
+    async def ask(server):
+        refused = await server(Request({"x": 1}))
+        return refused.status_code, json.loads(refused.body)["error"]
+
+    status, said = served(SOURCE, None, ask)
+    assert status == 503 and said.startswith("NotServing: ")
 
 
 def test_a_deployed_replica_batches_as_it_did_while_it_was_measured():
