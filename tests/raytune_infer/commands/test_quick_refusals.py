@@ -50,7 +50,7 @@ REFUSED = {
     "tune works.yaml --out none --resume": "no run in none",
     "tune works.yaml --resume": "no run of 'tiny' under runs/ to resume",
     "tune works.yaml --db bogus": "cannot use the database 'bogus'",
-    "tune works.yaml --db sqlite:///no-such/history.db": "cannot use the database 'sqlite:///no-such/history.db'",
+    "tune works.yaml --db sqlite:///no-such/history.db": "/no-such/history.db': (sqlite3.OperationalError) unable",
     "tune works.yaml --db no-driver://localhost/history": "cannot use the database 'no-driver://localhost/history'",
     "tune works.yaml --emulate T4": "'tiny' is a real model, but GPUs of this cluster are emulated",
     "tune works.yaml --emulate FOO:1": "--emulate FOO:1: ",
