@@ -29,8 +29,19 @@ for command in (tune, show, recommend, export, cluster, replay, meta_train):
     app.command()(command)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"raytune-infer {version('raytune-infer')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version.")
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show where an error comes from; also after a command.")
     ] = False,

@@ -42,6 +42,10 @@ class Limits:
             return None if any(self._too_few(level, name) for name in self.at_most) else True
         return None if all(self.keeps(level, name) or self._by_chance(level, name) for name in self.at_most) else False
 
+    def kept_in_its_answers(self, level: LevelResult) -> bool:
+        """Whether a level's own figures are within the limits, however few answers they rest on."""
+        return not level.overloaded and all(self.keeps(level, name) for name in self.at_most)
+
     def _too_few(self, level: LevelResult, name: str) -> bool:
         """Whether an open level has too few answers for a percentile: below 100, the p99 is merely their maximum."""
         share = _share_above(name)
@@ -131,7 +135,8 @@ def arrivals_within(
             stops.
         answers: answers of the trials that have one.
     """
-    if limits.unchanged and (own := [answer for answer in answers if limits.kept(answer.level)]):
+    # All of them: to leave out those that rest on few answers would leave out the slow ones.
+    if limits.unchanged and (own := [answer for answer in answers if limits.kept_in_its_answers(answer.level)]):
         return _answered(own)
     told, cut, contradicted = _split(in_order(levels, "open"), limits)
     level = told[cut - 1] if cut else None

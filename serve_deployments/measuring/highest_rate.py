@@ -209,7 +209,9 @@ async def _locate(
         search.add(level)
         posterior = rule.after.cannot(level.achieved_rps) if level.overloaded else rule.after
         kept = _kept(search, at_most)
-        if kept and beat_rps and posterior.below(beat_rps) > BEATEN:
+        # A level whose senders were the bottleneck says too little of the replica: it may be able to do more.
+        its_own = not any(held.client_limited for held in search.levels if held.mode == "open")
+        if kept and its_own and beat_rps and posterior.below(beat_rps) > BEATEN:
             return posterior, True
         answers = [x for x in kept if _is_near(x, posterior, plan)]
         hopeless = rate_rps == posterior.floor_rps and level not in kept and posterior.at_floor(plan.rate_precision)

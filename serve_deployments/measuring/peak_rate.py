@@ -66,7 +66,7 @@ async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> t
         its_plan = search.level_plan()
         level = search.add(await clients.hold(concurrency, its_plan, UntilPrecise(its_plan, beat_rps)))
         growth = _growth(search.levels)
-        if growth and (level.rate_high_rps or math.inf) * growth**2 < to_beat_rps:
+        if growth and not level.client_limited and (level.rate_high_rps or math.inf) * growth**2 < to_beat_rps:
             at_most = f"at most {level.rate_high_rps:.3g} requests/s with {concurrency} clients"
             return f"{at_most}, so {beaten(to_beat_rps)}", True
         flat = flat + 1 if level.achieved_rps <= GROWTH * highest_rps else 0

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -283,3 +284,7 @@ def test_show_marks_the_trial_that_is_the_best(monkeypatch, tmp_path):
     shown = invoked("show", str(tmp_path / "run")).stdout.splitlines()
     bold = [re.sub(r"\x1b\[\d*m", "", line) for line in shown if "│" in line and "\x1b[1m" in line]
     assert [line.split("│")[1:5] for line in bold] == [[" 5 ", "         1 ", "              4 ", "       1000 "]]
+
+
+def test_the_version_is_that_of_the_package():
+    assert invoked("--version").output == f"raytune-infer {version('raytune-infer')}\n"

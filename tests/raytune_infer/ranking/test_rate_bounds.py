@@ -93,6 +93,16 @@ def test_a_level_broken_by_chance_below_several_kept_ones_is_not_believed():
     assert (known.level.rate_rps, known.at_most_rps, known.resolved, known.contradicted) == (280, 300, True, 1)
 
 
+def test_a_trials_own_answer_counts_however_few_requests_it_rests_on():
+    """The slow ones rest on few: to leave them out would leave the lucky one alone."""
+    slow = [TrialAnswer(arrivals(rps, 40, completed=39), rps) for rps in (11.0, 14.0)]
+    known = within([TrialAnswer(arrivals(81, 60, completed=5000), 81.0), *slow], p99_ms=100)
+    assert (known.level.rate_rps, known.at_most_rps, known.resolved) == (14, 14, True)
+    # One whose own figures break the limit is no answer.
+    broke = TrialAnswer(arrivals(5, 140, completed=39), 5.0)
+    assert within([*slow, broke, TrialAnswer(arrivals(13, 90, completed=39), 13.0)], p99_ms=100).level.rate_rps == 13
+
+
 def test_a_busy_load_side_hides_what_more_there_is():
     known = within([arrivals(100, 10), arrivals(105, 120, client_limited=True)], p99_ms=100)
     assert (known.level.rate_rps, known.at_most_rps, known.resolved, known.client_limited) == (

@@ -173,6 +173,15 @@ def test_a_peak_that_cannot_win_is_left_early_with_its_rate_estimated():
     assert peak(FakeServer(**server), plan, to_beat_rps=100.0) == whole
 
 
+def test_no_search_is_given_up_while_its_senders_are_the_bottleneck():
+    """What they measured is a lower bound, and says nothing of what the replica cannot do."""
+    server: dict[str, Any] = dict(service_s=lambda size: 0.02 + 0.005 * size, max_batch=16)
+    busy = peak(FakeServer(**server), LoadPlan(start_concurrency=16), to_beat_rps=400.0, cpu_share=0.95)
+    assert busy.client_limited and not busy.ended_early
+    busy = highest(FakeServer(lambda size: 0.005), {"p99_ms": 30.0}, LoadPlan(), to_beat_rps=180.0, cpu_share=0.95)
+    assert busy.client_limited and not busy.ended_early
+
+
 def test_a_highest_rate_that_cannot_win_is_left_once_that_is_known():
     at_most, plan = {"p99_ms": 30.0}, LoadPlan()
     whole = highest(FakeServer(lambda size: 0.005), at_most, plan)
