@@ -13,6 +13,7 @@ from hdrh.histogram import HdrHistogram
 from serve_deployments.metrics.metric_table import PERCENTILES, percent_of
 
 _LONGEST_US = 3_600_000_000  # the histogram's range is one hour; longer times are recorded as one hour
+_SHORTEST_MS = 1e-3  # one microsecond, the unit of the histogram; shorter times are recorded as one
 _DIGITS = 3
 
 
@@ -41,8 +42,9 @@ class Distribution:
         values: dict[str, float] = {}
         if count := len(times_s):
             values = {name: _percentile_ms(recorded, percent) for name, percent in PERCENTILES.items()}
-            values["mean_ms"] = sum(times_s) / count * 1e3
-            values["max_ms"] = max(times_s) * 1e3
+            longest_ms = max(times_s) * 1e3
+            values = {name: _at_most(value, longest_ms) for name, value in values.items()}
+            values |= {"mean_ms": sum(times_s) / count * 1e3, "max_ms": longest_ms}
         return cls(values, recorded.encode().decode("ascii"))
 
     def value(self, statistic: str) -> float | None:
@@ -50,11 +52,19 @@ class Distribution:
         if statistic in self.values:
             return self.values[statistic]
         percent = percent_of(statistic)
-        return None if percent is None or not self.histogram else _percentile_of(self.histogram, percent)
+        found = None if percent is None or not self.histogram else _percentile_of(self.histogram, percent)
+        return None if found is None else _at_most(found, self.values.get("max_ms", math.inf))
 
     def count_above(self, limit_ms: float) -> int | None:
         """Number of times above a limit; None if the histogram was not kept."""
-        return None if not self.histogram else _count_above(self.histogram, limit_ms)
+        if not self.histogram:
+            return None
+        return 0 if self.values.get("max_ms", math.inf) <= limit_ms else _count_above(self.histogram, limit_ms)
+
+
+def _at_most(percentile_ms: float, longest_ms: float) -> float:
+    """A percentile of a histogram, which tells a bucket by its upper end: that may lie above all that is in it."""
+    return min(percentile_ms, max(longest_ms, _SHORTEST_MS))
 
 
 def _percentile_ms(recorded: HdrHistogram, percent: float) -> float:

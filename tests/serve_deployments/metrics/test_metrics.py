@@ -185,3 +185,10 @@ def test_a_percentile_that_falls_on_a_rank_is_that_rank_and_not_the_next(count):
     of = Distribution.of([1.0] * (count - count // 1000) + [9.0] * (count // 1000))
     assert of.value("p999_ms") == pytest.approx(1000, rel=1e-3) and of.value("max_ms") == 9000
     assert of.count_above(5000.0) == count // 1000 and of.count_above(500.0) == count
+
+
+def test_no_percentile_is_above_the_maximum():
+    """A bucket of the histogram ends a thousandth above the times in it: a p99 limit of 50 ms is kept by 50 ms."""
+    of = Distribution.of([0.05] * 1000)
+    assert {of.value(name) for name in (*PERCENTILES, "p97_ms", "max_ms")} == {50.0}
+    assert of.count_above(50.0) == 0 and of.count_above(49.0) == 1000
