@@ -41,6 +41,7 @@ class Expression:
 
     text: str
     names: frozenset[str] = field(init=False, compare=False)
+    body: ast.expr = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.text) > _MOST_CHARACTERS:
@@ -54,7 +55,7 @@ class Expression:
         except (SyntaxError, ValueError, MemoryError) as error:
             why = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
             raise ValueError(f"{self.text!r} is not an arithmetic expression: {why}") from None
-        object.__setattr__(self, "_body", body)
+        object.__setattr__(self, "body", body)
         object.__setattr__(self, "names", frozenset(_names(body, self.text)))
         if not self.names:
             raise ValueError(f"{self.text!r} names no metric, so all configurations would have the same value")
@@ -67,7 +68,7 @@ class Expression:
     def over(self, quantities: Mapping[str, np.ndarray | np.float64]) -> np.ndarray:
         """The expression's value for each element of arrays that broadcast against one another."""
         with np.errstate(all="ignore"):  # a division by zero gives NaN or infinity, which callers check for
-            return np.asarray(_evaluate(self._body, quantities))  # type: ignore[attr-defined]
+            return np.asarray(_evaluate(self.body, quantities))
 
 
 def _names(node: ast.AST, text: str) -> set[str]:

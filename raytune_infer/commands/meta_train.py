@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raytune_infer.commands.options import console_of_output
+from raytune_infer.commands.options import LARGEST_SEED, console_of_output
 
 
 class Pretrained(StrEnum):
@@ -32,7 +32,7 @@ def meta_train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps; by default as for the shipped weights.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all random choices.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random choices.")] = 0,
 ) -> None:
     """Train a searcher's prior, on synthetic services and on your own finished studies."""
     from rich.progress import Progress

@@ -19,9 +19,9 @@ Address = Annotated[
 Prior = Annotated[
     Path | None, typer.Option(help="A prior written by `meta-train --from`, used instead of the shipped one.")
 ]
-Seed = Annotated[
-    int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of all random choices; 0 by default.")
-]  # as large as databases keep
+LARGEST_SEED = 2**63 - 1
+"""As large as databases keep."""
+Seed = Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random choices; 0 by default.")]
 Emulate = Annotated[str | None, typer.Option(help="Start a local cluster with emulated GPUs, e.g. T4:1,V100:1,M60:1.")]
 
 

@@ -38,7 +38,7 @@ class Limits:
         """Whether a level kept the limits; None if it does not decide."""
         if level.overloaded:
             return None if self._was_stopped_early and not level.fell_behind else False
-        if all(self.keeps(level, name) for name in self.at_most):
+        if self.kept_in_its_answers(level):
             return None if any(self._too_few(level, name) for name in self.at_most) else True
         return None if all(self.keeps(level, name) or self._by_chance(level, name) for name in self.at_most) else False
 

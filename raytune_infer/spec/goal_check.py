@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 
 from raytune_infer.spec.document import shown
@@ -20,8 +19,7 @@ def check_positive(objective: Objective) -> None:
         At: the goal can be negative, or is never above 0.
     """
     goal = objective.goal
-    body = ast.parse(" ".join(goal.text.split()), mode="eval").body
-    low, high = value_range(body, {name: _range(name) for name in goal.names})
+    low, high = value_range(goal.body, {name: _range(name) for name in goal.names})
     if low >= 0 and high > 0:
         return
     key, other = ("minimize", "maximize") if objective.minimize else ("maximize", "minimize")
@@ -61,7 +59,7 @@ def check_rates(objective: Objective, find: str | None) -> None:
 
 def _range(name: str) -> Range:
     """Return the lowest and highest value of a quantity: shares are at most 1."""
-    return 0.0, 1.0 if name != PRICE and _metric(name).unit == "" else math.inf
+    return 0.0, 1.0 if name != PRICE and _metric(name).is_share else math.inf
 
 
 def _metric(name: str) -> Metric:
@@ -71,4 +69,4 @@ def _metric(name: str) -> Metric:
 
 
 def _is_latency(name: str) -> bool:
-    return name != PRICE and _metric(name).unit == "ms"
+    return name != PRICE and _metric(name).time is not None

@@ -18,7 +18,7 @@ from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.context import ModelError
 from serve_deployments.models.model import Builder, ModelSource, Weights, check, check_precisions
 
-_OURS = ("raytune_infer", "searchers", "serve_deployments", "cluster")
+OUR_PACKAGES = ("raytune_infer", "searchers", "serve_deployments", "cluster")
 """Our packages, which must be found under their names wherever a replica runs."""
 
 
@@ -65,7 +65,7 @@ def model_source(spec: ServiceSpec) -> ModelSource:
 
 def _refuse_hiding(spec: ServiceSpec) -> None:
     """Refuse a module beside service.yaml with the name of one of our packages: replicas would import it instead."""
-    for name in _OURS:
+    for name in OUR_PACKAGES:
         ours = find_spec(name)
         for module in (spec.folder / f"{name}.py", spec.folder / name / "__init__.py"):
             if module.is_file() and not (ours and ours.origin and module.samefile(ours.origin)):

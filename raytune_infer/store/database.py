@@ -174,13 +174,18 @@ def url_of_file(path: Path) -> URL:
     return URL.create("sqlite", database=str(path))
 
 
+def file_of(url: URL) -> Path | None:
+    """Return the SQLite file that a URL names by its path; None for other databases, and for files named by a URI."""
+    file = url.database
+    return Path(file) if url.get_backend_name() == "sqlite" and file and not file.startswith("file:") else None
+
+
 def absolute(text: str) -> str:
     """Return the URL with the path of a SQLite file made absolute, so that it means the same from any folder."""
     with suppress(ArgumentError):
         url = make_url(text)
-        file = url.database
-        if url.get_backend_name() == "sqlite" and file and file != ":memory:" and not file.startswith("file:"):
-            return url.set(database=str(Path(file).resolve())).render_as_string(hide_password=False)
+        if (file := file_of(url)) is not None and str(file) != ":memory:":
+            return url.set(database=str(file.resolve())).render_as_string(hide_password=False)
     return text
 
 

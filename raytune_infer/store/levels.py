@@ -42,7 +42,7 @@ def level_from_json(table: Mapping[str, Any]) -> LevelResult:
         for time in REQUEST_TIMES.values()
         if time is LATENCY or f"{time.prefix}histogram" in table
     }
-    counts = {n: table[n] for n, metric in METRICS.items() if metric.counted and not metric.field and n in table}
+    counts = {n: table[n] for n, metric in METRICS.items() if metric.is_in_counts and n in table}
     return LevelResult(
         **rest, distributions=distributions, counts=counts, usage=None if usage is None else usage_from_json(usage)
     )

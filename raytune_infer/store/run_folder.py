@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL
 
 from raytune_infer.errors import RunError
-from raytune_infer.store.database import Database, url_of, url_of_file
+from raytune_infer.store.database import Database, file_of, url_of, url_of_file
 from raytune_infer.store.records import StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -84,13 +84,7 @@ class RunFolder:
         Raises:
             RunError: the database is not there, which opening it would make anew, or cannot be used.
         """
-        file = self.url.database
-        if (
-            self.url.get_backend_name() == "sqlite"
-            and file
-            and not file.startswith("file:")
-            and not Path(file).exists()
-        ):
+        if (file := file_of(self.url)) is not None and not file.exists():
             raise RunError(f"the database of {self.path} is gone: there is no {file}; copy it back, or start a new run")
         database = self.database()
         return database, database.study(self.study_id)

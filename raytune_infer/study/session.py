@@ -17,6 +17,7 @@ from typing import Any
 from cluster.emulated.devices import emulated_cluster, parse
 from raytune_infer.environment import environment, unless_set
 from raytune_infer.errors import UserError
+from raytune_infer.spec.service import OUR_PACKAGES
 from serve_deployments.device.limits import machine_cores
 
 _log = logging.getLogger(__name__)
@@ -28,8 +29,6 @@ _OWN_RAY = {"RAY_worker_niceness": "0"}
 _LONGEST_FOLDER = 39
 """Longest path in bytes of a temporary folder in which Ray 2.60 can make its sockets: Linux allows 107 bytes for a
 socket's name (unix(7)), of which `/ray/session_` with date and process, and `/sockets/plasma_store` take 68."""
-
-OUR_PACKAGES = ("raytune_infer", "searchers", "serve_deployments", "cluster")
 
 
 def check_session(*, address: str | None, emulate: str | None) -> None:

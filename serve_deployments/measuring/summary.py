@@ -71,7 +71,7 @@ def summarise(
     low, high = status.estimate.bounds() if status.estimate else (None, None)
     late = None if sure else events.requests(ended)
     distributions = {name: _distribution(of, span.requests, late, ages_s) for name, of in REQUEST_TIMES.items()}
-    counted = {n: m.count(span.requests, span.duration_s) for n, m in METRICS.items() if m.counted and not m.field}
+    counted = {n: m.count(span.requests, span.duration_s) for n, m in METRICS.items() if m.is_in_counts}
     lag_ms = 1e3 * _p99(span.lag_s.tolist())
     return LevelResult(
         mode=run.mode,

@@ -83,6 +83,11 @@ class Metric:
         """Whether it is the share of requests that count, from 0 to 1; what counts otherwise, counts per second."""
         return self.counted is not None and self.unit == ""
 
+    @property
+    def is_in_counts(self) -> bool:
+        """Whether a level holds it in `LevelResult.counts`, as it counts and has no field of its own."""
+        return self.counted is not None and self.field is None
+
     def count(self, requests: Requests, duration_s: float) -> float:
         """The share of requests that count, or what counts per second; NaN where no request says.
 
