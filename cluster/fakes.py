@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-GIB = 2**30
+from cluster.gpus import GIB
 
 
 @dataclass

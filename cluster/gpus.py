@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+GIB = 2**30
+"""Bytes of a GiB."""
+
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 FEATURE_NAMES = (
     "log2_gpu_memory_gib",

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster import gpu_names, nvml
+from cluster.gpus import GIB
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
 NODE_ID_LABEL = "ray.io/node-id"
 EMULATED_LABEL = "raytune-infer/emulated"
 ACCELERATOR_RESOURCE = "accelerator_type:"
 UNKNOWN_GPU = "unknown GPU"
-GIB = 2**30
 # Enough for a worker to start and import on a busy node; a node that gave no reading is kept, with datasheet figures.
 NVML_TIMEOUT_S = 60.0
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-GIB = 2**30
+from cluster.gpus import GIB
 
 
 @dataclass(frozen=True)

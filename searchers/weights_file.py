@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """A kind of model file.
 
     Args:
@@ -31,7 +31,7 @@ class Kind:
     made_by: str
 
 
-def write(path: Path, kind: Kind, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+def write(path: Path, kind: FileKind, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write a model; the file's folder is created if necessary.
 
     Args:
@@ -45,7 +45,7 @@ def write(path: Path, kind: Kind, tensors: Mapping[str, Tensor], about: Mapping[
     path.chmod(0o644)  # safetensors lets only the owner read it, but others read a package
 
 
-def read(path: Path, kind: Kind) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read(path: Path, kind: FileKind) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the tensors and the further data that `write` was given.
 
     Raises:

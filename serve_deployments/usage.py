@@ -15,7 +15,7 @@ RECENT = 1000
 of its standard deviation, and a reading is some 20 kB."""
 
 
-class Batch(NamedTuple):
+class BatchTime(NamedTuple):
     """One call of the model: the number of requests in it, and the seconds that it took."""
 
     size: int
@@ -57,7 +57,7 @@ class Usage:
     queue_most: int = 0
     others_s: float = 0.0
     cores_s: float = 0.0
-    recent: tuple[Batch, ...] = ()
+    recent: tuple[BatchTime, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (*_COUNTERS, "memory_bytes", "queue", "queue_most"):

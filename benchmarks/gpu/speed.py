@@ -23,7 +23,7 @@ from serve_deployments.batches.device_batches import IN_FLIGHT, DeviceBatches
 from serve_deployments.models.compiling import compiled
 
 Results = list[list[float]]
-Answer = Callable[[Sequence[list[Text]]], list[Results]]
+EncoderCall = Callable[[Sequence[list[Text]]], list[Results]]
 """Runs batches one after another → the results of each."""
 
 
@@ -57,7 +57,7 @@ class Step:
     """
 
     name: str
-    answer: Answer
+    answer: EncoderCall
     about: Callable[[], str] = lambda: ""
 
 
@@ -82,7 +82,7 @@ class Rung:
     about: str
 
 
-def plain(parts: Parts, machine: Machine, *, pinned: bool) -> Answer:
+def plain(parts: Parts, machine: Machine, *, pinned: bool) -> EncoderCall:
     """The plain loop: one copy per tensor to the device and back, without overlap."""
 
     @torch.inference_mode()
@@ -96,7 +96,7 @@ def plain(parts: Parts, machine: Machine, *, pinned: bool) -> Answer:
     return lambda batches: [one(batch) for batch in batches]
 
 
-def overlapped(device: DeviceBatches, waiter: ThreadPoolExecutor) -> Answer:
+def overlapped(device: DeviceBatches, waiter: ThreadPoolExecutor) -> EncoderCall:
     """Runs batches as a replica does under load: one thread begins them, another one waits for the results."""
 
     def answer(batches: Sequence[list[Text]]) -> list[Results]:

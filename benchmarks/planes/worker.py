@@ -19,8 +19,7 @@ import torch
 
 from benchmarks.planes.models.catalogue import MODELS
 from benchmarks.planes.timing import BATCH, Patience, Row, Timing, left_out, measure
-
-GIB = 2**30
+from cluster.gpus import GIB
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from searchers.base import Observation, Task
 from searchers.registry import NAMED, named
 from searchers.replay import MeasuredTable, replay
 
-Kind = Literal["none", "true", "shuffled apart", "shuffled alike"]
-KINDS: tuple[Kind, ...] = ("none", "true", "shuffled apart", "shuffled alike")
+Shuffling = Literal["none", "true", "shuffled apart", "shuffled alike"]
+SHUFFLINGS: tuple[Shuffling, ...] = ("none", "true", "shuffled apart", "shuffled alike")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Sources:
     Shuffles are drawn once for each set of sources, so that a searcher learns from each set only once.
     """
 
-    kind: Kind
+    kind: Shuffling
 
     @property
     def name(self) -> str:
@@ -120,7 +120,7 @@ def _lines(rows: pd.DataFrame, goal: float) -> list[list[str]]:
     lines = []
     for searcher, mine in rows.groupby("searcher", sort=True):
         found = found_by(mine, "condition", budget=int(rows["trial"].max()))
-        for kind in KINDS:
+        for kind in SHUFFLINGS:
             multiple = "" if kind == "none" else str(ratio(found[kind], found["none"], goal))
             one = found[kind]
             lines.append([str(searcher), kind, *one.cells(goal), multiple, one.after(5), one.after(10)])
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> None:
     names = asked.searchers or [name for name in sorted(NAMED) if any(learns(name, s) for s in suites.values())]
     if not names:
         raise SystemExit(f"sources change the search of none of: {', '.join(sorted(NAMED))}")
-    rows, notes = rows_of(plans_of(asked, names), [Sources(kind) for kind in KINDS], asked.jobs)
+    rows, notes = rows_of(plans_of(asked, names), [Sources(kind) for kind in SHUFFLINGS], asked.jobs)
     print(keep(rows, "shuffled"))
     heading = f"Shuffled sources: {settings(asked, rows)}"
     put(asked.out, heading, Origin.here(__name__, arguments), body(rows, notes, asked.goal))

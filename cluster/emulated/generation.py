@@ -22,8 +22,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from cluster.emulated.roofline import BYTES, CUDA_CONTEXT_GIB, GIB, MEMORY_EFFICIENCY, Array
-from cluster.gpus import Gpu
+from cluster.emulated.roofline import BYTES, CUDA_CONTEXT_GIB, MEMORY_EFFICIENCY, Array
+from cluster.gpus import GIB, Gpu
 
 # Bandwidth from one card to its neighbours in GB/s, one direction: half of the datasheet's figure for both. Cards that
 # are not named here use PCIe.

@@ -19,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.catalogue import CPU_CORE
-from cluster.gpus import PRECISIONS, Gpu
+from cluster.gpus import GIB, PRECISIONS, Gpu
 
 Array = npt.NDArray[np.float64]
-GIB = 2.0**30
 
 # Bytes of one number; profiles count bytes at float32.
 BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from raytune_infer.spec.service_spec import PRICED
 from searchers.objective import Objective
+from searchers.quantities import PRICE
 
 _RATES_RPS = np.geomspace(1e-4, 1e8, 241)
 """Rates in requests/s at which an objective is evaluated: from one request in three hours to more than is possible."""
@@ -26,11 +26,11 @@ def rate_to_beat(objective: Objective, usd_per_hour: float, best: float | None) 
         The rate in requests per second; None if there is nothing to beat, or a rate alone does not decide.
     """
     names = objective.goal.names
-    if best is None or "rps" not in names or not names <= {"rps", PRICED}:
+    if best is None or "rps" not in names or not names <= {"rps", PRICE}:
         return None
 
     def values(rates_rps: np.ndarray) -> np.ndarray:
-        figures = objective.goal.over({"rps": rates_rps, PRICED: np.float64(usd_per_hour)})
+        figures = objective.goal.over({"rps": rates_rps, PRICE: np.float64(usd_per_hour)})
         with np.errstate(all="ignore"):
             return 1 / figures if objective.minimize else figures
 

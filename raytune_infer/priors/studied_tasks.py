@@ -10,13 +10,14 @@ from pathlib import Path
 import yaml
 
 from raytune_infer.errors import RunError
-from raytune_infer.spec.service_spec import PRICED, fact
+from raytune_infer.spec.service_spec import fact
 from raytune_infer.spec.standard_knobs import encode
 from raytune_infer.store.database import Database, url_of_file
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import open_run
 from raytune_infer.suites.suite_file import SUITE_FILE
 from searchers.base import Observation, Task
+from searchers.quantities import PRICE
 from searchers.space import Space
 
 LEAST_TRIALS = 3
@@ -93,7 +94,7 @@ def study_task(study: StudyRecord, trials: Sequence[TrialRecord]) -> Task:
 def _priced(trial: TrialRecord) -> dict[str, float] | None:
     if trial.outcome.metrics is None:
         return None
-    price = {} if math.isnan(trial.usd_per_hour) else {PRICED: trial.usd_per_hour}
+    price = {} if math.isnan(trial.usd_per_hour) else {PRICE: trial.usd_per_hour}
     return {**trial.outcome.metrics, **price}
 
 

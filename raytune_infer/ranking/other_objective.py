@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from raytune_infer.errors import UserError
 from raytune_infer.spec.goal_check import check_positive
-from raytune_infer.spec.service_spec import PRICED
 from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression, Objective
+from searchers.quantities import PRICE
 from serve_deployments.metrics.metric_table import METRICS, metric_of
 
 Bounds = Mapping[str, float | None]
@@ -95,9 +95,9 @@ def _goal(text: str) -> Expression:
 
 
 def _check(name: str) -> None:
-    if name != PRICED and metric_of(name) is None:
+    if name != PRICE and metric_of(name) is None:
         raise UserError(
-            f"{name!r} is not measured; there are {', '.join((*METRICS, PRICED))}, "
+            f"{name!r} is not measured; there are {', '.join((*METRICS, PRICE))}, "
             "and any other percentile, such as p97_ms or p9995_ms (99.95 %)"
         )
 

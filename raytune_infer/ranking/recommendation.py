@@ -15,10 +15,11 @@ from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_withi
 from raytune_infer.ranking.trial_answer import answer_of
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.demand import price
-from raytune_infer.spec.service_spec import PRICED, ServiceSpec
+from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import open_run
 from searchers.objective import Objective
+from searchers.quantities import PRICE
 from searchers.space import Config
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.metrics.level_result import LevelResult
@@ -171,7 +172,7 @@ def rank(
         by_config.setdefault(t.position, []).append(t)
     measured = {position: ts for position, ts in by_config.items() if any(t.outcome.levels for t in ts)}
     opened = any(level.mode == "open" for t in trials for level in t.outcome.levels)
-    limits = Limits({n: limit for n, limit in objective.at_most.items() if n != PRICED}, held_under)
+    limits = Limits({n: limit for n, limit in objective.at_most.items() if n != PRICE}, held_under)
     ranked = []
     for ts in measured.values():
         levels = tuple(level for t in ts for level in t.outcome.levels)
@@ -226,7 +227,7 @@ def _with_predicted(known: RateBounds, trials: Sequence[TrialRecord], limits: Li
 
 def _usd_per_hour(trial: TrialRecord, book: PriceBook | None, objective: Objective) -> float:
     """Return the recorded price of a trial or, with a book, the price of its knobs; neither needs the cluster."""
-    needed = PRICED in (*objective.goal.names, *objective.limited)
+    needed = PRICE in (*objective.goal.names, *objective.limited)
     if book is None:
         if needed and math.isnan(trial.usd_per_hour):
             raise UserError(
@@ -243,7 +244,7 @@ def _usd_per_hour(trial: TrialRecord, book: PriceBook | None, objective: Objecti
 
 
 def _names(objective: Objective) -> tuple[str, ...]:
-    return tuple({*objective.goal.names, *objective.limited} - {PRICED})
+    return tuple({*objective.goal.names, *objective.limited} - {PRICE})
 
 
 def _now(objective: Objective, known: RateBounds, usd_per_hour: float) -> tuple[float, float | None]:
@@ -264,7 +265,7 @@ def _could_be(
     base = known.level or min(levels, key=lambda level: (level.mode == "open", level.asked))
     metrics = base.with_metrics(_names(objective))
     for name, limit in objective.at_most.items():
-        if name != PRICED:
+        if name != PRICE:
             metrics[name] = min(metrics.get(name, limit), limit)
     rates = {min(known.at_most_rps, _BOUNDLESS_RPS), known.at_least_rps} - {0.0}
     values = [_judged(objective, {**metrics, "rps": rps}, usd_per_hour)[1] for rps in rates]

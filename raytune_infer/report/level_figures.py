@@ -9,7 +9,7 @@ from cluster.prices import usd_per_million
 from raytune_infer.ranking.curve import in_order
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report.view import Axis, Curve, Point, PointKind, Quantity
-from raytune_infer.spec.service_spec import PRICED
+from searchers.quantities import PRICE
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import metric_of
 
@@ -40,7 +40,7 @@ def latency_ms(r: Ranked, name: str) -> float | None:
 
 def measured(r: Ranked, names: Sequence[str]) -> dict[str, float]:
     """Return the metrics of the highest level that kept the limits, and the price; empty without such a level."""
-    return {} if r.known.level is None else {**r.known.level.with_metrics(names), PRICED: r.usd_per_hour}
+    return {} if r.known.level is None else {**r.known.level.with_metrics(names), PRICE: r.usd_per_hour}
 
 
 def cost_per_million(r: Ranked) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from searchers.space import Value
 
-Kind = Literal["text", "number", "quantity", "quantiles", "config"]
+ColumnKind = Literal["text", "number", "quantity", "quantiles", "config"]
 Emphasis = Literal["", "best", "total", "doubtful"]
 NoteKind = Literal["remark", "conclusion", "success", "warning", "failure"]
 PointKind = Literal["measured", "overloaded", "answer"]
@@ -58,7 +58,7 @@ class Quantiles:
 Cell = str | int | float | Quantity | Quantiles | Mapping[str, Value] | None
 """Content of one cell of a table; None where nothing is known."""
 
-TYPES: Mapping[Kind, tuple[type, ...]] = {
+TYPES: Mapping[ColumnKind, tuple[type, ...]] = {
     "text": (str,), "number": (int, float), "quantity": (Quantity,), "quantiles": (Quantiles,), "config": (Mapping,),
 }  # fmt: skip
 
@@ -80,7 +80,7 @@ class Column:
     name: str
     heading: str = ""
     unit: str = ""
-    kind: Kind = "number"
+    kind: ColumnKind = "number"
     digits: str = ".4g"
     key: bool = False
     spread: bool = False
@@ -142,7 +142,7 @@ class Table:
         return list(dict.fromkeys(knob for cell in self.column(name) if isinstance(cell, Mapping) for knob in cell))
 
 
-def _fits(cell: Any, kind: Kind) -> bool:
+def _fits(cell: Any, kind: ColumnKind) -> bool:
     if not isinstance(cell, TYPES[kind]) or isinstance(cell, bool):
         return False
     # Unknown numbers are None: JSON has neither NaN nor infinity.

@@ -20,10 +20,6 @@ from searchers.space import Config, Value
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.metrics.metric_table import METRICS
 
-PRICED = PRICE
-"""Name of the price, the only quantity of an objective that is known without a trial."""
-
-
 _MOST = 10**9
 """Largest number in a service.yaml. Our choice: 30 years in seconds, and too many of anything else; every database and
 every clock can hold it."""
@@ -155,10 +151,10 @@ class ServiceSpec(Part):
         places += [(("objective", "at_least", name), name) for name in self.objective.at_least]
         places += [(("limits", name), name) for name in self.limits]
         for place, name in places:
-            if name not in METRICS and name != PRICED:
-                raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICED))}")
+            if name not in METRICS and name != PRICE:
+                raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICE))}")
         for name in self.limits:
-            if name != PRICED and not METRICS[name].is_limited_above:
+            if name != PRICE and not METRICS[name].is_limited_above:
                 remedy = f"for a lower bound on {name} write `at_least: {{{name}: …}}` under `objective`"
                 raise At(("limits", name), f"limits are upper bounds; {remedy}")
         return self
@@ -213,7 +209,7 @@ class ServiceSpec(Part):
     @property
     def latency_limits(self) -> dict[str, float]:
         """Limits that a load test can enforce: those on latencies and errors, not on rate or price."""
-        return {name: limit for name, limit in self.limits.items() if name != PRICED}
+        return {name: limit for name, limit in self.limits.items() if name != PRICE}
 
     @property
     def kept_limits(self) -> frozenset[str]:

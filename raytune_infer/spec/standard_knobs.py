@@ -27,7 +27,7 @@ PRECISION_BITS: Mapping[str, tuple[int, int]] = {
 """Precision → bits of a number and of its exponent: IEEE 754; bfloat16 has float32's exponent."""
 
 
-Kind = Literal["ordinal", "categorical"]
+KnobKind = Literal["ordinal", "categorical"]
 
 _MOST = 1_000_000
 """Largest value of a knob in cores, requests per batch, threads or milliseconds. Our choice: more than any machine has
@@ -53,7 +53,7 @@ class StandardKnob:
         wrong: value → why it is not allowed; None if it is.
     """
 
-    kind: Kind
+    kind: KnobKind
     columns: tuple[str, ...]
     features: Callable[[Value], tuple[float, ...]]
     wrong: Callable[[Value], str | None]
@@ -75,7 +75,7 @@ def encode(name: str, values: Sequence[Value]) -> Knob:
     return _knob(name, ordered, standard.kind, standard.columns, tuple(standard.features(v) for v in ordered))
 
 
-def encode_found(name: str, values: Sequence[Value], kind: Kind) -> Knob:
+def encode_found(name: str, values: Sequence[Value], kind: KnobKind) -> Knob:
     """Return the knob of a table measured elsewhere: columns as in `encode`, but order and kind of the values as given.
 
     Values that would be refused in a service.yaml are accepted: a GPU type that the catalogue lacks gets the mean of
@@ -105,7 +105,11 @@ def gpu_name(value: Value) -> str | None:
 
 
 def _knob(
-    name: str, values: tuple[Value, ...], kind: Kind, columns: tuple[str, ...], features: tuple[tuple[float, ...], ...]
+    name: str,
+    values: tuple[Value, ...],
+    kind: KnobKind,
+    columns: tuple[str, ...],
+    features: tuple[tuple[float, ...], ...],
 ) -> Knob:
     """Make a standard knob; `serve_deployments.settings.IN_PLACE` says whether a change needs a new replica."""
     if name not in IN_PLACE:
@@ -115,7 +119,7 @@ def _knob(
     return Knob(name, values, kind, columns, features, "in place", apart if any(apart) else ())
 
 
-def _own(name: str, values: Sequence[Value], kind: Kind) -> Knob:
+def _own(name: str, values: Sequence[Value], kind: KnobKind) -> Knob:
     """Make a knob in the encoding of `Knob`, but with a column name from `_COLUMNS` where its name has one there."""
     column = _COLUMNS.get(name)
     if column is None or not all(_is_number(v) and float(v) > 0 for v in values):

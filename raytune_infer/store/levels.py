@@ -10,7 +10,7 @@ from typing import Any
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import LATENCY, METRICS, REQUEST_TIMES, STATISTICS
-from serve_deployments.usage import Batch, Usage
+from serve_deployments.usage import BatchTime, Usage
 
 KEPT_BATCHES = 32
 """Most batches of a usage reading that are stored, evenly spaced: with those of other levels, enough to predict
@@ -86,5 +86,5 @@ def usage_to_json(usage: Usage) -> dict[str, Any]:
 def usage_from_json(table: Mapping[str, Any]) -> Usage:
     """Restore a usage reading; the inverse of `usage_to_json`."""
     batches = {int(size): count for size, count in table["batches"].items()}
-    recent = tuple(Batch(*batch) for batch in table.get("recent", ()))
+    recent = tuple(BatchTime(*batch) for batch in table.get("recent", ()))
     return Usage(**{**table, "batches": batches, "recent": recent})

@@ -17,9 +17,10 @@ from cluster.prices import NoPrice, PriceBook
 from raytune_infer.errors import NothingFits, SpecError
 from raytune_infer.spec.demand import PLACING, demand, price
 from raytune_infer.spec.knob_spec import KnobSpec
-from raytune_infer.spec.service_spec import PRICED, ServiceSpec
+from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, encode, gpu_name
 from searchers.base import Problem
+from searchers.quantities import PRICE
 from searchers.space import Config, Knob, Space, Value
 from serve_deployments.settings import Settings
 
@@ -168,6 +169,6 @@ def _price(book: PriceBook, config: Config, spec: ServiceSpec) -> float:
     try:
         return price(config, book)
     except NoPrice as error:
-        if PRICED not in (*spec.goal.goal.names, *spec.goal.limited):
+        if PRICE not in (*spec.goal.goal.names, *spec.goal.limited):
             return nan
         raise SpecError(f"the objective needs prices: {error}") from None

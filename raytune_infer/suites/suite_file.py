@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raytune_infer.errors import SpecError, SuiteError
 from raytune_infer.spec.document import Document, dotted
-from raytune_infer.spec.service_spec import PRICED
 from searchers.objective import Expression, Objective
+from searchers.quantities import PRICE
 from searchers.space import Value
 
 SUITE_FILE = "suite.json"
@@ -161,7 +161,7 @@ def _check_columns(file: SuiteFile, places: _Places) -> None:
     for metric in file.metrics:
         if metric in names:
             places.refuse(("metrics", metric), "is also a parameter; a column must be one or the other")
-        if metric in (file.cost, PRICED):
+        if metric in (file.cost, PRICE):
             places.refuse(("metrics", metric), f"is a price; name it as `cost: {metric}`, not as a metric")
     if file.cost in names:
         places.refuse(("cost",), f"{file.cost!r} is also a parameter; a column must be one or the other")
@@ -193,7 +193,7 @@ def _check_tasks(file: SuiteFile, places: _Places) -> None:
 
 
 def _check_objectives(file: SuiteFile, places: _Places) -> None:
-    known = {*file.metrics, *(() if file.cost is None else (file.cost, PRICED))}
+    known = {*file.metrics, *(() if file.cost is None else (file.cost, PRICE))}
     names = [o.name for o in file.objectives]
     for i, objective in enumerate(file.objectives):
         if objective.name in names[:i]:
@@ -214,7 +214,7 @@ def _check_objectives(file: SuiteFile, places: _Places) -> None:
 
 def _objective(text: ObjectiveText, cost: str | None) -> Objective:
     def priced(name: str) -> str:
-        return PRICED if name == cost else name
+        return PRICE if name == cost else name
 
     goal = text.maximize if text.maximize is not None else text.minimize
     assert goal is not None, "checked when read"

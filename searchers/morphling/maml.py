@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from searchers.morphling.mlp import Weights, predict, squared_error
+from searchers.morphling.mlp import MlpWeights, predict, squared_error
 
 UnitRule = Callable[[Tensor, Tensor], Tensor]
 """Predictions at θ of the measured points, and their measured values → the unit by which values are divided."""
 
-Order = Callable[[Weights, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+Order = Callable[[MlpWeights, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """θ, and the points and values of an episode's tasks → the points and values in another order."""
 
 
 def adapt(
-    weights: Weights, x: Tensor, y: Tensor, *, step_size: float, steps: int, mask: Tensor | None = None
+    weights: MlpWeights, x: Tensor, y: Tensor, *, step_size: float, steps: int, mask: Tensor | None = None
 ) -> dict[str, Tensor]:
     """MAML inner loop, θ_i ← θ_i − α ∇L(f_θi) (Finn et al. 2017, Eq. 1); differentiable in `weights`.
 
@@ -105,12 +105,12 @@ class Tasks:
         return (self.x[index] if self.x.dim() == 2 else self.x[which, index]), self.y[which, index]
 
 
-def as_drawn(theta: Weights, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def as_drawn(theta: MlpWeights, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The `[t, p, d]` points and `[t, p]` values in the random order in which they were drawn."""
     return x, y
 
 
-def as_searched(theta: Weights, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def as_searched(theta: MlpWeights, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The points in about the order in which a search would measure them: the largest predictions first.
 
     A search does not adapt to random points: it moves to better ones, runs out of memory, and does so again nearby.
@@ -129,7 +129,7 @@ def known_unit(predicted: Tensor, values: Tensor) -> Tensor:
 
 
 def task_loss(
-    weights: Weights,
+    weights: MlpWeights,
     seen: tuple[Tensor, Tensor],
     asked: tuple[Tensor, Tensor],
     mask: Tensor,
@@ -150,7 +150,7 @@ def task_loss(
 
 def meta_train(
     tasks: Tasks,
-    weights: Weights,
+    weights: MlpWeights,
     *,
     step_size: float,
     meta_step_size: float,

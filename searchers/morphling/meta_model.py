@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from searchers import weights_file
-from searchers.morphling.mlp import Weights
+from searchers.morphling.mlp import MlpWeights
 
-_KIND = weights_file.Kind("meta_model", "meta-model", "raytune-infer meta-train --model morphling")
+_KIND = weights_file.FileKind("meta_model", "meta-model", "raytune-infer meta-train --model morphling")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class MetaModel:
         ValueError: weights or standardisation do not match the columns, or a scale is not positive.
     """
 
-    weights: Weights
+    weights: MlpWeights
     columns: tuple[str, ...]
     mean: np.ndarray
     scale: np.ndarray

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-Weights = Mapping[str, Tensor]
+MlpWeights = Mapping[str, Tensor]
 """`w0 [d, h]`, `b0 [h]`, `w1 [h, h]`, `b1 [h]`, `w2 [h, 1]`, `b2 [1]`."""
 
 HIDDEN = 128  # as in Morphling (SoCC 2021)
@@ -33,14 +33,14 @@ def initial_weights(
     return weights
 
 
-def predict(weights: Weights, x: Tensor) -> Tensor:
+def predict(weights: MlpWeights, x: Tensor) -> Tensor:
     """`[n, d]` features → `[n]` values: linear, ReLU, linear, ReLU, linear."""
     hidden = torch.relu(x @ weights["w0"] + weights["b0"])
     hidden = torch.relu(hidden @ weights["w1"] + weights["b1"])
     return (hidden @ weights["w2"] + weights["b2"]).squeeze(-1)
 
 
-def squared_error(weights: Weights, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+def squared_error(weights: MlpWeights, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
     """Mean of (f(x) − y)² over the points whose `mask` is 1; 0 if there are none.
 
     The paper's L is the sum; the mean makes one step size fit one point as well as thirty.

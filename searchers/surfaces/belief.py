@@ -23,10 +23,10 @@ from searchers.quantities import ROLES
 from searchers.space import Space
 from searchers.surfaces.families import Families, latent_mean
 from searchers.surfaces.inputs import Inputs
-from searchers.surfaces.net import Weights, surface
+from searchers.surfaces.net import SurfaceWeights, surface
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained" / "surfaces.safetensors"
-_KIND = weights_file.Kind("surface_model", "surfaces", "raytune-infer meta-train --model surfaces")
+_KIND = weights_file.FileKind("surface_model", "surfaces", "raytune-infer meta-train --model surfaces")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SurfaceModel:
         ValueError: the weights do not match the columns, facts or latents.
     """
 
-    weights: Weights
+    weights: SurfaceWeights
     inputs: Inputs
     families: Families
     card: Mapping[str, Any] = field(default_factory=dict)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from searchers.surfaces.net import Weights
+from searchers.surfaces.net import SurfaceWeights
 
 _RARE = 0.02
 """Smallest probability that a family has, or lacks, a column or fact, so that none is impossible or certain."""
@@ -25,7 +25,7 @@ _RARE = 0.02
 _JITTER = 1e-6
 
 
-def latent_mean(weights: Weights, u: Tensor, family: Tensor) -> Tensor:
+def latent_mean(weights: SurfaceWeights, u: Tensor, family: Tensor) -> Tensor:
     """m: complete facts `[…, F]` and one-hot families `[…, G]` → `[…, Z]`."""
     hidden = silu(torch.cat([u, family], -1) @ weights["m0"] + weights["m0.bias"])
     return hidden @ weights["m1"] + weights["m1.bias"]

@@ -22,7 +22,7 @@ from torch.nn.functional import silu
 
 from searchers.quantities import ROLES
 
-Weights = Mapping[str, Tensor]
+SurfaceWeights = Mapping[str, Tensor]
 """Trunk `x0 [D, H]`, `x1 [H, H]`, `x2 [H, K]`; branch `z0 [Z, H]`, `z1 [H, K·R]`; `base [K, R]`; with biases."""
 
 OUTPUTS = len(ROLES) + 1
@@ -44,19 +44,19 @@ def initial_weights(
     return weights
 
 
-def surface(weights: Weights, x: Tensor, z: Tensor) -> Tensor:
+def surface(weights: SurfaceWeights, x: Tensor, z: Tensor) -> Tensor:
     """f: inputs `[…, n, D]` and latents `[…, Z]` → `[…, n, R]`, the last of R the logit of "can run"."""
     phi = shapes(weights, x)
     coefficients = _layer(weights, "z1", silu(_layer(weights, "z0", z))).unflatten(-1, (-1, OUTPUTS))
     return phi @ (coefficients / math.sqrt(phi.shape[-1]) + weights["base"]) + weights["base.bias"]
 
 
-def shapes(weights: Weights, x: Tensor) -> Tensor:
+def shapes(weights: SurfaceWeights, x: Tensor) -> Tensor:
     """φ: inputs `[…, D]` → `[…, K]`."""
     for layer in ("x0", "x1", "x2"):
         x = silu(_layer(weights, layer, x))
     return x
 
 
-def _layer(weights: Weights, name: str, x: Tensor) -> Tensor:
+def _layer(weights: SurfaceWeights, name: str, x: Tensor) -> Tensor:
     return x @ weights[name] + weights[f"{name}.bias"]

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from serve_deployments.device.other_work import OtherWork, busy_s
-from serve_deployments.usage import RECENT, Batch, Usage
+from serve_deployments.usage import RECENT, BatchTime, Usage
 
 _GPU_PERIOD_S = 1.0
 """Sampling period. NVML's utilisation covers the last 1/6 s to 1 s, depending on the product; reading it more often
@@ -44,7 +44,7 @@ class Meter:
         self._nvml = nvml
         self._gpu = None if nvml is None or gpu_uuid is None else _opened(nvml, gpu_uuid)
         self._batches: Counter[int] = Counter()
-        self._recent: deque[Batch] = deque(maxlen=RECENT)
+        self._recent: deque[BatchTime] = deque(maxlen=RECENT)
         self._busy_s = self._gpu_busy_s = self._gpu_seen_s = 0.0
         self._queue = self._queue_most = self._running = 0
         self._started_s = self._sampled_s = self._counted_s = now()
@@ -71,7 +71,7 @@ class Meter:
     def batch(self, size: int, seconds: float) -> None:
         """Counts a batch of `size` requests that took `seconds`, without time already counted for another batch."""
         self._batches[size] += 1
-        self._recent.append(Batch(size, seconds))
+        self._recent.append(BatchTime(size, seconds))
         self._busy_s += seconds
         self._sample_gpu()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from serve_deployments.endpoint import WHOLE, Answer, Payload
-from serve_deployments.usage import RECENT, Batch, Usage
+from serve_deployments.usage import RECENT, BatchTime, Usage
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class FakeServer:
     most_in_flight: int = 0
     _queue: deque[tuple[float, int, asyncio.Future[None]]] = field(default_factory=deque)
     _busy: int = 0
-    _ended: list[Batch] = field(default_factory=list)
+    _ended: list[BatchTime] = field(default_factory=list)
 
     @property
     def peak_rps(self) -> float:
@@ -173,7 +173,7 @@ class FakeServer:
 
     def _finish(self, batch: list[tuple[float, int, asyncio.Future[None]]], took_s: float) -> None:
         self._busy -= 1
-        self._ended.append(Batch(len(batch), took_s))
+        self._ended.append(BatchTime(len(batch), took_s))
         for _, number, answer in batch:
             if answer.done():
                 continue

@@ -18,7 +18,7 @@ from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
 
-Batch = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
+BatchFunction = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
 """A function that returns one result for each payload, in order. `inspect.iscoroutinefunction` says whether to await
 it."""
 
@@ -105,7 +105,7 @@ def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
         )
 
 
-def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) -> Batch:
+def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) -> BatchFunction:
     """Loads or builds the model, ready to answer batches.
 
     Raises:
@@ -136,19 +136,19 @@ def caution(source: ModelSource) -> str | None:
     )
 
 
-def two_steps(batch: Batch) -> TwoSteps | None:
+def two_steps(batch: BatchFunction) -> TwoSteps | None:
     """The model itself if it can have a second batch in progress, else None."""
     built = getattr(batch, "built", batch)
     return built if isinstance(built, TwoSteps) else None
 
 
-def first_sizes(batch: Batch, max_batch_size: int) -> Sequence[int]:
+def first_sizes(batch: BatchFunction, max_batch_size: int) -> Sequence[int]:
     """Batch sizes to run before any load, the largest first; only the largest unless the model defines more."""
     sizes = getattr(getattr(batch, "built", batch), "first_sizes", None)
     return (max_batch_size,) if sizes is None else sizes(max_batch_size)
 
 
-def told(batch: Batch) -> tuple[Enforcement, ...]:
+def told(batch: BatchFunction) -> tuple[Enforcement, ...]:
     """The model's own records of whether and how its options took effect."""
     tell: Callable[[], tuple[Enforcement, ...]] = getattr(getattr(batch, "built", batch), "told", tuple)
     return tell()
@@ -161,13 +161,13 @@ def consumes(source: ModelSource) -> frozenset[str]:
     return locate(source)[1].consumes
 
 
-def changer(batch: Batch) -> Callable[..., None] | None:
+def changer(batch: BatchFunction) -> Callable[..., None] | None:
     """The method `change` of the builder's result, which changes arguments of a running model; None without one."""
     found: Callable[..., None] | None = getattr(getattr(batch, "built", batch), "change", None)
     return found
 
 
-def changeable(batch: Batch) -> frozenset[str]:
+def changeable(batch: BatchFunction) -> frozenset[str]:
     """Names of the builder's arguments that a running model can change: the parameters of its `change`."""
     change = changer(batch)
     if change is None:
@@ -266,7 +266,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
         raise ModelError(f"cannot read the signature of {name}; wrap it in a Python function of your own") from None
 
 
-def _counted(batch: Callable[..., Any], what: str) -> Batch:
+def _counted(batch: Callable[..., Any], what: str) -> BatchFunction:
     """The function with a check that it returns as many results as payloads, else answers reach the wrong callers."""
 
     def checked(payloads: list[Payload], results: Any) -> list[Any]:

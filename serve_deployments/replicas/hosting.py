@@ -18,7 +18,7 @@ from serve_deployments.device.limits import CoreLease
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import (
-    Batch,
+    BatchFunction,
     ModelSource,
     changeable,
     changer,
@@ -30,7 +30,7 @@ from serve_deployments.models.model import (
 )
 from serve_deployments.settings import Settings
 
-Answer = Callable[[list[Any]], list[Any]]
+SyncFunction = Callable[[list[Any]], list[Any]]
 
 LEASE_DEADLINE_S = 60.0
 """Seconds that a replica waits for cores that another one still holds. Serve stops a replica in 1 s to 3 s, so the wait
@@ -59,7 +59,7 @@ class HostedModel:
         # A second one that only waits for the device, so that the first can start the next batch meanwhile.
         self._waiter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="results")
         self._cpu: Enforcement | None = None
-        self._batch: Batch | None = None
+        self._batch: BatchFunction | None = None
         self._steps: TwoSteps | None = None  # of `_batch`; kept, as it is needed for each request
         self._tried: set[int] = set()
 
@@ -168,7 +168,7 @@ class HostedModel:
             if self._steps is not None:
                 begun = await loop.run_in_executor(self._thread, self._steps.begin, payloads)
                 return await loop.run_in_executor(self._waiter, self._steps.finish, begun)
-            return await loop.run_in_executor(self._thread, cast(Answer, self._batch), payloads)
+            return await loop.run_in_executor(self._thread, cast(SyncFunction, self._batch), payloads)
 
     @contextmanager
     def _noting_memory(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from benchmarks.search.conditions import recommended, searches
 from benchmarks.search.found import Found, found_by
 from benchmarks.search.noise import Noise, for_good, noisy
 from benchmarks.search.noise import body as noise_body
-from benchmarks.search.shuffled import KINDS, Sources, learns, shuffled
+from benchmarks.search.shuffled import SHUFFLINGS, Sources, learns, shuffled
 from benchmarks.search.shuffled import body as shuffled_body
 from raytune_infer.suites.replays import Plan, Unit
 from searchers.replay import Step
@@ -60,7 +60,7 @@ def test_who_learns_is_found_by_what_they_do(suite):
 
 def test_a_searcher_without_guard_is_found_out_by_shuffled_sources(suite, folder):
     plan = Plan(folder, ("follower",), ("free",), budget=12, seeds=3)
-    parts = [rows for kind in KINDS for tasks in suite.together()
+    parts = [rows for kind in SHUFFLINGS for tasks in suite.together()
              for rows in searches(suite, plan, Unit("follower", tasks), Sources(kind))]  # fmt: skip
     rows = pd.concat(parts, ignore_index=True)
     by = found_by(rows, "condition")

@@ -11,7 +11,7 @@ from searchers.space import Knob, Space
 
 SPACE = Space([Knob("k", (1, 2, 3))])
 GOAL = Objective(Expression("rps / usd_per_hour"), at_most={"p99_ms": 10})
-PRICED = Problem(SPACE, GOAL, np.array([1.0, 2.0, 4.0]))
+PRICE = Problem(SPACE, GOAL, np.array([1.0, 2.0, 4.0]))
 
 
 def test_what_is_observed_is_no_longer_pending_and_both_are_taken():
@@ -28,23 +28,23 @@ def test_each_configuration_is_valued_at_its_own_price():
     history = History()
     for position in (2, 0, 1):
         history = history.observe(position, {"rps": 8.0, "p99_ms": 1.0})
-    assert PRICED.values(history).tolist() == [2, 8, 4]
-    assert PRICED.best(history) == history.observed[1]
+    assert PRICE.values(history).tolist() == [2, 8, 4]
+    assert PRICE.best(history) == history.observed[1]
 
 
 def test_what_failed_or_broke_a_limit_has_the_value_0_and_is_never_the_best():
     history = (
         History().observe(0, None).observe(1, {"rps": 99.0, "p99_ms": 11.0}).observe(2, {"rps": 4.0, "p99_ms": 9.0})
     )
-    assert PRICED.values(history).tolist() == [0, 0, 1]
-    assert [PRICED.value(o) for o in history.observed] == [None, None, 1.0]
-    assert PRICED.best(history) == history.observed[2]
-    assert PRICED.best(History().observe(0, None)) is None and PRICED.best(History()) is None
+    assert PRICE.values(history).tolist() == [0, 0, 1]
+    assert [PRICE.value(o) for o in history.observed] == [None, None, 1.0]
+    assert PRICE.best(history) == history.observed[2]
+    assert PRICE.best(History().observe(0, None)) is None and PRICE.best(History()) is None
 
 
 def test_the_earliest_of_equals_is_the_best():
     tied = History().observe(1, {"rps": 4.0, "p99_ms": 1.0}).observe(0, {"rps": 2.0, "p99_ms": 1.0})
-    best = PRICED.best(tied)
+    best = PRICE.best(tied)
     assert best is not None and best.position == 1
 
 
@@ -61,7 +61,7 @@ def test_prices_must_be_as_many_as_configurations():
 
 
 def test_a_problem_assumes_a_noise_of_three_percent_and_nothing_else():
-    assert math.isclose(PRICED.noise, 0.03) and PRICED.sources == () and PRICED.facts == {} and PRICED.kept == set()
+    assert math.isclose(PRICE.noise, 0.03) and PRICE.sources == () and PRICE.facts == {} and PRICE.kept == set()
 
 
 def test_a_task_is_its_own_group_unless_told_otherwise_and_equal_only_to_itself():

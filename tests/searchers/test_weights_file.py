@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from searchers.weights_file import Kind, part, read, write
+from searchers.weights_file import FileKind, part, read, write
 
-CATS = Kind("cat", "cats", "make cats")
+CATS = FileKind("cat", "cats", "make cats")
 TENSORS = {"a.x": torch.arange(3.0), "a.y.z": torch.arange(6.0).reshape(2, 3).T, "b.x": torch.ones(1)}
 
 
@@ -21,7 +21,7 @@ def test_what_was_written_is_read_in_a_folder_that_is_made(tmp_path):
     assert set(load_file(path)) == set(TENSORS)
 
 
-@pytest.mark.parametrize("kind", [Kind("dog", "dogs", "make dogs"), Kind("", "dogs", "make dogs")])
+@pytest.mark.parametrize("kind", [FileKind("dog", "dogs", "make dogs"), FileKind("", "dogs", "make dogs")])
 def test_another_kind_is_refused_with_the_command_that_writes_one(tmp_path, kind):
     path = tmp_path / "f.safetensors"
     write(path, CATS, TENSORS, {})

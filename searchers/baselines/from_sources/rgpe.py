@@ -20,7 +20,7 @@ SAMPLES = 256  # of the ranking loss; our choice: gives weights to about 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class Base:
+class BaseModel:
     """A source's process, with its predicted `[n]` mean and `[n]` standard deviation over this space."""
 
     process: GaussianProcess
@@ -29,12 +29,12 @@ class Base:
 
 
 @learnt_once
-def bases_of_sources(problem: Problem) -> tuple[Base, ...]:
+def bases_of_sources(problem: Problem) -> tuple[BaseModel, ...]:
     """One process for each source whose values differ, fitted to at most 150 of its points."""
     studies, _ = standardised(sources_of(problem))
     processes = [fit(study.x, study.z) for study in studies]
     x = unit_cube(problem, problem.space.features)
-    return tuple(Base(process, *process.predict(x)) for process in processes)
+    return tuple(BaseModel(process, *process.predict(x)) for process in processes)
 
 
 def misranked(samples: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from serve_deployments.measuring.statistics import interval
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Batch, Usage
+from serve_deployments.usage import BatchTime, Usage
 
 FEWEST = 4
 """Minimum number of known batches for a prediction. Our choice."""
@@ -45,7 +45,7 @@ class BatchQueue:
     way_s: float = 0.0
 
     @classmethod
-    def of(cls, batches: Sequence[Batch], largest: int, wait_s: float = 0.0) -> Self | None:
+    def of(cls, batches: Sequence[BatchTime], largest: int, wait_s: float = 0.0) -> Self | None:
         """The queue of a replica from the observed times of its batches; None if too few are known.
 
         Times of sizes that were not observed are interpolated; beyond the largest observed size they rise with the

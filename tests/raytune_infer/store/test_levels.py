@@ -10,13 +10,13 @@ from raytune_infer.store.levels import KEPT_BATCHES, level_from_json, level_to_j
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import METRICS, PERCENTILES, REQUEST_TIMES, Metric
-from serve_deployments.usage import RECENT, Batch, Usage
+from serve_deployments.usage import RECENT, BatchTime, Usage
 from tests.levels import a_level
 
 USAGE: dict[str, Any] = {
     "seconds": 3.0, "batches": {1: 2, 4: 5}, "busy_s": 1.5, "cpu_s": 2.5, "gpu_busy_s": 0.5, "gpu_seen_s": 1.0,
     "memory_bytes": 1000, "gpu_memory_bytes": 2000, "queue": 3, "queue_most": 4, "others_s": 0.25, "cores_s": 6.0,
-    "recent": (Batch(1, 0.125), Batch(4, 0.25)),
+    "recent": (BatchTime(1, 0.125), BatchTime(4, 0.25)),
 }  # fmt: skip
 LEVEL: dict[str, Any] = {
     "samples": 50, "counts": {"output_per_s": 7.5},
@@ -134,7 +134,7 @@ def test_before_that_a_level_fell_behind_by_5_percent_and_a_deviation():
 
 @pytest.mark.parametrize("batches", [0, 1, KEPT_BATCHES, KEPT_BATCHES + 1, RECENT])
 def test_a_record_keeps_some_batches_of_all_its_time(batches):
-    usage = Usage(recent=tuple(Batch(1 + i, i / 7) for i in range(batches)))
+    usage = Usage(recent=tuple(BatchTime(1 + i, i / 7) for i in range(batches)))
     kept = usage_from_json(json.loads(json.dumps(usage_to_json(usage)))).recent
     assert min(batches, KEPT_BATCHES // 2) <= len(kept) <= KEPT_BATCHES
     assert all(batch.seconds == pytest.approx((batch.size - 1) / 7, rel=1e-3) for batch in kept)

@@ -10,7 +10,7 @@ from serve_deployments.fakes.fake_backend import FakeBackend
 from serve_deployments.fakes.virtual_replicas import FakeServer, run_virtual
 from serve_deployments.replicas.pool import Pool
 from serve_deployments.settings import Settings
-from serve_deployments.usage import RECENT, Batch
+from serve_deployments.usage import RECENT, BatchTime
 
 
 def answered(server, arrivals_s, cancelled=()):
@@ -50,7 +50,9 @@ def test_a_batch_begins_when_it_is_full_or_its_oldest_has_waited():
     times_s, usage = answered(server, [0, 0.2, 1, 1.1, 1.2, 1.3])
     assert times_s == [3.5, 3.5, 7.5, 7.5, 7.5, 9.5]
     assert usage.batches == {2: 1, 3: 1, 1: 1} and usage.busy_s == pytest.approx(9.0)
-    assert usage.recent == (Batch(2, 3.0), Batch(3, 4.0), Batch(1, 2.0)) and usage.seconds == pytest.approx(9.5)
+    assert usage.recent == (BatchTime(2, 3.0), BatchTime(3, 4.0), BatchTime(1, 2.0)) and usage.seconds == pytest.approx(
+        9.5
+    )
     assert answered(FakeServer(lambda batch: 1.0, max_batch=2, wait_s=0.5), [0, 0.1])[0] == [1.1, 1.1]
 
 

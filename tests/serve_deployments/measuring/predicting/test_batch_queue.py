@@ -10,7 +10,7 @@ from serve_deployments.measuring.level import Clients, open_level
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue, queue_of
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Batch, Usage
+from serve_deployments.usage import BatchTime, Usage
 from tests.levels import a_level
 
 ONE = np.ones(1)
@@ -59,16 +59,16 @@ def test_its_mean_wait_is_that_of_pollaczek_and_khinchine(load, cv):
 
 
 def test_sizes_that_it_never_had_are_on_the_line_of_those_that_it_had():
-    queue = BatchQueue.of([Batch(1, 0.025), Batch(1, 0.025), Batch(8, 0.06), Batch(8, 0.06)], 16)
+    queue = BatchQueue.of([BatchTime(1, 0.025), BatchTime(1, 0.025), BatchTime(8, 0.06), BatchTime(8, 0.06)], 16)
     assert queue.mean_s == pytest.approx([service_s(size) for size in range(1, 17)])
     assert queue.factors == pytest.approx([1.0] * 4) and queue.error == pytest.approx(0.0)
 
 
 def test_times_that_vary_are_known_the_better_the_more_there_are():
     rng = np.random.default_rng(2)
-    few, many = (BatchQueue.of([Batch(1, t) for t in rng.gamma(25, 1 / 25, n)], 1) for n in (40, 900))
+    few, many = (BatchQueue.of([BatchTime(1, t) for t in rng.gamma(25, 1 / 25, n)], 1) for n in (40, 900))
     assert many.error == pytest.approx(0.2 / np.sqrt(900), rel=0.5) and few.error > 2 * many.error
-    assert BatchQueue.of([Batch(1, 1.0)] * 3, 1) is None
+    assert BatchQueue.of([BatchTime(1, 1.0)] * 3, 1) is None
 
 
 async def levels(server, *clients):
@@ -96,7 +96,7 @@ def test_a_model_that_is_not_busy_with_enough_to_do_seems_slower():
 
         async def usage(self):
             usage = await super().usage()
-            halves = tuple(Batch(size, seconds / 2) for size, seconds in usage.recent)
+            halves = tuple(BatchTime(size, seconds / 2) for size, seconds in usage.recent)
             return usage.__class__(usage.seconds, usage.batches, usage.busy_s / 2, recent=halves)
 
     queue = queue_of(run_virtual(levels(Pausing(service_s), 1, 4)), Settings())
@@ -120,7 +120,7 @@ def test_of_levels_in_which_it_told_nothing_there_is_no_queue():
 
 def told(clients, seconds=2.0, busy_s=0.4, batches=10, latency_s=(0.042, 0.043, 0.065), size=1, **changes):
     """A level of so many clients, in which the replica ran that many batches, all alike; of 50 ms on average."""
-    recent = (Batch(size, busy_s / batches),) * batches
+    recent = (BatchTime(size, busy_s / batches),) * batches
     usage = Usage(seconds=seconds, batches={size: batches}, busy_s=busy_s, recent=recent)
     return a_level(clients=clients, latency_s=latency_s, usage=usage, **changes)
 
@@ -155,25 +155,25 @@ def test_how_slow_batches_seem_is_seen_where_there_is_always_a_next_one():
 
 
 def test_what_sizes_take_is_the_mean_between_them_a_line_and_beyond_them_no_less():
-    seen = [Batch(1, 0.01), Batch(1, 0.03), Batch(3, 0.04), Batch(3, 0.04)]
+    seen = [BatchTime(1, 0.01), BatchTime(1, 0.03), BatchTime(3, 0.04), BatchTime(3, 0.04)]
     queue = BatchQueue.of(seen, 4, 0.25)
     assert queue.mean_s == pytest.approx([0.02, 0.03, 0.04, 0.05]) and queue.wait_s == 0.25
     assert queue.factors == pytest.approx([0.5, 1.5, 1.0, 1.0])
-    falling = BatchQueue.of([Batch(1, 0.04)] * 2 + [Batch(3, 0.02)] * 2, 5)
+    falling = BatchQueue.of([BatchTime(1, 0.04)] * 2 + [BatchTime(3, 0.02)] * 2, 5)
     assert falling.mean_s == pytest.approx([0.04, 0.03, 0.02, 0.02, 0.02])
     # What is larger than the queue's batches tells too.
-    small = BatchQueue.of([Batch(1, 0.02)] * 2 + [Batch(5, 0.06)] * 2, 3)
+    small = BatchQueue.of([BatchTime(1, 0.02)] * 2 + [BatchTime(5, 0.06)] * 2, 3)
     assert small.mean_s == pytest.approx([0.02, 0.03, 0.04]) and small.factors == pytest.approx([1.0] * 4)
     # Least squares with weights of 4, 1 and 1 for their counts: of 1, 2, 2 at 1, 2, 3 the slope is 2 / 3.5.
-    bent = BatchQueue.of([Batch(1, 1.0)] * 4 + [Batch(2, 2.0), Batch(3, 2.0)], 5)
+    bent = BatchQueue.of([BatchTime(1, 1.0)] * 4 + [BatchTime(2, 2.0), BatchTime(3, 2.0)], 5)
     assert np.diff(bent.mean_s) == pytest.approx([1.0, 0.0, 4 / 7, 4 / 7])
-    alike = BatchQueue.of([Batch(2, 0.02)] * 4, 4)
+    alike = BatchQueue.of([BatchTime(2, 0.02)] * 4, 4)
     assert alike.mean_s == pytest.approx([0.02] * 4)
 
 
 def test_few_times_are_known_by_their_spread():
     """Too few for batch means: 0.5 and 1.5 in turn have a spread of 0.5, and of four half of that is left."""
-    queue = BatchQueue.of([Batch(1, 0.5), Batch(1, 1.5), Batch(1, 0.5), Batch(1, 1.5)], 1)
+    queue = BatchQueue.of([BatchTime(1, 0.5), BatchTime(1, 1.5), BatchTime(1, 0.5), BatchTime(1, 1.5)], 1)
     assert queue.error == pytest.approx(0.25)
 
 
