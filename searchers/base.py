@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from searchers.objective import Metrics, Objective
+from searchers.quantities import sounds_like_a_share
 from searchers.space import Space
 
 
@@ -86,6 +87,7 @@ class Problem:
         kept: metrics whose limit the load test keeps by itself, as it looks for the highest rate within that limit:
             their measured values describe the load, not the configuration.
         noise: relative standard deviation of repeated measurements of one configuration.
+        shares: metrics that are shares (of requests, of equal answers); None where only names are known: a name tells.
 
     Raises:
         ValueError: the prices do not match the space.
@@ -98,6 +100,7 @@ class Problem:
     sources: tuple[Task, ...] = ()
     kept: frozenset[str] = frozenset()
     noise: float = 0.03
+    shares: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if self.usd_per_hour.size == 0:
@@ -107,6 +110,10 @@ class Problem:
                 f"`usd_per_hour` needs one price for each of the {len(self.space)} configurations; its shape is "
                 f"{self.usd_per_hour.shape}"
             )
+
+    def is_share(self, metric: str) -> bool:
+        """Whether a metric is a share, mostly 0 or mostly 1, rather than an amount that acts by ratios."""
+        return sounds_like_a_share(metric) if self.shares is None else metric in self.shares
 
     def value(self, observation: Observation) -> float | None:
         """The observation's value under the objective; None if it is infeasible."""

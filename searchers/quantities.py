@@ -1,6 +1,6 @@
-"""Role of a metric, derived from its name, which is all that a searcher knows about a metric it has never seen.
+"""What the name of a metric tells, for metrics of which a searcher knows nothing else.
 
-Every quantity here is positive and acts by ratios, so all are modelled as natural logarithms.
+Quantities that have a role are positive and act by ratios, so they are modelled as natural logarithms.
 """
 
 from __future__ import annotations
@@ -34,3 +34,11 @@ def role(metric: str) -> Role:
     if _TPOT.search(name):
         return "tpot"
     return "latency" if _TIME.search(name) and not _RATE.search(name) else "rate"
+
+
+_SHARE = re.compile(r"error|fail|drop|timeout|reject")
+
+
+def sounds_like_a_share(metric: str) -> bool:
+    """Whether the name is one of those that shares of requests usually have: `error_rate`, `dropped`, `timeouts`."""
+    return _SHARE.search(metric.lower()) is not None

@@ -22,6 +22,7 @@ from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, encode, gpu_name
 from searchers.base import Problem
 from searchers.quantities import PRICE
 from searchers.space import Config, Knob, Space, Value
+from serve_deployments.metrics.metric_table import metric_of
 from serve_deployments.settings import Settings
 
 _NOISE = 0.1
@@ -124,9 +125,9 @@ def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, e
         raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
     space = Space(knobs, kept)
     usd = np.array([_price(book, space[i], spec) for i in range(len(space))])
-    return ServiceSpace(
-        Problem(space, spec.goal, usd, spec.facts, kept=spec.kept_limits, noise=_NOISE), dropped, resolver
-    )
+    shares = frozenset(name for name in spec.goal.limited if (metric := metric_of(name)) and metric.is_share)
+    problem = Problem(space, spec.goal, usd, spec.facts, kept=spec.kept_limits, noise=_NOISE, shares=shares)
+    return ServiceSpace(problem, dropped, resolver)
 
 
 def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:

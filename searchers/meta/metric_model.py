@@ -1,14 +1,14 @@
 """Which of a trial's metrics are modelled, and how samples of them become values of the objective.
 
 Rates and times are positive and act by ratios, so their logarithms are modelled, each separately. One more quantity
-is whether a trial *runs*: a metric that is a share of the requests (`error_rate`) is mostly 0, which has no logarithm,
-so breaking a limit on it is treated as not running. A limit that the load test keeps by itself, as it looks for the
+is whether a trial *runs*: a metric that is a share (`error_rate`) is mostly 0 or mostly 1, and 0 has no logarithm, so
+breaking a limit on it is treated as not running. A limit that the load test keeps by itself, as it looks for the
 highest rate within that limit, says nothing about the configuration and is left out.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,8 @@ from searchers.quantities import PRICE
 FEASIBLE = "runs"
 """Name of the quantity that is 1 for a trial that ran and -1 for one that did not; a sample above 0 means it runs."""
 
-_SHARE = re.compile(r"error|fail|drop|timeout|reject")
+Bounds = tuple[tuple[str, float, float], ...]
+"""Limits on shares: name, least and most."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class MetricModel:
 
     Args:
         metrics: names of the modelled metrics, in order.
-        shares: limits on shares of requests: name and largest allowed value.
+        shares: limits on shares, which decide whether a trial counts as one that runs.
     """
 
     metrics: tuple[str, ...]
-    shares: tuple[tuple[str, float], ...] = ()
+    shares: Bounds = ()
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -55,21 +56,27 @@ class MetricModel:
         return np.array(list(found), dtype=int), np.array([np.mean(values) for values in found.values()])
 
     def _runs(self, metrics: Metrics | None) -> bool:
-        return metrics is not None and all(metrics.get(name, 0.0) <= most for name, most in self.shares)
+        return metrics is not None and all(
+            name not in metrics or least <= metrics[name] <= most for name, least, most in self.shares
+        )
 
 
 def metric_model_of(problem: Problem) -> tuple[MetricModel, Objective]:
     """The metric model of a problem, and its objective with limits on modelled metrics only."""
     objective = problem.objective
-    shares = {name: most for name, most in objective.at_most.items() if _SHARE.search(name)}
-    told = problem.kept | set(shares)
+    shares = {name for name in objective.limited if problem.is_share(name)}
+    told = problem.kept | shares
     over = replace(
         objective,
         at_most={name: most for name, most in objective.at_most.items() if name not in told},
         at_least={name: least for name, least in objective.at_least.items() if name not in told},
     )
     metrics = (over.goal.names | set(over.limited)) - {PRICE}
-    return MetricModel(tuple(sorted(metrics)), tuple(sorted(shares.items()))), over
+    bounds = tuple(
+        (name, objective.at_least.get(name, -math.inf), objective.at_most.get(name, math.inf))
+        for name in sorted(shares)
+    )
+    return MetricModel(tuple(sorted(metrics)), bounds), over
 
 
 def values(objective: Objective, drawn: Mapping[str, np.ndarray], usd_per_hour: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from searchers.base import Observation, Problem, Task
 from searchers.meta.joint_grid import JointGrid, grid_over
-from searchers.meta.metric_model import MetricModel
+from searchers.meta.metric_model import Bounds, MetricModel
 from searchers.meta.mixture import Beliefs, generic
 from searchers.meta.transfer import SourcePrior, TaskMeasurements, belief, coherence, fit
 
@@ -82,9 +82,7 @@ def _evidence(
 
 
 @lru_cache(maxsize=64)
-def _source_prior(
-    sources: tuple[Task, ...], shares: tuple[tuple[str, float], ...], quantity: str, noise: float
-) -> SourcePrior:
+def _source_prior(sources: tuple[Task, ...], shares: Bounds, quantity: str, noise: float) -> SourcePrior:
     """What is learned about one quantity, independent of the problem; cached, as sources are compared by identity."""
     grid = _own_grid(sources)
     facts = standardised([*(task.facts for task in sources), {}])[:-1]

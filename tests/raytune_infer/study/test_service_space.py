@@ -46,6 +46,11 @@ def test_facts_are_part_of_the_problem():
     }
 
 
+def test_the_search_is_told_which_limits_are_on_shares():
+    limits = "knobs: {cpu_cores: [1, 2]}\nlimits: {error_rate: 0.01, p99_ms: 50}"
+    assert space(limits, node(None)).problem.shares == {"error_rate"}
+
+
 def test_nothing_fits():
     with pytest.raises(NothingFits, match="2 configurations: .*V100"):
         space("knobs: {cpu_cores: [1, 2], gpu_type: [V100]}", node("T4"))

@@ -35,7 +35,7 @@ def test_one_metric_is_read_without_another():
 
 
 def test_a_trial_runs_if_it_ended_and_keeps_the_limits_on_shares():
-    metric_model = MetricModel(("rps",), (("error_rate", 0.01), ("timeouts", 2.0)))
+    metric_model = MetricModel(("rps",), (("error_rate", -math.inf, 0.01), ("timeouts", -math.inf, 2.0)))
     rows = [None, {"rps": 1.0}, {"error_rate": 0.01}, {"error_rate": 0.02}, {"error_rate": 0.0, "timeouts": 3.0}, {}]
     at, y = metric_model.measured((Observation(i, m) for i, m in enumerate(rows)), FEASIBLE)
     assert at.tolist() == list(range(6)) and y.tolist() == [-1, 1, 1, -1, -1, 1]
@@ -57,7 +57,7 @@ def test_metrics_are_those_of_the_goal_and_of_limits_but_the_price_shares_and_wh
     )  # fmt: skip
     metric_model, over = metric_model_of(Problem(SPACE, objective, kept=frozenset({"p99_ms", "slack_ms"})))
     assert metric_model.metrics == ("rps", "tokens_per_s", "ttft_ms")
-    assert metric_model.shares == (("dropped", 0.5), ("error_rate", 0.01))
+    assert metric_model.shares == (("dropped", -math.inf, 0.5), ("error_rate", -math.inf, 0.01))
     assert metric_model.quantities == ("rps", "tokens_per_s", "ttft_ms", FEASIBLE)
     assert over.at_most == {"ttft_ms": 9, "usd_per_hour": 3} and over.at_least == {"tokens_per_s": 5}
     assert over.goal == objective.goal and over.minimize
@@ -66,7 +66,20 @@ def test_metrics_are_those_of_the_goal_and_of_limits_but_the_price_shares_and_wh
 @pytest.mark.parametrize("name", ["error_rate", "failed", "dropped_share", "timeouts", "rejected"])
 def test_every_share_of_requests_is_part_of_whether_it_runs(name):
     metric_model, over = metric_model_of(Problem(SPACE, Objective(Expression("rps"), at_most={name: 0.1})))
-    assert metric_model.metrics == ("rps",) and metric_model.shares == ((name, 0.1),) and not over.at_most
+    assert metric_model.metrics == ("rps",) and metric_model.shares == ((name, -math.inf, 0.1),) and not over.at_most
+
+
+def test_a_share_with_any_name_and_either_limit_is_part_of_whether_it_runs_where_it_is_known_to_be_one():
+    objective = Objective(
+        Expression("rps"), at_most={"slow_share": 0.1, "errors_ms": 5}, at_least={"answers_same": 0.9}
+    )
+    problem = Problem(SPACE, objective, shares=frozenset({"slow_share", "answers_same"}))
+    metric_model, over = metric_model_of(problem)
+    assert metric_model.metrics == ("errors_ms", "rps") and over.limited == ("errors_ms",)
+    assert metric_model.shares == (("answers_same", 0.9, math.inf), ("slow_share", -math.inf, 0.1))
+    metrics = [{"slow_share": 0.1, "answers_same": 0.9}, {"slow_share": 0.2}, {"answers_same": 0.8}, {}, None]
+    runs = metric_model.measured([Observation(i, m) for i, m in enumerate(metrics)], FEASIBLE)[1]
+    assert runs.tolist() == [1, -1, -1, 1, -1]
 
 
 def test_values_are_those_of_the_exponentials_where_it_runs():
