@@ -148,6 +148,17 @@ def task_loss(
     return ((unit * predict(adapted, asked[0]) - asked[1]) ** 2).mean()
 
 
+def _episode_loss(
+    theta: MlpWeights, drawn: tuple[Tensor, Tensor], mask: Tensor, step_size: float, unit_rule: UnitRule
+) -> Tensor:
+    """Mean loss of the tasks drawn, each adapted to as many of its first points as the mask is wide, judged on all."""
+    (x, y), k = drawn, mask.shape[1]
+    losses = vmap(task_loss, in_dims=(None, 0, 0, None, None, None))(
+        theta, (x[:, :k], y[:, :k]), (x, y), mask, step_size, unit_rule
+    )
+    return losses.mean()
+
+
 def meta_train(
     tasks: Tasks,
     weights: MlpWeights,
@@ -192,12 +203,8 @@ def meta_train(
     masks = list(schedules) if schedules else [torch.ones(1, shots)]
     for episode in range(episodes):
         mask = masks[int(torch.randint(len(masks), (1,), generator=generator))].to(tasks.y.dtype)
-        k = mask.shape[1]
-        x, y = order(theta, *tasks.draw(tasks_per_episode, k + points_asked, generator), generator)
-        losses = vmap(task_loss, in_dims=(None, 0, 0, None, None, None))(
-            theta, (x[:, :k], y[:, :k]), (x, y), mask, step_size, unit_rule
-        )
-        loss = losses.mean()
+        drawn = tasks.draw(tasks_per_episode, mask.shape[1] + points_asked, generator)
+        loss = _episode_loss(theta, order(theta, *drawn, generator), mask, step_size, unit_rule)
         optimizer.zero_grad()
         loss.backward()
         # A task on which the inner loop diverges must not undo what the others taught.

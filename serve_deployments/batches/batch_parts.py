@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Tensors = dict[str, "torch.Tensor"]
 """Name → tensor; the first dimension of each is the batch."""
 
+Forward = Callable[[Tensors], Tensors]
+Split = Callable[[Tensors], list[Any]]
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -36,8 +39,8 @@ class Parts:
     """
 
     collate: Callable[[list[Payload]], Tensors]
-    forward: Callable[[Tensors], Tensors]
-    split: Callable[[Tensors], list[Any]]
+    forward: Forward
+    split: Split
     filling: Mapping[str, float] = field(default_factory=dict)
     longest: int | None = None
 

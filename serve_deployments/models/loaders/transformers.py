@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from serve_deployments.batches.batch_parts import Forward, Parts, Split, Tensors
 from serve_deployments.models.context import ModelContext, ModelError, dtype_of
 from serve_deployments.models.loader import Loader
 
@@ -39,25 +40,43 @@ def build(
         cuda_graphs: see `fast_batches`; lengths are padded too.
         compile: see `compiling.MODES`.
     """
-    import torch
-
-    from serve_deployments.batches.batch_parts import Parts, Tensors
     from serve_deployments.batches.fast_batches import fast_batches
     from serve_deployments.models.compiling import compiled
-
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
     asked = task or _task(path)
     if asked not in TASKS:
         raise ModelError(f"unknown task {asked!r}; use one of {', '.join(TASKS)}")
-    kind = AutoModelForSequenceClassification if asked == "classification" else AutoModel
-    dtype = dtype_of(context)
+    model, tokenizer = _loaded(path, asked)
+    model = model.to(device=context.device, dtype=dtype_of(context)).eval()
+    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    limit = max_length or min(tokenizer.model_max_length, positions)
+
+    run, told = compiled(model, compile, device=context.device, cuda_graphs=cuda_graphs)
+    forward, split = _classification(run, model.config.id2label) if asked == "classification" else _embedding(run)
+
+    def collate(texts: list[str]) -> Tensors:
+        return dict(tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt"))
+
+    filling = {"input_ids": tokenizer.pad_token_id or 0, "attention_mask": 0, "token_type_ids": 0}
+    parts = Parts(collate, forward, split, filling, longest=limit)
+    return fast_batches(parts, context.device, cuda_graphs=cuda_graphs, told=told, every_size=compile != "none")
+
+
+def _loaded(path: Path, task: str) -> tuple[Any, Any]:
+    """The model and the tokenizer of a folder, offline.
+
+    Raises:
+        ModelError: the folder asks for code of its own to be executed.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+    kind = AutoModelForSequenceClassification if task == "classification" else AutoModel
     # Without `trust_remote_code`, the library would ask at the terminal.
     safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         model = kind.from_pretrained(path, use_safetensors=True, weights_only=True, **safely)
-        tokenizer = AutoTokenizer.from_pretrained(path, **safely)
+        return model, AutoTokenizer.from_pretrained(path, **safely)
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
@@ -65,31 +84,33 @@ def build(
             f"{path} needs custom code from its folder, which is not executed; if you trust it, load it "
             "in your own builder (module:callable)"
         ) from None
-    model = model.to(device=context.device, dtype=dtype).eval()
-    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
-    limit = max_length or min(tokenizer.model_max_length, positions)
 
-    run, told = compiled(model, compile, device=context.device, cuda_graphs=cuda_graphs)
 
-    def collate(texts: list[str]) -> Tensors:
-        return dict(tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt"))
+def _classification(run: Callable[..., Any], labels: Mapping[int, str]) -> tuple[Forward, Split]:
+    """The forward pass of a classifier, and its results: label → probability."""
 
     def forward(tokens: Tensors) -> Tensors:
-        output = run(**tokens)
-        if asked == "classification":
-            return {"shares": output.logits.float().softmax(-1)}
-        mask = tokens["attention_mask"].unsqueeze(-1).float()
-        mean = (output.last_hidden_state.float() * mask).sum(1) / mask.sum(1)
-        return {"rows": torch.nn.functional.normalize(mean, dim=-1)}
+        return {"shares": run(**tokens).logits.float().softmax(-1)}
 
     def split(made: Tensors) -> list[Any]:
-        if asked == "classification":
-            return [{model.config.id2label[i]: share for i, share in enumerate(row)} for row in made["shares"].tolist()]
+        return [{labels[i]: share for i, share in enumerate(row)} for row in made["shares"].tolist()]
+
+    return forward, split
+
+
+def _embedding(run: Callable[..., Any]) -> tuple[Forward, Split]:
+    """The forward pass of an encoder, and its results: the mean over the tokens, normalised to length 1."""
+    from torch.nn.functional import normalize
+
+    def forward(tokens: Tensors) -> Tensors:
+        mask = tokens["attention_mask"].unsqueeze(-1).float()
+        mean = (run(**tokens).last_hidden_state.float() * mask).sum(1) / mask.sum(1)
+        return {"rows": normalize(mean, dim=-1)}
+
+    def split(made: Tensors) -> list[Any]:
         return list(made["rows"].numpy())
 
-    filling = {"input_ids": tokenizer.pad_token_id or 0, "attention_mask": 0, "token_type_ids": 0}
-    parts = Parts(collate, forward, split, filling, longest=limit)
-    return fast_batches(parts, context.device, cuda_graphs=cuda_graphs, told=told, every_size=compile != "none")
+    return forward, split
 
 
 def _task(path: Path) -> str:
