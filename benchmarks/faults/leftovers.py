@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,8 @@ import psutil
 import ray
 from ray import serve
 from ray.util.placement_group import placement_group_table
+
+from serve_deployments.device.limits import lock_folder
 
 SETTLES_S = 30.0
 """Seconds after which anything still there counts as left behind, since Ray ends processes some time after it was told
@@ -87,8 +88,7 @@ def _in_ray() -> Iterator[str]:
 def _leases() -> Iterator[str]:
     """Core leases of processes below this one; /proc/locks says which process holds which lock."""
     ours = {process.pid for process in psutil.Process().children(recursive=True)}
-    folder = Path(tempfile.gettempdir()) / "raytune-infer-cores"
-    cores = {lock.stat().st_ino: lock.stem for lock in folder.glob("*.lock")}
+    cores = {lock.stat().st_ino: lock.stem for lock in lock_folder().glob("*.lock")}
     for line in Path("/proc/locks").read_text().splitlines():
         _, kind, *_, pid, place, _, _ = line.split()
         inode = int(place.split(":")[-1])

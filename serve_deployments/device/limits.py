@@ -2,7 +2,7 @@
 
 Each core is leased by a file lock. The kernel releases the locks when the process ends, however it ends, so a lease
 needs no server, does not outlive a crash, and also works between studies, users' Ray clusters and "nodes" that share
-one machine.
+one machine, whatever each has as its temporary folder.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import socket
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from serve_deployments.device.cgroups import Quota, cpu_quota
 from serve_deployments.device.gpu_share import CannotConfine, confine
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.settings import Settings
@@ -37,8 +40,7 @@ class CoreLease:
     Args:
         count: number of cores.
         deadline_s: how long to wait for them.
-        folder: folder of the lock files, the same for all processes on the machine; one in the temporary folder by
-            default.
+        folder: folder of the lock files; `lock_folder` by default.
         available: numbers of the cores that may be used; by default those of this process.
         now: clock, in seconds.
         sleep: function that waits for so many seconds.
@@ -92,9 +94,19 @@ class CoreLease:
         return False
 
 
+def lock_folder() -> Path:
+    """The folder of the lock files, the same for all users and studies of a machine.
+
+    It is in Linux's shared memory, not in the temporary folder, which users, jobs and services may each have for
+    themselves.
+    """
+    shared = Path("/dev/shm")
+    return (shared if shared.is_dir() else Path(tempfile.gettempdir())) / "raytune-infer-cores"
+
+
 def _prepared(folder: Path | None) -> Path:
     """The folder of the lock files, created if necessary and made writable for every user of the machine."""
-    folder = folder or Path(tempfile.gettempdir()) / "raytune-infer-cores"
+    folder = folder or lock_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(PermissionError):
         folder.chmod(0o777)
@@ -126,10 +138,17 @@ def unleased_cores(cores: Iterable[int], *, folder: Path | None = None) -> set[i
 
 
 def machine_cores() -> set[int]:
-    """Numbers of the cores that this process may use, at most as many as its container's CPU quota allows."""
-    cores = sorted(_cores_at_first())
-    quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
-    return set(cores if quota >= len(cores) else cores[: max(1, math.ceil(quota))])
+    """Numbers of the cores that this process may use, at most as many as its container's CPU quota allows.
+
+    A part of a core counts as a whole one. Where the quota is smaller than the machine, the cores begin at one that the
+    host and its control group choose: containers on one machine do not see each other's leases, and would all take
+    the first.
+    """
+    cores, quota = sorted(_cores_at_first()), _quota()
+    if quota.cores >= len(cores):
+        return set(cores)
+    first = zlib.crc32(f"{socket.gethostname()} {quota.group}".encode()) % len(cores)
+    return {cores[(first + i) % len(cores)] for i in range(max(1, math.ceil(quota.cores)))}
 
 
 @cache
@@ -138,13 +157,10 @@ def _cores_at_first() -> frozenset[int]:
     return frozenset(os.sched_getaffinity(0) if can_pin() else range(os.cpu_count() or 1))
 
 
-def _quota(file: Path) -> float:
-    """CPU seconds per second that a container may use (cgroup v2, cpu.max); infinity if no limit is known."""
-    try:
-        quota, period = file.read_text().split()
-        return float(quota) / float(period)
-    except (OSError, ValueError):  # no such file, or "max"
-        return math.inf
+@cache
+def _quota() -> Quota:
+    """This process's CPU quota, which does not change while it lives."""
+    return cpu_quota()
 
 
 def can_pin() -> bool:
@@ -191,6 +207,8 @@ def enforce_cpu(settings: Settings, *, lease: Callable[[int], CoreLease]) -> tup
     if not can_pin():
         return held, Enforcement("cpu_cores", asked, False, "this system has no CPU affinity")
     pin(held.cores)
+    if settings.cpu_cores > (quota := _quota().cores):
+        return held, Enforcement("cpu_cores", asked, False, f"the quota of this container is {quota:g} cores")
     return held, Enforcement("cpu_cores", asked, True, f"affinity to cores {list(held.cores)}")
 
 

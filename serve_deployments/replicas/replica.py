@@ -13,6 +13,7 @@ from ray import serve
 from starlette.responses import JSONResponse
 
 from serve_deployments.backend import ReplicaFacts
+from serve_deployments.device.cgroups import memory_free_share
 from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.models.model import ModelSource
 from serve_deployments.replicas.dynamic_batching import DynamicBatching
@@ -170,7 +171,7 @@ class ReplicaServer:
             raised=model.raised,
             said=model.said,
             changeable=model.changeable,
-            free_memory=memory.available / memory.total,
+            free_memory=min(memory.available / memory.total, memory_free_share()),
             idle_with=self._idle_with,
         )
 

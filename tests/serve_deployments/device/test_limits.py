@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from functools import partial
@@ -13,11 +14,13 @@ from types import SimpleNamespace
 import pytest
 
 from serve_deployments.device import limits
+from serve_deployments.device.cgroups import Quota
 from serve_deployments.device.limits import (
     CoreLease,
     NoCores,
     enforce_cpu,
     enforce_threads,
+    lock_folder,
     machine_cores,
     pin,
     unleased_cores,
@@ -106,41 +109,51 @@ def test_locks_are_for_every_user_of_the_machine(tmp_path):
 
 
 @pytest.fixture
-def cores_of(monkeypatch, tmp_path):
-    """What a machine with so many cores says under a container's quota."""
+def cores_of(monkeypatch):
+    """What a process of a machine with so many cores has under a quota."""
 
-    def found(cores, cpu_max):
-        file = tmp_path / "cpu.max"
-        if cpu_max is not None:
-            file.write_text(cpu_max)
+    def found(cores, quota, group="", host="one"):
         monkeypatch.setattr(limits, "_cores_at_first", lambda: frozenset(cores))
-        monkeypatch.setattr(limits, "Path", lambda name: file if name == "/sys/fs/cgroup/cpu.max" else None)
+        monkeypatch.setattr(limits, "_quota", lambda: Quota(quota, group))
+        monkeypatch.setattr(limits.socket, "gethostname", lambda: host)
         return machine_cores()
 
     return found
 
 
-@pytest.mark.parametrize(
-    ("cpu_max", "cores"),
-    [
-        ("200000 100000\n", {4, 5}),
-        ("150000 100000\n", {4, 5}),  # one and a half: two, of which the second is there half of the time
-        ("100000 100000\n", {4}),
-        ("20000 100000\n", {4}),  # never none
-        ("25000 50000\n", {4}),
-        ("400000 100000\n", {4, 5, 6, 7}),
-        ("800000 100000\n", {4, 5, 6, 7}),
-        ("max 100000\n", {4, 5, 6, 7}),
-        ("", {4, 5, 6, 7}),
-        (None, {4, 5, 6, 7}),
-    ],
-)
-def test_a_containers_quota_counts_as_so_many_cores(cores_of, cpu_max, cores):
-    assert cores_of([4, 5, 6, 7], cpu_max) == cores
+@pytest.mark.parametrize(("quota", "count"), [(2, 2), (1.5, 2), (1, 1), (0.2, 1), (4, 4), (8, 4), (float("inf"), 4)])
+def test_a_containers_quota_counts_as_so_many_cores(cores_of, quota, count):
+    cores = cores_of([4, 5, 6, 7], quota)
+    assert len(cores) == count and cores <= {4, 5, 6, 7}
+    assert cores == cores_of([4, 5, 6, 7], quota)  # all processes of the container have the same
+
+
+def test_containers_of_one_machine_do_not_all_begin_at_its_first_core(cores_of):
+    by_host = {frozenset(cores_of(range(16), 2, host=host)) for host in "abcdefgh"}
+    by_group = {frozenset(cores_of(range(16), 2, group=group)) for group in "abcdefgh"}
+    assert len(by_host) > 4 and len(by_group) > 4
+
+
+def test_cores_of_which_the_quota_gives_a_part_are_not_said_to_be_enforced(cores_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "pin", lambda cores: None)
+    monkeypatch.setattr(limits, "can_pin", lambda: True)
+    cores_of([0, 1, 2, 3], 1.5)
+    for cores, how in ((2, "the quota of this container is 1.5 cores"), (1, None)):
+        held, told = enforce_cpu(Settings(cpu_cores=cores), lease=lambda count: lease(count, tmp_path))
+        assert held is not None and told.enforced == (how is None) and how in (None, told.how)
+        held.release()
+
+
+def test_processes_with_temporary_folders_of_their_own_see_the_same_locks(monkeypatch, tmp_path):
+    found = set()
+    for name in ("a", "b"):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+        found.add(lock_folder())
+    assert len(found) == 1 or not Path("/dev/shm").is_dir()
 
 
 def test_more_cores_than_the_quota_are_worth_are_not_leased(cores_of):
-    assert cores_of([0, 1, 2, 3], "200000 100000") == {0, 1}
+    assert len(cores_of([0, 1, 2, 3], 2)) == 2
     held, told = enforce_cpu(Settings(cpu_cores=3), lease=lambda count: pytest.fail("nobody can have three"))
     assert held is None and not told.enforced and told.how == "Ray counts more cores than this machine has (2)"
 
@@ -260,7 +273,7 @@ def new_process(monkeypatch):
     spec = importlib.util.find_spec(limits.__name__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "_quota", lambda file: float("inf"))
+    monkeypatch.setattr(module, "_quota", Quota)
     return module, affinity
 
 
