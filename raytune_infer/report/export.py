@@ -19,6 +19,7 @@ _HEAD = """\
 # Without that file, on a cluster without token authentication:  serve deploy serve_config.yaml
 # raytune-infer must be installed on each node; POST requests as JSON to the route below.
 """
+_HOST = "host: 127.0.0.1"
 
 
 def serve_config(spec: ServiceSpec, settings: Settings) -> str:
@@ -35,9 +36,7 @@ def serve_config(spec: ServiceSpec, settings: Settings) -> str:
     if "ray.io/node-id" in settings.node_labels:
         head += "# No label tells this GPU type from others of the cluster, so its nodes are listed one by one.\n"
     if spec.model.build is not None:
-        # The module may be beside service.yaml, which is not on the import path of other machines.
-        variables = {"PYTHONPATH": str(spec.folder), **settings.environment}
-        options["runtime_env"] = {"env_vars": variables}
+        head += "# What the model needs of the folder of service.yaml (`folder` below) must be on each node.\n"
     application: dict[str, Any] = {
         "name": spec.name,
         "route_prefix": "/",
@@ -54,7 +53,8 @@ def serve_config(spec: ServiceSpec, settings: Settings) -> str:
     }
     config = {
         "proxy_location": "EveryNode",
-        "http_options": {"host": "127.0.0.1", "port": 8000},
+        "http_options": {"port": 8000, "host": "127.0.0.1"},
         "applications": [application],
     }
-    return head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return head + text.replace(_HOST, f"{_HOST}  # for others than this machine, as on Kubernetes: 0.0.0.0", 1)

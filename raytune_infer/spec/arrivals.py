@@ -7,6 +7,7 @@ from pathlib import Path
 
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import shown
+from raytune_infer.spec.paths import beside
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Arrivals, Renewal, Trace
 
@@ -20,7 +21,7 @@ def read_arrivals(spec: ServiceSpec) -> Arrivals:
         return Renewal(asked.gamma.cv)
     assert asked.trace is not None, "one of the two, checked when read"
     try:
-        return read_trace(spec.folder / asked.trace)
+        return read_trace(beside(spec.folder, asked.trace))
     except ValueError as error:
         raise SpecError(f"{spec.place('load', 'arrivals', 'trace')}: cannot replay {asked.trace}: {error}") from None
 
@@ -35,11 +36,11 @@ def read_trace(path: Path) -> Trace:
         ValueError: the file cannot be read, a line is not a time, or the times do not form a trace.
     """
     try:
-        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text; save it as CSV in UTF-8") from None
-    except (OSError, RuntimeError) as error:
-        raise ValueError(getattr(error, "strerror", None) or str(error)) from None
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
     rows = [(number, line.strip().strip('"')) for number, line in enumerate(lines, 1) if line.strip()]
     if rows and _seconds(rows[0][1]) is None and _moment(rows[0][1]) is None:
         del rows[0]

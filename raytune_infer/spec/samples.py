@@ -13,6 +13,7 @@ import numpy as np
 
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import kind_of, shown
+from raytune_infer.spec.paths import beside
 from raytune_infer.spec.service_spec import ServiceSpec
 
 _ROUND = (1_000, 100_000)
@@ -77,7 +78,7 @@ def _read(spec: ServiceSpec, name: str, keys: tuple[str, ...]) -> list[Any]:
             f"{spec.place(*keys)}: {shown(name)} has an unsupported file type; supported are {', '.join(_READERS)}"
         )
     try:
-        samples = reader((spec.folder / name).expanduser())
+        samples = reader(beside(spec.folder, name))
     except RecursionError:
         raise SpecError(f"{spec.place(*keys)}: cannot read {name}: it is nested too deeply") from None
     except MemoryError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
@@ -11,6 +10,7 @@ from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.knob_spec import KnobSpec
+from raytune_infer.spec.paths import beside
 from raytune_infer.spec.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.load.arrivals import Arrivals
@@ -40,8 +40,6 @@ class Service:
         self.plan = _plan(spec, self.arrivals)
         self.prices = _prices(spec)
         _refuse_hiding(spec)
-        # A module may stand beside service.yaml; replicas find it the same way.
-        sys.path.insert(0, str(spec.folder))
         try:
             check(self.source, _builder_args(spec))
             if "precision" in spec.knobs:
@@ -55,12 +53,15 @@ def model_source(spec: ServiceSpec) -> ModelSource:
     model = spec.model
     try:
         if model.build is not None:
-            return Builder(model.build)
+            return Builder(model.build, str(spec.folder))
         assert model.path is not None, "one of the two, checked when read"
         in_package = model.path.startswith("package:")
-        return Weights(model.path if in_package else str((spec.folder / model.path).expanduser()), model.loader)
+        path = model.path if in_package else str(beside(spec.folder, model.path))
+        return Weights(path, model.loader, str(spec.folder))
     except ModelError as error:
         raise SpecError(f"{spec.place('model')}: {error}") from None
+    except ValueError as error:
+        raise SpecError(f"{spec.place('model', 'path')}: {error}") from None
 
 
 def _refuse_hiding(spec: ServiceSpec) -> None:
@@ -84,9 +85,9 @@ def _prices(spec: ServiceSpec) -> PriceBook:
     try:
         if spec.prices is None:
             return load_prices(DEFAULT_BOOK)
-        beside = spec.folder / spec.prices
-        return load_prices(beside if beside.is_file() else spec.prices)
-    except PriceBookError as error:
+        path = beside(spec.folder, spec.prices)
+        return load_prices(path if path.is_file() else spec.prices)
+    except (PriceBookError, ValueError) as error:
         raise SpecError(f"{spec.place('prices')}: {error}") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -17,11 +18,12 @@ from raytune_infer.spec.sample_order import spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord
+from raytune_infer.study.session import JOB_VARIABLE
 from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.measuring.in_cluster.load_side import release_cores
 from serve_deployments.measuring.in_cluster.measure import WithLoadActor
 from serve_deployments.measuring.load_test import LoadTest
-from serve_deployments.models.model import Builder, ModelSource
+from serve_deployments.models.model import ModelSource, Weights
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
 from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.replicas.warm_backend import WarmBackend
@@ -62,8 +64,14 @@ def _is_remote() -> bool:
 
 
 def _seen_from_replicas(source: ModelSource, spec: ServiceSpec) -> ModelSource:
-    """Make a model path inside the folder of service.yaml relative if that folder is shipped to the nodes."""
-    if not _is_remote() or isinstance(source, Builder) or source.path.startswith("package:"):
+    """Return the source as nodes see it to which a folder was sent: there it is the working folder of each process.
+
+    `ray job submit` sends a folder of the user's choice, in which service.yaml may lie deeper.
+    """
+    if not _is_remote():
         return source
-    path = Path(source.path)
-    return replace(source, path=str(path.relative_to(spec.folder))) if path.is_relative_to(spec.folder) else source
+    sent = Path.cwd() if JOB_VARIABLE in os.environ else spec.folder
+    folder = str(spec.folder.relative_to(sent)) if spec.folder.is_relative_to(sent) else source.folder
+    if isinstance(source, Weights) and Path(source.path).is_relative_to(spec.folder):
+        source = replace(source, path=str(Path(source.path).relative_to(spec.folder)))
+    return replace(source, folder=folder)

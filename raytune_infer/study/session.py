@@ -26,6 +26,8 @@ _ATTEMPTS = 3
 _OWN_RAY = {"RAY_worker_niceness": "0"}
 """Environment of a Ray that is started here; the user's settings win. By default Ray's workers have a low priority
 (nice 15): beside one busy process a trivial replica then answered 510 requests/s, with nice 0 1,250."""
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Environment variable that `ray job submit` sets in a job's driver, whose working folder is the one that was sent."""
 _LONGEST_FOLDER = 39
 """Longest path in bytes of a temporary folder in which Ray 2.60 can make its sockets: Linux allows 107 bytes for a
 socket's name (unix(7)), of which `/ray/session_` with date and process, and `/sockets/plasma_store` take 68."""
@@ -175,6 +177,6 @@ def _local_environment(folder: Path) -> dict[str, Any]:
 
 def _shipped_environment(folder: Path) -> dict[str, Any]:
     """Return the runtime environment that ships our packages and the folder of service.yaml to other machines."""
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if JOB_VARIABLE in os.environ:
         return {}  # `ray job submit` has set an environment already; a second one would conflict with it.
     return {"py_modules": [str(Path(import_module(p).__path__[0])) for p in OUR_PACKAGES], "working_dir": str(folder)}

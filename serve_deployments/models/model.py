@@ -17,6 +17,7 @@ from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
+from serve_deployments.models.service_folder import inside
 
 BatchFunction = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
 """A function that returns one result for each payload, in order. `inspect.iscoroutinefunction` says whether to await
@@ -34,9 +35,11 @@ class Builder:
         reference: `module:callable`. It is called with the model's arguments and with those fields of `ModelContext`
             that its signature accepts, and returns a function, synchronous or not, from a list of payloads to a list of
             as many results.
+        folder: see `service_folder`; empty for the process's own.
     """
 
     reference: str
+    folder: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", self.reference):
@@ -50,10 +53,12 @@ class Weights:
     Args:
         path: a path on disk, or `package:NAME/sub/folder` inside an installed package, which is not imported.
         loader: name of one of `LOADERS`; None: it is guessed, if that is unambiguous and safe.
+        folder: see `service_folder`; empty for the process's own.
     """
 
     path: str
     loader: str | None = None
+    folder: str = ""
 
     def __post_init__(self) -> None:
         if self.loader is not None and self.loader not in LOADERS:
@@ -215,7 +220,8 @@ def _path(text: str) -> Path:
 def _find(source: Builder) -> Callable[..., Any]:
     module_name, _, name = source.reference.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        with inside(source.folder):
+            found: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a user's module may raise anything at import
         raise ModelError(
             f"cannot import {module_name!r} of {source.reference!r}: {type(error).__name__}: {error}; "

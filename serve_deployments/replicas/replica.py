@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ from serve_deployments.backend import ReplicaFacts
 from serve_deployments.device.cgroups import memory_free_share
 from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.models.model import ModelSource
+from serve_deployments.models.service_folder import enter
 from serve_deployments.replicas.dynamic_batching import DynamicBatching
 from serve_deployments.replicas.hosting import HostedModel, first_line
 from serve_deployments.settings import Settings
@@ -54,7 +56,8 @@ class ReplicaServer:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, source: ModelSource, settings: Mapping[str, Any] | None = None, samples: Sequence[Any] = ()
     ) -> None:
-        self._model = HostedModel(source, samples)
+        enter(source.folder)
+        self._model = HostedModel(replace(source, folder=""), samples)
         self._meter: Meter | None = None
         self._batching = DynamicBatching(self._run, 1)
         self._failure: str | None = None

@@ -54,7 +54,7 @@ def test_the_replica_runs_under_all_that_was_measured():
     args = exported()["applications"][0]["args"]
     assert Settings(**args["settings"]) == MEASURED
     assert args["settings"]["batch_wait_ms"] == 7.5 and args["settings"]["max_batch_size"] == 16
-    assert args["model"] == {"reference": "json:loads"}
+    assert args["model"] == {"reference": "json:loads", "folder": "/srv/models"}
     bound: Any = application(args)._bound_deployment
     assert bound.init_args[1] == args["settings"]
 
@@ -65,7 +65,7 @@ def test_the_replica_has_the_resources_of_the_trial():
     assert (options["num_cpus"], options["num_gpus"]) == (3, 0.5)
     assert options["label_selector"] == {"ray.io/accelerator-type": "in(T4)"}
     variables = options["runtime_env"]["env_vars"]
-    assert variables == {"PYTHONPATH": "/srv/models", **MEASURED.environment}
+    assert variables == MEASURED.environment
     assert variables["MODE"] == "fast" and variables["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "50"
     [plain] = exported(Settings())["applications"][0]["deployments"]
     assert plain["ray_actor_options"]["num_cpus"] == 1 and "num_gpus" not in plain["ray_actor_options"]
@@ -87,10 +87,7 @@ def test_the_users_own_path_of_modules_stands():
 def test_weights_are_found_where_they_are(model, source, noted):
     text = BUILT.replace('{build: "json:loads", args: {size: 3}}', model)
     config = exported(text=text)
-    assert config["applications"][0]["args"]["model"] == source
-    # No module stands beside service.yaml, so nothing is added to the path.
-    [deployment] = config["applications"][0]["deployments"]
-    assert "PYTHONPATH" not in deployment["ray_actor_options"]["runtime_env"]["env_vars"]
+    assert config["applications"][0]["args"]["model"] == {**source, "folder": "/srv/models"}
     spec = parse_spec(Document(text, "s.yaml"), folder=Path("/srv/models"))
     assert ("The model's path must exist on each node." in serve_config(spec, MEASURED)) == noted
 
@@ -99,6 +96,8 @@ def test_the_head_says_what_the_reader_must_know():
     spec = parse_spec(Document(BUILT, "s.yaml"), folder=Path("."))
     head = serve_config(spec, MEASURED)
     assert head.startswith("# my-service: the recommended configuration.\n") and "serve deploy" in head
+    assert "of the folder of service.yaml (`folder` below) must be on each node" in head
+    assert "  host: 127.0.0.1  # for others than this machine, as on Kubernetes: 0.0.0.0\n" in head
     assert "path must exist" not in head and "listed one by one" not in head
     assert "configuration of emulated devices.\n" in serve_config(spec, replace(MEASURED, emulated=True))
     by_node = replace(MEASURED, node_labels={"ray.io/node-id": "in(a,b)"})

@@ -138,13 +138,36 @@ def test_weights_beside_the_service_are_looked_for_where_its_folder_was_shipped_
     monkeypatch.setattr(serving, "_is_remote", lambda: is_remote)
     given = path if path.startswith(("package:", "/")) else str(tmp_path / path)
     known: Any = SimpleNamespace(
-        source=Weights(given, "torchscript"), spec=parse_spec(Document(SPEC, "known.yaml"), folder=tmp_path),
+        source=Weights(given, "torchscript", "/written/here"),
+        spec=parse_spec(Document(SPEC, "known.yaml"), folder=tmp_path),
         samples=["x"], plan=service().plan,
     )  # fmt: skip
     with serving.on_ray_serve(known, STUDY):
         pass
     source = next(entry[1] for entry in told if entry[0] == "backend")
-    assert source == Weights(seen.format(folder=tmp_path), "torchscript")
+    assert source == Weights(seen.format(folder=tmp_path), "torchscript", "." if is_remote else "/written/here")
+
+
+@pytest.mark.parametrize(("sent", "folder"), [("", "a/b"), ("a", "b"), ("a/b", "."), ("elsewhere", "{written}")])
+def test_a_service_deeper_in_the_folder_that_a_job_was_sent_with_is_found_there(
+    told, monkeypatch, tmp_path, sent, folder
+):
+    from serve_deployments.models.model import Builder
+
+    written = tmp_path / "a" / "b"
+    for path in (written, tmp_path / sent):
+        path.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path / sent)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.setattr(serving, "_is_remote", lambda: True)
+    known: Any = SimpleNamespace(
+        source=Builder("m:build", str(written)), spec=parse_spec(Document(SPEC, "known.yaml"), folder=written),
+        samples=["x"], plan=service().plan,
+    )  # fmt: skip
+    with serving.on_ray_serve(known, STUDY):
+        pass
+    source = next(entry[1] for entry in told if entry[0] == "backend")
+    assert source == Builder("m:build", folder.format(written=written))
 
 
 def test_a_cluster_that_was_there_before_has_the_folder_shipped_to_it(told, monkeypatch):
