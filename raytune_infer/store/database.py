@@ -142,6 +142,17 @@ class Database:
                 row.state, row.finished_at = "interrupted", _now()
             return len(rows)
 
+    def extend(self, study: StudyRecord, trials: int) -> StudyRecord:
+        """Give a study a larger budget of trials; its comparison, which was of fewer, no longer counts."""
+        with self._writing() as session:
+            row = session.get_one(StudyRow, study.id, with_for_update=True)
+            row.trials = trials
+            finals = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.purpose == "final")
+            for trial in session.scalars(finals.where(TrialRow.state == "finished")):
+                trial.state = "superseded"
+            session.flush()
+            return _study_record(row)
+
     def trials(self, study: StudyRecord, *, before: dt.datetime | None = None) -> tuple[TrialRecord, ...]:
         """Return a study's finished trials by number; if `before` (UTC) is given, only those that ended before it."""
         finished = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.state == "finished")

@@ -7,8 +7,9 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,12 +113,36 @@ def default_folder(name: str, now: dt.datetime) -> Path:
 
 
 def refuse_taken(path: Path) -> None:
-    """Raise RunError if no new run can be created in this folder: it has one, or the folder cannot be made."""
-    if (path / _POINTER).exists():
+    """Raise RunError if no new run can be created in this folder: it has one, or cannot be made or written to."""
+    if os.path.exists(path / _POINTER):
         raise RunError(f"{path} already has a run; continue it with --resume, or choose another --out")
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    there = next((folder for folder in (path, *path.parents) if os.path.exists(folder)), path)
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise RunError(f"cannot create a run in {path}: {there} is not a writable folder; choose another --out")
+    try:
+        _try_to_write(path)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise RunError(f"cannot create a run in {path}: {why}; choose another --out") from None
+
+
+def _try_to_write(folder: Path) -> None:
+    """Make a folder with a file in it, and remove what was made; raises OSError if that is not possible.
+
+    Permissions do not tell: who may do everything may still not write to /proc or to a file system that is read-only.
+    """
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+    made: list[Path] = []
+    try:
+        for path in reversed(missing):
+            path.mkdir()
+            made.append(path)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):  # another run has been made in it meanwhile
+                path.rmdir()
 
 
 OWN_DATABASE = "history.db"

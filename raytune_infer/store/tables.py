@@ -45,7 +45,7 @@ class TrialRow(Base):
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
     number: Mapped[int]
     purpose: Mapped[str] = mapped_column(String(20))
-    state: Mapped[str] = mapped_column(String(20))  # running, finished or interrupted
+    state: Mapped[str] = mapped_column(String(20))  # running, finished, interrupted or superseded
     position: Mapped[int]
     config: Mapped[dict[str, Any]]
     usd_per_hour: Mapped[float | None]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster import inventory as ray_inventory
-from raytune_infer.comparing.comparison_schedule import ComparisonSchedule, Turn, usual_seconds
 from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
@@ -21,17 +20,17 @@ from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
 from raytune_infer.study.fingerprint import differences, fingerprint
 from raytune_infer.study.progress import Progress, Silent
-from raytune_infer.study.result import StudyResult, conclude, ranking
+from raytune_infer.study.result import StudyResult, conclude
 from raytune_infer.study.session import check_session, ray_session
 from raytune_infer.study.space import ServiceSpace, service_space
-from raytune_infer.study.trial import TrialRuntime, run_trial
+from raytune_infer.study.trial import TrialRuntime
 from searchers.registry import DEFAULT, LEARNS, PREDICT_GAINS, named
 from serve_deployments.models.model import caution, is_emulated
 
 # The modules that run trials import Ray, which takes seconds. A refused study does not need it, so they are imported
 # late.
 if TYPE_CHECKING:
-    from raytune_infer.study.ledger import Ledger
+    from raytune_infer.study.trial_log import TrialLog
 
 Serving = Callable[[StudyRecord], AbstractContextManager[TrialRuntime]]
 """Function from a study's record to a context with the runtime that runs and loads its replicas."""
@@ -107,9 +106,10 @@ class Study:
         """Run the search and the final comparison, and return the recommendation.
 
         Args:
-            trials: number of trials of the search; None for the spec's or, when resuming, the study's own.
+            trials: number of trials of the search; None for the spec's or, when resuming, the study's own. A run that
+                is resumed may have more than before; its comparison then begins anew.
             parallel: number of trials at a time; None for the spec's.
-            resume: whether to resume the study in the run's folder; it keeps its budget, searcher and seed.
+            resume: whether to resume the study in the run's folder; it keeps its searcher and seed.
             progress: notified of everything that happens.
 
         Raises:
@@ -124,6 +124,7 @@ class Study:
         if run is None:
             self._refuse_unusable()
         from raytune_infer.study.ledger import Ledger
+        from raytune_infer.study.trial_log import TrialLog
 
         if prior is not None:
             progress.note(prior.note())
@@ -136,10 +137,12 @@ class Study:
             with run.locked(), self._opened(run, space) as (database, study):
                 if lost := database.interrupt_running(study):
                     progress.note(f"{lost} unfinished trials of the interrupted run are ignored")
+                if trials is not None and trials > study.trials:
+                    study = database.extend(study, trials)
                 space = self._taught(space, run, study, progress)
                 ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
                 with self._serving(study) as runtime:
-                    log = _TrialLog(space, database, study, ledger, runtime)
+                    log = TrialLog(space, database, study, ledger, runtime)
                     parallel = parallel or self.spec.budget.parallel
                     self._search(log, run, parallel, progress, prior)
                     default = space.position(self.spec.default_config)
@@ -166,11 +169,14 @@ class Study:
 
     def _refuse_unusable(self) -> None:
         """Check folder, database and model of a new run, before a cluster is joined or a folder made."""
-        if self._out is not None:
-            refuse_taken(self._out)
+        refuse_taken(self._new_folder())
         if self._db is not None:
             Database(self._db).close()
         self._refuse_pretence(self._emulate is not None)
+
+    def _new_folder(self) -> Path:
+        """Return the folder for a new run."""
+        return self._out or default_folder(self.spec.name, dt.datetime.now())
 
     def _refuse_pretence(self, emulated: bool) -> None:
         if emulated and not is_emulated(self._service.source):
@@ -190,7 +196,7 @@ class Study:
         return replace(space, problem=replace(space.problem, sources=earlier.tasks))
 
     def _search(
-        self, log: _TrialLog, run: RunFolder, parallel: int, progress: Progress, prior: PriorFile | None
+        self, log: TrialLog, run: RunFolder, parallel: int, progress: Progress, prior: PriorFile | None
     ) -> None:
         from raytune_infer.study.search import search
         from raytune_infer.study.suggestion import WORTHWHILE
@@ -217,7 +223,7 @@ class Study:
         return self.spec.budget.compare_s or _COMPARE_PART * searched_s
 
     def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
-        path = self._out or default_folder(self.spec.name, dt.datetime.now())
+        path = self._new_folder()
         path.mkdir(parents=True, exist_ok=True)
         run = RunFolder(path, self._db, 0, learns=self._history is not False)
         # Two runs that start at once must not both find the folder free: one's pointer would hide the other's study.
@@ -240,8 +246,9 @@ class Study:
         """Return the study to resume; raises RunError if the present arguments contradict it."""
         database, study = run.load()
         database.close()
+        fewer = trials is not None and trials < study.trials
         asked = {
-            "trials": (trials, study.trials), "searcher": (self._searcher, study.searcher),
+            "trials": (trials if fewer else None, study.trials), "searcher": (self._searcher, study.searcher),
             "seed": (self._seed, study.seed), "emulate": (self._emulate, study.emulated),
             "db": (shown_url(self._db), shown_url(run.database_url)), "history": (self._history, run.learns),
             "prior": (self._prior and self._prior.label, run.prior or "the shipped one"),
@@ -264,36 +271,3 @@ class Study:
             yield database, study
         finally:
             database.close()
-
-
-@dataclass(frozen=True)
-class _TrialLog:
-    """Runs and records the trials of one study."""
-
-    space: ServiceSpace
-    database: Database
-    study: StudyRecord
-    ledger: Ledger
-    runtime: TrialRuntime
-
-    def trials(self) -> tuple[TrialRecord, ...]:
-        return self.database.trials(self.study)
-
-    def compare(self, default: int | None, budget_s: float) -> None:
-        """Run what is left of the final comparison: the search's best and the default, side by side in rounds."""
-        from raytune_infer.study.suggestion import WORTHWHILE
-
-        searched = self.trials()
-        objective = self.space.problem.objective
-        schedule = ComparisonSchedule(
-            ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE
-        )
-        while (turn := schedule.turn(self.trials())) is not None:
-            self._measured_again(turn)
-
-    def _measured_again(self, turn: Turn) -> None:
-        key = self.ledger.start(turn.position, "final")
-        settings = self.space.resolver.settings(self.space.problem.space[turn.position])
-        name, runtime = f"final-{turn.round}-{turn.position}", self.runtime
-        outcome = run_trial(settings, name, backend=runtime.backend, measure=runtime.measure_in(turn.round))
-        self.ledger.finish(key, turn.position, outcome)

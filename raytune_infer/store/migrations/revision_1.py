@@ -69,7 +69,7 @@ def upgrade() -> None:
     """Make the tables that are not there, and the columns that those lack which are.
 
     Raises:
-        RunError: a table of that name is another program's.
+        RunError: a table of that name is another program's; a view always is, as rows cannot be added to it.
     """
     found = sa.inspect(op.get_bind())
     there = {name: {column["name"] for column in found.get_columns(name)} for name in found.get_table_names()}
@@ -78,7 +78,8 @@ def upgrade() -> None:
         for table in TABLES.sorted_tables if table.name in there
         for column in table.columns if column.name not in there[table.name]
     ]  # fmt: skip
-    if foreign := sorted({column.table.name for column in lacking if not column.nullable}):
+    views = {name for name in TABLES.tables if name not in there and found.has_table(name)}
+    if foreign := sorted(views | {column.table.name for column in lacking if not column.nullable}):
         raise RunError(
             f"{op.get_bind().engine.url} holds {' and '.join(foreign)} of another program, or of a version of this one "
             "that is not known; name another database"

@@ -32,6 +32,14 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_was(url, theirs
     assert (columns(url), contents(url)) == before
 
 
+def test_a_view_with_the_name_of_a_table_is_another_programs(url):
+    execute(url, "CREATE TABLE theirs (id INTEGER PRIMARY KEY)", "CREATE VIEW trials AS SELECT id FROM theirs")
+    with pytest.raises(RunError, match="history.* holds trials of another program"):
+        Database(url)
+    with pytest.raises(RunError, match="history.* holds trials of another program"):
+        Database(url)
+
+
 def test_a_database_of_a_newer_version_is_refused_and_left_as_it_was(url):
     database = Database(url)
     study = begun(database)

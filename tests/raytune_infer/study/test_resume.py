@@ -103,6 +103,20 @@ def test_seconds_are_those_of_all_runs_together(tmp_path, monkeypatch):
     assert len(searched(study(tmp_path / "cut", machine, text).run(resume=True))) == 4
 
 
+def test_a_finished_run_is_given_more_trials_and_its_comparison_begins_anew(tmp_path, monkeypatch):
+    by_our_clock(monkeypatch, (machine := Machine()).clock)
+    before = study(tmp_path / "run", machine, searcher="random").run(2)
+    after = study(tmp_path / "run", machine).run(4, resume=True)
+    assert [t.number for t in searched(before)] == [t.number for t in searched(after)][:2]
+    assert len({t.position for t in searched(after)}) == 4
+    compared = [[t.number for t in result.trials if t.purpose == "final"] for result in (before, after)]
+    assert compared[1] and min(compared[1]) > max(compared[0])
+    again = study(tmp_path / "run", machine).run(resume=True)
+    assert [t.number for t in again.trials] == [t.number for t in after.trials]
+    with pytest.raises(RunError, match="was started with trials: 4, not 3; to resume, leave trials out"):
+        study(tmp_path / "run", machine).run(3, resume=True)
+
+
 def test_two_trials_at_a_time_spend_half_the_seconds(tmp_path, monkeypatch):
     asked = []
 
@@ -131,7 +145,7 @@ def test_the_comparison_takes_the_seconds_asked_for_or_half_of_those_that_the_se
         def turn(self, trials):
             return None
 
-    monkeypatch.setattr("raytune_infer.study.study.ComparisonSchedule", ComparisonSchedule)
+    monkeypatch.setattr("raytune_infer.study.trial_log.ComparisonSchedule", ComparisonSchedule)
     monkeypatch.setattr("raytune_infer.study.study.conclude", lambda *found: found)
     by_our_clock(monkeypatch, (machine := Machine()).clock)
     study(tmp_path / "a", machine, searcher="random").run(4)

@@ -1,0 +1,45 @@
+"""The trials of one study as they are run and recorded, and its final comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from raytune_infer.comparing.comparison_schedule import ComparisonSchedule, Turn, usual_seconds
+from raytune_infer.store.database import Database
+from raytune_infer.store.records import StudyRecord, TrialRecord
+from raytune_infer.study.ledger import Ledger
+from raytune_infer.study.result import ranking
+from raytune_infer.study.space import ServiceSpace
+from raytune_infer.study.suggestion import WORTHWHILE
+from raytune_infer.study.trial import TrialRuntime, run_trial
+
+
+@dataclass(frozen=True)
+class TrialLog:
+    """Runs and records the trials of one study."""
+
+    space: ServiceSpace
+    database: Database
+    study: StudyRecord
+    ledger: Ledger
+    runtime: TrialRuntime
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        return self.database.trials(self.study)
+
+    def compare(self, default: int | None, budget_s: float) -> None:
+        """Run what is left of the final comparison: the search's best and the default, side by side in rounds."""
+        searched = self.trials()
+        objective = self.space.problem.objective
+        schedule = ComparisonSchedule(
+            ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE
+        )
+        while (turn := schedule.turn(self.trials())) is not None:
+            self._measured_again(turn)
+
+    def _measured_again(self, turn: Turn) -> None:
+        key = self.ledger.start(turn.position, "final")
+        settings = self.space.resolver.settings(self.space.problem.space[turn.position])
+        name, runtime = f"final-{turn.round}-{turn.position}", self.runtime
+        outcome = run_trial(settings, name, backend=runtime.backend, measure=runtime.measure_in(turn.round))
+        self.ledger.finish(key, turn.position, outcome)
