@@ -16,7 +16,15 @@ from raytune_infer.study.trial import TrialRuntime, run_trial
 
 @dataclass(frozen=True)
 class TrialLog:
-    """Runs and records the trials of one study."""
+    """Runs and records the trials of one study.
+
+    Args:
+        space: the study's space.
+        database: the open database with the study.
+        study: the study.
+        ledger: records each trial.
+        runtime: runs and loads the replicas.
+    """
 
     space: ServiceSpace
     database: Database
@@ -25,6 +33,7 @@ class TrialLog:
     runtime: TrialRuntime
 
     def trials(self) -> tuple[TrialRecord, ...]:
+        """Return the study's finished trials."""
         return self.database.trials(self.study)
 
     def compare(self, default: int | None, budget_s: float) -> None:

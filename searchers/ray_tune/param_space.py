@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
 from ray.tune.search.variant_generator import parse_spec_vars
 
 from searchers.space import Config, Knob, Space, Value
 
+_log = logging.getLogger(__name__)
+
+_REFERENCES = ("__ref_ph", "__fn_ph")
+"""First part of what Tune 2.60 hands to searchers in place of an object (`ray.tune.impl.placeholder`)."""
+
 MOST_CONFIGURATIONS = 1_000_000
 """Largest number of configurations: searchers score all of them at every call, and with more a suggestion takes longer
 than seconds."""
+
+
+class Reference(str):
+    """Name of a choice that is neither a text nor a number.
+
+    Args:
+        name: the name.
+        stands_for: what Tune gets for it: None, or Tune's reference to an object, which it resolves for the trial.
+    """
+
+    stands_for: Any
+
+    def __new__(cls, name: str, stands_for: Any = None) -> Self:
+        """Return the text with what it stands for."""
+        self = super().__new__(cls, name)
+        self.stands_for = stands_for
+        return self
 
 
 def space_of(param_space: Mapping[str, Any]) -> Space:
@@ -50,8 +74,28 @@ def nested(config: Config) -> dict[str, Any]:
         place = out
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[leaf] = value
+        place[leaf] = value.stands_for if isinstance(value, Reference) else value
     return out
+
+
+def config_of(parameters: Mapping[str, Any], space: Space) -> Config:
+    """The values of the knobs among a trial's parameters, nested or not; constants are left out."""
+    flat: dict[str, Any] = {}
+    stack = [("", parameters)]
+    while stack:
+        prefix, level = stack.pop()
+        for key, value in level.items():
+            if isinstance(value, Mapping):
+                stack.append((f"{prefix}{key}/", value))
+            else:
+                flat[f"{prefix}{key}"] = value
+    return {knob.name: _offered(knob, flat[knob.name]) for knob in space.knobs if knob.name in flat}
+
+
+def _offered(knob: Knob, value: Any) -> Any:
+    """The knob's own value for what a trial's configuration has; the same object if the knob does not offer it."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return next((v for v in knob.values if isinstance(v, Reference) and v.stands_for == plain), plain)
 
 
 def _knob(name: str, domain: Domain) -> Knob:
@@ -70,7 +114,12 @@ def _knob(name: str, domain: Domain) -> Knob:
 
 def _choice(name: str, categories: Iterable[Any]) -> Knob:
     values: dict[tuple[type, Value], Value] = {}
-    for value in categories:
+    for number, given in enumerate(categories):
+        value = given.item() if isinstance(given, np.generic) else given
+        if value is None:
+            value = Reference("None")
+        elif isinstance(value, tuple) and value[:1] and value[0] in _REFERENCES:
+            value = Reference(f"object {number}", value)
         if not isinstance(value, str | int | float | bool):
             raise ValueError(
                 f"`param_space` key {name!r} chooses between objects such as {value!r}; choose between names "
@@ -78,6 +127,11 @@ def _choice(name: str, categories: Iterable[Any]) -> Knob:
             )
         values.setdefault((type(value), value), value)
     distinct = tuple(values.values())
+    if any(isinstance(v, Reference) and v.stands_for is not None for v in distinct):
+        _log.warning(
+            "`param_space` key %r chooses between objects, which Tune passes on as references, also numpy's numbers: "
+            "their order is not known. For numbers write Python's own, as `.tolist()` makes them", name
+        )  # fmt: skip
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in distinct):
         return Knob(name, tuple(sorted(distinct, key=float)))
     return Knob(name, distinct, kind="categorical")

@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import numbers
+import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeGuard
 
@@ -21,9 +23,9 @@ from ray.tune.result import AUTO_RESULT_KEYS
 from searchers.base import History, Problem, Searcher
 from searchers.objective import Expression, Metrics, Objective
 from searchers.quantities import PRICE
-from searchers.ray_tune.param_space import nested, space_of
+from searchers.ray_tune.param_space import config_of, nested, space_of
 from searchers.registry import DEFAULT, named
-from searchers.space import Config, Space
+from searchers.space import Space
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +42,12 @@ class TuneSearcher(ray.tune.search.Searcher):
 
     `Tuner(trainable, param_space={…}, tune_config=TuneConfig(metric="rps", mode="max", num_samples=30,
     search_alg=TuneSearcher()))` is all that is needed. Trials that fail, do not report the metric, or report it
-    as NaN count as configurations that could not run. The search finishes when every
-    configuration has been tried, so `num_samples=-1` tries all of them, in the searcher's order.
+    as NaN count as configurations that could not run; of several reports, the last one with the metric counts. The
+    search finishes when every configuration has been tried, so `num_samples=-1` tries all of them, in the searcher's
+    order.
 
-    The metric must be positive, as rates, latencies and prices are: zero or less counts as "could not run".
+    The metric must be positive in all trials, as rates, latencies and prices are, or negative in all. Zero counts as
+    "could not run", as configurations are compared by ratio.
 
     Args:
         space: what to search; left out, it is read from the Tuner's `param_space`.
@@ -74,6 +78,9 @@ class TuneSearcher(ray.tune.search.Searcher):
         self._history = History()
         self._positions: dict[str, int] = {}
         self._evaluated: list[tuple[dict[str, Any], float | None]] = []
+        self._reported: dict[str, dict[str, Any]] = {}  # trial → its last report with the metric
+        self._first: float | None = None  # the first figure that is not 0, whose sign all others must have
+        self._ended = False
         if space is not None and metric and mode:
             self._start(Problem(space, _objective(mode)))
 
@@ -111,7 +118,8 @@ class TuneSearcher(ray.tune.search.Searcher):
             missing += [] if self._given_space else ["space"]
             raise ValueError(
                 f"TuneSearcher lacks {' and '.join(missing)}; Tune passes TuneConfig's metric and mode on "
-                "only together with a non-empty `param_space`, so give them to TuneSearcher otherwise"
+                "only together with a non-empty `param_space`, so give them to TuneSearcher otherwise; "
+                "`Tuner.restore` takes `param_space` too"
             )
         return self._problem
 
@@ -130,6 +138,8 @@ class TuneSearcher(ray.tune.search.Searcher):
         """Take metric, mode and space from the Tuner; False if a space or a problem that differs is already set."""
         if self._problem is not None and not self._metric:
             return False  # for_problem: the objective is complete.
+        # Otherwise Tune ends the whole run at a report without the metric, instead of calling that trial failed.
+        os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
         self._metric = _agreed("metric", self._metric, metric)
         self._mode = _agreed("mode", self._mode, mode)
         space = self._given_space or space_of(config)
@@ -143,6 +153,8 @@ class TuneSearcher(ray.tune.search.Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray leaves FINISHED out.
         """The next configuration; None if none is free but trials are still running, FINISHED at the end."""
         problem = self.problem
+        if self._ended:
+            return self.FINISHED
         done = len(self._history.observed) + len(self._history.pending)
         position = self.our_searcher.suggest(self._history, np.random.default_rng([self._seed, done]))
         if position is None:
@@ -151,10 +163,18 @@ class TuneSearcher(ray.tune.search.Searcher):
         self._positions[trial_id] = position
         return nested(problem.space[position])
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep a report that has the metric, in case that the trial's last one lacks it."""
+        if self._metric in result:
+            self._reported[trial_id] = result
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record what the trial measured, or that its configuration could not run."""
         # The position is kept after completion: a failed trial that is run again under its id reports a second time.
         position = self._positions.get(trial_id)
+        reported = self._reported.pop(trial_id, None)
+        if result and self._metric and self._metric not in result:
+            result = {**(reported or {}), **result}
         if position is not None:
             self._history = self._history.observe(position, None if error else self._metrics(result))
 
@@ -188,7 +208,8 @@ class TuneSearcher(ray.tune.search.Searcher):
         self._searcher = None
 
     _STATE = (
-        "_history", "_positions", "_evaluated", "_problem", "_seed", "_metric", "_mode", "_factory", "_given_space"
+        "_history", "_positions", "_evaluated", "_problem", "_seed", "_metric", "_mode", "_factory", "_given_space",
+        "_reported", "_first", "_ended",
     )  # fmt: skip
 
     def _start(self, problem: Problem) -> None:
@@ -200,9 +221,9 @@ class TuneSearcher(ray.tune.search.Searcher):
         if self._problem is None:
             return
         for parameters, value in self._evaluated:
-            config = _config_of(parameters, self._problem.space)
+            config = config_of(parameters, self._problem.space)
             self._history = self._history.observe(
-                self._problem.space.position(config), None if value is None else {FIGURE: value}
+                self._problem.space.position(config), None if value is None else self._figured({}, value)
             )
         self._evaluated = []
 
@@ -215,13 +236,39 @@ class TuneSearcher(ray.tune.search.Searcher):
         }
         if self._metric:
             figure = result.get(self._metric)
-            metrics[FIGURE] = float(figure) if _is_number(figure) else math.nan
-            if metrics[FIGURE] <= 0:
-                said = "%s = %g is not positive; the trial is recorded as one that could not run"
-                _log.warning(said, self._metric, figure)
+            if not _is_number(figure):
                 return None
+            return self._figured(metrics, float(figure))
         needed = {*self.problem.objective.goal.names, *self.problem.objective.limited} - {PRICE}
         return metrics if all(math.isfinite(metrics.get(name, math.nan)) for name in needed) else None
+
+    def _figured(self, metrics: dict[str, float], value: float) -> Metrics | None:
+        """The metrics with the value of the Tuner's metric; None if that says that the configuration could not run.
+
+        Searchers compare by ratio, so a metric that is negative is taken without its sign, and the other way round: the
+        largest of negative numbers is that which is nearest to 0.
+        """
+        if value == 0:
+            said = "%s = %g is not positive; the trial is recorded as one that could not run"
+            _log.warning(said, self._metric, value)
+        if not math.isfinite(value) or value == 0:
+            return None
+        if self._first is None:
+            self._first = value
+            if value < 0:
+                objective = self.problem.objective
+                self._problem = replace(self.problem, objective=replace(objective, minimize=not objective.minimize))
+                self._searcher = None
+        if (value < 0) != (self._first < 0):
+            if not self._ended:
+                said = (
+                    "the search ends here: %s was %g in one trial and %g in another, and must be positive in all or "
+                    "negative in all, as configurations are compared by ratio; report another metric"
+                )
+                _log.error(said, self._metric, self._first, value)
+            self._ended = True
+            return None
+        return {**metrics, FIGURE: abs(value)}
 
 
 def _objective(mode: str) -> Objective:
@@ -242,17 +289,3 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 def _is_tunes_own(key: str) -> bool:
     return key in _TUNES_OWN or key.startswith("config/")
-
-
-def _config_of(parameters: Mapping[str, Any], space: Space) -> Config:
-    """The values of the knobs among a trial's parameters, nested or not; constants are left out."""
-    flat: dict[str, Any] = {}
-    stack = [("", parameters)]
-    while stack:
-        prefix, level = stack.pop()
-        for key, value in level.items():
-            if isinstance(value, Mapping):
-                stack.append((f"{prefix}{key}/", value))
-            else:
-                flat[f"{prefix}{key}"] = value
-    return {knob.name: flat[knob.name] for knob in space.knobs if knob.name in flat}
