@@ -127,6 +127,11 @@ class Inventory:
             nodes = tuple(node for node in nodes if node.gpus >= demand.gpu_share)
             among = f"{kind} node" + (" with enough GPUs" if len(nodes) < len(self.with_gpu(kind)) else "")
         cores = max(node.cpu_cores for node in nodes)
+        if demand.cpu_cores and not any(node.cpu_cores for node in self.nodes):
+            return (
+                "no node of the cluster has a core; start one that has, and where nodes come only when they are asked "
+                "for, keep one up that the replica fits on (on Kubernetes: minReplicas of its worker group)"
+            )
         if demand.cpu_cores > cores:
             return (
                 f"needs {_count(demand.cpu_cores, 'core')}, but the largest {among} has {cores}; request fewer or "

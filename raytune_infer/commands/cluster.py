@@ -22,10 +22,11 @@ def cluster(
     from cluster.prices import DEFAULT_BOOK, load_prices
     from raytune_infer.report.inventory_report import inventory_view
     from raytune_infer.report.renderers import renderer_of
-    from raytune_infer.study.session import ray_session
+    from raytune_infer.study.session import check_session, ray_session
 
     render = renderer_of(form)
     book = load_prices(prices or DEFAULT_BOOK)
+    check_session(address=address, emulate=emulate)
     with ray_session(address=address, emulate=emulate, folder=Path.cwd()):
         view = inventory_view(inventory.from_ray(), book)
     render(view, sys.stdout)

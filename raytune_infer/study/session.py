@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -36,11 +37,13 @@ socket's name (unix(7)), of which `/ray/session_` with date and process, and `/s
 def check_session(*, address: str | None, emulate: str | None) -> None:
     """Check the arguments of `ray_session` as far as is possible without Ray, whose import takes seconds.
 
-    Args: those of `ray_session`.
+    Args:
+        address: see `ray_session`.
+        emulate: see `ray_session`.
 
     Raises:
-        UserError: a GPU to emulate is unknown, both emulation and an address are asked for, or nothing listens at the
-            address.
+        UserError: a GPU to emulate is unknown, both emulation and an address are asked for, the address is of a kind
+            that a study cannot use, or nothing listens there.
     """
     connected = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     if emulate is not None:
@@ -53,7 +56,9 @@ def check_session(*, address: str | None, emulate: str | None) -> None:
                 "--emulate starts its own local cluster, so it cannot be combined with --address or a running Ray"
             )
     elif not connected and (asked := address or os.environ.get("RAY_ADDRESS")):
-        _refuse_silence(asked)
+        remedy = "leave --address out" if address else "unset the variable RAY_ADDRESS"
+        _refuse_other_kinds(asked, remedy)
+        _refuse_silence(asked, remedy)
 
 
 @contextmanager
@@ -63,15 +68,16 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
     A process that is connected already keeps its connection. Otherwise we connect to `address` (or the variable
     RAY_ADDRESS, which `ray job submit` sets); without one a local Ray is started and later stopped.
 
+    The arguments are those that `check_session` has accepted.
+
     Args:
         address: address of a running cluster; "auto" for the one on this machine.
         emulate: nodes of a local emulated cluster (`T4:1,V100:1`), which is started instead.
         folder: folder of service.yaml, so that workers can import the modules in it.
 
     Raises:
-        UserError: no cluster answers at the address, or both an address and emulation are asked for.
+        UserError: no cluster answers at the address, or a Ray on this machine does not start.
     """
-    check_session(address=address, emulate=emulate)
     import ray
 
     if ray.is_initialized():
@@ -155,17 +161,35 @@ def _until_up(init: Callable[[], object]) -> None:
     )
 
 
-def _refuse_silence(address: str) -> None:
+def _refuse_other_kinds(address: str, remedy: str) -> None:
+    """Raise UserError for addresses of other services of a Ray cluster than the one that a study joins."""
+    shown = _shown(address)
+    submit = "to run in a cluster from outside, use `ray job submit --working-dir . -- raytune-infer tune …`"
+    if address.startswith("ray://"):
+        raise UserError(f"{shown!r} is for Ray Client, over which replicas cannot be measured; {submit}, or {remedy}")
+    if re.match(r"https?://", address):
+        raise UserError(
+            f"{shown!r} is the address of a Ray dashboard, for `ray job submit` and `serve deploy`, and cannot be "
+            f"joined; {submit}, or {remedy}"
+        )
+
+
+def _shown(address: str) -> str:
+    """Return an address as it may be shown: without a user's name and password."""
+    return re.sub(r"//[^/]*@", "//***@", address)
+
+
+def _refuse_silence(address: str, remedy: str) -> None:
     """Raise UserError if nothing listens at `host:port`: Ray itself would retry for ten minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.rpartition(":")
     if not (colon and port.isdigit()):
         return
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
-    except OSError as error:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
         raise UserError(
-            f"nothing answers at {address!r} ({error.strerror or error}); start a cluster with `ray start --head`, "
-            "or leave --address out to use this machine"
+            f"nothing answers at {address!r} ({getattr(error, 'strerror', None) or error}); start a cluster with "
+            f"`ray start --head`, or {remedy} to use this machine"
         ) from None
 
 

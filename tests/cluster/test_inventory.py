@@ -50,6 +50,12 @@ def test_an_empty_cluster_and_one_without_gpus():
     assert "but the largest node has 0" in Inventory((HEAD,)).why_not(Demand(1))
 
 
+def test_a_cluster_whose_nodes_come_only_when_asked_for_is_told_what_to_do():
+    head = Node("n", "head", 0, 8.0)
+    reason = Inventory((head,)).why_not(Demand(1)) or ""
+    assert reason.startswith("no node of the cluster has a core; start one") and "minReplicas" in reason
+
+
 def test_refuses_what_makes_no_sense():
     with pytest.raises(ValueError, match="needs a GPU type"):
         Demand(1, gpu_share=0.5)

@@ -60,6 +60,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def joined(folder: Path, address: str | None = None, emulate: str | None = None) -> None:
+    session.check_session(address=address, emulate=emulate)
     with session.ray_session(address=address, emulate=emulate, folder=folder):
         pass
 
@@ -253,8 +254,29 @@ def test_something_must_listen_at_the_address_that_is_asked_for_and_at_no_other(
     monkeypatch.setattr("socket.create_connection", create_connection)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "there:6379")
-    session.check_session(address="ray://here:10001", emulate=None)
+    session.check_session(address="here:10001", emulate=None)
     session.check_session(address=None, emulate=None)
     session.check_session(address="auto", emulate=None)
     session.check_session(address=None, emulate="T4:1")
-    assert asked == [("here", 10001), ("there", 6379)]
+    session.check_session(address="[::1]:6379", emulate=None)
+    assert asked == [("here", 10001), ("there", 6379), ("::1", 6379)]
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "said"),
+    [
+        ("ray://127.0.0.1:10001", None, "^'ray://127.0.0.1:10001' is for Ray Client.*`ray job submit.*--address out$"),
+        (None, "ray://127.0.0.1:10001", "use `ray job submit .*, or unset the variable RAY_ADDRESS$"),
+        (None, "http://127.0.0.1:8265", "is the address of a Ray dashboard.*or unset the variable RAY_ADDRESS$"),
+        ("https://me:secret@there/ray", None, "^'https://...@there/ray' is the address of a Ray dashboard"),
+        (None, "127.0.0.1:1", "nothing answers at '127.0.0.1:1' .*or unset the variable RAY_ADDRESS to use this"),
+        ("127.0.0.1:99999", None, "nothing answers at '127.0.0.1:99999' .*or leave --address out to use this machine"),
+    ],
+)
+def test_an_address_of_another_kind_is_refused_by_what_it_is(monkeypatch, address, variable, said):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    with pytest.raises(UserError, match=said):
+        session.check_session(address=address, emulate=None)
