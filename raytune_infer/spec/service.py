@@ -15,7 +15,7 @@ from raytune_infer.spec.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.models.context import ModelError
+from serve_deployments.models.context import ModelError, UnexpectedArgument
 from serve_deployments.models.model import Builder, ModelSource, Weights, check, check_precisions
 
 OUR_PACKAGES = ("raytune_infer", "searchers", "serve_deployments", "cluster")
@@ -40,12 +40,7 @@ class Service:
         self.plan = _plan(spec, self.arrivals)
         self.prices = _prices(spec)
         _refuse_hiding(spec)
-        try:
-            check(self.source, _builder_args(spec))
-            if "precision" in spec.knobs:
-                check_precisions(self.source, map(str, spec.values("precision")))
-        except ModelError as error:
-            raise SpecError(f"{spec.place('model')}: {error}") from None
+        _check_model(spec, self.source)
 
 
 def model_source(spec: ServiceSpec) -> ModelSource:
@@ -62,6 +57,21 @@ def model_source(spec: ServiceSpec) -> ModelSource:
         raise SpecError(f"{spec.place('model')}: {error}") from None
     except ValueError as error:
         raise SpecError(f"{spec.place('model', 'path')}: {error}") from None
+
+
+def _check_model(spec: ServiceSpec, source: ModelSource) -> None:
+    """Refuse a model that cannot be built with the file's arguments and knobs, at the line of what is wrong."""
+    keys: tuple[str, ...] = ("model",)
+    try:
+        check(source, _builder_args(spec))
+        if "precision" in spec.knobs:
+            keys = ("knobs", "precision")
+            check_precisions(source, map(str, spec.values("precision")))
+    except UnexpectedArgument as error:
+        keys = ("model", "args", error.name) if error.name in spec.model.args else ("knobs", error.name)
+        raise SpecError(f"{spec.place(*keys)}: {error}") from None
+    except ModelError as error:
+        raise SpecError(f"{spec.place(*keys)}: {error}") from None
 
 
 def _refuse_hiding(spec: ServiceSpec) -> None:

@@ -22,6 +22,7 @@ from raytune_infer.errors import RunError
 from raytune_infer.store import sqlite
 from raytune_infer.store.levels import level_from_json, level_to_json
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord
+from raytune_infer.store.shown_url import shown
 from raytune_infer.store.tables import MeasurementRow, StudyRow, TrialRow
 from raytune_infer.store.upgrade import upgrade
 from searchers.space import Config
@@ -46,7 +47,7 @@ class Database:
         try:
             # The server may have been restarted since the last trial: each connection is tested before it is used.
             self._engine = create_engine(url, pool_pre_ping=True)
-        except (ArgumentError, ModuleNotFoundError, SQLAlchemyError) as error:
+        except (ArgumentError, ModuleNotFoundError, SQLAlchemyError, ValueError) as error:
             raise _unusable(url, error) from None
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", sqlite.set_up)
@@ -85,7 +86,7 @@ class Database:
             row = session.get(StudyRow, study_id)
             if row is None:
                 numbers = session.scalars(select(StudyRow.id).order_by(StudyRow.id)).all()
-                raise RunError(f"no study {study_id} in {self._engine.url}; there are {list(numbers) or 'none'}")
+                raise RunError(f"no study {study_id} in {shown(self._engine.url)}; there are {list(numbers) or 'none'}")
             return _study_record(row)
 
     def studies(self) -> tuple[StudyRecord, ...]:
@@ -193,7 +194,7 @@ def file_of(url: URL) -> Path | None:
 
 def absolute(text: str) -> str:
     """Return the URL with the path of a SQLite file made absolute, so that it means the same from any folder."""
-    with suppress(ArgumentError):
+    with suppress(ArgumentError, ValueError):
         url = make_url(text)
         if (file := file_of(url)) is not None and str(file) != ":memory:":
             return url.set(database=str(file.resolve())).render_as_string(hide_password=False)
@@ -204,16 +205,14 @@ def shown_url(url: str | URL | None) -> str | None:
     """Return the URL as it may be shown: absolute, and with `***` in place of a password; None for None."""
     if url is None:
         return None
-    with suppress(ArgumentError):
-        return make_url(absolute(str(url)) if isinstance(url, str) else url).render_as_string(hide_password=True)
-    return str(url)
+    return shown(absolute(url) if isinstance(url, str) else url)
 
 
 def url_of(text: str) -> URL:
     """Parse the URL of a database; raises RunError if it is invalid."""
     try:
         return make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise _unusable(text, error) from None
 
 
@@ -223,8 +222,12 @@ def _unusable(url: str | URL, error: Exception) -> RunError:
             f"the database {shown_url(url)!r} is of an earlier version and cannot be written, as its migration needs; "
             "copy the run's folder to where you may write, and open the copy"
         )
+    # SQLAlchemy takes what follows a colon in a password for a port, and its ValueError repeats it.
+    why = "the port is not a number; in a password, write : as %3A, / as %2F and @ as %40"
+    if not isinstance(error, ValueError):
+        why = str(error).splitlines()[0]
     return RunError(
-        f"cannot use the database {shown_url(url)!r}: {str(error).splitlines()[0]}; a URL is needed such as "
+        f"cannot use the database {shown_url(url)!r}: {why}; a URL is needed such as "
         "sqlite:///history.db, and its driver installed, as `pip install 'raytune-infer[postgresql]'` does for "
         "postgresql+psycopg://user@host/name"
     )

@@ -19,6 +19,7 @@ from sqlalchemy import URL
 from raytune_infer.errors import RunError
 from raytune_infer.store.database import Database, file_of, url_of, url_of_file
 from raytune_infer.store.records import StudyRecord, TrialRecord
+from raytune_infer.store.shown_url import has_secret
 
 if TYPE_CHECKING:
     from raytune_infer.spec.service_spec import ServiceSpec
@@ -60,8 +61,10 @@ class RunFolder:
         """
         pointer = {"database": self.database_url, "study": self.study_id, "learns": self.learns, "prior": self.prior}
         unfinished = self.path / f"{_POINTER}.new"
-        mode = 0o666 if self.url.password is None else 0o600  # less what the process's umask takes away
-        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
+        mode = 0o600 if has_secret(self.url) else 0o666  # less what the process's umask takes away
+        with suppress(FileNotFoundError):  # one that was left behind would keep its mode
+            unfinished.unlink()
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
             file.write(json.dumps(pointer, indent=2) + "\n")
         unfinished.replace(self.path / _POINTER)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, column, inspect, select, table
 
 from raytune_infer.errors import RunError
+from raytune_infer.store.shown_url import shown
 
 REVISIONS = ("0001", "0002")
 """All revisions that this version of the code knows, in order; a test compares them with `migrations`."""
@@ -60,8 +61,8 @@ def _revision_of(connection: Connection) -> str | None:
     if revision is None or revision in REVISIONS:
         return revision
     raise RunError(
-        f"{connection.engine.url} is of revision {revision}, which a newer version of raytune-infer made; this one "
-        f"knows revisions {REVISIONS[0]} to {REVISIONS[-1]}; install the newer version, or name another database"
+        f"{shown(connection.engine.url)} is of revision {revision}, which a newer version of raytune-infer made; this "
+        f"one knows revisions {REVISIONS[0]} to {REVISIONS[-1]}; install the newer version, or name another database"
     )
 
 

@@ -15,6 +15,19 @@ class ModelError(ValueError):
     """A model cannot be found, built or called; the message says how to fix it."""
 
 
+class UnexpectedArgument(ModelError):
+    """A model does not take one of the arguments that it is given.
+
+    Args:
+        message: what is wrong, and how to fix it.
+        name: name of the argument.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
 @dataclass(frozen=True)
 class ModelContext:
     """Properties of the replica that a model can be built with.

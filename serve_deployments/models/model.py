@@ -14,7 +14,7 @@ from typing import Any
 from serve_deployments.batches.batch_parts import TwoSteps
 from serve_deployments.endpoint import Payload
 from serve_deployments.enforcement import Enforcement
-from serve_deployments.models.context import ModelContext, ModelError
+from serve_deployments.models.context import ModelContext, ModelError, UnexpectedArgument
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.service_folder import inside
@@ -33,7 +33,7 @@ class Builder:
 
     Args:
         reference: `module:callable`. It is called with the model's arguments and with those fields of `ModelContext`
-            that its signature accepts, and returns a function, synchronous or not, from a list of payloads to a list of
+            that its signature names, and returns a function, synchronous or not, from a list of payloads to a list of
             as many results.
         folder: see `service_folder`; empty for the process's own.
     """
@@ -100,7 +100,7 @@ def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
         if "precision" not in _accepted(_find(source), ModelContext()):
             raise ModelError(
                 f"{source.reference} takes no argument `precision`, so such a knob would change nothing; "
-                "add the argument to it, or remove the knob"
+                "add the argument to it (and functools.wraps to a decorator of it), or remove the knob"
             )
         return
     _, loader = locate(source)
@@ -239,10 +239,11 @@ def _find(source: Builder) -> Callable[..., Any]:
 
 
 def _accepted(function: Callable[..., Any], context: ModelContext) -> dict[str, Any]:
-    """The fields of the context that the function's signature accepts by keyword."""
+    """The fields of the context that the function's signature names.
+
+    `**kwargs` names none: it may be a decorator's, which hands them on to a function that takes others.
+    """
     parameters = _signature(function).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return asdict(context)
     names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     return {name: value for name, value in asdict(context).items() if name in names}
 
@@ -252,8 +253,13 @@ def _bind(what: str, function: Callable[..., Any], args: Mapping[str, Any], *fir
     try:
         signature.bind(*first, **args)
     except TypeError as error:
-        taken = [_as_written(p) for p in list(signature.parameters.values())[len(first) :]]
-        raise ModelError(f"{what}: {error}; it takes {', '.join(taken) or 'no arguments'}") from None
+        parameters = list(signature.parameters.values())[len(first) :]
+        said = f"{what}: {error}; it takes {', '.join(map(_as_written, parameters)) or 'no arguments'}"
+        named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        odd = next((name for name in args if name not in named), None)
+        if odd is not None and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            raise UnexpectedArgument(said, odd) from None
+        raise ModelError(said) from None
 
 
 def _as_written(parameter: inspect.Parameter) -> str:

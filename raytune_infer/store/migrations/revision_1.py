@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from raytune_infer.errors import RunError
+from raytune_infer.store.shown_url import shown
 
 revision = "0001"
 down_revision = None
@@ -81,8 +82,8 @@ def upgrade() -> None:
     views = {name for name in TABLES.tables if name not in there and found.has_table(name)}
     if foreign := sorted(views | {column.table.name for column in lacking if not column.nullable}):
         raise RunError(
-            f"{op.get_bind().engine.url} holds {' and '.join(foreign)} of another program, or of a version of this one "
-            "that is not known; name another database"
+            f"{shown(op.get_bind().engine.url)} holds {' and '.join(foreign)} of another program, or of a version of "
+            "this one that is not known; name another database"
         )
     for column in lacking:
         op.add_column(column.table.name, sa.Column(column.name, column.type))

@@ -85,9 +85,11 @@ def test_a_model_is_looked_for_beside_the_service(tmp_path, monkeypatch, model, 
 
 
 def test_a_builder_is_called_with_every_argument_that_it_will_ever_have():
-    with pytest.raises(SpecError, match="s.yaml:2: model: .*odd"):
+    with pytest.raises(SpecError, match="s.yaml:2: model.args.odd: .*odd"):
         Service(spec(text=SPEC.replace("profile: bert-base", "profile: bert-base, odd: 1")))
-    with pytest.raises(SpecError, match="s.yaml:2: model: .*odd"):
+    with pytest.raises(SpecError, match="s.yaml:3: model.args.odd: .*odd"):
+        Service(spec(text=SPEC.replace("profile: bert-base}", "profile: bert-base,\n  odd: 1}")))
+    with pytest.raises(SpecError, match="s.yaml:4: knobs.odd: .*odd"):
         Service(spec(text=SPEC.replace("cpu_cores: [1]", "cpu_cores: [1], odd: {kind: args, values: [1, 2]}")))
     assert Service(spec(text=SPEC.replace("cpu_cores: [1]", "cpu_cores: [1], ODD: {kind: env, values: [1]}")))
 
@@ -116,7 +118,8 @@ def test_every_precision_must_be_one_that_the_loader_can_do(tmp_path, precisions
     with pytest.raises(SpecError) as told:
         Service(asked)
     assert str(told.value) == (
-        f"s.yaml:2: model: loader 'transformers' does not support {refused}; it supports float32, bfloat16, float16"
+        f"s.yaml:4: knobs.precision: loader 'transformers' does not support {refused}; "
+        "it supports float32, bfloat16, float16"
     )
 
 
@@ -131,7 +134,7 @@ def test_a_builder_that_takes_no_precision_has_no_such_knob(tmp_path):
         if takes:
             assert Service(asked).source == Builder("builds_any_way:build", str(tmp_path))
         else:
-            with pytest.raises(SpecError, match="s.yaml:2: model: builds_one_way:build takes no argument `precision`"):
+            with pytest.raises(SpecError, match="s.yaml:4: knobs.precision: builds_one_way:build takes no argument"):
                 Service(asked)
 
 

@@ -12,3 +12,8 @@ def fragile(config):
     if config["a"] == 4:
         raise RuntimeError("out of memory")
     tune.report({"latency": float("nan") if config["a"] == 2 else 5.0, "constant": config["nested"]["constant"]})
+
+
+def negative(config):
+    tune.report({"score": -float(config["a"])})
+    tune.report({"note": 1.0})

@@ -2,12 +2,13 @@
 
 import asyncio
 import inspect
+import pickle
 import sys
 from typing import Any
 
 import pytest
 
-from serve_deployments.models.context import ModelContext, ModelError
+from serve_deployments.models.context import ModelContext, ModelError, UnexpectedArgument
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import (
     Builder,
@@ -46,8 +47,8 @@ def shout_later():
 
 
 class Everything:
-    def __init__(self, **context):
-        self.context = context
+    def __init__(self, precision, device, cpu_cores, threads, gpu_type, gpu_share, gpu_memory_gib, **more):
+        self.context = {"cpu_cores": cpu_cores, "gpu_type": gpu_type, **more}
 
     def __call__(self, payloads):
         return [self.context for _ in payloads]
@@ -247,3 +248,34 @@ def test_a_loader_that_is_named_is_not_guessed_and_a_home_is_found(tmp_path, mon
         locate(Weights("x" * 5000))
     with pytest.raises(ModelError, match=r"model path .*nothing \(~/nothing\) does not exist"):
         locate(Weights("~/nothing"))
+
+
+def _decorated(function: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@_decorated
+def plainly_decorated(size: int) -> Any:
+    """A builder that says nothing of what it takes."""
+    return lambda payloads: [size for _ in payloads]
+
+
+def test_a_builder_behind_a_plain_decorator_gets_its_arguments_alone():
+    source = Builder(f"{__name__}:plainly_decorated")
+    check(source, {"size": 3})
+    assert load(source, {"size": 3}, ModelContext())(["a", "b"]) == [3, 3]
+    assert consumes(source) == frozenset()
+
+
+def test_an_argument_that_is_not_taken_is_named():
+    with pytest.raises(UnexpectedArgument) as refused:
+        check(Builder(f"{__name__}:one_size"), {"size": 1, "odd": 2})
+    assert refused.value.name == "odd" and pickle.loads(pickle.dumps(refused.value)).name == "odd"
+
+
+def one_size(size: int) -> Any:
+    """A builder with one argument."""
+    return list
