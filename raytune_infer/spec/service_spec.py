@@ -18,7 +18,7 @@ from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
 from searchers.space import Config, Value
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.metrics.metric_table import METRICS
+from serve_deployments.metrics.metric_table import METRICS, metric_of
 
 _MOST = 10**9
 """Largest number in a service.yaml. Our choice: 30 years in seconds, and too many of anything else; every database and
@@ -151,10 +151,11 @@ class ServiceSpec(Part):
         places += [(("objective", "at_least", name), name) for name in self.objective.at_least]
         places += [(("limits", name), name) for name in self.limits]
         for place, name in places:
-            if name not in METRICS and name != PRICE:
-                raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICE))}")
+            if name not in METRICS and name != PRICE and not (place[0] == "limits" and metric_of(name)):
+                other = ", and as a limit any other percentile, such as p97_ms"
+                raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICE))}{other}")
         for name in self.limits:
-            if name != PRICE and not METRICS[name].is_limited_above:
+            if (metric := metric_of(name)) is not None and not metric.is_limited_above:
                 remedy = f"for a lower bound on {name} write `at_least: {{{name}: …}}` under `objective`"
                 raise At(("limits", name), f"limits are upper bounds; {remedy}")
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from serve_deployments.endpoint import Endpoint, Payload
@@ -48,8 +48,9 @@ class LoadTest:
             to_beat_rps: the test ends once this rate is almost certainly out of reach; None: never.
         """
         if self.find == "highest_rate" or (self.find is None and self.at_most):
-            return await highest_rate(
+            found = await highest_rate(
                 endpoint, payloads, self.plan, self.at_most, settings, clock=clock, to_beat_rps=to_beat_rps
             )
+            return replace(found, named=tuple(self.at_most))
         plan = self.plan.filling(settings.max_batch_size)
         return await peak_rate(endpoint, payloads, plan, clock=clock, to_beat_rps=to_beat_rps)

@@ -23,13 +23,13 @@ def broken(level: LevelResult, at_most: Mapping[str, float]) -> tuple[str, ...]:
     """Names of the limits that a level breaks; an overloaded level breaks all."""
     if level.overloaded:
         return tuple(at_most)
-    metrics = level.metrics
+    metrics = level.with_metrics(at_most)
     return tuple(name for name, limit in at_most.items() if not metrics.get(name, math.inf) <= limit)
 
 
 def excess(level: LevelResult, at_most: Mapping[str, float]) -> str:
     """A readable account of the limits that a level breaks: "p99_ms is 120, the limit 100"."""
-    metrics = level.metrics
+    metrics = level.with_metrics(at_most)
     over = [
         f"{name} is {metrics[name]:.4g}, the limit {limit:.4g}" if name in metrics else f"{name} has no value"
         for name, limit in at_most.items()
@@ -68,11 +68,11 @@ def check(at_most: Mapping[str, float]) -> None:
     Raises:
         ValueError: a limit is on something that is not measured or is negative, or there is no limit.
     """
-    known = [name for name, metric in METRICS.items() if metric.is_limited_above]
-    unknown = sorted(set(at_most) - set(known))
+    unknown = sorted(set(at_most) - set(_limits_on(at_most, lambda metric: metric.is_limited_above)))
     if unknown or not at_most:
         wrong = f"{', '.join(unknown)} cannot be limited" if unknown else "no limit was given"
-        raise ValueError(f"{wrong}; limits are possible on {', '.join(known)}; without limits, use peak_rate")
+        known = ", ".join(name for name, metric in METRICS.items() if metric.is_limited_above)
+        raise ValueError(f"{wrong}; limits are possible on {known}; without limits, use peak_rate")
     for name, limit in at_most.items():
         if not limit >= 0:
             raise ValueError(f"the limit of {name} must be 0 or more, got {limit}")

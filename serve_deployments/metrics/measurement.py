@@ -30,6 +30,7 @@ class Measurement:
         rate_low_rps: lower end of the 95 % interval of the rate (for a highest rate, of its posterior); None where it
             is not known.
         rate_high_rps: upper end of that interval.
+        named: names of metrics to report beside those of `METRICS`, as a limit on `p97_ms` needs.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Measurement:
     estimate: Mapping[str, float] | None = None
     rate_low_rps: float | None = None
     rate_high_rps: float | None = None
+    named: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.reported < len(self.levels):
@@ -73,5 +75,5 @@ class Measurement:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics that the trial reports, by their names in `METRICS`."""
-        return self.levels[self.reported].metrics if self.estimate is None else dict(self.estimate)
+        """The metrics that the trial reports: those of `METRICS`, and those that are named."""
+        return self.levels[self.reported].with_metrics(self.named) if self.estimate is None else dict(self.estimate)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from serve_deployments.metrics.level_result import LevelResult
-from serve_deployments.metrics.metric_table import METRICS
+from serve_deployments.metrics.metric_table import metric_of
 
 
 def on_log_line(x: float, low: tuple[float, float], high: tuple[float, float]) -> float:
@@ -36,15 +36,16 @@ def at_rate(
         levels: all levels.
         at_most: metric → largest value allowed.
     """
-    metrics = {**below.metrics, "rps": rate_rps}
+    metrics = {**below.with_metrics(at_most), "rps": rate_rps}
     low_rps = below.requested_rps or math.inf
     kept_up = [level for level in levels if not level.overloaded]
     faster = [level for level in kept_up if (level.requested_rps or 0.0) > max(rate_rps, low_rps)]
     if not faster or rate_rps <= low_rps:
         return metrics
     above = min(faster, key=lambda level: level.requested_rps or 0.0)
-    for name, high in above.metrics.items():
-        if METRICS[name].time is not None and 0 < (low := metrics.get(name, 0.0)) < high:
+    for name, high in above.with_metrics(at_most).items():
+        metric = metric_of(name)
+        if metric is not None and metric.time is not None and 0 < (low := metrics.get(name, 0.0)) < high:
             between = on_log_line(rate_rps, (low_rps, low), (above.requested_rps or 0.0, high))
             metrics[name] = max(low, min(between, at_most.get(name, math.inf)))
     return metrics

@@ -72,7 +72,8 @@ def test_a_good_file_is_read_as_written():
         ("rps / usd_per_hour", "rps /", "objective.maximize: 'rps /' is not an arithmetic expression"),
         ("rps / usd_per_hour", "__import__('os')", "objective.maximize: .*only"),
         ("{maximize: rps / usd_per_hour}", "{}", "objective: give either `maximize:` or `minimize:`"),
-        ("p99_ms: 100", "p98_ms: 100", "service.yaml:12: limits.p98_ms: 'p98_ms' is not measured; there are"),
+        ("p99_ms: 100", "p98: 100", "service.yaml:12: limits.p98: 'p98' is not measured; there are"),
+        ("rps / usd_per_hour", "rps / p97_ms", "objective.maximize: 'p97_ms' is not measured; .*, and as a limit any"),
         ("p99_ms: 100", "p99_ms: fast", "limits.p99_ms: "),
         ("p99_ms: 100", "rps: 100", "limits.rps: .*at_least"),
         ("limits:", "budget: {trials: 0}\nlimits:", "budget.trials: "),
@@ -201,6 +202,11 @@ def test_facts_are_numbers_however_yaml_spells_them():
     assert parse(GOOD).facts == {}
     facts = parse(GOOD + "facts: {input_tokens: 512, flop: 1e9, share: 0.5}\n").facts
     assert facts == {"input_tokens": 512.0, "flop": 1e9, "share": 0.5}
+
+
+def test_a_limit_may_be_on_any_percentile_as_recommend_takes_them():
+    text = GOOD.replace("p99_ms: 100", "p97_ms: 100, p9995_ms: 300")
+    assert parse(text).latency_limits == {"p97_ms": 100, "p9995_ms": 300, "error_rate": 0.01}
 
 
 def test_several_errors_are_told_at_once():

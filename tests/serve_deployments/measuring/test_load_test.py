@@ -25,6 +25,14 @@ def test_limits_ask_for_the_highest_rate_and_none_for_the_peak():
         asked(LoadTest(PLAN, find="highest_rate"))
 
 
+@pytest.mark.parametrize("to_beat_rps", [None, 1000.0])
+def test_a_limit_on_any_percentile_is_kept_and_reported(to_beat_rps):
+    question = LoadTest(LoadPlan(), {"p97_ms": 60.0})
+    found = asked(question, to_beat_rps=to_beat_rps)
+    assert found.metrics["p97_ms"] <= 60.0 and found.metrics["p95_ms"] <= found.metrics["p97_ms"]
+    assert found.found and "p97_ms" not in found.levels[found.reported].metrics
+
+
 def test_the_peak_of_batches_begins_with_clients_that_fill_one():
     assert [load.concurrency for load in asked(LoadTest(PLAN), batch=8).levels] == [8, 16, 32]
 
