@@ -16,7 +16,8 @@ from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import ROOT, Origin
 from benchmarks.recording.sections import markdown, put
 from raytune_infer import Study, StudyResult, load_spec
-from raytune_infer.report.figures import marks, spelled
+from raytune_infer.report.figures import marks
+from raytune_infer.report.words.values import spelled
 from raytune_infer.store.records import TrialRecord
 
 

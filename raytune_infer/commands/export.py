@@ -25,14 +25,18 @@ def export(
 
     folder = open_run(run)
     study, trials = folder.read()
+    from raytune_infer.comparing.comparison import compared
     from raytune_infer.errors import AllFailed
     from raytune_infer.report.export import serve_config
-    from raytune_infer.study.result import best_of
+    from raytune_infer.report.words.verdict import answer_so_far
+    from raytune_infer.study.result import best_of, position_of
     from serve_deployments.settings import Settings
 
     spec = folder.spec_of(study)
-    best = best_of(trials, spec.goal)
+    comparison = compared(trials, spec.goal, position_of(spec.default_config, trials))
+    best = best_of(trials, comparison)
     if best is None:
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")
     assert to is Target.serve, "the only one there is"
-    typer.echo(serve_config(spec, Settings(**best.outcome.settings)), nl=False)
+    said = answer_so_far(best, comparison, spec.goal)
+    typer.echo(serve_config(spec, Settings(**best.settings), said), nl=False)

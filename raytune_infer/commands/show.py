@@ -20,6 +20,5 @@ def show(run: RunPath, form: Format = "console") -> None:
     from raytune_infer.study.result import best_of, position_of
 
     spec = folder.spec_of(study)
-    best = best_of(trials, spec.goal)
     comparison = compared(trials, spec.goal, position_of(spec.default_config, trials))
-    render(trials_view(study, trials, None if best is None else best.number, comparison, spec.goal), sys.stdout)
+    render(trials_view(study, trials, best_of(trials, comparison), comparison, spec.goal), sys.stdout)

@@ -54,8 +54,10 @@ def tune(
     from raytune_infer.report.renderers.console_view import print_view
     from raytune_infer.report.report_files import write_files
     from raytune_infer.report.study_report import result_view
+    from raytune_infer.report.words.verdict import answer
     from serve_deployments.settings import Settings
 
-    files = write_files(result, serve_config(service, Settings(**result.best.outcome.settings)))
+    said = answer(result.comparison, result.objective)
+    files = write_files(result, serve_config(service, Settings(**result.best.settings), said))
     console.print()
     print_view(console, result_view(result, files))

@@ -84,12 +84,6 @@ class Contestant:
         """Price of the configuration in US dollars per hour; NaN where unknown."""
         return self.trials[0].usd_per_hour
 
-    @property
-    def typical(self) -> TrialRecord:
-        """The trial with the median value of the rounds that count (of an even number the lower of the middle two)."""
-        kept = sorted((t for t in self.trials if t.value is not None), key=lambda t: -(t.value or 0.0))
-        return kept[len(kept) // 2] if kept else self.trials[-1]
-
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -101,16 +95,21 @@ class Comparison:
     than ours).
 
     Args:
-        rounds: number of rounds, an unfinished one included.
+        by_round: the trials of each round, an unfinished one included.
         contestants: all that took part: those that count, the best mean first, then the others.
         default: position of the configuration to beat; None if it does not fit on this cluster.
         blocks: the model fitted to those that count, in their order; None if none does.
     """
 
-    rounds: int
+    by_round: tuple[Round, ...]
     contestants: tuple[Contestant, ...]
     default: int | None
     blocks: Blocks | None
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds, an unfinished one included."""
+        return len(self.by_round)
 
     @cached_property
     def counting(self) -> tuple[Contestant, ...]:
@@ -135,9 +134,44 @@ class Comparison:
 
     @property
     def recommended(self) -> Contestant | None:
-        """The cheapest contestant of `alike`; of equally cheap ones that with the best mean; None if none counts."""
+        """The one to run; None if none counts.
+
+        The default, unless the first is certainly better: there is no reason to change what cannot be told from the
+        best. Otherwise the cheapest of `alike` that are certainly better than the default; of equally cheap ones that
+        with the best mean.
+        """
+        default = self.default_that_counts
+        if default is not None and not self._better(self.counting[0], default):
+            return default
+        better = [c for c in self.alike if default is None or self._better(c, default)]
         # An unknown price ranks last.
-        return min(self.alike, key=lambda c: math.inf if math.isnan(c.usd_per_hour) else c.usd_per_hour, default=None)
+        return min(better, key=lambda c: math.inf if math.isnan(c.usd_per_hour) else c.usd_per_hour, default=None)
+
+    @property
+    def default_that_counts(self) -> Contestant | None:
+        """The default, if it takes part and counts."""
+        default = self.of(self.default)
+        return default if default is not None and default.counts else None
+
+    def _better(self, contestant: Contestant, default: Contestant) -> bool:
+        """Whether a contestant is certainly better than the default; not where nothing bounds their ratio."""
+        ahead = self.counting.index(contestant) < self.counting.index(default)
+        return ahead and not self.ratio(contestant, default).contains(1)
+
+    def mean_of(self, metric: str, contestant: Contestant) -> Estimate | None:
+        """Geometric mean of a metric over the rounds, by the same model as that of the goal.
+
+        Args:
+            metric: a rate or a time; the usual noise is that of rates, so intervals of others are too narrow.
+            contestant: one that counts.
+
+        Returns:
+            The mean; None if one of the contestants that count has no positive value.
+        """
+        values = [[_positive(r.get(c.position), metric) for r in self.by_round] for c in self.counting]
+        if not all(any(value > 0 for value in row) for row in values):
+            return None
+        return fit(np.array(values), USUAL).mean(self.counting.index(contestant))
 
     def mean(self, contestant: Contestant) -> Estimate:
         """Geometric mean of the goal's figure, for a contestant that counts."""
@@ -155,8 +189,8 @@ class Comparison:
     @property
     def over_default(self) -> Estimate | None:
         """Ratio of the recommended one's figure to the default's; None if the default, or no contestant, counts."""
-        default = self.of(self.default)
-        if self.recommended is None or default is None or not default.counts:
+        default = self.default_that_counts
+        if self.recommended is None or default is None:
             return None
         return self.ratio(self.recommended, default)
 
@@ -190,15 +224,21 @@ def compared(trials: Sequence[TrialRecord], objective: Objective, default: int |
     ]
     counting = [c for c in everyone if c.counts]
     if not counting:
-        return Comparison(len(rounds), tuple(everyone), default, None)
+        return Comparison(rounds, tuple(everyone), default, None)
     figures = np.array([[_figure(r.get(c.position), objective) for r in rounds] for c in counting])
     order = np.argsort(fit(figures, USUAL).mu * (1 if objective.minimize else -1), kind="stable")
     best_first = tuple(counting[i] for i in order)
     others = tuple(c for c in everyone if not c.counts)
-    return Comparison(len(rounds), best_first + others, default, fit(figures[order], USUAL))
+    return Comparison(rounds, best_first + others, default, fit(figures[order], USUAL))
 
 
 def _figure(trial: TrialRecord | None, objective: Objective) -> float:
     if trial is None or trial.value is None:
         return math.nan
     return objective.figure(trial.metrics, trial.usd_per_hour)
+
+
+def _positive(trial: TrialRecord | None, metric: str) -> float:
+    """Return a metric of a round that kept the limits; NaN where there is no positive one."""
+    value = math.nan if trial is None or trial.value is None else trial.metrics.get(metric, math.nan)
+    return value if value > 0 else math.nan

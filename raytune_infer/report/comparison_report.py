@@ -6,26 +6,34 @@ import math
 
 from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
 from raytune_infer.comparing.comparison import Comparison, Contestant
-from raytune_infer.comparing.comparison_verdict import verdict
+from raytune_infer.comparing.configuration_result import result_of
+from raytune_infer.comparing.other_processes import NOTICEABLE
+from raytune_infer.report.figures import OTHERS_SHARE
 from raytune_infer.report.view import Column, Note, Quantity, Row, Table, View
+from raytune_infer.report.words.verdict import on_other_work, remarks
 from searchers.objective import Objective
 
 
 def comparison_view(comparison: Comparison, objective: Objective) -> View:
-    """Return the standings, if there was a round, and the verdict."""
-    said = tuple(Note(sentence, "conclusion") for sentence in verdict(comparison, objective))
-    return View(tables=(standings(comparison, objective),) if comparison.rounds else (), notes=said)
+    """Return the standings, if there was a round, and what they show beside the answer."""
+    said = [Note(sentence) for sentence in remarks(comparison, objective)]
+    if (told := on_other_work(comparison)) is not None:
+        said.append(Note(told, "warning"))
+    return View(tables=(standings(comparison, objective),) if comparison.rounds else (), notes=tuple(said))
 
 
 def standings(comparison: Comparison, objective: Objective) -> Table:
     """Return the table of all configurations that took part, one per row, the best mean first."""
     rounds = f"{comparison.rounds} round" + ("" if comparison.rounds == 1 else "s")
+    shares = [result_of(comparison, c).others_share for c in comparison.contestants]
+    told = any(share is not None and share >= NOTICEABLE for share in shares)
     columns = (
         Column("figure", objective.goal.text, kind="quantity"),
         Column("over_recommended", "× the recommended", kind="quantity", digits=".2f"),
         Column("rounds_kept", "limits kept", digits="d"),
         Column("rounds", "of rounds", digits="d"),
         Column("usd_per_hour", unit="USD per hour", digits=".4f"),
+        *((OTHERS_SHARE,) if told else ()),
         Column("config", "configuration", kind="config", key=True),
         Column("remarks", kind="text"),
     )
@@ -33,12 +41,12 @@ def standings(comparison: Comparison, objective: Objective) -> Table:
         Row(
             (
                 quantity(_mean(c, comparison)), quantity(_ratio(c, comparison)), c.kept, len(c.trials),
-                None if math.isnan(c.usd_per_hour) else c.usd_per_hour, c.trials[0].config,
+                None if math.isnan(c.usd_per_hour) else c.usd_per_hour, *((share,) if told else ()), c.trials[0].config,
                 ", ".join(_marks(c, comparison)) or None,
             ),
             "best" if c is comparison.recommended else "",
         )
-        for c in comparison.contestants
+        for c, share in zip(comparison.contestants, shares, strict=True)
     ]  # fmt: skip
     title = f"Measured side by side in {rounds} (with intervals of {100 * CONFIDENCE:g} %)"
     return Table("comparison", columns, tuple(rows), title)

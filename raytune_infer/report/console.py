@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from raytune_infer.report.figures import spelled
 from raytune_infer.report.renderers.console_table import plain
 from raytune_infer.report.renderers.console_view import STYLES
 from raytune_infer.report.view import Note, View
 from raytune_infer.report.words.progress import Telling
+from raytune_infer.report.words.values import spelled
 from raytune_infer.store.records import Purpose, TrialRecord
 from searchers.objective import Objective
 from searchers.space import Config

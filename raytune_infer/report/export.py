@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from raytune_infer.report.renderers.console_table import plain
 from raytune_infer.spec.service import model_source
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.settings import Settings
@@ -22,15 +23,19 @@ _HEAD = """\
 _HOST = "host: 127.0.0.1"
 
 
-def serve_config(spec: ServiceSpec, settings: Settings) -> str:
+def serve_config(spec: ServiceSpec, settings: Settings, answer: str = "") -> str:
     """Return the YAML for `serve deploy`: the same replica with the settings that were measured.
 
     Args:
         spec: the service.
         settings: settings of its replicas.
+        answer: what is said of this configuration, for a comment at the top.
     """
     options = settings.ray_actor_options
     head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
+    if answer:
+        # Knobs' values are a user's text: a line break in one would end the comment.
+        head += f"# {plain(answer).replace(chr(10), ' ').replace(chr(9), ' ')}\n"
     if spec.model.path is not None and not spec.model.path.startswith("package:"):
         head += "# The model's path must exist on each node.\n"
     if "ray.io/node-id" in settings.node_labels:

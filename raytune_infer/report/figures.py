@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cluster.prices import usd_per_million
-from raytune_infer.report.renderers.cell_text import spelled as spelled
-from raytune_infer.report.view import Quantity
+from raytune_infer.comparing.configuration_result import ConfigurationResult
+from raytune_infer.comparing.other_processes import disturbed
+from raytune_infer.report.view import Column, Quantity
 from raytune_infer.report.words.metric_columns import metric_column
+from raytune_infer.report.words.values import number, significant
 from raytune_infer.store.records import TrialRecord
 
 EMULATED = "emulated"
@@ -16,6 +18,15 @@ EMULATED = "emulated"
 
 EMULATED_NOTE = "emulated: the numbers are of a model of the devices, not of devices"
 ESTIMATE_NOTE = "~: the precision was not reached in its time; the rate is an estimate"
+
+
+OTHERS_SHARE = Column("others_share", "cores used by other processes", digits=".0%")
+"""Column for the share of a replica's cores that other processes used; shown where it is noticeable somewhere."""
+
+
+def others_shares(trials: Sequence[TrialRecord]) -> list[float | None] | None:
+    """Return each trial's share of its cores that other processes used; None if none of them is noticeable."""
+    return [t.outcome.others_share for t in trials] if disturbed(trials) else None
 
 
 def marks(trial: TrialRecord) -> str:
@@ -28,7 +39,16 @@ def rate(trial: TrialRecord) -> Quantity | None:
     if "rps" not in trial.metrics:
         return None
     outcome = trial.outcome
-    return Quantity(trial.metrics["rps"], at_least=outcome.client_limited, estimated=not outcome.steady)
+    low, high = outcome.interval_rps or (None, None)
+    return Quantity(trial.metrics["rps"], low, high, at_least=outcome.client_limited, estimated=not outcome.steady)
+
+
+def mean_rate(of: ConfigurationResult) -> Quantity | None:
+    """Return a configuration's mean rate with its interval; None if it could not run."""
+    if "rps" not in of.metrics:
+        return None
+    low, high = of.interval_rps or (None, None)
+    return Quantity(of.metrics["rps"], low, high, at_least=of.client_limited)
 
 
 def figures(trial: TrialRecord, shown: Iterable[str] = ("p50_ms", "p99_ms")) -> str:
@@ -39,15 +59,15 @@ def figures(trial: TrialRecord, shown: Iterable[str] = ("p50_ms", "p99_ms")) -> 
         shown: the metrics to name, those that it has.
     """
     metrics = trial.metrics
-    parts = [f"{marks(trial)}{metrics['rps']:.4g} requests/s"]
+    parts = [f"{marks(trial)}{number(metrics['rps'], *(trial.outcome.interval_rps or (None, None)))} requests/s"]
     columns = [metric_column(name) for name in shown if name in metrics]
-    parts += [f"{column.heading} {metrics[column.name]:.3g} {column.unit}".strip() for column in columns]
+    parts += [f"{column.heading} {significant(metrics[column.name], 3)} {column.unit}".strip() for column in columns]
     if (per_million := usd_per_million_of(trial)) is not None:
-        parts.append(f"${per_million:.3g} per million")
+        parts.append(f"${significant(per_million, 3)} per million")
     return ", ".join(parts) + (f" [{EMULATED}]" if trial.emulated else "")
 
 
-def usd_per_million_of(trial: TrialRecord) -> float | None:
-    """Return the cost of a million requests in US dollars at a trial's rate; None if rate or price is unknown."""
+def usd_per_million_of(trial: TrialRecord | ConfigurationResult) -> float | None:
+    """Return the cost of a million requests in US dollars at the rate found; None if rate or price is unknown."""
     rps = trial.metrics.get("rps", 0.0)
     return usd_per_million(trial.usd_per_hour, rps) if rps > 0 and not math.isnan(trial.usd_per_hour) else None

@@ -6,11 +6,13 @@ from cluster.inventory import Inventory, Node
 from cluster.prices import NoPrice, PriceBook
 from raytune_infer.report.figures import EMULATED
 from raytune_infer.report.view import Column, Note, Row, Table, View
+from raytune_infer.report.words.values import significant
 
 
 def inventory_view(inventory: Inventory, book: PriceBook) -> View:
     """Return the nodes of a cluster with their prices."""
-    told = f"{book.cpu_core_usd_per_hour:.4g} USD/hour per core, {book.base_usd_per_hour:.4g} per replica"
+    core, base = significant(book.cpu_core_usd_per_hour), significant(book.base_usd_per_hour)
+    told = f"{core} USD/hour per core, {base} per replica"
     return View(tables=(inventory_table(inventory, book),), notes=(Note(told, "conclusion"),))
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from raytune_infer.comparing.comparison_verdict import as_dict
+from raytune_infer.comparing.comparison_dict import as_dict
+from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.report.figures import usd_per_million_of
+from raytune_infer.report.words.verdict import answer, on_other_work
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.study.result import StudyResult
 
@@ -23,7 +25,7 @@ def frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
             "usd_per_hour": t.usd_per_hour, "value": t.value, "seconds": t.seconds,
             "client_limited": t.outcome.client_limited, "emulated": t.emulated,
             "could_not_run": t.outcome.reason, "lost": t.outcome.lost,
-            "ended_early": t.outcome.ended_early,
+            "ended_early": t.outcome.ended_early, "others_share": t.outcome.others_share,
         }
         for t in trials
     )  # fmt: skip
@@ -45,9 +47,11 @@ def write_files(result: StudyResult, serve_config: str) -> dict[str, Path]:
     }
     frame(result.trials).to_csv(files["trials"], index=False)
     summary = {
+        "answer": answer(result.comparison, result.objective),
         "best": _summary(result.best),
         "default": None if result.default is None else _summary(result.default),
         "comparison": as_dict(result.comparison),
+        "other_processes": on_other_work(result.comparison),
         "objective": result.objective.goal.text,
         "direction": "minimize" if result.objective.minimize else "maximize",
         "limits": dict(result.objective.at_most),
@@ -59,12 +63,14 @@ def write_files(result: StudyResult, serve_config: str) -> dict[str, Path]:
     return files
 
 
-def _summary(trial: TrialRecord) -> dict[str, object]:
+def _summary(of: ConfigurationResult) -> dict[str, object]:
+    last = of.trials[-1].outcome
     return {
-        "config": trial.config, "metrics": dict(trial.metrics), "usd_per_hour": _finite(trial.usd_per_hour),
-        "usd_per_million_requests": usd_per_million_of(trial), "client_limited": trial.outcome.client_limited,
-        "emulated": trial.emulated, "enforcements": [dict(e) for e in trial.outcome.enforcements],
-        "hostname": trial.outcome.hostname, "could_not_run": trial.outcome.reason,
+        "config": of.config, "metrics": dict(of.metrics), "interval_rps": of.interval_rps,
+        "usd_per_hour": _finite(of.usd_per_hour), "usd_per_million_requests": usd_per_million_of(of),
+        "trials": [t.number for t in of.trials], "client_limited": of.client_limited, "emulated": of.emulated,
+        "enforcements": [dict(e) for e in last.enforcements], "others_share": of.others_share,
+        "hostname": last.hostname, "could_not_run": of.reason,
     }  # fmt: skip
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from raytune_infer.comparing.blocks import CONFIDENCE
 from raytune_infer.comparing.comparison import Comparison
+from raytune_infer.comparing.configuration_result import ConfigurationResult
+from raytune_infer.comparing.other_processes import NOTICEABLE
 from raytune_infer.report.comparison_report import comparison_view, quantity
-from raytune_infer.report.figures import EMULATED, rate, usd_per_million_of
+from raytune_infer.report.figures import (
+    EMULATED,
+    OTHERS_SHARE,
+    mean_rate,
+    others_shares,
+    rate,
+    usd_per_million_of,
+)
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
 from raytune_infer.report.words.samples import sample_notes
 from raytune_infer.report.words.trials import footnotes, state
+from raytune_infer.report.words.verdict import answer, answer_so_far
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.study.result import StudyResult
 from searchers.objective import Objective
@@ -28,18 +38,25 @@ def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
     """
     compared = comparison_view(result.comparison, result.objective)
     recommended = View(tables=(recommendation(result),), notes=tuple(map(Note, sample_notes(result.trials))))
-    return View(sections=(recommended, compared, View(tables=(_files(result, files),))))
+    return View(
+        answer=answer(result.comparison, result.objective),
+        sections=(recommended, compared, View(tables=(_files(result, files),))),
+    )
 
 
 def trials_view(
-    study: StudyRecord, trials: Sequence[TrialRecord], best: int | None, comparison: Comparison, objective: Objective
+    study: StudyRecord,
+    trials: Sequence[TrialRecord],
+    best: ConfigurationResult | None,
+    comparison: Comparison,
+    objective: Objective,
 ) -> View:
     """Return the output of `show` for a run: its trials, notes on them, and the comparison as far as it has come.
 
     Args:
         study: the run's study.
         trials: the finished trials.
-        best: number of the trial to mark.
+        best: the configuration to run, whose trials are marked; None if there is none.
         comparison: the final comparison.
         objective: the run's objective.
     """
@@ -50,61 +67,73 @@ def trials_view(
             f"{searched} of {study.trials} trials, searcher {study.searcher}, seed {study.seed}, "
             f"begun {study.created_at:%Y-%m-%d %H:%M} UTC"
         ),
-        tables=(trials_table(trials, best, objective),),
+        answer=answer_so_far(best, comparison, objective),
+        tables=(trials_table(trials, [] if best is None else [t.number for t in best.trials], objective),),
         notes=tuple(map(Note, [*footnotes(trials), *sample_notes(trials)])),
         sections=(comparison_view(comparison, objective),),
     )
 
 
 def recommendation(result: StudyResult) -> Table:
-    """Return the best configuration beside the default: the median of their final rounds, and the mean of all."""
+    """Return the best configuration beside the default, each with its means over the rounds of the comparison."""
     best, default = result.best, result.default
     same = default is not None and default.position == best.position
     named = [("the default" if same else "recommended", best)]
     if default is not None and not same:
         named.append(("default", default))
+    told = any((each.others_share or 0.0) >= NOTICEABLE for _, each in named)
     rows = []
-    for number, (name, trial) in enumerate(named):
+    for number, (name, each) in enumerate(named):
         emphasis: Emphasis = "" if number else "best"
-        rows.append(Row((name, trial.config, *_measured(trial, result.objective), *_judged(trial, result)), emphasis))
-    title = "Recommendation" + (f" ({EMULATED})" if best.emulated else "")
+        shares = (each.others_share,) if told else ()
+        cells = *_measured(each, result.objective), *shares, *_judged(each, result)
+        rows.append(Row((name, each.config, *cells), emphasis))
+    rounds = f"{result.comparison.rounds} round" + ("" if result.comparison.rounds == 1 else "s")
+    kind = f"{EMULATED}; " if best.emulated else ""
+    title = f"Recommendation ({kind}means of {rounds}, with intervals of {100 * CONFIDENCE:g} %)"
     columns = (
         Column("role", kind="text"), Column("config", kind="config", spread=True),
-        *_columns(result.objective), Column("remarks", "remarks", kind="text"),
+        *_columns(result.objective), *((OTHERS_SHARE,) if told else ()), *_goal_column(result.objective),
+        Column("remarks", "remarks", kind="text"),
     )  # fmt: skip
     return Table("recommendation", columns, tuple(rows), title, layout="columns")
 
 
 def _columns(objective: Objective) -> tuple[Column, ...]:
-    """Return the columns of the metrics, with their limits, and of the goal."""
-    goal = f"{'least' if objective.minimize else 'most'} {objective.goal.text}, mean of rounds"
+    """Return the columns of the metrics, with their limits, and of the price."""
     return (
         Column("rate_rps", unit="requests/s", kind="quantity"),
         *(metric_column(name, objective) for name in shown_metrics(objective, _PERCENTILES)),
         Column("error_rate", "failed requests", digits=".2%"),
         Column("usd_per_hour", unit="USD per hour", digits=".4f"),
         Column("usd_per_million_requests", unit="USD per million requests", digits=".4f"),
-        Column("figure", f"{goal} ({100 * CONFIDENCE:g} % interval)", kind="quantity"),
     )
+
+
+def _goal_column(objective: Objective) -> tuple[Column, ...]:
+    """Return the column of the goal's figure; none if the goal is the rate, which has a column of its own."""
+    if objective.goal.text == "rps":
+        return ()
+    return (Column("figure", f"{'least' if objective.minimize else 'most'} {objective.goal.text}", kind="quantity"),)
 
 
 _PERCENTILES = ("p50_ms", "p95_ms", "p99_ms")
 
 
-def _measured(trial: TrialRecord, objective: Objective) -> tuple[Cell, ...]:
-    metrics = trial.metrics
+def _measured(of: ConfigurationResult, objective: Objective) -> tuple[Cell, ...]:
+    metrics = of.metrics
     return (
-        rate(trial), *(metrics.get(name) for name in shown_metrics(objective, _PERCENTILES)), metrics.get("error_rate"),
-        _known(trial.usd_per_hour), usd_per_million_of(trial),
+        mean_rate(of), *(metrics.get(name) for name in shown_metrics(objective, _PERCENTILES)),
+        metrics.get("error_rate"), _known(of.usd_per_hour), usd_per_million_of(of),
     )  # fmt: skip
 
 
-def _judged(trial: TrialRecord, result: StudyResult) -> tuple[Cell, Cell]:
-    """Return the mean of its rounds, or the remark that it does not count."""
-    contestant = result.comparison.of(trial.position)
-    if contestant is None or not contestant.counts:
-        return None, "does not count"
-    return quantity(result.comparison.mean(contestant)), None
+def _judged(of: ConfigurationResult, result: StudyResult) -> tuple[Cell, ...]:
+    """Return the goal's mean, if it has a column, and the remark that the configuration does not count."""
+    contestant = result.comparison.of(of.position)
+    counts = contestant is not None and contestant.counts
+    figure = quantity(result.comparison.mean(contestant)) if contestant is not None and counts else None
+    return *((figure,) if _goal_column(result.objective) else ()), None if counts else "does not count"
 
 
 def _files(result: StudyResult, files: Mapping[str, Path]) -> Table:
@@ -112,28 +141,35 @@ def _files(result: StudyResult, files: Mapping[str, Path]) -> Table:
     return Table("files", tuple(columns), (Row((result.prices, *map(str, files.values()))),), layout="list")
 
 
-def trials_table(trials: Sequence[TrialRecord], best: int | None, objective: Objective | None = None) -> Table:
+def trials_table(
+    trials: Sequence[TrialRecord], best: Collection[int] = (), objective: Objective | None = None
+) -> Table:
     """Return the table of trials, one per row.
 
     Args:
         trials: the finished trials.
-        best: number of the trial to mark.
+        best: numbers of the trials to mark.
         objective: the run's objective, whose metrics are shown too; None: those of every study alone.
     """
     shown = shown_metrics(objective, ("p99_ms",))
+    shares = others_shares(trials)
     columns = (
         Column("trial", digits="d", key=True), Column("config", kind="config", spread=True),
         Column("rate_rps", unit="requests/s", kind="quantity"), *map(metric_column, shown),
         Column("usd_per_million_requests", unit="USD per million"), Column("value", "value"),
+        *(() if shares is None else (OTHERS_SHARE,)),
         Column("remarks", kind="text"),
     )  # fmt: skip
     rows = [
         Row(
-            (t.number, t.config, rate(t), *map(t.metrics.get, shown), usd_per_million_of(t), t.value, state(t)),
-            "best" if t.number == best else "",
+            (
+                t.number, t.config, rate(t), *map(t.metrics.get, shown), usd_per_million_of(t), t.value,
+                *(() if shares is None else (shares[at],)), state(t),
+            ),
+            "best" if t.number in best else "",
         )
-        for t in trials
-    ]
+        for at, t in enumerate(trials)
+    ]  # fmt: skip
     return Table("trials", columns, tuple(rows))
 
 

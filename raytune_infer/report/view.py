@@ -231,6 +231,7 @@ class View:
         notes: notes on the tables.
         curves: curves for renderers that draw.
         sections: views that follow this one.
+        answer: the answer to what was asked, in one sentence, shown below the title; empty where there is none.
     """
 
     title: str = ""
@@ -239,3 +240,4 @@ class View:
     notes: tuple[Note, ...] = ()
     curves: tuple[Curve, ...] = ()
     sections: tuple[View, ...] = field(default=())
+    answer: str = ""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from searchers.base import History, Observation
 from searchers.space import Config
-from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.level_result import LevelResult, others_share
 
 Purpose = Literal["search", "final"]
 
@@ -54,6 +54,11 @@ class Outcome:
     def overhead_s(self) -> float:
         """Seconds of the trial that were not spent on measuring, as far as they are known."""
         return sum(self.overhead.values())
+
+    @property
+    def others_share(self) -> float | None:
+        """Share of the replica's core time that other processes used, 0 to 1; None where that was not counted."""
+        return others_share(self.levels)
 
     @property
     def steady(self) -> bool:

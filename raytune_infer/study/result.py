@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from raytune_infer.comparing.blocks import Estimate
 from raytune_infer.comparing.comparison import Comparison, compared
+from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of, result_of_search
 from raytune_infer.errors import AllFailed
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import RunFolder
@@ -23,8 +24,9 @@ class StudyResult:
     Args:
         run: the run's folder.
         trials: every finished trial, those of the final comparison included.
-        best: the trial of the recommended configuration in its median round of the final comparison.
-        default: the same for the configuration to beat; None if it does not fit on this cluster.
+        best: the recommended configuration; its figures are means over the rounds of the final comparison.
+        default: the same for the configuration to beat (see `ServiceSpec.default_config`); None if it does not fit on
+            this cluster.
         objective: the goal and its limits.
         prices: the price book's name and date.
         comparison: the final comparison: means, ratios and their intervals.
@@ -32,8 +34,8 @@ class StudyResult:
 
     run: RunFolder
     trials: tuple[TrialRecord, ...]
-    best: TrialRecord
-    default: TrialRecord | None
+    best: ConfigurationResult
+    default: ConfigurationResult | None
     objective: Objective
     prices: str
     comparison: Comparison
@@ -49,13 +51,19 @@ class StudyResult:
         return self.comparison.over_default
 
 
-def best_of(trials: Sequence[TrialRecord], objective: Objective) -> TrialRecord | None:
-    """Return the best trial that counts: from the final comparison or, before there is one, from the search."""
-    if any(t.purpose == "final" for t in trials):
-        recommended = compared(trials, objective, None).recommended
-        return None if recommended is None else recommended.typical
+def best_of(trials: Sequence[TrialRecord], comparison: Comparison) -> ConfigurationResult | None:
+    """Return the configuration to run: from the final comparison or, before there is one, from the search.
+
+    Args:
+        trials: the trials of a study.
+        comparison: its final comparison, as far as it has come.
+    """
+    if comparison.rounds:
+        recommended = comparison.recommended
+        return None if recommended is None else result_of(comparison, recommended)
     counted = [t for t in trials if t.value is not None]
-    return max(counted, key=lambda t: t.value or 0.0, default=None)
+    best = max(counted, key=lambda t: t.value or 0.0, default=None)
+    return None if best is None else result_of_search(best)
 
 
 def position_of(config: Config, trials: Sequence[TrialRecord]) -> int | None:
@@ -72,10 +80,10 @@ def ranking(trials: Sequence[TrialRecord]) -> list[int]:
 def conclude(
     run: RunFolder, problem: Problem, trials: Sequence[TrialRecord], default: int | None, prices: str
 ) -> StudyResult:
-    """Conclude the study from its final comparison: the cheapest configuration that cannot be told apart from the best.
+    """Conclude the study from its final comparison, which says what to run (`Comparison.recommended`).
 
     The best value of the search is biased upwards, as the maximum of many noisy ones; only a configuration that
-    further measurements confirm is recommended. So the default itself is recommended if nothing beats it.
+    further measurements confirm is recommended. So the default itself is recommended if nothing surely beats it.
 
     Raises:
         AllFailed: no configuration counts; the message says why.
@@ -85,8 +93,9 @@ def conclude(
         raise AllFailed(_why(problem, trials))
     beaten = comparison.of(default)
     return StudyResult(
-        run=run, trials=tuple(trials), best=comparison.recommended.typical, objective=problem.objective,
-        prices=prices, default=None if beaten is None else beaten.typical, comparison=comparison,
+        run=run, trials=tuple(trials), best=result_of(comparison, comparison.recommended), prices=prices,
+        default=None if beaten is None else result_of(comparison, beaten), objective=problem.objective,
+        comparison=comparison,
     )  # fmt: skip
 
 

@@ -9,15 +9,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
+from raytune_infer.comparing.other_processes import NOTICEABLE
 from raytune_infer.store.records import Outcome
 from serve_deployments.backend import Backend, CouldNotRun, Lost, ReplicaFacts, Running
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
-
-_ALONE = 0.05
-"""Share of its cores that other processes may use while the replica still counts as alone. Our choice: Ray's own
-processes and the system take some, and the interval of a rate allows for it."""
 
 _NO_CORES = "replicas have every core of the machine, or took those of the load"
 _log = logging.getLogger(__name__)
@@ -133,6 +130,6 @@ def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:
     apart, share = measurement.apart, measurement.others_share
     told = [Enforcement("load on other cores", "yes", apart, "pinned" if apart else _NO_CORES)]
     if share is not None:
-        had = f"less than {_ALONE:.0%}" if share < _ALONE else f"about {max(10, round(100 * share, -1)):.0f}%"
-        told.append(Enforcement("cores to itself", "yes", share < _ALONE, f"other processes used {had} of them"))
+        had = f"less than {NOTICEABLE:.0%}" if share < NOTICEABLE else f"about {max(10, round(100 * share, -1)):.0f}%"
+        told.append(Enforcement("cores to itself", "yes", share < NOTICEABLE, f"other processes used {had} of them"))
     return tuple(told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from serve_deployments.metrics.level_result import LevelResult, interval_of
+from serve_deployments.metrics.level_result import LevelResult, interval_of, others_share
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ class Measurement:
     @property
     def others_share(self) -> float | None:
         """Share of the replica's core time that other processes used, 0 to 1, over all levels; None if not reported."""
-        told = [level.usage for level in self.levels if level.usage is not None]
-        cores_s = sum(usage.cores_s for usage in told)
-        return sum(usage.others_s for usage in told) / cores_s if cores_s else None
+        return others_share(self.levels)
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from raytune_infer.report.view import Cell, Column, Quantiles, Quantity
-from searchers.space import Value
+from raytune_infer.report.words.values import formatted, number, spelled
 
 UNKNOWN = "–"
 """Shown in place of an unknown number; a missing text is left empty."""
@@ -23,22 +23,17 @@ def cell_text(column: Column, cell: Cell) -> str:
         return _quantiles(cell, column.digits)
     if isinstance(cell, Mapping):
         return spelled(cell)
-    return format(cell, column.digits)
-
-
-def spelled(config: Mapping[str, Value]) -> str:
-    """Return a configuration on one line."""
-    return "  ".join(f"{name}={value}" for name, value in config.items())
+    return formatted(cell, column.digits)
 
 
 def _quantity(cell: Quantity, digits: str) -> str:
-    """Format a quantity as in `≥ ~1740 (1690 to 1820)`."""
+    """Format a quantity as in `≥ ~1740 (1690 to 1820)`; an interval decides how many digits there are."""
     marks = ("≥ " if cell.at_least else "") + ("~" if cell.estimated else "")
-    interval = "" if cell.low is None or cell.high is None else f" ({cell.low:{digits}} to {cell.high:{digits}})"
-    return f"{marks}{cell.value:{digits}}{interval}"
+    alone = cell.low is None or cell.high is None
+    return marks + (formatted(cell.value, digits) if alone else number(cell.value, cell.low, cell.high))
 
 
 def _quantiles(cell: Quantiles, digits: str) -> str:
     """Format quantiles as in `11 / 19 / – (3)`: median, 90th percentile, worst, and number of searches not found."""
-    numbers = (UNKNOWN if n is None else format(n, digits) for n in (cell.median, cell.p90, cell.worst))
+    numbers = (UNKNOWN if n is None else formatted(n, digits) for n in (cell.median, cell.p90, cell.worst))
     return f"{' / '.join(numbers)} ({cell.not_found})"

@@ -29,11 +29,13 @@ def console_for(out: TextIO) -> Console:
 
 
 def print_view(console: Console, view: View) -> None:
-    """Print title, tables and notes of a view, then its sections."""
+    """Print title, answer, tables and notes of a view, then its sections."""
     if view.title or view.subtitle:
         title = Text(plain(view.title), style="bold")
         between = "  " if view.title and view.subtitle else ""
         console.print(Text.assemble(title, between + plain(view.subtitle)), highlight=False)
+    if view.answer:
+        console.print(_line(Note(view.answer, "conclusion")), highlight=False)
     for table in view.tables:
         _print_table(console, table)
     for note in view.notes:

@@ -23,6 +23,7 @@ def as_dict(view: View) -> dict[str, Any]:
     return {
         "title": view.title,
         "subtitle": view.subtitle,
+        "answer": view.answer,
         "tables": [_table(table) for table in view.tables],
         "notes": [asdict(note) for note in view.notes],
         "curves": [asdict(curve) for curve in view.curves],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from raytune_infer.report.figures import figures, rate, spelled, usd_per_million_of
+from raytune_infer.comparing.other_processes import disturbed
+from raytune_infer.report.figures import figures, rate, usd_per_million_of
 from raytune_infer.report.view import Column, Note, Row, Table, View
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
+from raytune_infer.report.words.values import significant, spelled
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 from searchers.quantities import PRICE
@@ -54,11 +56,13 @@ class Telling:
             said.append(Note(f"at the second attempt: {trial.outcome.lost}", "warning"))
         measured = {**trial.metrics, PRICE: trial.usd_per_hour}
         if broken := self._objective.broken(measured):
-            told = ", ".join(f"{n} ({measured.get(n, math.nan):.4g})" for n in broken)
+            told = ", ".join(f"{n} ({significant(measured.get(n, math.nan))})" for n in broken)
             said.append(Note(f"breaks {told}", "warning"))
         elif trial.value is not None and trial.purpose == "search" and trial.value > self._best:
             self._best = trial.value
             said.append(Note("best so far", "success"))
         if trial.outcome.ended_early:
             said.append(Note("ended early: cannot beat the best so far"))
+        if share := disturbed([trial]).get(trial.number):
+            said.append(Note(f"other processes used {share:.0%} of its cores", "warning"))
         return said

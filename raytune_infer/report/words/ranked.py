@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
-from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE, spelled
+from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.level_figures import alone, estimated, measured
+from raytune_infer.report.words.values import significant, spelled
 
 
 def asked(found: Recommendation) -> str:
@@ -88,19 +90,26 @@ def where(r: Ranked, *, arrivals: bool) -> str:
         clients = (form or "between {} and {} clients").format(kept, broke)
     else:
         clients = ""
-    low, high, about = known.at_least_rps, known.at_most_rps, known.estimate_rps
-    if math.isinf(high):
-        rates = f"above {low:.4g} requests/s" if low else "at any rate, as no level gives a bound"
-        rates += f", about {about:.4g}" if low and about else ""
-        rates += ", with more load actors" if known.client_limited else ""
-    elif low:
-        rates = f"about {about or math.sqrt(low * max(low, high)):.4g} requests/s, between {low:.4g} and {high:.4g}"
-    else:
-        rates = f"below {high:.4g} requests/s" if about is None else f"about {about:.4g} requests/s, below {high:.4g}"
+    rates = _rates(known)
     if (told := alone(r)) is not None:
         waiting = "one client alone" if told[0] == 1 else f"{told[0]:g} clients, each waiting for its answer,"
-        rates += f"; {waiting} kept the limits at {told[1]:.4g}"
+        rates += f"; {waiting} kept the limits at {significant(told[1])}"
     return rates if arrivals or not clients else f"{clients} ({rates})"
+
+
+def _rates(known: RateBounds) -> str:
+    """Return the rates between which a new trial would find the answer."""
+    low, high, about = known.at_least_rps, known.at_most_rps, known.estimate_rps
+    least, most = significant(low), significant(high)
+    near = "" if about is None else f"about {significant(about)} requests/s, "
+    if math.isinf(high):
+        rates = f"above {least} requests/s" if low else "at any rate, as no level gives a bound"
+        rates += f", about {significant(about)}" if low and about else ""
+        return rates + (", with more cores for the load generator" if known.client_limited else "")
+    if not low:
+        return f"{near}below {most}" if near else f"below {most} requests/s"
+    middle = f"about {significant(math.sqrt(low * max(low, high)))} requests/s, "
+    return f"{near or middle}between {least} and {most}"
 
 
 def _levels(count: int) -> str:

@@ -1,6 +1,9 @@
 """Measurements of a comparison at the end, written as the figures that they gave."""
 
+import math
 from collections.abc import Mapping, Sequence
+
+from scipy import stats
 
 from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
@@ -28,3 +31,14 @@ def finals(
 
 def positions(contestants) -> list[int]:
     return [c.position for c in contestants]
+
+
+def halves(k: int, rounds: int) -> tuple[float, float]:
+    """Half of the interval of a ratio and of a mean, in logarithms, of figures that repeat exactly.
+
+    0.05 for their noise, worth four degrees of freedom, is what is known beforehand.
+    """
+    freedom = (k - 1) * (rounds - 1) + 4
+    sigma = 0.05 * math.sqrt(4 / freedom)
+    ratio = stats.t.ppf(1 - 0.05 / (2 * (k - 1)), freedom) * sigma * math.sqrt(2 / rounds)
+    return ratio, stats.t.ppf(0.975, freedom) * sigma / math.sqrt(rounds)

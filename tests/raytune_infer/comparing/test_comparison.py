@@ -10,8 +10,10 @@ from scipy import stats
 
 from raytune_infer.comparing.blocks import NoisePrior
 from raytune_infer.comparing.comparison import MISSES, USUAL, Contestant, compared, in_rounds
-from raytune_infer.comparing.comparison_verdict import as_dict, verdict
+from raytune_infer.comparing.comparison_dict import as_dict
+from raytune_infer.comparing.configuration_result import result_of
 from raytune_infer.report.comparison_report import standings
+from raytune_infer.report.words.verdict import answer, remarks
 from searchers.objective import Expression, Objective
 from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, OK, finals, positions
 
@@ -52,8 +54,8 @@ def test_of_those_alike_the_cheaper_wins(prices, wins):
     comparison = compared(trials, GOAL, 0)
     assert positions(comparison.alike) == [1, 2]
     assert comparison.recommended.position == wins
-    said = " ".join(verdict(comparison, GOAL))
-    assert "the first is 1.01× the second (95 %: " in said and "so they cannot be told apart" in said
+    said = " ".join(remarks(comparison, GOAL))
+    assert "rps of the first is 1.01× that of the second (95 %: " in said and "so they cannot be told apart" in said
     assert ("the cheaper is recommended (0.5 against 1 USD per hour)" in said) == (wins == 2)
 
 
@@ -61,7 +63,7 @@ def test_a_cheaper_one_that_is_worse_does_not_win():
     trials = finals([(1, 100.0), (0, 50.0)], [(0, 49.5), (1, 101.0)], [(1, 99.0), (0, 49.0)], prices={0: 0.1})
     comparison = compared(trials, GOAL, 0)
     assert comparison.recommended.position == 1
-    assert any(s.startswith("rps is 2.02× the default's (95 %: 1.") for s in verdict(comparison, GOAL))
+    assert "; its rps is 2.02× the default's (95 %: 1." in answer(comparison, GOAL)
 
 
 @pytest.mark.parametrize(("rps", "wins"), [(99.0, 0), (50.0, 1)])
@@ -86,7 +88,7 @@ def test_a_limit_that_breaks_once_costs_a_round_and_twice_the_part():
     assert comparison.recommended.position == 1
     # The rate at which the limit was broken is no figure of it.
     assert comparison.over_default.value == pytest.approx(2, rel=0.02)
-    assert "its limits were kept in 2 of 3 rounds" in verdict(comparison, GOAL)
+    assert answer(comparison, GOAL).endswith("; limits kept in 2 of 3 rounds")
     # Half of the rounds are not most of them, and of two misses none comes back.
     assert positions(compared(once[:4], GOAL, 0).counting) == [0]
     twice = compared([*once, *finals([(0, 50.0), (1, 9.0, BROKEN)], first=7)], GOAL, 0)
@@ -97,21 +99,25 @@ def test_what_could_not_run_once_is_not_recommended():
     trials = finals([(1, 100.0), (0, 50.0)], [(0, 50.5), (1, 101.0)], [(1, None), (0, 50.0)])
     comparison = compared(trials, GOAL, 0)
     assert comparison.of(1).out and comparison.recommended.position == 0
-    assert verdict(comparison, GOAL)[0] == "the default is recommended"
+    assert answer(comparison, GOAL).startswith("Keep the default, n=0: ")
 
 
 def test_a_default_that_does_not_count_gives_no_ratio():
     trials = finals([(1, 100.0), (0, 50.0, BROKEN)], [(0, 50.5, BROKEN), (1, 101.0)])
     comparison = compared(trials, GOAL, 0)
     assert comparison.over_default is None
-    assert verdict(comparison, GOAL)[0] == "no ratio to the default, which kept its limits in 0 of 2 rounds"
-    assert compared([], GOAL, 0).recommended is None and verdict(compared([], GOAL, 0), GOAL) == []
+    assert "the default kept its limits in 0 of 2 rounds, so there is no ratio to it" in answer(comparison, GOAL)
+    assert compared([], GOAL, 0).recommended is None and answer(compared([], GOAL, 0), GOAL) == ""
 
 
-def test_the_median_round_speaks_for_a_configuration():
-    trials = finals([(1, 100.0)], [(1, 300.0)], [(1, 200.0)])
-    assert compared(trials, GOAL, None).recommended.typical.metrics["rps"] == 200.0
-    assert compared(trials[:2], GOAL, None).recommended.typical.metrics["rps"] == 100.0
+def test_every_figure_of_a_configuration_is_the_mean_of_its_rounds():
+    trials = finals([(1, 100.0, 40.0)], [(1, 400.0, 90.0)])
+    comparison = compared(trials, GOAL, None)
+    result = result_of(comparison, comparison.recommended)
+    assert result.metrics == pytest.approx({"rps": 200.0, "p99_ms": 60.0})
+    mean = comparison.mean(comparison.recommended)
+    assert (mean.value, result.interval_rps) == (pytest.approx(result.metrics["rps"]), (mean.low, mean.high))
+    assert [t.number for t in result.trials] == [1, 2]
 
 
 def test_it_is_there_for_programs_and_for_readers():
@@ -169,7 +175,7 @@ def test_of_a_goal_to_minimise_the_least_is_first():
     assert positions(comparison.contestants) == [2, 0, 1] and comparison.recommended.position == 2
     assert comparison.over_default.value == pytest.approx(0.5, rel=0.02) and comparison.over_default.high < 1
     assert comparison.mean(comparison.first).value == pytest.approx(math.sqrt(30 * 31))
-    assert comparison.first.typical.metrics["p99_ms"] == 31.0  # of two the worse
+    assert result_of(comparison, comparison.first).metrics["p99_ms"] == pytest.approx(math.sqrt(30 * 31))
 
 
 def test_everyone_is_there_once_those_that_count_first():
@@ -200,19 +206,47 @@ def test_who_was_not_measured_takes_no_part():
         Contestant(3, ())
 
 
-def test_the_rounds_that_count_speak_for_a_configuration_and_where_none_does_the_last():
-    def typical(*figures):
-        return Contestant(1, tuple(finals(*[[(1, *f)] for f in figures]))).typical.metrics["rps"]
+def test_the_rounds_that_kept_the_limits_speak_for_a_configuration_and_all_where_none_did():
+    def rate(*figures):
+        comparison = compared(finals(*[[(1, *f)] for f in figures]), GOAL, None)
+        return result_of(comparison, comparison.of(1)).metrics["rps"]
 
-    assert typical((100.0, BROKEN)) == 100.0
-    assert typical((100.0, BROKEN), (90.0, BROKEN), (95.0, BROKEN)) == 95.0
-    assert typical((500.0, BROKEN), (90.0,)) == 90.0
-    assert typical((40.0,), (10.0,), (30.0,), (20.0,)) == 20.0
+    assert rate((100.0, BROKEN)) == pytest.approx(100.0)
+    assert rate((100.0, BROKEN), (400.0, BROKEN)) == pytest.approx(200.0)
+    assert rate((500.0, BROKEN), (90.0,), (90.0,)) == pytest.approx(90.0)
+    assert rate((40.0,), (10.0,)) == pytest.approx(20.0)
+
+
+def test_a_share_that_is_nothing_in_one_round_has_a_mean_too():
+    trials = [
+        replace(t, outcome=replace(t.outcome, metrics={**t.metrics, "error_rate": share}))
+        for t, share in zip(finals([(1, 100.0)], [(1, 100.0)]), (0.0, 0.02), strict=True)
+    ]
+    comparison = compared(trials, GOAL, None)
+    assert result_of(comparison, comparison.first).metrics["error_rate"] == pytest.approx(0.01)
+
+
+def test_what_cannot_be_told_from_the_default_does_not_replace_it():
+    """The interval of the ratio holds 1: whether the other is a little better or the cheaper does not matter."""
+    for prices in ({}, {1: 0.5}, {0: 2.0}):
+        comparison = compared(finals([(1, 103.0), (0, 100.0)], [(0, 100.0), (1, 103.0)], prices=prices), GOAL, 0)
+        assert comparison.first.position == 1 and comparison.recommended.position == 0
+        assert comparison.over_default.value == 1
+    # Without the default among them, the best is recommended.
+    assert compared(finals([(1, 103.0), (0, 100.0)]), GOAL, None).recommended.position == 1
+
+
+def test_of_those_alike_none_is_recommended_that_cannot_be_told_from_the_default():
+    """Configuration 2 is cheaper than the first and like it, but also like the default."""
+    trials = finals(*[[(1, 110.0), (2, 105.0), (0, 100.0)]] * 4, prices={2: 0.1})
+    comparison = compared(trials, GOAL, 0)
+    assert positions(comparison.alike) == [1, 2] and comparison.ratio(*comparison.counting[1:]).contains(1)
+    assert comparison.recommended.position == 1
 
 
 def test_the_dearest_of_those_alike_never_wins_and_a_price_of_nothing_does():
     trials = finals(*[[(1, 100.0), (2, 99.0), (3, 98.0), (0, 97.0)]] * 3, prices={1: 3.0, 2: 0.0, 3: 2.0, 0: 1.0})
-    comparison = compared(trials, GOAL, 0)
+    comparison = compared(trials, GOAL, None)
     assert positions(comparison.alike) == [1, 2, 3, 0]
     assert (comparison.first.position, comparison.recommended.position) == (1, 2)
     assert comparison.recommended.usd_per_hour == 0.0

@@ -64,7 +64,7 @@ def views() -> dict[str, View]:
     telling = Telling((), 9, OBJECTIVE)
     return {
         "result_view": result_view(result, {"trials": Path("runs/[x]/trials.csv")}),
-        "trials_view": trials_view(study, TRIALS, 6, result.comparison, OBJECTIVE),
+        "trials_view": trials_view(study, TRIALS, result.best, result.comparison, OBJECTIVE),
         "comparison_view": comparison_view(compared(TRIALS, OBJECTIVE, 1), OBJECTIVE),
         "recommendation_view": recommendation_view(_recommendation()),
         "inventory_view": inventory_view(_inventory(), _book()),

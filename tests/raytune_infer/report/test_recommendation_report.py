@@ -112,9 +112,9 @@ def test_a_rate_says_whether_more_is_possible_and_whether_it_is_an_estimate():
     assert rate(ranked(RateBounds(KEPT, 110.0, True))) == "100"
     assert rate(ranked(RateBounds(KEPT, math.inf, False))) == "≥ 100"
     assert rate(ranked(RateBounds(shaky, math.inf, False))) == "≥ ~100"  # its interval is that of the arrivals
-    assert rate(ranked(RateBounds(shaky, 110.0, True, interval_rps=(97.0, 103.0)))) == "~100 (97 to 103)"
+    assert rate(ranked(RateBounds(shaky, 110.0, True, interval_rps=(97.0, 103.0)))) == "~100.0 (97.0 to 103.0)"
     closed = replace(shaky, mode="closed", concurrency=8)
-    assert rate(ranked(RateBounds(closed, 110.0, True))) == "~100 (90 to 111.2)"
+    assert rate(ranked(RateBounds(closed, 110.0, True))) == "~100 (90 to 111)"
     assert rate(NEVER) == "–"
 
 
@@ -193,7 +193,10 @@ ALONE = a_level(clients=1, achieved_rps=42.0, values={})
     [
         (RateBounds(KEPT, math.inf, False), "above 100 requests/s"),
         (RateBounds(KEPT, math.inf, False, 150.0), "above 100 requests/s, about 150"),
-        (RateBounds(KEPT, math.inf, False, client_limited=True), "above 100 requests/s, with more load actors"),
+        (
+            RateBounds(KEPT, math.inf, False, client_limited=True),
+            "above 100 requests/s, with more cores for the load generator",
+        ),
         (RateBounds(None, math.inf, False), "at any rate, as no level gives a bound"),
         (RateBounds(None, math.inf, False, 150.0), "at any rate, as no level gives a bound"),
         (RateBounds(KEPT, 400.0, False), "about 200 requests/s, between 100 and 400"),  # the geometric mean

@@ -11,19 +11,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raytune_infer.report.figures import figures, marks, rate, spelled, usd_per_million_of
+from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of_search
+from raytune_infer.report.figures import figures, marks, rate, usd_per_million_of
 from raytune_infer.report.report_files import frame, write_files
 from raytune_infer.report.study_report import recommendation, result_view, trials_table, trials_view
 from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
+from raytune_infer.report.words.progress import Telling
 from raytune_infer.report.words.samples import sample_notes
 from raytune_infer.report.words.trials import footnotes
+from raytune_infer.report.words.values import spelled
+from raytune_infer.report.words.verdict import answer
 from raytune_infer.store.records import Outcome, StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder
 from raytune_infer.study.result import StudyResult, conclude
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
+from serve_deployments.usage import Usage
 from tests.levels import a_level
 from tests.raytune_infer.report.shown_views import column, headings, texts
 
@@ -77,7 +82,7 @@ def test_every_trial_is_a_line_of_the_table():
         trial(), trial(2, 1, **FAILED), trial(3, 2, metrics={**METRICS, "p99_ms": 60.0}), trial(4, 3, ended_early=True),
         trial(5, 0, "final", client_limited=True), trial(6, 1, usd_per_hour=math.nan),
     ]  # fmt: skip
-    table = trials_table(trials, best=5)
+    table = trials_table(trials, best=[5])
     assert headings(table) == ["", "", "requests/s", "p99, ms", "USD per million", "value", ""]
     assert texts(table) == [
         ["1", "batch=1", "123.5", "34.57", "0.81", "123.5", ""],
@@ -88,7 +93,7 @@ def test_every_trial_is_a_line_of_the_table():
         ["6", "batch=2", "123.5", "34.57", "–", "123.5", ""],
     ]
     assert [row.emphasis for row in table.rows] == ["", "", "", "", "best", ""]
-    assert trials_table([], None).rows == ()
+    assert trials_table([]).rows == ()
 
 
 def test_each_remark_stands_once_with_its_trials():
@@ -116,11 +121,24 @@ def test_each_remark_stands_once_with_its_trials():
     assert footnotes([emulated[0], trials[3]])[0] == f"6: {note}" and footnotes([]) == []
 
 
+def test_a_trial_on_cores_that_others_used_shows_their_share():
+    used = [(a_level(5.0, usage=Usage(cores_s=10.0, others_s=10 * share)),) for share in (0.04, 0.31)]
+    quiet, busy = (trial(n, levels=levels) for n, levels in enumerate(used, start=1))
+    assert "cores used by other processes" not in headings(trials_table([quiet]))
+    assert column(trials_table([quiet, busy]), "others_share") == ["4%", "31%"]
+    assert frame([busy]).others_share.tolist() == [0.31]
+    telling = Telling((), 2, OBJECTIVE)
+    assert not [n for n in telling.finished(quiet).notes if n.kind == "warning"]
+    assert [n.text for n in telling.finished(busy).notes if n.kind == "warning"] == [
+        "other processes used 31% of its cores"
+    ]  # fmt: skip
+
+
 def test_what_is_limited_or_optimised_is_shown_beside_what_always_is():
     asked = Objective(Expression("rps / mean_ms"), at_most={"p97_ms": 40, "usd_per_hour": 1}, at_least={"p50_ms": 1})
     measured = [trial(metrics={"rps": 123.4, "p99_ms": 34.5, "p50_ms": 10.0, "mean_ms": 11.0, "p97_ms": 30.0})]
     assert shown_metrics(asked, ("p99_ms",)) == ("p50_ms", "p99_ms", "mean_ms", "p97_ms")
-    assert headings(trials_table(measured, None, asked))[-7:-3] == ["p50, ms", "p99, ms", "mean, ms", "p97, ms"]
+    assert headings(trials_table(measured, objective=asked))[-7:-3] == ["p50, ms", "p99, ms", "mean, ms", "p97, ms"]
     assert metric_column("p97_ms", asked).words == "p97, ms (limit 40)"
     assert metric_column("p50_ms", asked).words == "p50, ms (at least 1)"
     assert figures(measured[0], ("p97_ms", "max_ms")).startswith("123.4 requests/s, p97 30 ms, $")
@@ -156,24 +174,25 @@ def result(folder: Path, default: int | None = 1, usd: float = 0.36, **more: Any
 
 # Of figures that repeat exactly in two rounds of two: 0.05 √(4/5) is sigma, worth 1 + 4 degrees of freedom, for which
 # Student's factor is 2.5706. So each mean has 2.5706 · 0.05 · √(4/5) / √2 of its logarithm on both sides: ×/÷ 1.0847.
-INTERVALS = ["113.8 to 133.9", "56.91 to 66.96"]
+INTERVALS = ["113.8 to 133.9", "56.9 to 67.0"]
 
 
 def test_the_recommendation_stands_beside_the_default():
     table = recommendation(result(Path("run")))
-    assert (table.title, table.layout) == ("Recommendation", "columns")
+    assert (table.title, table.layout) == (
+        "Recommendation (means of 2 rounds, with intervals of 95 %)", "columns"
+    )  # fmt: skip
     assert [row.emphasis for row in table.rows] == ["best", ""]
     assert rows_of(table) == {
         "role": ["recommended", "default"],
         "batch": ["1", "2"],
-        "requests/s": ["123.5", "61.73"],
-        "p50, ms": ["12.35", "12.35"],
+        "requests/s": [f"123.5 ({INTERVALS[0]})", f"61.7 ({INTERVALS[1]})"],
+        "p50, ms": ["12.34", "12.34"],
         "p95, ms": ["23.46", "23.46"],
         "p99, ms (limit 50)": ["34.57", "44"],
         "failed requests": ["1.23%", "1.23%"],
         "USD per hour": ["0.3600", "0.3600"],
         "USD per million requests": ["0.8100", "1.6200"],
-        "most rps, mean of rounds (95 % interval)": [f"123.5 ({INTERVALS[0]})", f"61.73 ({INTERVALS[1]})"],
     }
 
 
@@ -187,21 +206,20 @@ def test_of_a_goal_to_minimise_the_least_is_recommended_and_said_to_be():
     found = conclude(RunFolder(Path("run"), None, 1), problem, judged, 1, "ours")
     rows = rows_of(recommendation(found))
     assert rows["batch"] == ["1", "2"] and rows["p99, ms"] == ["34.57", "69.13"]
-    assert rows["least p99_ms, mean of rounds (95 % interval)"] == [
-        "34.57 (31.87 to 37.49)", "69.13 (63.74 to 74.99)",
-    ]  # fmt: skip
+    assert rows["least p99_ms"] == ["34.6 (31.9 to 37.5)", "69.1 (63.7 to 75.0)"]
 
 
 def test_a_mean_is_that_of_the_rounds_that_count_and_who_does_not_count_has_none():
-    """The numbers above it are those of one round; the default broke its limit in both."""
+    """The default broke its limit in both of its rounds."""
     broken = {**METRICS, "p99_ms": 60.0}
     trials = [trial(1, 0, "final"), trial(2, 1, "final", metrics=broken), trial(3, 1, "final", metrics=broken)]
     trials += [trial(4, 0, "final", metrics={**METRICS, "rps": 100.0})]
     problem = Problem(Space([Knob("batch", (1, 2))]), OBJECTIVE, np.full(2, 0.36))
     table = recommendation(conclude(RunFolder(Path("run"), None, 1), problem, trials, 1, "ours"))
-    assert column(table, "rate_rps") == ["100", "123.5"]
-    mean, none = table.column("figure")
-    assert none is None and table.column("remarks") == [None, "does not count"]
+    mean, other = table.column("rate_rps")
+    assert isinstance(other, Quantity) and other.low is None and other.value == pytest.approx(123.456)
+    assert table.column("remarks") == [None, "does not count"]
+    assert "figure" not in [each.name for each in table.columns]  # it would be the same number once more
     # √(100 · 123.456), and the drift of a configuration that is alone counts as its noise.
     assert isinstance(mean, Quantity) and mean.value**2 == pytest.approx(12345.6)
     assert mean.low * mean.high == pytest.approx(12345.6) and mean.low < 100 < 123.456 < mean.high
@@ -214,8 +232,9 @@ def test_the_default_itself_and_unknown_prices_and_emulated_devices():
     rows = rows_of(recommendation(result(Path("run"), usd=math.nan)))
     assert rows["USD per hour"] == rows["USD per million requests"] == ["–", "–"]
     found = result(Path("run"))
-    emulated = replace(found, best=replace(found.best, emulated=True))
-    assert recommendation(emulated).title == "Recommendation (emulated)"
+    devices = tuple(replace(t, emulated=True) for t in found.best.trials)
+    emulated = replace(found, best=ConfigurationResult(found.best.metrics, devices))
+    assert recommendation(emulated).title.startswith("Recommendation (emulated; means of 2 rounds")
 
 
 def test_what_tune_ends_with_says_where_all_is_kept():
@@ -224,7 +243,8 @@ def test_what_tune_ends_with_says_where_all_is_kept():
     assert [table.name for section in view.sections for table in section.tables] == [
         "recommendation", "comparison", "files",
     ]  # fmt: skip
-    assert compared.notes[0].text.startswith("rps is 2.00× the default's") and first.notes == ()
+    assert view.answer.startswith(f"Run batch=1: 123.5 ({INTERVALS[0]}) requests/s; its rps is 2.00× the default's")
+    assert compared.notes == first.notes == ()
     [files] = last.tables
     assert (files.layout, texts(files)) == ("list", [["ours, 2026-01-15", "run/trials.csv", "run/s.yaml"]])
     assert headings(files) == ["prices", "trials", "Serve config"]
@@ -234,10 +254,12 @@ def test_what_is_shown_of_a_run_says_how_far_it_is():
     found = result(Path("run"))
     begun = dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC)
     study = StudyRecord(1, "[b]mine[/b]", "", ".", "meta", 7, 5, {}, None, begun)
-    view = trials_view(study, found.trials, 3, found.comparison, OBJECTIVE)
+    view = trials_view(study, found.trials, found.best, found.comparison, OBJECTIVE)
+    assert view.answer == result_view(found, {}).answer
     assert view.title == "[b]mine[/b]"
     assert view.subtitle == "2 of 5 trials, searcher meta, seed 7, begun 2026-01-02 03:04 UTC"
     [trials] = view.tables
+    assert [row.emphasis for row in trials.rows] == ["", "", "best", "", "", "best"]
     assert len(trials.rows) == 6 and view.sections[0].tables[0].name == "comparison"
 
 
@@ -248,7 +270,7 @@ def test_the_table_for_programs_has_a_row_a_trial():
     assert first == {
         "trial": 1, "purpose": "search", "batch": 1, **METRICS, "rate_low_rps": 100.0, "rate_high_rps": 140.0,
         "usd_per_hour": 0.36, "value": 123.456, "seconds": 7.5, "client_limited": False, "emulated": False,
-        "lost": "died", "ended_early": True,
+        "lost": "died", "ended_early": True, "others_share": None,
     }  # fmt: skip
     assert (second["trial"], second["batch"], second["could_not_run"]) == (2, 2, "OutOfMemory: no")
     assert all(math.isnan(second[name]) for name in ("rps", "rate_low_rps", "rate_high_rps"))
@@ -266,13 +288,15 @@ def test_the_files_of_a_run(tmp_path):
     assert table.trial.tolist() == [1, 2, 3, 4, 5, 6] and table.purpose.tolist().count("final") == 4
     told = json.loads(files["recommendation"].read_text())
     assert (told["objective"], told["limits"], told["prices"]) == ("rps", {"p99_ms": 50}, "ours, 2026-01-15")
+    assert told["answer"] == answer(found.comparison, OBJECTIVE) and told["other_processes"] is None
     assert told["best"] == {
-        "config": {"batch": 1}, "metrics": METRICS, "usd_per_hour": 0.36,
+        "config": {"batch": 1}, "metrics": pytest.approx(METRICS), "interval_rps": pytest.approx([113.8174, 133.9108]),
+        "trials": [3, 6], "others_share": None, "usd_per_hour": 0.36,
         "usd_per_million_requests": pytest.approx(0.81, rel=1e-4), "client_limited": False, "emulated": False,
         "enforcements": [{"limit": "cores", "enforced": True, "how": "pinned"}], "hostname": "box",
         "could_not_run": None,
     }  # fmt: skip
-    assert told["default"]["config"] == {"batch": 2} and told["default"]["metrics"]["rps"] == 61.728
+    assert told["default"]["config"] == {"batch": 2} and told["default"]["metrics"]["rps"] == pytest.approx(61.728)
     assert (told["direction"], told["at_least"]) == ("maximize", {})
     unknown = json.loads(write_files(result(tmp_path, None, math.nan), "")["recommendation"].read_text())
     assert unknown["default"] is None
@@ -291,15 +315,16 @@ def test_what_is_said_of_a_configuration_in_the_file_is_all_that_its_trial_has(t
     """No mark of a trial is left out because it has its usual value elsewhere."""
     kept = {"limit": "cores", "enforced": False, "how": "no"}
     found = result(tmp_path)
-    marked = replace(
-        trial(9, 2, client_limited=True, enforcements=(kept,), hostname="other", usd_per_hour=0.5), emulated=True
-    )
-    failed = trial(10, 1, **FAILED)
+    used = (a_level(5.0, usage=Usage(cores_s=10.0, others_s=4.0)),)
+    own: dict[str, Any] = {"client_limited": True, "enforcements": (kept,), "hostname": "other", "levels": used}
+    marked = result_of_search(replace(trial(9, 2, usd_per_hour=0.5, interval_rps=(1.0, 200.0), **own), emulated=True))
+    failed = result_of_search(trial(10, 1, **FAILED))
     told = json.loads(
         write_files(replace(found, best=marked, default=failed), "")["recommendation"].read_text(encoding="utf-8")
     )
     assert told["best"] == {
-        "config": {"batch": 4}, "metrics": METRICS, "usd_per_hour": 0.5,
+        "config": {"batch": 4}, "metrics": METRICS, "interval_rps": [1.0, 200.0], "usd_per_hour": 0.5,
+        "trials": [9], "others_share": 0.4,
         "usd_per_million_requests": pytest.approx(1e6 * 0.5 / 3600 / 123.456), "client_limited": True,
         "emulated": True, "enforcements": [kept], "hostname": "other", "could_not_run": None,
     }  # fmt: skip

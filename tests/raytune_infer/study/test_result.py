@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raytune_infer.comparing.comparison import compared
 from raytune_infer.errors import AllFailed
 from raytune_infer.store.records import Outcome, TrialRecord
 from raytune_infer.store.run_folder import RunFolder
@@ -35,10 +36,13 @@ def test_candidates_are_what_counted_in_the_search_best_first():
 
 def test_the_best_is_that_of_the_comparison_once_there_was_one():
     search, final = [trial(1, 1, 9.0)], [trial(2, 0, 5.0, "final")]
-    objective = problem().objective
-    assert best_of(search, objective).number == 1
-    assert best_of([*search, *final], objective).number == 2
-    assert best_of([trial(1, 0, None)], objective) is None
+
+    def numbers(trials):
+        best = best_of(trials, compared(trials, problem().objective, None))
+        return None if best is None else [t.number for t in best.trials]
+
+    assert numbers(search) == [1] and numbers([*search, *final]) == [2]
+    assert numbers([trial(1, 0, None)]) is None
 
 
 def test_a_lucky_number_does_not_win():

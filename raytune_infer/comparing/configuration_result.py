@@ -1,0 +1,114 @@
+"""The result of one configuration: its figures are means over the rounds of the final comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from raytune_infer.comparing.comparison import Comparison, Contestant
+from raytune_infer.store.records import TrialRecord
+from searchers.space import Config
+from serve_deployments.metrics.metric_table import metric_of
+
+
+@dataclass(frozen=True)
+class ConfigurationResult:
+    """One configuration with the figures that are reported for it, everywhere the same.
+
+    Args:
+        metrics: metric → its mean over the rounds that kept the limits (over all rounds that ran if none did).
+        trials: the trials whose means these are; the last one names machine and settings.
+        interval_rps: 95 % interval of `metrics["rps"]`; None where there is none.
+
+    Raises:
+        ValueError: there is no trial.
+    """
+
+    metrics: Mapping[str, float]
+    trials: tuple[TrialRecord, ...]
+    interval_rps: tuple[float, float] | None = None
+    usd_per_hour: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.trials:
+            raise ValueError("a configuration without a trial has no result")
+        object.__setattr__(self, "usd_per_hour", self.trials[-1].usd_per_hour)
+
+    @property
+    def position(self) -> int:
+        """The configuration's number in the space."""
+        return self.trials[-1].position
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self.trials[-1].config
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings of its replicas, as a dictionary of `serve_deployments.settings.Settings`."""
+        return self.trials[-1].outcome.settings
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its devices were emulated."""
+        return self.trials[-1].emulated
+
+    @property
+    def client_limited(self) -> bool:
+        """Whether the load generator was the bottleneck in a round, so that the rate is a lower bound."""
+        return any(t.outcome.client_limited for t in self.trials)
+
+    @property
+    def reason(self) -> str | None:
+        """Why it could not run in its last round; None if it did."""
+        return self.trials[-1].outcome.reason
+
+    @property
+    def others_share(self) -> float | None:
+        """Mean share of its cores that other processes used; None where that was not counted."""
+        shares = [share for t in self.trials if (share := t.outcome.others_share) is not None]
+        return fmean(shares) if shares else None
+
+
+def result_of(comparison: Comparison, contestant: Contestant) -> ConfigurationResult:
+    """Return the result of a contestant."""
+    kept = tuple(t for t in contestant.trials if t.value is not None)
+    trials = kept or contestant.trials
+    if not contestant.counts:
+        return ConfigurationResult(_means(trials), trials)
+    metrics = dict(_means(trials))
+    for name in metrics:
+        if not _is_share(name) and (mean := comparison.mean_of(name, contestant)) is not None:
+            metrics[name] = mean.value
+    rate = comparison.mean_of("rps", contestant)
+    interval_rps = (rate.low, rate.high) if rate is not None and rate.bounded else None
+    return ConfigurationResult(metrics, trials, interval_rps)
+
+
+def result_of_search(trial: TrialRecord) -> ConfigurationResult:
+    """Return the result of a configuration that was measured by one trial of the search alone."""
+    return ConfigurationResult(trial.metrics, (trial,), trial.outcome.interval_rps)
+
+
+def _means(trials: Sequence[TrialRecord]) -> Mapping[str, float]:
+    """Return the mean of each metric that all of these trials have: of shares the arithmetic, of others the geometric.
+
+    Rates and times are multiplied by the machine's speed; a share may be 0.
+    """
+    names = [name for name in trials[-1].metrics if all(name in t.metrics for t in trials)]
+    return {name: _mean(name, [t.metrics[name] for t in trials]) for name in names}
+
+
+def _mean(name: str, values: Sequence[float]) -> float:
+    if _is_share(name) or min(values) <= 0:
+        return fmean(values)
+    return math.exp(fmean(map(math.log, values)))
+
+
+def _is_share(name: str) -> bool:
+    metric = metric_of(name)
+    return metric is not None and metric.unit == ""

@@ -1,0 +1,179 @@
+"""Sentences on the final comparison: what to run, what that gains and costs, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+
+from cluster.prices import usd_per_million
+from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
+from raytune_infer.comparing.comparison import Comparison, Contestant
+from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
+from raytune_infer.comparing.other_processes import NOTICEABLE, disturbed, largest_spread
+from raytune_infer.report.words.values import estimate, interval, number, significant, spelled
+from searchers.objective import Objective
+from searchers.space import Config
+
+
+def answer(comparison: Comparison, objective: Objective) -> str:
+    """Return what to run, in one sentence; empty if no configuration counts."""
+    recommended, default = comparison.recommended, comparison.of(comparison.default)
+    if recommended is None:
+        return ""
+    if recommended is default:
+        parts = [f"Keep the default, {spelled(config_of(default))}: {_rate(comparison, default)}"]
+        parts += [_cost(comparison, default, None), _why_kept(comparison, objective)]
+    else:
+        parts = [f"Run {_what(recommended, default)}: {_rate(comparison, recommended)}"]
+        parts += [_gain(comparison, objective, default), _cost(comparison, recommended, default)]
+    if objective.limited:
+        parts.append(f"limits kept in {_rounds(recommended)}")
+    return "; ".join(filter(None, parts))
+
+
+def answer_so_far(best: ConfigurationResult | None, comparison: Comparison, objective: Objective) -> str:
+    """Return the answer of a study that may not have been compared yet, then the best of its search."""
+    if comparison.rounds or best is None:
+        return answer(comparison, objective)
+    rate = number(best.metrics["rps"], *(best.interval_rps or (None, None)))
+    return f"Best so far, not yet compared with the default: {spelled(best.config)}: {rate} requests/s"
+
+
+def remarks(comparison: Comparison, objective: Objective) -> list[str]:
+    """Return what else the comparison shows, a sentence each: what is alike, and what is cheaper."""
+    if comparison.recommended is None:
+        return []
+    said = [_cheaper_than_default(comparison), _first_against_second(comparison, objective)]
+    return [sentence for sentence in said if sentence is not None]
+
+
+def on_other_work(comparison: Comparison) -> str | None:
+    """Return what it means that other processes used the cores; None if they did not noticeably."""
+    trials = [t for c in comparison.contestants for t in c.trials]
+    if not (shares := disturbed(trials)):
+        return None
+    low, high = min(shares.values()), max(shares.values())
+    had = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
+    said = (
+        f"The machine was not its own: other processes used {had} of the cores in {len(shares)} of {len(trials)} "
+        "measurements of the comparison, so alone on it each rate would be higher than stated"
+    )
+    if largest_spread(comparison) < NOTICEABLE:
+        return f"{said}; within each round their share was about the same, so the ratios hold"
+    return (
+        f"{said}; within a round their share differed by up to {largest_spread(comparison):.0%} of the cores, so the "
+        "ratios are less sure than their intervals: repeat the study when the machine is quiet before you rely on them"
+    )
+
+
+def config_of(contestant: Contestant) -> Config:
+    """Return a contestant's configuration."""
+    return contestant.trials[0].config
+
+
+def _what(recommended: Contestant, default: Contestant | None) -> str:
+    """Return the knobs that differ from the default, or all of them without one."""
+    config = config_of(recommended)
+    if default is None:
+        return spelled(config)
+    before = config_of(default)
+    changed = {name: value for name, value in config.items() if before.get(name) != value}
+    return spelled(config) if len(changed) == len(config) else f"{spelled(changed)}, the rest as in the default"
+
+
+def _rate(comparison: Comparison, contestant: Contestant) -> str:
+    result = result_of(comparison, contestant)
+    bound = "at least " if result.client_limited else ""
+    return f"{bound}{number(result.metrics['rps'], *(result.interval_rps or (None, None)))} requests/s"
+
+
+def _gain(comparison: Comparison, objective: Objective, default: Contestant | None) -> str:
+    if default is None:
+        return "the default was not measured, so there is nothing to compare it with"
+    if (over := comparison.over_default) is None:
+        return f"the default kept its limits in {_rounds(default)}, so there is no ratio to it"
+    return f"its {objective.goal.text} is {_ratio(over)} the default's ({_interval(over)})"
+
+
+def _why_kept(comparison: Comparison, objective: Objective) -> str:
+    """Return why the default is kept: the best of the others, and that it is not certainly better."""
+    default = comparison.recommended
+    others = [c for c in comparison.counting if c is not default]
+    if default is None or not others:
+        return "none of the others that were compared counts"
+    over = comparison.ratio(others[0], default)
+    named = f"{objective.goal.text} of the best of the others, {_what(others[0], default)}, is {_ratio(over)} as much"
+    if not over.contains(1):
+        return f"{named} ({_interval(over)})"
+    return f"{named} ({_interval(over)}), so the two cannot be told apart"
+
+
+def _cost(comparison: Comparison, contestant: Contestant, default: Contestant | None) -> str:
+    """Return the price of a million requests, beside the default's; empty where no price is known."""
+    if (cost := _usd_per_million(comparison, contestant)) is None:
+        return ""
+    beside = None if default is None or not default.counts else _usd_per_million(comparison, default)
+    return f"{significant(cost)} USD per million requests" + (
+        "" if beside is None else f", the default {significant(beside)}"
+    )
+
+
+def _usd_per_million(comparison: Comparison, contestant: Contestant) -> float | None:
+    if math.isnan(contestant.usd_per_hour):
+        return None
+    return usd_per_million(contestant.usd_per_hour, result_of(comparison, contestant).metrics["rps"])
+
+
+def _cheaper_than_default(comparison: Comparison) -> str | None:
+    """Return that another one costs less than the default and cannot be told apart from it; None if none does."""
+    default = comparison.recommended
+    if default is None or default is not comparison.default_that_counts:
+        return None
+    cheaper = [
+        c for c in comparison.counting
+        if c.usd_per_hour < default.usd_per_hour and comparison.ratio(c, default).contains(1)
+    ]  # fmt: skip
+    if not cheaper:
+        return None
+    other = min(cheaper, key=lambda c: c.usd_per_hour)
+    return f"{_what(other, default)} cannot be told apart from the default and is cheaper ({_prices(other, default)})"
+
+
+def _first_against_second(comparison: Comparison, objective: Objective) -> str | None:
+    """Return how the recommended one compares with the others that beat the default; None if that says nothing new."""
+    recommended, first = comparison.recommended, comparison.first
+    if recommended is None or first is None or recommended is comparison.default_that_counts:
+        return None
+    second = next((c for c in comparison.counting[1:] if c.position != comparison.default), None)
+    if second is None:
+        return None
+    ratio = comparison.ratio(first, second)
+    said = f"{objective.goal.text} of the first is {_ratio(ratio)} that of the second ({_interval(ratio)})"
+    if len(comparison.alike) < 2:
+        return said
+    # A third one with fewer rounds may be indistinguishable from the first although the second is not.
+    tied = "so they cannot be told apart" if second in comparison.alike else "but not all can be told apart from it"
+    if recommended is first:
+        return f"{said}, {tied}; none of these is cheaper than the first, which is recommended"
+    return f"{said}, {tied}; the cheaper is recommended ({_prices(recommended, first)})"
+
+
+def _prices(one: Contestant, other: Contestant) -> str:
+    return f"{significant(one.usd_per_hour)} against {significant(other.usd_per_hour)} USD per hour"
+
+
+def _ratio(ratio: Estimate) -> str:
+    return (estimate(ratio.value, ratio.low, ratio.high) if ratio.bounded else significant(ratio.value)) + "×"
+
+
+def _interval(ratio: Estimate) -> str:
+    if not ratio.bounded:
+        return "no interval: too few rounds"
+    return f"{100 * CONFIDENCE:g} %: {interval(ratio.value, ratio.low, ratio.high)}"
+
+
+def _rounds(contestant: Contestant) -> str:
+    return f"{contestant.kept} of {_count(len(contestant.trials), 'round')}"
+
+
+def _count(many: int, noun: str) -> str:
+    return f"{many} {noun}" + ("" if many == 1 else "s")

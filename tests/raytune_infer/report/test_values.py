@@ -1,0 +1,36 @@
+"""How numbers are written: by hand, for each size of number and of interval."""
+
+import math
+
+import pytest
+
+from raytune_infer.report.words.values import estimate, formatted, interval, number, significant
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(11842.6, "11840"), (1e9, "1000000000"), (123.456, "123.5"), (2.0, "2"), (0.07549, "0.07549"),
+     (1.5e-5, "0.000015"), (0.0, "0"), (-43.214, "-43.21"), (9999.9, "10000"), (100.0, "100"),
+     (math.inf, "inf"), (math.nan, "nan")],
+)  # fmt: skip
+def test_a_number_has_four_digits_and_no_exponent(value, text):
+    assert significant(value) == number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [((3707.2, 3419.0, 4020.3), "3710 (3420 to 4020)"), ((11800.0, 9001.0, 15500.0), "11800 (9000 to 15500)"),
+     ((157.5, 145.2, 171.3), "158 (145 to 171)"), ((3.163, 2.75, 3.63), "3.16 (2.75 to 3.63)"),
+     # The nearer end decides: with the other's place, 0.4 would be 0.
+     ((5.0, 0.4, 60.0), "5.0 (0.4 to 60.0)"),
+     # No more than four digits, however narrow the interval is.
+     ((1 / 3, 1 / 3, 1 / 3), "0.3333 (0.3333 to 0.3333)"), ((100.0, 99.99999, 100.00001), "100.0 (100.0 to 100.0)")],
+)  # fmt: skip
+def test_an_interval_decides_how_many_digits_are_written(values, text):
+    assert number(*values) == text
+    assert f"{estimate(*values)} ({interval(*values)})" == text
+
+
+def test_a_column_may_ask_for_other_digits():
+    assert formatted(12345.678, ".3g") == "12300" and formatted(0.1234, ".1%") == "12.3%"
+    assert formatted(0.5, ".4f") == "0.5000" and formatted(7, "d") == "7" and formatted(15.75, "g") == "15.75"

@@ -1,0 +1,196 @@
+"""What is said of a comparison: every word and number of it, from figures of which the answer is known by hand."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from raytune_infer.comparing.comparison import compared
+from raytune_infer.comparing.other_processes import NOTICEABLE
+from raytune_infer.report.comparison_report import comparison_view, standings
+from raytune_infer.report.view import View
+from raytune_infer.report.words.values import interval, number
+from raytune_infer.report.words.verdict import answer, answer_so_far, on_other_work, remarks
+from searchers.objective import Expression, Objective
+from serve_deployments.usage import Usage
+from tests.levels import a_level
+from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, finals, halves
+from tests.raytune_infer.report.shown_views import headings, texts
+
+FREE = Objective(Expression("rps"))
+
+
+def mean(value: float, k: int, rounds: int) -> str:
+    """A mean with its interval, as it is written."""
+    half = math.exp(halves(k, rounds)[1])
+    return number(value, value / half, value * half)
+
+
+def over(value: float, k: int, rounds: int) -> str:
+    """The interval of a ratio, as it is written."""
+    half = math.exp(halves(k, rounds)[0])
+    return f"(95 %: {interval(value, value / half, value * half)})"
+
+
+def lines(comparison, objective=GOAL):
+    """The table's cells in words, a list for each row."""
+    return texts(standings(comparison, objective))
+
+
+def test_a_clear_winner_over_the_default():
+    comparison = compared(finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)], prices={0: 0.5}), GOAL, 0)
+    said = (
+        f"Run n=1: {mean(100, 2, 2)} requests/s; its rps is 2.00× the default's {over(2, 2, 2)}; "
+        # A dollar an hour for 360 000 requests; half a dollar for 180 000.
+        "2.778 USD per million requests, the default 2.778"
+    )
+    assert answer(comparison, GOAL) == f"{said}; limits kept in 2 of 2 rounds"
+    assert answer(comparison, FREE) == said and remarks(comparison, GOAL) == []
+    ratio = math.exp(halves(2, 2)[0])
+    assert lines(comparison) == [
+        [mean(100, 2, 2), "–", "2", "2", "1.0000", "n=1", "recommended"],
+        [mean(50, 2, 2), number(0.5, 0.5 / ratio, 0.5 * ratio), "2", "2", "0.5000", "n=0", "default"],
+    ]
+    table = standings(comparison, GOAL)
+    assert table.title == "Measured side by side in 2 rounds (with intervals of 95 %)"
+    assert headings(table) == [
+        "rps", "× the recommended", "limits kept", "of rounds", "USD per hour", "configuration", ""
+    ]  # fmt: skip
+    assert [row.emphasis for row in table.rows] == ["best", ""]
+
+
+def test_only_the_knobs_that_differ_from_the_default_are_named():
+    trials = finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)])
+    two = [replace(t, config={**t.config, "cores": 2}) for t in trials]
+    assert answer(compared(two, GOAL, 0), GOAL).startswith("Run n=1, the rest as in the default: ")
+    assert answer(compared(two, GOAL, None), GOAL).startswith("Run n=1  cores=2: ")
+
+
+def test_the_default_is_kept_where_it_is_the_best():
+    comparison = compared(finals([(1, 50.0), (0, 100.0)], [(0, 100.0), (1, 50.0)]), GOAL, 0)
+    assert answer(comparison, GOAL) == (
+        f"Keep the default, n=0: {mean(100, 2, 2)} requests/s; 2.778 USD per million requests; rps of the best of the "
+        f"others, n=1, is 0.500× as much {over(0.5, 2, 2)}; limits kept in 2 of 2 rounds"
+    )
+    assert remarks(comparison, GOAL) == []
+    assert [row[-1] for row in lines(comparison)] == ["default, recommended", ""]
+
+
+def test_the_default_is_kept_where_the_best_cannot_be_told_from_it_and_what_is_cheaper_is_named():
+    comparison = compared(finals([(1, 101.0), (0, 100.0)], [(0, 100.0), (1, 101.0)], prices={0: 2.0}), GOAL, 0)
+    said = answer(comparison, GOAL)
+    assert said.startswith(f"Keep the default, n=0: {mean(100, 2, 2)} requests/s; ")
+    assert f"n=1, is 1.01× as much {over(1.01, 2, 2)}, so the two cannot be told apart; limits kept" in said
+    assert remarks(comparison, GOAL) == [
+        "n=1 cannot be told apart from the default and is cheaper (1 against 2 USD per hour)"
+    ]
+    assert [row[-1] for row in lines(comparison)] == ["tied with the first", "default, recommended"]
+
+
+def test_of_three_alike_the_cheapest_and_how_much_it_saves():
+    trials = finals(*[[(1, 102.0), (2, 101.0), (3, 100.0), (0, 50.0)]] * 2, prices={1: 1.5, 2: 1.25, 3: 0.125})
+    comparison = compared(trials, GOAL, 0)
+    assert f"; its rps is 2.00× the default's {over(2, 4, 2)}; " in answer(comparison, GOAL)
+    assert remarks(comparison, GOAL) == [
+        f"rps of the first is 1.01× that of the second {over(102 / 101, 4, 2)}, so they cannot be told apart; the "
+        "cheaper is recommended (0.125 against 1.5 USD per hour)"
+    ]
+    assert [(row[-2], row[-1]) for row in lines(comparison)] == [
+        ("n=1", "tied with the first"), ("n=2", "tied with the first"), ("n=3", "recommended"), ("n=0", "default")
+    ]  # fmt: skip
+    # Ratios are to the recommended, not to the first.
+    assert [row[1].split(" ")[0] for row in lines(comparison)] == ["1.02", "1.01", "–", "0.500"]
+
+
+def test_the_second_differs_from_the_first_and_a_third_of_fewer_rounds_does_not():
+    trials = finals(*[[(1, 100.0), (2, 88.0)]] * 4, [(3, 87.5), (1, 100.0)], prices={3: 0.5})
+    comparison = compared(trials, GOAL, None)
+    assert [c.position for c in comparison.counting] == [1, 2, 3]
+    assert [c.position for c in comparison.alike] == [1, 3]
+    [said] = remarks(comparison, GOAL)
+    assert said.startswith("rps of the first is 1.136× that of the second (95 %: 1.") and said.endswith(
+        "), but not all can be told apart from it; the cheaper is recommended (0.5 against 1 USD per hour)"
+    )
+
+
+def test_rounds_that_never_met_do_not_replace_the_default():
+    """The run was killed between two rounds of one configuration each."""
+    trials = [*finals([(1, 100.0)]), *finals([(0, 50.0)], first=3)]
+    comparison = compared(trials, GOAL, 0)
+    assert comparison.rounds == 2 and not comparison.ratio(*comparison.counting).bounded
+    said = answer(comparison, GOAL)
+    assert said.startswith("Keep the default, n=0: ") and said.endswith("; limits kept in 1 of 1 round")
+    assert "× as much (no interval: too few rounds), so the two cannot be told apart" in said
+    assert not any("(" in cell or "to" in cell for row in lines(comparison) for cell in row[:2])
+
+
+def test_who_does_not_count_has_no_figure_and_a_reason():
+    trials = finals([(1, None), (2, 90.0, BROKEN), (0, 50.0)], [(0, 50.0), (2, 90.0, BROKEN)], prices={2: math.nan})
+    comparison = compared(trials, GOAL, 0)
+    assert [row[:5] + row[6:] for row in lines(comparison)] == [
+        [lines(comparison)[0][0], "–", "2", "2", "1.0000", "default, recommended"],
+        ["–", "–", "0", "1", "1.0000", "could not run"],
+        ["–", "–", "0", "2", "–", "does not count"],
+    ]
+    assert "; none of the others that were compared counts; " in answer(comparison, GOAL)
+    nobody = compared(finals([(0, 50.0, BROKEN)]), GOAL, 0)
+    assert answer(nobody, GOAL) == "" and [row[-1] for row in lines(nobody)] == ["default, does not count"]
+    assert standings(nobody, GOAL).title.startswith("Measured side by side in 1 round (")
+
+
+def test_without_a_default_that_counts_there_is_no_ratio():
+    comparison = compared(finals([(1, 100.0), (0, 50.0, BROKEN)], prices={0: math.nan, 1: math.nan}), GOAL, 0)
+    assert answer(comparison, GOAL).endswith(
+        " requests/s; the default kept its limits in 0 of 1 round, so there is no ratio to it; limits kept in 1 of 1 "
+        "round"
+    )
+    alone = answer(compared(finals([(1, 100.0)]), GOAL, None), GOAL)
+    assert "; the default was not measured, so there is nothing to compare it with; " in alone
+
+
+def shared(*shares: float | None) -> list[Any]:
+    """Two rounds of two, of whose cores other processes used these shares."""
+    trials = finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)])
+    usages = [None if share is None else Usage(cores_s=10.0, others_s=10 * share) for share in shares]
+    levels = [(a_level(50.0, usage=usage),) for usage in usages]
+    return [replace(t, outcome=replace(t.outcome, levels=at)) for t, at in zip(trials, levels, strict=True)]
+
+
+def test_a_machine_that_was_not_its_own_is_named_with_the_share_and_what_it_means():
+    quiet = compared(shared(0.01, 0.02, None, 0.049), GOAL, 0)
+    assert NOTICEABLE == 0.05 and on_other_work(quiet) is None
+    assert "cores used by other processes" not in headings(standings(quiet, GOAL))
+    steady = compared(shared(0.6, 0.62, 0.6, 0.58), GOAL, 0)
+    assert on_other_work(steady) == (
+        "The machine was not its own: other processes used 58% to 62% of the cores in 4 of 4 measurements of the "
+        "comparison, so alone on it each rate would be higher than stated; within each round their share was about "
+        "the same, so the ratios hold"
+    )
+    once = compared(shared(0.02, 0.3, 0.0, 0.01), GOAL, 0)
+    assert on_other_work(once) == (
+        "The machine was not its own: other processes used 30% of the cores in 1 of 4 measurements of the "
+        "comparison, so alone on it each rate would be higher than stated; within a round their share differed by up "
+        "to 28% of the cores, so the ratios are less sure than their intervals: repeat the study when the machine is "
+        "quiet before you rely on them"
+    )
+    table = standings(once, GOAL)
+    assert [cell for cell in table.column("others_share") if isinstance(cell, float)] == pytest.approx([0.015, 0.15])
+    assert [note.kind for note in comparison_view(once, GOAL).notes] == ["warning"]
+
+
+def test_before_the_comparison_the_best_of_the_search_is_named_as_what_it_is():
+    from raytune_infer.study.result import best_of
+
+    [trial] = [replace(t, purpose="search") for t in finals([(1, 100.0)])]
+    nothing = compared([trial], GOAL, 0)
+    assert answer_so_far(best_of([trial], nothing), nothing, GOAL) == (
+        "Best so far, not yet compared with the default: n=1: 100 requests/s"
+    )
+    assert answer_so_far(None, nothing, GOAL) == ""
+
+
+def test_where_there_was_no_round_there_is_nothing_to_see():
+    assert comparison_view(compared([], GOAL, None), GOAL) == View()
+    view = comparison_view(compared(finals([(1, 100.0)]), GOAL, None), GOAL)
+    assert [table.name for table in view.tables] == ["comparison"] and view.notes == ()
