@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
+from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.errors import AllFailed, SpecError, UserError
+from raytune_infer.ranking.goal_value import value_now, value_possible
 from raytune_infer.ranking.other_objective import Bounds, changed
 from raytune_infer.ranking.predicted_rate import predicted_rps
 from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
+from raytune_infer.ranking.side_by_side import SideBySide, bounds_of, compared_again, side_by_side
 from raytune_infer.ranking.trial_answer import answer_of
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.demand import price
@@ -23,9 +26,6 @@ from searchers.quantities import PRICE
 from searchers.space import Config
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.metrics.level_result import LevelResult
-
-_BOUNDLESS_RPS = 1e9
-"""Stands for an unbounded rate: more than any replica can do, so that a goal that grows with the rate wins."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Ranked:
         could_be: the same at the highest rate that the levels leave possible; None if it cannot count.
         failures: number → reason of its trials that could not run.
         emulated: whether the devices were emulated.
+        limited: numbers of its trials in which the load generator was the bottleneck.
+        compared: what the final comparison says about it; None if it took no part, or its limits were others.
     """
 
     config: Config
@@ -56,6 +58,8 @@ class Ranked:
     could_be: float | None
     failures: Mapping[int, str]
     emulated: bool
+    limited: tuple[int, ...] = ()
+    compared: SideBySide | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Recommendation:
         others: the other measured configurations, the most promising first.
         failed: number → reason of the trials whose configuration never ran.
         untried: number of configurations of the space without a trial; None if the run did not record its size.
+        comparison: the final comparison, if the best was found by it; else None.
     """
 
     objective: Objective
@@ -79,10 +84,11 @@ class Recommendation:
     others: tuple[Ranked, ...]
     failed: Mapping[int, str]
     untried: int | None
+    comparison: Comparison | None = None
 
     @property
     def best(self) -> Ranked | None:
-        """The first configuration of the ranking; None if none certainly counts."""
+        """The configuration to run: the first of the ranking; None if none certainly counts."""
         return self.ranked[0] if self.ranked else None
 
     @property
@@ -125,6 +131,7 @@ def recommend(
     study, trials = folder.read()
     spec = folder.spec_of(study)
     objective = changed(spec.goal, limits=limits, at_least=at_least, maximize=maximize, minimize=minimize)
+    default = next((t.position for t in trials if t.config == spec.default_config), None)
     book = prices if isinstance(prices, PriceBook) or prices is None else load_prices(prices)
     if all(not t.outcome.levels for t in trials):
         raise AllFailed(f"no trial of {run} was measured; `raytune-infer show {run}` says why")
@@ -137,6 +144,8 @@ def recommend(
         book=book,
         prices=f"as of the run ({spec.prices or DEFAULT_BOOK})" if book is None else f"{book.name}, {book.date}",
         size=next(iter(study.fingerprint.get("configurations", ())), None),
+        default=default,
+        concluded=objective == spec.goal and book is None,
     )
 
 
@@ -150,8 +159,12 @@ def rank(
     book: PriceBook | None = None,
     prices: str = "as of the run",
     size: int | None = None,
+    default: int | None = None,
+    concluded: bool = False,
 ) -> Recommendation:
     """Rank trials by what their levels certainly show.
+
+    Under the run's own limits on a load the means of the final comparison decide for those that took part in it.
 
     Args:
         trials: trials of one study, those of its final comparison included.
@@ -163,6 +176,8 @@ def rank(
         book: price book; None for the recorded prices.
         prices: label of the prices.
         size: number of configurations in the space.
+        default: position of the configuration to beat; None if it was not measured.
+        concluded: whether this is the question that the run's final comparison has answered.
 
     Raises:
         UserError: the objective needs a price that is unknown.
@@ -173,40 +188,77 @@ def rank(
     measured = {position: ts for position, ts in by_config.items() if any(t.outcome.levels for t in ts)}
     opened = any(level.mode == "open" for t in trials for level in t.outcome.levels)
     limits = Limits({n: limit for n, limit in objective.at_most.items() if n != PRICE}, held_under)
-    ranked = []
-    for ts in measured.values():
-        levels = tuple(level for t in ts for level in t.outcome.levels)
-        if opened:
-            answers = [answer for t in ts if (answer := answer_of(t)) is not None]
-            known = arrivals_within(levels, limits, precision, answers)
-            known = known if arrivals is None else _with_predicted(known, ts, limits, arrivals)
-        else:
-            known = clients_within(levels, limits, precision)
-        usd_per_hour = _usd_per_hour(ts[0], book, objective)
-        figure, value = _now(objective, known, usd_per_hour)
-        ranked.append(
-            Ranked(
-                config=ts[0].config,
-                trials=tuple(t.number for t in ts if t.outcome.levels),
-                levels=levels,
-                known=known,
-                usd_per_hour=usd_per_hour,
-                figure=figure,
-                value=value,
-                could_be=_could_be(objective, known, levels, usd_per_hour),
-                failures={t.number: t.outcome.reason for t in ts if t.outcome.reason is not None},
-                emulated=any(t.emulated for t in ts),
-            )
-        )
+    prices_usd = {position: _usd_per_hour(ts[0], book, objective) for position, ts in measured.items()}
+    finals = [t for t in trials if t.purpose == "final" and t.position in measured]
+    comparison = compared_again(finals if finals and limits.unchanged else (), objective, prices_usd, default)
+    beside = side_by_side(comparison, objective)
+    known = {p: _known(ts, limits, precision, arrivals, opened=opened) for p, ts in measured.items()}
+    ranked = [_ranked(ts, objective, known[p], prices_usd[p], beside.get(p)) for p, ts in measured.items()]
+    counted = sorted((r for r in ranked if r.value is not None), key=lambda r: -(r.value or 0.0))
+    found = _by_comparison(counted, comparison, concluded=concluded)
     return Recommendation(
         objective=objective,
         prices=prices,
         arrivals=opened,
-        ranked=tuple(sorted((r for r in ranked if r.value is not None), key=lambda r: -(r.value or 0.0))),
+        ranked=tuple(counted if found is None else [found, *(r for r in counted if r is not found)]),
         others=tuple(sorted((r for r in ranked if r.value is None), key=lambda r: -(r.could_be or 0.0))),
         failed={t.number: t.outcome.reason or "" for t in trials if t.position not in measured},
         untried=None if size is None else size - len(by_config),
+        comparison=None if found is None else comparison,
     )
+
+
+def _known(
+    trials: Sequence[TrialRecord], limits: Limits, precision: float, arrivals: Arrivals | None, *, opened: bool
+) -> RateBounds:
+    """Return bounds on one configuration's rate from its levels and its trials' own answers."""
+    levels = [level for t in trials for level in t.outcome.levels]
+    if not opened:
+        return clients_within(levels, limits, precision)
+    answers = [answer for t in trials if (answer := answer_of(t)) is not None]
+    known = arrivals_within(levels, limits, precision, answers)
+    return known if arrivals is None else _with_predicted(known, trials, limits, arrivals)
+
+
+def _ranked(
+    trials: Sequence[TrialRecord],
+    objective: Objective,
+    known: RateBounds,
+    usd_per_hour: float,
+    compared: SideBySide | None,
+) -> Ranked:
+    """Return one configuration as it is ranked: by its means where the final comparison decides, else by its levels."""
+    levels = tuple(level for t in trials for level in t.outcome.levels)
+    figure, value = value_now(objective, known, usd_per_hour)
+    if compared is not None:
+        known = known if compared.result is None else bounds_of(compared.result) or known
+        figure, value = compared.figure, compared.value
+    return Ranked(
+        config=trials[0].config,
+        trials=tuple(t.number for t in trials if t.outcome.levels),
+        levels=levels,
+        known=known,
+        usd_per_hour=usd_per_hour,
+        figure=figure,
+        value=value,
+        could_be=value_possible(objective, known, levels, usd_per_hour),
+        failures={t.number: t.outcome.reason for t in trials if t.outcome.reason is not None},
+        emulated=any(t.emulated for t in trials),
+        limited=tuple(t.number for t in trials if any(level.client_limited for level in t.outcome.levels)),
+        compared=compared,
+    )
+
+
+def _by_comparison(counted: Sequence[Ranked], comparison: Comparison, *, concluded: bool) -> Ranked | None:
+    """Return the configuration that the final comparison recommends; None if it does not decide.
+
+    It decides the question that it was made for: that one which was not in it had a better number in the search may be
+    luck. Another question it decides if the first of the ranking is one of those that were compared.
+    """
+    recommended = comparison.recommended
+    if recommended is None or not (concluded or (counted and counted[0].compared is not None)):
+        return None
+    return next((r for r in counted if r.config == recommended.trials[0].config), None)
 
 
 def _arrivals(spec: ServiceSpec) -> Arrivals | None:
@@ -241,37 +293,3 @@ def _usd_per_hour(trial: TrialRecord, book: PriceBook | None, objective: Objecti
         if not needed:
             return math.nan
         raise UserError(f"the objective needs prices: {error}") from None
-
-
-def _names(objective: Objective) -> tuple[str, ...]:
-    return tuple({*objective.goal.names, *objective.limited} - {PRICE})
-
-
-def _now(objective: Objective, known: RateBounds, usd_per_hour: float) -> tuple[float, float | None]:
-    """Return the goal and the value at the highest level that kept the limits."""
-    if known.level is None:
-        return math.nan, None
-    return _judged(objective, known.level.with_metrics(_names(objective)), usd_per_hour)
-
-
-def _could_be(
-    objective: Objective, known: RateBounds, levels: Sequence[LevelResult], usd_per_hour: float
-) -> float | None:
-    """Return the value that the configuration would have if every rate up to `at_most_rps` kept the limits.
-
-    The other metrics are taken from the highest level that kept the limits or, if none did, from the lightest measured
-    load; a limited metric that is missing or above its limit is set to the limit.
-    """
-    base = known.level or min(levels, key=lambda level: (level.mode == "open", level.asked))
-    metrics = base.with_metrics(_names(objective))
-    for name, limit in objective.at_most.items():
-        if name != PRICE:
-            metrics[name] = min(metrics.get(name, limit), limit)
-    rates = {min(known.at_most_rps, _BOUNDLESS_RPS), known.at_least_rps} - {0.0}
-    values = [_judged(objective, {**metrics, "rps": rps}, usd_per_hour)[1] for rps in rates]
-    return max((value for value in values if value is not None), default=None)
-
-
-def _judged(objective: Objective, metrics: Mapping[str, float], usd_per_hour: float) -> tuple[float, float | None]:
-    """Return the goal and the value; NaN and None if a metric of the goal has no value because nothing was answered."""
-    return objective.figure(metrics, usd_per_hour), objective.value(metrics, usd_per_hour)

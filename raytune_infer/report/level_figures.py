@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 
 from cluster.prices import usd_per_million
+from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.ranking.curve import in_order
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
+from raytune_infer.report.figures import mean_rate
 from raytune_infer.report.view import Axis, Curve, Point, PointKind, Quantity
 from searchers.quantities import PRICE
 from serve_deployments.metrics.level_result import LevelResult
@@ -28,6 +30,8 @@ def rate(r: Ranked) -> Quantity | None:
     level = r.known.level
     if level is None:
         return None
+    if (means := _means(r)) is not None:
+        return mean_rate(means)
     # The interval of an open level is that of the arrival rate, which says nothing about the replica.
     low, high = (level.interval_rps if level.mode == "closed" else r.known.interval_rps) or (None, None)
     return Quantity(level.rate_rps, low, high, at_least=not r.known.resolved, estimated=not level.steady)
@@ -35,6 +39,8 @@ def rate(r: Ranked) -> Quantity | None:
 
 def latency_ms(r: Ranked, name: str) -> float | None:
     """Return a latency in ms at the highest level that kept the limits; None without one."""
+    if (means := _means(r)) is not None and name in means.metrics:
+        return means.metrics[name]
     return None if r.known.level is None else r.known.level.value(name)
 
 
@@ -49,6 +55,11 @@ def cost_per_million(r: Ranked) -> float | None:
     if level is None or not level.rate_rps > 0 or math.isnan(r.usd_per_hour):
         return None
     return usd_per_million(r.usd_per_hour, level.rate_rps)
+
+
+def _means(r: Ranked) -> ConfigurationResult | None:
+    """Return the configuration's means over the rounds of the comparison, if these decide."""
+    return None if r.compared is None else r.compared.result
 
 
 def usage(r: Ranked) -> tuple[float | None, float | None, float | None, float | None]:
@@ -74,7 +85,7 @@ def alone(r: Ranked) -> tuple[float, float] | None:
 
 def estimated(r: Ranked) -> bool:
     """Whether the level that represents the configuration was not steady."""
-    return r.known.level is not None and not r.known.level.steady
+    return r.known.level is not None and _means(r) is None and not r.known.level.steady
 
 
 def latency_names(found: Recommendation) -> list[str]:

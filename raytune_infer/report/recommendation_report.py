@@ -16,7 +16,7 @@ from raytune_infer.report.level_figures import (
     usage,
 )
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
-from raytune_infer.report.words.ranked import asked, notes, trials_needed, why_not
+from raytune_infer.report.words.ranked import answer, asked, notes, trials_needed, why_not
 
 _USAGE = (
     Column("model_busy", "model busy", digits=".0%"),
@@ -31,6 +31,7 @@ def recommendation_view(found: Recommendation) -> View:
     opening, *needed = trials_needed(found)
     return View(
         title=asked(found),
+        answer=answer(found),
         subtitle=f"(prices: {found.prices})",
         tables=(ranking_table(found),),
         notes=(*map(Note, notes(found)), Note(opening, "conclusion"), *map(Note, needed)),

@@ -10,6 +10,7 @@ from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.level_figures import alone, estimated, measured
 from raytune_infer.report.words.values import significant, spelled
+from raytune_infer.report.words.verdict import answer as answer_of_comparison
 
 
 def asked(found: Recommendation) -> str:
@@ -19,6 +20,20 @@ def asked(found: Recommendation) -> str:
     parts += [f"{name} ≤ {limit:g}" for name, limit in objective.at_most.items()]
     parts += [f"{name} ≥ {bound:g}" for name, bound in objective.at_least.items()]
     return ", ".join(parts)
+
+
+def answer(found: Recommendation) -> str:
+    """Return what to run, in one sentence; empty if no configuration certainly counts."""
+    best = found.best
+    if best is None:
+        return ""
+    if found.comparison is not None:
+        return answer_of_comparison(found.comparison, found.objective)
+    rate = "" if best.known.level is None else f", {significant(best.known.level.rate_rps)} requests/s"
+    return (
+        f"Run {spelled(best.config)}: {found.objective.goal.text} of {significant(best.figure)}{rate}, from its own "
+        "levels; under this question it was not measured side by side with the default"
+    )
 
 
 def why_not(found: Recommendation, r: Ranked) -> str:
@@ -31,6 +46,8 @@ def why_not(found: Recommendation, r: Ranked) -> str:
     broken = objective.broken(measured(r, objective.limited))
     said = [f"{name} > {objective.at_most[name]:g}" for name in objective.at_most if name in broken]
     said += [f"{name} < {objective.at_least[name]:g}" for name in objective.at_least if name in broken]
+    if not said and r.compared is not None:
+        return "broke a limit, or could not run, in the comparison"
     return ", ".join(said) or f"{objective.goal.text} has no value"
 
 
@@ -56,7 +73,8 @@ def notes(found: Recommendation) -> list[str]:
     for r in everything:
         who = f"trial {', '.join(map(str, r.trials))}"
         if r.known.client_limited:
-            said.append(f"{who}: the load side was the bottleneck, the replica may do more")
+            whose = f"trial {', '.join(map(str, r.limited))}" if r.limited else who
+            said.append(f"{whose}: the load generator was the bottleneck, the replica may do more")
         if r.known.contradicted:
             said.append(f"{who}: {_levels(r.known.contradicted)} the others, by chance or because batches fill better")
         said += [f"trial {number} of the configuration of {who} could not run: {why}" for number, why in _sorted(r)]

@@ -34,7 +34,7 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
         if t.outcome.ended_early:
             notes.append("ended early: could not beat the best at that time; the rate is an estimate")
         if t.outcome.client_limited:
-            notes.append("≥: the load side was the bottleneck, the replica can do more")
+            notes.append("≥: the load generator was the bottleneck, the replica can do more")
         if t.emulated:
             notes.append(EMULATED_NOTE)
         else:

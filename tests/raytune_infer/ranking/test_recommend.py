@@ -42,11 +42,11 @@ def test_a_rate_is_known_once_two_levels_are_as_near_as_the_rate_was_to_be(run, 
 @pytest.mark.parametrize(
     ("limits", "asked", "said"),
     [
-        ("p99_ms: 100", {}, "100 (97 to 103)"),
-        ("p99_ms: 100, usd_per_hour: 5", {}, "100 (97 to 103)"),  # what no load can keep changes nothing of it
-        ("p99_ms: 100, error_rate: 0.1, usd_per_hour: 5", {}, "100 (97 to 103)"),
-        ("p99_ms: 100, usd_per_hour: 5", {"usd_per_hour": 4}, "100 (97 to 103)"),
-        ("p99_ms: 100, usd_per_hour: 5", {"usd_per_hour": None}, "100 (97 to 103)"),
+        ("p99_ms: 100", {}, "100.0 (97.0 to 103.0)"),
+        ("p99_ms: 100, usd_per_hour: 5", {}, "100.0 (97.0 to 103.0)"),  # what no load can keep changes nothing of it
+        ("p99_ms: 100, error_rate: 0.1, usd_per_hour: 5", {}, "100.0 (97.0 to 103.0)"),
+        ("p99_ms: 100, usd_per_hour: 5", {"usd_per_hour": 4}, "100.0 (97.0 to 103.0)"),
+        ("p99_ms: 100, usd_per_hour: 5", {"usd_per_hour": None}, "100.0 (97.0 to 103.0)"),
         ("p99_ms: 100, usd_per_hour: 5", {"p99_ms": 60}, "≥ 100"),
         ("p99_ms: 100, error_rate: 0.1", {"error_rate": 0.2}, "≥ 100"),
     ],

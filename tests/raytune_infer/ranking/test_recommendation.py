@@ -147,7 +147,7 @@ def test_a_trial_that_ended_early_is_not_taken_at_its_word():
     )  # fmt: skip
     table = ranking_table(found)
     assert found.ranked[0].known.resolved and not found.needed
-    assert column(table, "rate_rps") == ["300 (295 to 310)", "≥ 100"]
+    assert column(table, "rate_rps") == ["300.0 (295.0 to 310.0)", "≥ 100"]
     assert table.column("below_rps") == [None, 260] and table.column("estimate_rps") == [None, 180]
 
 
@@ -164,7 +164,7 @@ def test_the_interval_of_a_rate_is_shown_where_it_is_the_replicas_and_not_that_o
     known = {"rate_low_rps": 97.0, "rate_high_rps": 103.0}
     peak = rank([trial(1, 0, level(100, 10, clients=4, **known))], Objective(Expression("rps")), held_under=None,
                 precision=0.1, book=None, size=1)  # fmt: skip
-    assert "(97 to 103)" in column(ranking_table(peak), "rate_rps")[0]
+    assert "(97.0 to 103.0)" in column(ranking_table(peak), "rate_rps")[0]
     found = ranked(trial(1, 0, level(100, 10, **known), level(105, 60)), p99_ms=50)
     assert column(ranking_table(found), "rate_rps") == ["100"]
 

@@ -1,0 +1,48 @@
+"""The goal of a ranking at the rates that a configuration's levels have shown, or leave possible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from raytune_infer.ranking.rate_bounds import RateBounds
+from searchers.objective import Objective
+from searchers.quantities import PRICE
+from serve_deployments.metrics.level_result import LevelResult
+
+_BOUNDLESS_RPS = 1e9
+"""Stands for an unbounded rate: more than any replica can do, so that a goal that grows with the rate wins."""
+
+
+def _names(objective: Objective) -> tuple[str, ...]:
+    return tuple({*objective.goal.names, *objective.limited} - {PRICE})
+
+
+def value_now(objective: Objective, known: RateBounds, usd_per_hour: float) -> tuple[float, float | None]:
+    """Return the goal and the value at the highest level that kept the limits."""
+    if known.level is None:
+        return math.nan, None
+    return _judged(objective, known.level.with_metrics(_names(objective)), usd_per_hour)
+
+
+def value_possible(
+    objective: Objective, known: RateBounds, levels: Sequence[LevelResult], usd_per_hour: float
+) -> float | None:
+    """Return the value that the configuration would have if every rate up to `at_most_rps` kept the limits.
+
+    The other metrics are taken from the highest level that kept the limits or, if none did, from the lightest measured
+    load; a limited metric that is missing or above its limit is set to the limit.
+    """
+    base = known.level or min(levels, key=lambda level: (level.mode == "open", level.asked))
+    metrics = base.with_metrics(_names(objective))
+    for name, limit in objective.at_most.items():
+        if name != PRICE:
+            metrics[name] = min(metrics.get(name, limit), limit)
+    rates = {min(known.at_most_rps, _BOUNDLESS_RPS), known.at_least_rps} - {0.0}
+    values = [_judged(objective, {**metrics, "rps": rps}, usd_per_hour)[1] for rps in rates]
+    return max((value for value in values if value is not None), default=None)
+
+
+def _judged(objective: Objective, metrics: Mapping[str, float], usd_per_hour: float) -> tuple[float, float | None]:
+    """Return the goal and the value; NaN and None if a metric of the goal has no value because nothing was answered."""
+    return objective.figure(metrics, usd_per_hour), objective.value(metrics, usd_per_hour)

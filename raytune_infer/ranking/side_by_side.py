@@ -1,0 +1,71 @@
+"""The final comparison of a run, judged again under another goal or other prices: the same means as when it ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from raytune_infer.comparing.comparison import Comparison, compared
+from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
+from raytune_infer.ranking.rate_bounds import RateBounds
+from raytune_infer.store.records import TrialRecord
+from searchers.objective import Objective
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """What the final comparison says about one configuration that took part.
+
+    Args:
+        result: means over its rounds; None if it does not count.
+        figure: the goal's mean, in its own unit; NaN if it does not count.
+        value: the same as a number of which larger is better; None if it does not count.
+    """
+
+    result: ConfigurationResult | None = None
+    figure: float = math.nan
+    value: float | None = None
+
+
+def compared_again(
+    finals: Sequence[TrialRecord], objective: Objective, usd_per_hour: Mapping[int, float], default: int | None
+) -> Comparison:
+    """Return a run's final comparison under an objective with the limits on a load that the run had.
+
+    Args:
+        finals: trials of the comparison.
+        objective: the goal; its limits on latencies and errors are the run's.
+        usd_per_hour: position of a configuration → its price.
+        default: position of the configuration to beat.
+    """
+    judged = [
+        replace(t, usd_per_hour=usd, value=objective.value(t.outcome.metrics, usd))
+        for t in finals
+        for usd in (usd_per_hour[t.position],)
+    ]
+    return compared(judged, objective, default)
+
+
+def side_by_side(comparison: Comparison, objective: Objective) -> Mapping[int, SideBySide]:
+    """Return position of a configuration → what the comparison says about it, for all that took part."""
+    found = {}
+    for contestant in comparison.contestants:
+        if not contestant.counts:
+            found[contestant.position] = SideBySide()
+            continue
+        figure = comparison.mean(contestant).value
+        value = 1 / figure if objective.minimize else figure
+        found[contestant.position] = SideBySide(result_of(comparison, contestant), figure, value)
+    return found
+
+
+def bounds_of(result: ConfigurationResult) -> RateBounds | None:
+    """Return a configuration's mean rate as bounds on its rate; None if no level was recorded for it."""
+    outcome = result.trials[-1].outcome
+    if outcome.reported is None:
+        return None
+    rate_rps, limited = result.metrics["rps"], result.client_limited
+    level = replace(outcome.levels[outcome.reported], rate_rps=rate_rps)
+    at_most_rps = math.inf if limited else rate_rps
+    return RateBounds(level, at_most_rps, not limited, client_limited=limited, interval_rps=result.interval_rps)
