@@ -25,7 +25,13 @@ Seed = Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of
 Emulate = Annotated[str | None, typer.Option(help="Start a local cluster with emulated GPUs, e.g. T4:1,V100:1,M60:1.")]
 
 
-Format = Annotated[str, typer.Option("--format", metavar="NAME", help="Output format: console, json or csv.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="NAME",
+        help="Output format: console, json, csv (the main table) or csv:TABLE (another one, or csv:notes).",
+    ),
+]  # fmt: skip
 
 
 def console_of_output() -> Console:

@@ -96,7 +96,7 @@ class RateBounds:
         alone: where no open level kept the limits, the closed level with the highest rate that did, as a hint.
         contradicted: number of levels that contradict the bounds: broken below `level`, or kept above the lowest
             broken one.
-        client_limited: whether the load side was the bottleneck at or above `level`.
+        client_limited: whether the load generator was the bottleneck at or above `level`.
         interval_rps: 95 % interval of the rate, where the bounds come from the trials' own answers.
     """
 

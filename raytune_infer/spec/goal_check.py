@@ -58,8 +58,9 @@ def check_rates(objective: Objective, find: str | None) -> None:
 
 
 def _range(name: str) -> Range:
-    """Return the lowest and highest value of a quantity: shares are at most 1."""
-    return 0.0, 1.0 if name != PRICE and _metric(name).is_share else math.inf
+    """Return the lowest and highest value of a quantity: shares are at most 1; a suite may have metrics of its own."""
+    metric = None if name == PRICE else metric_of(name)
+    return 0.0, 1.0 if metric is not None and metric.is_share else math.inf
 
 
 def _metric(name: str) -> Metric:

@@ -25,7 +25,7 @@ class Outcome:
         reported: index in `levels` of the level that `metrics` belong to; `rps` may be an estimate from all levels.
         interval_rps: 95 % interval of the rate, in requests per second; None where unknown.
         ended: why the load test ended where it did.
-        client_limited: whether the load side was the bottleneck, so that the rate is a lower bound.
+        client_limited: whether the load generator was the bottleneck, so that the rate is a lower bound.
         enforcements: whether and how each limit was enforced, as dictionaries of `Enforcement`.
         hostname: the machine of the replica.
         settings: settings of the replica, as a dictionary of `serve_deployments.settings.Settings`.

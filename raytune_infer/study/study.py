@@ -55,7 +55,7 @@ class Study:
             beside the run's and in `db`; None for yes or, when resuming, the study's own choice.
         prior: a prior file that `raytune-infer meta-train` wrote; None for the shipped prior or, when resuming, the
             study's own.
-        serving: replaces Ray Serve and the load actor, for tests and embedding.
+        serving: replaces Ray Serve and the load generator, for tests and embedding.
 
     Raises:
         UserError: something is wrong that can be detected before anything starts (any subclass).

@@ -118,7 +118,7 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
 
 
 def _what_failed(facts: ReplicaFacts, measurement: Measurement) -> str:
-    """Return the text of the first failure, the model's before the load side's; empty if nothing failed."""
+    """Return the text of the first failure, the model's before the load generator's; empty if nothing failed."""
     if facts.raised:
         return f"; the model raised {facts.raised} times, first {facts.said}"
     first = next((level.first_error for level in measurement.levels if level.first_error is not None), None)

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raytune_infer.errors import SpecError, SuiteError
 from raytune_infer.spec.document import Document, dotted
+from raytune_infer.spec.goal_check import check_positive
+from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
 from searchers.space import Value
@@ -210,6 +212,10 @@ def _check_objectives(file: SuiteFile, places: _Places) -> None:
         for place, name in keys:
             if name not in known:
                 places.refuse(place, f"{name!r} is not measured; there are {', '.join(sorted(known))}")
+        try:
+            check_positive(_objective(objective, file.cost))
+        except At as error:
+            places.refuse(("objectives", i, goal), str(error))
 
 
 def _objective(text: ObjectiveText, cost: str | None) -> Objective:

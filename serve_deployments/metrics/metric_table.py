@@ -31,7 +31,7 @@ STATISTICS: tuple[str, ...] = (*PERCENTILES, "mean_ms", "max_ms")
 """Statistics that are reported for each kind of time that requests have."""
 
 _PERCENTILE = re.compile(r"p([1-9]\d?|[1-9]\d+[1-9])_ms")
-_TAIL = 0.05  # a limit that at most this share of requests may exceed is a limit on the tail
+_LARGEST_TAIL = 0.05  # a limit that at most this share of requests may exceed is a limit on the tail: p95 and above
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Metric:
     @property
     def is_tail(self) -> bool:
         """Whether it depends on the slowest requests only: at most 5 % of the requests are above it."""
-        return self.share_above is not None and self.share_above <= _TAIL + 1e-9
+        return self.share_above is not None and self.share_above <= _LARGEST_TAIL + 1e-9
 
     @property
     def statistic(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TextIO
 
@@ -21,12 +22,17 @@ RENDERERS: dict[str, str] = {
 
 
 def renderer_of(name: str) -> Renderer:
-    """Return the renderer of this name.
+    """Return the renderer of this name; `csv:notes` is CSV of the table `notes`.
 
     Raises:
         UserError: there is no such renderer.
     """
-    if name not in RENDERERS:
-        raise UserError(f"--format {name}: there are {', '.join(RENDERERS)}")
-    render: Renderer = import_module(RENDERERS[name]).render
-    return render
+    form, colon, table = name.partition(":")
+    if form not in RENDERERS or (colon and form != "csv"):
+        raise UserError(f"--format {name}: there are {', '.join(RENDERERS)}, and csv:TABLE for another table")
+    render: Renderer = import_module(RENDERERS[form]).render
+    if not table:
+        return render
+    from raytune_infer.report.renderers import csv_view
+
+    return partial(csv_view.render, table=table)

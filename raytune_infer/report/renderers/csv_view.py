@@ -1,7 +1,7 @@
-"""Renderer of views as CSV: a block for each table, separated by empty lines.
+"""Renderer of views as CSV: one table, so that any program that reads CSV can read the whole output.
 
-A block has its own header, and each row starts with the name of its table: `grep -E '^(table|trials),'` selects one.
-Columns have their names for programs, with units in them. A cell of several numbers has a column for each.
+That is the first table of the view, or the one that was named; notes and curves are tables too. Columns have their
+names for programs, with units in them. A cell of several numbers has a column for each.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TextIO
 
+from raytune_infer.errors import UserError
 from raytune_infer.report.view import Cell, Column, Curve, Quantiles, Quantity, Table, View
 
 _PARTS = {
@@ -19,32 +20,62 @@ _PARTS = {
 }
 
 
-def render(view: View, out: TextIO) -> None:
-    """Write the tables of a view, and its titles, notes and curves as tables too."""
+Rows = Sequence[Sequence[Any]]
+"""Rows of one table, below its header."""
+
+
+def render(view: View, out: TextIO, table: str | None = None) -> None:
+    """Write one table of a view.
+
+    Args:
+        view: the view.
+        out: where to write.
+        table: name of the table; None for the first.
+
+    Raises:
+        UserError: there is no such table; the message names those that there are.
+    """
+    tables = _tables(view)
+    name = table or next(iter(tables), None)
+    if name is None:
+        return
+    if name not in tables:
+        raise UserError(f"--format csv:{name}: there is no such table; there are {', '.join(tables)}")
+    header, rows = tables[name]
     writer = csv.writer(out, lineterminator="\n")
-    for number, (name, header, rows) in enumerate(_blocks(view)):
-        if number:
-            out.write("\n")
-        writer.writerow(["table", *header])
-        writer.writerows([name, *row] for row in rows)
+    writer.writerow(header)
+    writer.writerows(rows)
 
 
-Block = tuple[str, Sequence[str], Sequence[Sequence[Any]]]
+def _tables(view: View) -> dict[str, tuple[Sequence[str], Rows]]:
+    """Return name → header and rows: the view's own tables first, then its curves and notes.
+
+    Tables of the same name and columns, as sections have them, are one.
+    """
+    found: dict[str, tuple[Sequence[str], Rows]] = {}
+    for name, header, rows in [*_blocks(view), *_beside(view)]:
+        before = found.get(name, (header, ()))
+        if list(before[0]) == list(header):
+            found[name] = header, [*before[1], *rows]
+    return found
 
 
-def _blocks(view: View) -> Iterator[Block]:
-    titles = [("", view.title, view.subtitle), *((table.name, table.title, "") for table in view.tables)]
-    if titled := [title for title in titles if any(title[1:])]:
-        yield "view", ("of", "title", "subtitle"), titled
-    for table in view.tables:
-        yield _block(table)
-    if view.notes:
-        yield "notes", ("kind", "text"), [(note.kind, note.text) for note in view.notes]
+def _blocks(view: View) -> Iterator[tuple[str, Sequence[str], Rows]]:
+    yield from map(_block, view.tables)
+    for section in view.sections:
+        yield from _blocks(section)
+
+
+def _beside(view: View) -> Iterator[tuple[str, Sequence[str], Rows]]:
+    """Yield the curves and the notes; the answer is the first note."""
     if view.curves:
         header = ("series", "curve", "x_axis", "y_axis", "kind", "x", "y", "y_low", "y_high", "limit")
         yield "curves", header, [row for curve in view.curves for row in _points(curve)]
+    answer = [("answer", view.answer)] if view.answer else []
+    if notes := [*answer, *((note.kind, note.text) for note in view.notes)]:
+        yield "notes", ("kind", "text"), notes
     for section in view.sections:
-        yield from _blocks(section)
+        yield from _beside(section)
 
 
 def _points(curve: Curve) -> Iterator[Sequence[Any]]:
@@ -54,7 +85,7 @@ def _points(curve: Curve) -> Iterator[Sequence[Any]]:
         )  # fmt: skip
 
 
-def _block(table: Table) -> Block:
+def _block(table: Table) -> tuple[str, Sequence[str], Rows]:
     parts = [_parts(table, column) for column in table.columns]
     header = [
         f"{column.name}{between}{part}" if part else column.name

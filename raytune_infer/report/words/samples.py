@@ -17,16 +17,17 @@ def sample_notes(trials: Sequence[TrialRecord]) -> list[str]:
         for t in trials
         if t.outcome.reported is not None and (level := t.outcome.levels[t.outcome.reported]).samples
     ]
-    notes = []
-    if parts := [requests / samples for requests, samples in sent if requests < samples]:
-        least, samples = min(parts), max(samples for _, samples in sent)
-        notes.append(
-            f"{len(parts)} of {len(sent)} measurements saw only a part of the {samples:,} samples, at least "
-            f"{least:.0%}; raise load.level_min_s if samples differ much"
-        )
-    if (most := max((requests / samples for requests, samples in sent), default=0.0)) >= _MANY:
-        notes.append(
-            f"each of the {min(samples for _, samples in sent):,} samples was sent up to {most:,.0f} times in a "
-            "measurement; a model that caches answers seems faster than it will be, so give it more samples"
-        )
-    return notes
+    if not sent:
+        return []
+    many = max(samples for _, samples in sent)
+    parts = [requests / samples for requests, samples in sent if requests < samples]
+    most = max(requests / samples for requests, samples in sent)
+    # One sentence for both: beside each other, "only a part" and "each of them often" would seem to contradict.
+    said, remedies = [], []
+    if parts:
+        said.append(f"{len(parts)} of {len(sent)} measurements saw only a part of them, at least {min(parts):.0%}")
+        remedies.append("raise load.level_min_s if samples differ much")
+    if most >= _MANY:
+        said.append(f"{'another' if parts else 'a'} measurement sent each of them up to {most:.0f} times")
+        remedies.append("give more samples if the model caches answers, as it seems faster than it will be")
+    return [f"of {many} samples: {', and '.join(said)}; {'; '.join(remedies)}"] if said else []

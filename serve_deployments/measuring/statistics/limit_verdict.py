@@ -35,7 +35,7 @@ _AS_A_TAIL = 0.01
 choice."""
 
 _MOST_MEMORY = 0.98  # largest correlation of neighbours; our choice: a memory of a hundred requests
-_TAIL = 0.1  # share of the slowest requests whose correlation replaces that of those above a limit, if these are few
+_SLOWEST = 0.1  # share of the slowest requests whose correlation replaces that of those above a limit, if these are few
 _LEAST_ERROR = 1e-3  # least relative error of a mean: clocks are not more exact (our choice)
 _SEEN = 10  # our choice: batch means of fewer requests say nothing
 
@@ -176,7 +176,7 @@ def design_effect(above: np.ndarray, values: np.ndarray) -> float | None:
     if values.size < interval.FEWEST * interval.SMALLEST:
         return None
     if min(above.sum(), (~above).sum()) < _SEEN:
-        above = values > np.quantile(values, 1 - _TAIL)
+        above = values > np.quantile(values, 1 - _SLOWEST)
     share = above.mean()
     estimate = interval.mean(above.astype(float))
     if estimate is None or not 0 < share < 1:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -100,15 +101,9 @@ def test_a_knob_that_is_infinite_is_json_all_the_same():
 # CSV
 
 
-def blocks(text: str) -> list[list[dict[str, str]]]:
-    """The tables in it: a dictionary by its header for each row."""
-    found: list[list[list[str]]] = []
-    for line in csv.reader(io.StringIO(text)):
-        if line[:1] == ["table"]:
-            found.append([])
-        if line:
-            found[-1].append(line)
-    return [[dict(zip(block[0], row, strict=True)) for row in block[1:]] for block in found]
+def rows(view: View, name: str = "") -> list[dict[str, str]]:
+    """The rows of one table, a dictionary by its header for each: the whole output is one table."""
+    return list(csv.DictReader(io.StringIO(rendered(view, f"csv:{name}" if name else "csv")), strict=True))
 
 
 def in_columns(column: Column, cell: Cell) -> dict[str, Any]:
@@ -122,29 +117,35 @@ def in_columns(column: Column, cell: Cell) -> dict[str, Any]:
 
 @every_view
 def test_csv_has_every_number_as_it_is(view):
-    beside = ("view", "notes", "curves")
-    told = [block for block in blocks(rendered(view, "csv")) if block and block[0]["table"] not in beside]
-    for table, block in zip([table for table in tables(view) if table.rows], told, strict=True):
-        for row, line in zip(table.rows, block, strict=True):
-            assert line["table"] == table.name
+    for name in dict.fromkeys(table.name for table in tables(view)):
+        named = [(table, row) for table in tables(view) if table.name == name for row in table.rows]
+        for (table, row), line in zip(named, rows(view, name), strict=True):
             expected: dict[str, Any] = {}
             for column, cell in zip(table.columns, row.cells, strict=True):
                 expected |= in_columns(column, cell)
-            said = {name: text for name, text in line.items() if text and name != "table"}
-            assert said == {name: str(value) for name, value in expected.items() if value is not None}
+            said = {column: text for column, text in line.items() if text}
+            assert said == {column: str(value) for column, value in expected.items() if value is not None}
             assert all(float(line[n]) == v for n, v in expected.items() if isinstance(v, float))
 
 
-def test_csv_has_curves_and_notes_as_tables():
+@every_view
+def test_csv_is_one_table_that_pandas_reads_and_the_others_are_asked_for_by_name(view):
+    main = tables(view)[0]
+    count = sum(len(table.rows) for table in tables(view) if table.name == main.name)
+    assert len(pd.read_csv(io.StringIO(rendered(view, "csv")))) == count
+    with pytest.raises(UserError, match=f"--format csv:nothing: there is no such table; there are {main.name}"):
+        rendered(view, "csv:nothing")
+
+
+def test_curves_and_notes_are_tables_of_csv_too():
     view = VIEWS["recommendation_view"]
-    told = {block[0]["table"]: block for block in blocks(rendered(view, "csv"))}
-    assert [(row["kind"], row["text"]) for row in told["notes"]] == [(note.kind, note.text) for note in view.notes]
+    said = [("answer", view.answer), *((note.kind, note.text) for note in view.notes)]
+    assert [(row["kind"], row["text"]) for row in rows(view, "notes")] == said
     points = [(c.series, c.name, at.kind, at.x, at.y) for c in view.curves for at in c.points]
-    assert points == [(r["series"], r["curve"], r["kind"], float(r["x"]), float(r["y"])) for r in told["curves"]]
-    assert {row["kind"] for row in told["curves"]} == {"measured", "overloaded", "answer"}
-    assert told["view"] == [{"table": "view", "of": "", "title": view.title, "subtitle": view.subtitle}]
-    [first, *_] = blocks(rendered(VIEWS["inventory_view"], "csv"))
-    assert [(row["of"], row["title"]) for row in first] == [("nodes", f"prices: mine {TYPED}, 2026-01-31")]
+    told = rows(view, "curves")
+    assert points == [(r["series"], r["curve"], r["kind"], float(r["x"]), float(r["y"])) for r in told]
+    assert {row["kind"] for row in told} == {"measured", "overloaded", "answer"}
+    assert rendered(View(), "csv") == ""
 
 
 # Console
@@ -220,11 +221,18 @@ def test_what_a_user_typed_comes_through_every_renderer_unharmed(view):
     texts = [text for text in user_texts(view) if text]
     assert any(TYPED in text for text in texts)
     told = json.loads(rendered(view, "json"))
-    cells = [cell for line in csv.reader(io.StringIO(rendered(view, "csv"))) for cell in line]
+    names = dict.fromkeys((*(table.name for table in tables(view)), *(["notes"] if notes_of(view) else [])))
+    cells = [cell for name in names for row in rows(view, name) for cell in row.values()]
+    titles = {title for each in all_of(view) for title in (each.title, each.subtitle)}
+    titles |= {table.title for table in tables(view)}  # CSV has none
     shown = printed(view, 1000)
     for text in texts:
-        assert text in _strings(told) and text in cells
+        assert text in _strings(told) and (text in cells or text in titles)
         assert text in shown
+
+
+def notes_of(view: View) -> list[str]:
+    return [text for each in all_of(view) for text in (each.answer, *(note.text for note in each.notes)) if text]
 
 
 def _strings(told: Any) -> list[str]:
@@ -242,7 +250,7 @@ def test_markup_is_text_wherever_it_stands(typed):
     # Two titles, that of the table, two headings and two cells, a column of the other with its name, and two notes.
     assert printed(view, 500).count(typed) == 2 + 1 + 4 + 3 + 2
     assert json.loads(rendered(view, "json"))["notes"][0]["text"] == typed
-    assert typed in next(csv.reader(io.StringIO(rendered(view, "csv").splitlines()[1])))
+    assert rows(view)[0]["name"] == rows(view)[0][f"config.{typed}"] == rows(view, "notes")[0]["text"] == typed
 
 
 def test_a_terminal_takes_no_command_from_a_text():

@@ -151,13 +151,19 @@ def of_samples(number: int, requests: int, samples: int | None, **more: Any) -> 
 
 def test_a_measurement_that_saw_a_part_of_the_samples_or_each_of_them_often_says_so():
     assert sample_notes([of_samples(1, 100, 100), of_samples(2, 999, 100), trial(3, **FAILED)]) == []
-    assert sample_notes([of_samples(1, 400, 4000), of_samples(2, 5000, 4000), of_samples(3, 1000, 4000)]) == [
-        "2 of 3 measurements saw only a part of the 4,000 samples, at least 10%; raise load.level_min_s if samples "
+    parts = [of_samples(1, 400, 4000), of_samples(2, 5000, 4000), of_samples(3, 1000, 4000)]
+    assert sample_notes(parts) == [
+        "of 4000 samples: 2 of 3 measurements saw only a part of them, at least 10%; raise load.level_min_s if samples "
         "differ much"
     ]
     assert sample_notes([of_samples(1, 500, 50), of_samples(2, 20_000, 50)]) == [
-        "each of the 50 samples was sent up to 400 times in a measurement; a model that caches answers seems faster "
-        "than it will be, so give it more samples"
+        "of 50 samples: a measurement sent each of them up to 400 times; give more samples if the model caches "
+        "answers, as it seems faster than it will be"
+    ]
+    assert sample_notes([of_samples(1, 100, 400), of_samples(2, 4800, 400)]) == [
+        "of 400 samples: 1 of 2 measurements saw only a part of them, at least 25%, and another measurement sent each "
+        "of them up to 12 times; raise load.level_min_s if samples differ much; give more samples if the model caches "
+        "answers, as it seems faster than it will be"
     ]
     assert sample_notes([of_samples(1, 400, None)]) == sample_notes([]) == []  # as earlier versions stored them
 

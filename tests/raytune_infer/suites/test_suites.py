@@ -160,6 +160,8 @@ WRONG_FILES = [
     (objective(maximize="rps", at_most={"rps": math.nan}), r"at_most.rps: input should be a finite number"),
     (objective(maximize="rps", atmost={}), r"objectives\[0\].atmost: unknown key; allowed are name, maximize"),
     (objective(maximize="rps +"), r"not an arithmetic expression"),
+    (objective(maximize="rps - p99_ms"), r"suite.json:\d+: objectives\[0\].maximize: .*is not always positive"),
+    (objective(minimize="-dollars"), r"objectives\[0\].minimize: .*write `maximize: usd_per_hour`"),
     (objective(), r"objectives\[0\]: give either `maximize` or `minimize`"),
     (changed(objectives=description()["objectives"][:1] * 2), r"objectives\[1\].name: 'free' occurs twice"),
 ]
