@@ -85,7 +85,7 @@ _DIED = "ReplicaDied|DeployFailed: ActorDied"
 
 FAULTS = (
     Fault("replica killed", kill(REPLICA), reason=_DIED),
-    Fault("load actor killed", kill(LOAD), reason="LoadFailed: .*"),
+    Fault("load generator killed", kill(LOAD), reason="LoadFailed: .*"),
     Fault("pool killed", kill(POOL), hits=1, trials=3),
     Fault("trial's process killed", kill(TRIAL), reason="TrialDied"),
     Fault("Serve's controller stopped for seconds", stop_for_a_while(CONTROLLER), reason=_DIED),

@@ -14,6 +14,8 @@ from raytune_infer.commands.app import main
 from raytune_infer.comparing.comparison import in_rounds
 from raytune_infer.report.report_files import write_files
 from raytune_infer.report.study_report import recommendation
+from raytune_infer.report.words.values import interval
+from raytune_infer.report.words.verdict import answer
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.study.trial import TrialRuntime, run_trial
@@ -136,14 +138,18 @@ def test_intervals_are_in_the_file_and_in_what_show_prints(in_turn, tmp_path, mo
     over = told["comparison"]["over_default"]
     assert over == {"value": result.ratio, "low": result.ratio_interval.low, "high": result.ratio_interval.high}
     assert [c["recommended"] for c in told["comparison"]["configurations"]].count(True) == 1
-    assert any("interval" in column.heading for column in recommendation(result).columns)
+    assert "with intervals of 95 %" in recommendation(result).title
 
     monkeypatch.setattr("sys.argv", ["raytune-infer", "show", str(tmp_path / "run")])
     with pytest.raises(SystemExit):
         main()
     shown = " ".join(capsys.readouterr().out.split())
     assert "Measured side by side in" in shown
-    assert f"rps is {result.ratio:.2f}× the default's (95 %: {over['low']:.2f} to {over['high']:.2f})" in shown
+    # What was said when it ended is said again, word for word, and is in the file and in what is deployed.
+    said = answer(result.comparison, result.objective)
+    assert " ".join(said.split()) in shown and told["answer"] == said
+    low, high = result.ratio_interval.low, result.ratio_interval.high
+    assert f"× the default's (95 %: {interval(result.ratio, low, high)})" in said
     assert "so they cannot be told apart; the cheaper is recommended (0." in shown
 
 
