@@ -17,6 +17,7 @@ from raytune_infer.report.level_figures import (
 )
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
 from raytune_infer.report.words.ranked import answer, asked, notes, trials_needed, why_not
+from raytune_infer.report.words.verdict import on_other_work
 
 _USAGE = (
     Column("model_busy", "model busy", digits=".0%"),
@@ -29,12 +30,14 @@ _USAGE = (
 def recommendation_view(found: Recommendation) -> View:
     """Return the objective, the ranking, notes on it, the trials that could change it, and the curves."""
     opening, *needed = trials_needed(found)
+    told = None if found.comparison is None else on_other_work(found.comparison)
+    machine = [] if told is None else [Note(told, "warning")]
     return View(
         title=asked(found),
         answer=answer(found),
         subtitle=f"(prices: {found.prices})",
         tables=(ranking_table(found),),
-        notes=(*map(Note, notes(found)), Note(opening, "conclusion"), *map(Note, needed)),
+        notes=(*machine, *map(Note, notes(found)), Note(opening, "conclusion"), *map(Note, needed)),
         curves=latency_curves(found),
     )
 

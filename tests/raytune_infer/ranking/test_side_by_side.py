@@ -16,6 +16,7 @@ from raytune_infer.study.result import conclude
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
+from serve_deployments.usage import Usage
 from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, finals
 from tests.raytune_infer.ranking.ranked_trials import level
 from tests.raytune_infer.report.shown_views import column
@@ -55,6 +56,16 @@ def test_the_question_of_the_run_has_the_answer_and_the_numbers_with_which_it_en
                               column(ranking_table(again), name), strict=True))  # fmt: skip
         assert [in_ranking[1], in_ranking[0]] == column(shown, name)
     assert again.best.figure == pytest.approx(110.0)
+
+
+def test_a_machine_that_was_not_its_own_is_named_here_too():
+    busy = [
+        replace(t, outcome=replace(t.outcome, levels=tuple(
+            replace(at, usage=Usage(cores_s=10.0, others_s=4.0)) for at in t.outcome.levels)))
+        for t in TRIALS
+    ]  # fmt: skip
+    first = recommendation_view(ranked(busy)).notes[0]
+    assert first.kind == "warning" and first.text.startswith("The machine was not its own: other processes used 40% of")
 
 
 def test_of_another_goal_the_first_decides_whether_it_was_compared():
