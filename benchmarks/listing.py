@@ -12,7 +12,9 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
         "search", "shuffled", "noise", "calibration", "belief_coverage", "switching", "suggest_time", "adaptation",
         "meta_training_speed",
     ),
-    "measuring": ("until_sure", "highest_rate_cost", "repeatability", "simulated_queue", "cross_check"),
+    "measuring": (
+        "until_sure", "highest_rate_cost", "stalls", "same_rate", "repeatability", "simulated_queue", "cross_check",
+    ),
     "trials": ("rank", "trial_overhead", "serve_throughput"),
     "planes": ("planes", "roofline_fit"),
     "gpu": ("gpu",),

@@ -62,13 +62,15 @@ class Server:
         """The limit on the p99 in ms."""
         return 1e3 * self.limit * self.full_s
 
-    def found(self, seed: int, plan: LoadPlan) -> Measurement:
-        """One measurement by a load test in virtual time."""
+    def found(self, seed: int, plan: LoadPlan, stalls: tuple[tuple[float, float], ...] = ()) -> Measurement:
+        """One measurement by a load test in virtual time; `stalls` are pairs (start, length) in seconds."""
         factor = self.varies(np.random.default_rng([seed, 1]))
 
         async def test() -> Measurement:
             clock = VirtualClock()
-            server = FakeServer(lambda size: self.service_s(size) * factor(clock.now()), max_batch=self.batch)
+            server = FakeServer(
+                lambda size: self.service_s(size) * factor(clock.now()), max_batch=self.batch, stalls=stalls
+            )
             question = LoadTest(replace(plan, seed=seed), {"p99_ms": self.limit_ms})
             return await question.run(server, ["x"], Settings(max_batch_size=self.batch), clock=clock)
 

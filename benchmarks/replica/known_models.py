@@ -23,3 +23,13 @@ def sleeping(service_ms: float = 10.0) -> Callable[[list[Any]], list[Any]]:
 def echo() -> Callable[[list[Any]], list[Any]]:
     """A model that returns its payloads at once: what remains is the overhead of a request."""
     return lambda payloads: payloads
+
+
+def uneven(usual_ms: float, slow_ms: float) -> Callable[[list[str]], list[int]]:
+    """A model whose batches take as long as their slowest request: `slow_ms` for one called "slow"."""
+
+    def answer(payloads: list[str]) -> list[int]:
+        time.sleep((slow_ms if "slow" in payloads else usual_ms) / 1e3)
+        return [0] * len(payloads)
+
+    return answer

@@ -48,6 +48,14 @@ def sleeping(service_ms: float) -> Service:
     )  # fmt: skip
 
 
+def uneven(usual_ms: float, slow_ms: float) -> Service:
+    """A service of which one request in 64 is slow, and so is the batch that it is in."""
+    settings = Settings(max_batch_size=BATCH, args={"usual_ms": usual_ms, "slow_ms": slow_ms})
+    payloads = ["slow", *["usual"] * 63]
+    # Room for a slow batch and a usual one.
+    return Service("uneven", Builder(f"{KNOWN_MODELS}:uneven"), settings, payloads, 2 * (usual_ms + slow_ms))
+
+
 def echo() -> Service:
     """A service whose model takes no time, so that only the overhead of requests is measured."""
     return Service("echo", Builder(f"{KNOWN_MODELS}:echo"), Settings(max_batch_size=BATCH), ["x"], 50.0)
@@ -63,6 +71,7 @@ def described(path: Path) -> Service:
 SERVICES: Mapping[str, Callable[[], Service]] = {
     "sleeping-10": lambda: sleeping(10.0),
     "sleeping-40": lambda: sleeping(40.0),
+    "uneven": lambda: uneven(20.0, 80.0),
     "minilm": lambda: described(ROOT / "examples" / "minilm.yaml"),
 }
 """Name of a service → function that makes it."""

@@ -94,6 +94,7 @@ class FakeServer:
         max_queue: largest number of waiting requests; further ones fail at once. None: no bound.
         fails: number of a request in the order of arrival, from 0 → whether it fails when served.
         stalls: pairs (start, length) in seconds of the loop's time, during which no batch is started.
+        stalled_by_others: whether other work on the cores is what stalls it, and is reported as such.
         arrived_s: times at which the requests arrived, filled as they do.
         payloads: payloads of the requests, in the same order.
         in_flight: number of requests that have not been answered.
@@ -107,6 +108,7 @@ class FakeServer:
     max_queue: int | None = None
     fails: Callable[[int], bool] = lambda number: False
     stalls: tuple[tuple[float, float], ...] = ()
+    stalled_by_others: bool = True
     arrived_s: list[float] = field(default_factory=list)
     payloads: list[Payload] = field(default_factory=list)
     in_flight: int = 0
@@ -145,10 +147,14 @@ class FakeServer:
 
     async def usage(self) -> Usage:
         """Usage since the loop began; `busy_s` may exceed `seconds`, as each core may run a batch."""
+        now_s = asyncio.get_running_loop().time()
+        others_s = sum(min(max(now_s - start_s, 0.0), length_s) for start_s, length_s in self.stalls)
         return Usage(
-            seconds=asyncio.get_running_loop().time(),
+            seconds=now_s,
             batches=Counter(batch.size for batch in self._ended),
             busy_s=sum(batch.seconds for batch in self._ended),
+            others_s=self.cores * others_s if self.stalled_by_others else 0.0,
+            cores_s=self.cores * now_s,
             recent=tuple(self._ended[-RECENT:]),
         )
 

@@ -23,6 +23,7 @@ class Span:
         in_flight: `[n]` number of requests that were due and had not ended, just before each one ended.
         lag_s: `[k]` how late the client was, each time that it had something to do.
         cpu_share: CPU seconds of the client per second; with several senders, those of the busiest.
+        first: number of requests of the level that ended before them.
     """
 
     start_s: float
@@ -31,6 +32,7 @@ class Span:
     in_flight: np.ndarray
     lag_s: np.ndarray
     cpu_share: float
+    first: int = 0
 
     @property
     def duration_s(self) -> float:
@@ -134,6 +136,7 @@ class Events:
             requests=self.requests(first, last),
             in_flight=np.array(self.in_flight[first:last]),
             lag_s=lag_s[(late_s >= start_s) & (late_s <= end_s)],
+            first=first,
             cpu_share=max((_cpu_share(*readings, start_s, end_s) for readings in self.cpu.values()), default=0.0),
         )
 

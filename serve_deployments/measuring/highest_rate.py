@@ -8,10 +8,12 @@ from operator import attrgetter
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
+from serve_deployments.measuring.crediting import arrived_in, other_work, posterior_after
 from serve_deployments.measuring.level import Clients, open_level
 from serve_deployments.measuring.level_search import GROWTH, LevelSearch, beaten
 from serve_deployments.measuring.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.predicting.calibration import Arrived
 from serve_deployments.measuring.predicting.estimating import at_rate
 from serve_deployments.measuring.predicting.rate_prediction import predicted_rates
 from serve_deployments.measuring.slo import broken, check, excess, most_in_flight, room, tightest_s
@@ -72,6 +74,7 @@ async def highest_rate(
     posterior, ended_early = await _locate(search, posterior, at_most, settings, to_beat_rps or 0.0)
     low, high = posterior.quantile(0.025), posterior.quantile(0.975)
     reason = f"the highest rate is between {low:.3g} and {high:.3g} requests/s"
+    reason += other_work(search.levels)
     estimate_rps = None
     if ended_early:
         reason += f", so {beaten(to_beat_rps or 0.0)}"
@@ -190,10 +193,9 @@ async def _locate(
     Returns:
         The posterior, and whether the search ended because the rate to beat is out of reach.
     """
-    late = 0
+    late, requests = 0, list[Arrived]()
+    posterior = _predicted(search, posterior, at_most, settings, requests)
     while True:
-        priors = predicted_rates(search.levels, settings, search.plan.arrivals, at_most, posterior.quantile(0.5))
-        posterior = posterior.with_priors(priors)
         rate_rps = _next_rate(search, posterior, at_most)
         plan = search.level_plan(1.0 if _kept(search, at_most) else _FAIR)
         rule = UntilLocated(plan, rate_rps, at_most, posterior, beat_rps)
@@ -207,7 +209,9 @@ async def _locate(
             rule=rule,
         )
         search.add(level)
-        posterior = rule.after.cannot(level.achieved_rps) if level.overloaded else rule.after
+        if (arrived := arrived_in(level, rule)) is not None:
+            requests.append(arrived)
+        posterior = _predicted(search, posterior_after(level, rule, search.levels), at_most, settings, requests)
         kept = _kept(search, at_most)
         # A level whose senders were the bottleneck says too little of the replica: it may be able to do more.
         its_own = not any(held.client_limited for held in search.levels if held.mode == "open")
@@ -220,6 +224,18 @@ async def _locate(
         late += not search.has_time
         if late > (0 if kept else _LATE):
             return posterior, False
+
+
+def _predicted(
+    search: LevelSearch,
+    posterior: RatePosterior,
+    at_most: Mapping[str, float],
+    settings: Settings,
+    requests: Sequence[Arrived],
+) -> RatePosterior:
+    """The posterior with the priors of a simulated queue that knows batches and requests of all levels so far."""
+    near_rps, arrivals = posterior.quantile(0.5), search.plan.arrivals
+    return posterior.with_priors(predicted_rates(search.levels, settings, arrivals, at_most, near_rps, requests))
 
 
 def _next_rate(search: LevelSearch, posterior: RatePosterior, at_most: Mapping[str, float]) -> float:

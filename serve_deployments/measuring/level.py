@@ -115,12 +115,13 @@ class Clients:
         await generator.clients(concurrency, self._plan.drain_s)
         events = await generator.record()
         status = await _watch(generator, rule, started_s + plan.level_max_s)
-        until_s = clock.now()
+        until_s, ended = clock.now(), events.count
         run = LevelRun("closed", concurrency, None, started_at, clock.unix_s())
         # If nothing was answered, the waiting times so far are all that is known.
         ages_s = () if events.count else generator.ages_s()
-        level = summarise(run, events, status, ages_s, until_s=until_s)
-        return replace(level, usage=_between(before, await _usage(generator)), senders=generator.size)
+        usage = _between(before, await _usage(generator))
+        level = summarise(run, events, status, ages_s, until_s=until_s, ended=ended, usage=usage)
+        return replace(level, senders=generator.size)
 
 
 async def closed_level(
@@ -182,8 +183,9 @@ async def _open(
         run = LevelRun("open", None, rate_rps, started_at, clock.unix_s(), generator.gave_up)
         stopped_s, ended = clock.now(), events.count
         after, _ = await asyncio.gather(_usage(generator), generator.quiet(plan.drain_s))
+        usage = _between(before, after)
         await generator.collect()
-        level = summarise(run, events, status, generator.ages_s(), until_s=stopped_s, ended=ended)
-        return replace(level, usage=_between(before, after), senders=generator.size)
+        level = summarise(run, events, status, generator.ages_s(), until_s=stopped_s, ended=ended, usage=usage)
+        return replace(level, senders=generator.size)
     finally:
         await generator.cancel()

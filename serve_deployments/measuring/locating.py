@@ -39,6 +39,7 @@ class UntilLocated:
         before: posterior before this level.
         beat_rps: also ends when the highest rate is almost certainly below this; 0: never.
         after: posterior that includes this level's evidence so far.
+        checked: the events at the last check, and the number of them then; None before it.
     """
 
     plan: LoadPlan
@@ -47,6 +48,7 @@ class UntilLocated:
     before: RatePosterior
     beat_rps: float = 0.0
     after: RatePosterior = field(init=False)
+    checked: tuple[Events, int] | None = field(init=False, default=None)
     check_after: ClassVar[float] = 0.1  # a posterior may be checked at any time; relative, so that checks stay cheap
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class UntilLocated:
             return None
         span = status.span
         seen = [evidence(name, limit, span.requests) for name, limit in self.at_most.items()]
+        self.checked = events, events.count
         self.after = self.before.after(self.rate_rps, seen)
         if status.overloaded and status.estimate:
             # Even the rate that it answered breaks the limits, or it would not have fallen behind.

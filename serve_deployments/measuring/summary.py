@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve_deployments.load.events import Events
+from serve_deployments.measuring.statistics.stalls import delayed_by_others
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult, Mode
 from serve_deployments.metrics.metric_table import LATENCY, METRICS, REQUEST_TIMES, RequestTime
 from serve_deployments.metrics.request_record import Requests
+from serve_deployments.usage import Usage
 
 _BUSY_SHARE = 0.85  # share of a core beyond which an event loop queues its own work (the GIL allows it one core)
 _LAG_FLOOR_MS = 2.0  # asyncio's timers have a resolution of a millisecond: up to two of them are no lag
@@ -49,6 +51,7 @@ def summarise(
     *,
     until_s: float,
     ended: int | None = None,
+    usage: Usage | None = None,
 ) -> LevelResult:
     """Computes the result of a level.
 
@@ -61,6 +64,8 @@ def summarise(
             alone would make the server look better than it is.
         until_s: when the level was stopped.
         ended: number of requests that had ended by then; all by default.
+        usage: the replica's usage in the level. Requests of an open level that stalls delayed, if other work explains
+            these, are left out of its times and are counted apart.
     """
     ended = events.count if ended is None else ended
     status = status or LevelStatus(events.span(0, ended, until_s=None if ended else until_s), None)
@@ -69,8 +74,11 @@ def summarise(
     completed, errors = int(span.answered.sum()), int(span.requests.failed.sum())
     error_rate = errors / (completed + errors) if completed + errors else 1.0
     low, high = status.estimate.bounds() if status.estimate else (None, None)
-    late = None if sure else events.requests(ended)
-    distributions = {name: _distribution(of, span.requests, late, ages_s) for name, of in REQUEST_TIMES.items()}
+    delayed = delayed_by_others(events, usage.others_s if usage is not None and run.mode == "open" else 0.0)
+    last = span.first + len(span.requests)
+    timed = span.requests.where(~delayed[span.first : last])
+    late = None if sure else events.requests(ended).where(~delayed[ended:])
+    distributions = {name: _distribution(of, timed, late, ages_s) for name, of in REQUEST_TIMES.items()}
     counted = {n: m.count(span.requests, span.duration_s) for n, m in METRICS.items() if m.is_in_counts}
     lag_ms = 1e3 * _p99(span.lag_s.tolist())
     return LevelResult(
@@ -96,6 +104,8 @@ def summarise(
         rate_low_rps=None if low is None else max(0.0, low),
         rate_high_rps=high,
         first_error=events.first_error,
+        stalled=int(delayed[span.first : last].sum()),
+        usage=usage,
         counts={name: value for name, value in counted.items() if not math.isnan(value)},
     )
 

@@ -68,6 +68,8 @@ class LevelResult:
         senders: number of processes that sent the load.
         samples: number of samples that its requests were taken from, in turn; None in levels stored without it.
         counts: name of a share or rate that has no field of its own → its value, where it has one.
+        stalled: number of the answered requests that are left out of `distributions`, as other work on the replica's
+            cores stalled it (`measuring/statistics/stalls.py`).
     """
 
     mode: Mode
@@ -96,6 +98,7 @@ class LevelResult:
     senders: int = 1
     samples: int | None = None
     counts: Mapping[str, float] = field(default_factory=dict)
+    stalled: int = 0
 
     def __post_init__(self) -> None:
         if (self.concurrency if self.mode == "closed" else self.requested_rps) is None:

@@ -74,6 +74,10 @@ class Requests:
         """The last `count` requests; all of them for 0."""
         return Requests(**{field.name: getattr(self, field.name)[-count:] for field in fields(self)})
 
+    def where(self, which: np.ndarray) -> Requests:
+        """Those of the requests that a mask `[n]` selects."""
+        return Requests(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
     @property
     def latency_s(self) -> np.ndarray:
         """`[n]` seconds from when each was due, not sent, lest a stalled sender hide a queue. NaN where it failed."""

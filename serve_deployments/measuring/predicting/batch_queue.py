@@ -114,6 +114,16 @@ class BatchQueue:
         sizes = np.diff(np.append(at[order], queues * count))
         return np.asarray((np.repeat(batch_ended_s[order], sizes) - due_s + self.way_s).reshape(queues, count))
 
+    def under(self, arrived_s: np.ndarray, queues: int) -> np.ndarray:
+        """`[queues, n]` latencies in seconds under the same arrivals, with batches that differ by queue.
+
+        Args:
+            arrived_s: `[n]` times of the arrivals, ascending.
+            queues: number of queues, each of which begins at another of the observed batches.
+        """
+        first_factor = np.random.default_rng(0).integers(self.factors.size, size=queues)
+        return self.latencies_s(np.tile(arrived_s, (queues, 1)), first_factor)
+
     def at_rates(self, units: np.ndarray, rates_rps: np.ndarray) -> np.ndarray:
         """`[rates, queues, n]` latencies in seconds at several rates.
 

@@ -14,7 +14,8 @@ from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
 from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue
-from serve_deployments.measuring.predicting.rate_prediction import _Simulated, predicted_rates
+from serve_deployments.measuring.predicting.rate_prediction import predicted_rates
+from serve_deployments.measuring.predicting.simulated_latencies import SimulatedLatencies
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.settings import Settings
 
@@ -164,11 +165,11 @@ def test_the_first_fifth_of_a_queues_requests_tells_nothing_as_it_begins_empty()
     Above it request k waits for what the k before it took longer than they were apart; the first to count is 112.
     """
     queue = BatchQueue(np.array([SERVICE_S]), np.ones(1))
-    log_rates, seen_s = _Simulated(queue, CONSTANT).around(2 / SERVICE_S)
+    log_rates, seen_s = SimulatedLatencies(queue, CONSTANT).around(2 / SERVICE_S)
     assert seen_s.shape == (9, 40 * 448) and np.exp(log_rates[4]) == pytest.approx(2 / SERVICE_S)
     for log_rate, each_s in zip(log_rates, seen_s, strict=True):
         behind_s = SERVICE_S - math.exp(-log_rate)
         assert each_s.min() == pytest.approx(SERVICE_S + 112 * behind_s)
         assert each_s.max() == pytest.approx(SERVICE_S + 559 * behind_s)
-    _, quick_s = _Simulated(queue, CONSTANT).around(0.4 / SERVICE_S)
+    _, quick_s = SimulatedLatencies(queue, CONSTANT).around(0.4 / SERVICE_S)
     assert quick_s == pytest.approx(SERVICE_S)

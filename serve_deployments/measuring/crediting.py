@@ -1,0 +1,100 @@
+"""What an open level says in the end, with what is known only then: what other processes did on the replica's cores.
+
+While a level is held, its stopping rule takes every request as it came.
+
+A level on disturbed cores is repeated rather than believed, whatever it showed: if only those that broke a limit were
+repeated, the rate found would be that of the luckiest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from serve_deployments.load.events import Events
+from serve_deployments.measuring.locating import UntilLocated
+from serve_deployments.measuring.predicting.calibration import Arrived
+from serve_deployments.measuring.statistics.limit_verdict import evidence
+from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
+from serve_deployments.measuring.statistics.stalls import delayed_by_others, lapse_rate
+from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.usage import NOTICEABLE
+
+REPEATS = 1 / 3
+"""Largest share of a search's time for levels that are repeated, for one reason each. Our choice."""
+
+
+def is_disturbed(level: LevelResult) -> bool:
+    """Whether other work had a part in what an open level showed, other than by stalls that are left out of it."""
+    if level.mode != "open" or _share(level) <= NOTICEABLE:
+        return False
+    # A queue that does not return to what it was before a stall says nothing of the time after it.
+    return level.overloaded or not level.stalled
+
+
+def _share(level: LevelResult) -> float:
+    """Share of the replica's core time that other processes used in a level; 0 if that is not known."""
+    usage = level.usage
+    return usage.others_s / usage.cores_s if usage is not None and usage.cores_s else 0.0
+
+
+def is_repeated(level: LevelResult, levels: Sequence[LevelResult], total_s: float) -> bool:
+    """Whether a level is not believed, and repeated.
+
+    It is if the replica had its cores to itself in another level, as otherwise a repetition would show the same, and
+    while there is time for it.
+
+    Args:
+        level: the level.
+        levels: all levels so far, this one included.
+        total_s: longest time of the search.
+    """
+    spent_s = sum(one.ended_at - one.started_at for one in levels if is_disturbed(one))
+    alone = any(_share(one) <= NOTICEABLE for one in levels)
+    return is_disturbed(level) and alone and spent_s <= REPEATS * total_s
+
+
+def other_work(levels: Sequence[LevelResult]) -> str:
+    """What other work did to the levels, as a clause that begins with a semicolon; empty if it did nothing."""
+    stalled, answered = (sum(getattr(one, name) for one in levels) for name in ("stalled", "completed"))
+    repeated = sum(map(is_disturbed, levels))
+    told = ""
+    if stalled:
+        share = lapse_rate(stalled, answered)
+        told += f"; {share:.1%} of requests were slow at every rate, as other processes stalled the replica: left out"
+    if repeated:
+        told += f"; {repeated} of {len(levels)} levels shared cores with other processes: repeated while time was left"
+    return told
+
+
+def posterior_after(level: LevelResult, rule: UntilLocated, levels: Sequence[LevelResult]) -> RatePosterior:
+    """The posterior of the highest rate after a level.
+
+    Args:
+        level: the level.
+        rule: the stopping rule that it was held by.
+        levels: all levels so far, this one included.
+    """
+    if is_repeated(level, levels, rule.plan.total_max_s):
+        return rule.before
+    if level.overloaded:
+        return rule.after.cannot(level.achieved_rps)
+    if rule.checked is None or not level.stalled:
+        return rule.after
+    requests = rule.checked[0].requests(0, rule.checked[1]).where(_measured(level, *rule.checked))
+    return rule.before.after(rule.rate_rps, [evidence(name, limit, requests) for name, limit in rule.at_most.items()])
+
+
+def arrived_in(level: LevelResult, rule: UntilLocated) -> Arrived | None:
+    """The requests of a level, to compare a simulated queue with; None if other work or a long queue changed them."""
+    if rule.checked is None or level.overloaded or is_disturbed(level):
+        return None
+    events, ended = rule.checked
+    return Arrived.of(rule.rate_rps, events.requests(0, ended), _measured(level, events, ended))
+
+
+def _measured(level: LevelResult, events: Events, ended: int) -> np.ndarray:
+    """`[ended]` which of a level's first requests to end are neither warm-up nor delayed by other work's stalls."""
+    delayed = delayed_by_others(events, 0.0 if level.usage is None else level.usage.others_s)[:ended]
+    return (np.arange(ended) >= events.turned_over) & ~delayed

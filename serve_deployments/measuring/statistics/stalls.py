@@ -1,0 +1,82 @@
+"""Stalls of a replica that other work on its cores explains: times in which requests waited and none was answered.
+
+A share of slow requests that no rate explains, like the lapses of an observer in a psychometric function, spoils the
+estimate of a threshold if it is not part of the model (Wichmann and Hill, Perception & Psychophysics 63, 2001). Whose
+they are decides what they mean. Slow requests of the service itself, such as long samples or garbage collections, count
+against its limits, as users will see them too. A stall is not the service's if other processes had its cores meanwhile,
+so three things are asked of it:
+
+- nobody was answered: a time in which a request waits and the replica answers none at all;
+- it is longer by far than the other such times of the level, as batches are;
+- other processes used the replica's cores for as long as it took, or longer.
+
+The requests that it delayed, until no more are in flight than before it, say nothing about the service, at no rate.
+They are left out of what decides about a limit, and reported apart, as a share.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from serve_deployments.load.events import Events
+
+_FENCE = 3.0
+"""Interquartile ranges above the upper quartile, of the logarithms, from which on a value is far out (Tukey,
+Exploratory Data Analysis, 1977, section 2D)."""
+
+_LONGER = 2.0  # times the median: of batches that all take the same, the quartiles are equal (our choice)
+_TICK_S = 0.01  # resolution of the CPU times of a Linux system (USER_HZ of 100)
+_FEWEST = 8  # our choice: quartiles of fewer values say nothing
+
+LAPSE_PRIOR = (1.0, 10.0)
+"""Parameters of the beta distribution that is the prior of a share of lapses (Schütt, Harmeling, Macke and Wichmann,
+Vision Research 122, 2016, section 2.2)."""
+
+
+def delayed_by_others(events: Events, others_s: float) -> np.ndarray:
+    """`[n]` which of the requests that have ended were delayed by stalls that other work explains, in that order.
+
+    Args:
+        events: the events of a level.
+        others_s: CPU seconds that other processes used on the replica's cores meanwhile.
+    """
+    requests, in_flight = events.requests(), np.asarray(events.in_flight)
+    delayed = np.zeros(len(requests), dtype=bool)
+    if others_s <= 0:
+        return delayed
+    for first in _explained(requests.due_s, requests.last_s, events.start_s, others_s):
+        before = in_flight[first - 1] if first else 1
+        over = np.flatnonzero(in_flight[first:] <= max(before, 1))
+        # The one at whose end no more are in flight than before had to wait for the others, too.
+        delayed[first : first + int(over[0]) + 1 if over.size else None] = True
+    return delayed
+
+
+def _explained(due_s: np.ndarray, ended_s: np.ndarray, start_s: float, others_s: float) -> list[int]:
+    """Indices of the requests that end a stall, the longest first, as long as other work explains all of them."""
+    waited_s = ended_s - np.maximum(np.concatenate([[start_s], ended_s[:-1]]), due_s)
+    # Inside a batch they end together: the time is that of the first.
+    pauses_s = waited_s[waited_s >= waited_s.mean() / 2] if waited_s.size else waited_s
+    if pauses_s.size < _FEWEST:
+        return []
+    low, middle_s, high = np.quantile(np.log(np.maximum(pauses_s, 1e-9)), (0.25, 0.5, 0.75))
+    ordinary_s = float(np.exp(middle_s))
+    fence_s = max(float(np.exp(high + _FENCE * (high - low))), _LONGER * ordinary_s)
+    found: list[int] = []
+    for at in np.argsort(-waited_s):
+        others_s -= waited_s[at] - ordinary_s
+        if waited_s[at] <= fence_s or others_s < -_TICK_S:
+            break
+        found.append(int(at))
+    return found
+
+
+def lapse_rate(delayed: int, requests: int) -> float:
+    """Share of requests that are slow at every rate: the mean of its posterior; 0 if none was.
+
+    Args:
+        delayed: number of requests that stalls delayed.
+        requests: number of all requests.
+    """
+    a, b = LAPSE_PRIOR
+    return (delayed + a) / (requests + a + b) if delayed else 0.0

@@ -1,0 +1,69 @@
+"""What a level says where other work had the replica's cores: stalls are left out, disturbed levels repeated."""
+
+from dataclasses import replace
+
+import pytest
+
+from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
+from serve_deployments.measuring.crediting import is_disturbed, is_repeated, other_work
+from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.settings import Settings
+from serve_deployments.usage import Usage
+from tests.levels import a_level
+
+STALLS = tuple((2.1 + 3.3 * number, 0.3) for number in range(10))
+
+
+def beside(others_s, **changes):
+    """A level of ten seconds on one core, of which other processes had so much."""
+    usage = Usage(seconds=10.0, others_s=others_s, cores_s=10.0)
+    return replace(a_level(50.0, latency_s=[0.05] * 100), usage=usage, started_at=0.0, ended_at=10.0, **changes)
+
+
+def test_a_level_is_disturbed_by_other_work_unless_it_is_left_out_of_it():
+    assert is_disturbed(beside(0.6)) and not is_disturbed(beside(0.4))
+    assert not is_disturbed(beside(0.6, stalled=3))
+    assert is_disturbed(beside(0.6, stalled=3, overloaded=True))  # a queue that never emptied
+    assert not is_disturbed(a_level(50.0, latency_s=[0.05]))  # nothing was reported
+    assert not is_disturbed(replace(a_level(clients=4, latency_s=[0.05]), usage=beside(5.0).usage))
+
+
+def test_a_disturbed_level_is_repeated_while_there_is_time_and_hope():
+    alone, disturbed = beside(0.0), beside(5.0)
+    assert is_repeated(disturbed, [alone, disturbed], 60.0)
+    assert not is_repeated(alone, [alone], 60.0)
+    assert not is_repeated(disturbed, [disturbed], 60.0)  # it would be the same again
+    assert is_repeated(disturbed, [alone, disturbed, disturbed], 60.0)
+    assert not is_repeated(disturbed, [alone, disturbed, disturbed, disturbed], 60.0)  # more than a third of the time
+
+
+def test_what_other_work_did_is_told():
+    assert other_work([beside(0.0)]) == ""
+    said = other_work([beside(0.6, stalled=9), beside(0.0)])
+    assert "4.7% of requests were slow at every rate" in said and "repeated" not in said
+    assert "1 of 2 levels shared cores with other processes" in other_work([beside(5.0), beside(0.0)])
+
+
+def rate_found(**server):
+    """Batches of 8 that take 34 ms: about 200 requests/s keep a p99 of 100 ms."""
+    test = LoadTest(LoadPlan(level_min_s=0.5, total_max_s=12.0), {"p99_ms": 100.0})
+    fake = FakeServer(lambda size: 0.01 + 0.003 * size, max_batch=8, **server)
+    return run_virtual(test.run(fake, ["x"], Settings(max_batch_size=8), clock=VirtualClock()))
+
+
+def test_stalls_of_the_machine_do_not_lower_the_rate():
+    alone, stalled = rate_found(), rate_found(stalls=STALLS)
+    assert stalled.found and stalled.metrics["p99_ms"] <= 100.0
+    assert stalled.metrics["rps"] == pytest.approx(alone.metrics["rps"], rel=0.1)
+    assert stalled.rate_low_rps <= alone.metrics["rps"] <= stalled.rate_high_rps
+    assert "as other processes stalled the replica" in stalled.reason
+    assert sum(level.stalled for level in stalled.levels) > 0
+
+
+def test_stalls_that_nothing_else_explains_are_the_services_own():
+    """The same ones, with all cores free: users would wait as long."""
+    own = rate_found(stalls=STALLS, stalled_by_others=False)
+    assert not any(level.stalled for level in own.levels) and "stalled" not in own.reason
+    slow = max(level.value("p99_ms") for level in own.levels if level.mode == "open")
+    assert slow > 300.0  # they are in the figures
