@@ -14,6 +14,7 @@ from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
 from serve_deployments.measuring.level import Clients
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue
+from serve_deployments.measuring.predicting.calibration import Arrived
 from serve_deployments.measuring.predicting.rate_prediction import predicted_rates
 from serve_deployments.measuring.predicting.simulated_latencies import SimulatedLatencies
 from serve_deployments.metrics.distribution import Distribution
@@ -173,3 +174,20 @@ def test_the_first_fifth_of_a_queues_requests_tells_nothing_as_it_begins_empty()
         assert each_s.max() == pytest.approx(SERVICE_S + 559 * behind_s)
     _, quick_s = SimulatedLatencies(queue, CONSTANT).around(0.4 / SERVICE_S)
     assert quick_s == pytest.approx(SERVICE_S)
+
+
+def test_levels_that_agree_with_the_queue_make_its_rate_surer_and_others_move_it():
+    """M/D/1 with a limit on the mean, of two services: at two thirds of its capacity."""
+    seen = loads(lambda size: SERVICE_S)
+
+    def asked(held):
+        [prior] = predicted_rates(seen, Settings(), POISSON, {"mean_ms": 2e3 * SERVICE_S}, 60.0, held)
+        return prior
+
+    due_s = np.fromiter(islice(POISSON.offsets(60.0, 3), 600), float)
+    latency_s = latencies_ms(due_s, lambda size: SERVICE_S, 1) / 1e3
+    alike, longer = (Arrived(60.0, due_s, factor * latency_s, np.ones(600, dtype=bool)) for factor in (1.0, 1.2))
+    assert asked([alike]).rate_rps == pytest.approx(asked([]).rate_rps, rel=0.01)
+    assert asked([alike]).spread < 0.6 * asked([]).spread
+    # A mean that is four fifths of 20 % longer: the rate is lower by a third less than that, as 1.5 to 1 above.
+    assert asked([longer]).rate_rps == pytest.approx(asked([]).rate_rps * 1.2 ** (-0.8 / 1.5), rel=0.03)
