@@ -94,7 +94,8 @@ class FakeServer:
         max_queue: largest number of waiting requests; further ones fail at once. None: no bound.
         fails: number of a request in the order of arrival, from 0 → whether it fails when served.
         stalls: pairs (start, length) in seconds of the loop's time, during which no batch is started.
-        stalled_by_others: whether other work on the cores is what stalls it, and is reported as such.
+        stalled_by_others: whether other work on the cores is what stalls it. The CPU times of other processes are only
+            reported with stalls.
         arrived_s: times at which the requests arrived, filled as they do.
         payloads: payloads of the requests, in the same order.
         in_flight: number of requests that have not been answered.
@@ -154,7 +155,7 @@ class FakeServer:
             batches=Counter(batch.size for batch in self._ended),
             busy_s=sum(batch.seconds for batch in self._ended),
             others_s=self.cores * others_s if self.stalled_by_others else 0.0,
-            cores_s=self.cores * now_s,
+            cores_s=self.cores * now_s if self.stalls else 0.0,
             recent=tuple(self._ended[-RECENT:]),
         )
 
