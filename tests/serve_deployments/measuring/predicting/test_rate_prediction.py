@@ -167,7 +167,7 @@ def test_the_first_fifth_of_a_queues_requests_tells_nothing_as_it_begins_empty()
     """
     queue = BatchQueue(np.array([SERVICE_S]), np.ones(1))
     log_rates, seen_s = SimulatedLatencies(queue, CONSTANT).around(2 / SERVICE_S)
-    assert seen_s.shape == (9, 40 * 448) and np.exp(log_rates[4]) == pytest.approx(2 / SERVICE_S)
+    assert seen_s.shape == (9, 120 * 448) and np.exp(log_rates[4]) == pytest.approx(2 / SERVICE_S)
     for log_rate, each_s in zip(log_rates, seen_s, strict=True):
         behind_s = SERVICE_S - math.exp(-log_rate)
         assert each_s.min() == pytest.approx(SERVICE_S + 112 * behind_s)
