@@ -10,10 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-NOTICEABLE = 0.05
-"""Share of its cores that other processes may use while a replica still counts as alone. Our choice: Ray's own
-processes and the system take some, and the interval of a rate allows for it."""
-
 RECENT = 1000
 """Largest number of batches that a reading lists one by one. Our choice: their mean time is then known to a thirtieth
 of its standard deviation, and a reading is some 20 kB."""

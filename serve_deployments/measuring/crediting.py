@@ -14,32 +14,31 @@ import numpy as np
 
 from serve_deployments.load.events import Events
 from serve_deployments.measuring.locating import UntilLocated
+from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.calibration import Arrived
 from serve_deployments.measuring.statistics.limit_verdict import evidence
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.measuring.statistics.stalls import delayed_by_others, lapse_rate
-from serve_deployments.metrics.level_result import LevelResult
-from serve_deployments.usage import NOTICEABLE
+from serve_deployments.metrics.level_result import LevelResult, others_share
 
 REPEATS = 1 / 3
 """Largest share of a search's time for levels that are repeated, for one reason each. Our choice."""
 
 
-def is_disturbed(level: LevelResult) -> bool:
-    """Whether other work had a part in what an open level showed, other than by stalls that are left out of it."""
-    if level.mode != "open" or _share(level) <= NOTICEABLE:
+def is_disturbed(level: LevelResult, precision: float) -> bool:
+    """Whether other work had a part in what an open level showed, other than by stalls that are left out of it.
+
+    Args:
+        level: the level.
+        precision: relative precision of the rate, which is lower by about the share of the cores that others had.
+    """
+    if level.mode != "open" or _others_share(level) <= precision:
         return False
     # A queue that does not return to what it was before a stall says nothing of the time after it.
     return level.overloaded or not level.stalled
 
 
-def _share(level: LevelResult) -> float:
-    """Share of the replica's core time that other processes used in a level; 0 if that is not known."""
-    usage = level.usage
-    return usage.others_s / usage.cores_s if usage is not None and usage.cores_s else 0.0
-
-
-def is_repeated(level: LevelResult, levels: Sequence[LevelResult], total_s: float) -> bool:
+def is_repeated(level: LevelResult, levels: Sequence[LevelResult], plan: LoadPlan) -> bool:
     """Whether a level is not believed, and repeated.
 
     It is if the replica had its cores to itself in another level, as otherwise a repetition would show the same, and
@@ -48,24 +47,33 @@ def is_repeated(level: LevelResult, levels: Sequence[LevelResult], total_s: floa
     Args:
         level: the level.
         levels: all levels so far, this one included.
-        total_s: longest time of the search.
+        plan: the plan of the search.
     """
-    spent_s = sum(one.ended_at - one.started_at for one in levels if is_disturbed(one))
-    alone = any(_share(one) <= NOTICEABLE for one in levels)
-    return is_disturbed(level) and alone and spent_s <= REPEATS * total_s
+    spent_s = sum(one.ended_at - one.started_at for one in levels if is_disturbed(one, plan.rate_precision))
+    alone = any(_others_share(one) <= plan.rate_precision for one in levels)
+    return is_disturbed(level, plan.rate_precision) and alone and spent_s <= REPEATS * plan.total_max_s
 
 
-def other_work(levels: Sequence[LevelResult]) -> str:
-    """What other work did to the levels, as a clause that begins with a semicolon; empty if it did nothing."""
+def other_work(levels: Sequence[LevelResult], precision: float) -> str:
+    """What other work did to the levels, as a clause that begins with a semicolon; empty if it did nothing.
+
+    Args:
+        levels: the levels.
+        precision: relative precision of the rate.
+    """
     stalled, answered = (sum(getattr(one, name) for one in levels) for name in ("stalled", "completed"))
-    repeated = sum(map(is_disturbed, levels))
+    disturbed = sum(is_disturbed(one, precision) for one in levels)
     told = ""
     if stalled:
         share = lapse_rate(stalled, answered)
         told += f"; {share:.1%} of requests were slow at every rate, as other processes stalled the replica: left out"
-    if repeated:
-        told += f"; {repeated} of {len(levels)} levels shared cores with other processes: repeated while time was left"
+    if disturbed:
+        told += f"; {disturbed} of {len(levels)} levels shared cores with other processes: repeated while time was left"
     return told
+
+
+def _others_share(level: LevelResult) -> float:
+    return others_share([level]) or 0.0
 
 
 def posterior_after(level: LevelResult, rule: UntilLocated, levels: Sequence[LevelResult]) -> RatePosterior:
@@ -76,7 +84,7 @@ def posterior_after(level: LevelResult, rule: UntilLocated, levels: Sequence[Lev
         rule: the stopping rule that it was held by.
         levels: all levels so far, this one included.
     """
-    if is_repeated(level, levels, rule.plan.total_max_s):
+    if is_repeated(level, levels, rule.plan):
         return rule.before
     if level.overloaded:
         return rule.after.cannot(level.achieved_rps)
@@ -88,7 +96,7 @@ def posterior_after(level: LevelResult, rule: UntilLocated, levels: Sequence[Lev
 
 def arrived_in(level: LevelResult, rule: UntilLocated) -> Arrived | None:
     """The requests of a level, to compare a simulated queue with; None if other work or a long queue changed them."""
-    if rule.checked is None or level.overloaded or is_disturbed(level):
+    if rule.checked is None or level.overloaded or is_disturbed(level, rule.plan.rate_precision):
         return None
     events, ended = rule.checked
     return Arrived.of(rule.rate_rps, events.requests(0, ended), _measured(level, events, ended))

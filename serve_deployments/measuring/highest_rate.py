@@ -74,7 +74,7 @@ async def highest_rate(
     posterior, ended_early = await _locate(search, posterior, at_most, settings, to_beat_rps or 0.0)
     low, high = posterior.quantile(0.025), posterior.quantile(0.975)
     reason = f"the highest rate is between {low:.3g} and {high:.3g} requests/s"
-    reason += other_work(search.levels)
+    reason += other_work(search.levels, plan.rate_precision)
     estimate_rps = None
     if ended_early:
         reason += f", so {beaten(to_beat_rps or 0.0)}"

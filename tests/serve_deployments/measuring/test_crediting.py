@@ -12,6 +12,7 @@ from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 from tests.levels import a_level
 
+PLAN = LoadPlan()
 STALLS = tuple((2.1 + 3.3 * number, 0.3) for number in range(10))
 
 
@@ -22,27 +23,27 @@ def beside(others_s, **changes):
 
 
 def test_a_level_is_disturbed_by_other_work_unless_it_is_left_out_of_it():
-    assert is_disturbed(beside(0.6)) and not is_disturbed(beside(0.4))
-    assert not is_disturbed(beside(0.6, stalled=3))
-    assert is_disturbed(beside(0.6, stalled=3, overloaded=True))  # a queue that never emptied
-    assert not is_disturbed(a_level(50.0, latency_s=[0.05]))  # nothing was reported
-    assert not is_disturbed(replace(a_level(clients=4, latency_s=[0.05]), usage=beside(5.0).usage))
+    assert is_disturbed(beside(0.6), 0.05) and not is_disturbed(beside(0.4), 0.05)
+    assert not is_disturbed(beside(0.6, stalled=3), 0.05)
+    assert is_disturbed(beside(0.6, stalled=3, overloaded=True), 0.05)  # a queue that never emptied
+    assert not is_disturbed(a_level(50.0, latency_s=[0.05]), 0.05)  # nothing was reported
+    assert not is_disturbed(replace(a_level(clients=4, latency_s=[0.05]), usage=beside(5.0).usage), 0.05)
 
 
 def test_a_disturbed_level_is_repeated_while_there_is_time_and_hope():
     alone, disturbed = beside(0.0), beside(5.0)
-    assert is_repeated(disturbed, [alone, disturbed], 60.0)
-    assert not is_repeated(alone, [alone], 60.0)
-    assert not is_repeated(disturbed, [disturbed], 60.0)  # it would be the same again
-    assert is_repeated(disturbed, [alone, disturbed, disturbed], 60.0)
-    assert not is_repeated(disturbed, [alone, disturbed, disturbed, disturbed], 60.0)  # more than a third of the time
+    assert is_repeated(disturbed, [alone, disturbed], PLAN)
+    assert not is_repeated(alone, [alone], PLAN)
+    assert not is_repeated(disturbed, [disturbed], PLAN)  # it would be the same again
+    assert is_repeated(disturbed, [alone, disturbed, disturbed], PLAN)
+    assert not is_repeated(disturbed, [alone, disturbed, disturbed, disturbed], PLAN)  # more than a third of the time
 
 
 def test_what_other_work_did_is_told():
-    assert other_work([beside(0.0)]) == ""
-    said = other_work([beside(0.6, stalled=9), beside(0.0)])
+    assert other_work([beside(0.0)], 0.05) == ""
+    said = other_work([beside(0.6, stalled=9), beside(0.0)], 0.05)
     assert "4.7% of requests were slow at every rate" in said and "repeated" not in said
-    assert "1 of 2 levels shared cores with other processes" in other_work([beside(5.0), beside(0.0)])
+    assert "1 of 2 levels shared cores with other processes" in other_work([beside(5.0), beside(0.0)], 0.05)
 
 
 def rate_found(**server):
