@@ -60,8 +60,9 @@ def _explained(due_s: np.ndarray, ended_s: np.ndarray, start_s: float, others_s:
     if pauses_s.size < _FEWEST:
         return []
     low, middle_s, high = np.quantile(np.log(np.maximum(pauses_s, 1e-9)), (0.25, 0.5, 0.75))
-    ordinary_s = float(np.exp(middle_s))
-    fence_s = max(float(np.exp(high + _FENCE * (high - low))), _LONGER * ordinary_s)
+    fence_s = max(float(np.exp(high + _FENCE * (high - low))), _LONGER * float(np.exp(middle_s)))
+    # After a stall a full batch waits, so that the time until its answer has the longest of the others in it.
+    ordinary_s = pauses_s[pauses_s <= fence_s].max()
     found: list[int] = []
     for at in np.argsort(-waited_s):
         others_s -= waited_s[at] - ordinary_s
