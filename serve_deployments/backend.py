@@ -90,6 +90,7 @@ class ReplicaFacts:
         free_memory: share of the machine's memory that is available.
         idle_with: name of the core reservation that a parked replica keeps ("" if it keeps none); None while it is
             not parked.
+        longest_batch_s: seconds of the longest batch so far; it is waited for before the replica changes or parks.
     """
 
     hostname: str
@@ -104,6 +105,7 @@ class ReplicaFacts:
     changeable: frozenset[str] = frozenset()
     free_memory: float = 1.0
     idle_with: str | None = None
+    longest_batch_s: float = 0.0
 
 
 class Running(Protocol):

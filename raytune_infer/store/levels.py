@@ -33,6 +33,7 @@ def level_from_json(table: Mapping[str, Any]) -> LevelResult:
     """Restore a level; fields that an older record lacks get defaults, unknown fields of a newer one are ignored."""
     rest = {name: value for name, value in table.items() if name in _PLAIN}
     rest.setdefault("rate_rps", table["achieved_rps"])
+    rest["failed_samples"] = tuple((sample, error) for sample, error in rest.get("failed_samples", ()))
     for name, unknown in _UNKNOWN.items():
         rest.setdefault(name, unknown)
     rest.setdefault("fell_behind", table["overloaded"] and _fell_behind(table))

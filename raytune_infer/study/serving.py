@@ -38,14 +38,15 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
     prefix = f"raytune-infer-{study.name}-{study.created_at:%Y%m%d-%H%M%S}-{study.id}"
     delete_left_behind(prefix)  # from a driver that was killed
     source = _seen_from_replicas(service.source, service.spec)
-    samples = spread(service.samples, np.random.default_rng(study.seed))  # the same for every trial and round
+    order = spread(range(len(service.samples)), np.random.default_rng(study.seed))  # the same for every trial and round
+    samples = [service.samples[place] for place in order]
     fresh = ServeBackend(source, samples, prefix, deadline_s=service.spec.budget.deploy_s)
 
     def measure(number: int) -> WithLoadActor:
         """Return the load test of round `number` of the comparison, with its own random arrivals; 0 for the search."""
         plan = replace(service.plan, seed=service.plan.seed + number)
         load_test = LoadTest(plan, service.spec.latency_limits, service.spec.load.find)
-        return WithLoadActor(load_test, samples)
+        return WithLoadActor(load_test, samples, order)
 
     try:
         with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:

@@ -9,6 +9,7 @@ import numpy as np
 
 from serve_deployments.metrics.request_record import RequestRecord, Requests
 
+_NAMED = 20  # largest number of failing samples that a level names (our choice)
 _COLUMNS = ("due_s", "sent_s", "last_s", "first_s", "parts", "size_in", "size_out")
 
 
@@ -57,6 +58,7 @@ class Events:
     Args:
         start_s: when the level began.
         first_error: error of the first request that failed; None if none has.
+        errors_of: sample → the first error of a request with it, or None if one was answered.
         in_flight: for each request that has ended, how many were in flight just before.
         late: times, and how late the client was at each of them.
         cpu: sender → times, and CPU seconds that its process had used by each of them.
@@ -64,6 +66,7 @@ class Events:
 
     start_s: float
     first_error: str | None = None
+    errors_of: dict[int, str | None] = field(default_factory=dict)
     in_flight: array[float] = field(default_factory=lambda: array("d"))
     late: tuple[array[float], array[float]] = field(default_factory=lambda: (array("d"), array("d")))
     cpu: dict[int, tuple[array[float], array[float]]] = field(default_factory=dict)
@@ -82,6 +85,17 @@ class Events:
         self.in_flight.append(in_flight)
         if request.error is not None and self.first_error is None:
             self.first_error = request.error
+        if request.sample is not None:
+            if request.error is None:
+                self.errors_of[request.sample] = None
+            else:
+                self.errors_of.setdefault(request.sample, request.error)
+
+    @property
+    def failed_samples(self) -> tuple[tuple[int, str], ...]:
+        """Samples of which no request was answered, with the first error of each; empty if that is so of all."""
+        failed = [(sample, error) for sample, error in sorted(self.errors_of.items()) if error is not None]
+        return tuple(failed[:_NAMED]) if len(failed) < len(self.errors_of) else ()
 
     def requests(self, first: int = 0, last: int | None = None) -> Requests:
         """The requests that have ended, from number `first` (0, 1, …) up to but without `last`; all by default."""

@@ -220,15 +220,18 @@ class OwnSender:
         self._sent += 1
         self._due_s[number] = due_s
         self._happened.append((due_s, None))
+        sample = (self.index + self.of * number) % len(self.payloads)
         sent_s = self.clock.now()
         answer, error = WHOLE, _CANCELLED
         try:
-            answer, error = await self._ask(self.payloads[(self.index + self.of * number) % len(self.payloads)])
+            answer, error = await self._ask(self.payloads[sample])
         finally:
             now = self.clock.now()
             del self._due_s[number]
             first_s = sent_s + answer.first_after_s
-            ended = RequestRecord(due_s, sent_s, now, error, first_s, answer.parts, answer.size_in, answer.size_out)
+            ended = RequestRecord(
+                due_s, sent_s, now, error, first_s, answer.parts, answer.size_in, answer.size_out, sample
+            )
             self._happened.append((now, ended))
         return error is None
 

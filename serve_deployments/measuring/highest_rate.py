@@ -10,9 +10,10 @@ from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
 from serve_deployments.measuring.crediting import arrived_in, other_work, posterior_after
 from serve_deployments.measuring.level import Clients, open_level
-from serve_deployments.measuring.level_search import GROWTH, LevelSearch, beaten
+from serve_deployments.measuring.level_search import GROWTH, LATE, LevelSearch, beaten
 from serve_deployments.measuring.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.predicting.batch_queue import FEWEST
 from serve_deployments.measuring.predicting.calibration import Arrived
 from serve_deployments.measuring.predicting.estimating import at_rate
 from serve_deployments.measuring.predicting.rate_prediction import predicted_rates
@@ -26,11 +27,11 @@ from serve_deployments.settings import Settings
 _SHORT = 0.5  # the probe's levels need half the minimum length: they only say where to look (our choice)
 _GLANCE = 1 / 8  # share of the remaining time that one level of the probe may take (our choice)
 _FAIR = 1 / 2  # share of the remaining time that one level may take while none has passed (our choice)
+_BUSY = 1 / 3  # share of the remaining time within which a level of the probe should have seen enough (our choice)
 _PROBE_FACTOR = 8  # between the client counts of the probe: 1, 8, 64, …
 _FIRST = 0.8  # first rate relative to the closed loop's: random arrivals queue, at 0.8 for two service times (M/D/1)
 _SAFE = 0.1  # posterior probability of failing that a rate may have if all rates before it failed
 _BACK = 0.7  # largest next rate, relative to the lowest that failed, where none has passed (our choice)
-_LATE = 2  # levels beyond the time budget if no rate has passed yet: else the trial would have no result
 SLOWEST = 0.1  # lowest rate relative to one client's: there one request in ten meets another; nothing slower is tried
 
 
@@ -65,12 +66,11 @@ async def highest_rate(
     """
     check(at_most)
     search = LevelSearch("highest_rate", endpoint, payloads, plan, clock or RealClock())
-    posterior = await _probe(search, at_most)
+    posterior = await _probe(search, at_most, settings.max_batch_size)
     if posterior is None:
         alone = search.levels[-1]
-        return search.result(
-            alone, found=False, reason=f"even a single client breaks a limit: {excess(alone, at_most)}"
-        )
+        broke = f"even a single client breaks a limit: {excess(alone, at_most)}"
+        return search.result(alone, found=False, reason=broke if alone.achieved_rps else search.silent())
     posterior, ended_early = await _locate(search, posterior, at_most, settings, to_beat_rps or 0.0)
     low, high = posterior.quantile(0.025), posterior.quantile(0.975)
     reason = f"the highest rate is between {low:.3g} and {high:.3g} requests/s"
@@ -125,16 +125,26 @@ def _kept(search: LevelSearch, at_most: Mapping[str, float]) -> list[LevelResult
     return [level for level in _opened(search) if not broken(level, at_most)]
 
 
-async def _probe(search: LevelSearch, at_most: Mapping[str, float]) -> RatePosterior | None:
+def _is_empty(level: LevelResult) -> bool:
+    """Whether no request ended in a level: none was due yet. It has no figures, but nothing speaks against its rate."""
+    return not level.overloaded and level.completed + level.errors == 0
+
+
+async def _probe(search: LevelSearch, at_most: Mapping[str, float], largest: int = 1) -> RatePosterior | None:
     """A first prior of the rate, from short closed levels; None if not even one client keeps the limits.
 
     A client in a closed loop waits for its answer, so N clients never queue as deep as random arrivals at the same
     rate: the rate that they reach within the limits is an upper estimate. A short level may break a limit by chance,
     so if none keeps the limits, one client is measured again in a level of full length.
+
+    Args:
+        search: the search.
+        at_most: metric → largest value allowed.
+        largest: largest number of requests that the server takes at once, as far as is known.
     """
     plan = search.plan
     async with Clients(search.endpoint, search.payloads, plan, search.clock) as clients:
-        bounded = await _climb_until_broken(search, clients, at_most)
+        bounded = await _climb_until_broken(search, clients, at_most, largest)
         kept = [level for level in search.levels if _answered_within(level, at_most)]
         if not kept:
             alone = search.add(await clients.hold(1, search.level_plan()))
@@ -160,7 +170,9 @@ def _answered_within(level: LevelResult, at_most: Mapping[str, float]) -> bool:
     return level.achieved_rps > 0 and not broken(level, at_most)
 
 
-async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Mapping[str, float]) -> float:
+async def _climb_until_broken(
+    search: LevelSearch, clients: Clients, at_most: Mapping[str, float], largest: int = 1
+) -> float:
     """Holds 1, 8, 64, … clients until limits are broken, the rate no longer grows or a quarter of the time is up.
 
     That one client breaks a limit does not end it: a batch that waits to be full is answered sooner with more clients.
@@ -168,13 +180,15 @@ async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Ma
     Returns:
         The server's probable maximum rate as a multiple of the highest rate reached; 0 if it is not known.
     """
-    concurrency, highest_rps, kept_before, rule = 1, 0.0, False, UntilSeen(_SHORT * search.plan.level_min_s)
+    concurrency, highest_rps, kept_before = 1, 0.0, False
+    rule = UntilSeen(_SHORT * search.plan.level_min_s, FEWEST)
     while True:
-        level = search.add(await clients.hold(concurrency, search.level_plan(_GLANCE), rule))
+        plan = search.level_plan(_GLANCE, patience=_BUSY if search.levels else 1.0)
+        level = search.add(await clients.hold(concurrency, plan, rule))
         kept, flat = _answered_within(level, at_most), 0 < level.achieved_rps <= GROWTH * highest_rps
         if flat or (kept_before and not kept):
             return GROWTH
-        if concurrency >= search.plan.max_concurrency or search.spent_s > search.plan.total_max_s / 4:
+        if concurrency >= search.plan.max_concurrency or search.spent_s > search.total_s / 4:
             return 0.0
         highest_rps, kept_before = max(highest_rps, level.achieved_rps), kept_before or kept
         # Little's law: with more clients the mean latency is above the limit even at twice the rate, and a level that
@@ -182,7 +196,22 @@ async def _climb_until_broken(search: LevelSearch, clients: Clients, at_most: Ma
         most = 2 * highest_rps * tightest_s(at_most) if kept_before else math.inf
         if most < 1.5 * concurrency:
             return 2.0
-        concurrency = int(min(_PROBE_FACTOR * concurrency, search.plan.max_concurrency, most))
+        wanted = int(min(_PROBE_FACTOR * concurrency, search.plan.max_concurrency, most, _in_time(search, largest)))
+        if wanted <= concurrency:
+            return 0.0
+        concurrency = wanted
+
+
+def _in_time(search: LevelSearch, largest: int) -> float:
+    """The number of clients that would all be answered twice within the time of a level of the probe.
+
+    At worst the server answers as many of them at a time as it has done so far (Little's law), or a batch of `largest`,
+    each time as slowly as a request alone.
+    """
+    if not search.request_s:
+        return math.inf
+    at_once = max(largest, search.request_s * max(level.achieved_rps for level in search.levels))
+    return at_once * max(1, math.floor(_BUSY * search.left_s / 2 / search.request_s))
 
 
 async def _locate(
@@ -222,7 +251,7 @@ async def _locate(
         if hopeless or (answers and is_precise(posterior, plan.rate_precision)):
             return posterior, False
         late += not search.has_time
-        if late > (0 if kept else _LATE):
+        if late > (0 if kept else LATE):
             return posterior, False
 
 
@@ -245,14 +274,14 @@ def _next_rate(search: LevelSearch, posterior: RatePosterior, at_most: Mapping[s
     if posterior.at_floor(precision):
         return posterior.floor_rps
     opened = sorted(_opened(search), key=attrgetter("asked"))
-    broke = [level.asked for level in opened if broken(level, at_most)]
-    if opened and not broke:
+    broke = [level.asked for level in opened if broken(level, at_most) and not _is_empty(level)]
+    if opened and not broke and not all(map(_is_empty, opened)):
         # In an M/M/1 queue, 1 / latency falls linearly with the rate, to 0 at the capacity.
         last, its = opened[-1].asked, room(opened[-1], at_most)
         ahead_rps = last + (1 - 1 / its) * max(0.0, min(posterior.ceiling_rps, 3 * last) - last)
         return min(max(rate_rps, ahead_rps), 2 * last)
-    if broke and len(broke) == len(opened):
-        if search.spent_s > search.plan.total_max_s / 2:
+    if broke and not _kept(search, at_most):
+        if search.spent_s > search.total_s / 2:
             # A search in which every rate failed has no answer: rather try one that is too slow.
             return max(posterior.floor_rps, min(rate_rps, posterior.quantile(_SAFE), _BACK * broke[0]))
         if is_precise(posterior, precision):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import Self
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
+from serve_deployments.load.events import Events
 from serve_deployments.load.load_generator import LoadGenerator, generator_of
 from serve_deployments.load.sending import Schedule
 from serve_deployments.measuring.plan import LoadPlan
@@ -20,24 +22,39 @@ from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.usage import Usage
 
 _REPEATS = 1 / 3  # largest share of a search's time for levels that are repeated with more senders (our choice)
+LONGER = 1.5  # how much longer than the longest batch so far the next may take: the load grows (our choice)
 _USAGE_S = 1.0  # how long to wait for the usage of a replica that may be too busy to report it (our choice)
 
 
-async def _watch(generator: LoadGenerator, rule: StoppingRule, deadline_s: float) -> LevelStatus | None:
-    """Waits until the rule ends the level, its deadline passes or the senders gave up; returns the rule's status."""
+async def _watch(generator: LoadGenerator, rule: StoppingRule, started_s: float, plan: LoadPlan) -> LevelStatus | None:
+    """Waits until the rule ends the level, its time is up or the senders gave up; returns the rule's status.
+
+    A level that has seen too little by `level_max_s` goes on within the plan's patience: its requests take that long.
+    """
     events, clock = generator.events, generator.clock
-    due_s, checked_at = clock.now(), 0
+    due_s, checked_at, at_longest = clock.now(), 0, -1
     while True:
         due_s = max(due_s + generator.collect_every_s, clock.now())
         await clock.sleep_until(due_s)
         await generator.collect()
-        if generator.gave_up or clock.now() >= deadline_s:
-            return rule.check(events, last=True)
+        held_s = clock.now() - started_s
         ended = events.count
+        if generator.gave_up or (held_s >= plan.level_max_s and held_s >= _patience_s(events, plan)):
+            return rule.check(events, last=True)
+        if held_s >= plan.level_max_s and ended != at_longest:  # else the answer is the same as at the last tick
+            at_longest = ended
+            if rule.has_enough(events):
+                return rule.check(events, last=True)
         if ended > (1 + rule.check_after) * checked_at:
             checked_at = ended
             if (status := rule.check(events)) is not None and status.over:
                 return status
+
+
+def _patience_s(events: Events, plan: LoadPlan) -> float:
+    """How long a level may last that has not seen enough, by its first request where the plan goes by that."""
+    first_s = float(events.requests(0, 1).latency_s[0]) if events.count else 0.0
+    return plan.patience.until_s(0.0 if math.isnan(first_s) else first_s)
 
 
 async def _stronger(generator: LoadGenerator, level: LevelResult, plan: LoadPlan) -> bool:
@@ -55,6 +72,12 @@ async def _usage(generator: LoadGenerator) -> Usage | None:
     return None
 
 
+def longest_batch_s(levels: Iterable[LevelResult]) -> float:
+    """Seconds of the longest batch that these levels saw; 0 if none was reported."""
+    seen = [batch.seconds for level in levels if level.usage is not None for batch in level.usage.recent]
+    return max(seen, default=0.0)
+
+
 def _between(before: Usage | None, after: Usage | None) -> Usage | None:
     """The server's usage in a level; None if it was not reported, or the server was replaced meanwhile."""
     if before is None or after is None:
@@ -69,14 +92,14 @@ class Clients:
 
     An asynchronous context manager. From level to level clients are added or removed while the others continue: the
     server stays busy, so that the next level warms up faster. Leaving the context waits up to `drain_s` for the last
-    answers; after an exception all requests are cancelled at once.
+    answers, or longer where batches took longer; after an exception all requests are cancelled at once.
     """
 
     def __init__(
         self, endpoint: Endpoint, payloads: Sequence[Payload], plan: LoadPlan, clock: Clock | None = None
     ) -> None:
         self._generator = generator_of(endpoint, payloads, clock or RealClock())
-        self._plan, self._samples = plan, len(payloads)
+        self._drain_s, self._samples = plan.drain_s, len(payloads)
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,7 +109,7 @@ class Clients:
     ) -> None:
         try:
             if kind is None:
-                await self._generator.quiet(self._plan.drain_s)
+                await self._generator.quiet(self._drain_s)
         finally:
             await self._generator.cancel()
 
@@ -105,6 +128,7 @@ class Clients:
             raise ValueError(f"a closed loop needs one client or more, got {concurrency}")
         while True:
             level = await self._hold(concurrency, plan, rule or UntilPrecise(plan))
+            self._drain_s = max(self._drain_s, plan.drain_s, LONGER * longest_batch_s([level]))
             if not await _stronger(self._generator, level, plan):
                 return replace(level, samples=self._samples)
 
@@ -112,9 +136,9 @@ class Clients:
         generator, clock = self._generator, self._generator.clock
         started_s, started_at = clock.now(), clock.unix_s()
         before = await _usage(generator)
-        await generator.clients(concurrency, self._plan.drain_s)
+        await generator.clients(concurrency, self._drain_s)
         events = await generator.record()
-        status = await _watch(generator, rule, started_s + plan.level_max_s)
+        status = await _watch(generator, rule, started_s, plan)
         until_s, ended = clock.now(), events.count
         run = LevelRun("closed", concurrency, None, started_at, clock.unix_s())
         # If nothing was answered, the waiting times so far are all that is known.
@@ -179,7 +203,7 @@ async def _open(
         started_s, started_at = clock.now(), clock.unix_s()
         events = await generator.record()
         await generator.follow(Schedule(plan.arrivals, rate_rps, plan.seed, started_s, bound))
-        status = await _watch(generator, rule, started_s + plan.level_max_s)
+        status = await _watch(generator, rule, started_s, plan)
         run = LevelRun("open", None, rate_rps, started_at, clock.unix_s(), generator.gave_up)
         stopped_s, ended = clock.now(), events.count
         after, _ = await asyncio.gather(_usage(generator), generator.quiet(plan.drain_s))

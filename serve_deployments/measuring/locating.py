@@ -81,6 +81,10 @@ class UntilLocated:
             beaten=beaten and long_enough,
         )
 
+    def has_enough(self, events: Events) -> bool:
+        """See `UntilKnown`."""
+        return UntilKnown(self.plan, self.rate_rps, self.at_most).has_enough(events)
+
     def _off(self) -> float:
         """Logarithm of the next level's rate relative to this level's."""
         return math.log(target_rps(self.after, self.plan.rate_precision) / self.rate_rps)

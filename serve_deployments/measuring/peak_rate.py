@@ -46,7 +46,7 @@ async def peak_rate(
     highest_rps = max(level.achieved_rps for level in search.levels)
     reported = next(level for level in search.levels if level.achieved_rps >= TIE * highest_rps)
     if not highest_rps:
-        reason = f"no request was answered; {reason}"
+        reason = f"{search.silent()}; {reason}"
     return search.result(
         reported,
         found=highest_rps > 0,

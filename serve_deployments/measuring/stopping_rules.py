@@ -67,6 +67,10 @@ class StoppingRule(Protocol):
         """
         ...
 
+    def has_enough(self, events: Events) -> bool:
+        """Whether the events so far tell something of the server: a level at its longest may then end."""
+        ...
+
 
 @dataclass(frozen=True)
 class UntilPrecise:
@@ -95,7 +99,7 @@ class UntilPrecise:
         times_s, _ = _with_start(span)
         fine = interval.cuts(times_s, BATCHES)
         if fine.size <= FEWEST:
-            return LevelStatus(span, None)
+            return LevelStatus(_from_pause(events, turned), None)
         rates = np.diff(fine) / np.diff(times_s[fine])
         warm = int(fine[interval.warm_from(rates)])
         measured = events.span(turned + warm, turned + int(fine[-1]))
@@ -110,6 +114,11 @@ class UntilPrecise:
             beaten=self.beat_rps > 0 and estimate.bounds(BEATEN)[1] < self.beat_rps,
         )
 
+    def has_enough(self, events: Events) -> bool:
+        """Whether the rate has an interval; or whether nothing is answered, which takes no more time to see."""
+        status = self.check(events, last=True)
+        return status is not None and (status.estimate is not None or not status.span.answered.any())
+
 
 @dataclass(frozen=True)
 class UntilSeen:
@@ -117,9 +126,11 @@ class UntilSeen:
 
     Args:
         least_s: minimum measured time in seconds.
+        least: minimum number of requests that have ended.
     """
 
     least_s: float
+    least: int = 0
     check_after: ClassVar[float] = 0.0
 
     def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
@@ -127,7 +138,12 @@ class UntilSeen:
         turned, span = events.turned_over, _turned_over(events, last)
         if span is None:
             return None
-        return LevelStatus(span, None, sure=span.ended_s.size >= turned and span.duration_s >= self.least_s)
+        seen = span.ended_s.size >= turned and events.count >= self.least
+        return LevelStatus(_from_pause(events, turned), None, sure=seen and span.duration_s >= self.least_s)
+
+    def has_enough(self, events: Events) -> bool:
+        """Whether each client was answered once after the warm-up."""
+        return self.check(events, last=True) is not None and events.count >= self.least
 
 
 def _turned_over(events: Events, last: bool) -> Span | None:
@@ -140,6 +156,17 @@ def _turned_over(events: Events, last: bool) -> Span | None:
         return None
     span = events.span(turned)
     return None if last and span.ended_s.size < turned else span
+
+
+def _from_pause(events: Events, first: int) -> Span:
+    """The span from the end of the burst that request number `first` ended in: its few bursts are counted whole.
+
+    A pause between bursts is at least half as long as the longest. If no later burst followed, it is the whole level.
+    """
+    ended_s = events.span().ended_s
+    gaps = np.diff(ended_s)
+    pauses = np.flatnonzero(gaps[first - 1 :] >= gaps.max() / 2)
+    return events.span(first + int(pauses[0])) if pauses.size else events.span()
 
 
 def _with_start(span: Span) -> tuple[np.ndarray, np.ndarray]:
@@ -175,6 +202,11 @@ class UntilKnown:
         long_enough = span.duration_s >= self.plan.level_min_s - 1e-9
         sure = verdict is False or (verdict is True and long_enough)
         return LevelStatus(span, estimate, sure=sure, overloaded=overloaded)
+
+    def has_enough(self, events: Events) -> bool:
+        """Whether as many requests have ended after the warm-up as a mean needs at least."""
+        turned = events.turned_over
+        return turned > 0 and events.count - turned >= FEWEST
 
     def _lost(self, span: Span) -> bool:
         """Whether nearly all of the last third break a limit on a time: if the queue grows, later requests will too."""

@@ -68,7 +68,7 @@ def summarise(
             these, are left out of its times and are counted apart.
     """
     ended = events.count if ended is None else ended
-    status = status or LevelStatus(events.span(0, ended, until_s=None if ended else until_s), None)
+    status = status or LevelStatus(events.span(0, ended, until_s=until_s), None)
     span, overloaded = status.span, run.stopped or status.overloaded
     sure = status.sure and not overloaded
     completed, errors = int(span.answered.sum()), int(span.requests.failed.sum())
@@ -106,6 +106,7 @@ def summarise(
         first_error=events.first_error,
         stalled=int(delayed[span.first : last].sum()),
         usage=usage,
+        failed_samples=events.failed_samples,
         counts={name: value for name, value in counted.items() if not math.isnan(value)},
     )
 

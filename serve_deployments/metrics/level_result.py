@@ -64,6 +64,8 @@ class LevelResult:
             in levels that were stored before there were intervals.
         rate_high_rps: upper end of that interval.
         first_error: error message of the first request that failed; None if none did.
+        failed_samples: place of each sample of which no request was answered, with its first error; 20 at most, and
+            empty if no sample was answered.
         usage: the replica's resource use in the level, warm-up included; None where it was not reported.
         senders: number of processes that sent the load.
         samples: number of samples that its requests were taken from, in turn; None in levels stored without it.
@@ -94,6 +96,7 @@ class LevelResult:
     rate_low_rps: float | None = None
     rate_high_rps: float | None = None
     first_error: str | None = None
+    failed_samples: tuple[tuple[int, str], ...] = ()
     usage: Usage | None = None
     senders: int = 1
     samples: int | None = None

@@ -25,6 +25,7 @@ class RequestRecord(NamedTuple):
         parts: number of parts that the answer came in.
         size_in: size of the request in the endpoint's unit, such as tokens; NaN where the endpoint does not count.
         size_out: size of the answer in the same unit; NaN likewise.
+        sample: place of its payload among the payloads; None where it is not known.
     """
 
     due_s: float
@@ -35,6 +36,7 @@ class RequestRecord(NamedTuple):
     parts: int = 1
     size_in: float = math.nan
     size_out: float = math.nan
+    sample: int | None = None
 
     def earlier(self, by_s: float) -> Self:
         """The same record with all times `by_s` seconds earlier: by a clock that is so far behind."""
@@ -45,7 +47,7 @@ class RequestRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests that have ended, in the order of their ends; one column for each field of `RequestRecord`.
+    """Requests that have ended, in the order of their ends; a column for each field of `RequestRecord` but the sample.
 
     Args:
         due_s: `[n]` when each was due.

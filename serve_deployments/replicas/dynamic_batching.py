@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from serve_deployments.replicas.batch_answers import Failed, answer_each
+
 Rows = list[Any]
 
 
@@ -33,6 +35,7 @@ class DynamicBatching:
         wait_s: how long a request waits for others while the model is free.
         ahead: returns how many full batches the model takes while another one runs; called each time.
         queued: called with the number of waiting requests each time that it changes.
+        is_of_payload: whether an error may be due to one payload alone: the others of its batch are then run again.
     """
 
     def __init__(
@@ -43,8 +46,9 @@ class DynamicBatching:
         *,
         ahead: Callable[[], int] = lambda: 0,
         queued: Callable[[int], None] = lambda requests: None,
+        is_of_payload: Callable[[Exception], bool] = lambda error: True,
     ) -> None:
-        self._call = call
+        self._call, self._is_of_payload = call, is_of_payload
         self._max_batch_size, self._wait_s = max_batch_size, wait_s
         self._ahead, self._queued = ahead, queued
         self._waiting: deque[_Request] = deque()
@@ -53,7 +57,7 @@ class DynamicBatching:
         self._look: asyncio.Handle | None = None  # timer of the next check of the queue
 
     async def __call__(self, payload: Any) -> Any:
-        """The result for this payload; raises the exception of the model's call that it was part of."""
+        """The result for this payload; raises the exception of the last call of the model that it was part of."""
         loop = asyncio.get_running_loop()
         request = _Request(payload, loop.create_future(), loop.time())
         self._waiting.append(request)
@@ -133,17 +137,12 @@ class DynamicBatching:
         return batch
 
     async def _answer(self, batch: list[_Request]) -> None:
-        try:
-            rows = await self._call([request.payload for request in batch])
-            if len(rows) != len(batch):
-                raise ValueError(
-                    f"the model returned {len(rows)} results for {len(batch)} payloads; one each is needed"
-                )
-        except Exception as error:
-            for request in batch:
-                if not request.answer.done():
-                    request.answer.set_exception(error)
-            return
-        for request, row in zip(batch, rows, strict=True):
-            if not request.answer.done():  # the caller may have given up
-                request.answer.set_result(row)
+        payloads = [request.payload for request in batch]
+        answers = await answer_each(self._call, payloads, is_of_payload=self._is_of_payload)
+        for request, answer in zip(batch, answers, strict=True):
+            if request.answer.done():  # the caller may have given up
+                continue
+            if isinstance(answer, Failed):
+                request.answer.set_exception(answer.error)
+            else:
+                request.answer.set_result(answer)

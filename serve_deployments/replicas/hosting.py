@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from serve_deployments.device import limits
 from serve_deployments.device.gpu_memory import clean_after
 from serve_deployments.device.limits import CoreLease
 from serve_deployments.enforcement import Enforcement
-from serve_deployments.models.context import ModelContext
+from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.model import (
     BatchFunction,
     ModelSource,
@@ -28,6 +29,7 @@ from serve_deployments.models.model import (
     told,
     two_steps,
 )
+from serve_deployments.replicas.first_batches import FirstBatches
 from serve_deployments.settings import Settings
 
 SyncFunction = Callable[[list[Any]], list[Any]]
@@ -42,7 +44,7 @@ class HostedModel:
 
     Args:
         source: where the model comes from.
-        samples: payloads for the full warm-up batch that is run before any load; empty: none is run.
+        samples: payloads for the batches that are run before any load; empty: none is run.
     """
 
     def __init__(self, source: ModelSource, samples: Sequence[Any] = ()) -> None:
@@ -61,7 +63,8 @@ class HostedModel:
         self._cpu: Enforcement | None = None
         self._batch: BatchFunction | None = None
         self._steps: TwoSteps | None = None  # of `_batch`; kept, as it is needed for each request
-        self._tried: set[int] = set()
+        self.longest_batch_s = 0.0
+        self._first = self._first_batches()
 
     @property
     def ahead(self) -> int:
@@ -70,7 +73,8 @@ class HostedModel:
 
     def told(self) -> tuple[Enforcement, ...]:
         """Whether and how each limit, and each request to the model such as `cuda_graphs`, took effect."""
-        return (*self.enforcements, *(() if self._batch is None else told(self._batch)))
+        said = () if self._first.told is None else (self._first.told,)
+        return (*self.enforcements, *said, *(() if self._batch is None else told(self._batch)))
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -85,20 +89,22 @@ class HostedModel:
         return frozenset() if self._batch is None else changeable(self._batch)
 
     async def take_on(self, settings: Settings) -> None:
-        """Apply settings: enforce the limits, build or change the model, and run a full warm-up batch.
+        """Apply settings: enforce the limits, build or change the model, and run its first batches.
 
-        The batch takes the one-time costs (lazy initialisation, allocation, new shapes), and shows before any load
-        whether the largest batch fits in memory; a compiled model runs more sizes. A batch is skipped if the same model
-        has already run one of its size under these arguments.
+        They take the one-time costs (lazy initialisation, allocation, new shapes), and show before any load whether the
+        largest batch fits in memory. A batch is skipped if the same model has already run one of its size under these
+        arguments.
         """
         with self._noting_memory():
             await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, settings)
         if self._samples:
             assert self._batch is not None, "it has been built"
-            for size in first_sizes(self._batch, settings.max_batch_size):
-                if size not in self._tried:
-                    await self([self._samples[i % len(self._samples)] for i in range(size)])
-                    self._tried.add(size)
+            needed = first_sizes(self._batch, settings.max_batch_size)
+            await self._first.make_ready(needed, settings.max_batch_size)
+
+    def _first_batches(self) -> FirstBatches:
+        """The first batches of a model that has not run any."""
+        return FirstBatches(self, self._samples, is_of_payload)
 
     def park(self) -> None:
         """Release the leased cores and keep everything else, until the next `take_on`."""
@@ -127,7 +133,7 @@ class HostedModel:
         before, self.settings = self.settings, settings
         if self._batch is None or before is None or self._ingredients(before) != self._ingredients(settings):
             self._batch = self._steps = None  # before the next one is built: there may be no room for both
-            self._tried.clear()
+            self._first = self._first_batches()
             if cuda:
                 gc.collect()
                 torch.cuda.empty_cache()
@@ -138,9 +144,9 @@ class HostedModel:
             change = changer(self._batch)
             assert change is not None, "only settings of the same placement come here"
             change(**{name: value for name, value in settings.args.items() if before.args[name] != value})
-            self._tried.clear()
+            self._first = self._first_batches()
         if before.threads != settings.threads:
-            self._tried.clear()
+            self._first = self._first_batches()
 
     def _ingredients(self, settings: Settings) -> dict[str, Any]:
         """The values from the settings that the model is built with."""
@@ -159,8 +165,15 @@ class HostedModel:
         )
 
     async def __call__(self, payloads: list[Any]) -> list[Any]:
-        """Runs one batch; records exceptions, and whether memory ran out."""
+        """Runs one batch; records how long the longest took, exceptions, and whether memory ran out."""
         assert self._batch is not None, "take_on() comes first"
+        began_s = time.monotonic()
+        try:
+            return await self._run(payloads)
+        finally:
+            self.longest_batch_s = max(self.longest_batch_s, time.monotonic() - began_s)
+
+    async def _run(self, payloads: list[Any]) -> list[Any]:
         with self._noting_memory():
             if inspect.iscoroutinefunction(self._batch):
                 return await self._batch(payloads)
@@ -184,6 +197,11 @@ class HostedModel:
 
                     clean_after(error, torch)
             raise
+
+
+def is_of_payload(error: Exception) -> bool:
+    """Whether an exception may be due to one payload of a batch, and not to its size or to the model's results."""
+    return not is_out_of_memory(error) and not isinstance(error, ModelError)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -19,13 +19,14 @@ from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.models.model import ModelSource
 from serve_deployments.models.service_folder import enter
 from serve_deployments.replicas.dynamic_batching import DynamicBatching
-from serve_deployments.replicas.hosting import HostedModel, first_line
+from serve_deployments.replicas.hosting import HostedModel, first_line, is_of_payload
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 
 DRAIN_S = 10.0
-"""Seconds that running batches may take to finish when the replica is to be changed or parked; waiting requests are
-refused. Our choice, by the longest call of a model that an interactive service could bear."""
+"""Seconds that running batches may take to finish when the replica is to be changed or parked, or twice the longest
+batch so far where that is more; waiting requests are refused. Our choice, by the longest call of a model that an
+interactive service could bear."""
 
 _DRAIN_POLL_S = 0.001
 
@@ -114,18 +115,19 @@ class ReplicaServer:
         self._meter.pinned(self._model.cores)
         self._batching = DynamicBatching(
             self._run, settings.max_batch_size, settings.batch_wait_ms / 1e3,
-            ahead=lambda: self._model.ahead, queued=self._meter.queued,
+            ahead=lambda: self._model.ahead, queued=self._meter.queued, is_of_payload=is_of_payload,
         )  # fmt: skip
         self._open = True
 
     async def _drain(self) -> None:
-        """Refuse waiting requests and wait until running batches have finished; raises NotDrained after `DRAIN_S`."""
+        """Refuse waiting requests and wait until running batches have finished; raises NotDrained after a while."""
         self._open = False
-        until = asyncio.get_running_loop().time() + DRAIN_S
+        wait_s = max(DRAIN_S, 2 * self._model.longest_batch_s)
+        until = asyncio.get_running_loop().time() + wait_s
         while self._serving or not self._batching.idle:
             self._batching.refuse(NotServing("the replica is being changed"))
             if asyncio.get_running_loop().time() >= until:
-                raise NotDrained(f"a running batch did not finish within {DRAIN_S:g} s")
+                raise NotDrained(f"a running batch did not finish within {wait_s:.3g} s")
             await asyncio.sleep(_DRAIN_POLL_S)
 
     async def _run(self, payloads: list[Any]) -> list[Any]:
@@ -176,6 +178,7 @@ class ReplicaServer:
             changeable=model.changeable,
             free_memory=min(memory.available / memory.total, memory_free_share()),
             idle_with=self._idle_with,
+            longest_batch_s=model.longest_batch_s,
         )
 
     async def usage(self) -> Usage | None:

@@ -64,9 +64,9 @@ class ServeReplica:
         """Change the replica in place; see `ReplicaServer.change`."""
         return self._told(self.handle.change.remote(settings.as_dict(), pid), deadline_s)
 
-    def park(self, group: str = "") -> ReplicaFacts:
-        """Make the replica idle, without cores; see `ReplicaServer.park`."""
-        return self._told(self.handle.park.remote(group), _ANSWER_S)
+    def park(self, group: str = "", *, longest_batch_s: float = 0.0) -> ReplicaFacts:
+        """Make the replica idle, without cores, once its last batch has ended; see `ReplicaServer.park`."""
+        return self._told(self.handle.park.remote(group), _ANSWER_S + 2 * longest_batch_s)
 
     @property
     def handle(self) -> DeploymentHandle[Any]:

@@ -48,7 +48,7 @@ class WarmBackend:
             kept, facts = lease.ready()
             replica = ServeReplica(kept.app, lease.startup)
             yield replica
-            after = check_same(facts.pid, replica.park(lease.group))
+            after = check_same(facts.pid, replica.park(lease.group, longest_batch_s=facts.longest_batch_s))
             if after.raised == 0:  # else it works, but the state of its model is uncertain
                 lease.leave(kept, after)
         finally:

@@ -11,7 +11,9 @@ import ray
 from serve_deployments.backend import LoadFailed, Running
 from serve_deployments.endpoint import Payload
 from serve_deployments.measuring.in_cluster.load_side import load_actor
+from serve_deployments.measuring.level_search import longest_s
 from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
@@ -26,10 +28,12 @@ class WithLoadActor:
     Args:
         load_test: the load test to run.
         payloads: payloads of the requests, sent in turn.
+        places: place of each payload in the user's samples, by which failing ones are named; empty: as they are here.
     """
 
     load_test: LoadTest
     payloads: Sequence[Payload]
+    places: Sequence[int] = ()
 
     def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
         """Measures a replica that runs under `settings`; ends once `to_beat_rps` is almost certainly out of reach.
@@ -44,9 +48,13 @@ class WithLoadActor:
                 ray.get(actor.set_target.remote(lambda: endpoint, list(self.payloads)))
                 apart = ray.get(actor.pin_to_free_cores.remote())
                 answer = actor.run.remote(self.load_test, settings, to_beat_rps)
-                measurement = ray.get(answer, timeout=self.load_test.plan.total_max_s + _GRACE_S)
+                measurement = ray.get(answer, timeout=longest_s(self.load_test.plan) + _GRACE_S)
                 # Another trial's replica may have leased the same cores meanwhile.
-                return replace(measurement, apart=apart and ray.get(actor.is_apart.remote()))
+                return replace(
+                    measurement,
+                    levels=tuple(map(self._with_places, measurement.levels)),
+                    apart=apart and ray.get(actor.is_apart.remote()),
+                )
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, LoadFailed):
                 raise error.cause from None  # the original message, without the traceback of another process
@@ -54,6 +62,12 @@ class WithLoadActor:
         except ray.exceptions.RayError as error:  # it died, does not answer, or its node is gone
             said = str(error).strip().splitlines()
             raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error
+
+    def _with_places(self, level: LevelResult) -> LevelResult:
+        """The level, with its failing samples named by their places in the user's samples."""
+        if not (self.places and level.failed_samples):
+            return level
+        return replace(level, failed_samples=tuple((self.places[at], error) for at, error in level.failed_samples))
 
 
 def _away_from(hostname: str) -> str:

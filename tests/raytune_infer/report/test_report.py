@@ -168,6 +168,28 @@ def test_a_measurement_that_saw_a_part_of_the_samples_or_each_of_them_often_says
     assert sample_notes([of_samples(1, 400, None)]) == sample_notes([]) == []  # as earlier versions stored them
 
 
+def test_a_measurement_of_few_requests_says_how_few():
+    assert sample_notes([of_samples(1, 100, 20), of_samples(2, 99, 20), of_samples(3, 5, 2)]) == [
+        "the latencies of 2 of 3 measurements are of fewer than 100 requests, at least 5: a p99 of so few is only the "
+        "slowest; raise load.level_min_s or load.total_max_s"
+    ]
+
+
+def test_a_sample_that_failed_in_every_measurement_is_named_by_its_place_in_the_file():
+    def with_failed(number, *failed):
+        pairs = tuple((place, "ValueError: no such language") for place in failed)
+        level = a_level(10.0, completed=110, errors=5, samples=20, failed_samples=pairs)
+        return trial(number, levels=(level,), reported=0)
+
+    assert sample_notes([with_failed(1, 5, 7), with_failed(2, 5), with_failed(3, 5, 9)]) == [
+        "1 of 20 samples always fails: number 6 (ValueError: no such language); correct or remove what should not be "
+        "sent"
+    ]
+    assert "2 of 20 samples always fail: number 6, 8 " in sample_notes([with_failed(1, 5, 7), with_failed(2, 5, 7)])[0]
+    # It may have failed by chance.
+    assert sample_notes([with_failed(1, 5)]) == sample_notes([with_failed(1, 5), with_failed(2)]) == []
+
+
 def result(folder: Path, default: int | None = 1, usd: float = 0.36, **more: Any) -> StudyResult:
     """Twice as fast as the default, in two rounds."""
     problem = Problem(Space([Knob("batch", (1, 2, 4))]), OBJECTIVE, np.full(3, usd))

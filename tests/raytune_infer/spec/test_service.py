@@ -45,9 +45,9 @@ def test_a_load_test_is_as_the_file_says_and_else_as_the_documentation_does():
     )  # fmt: skip
     assert Service(spec()).plan == LoadPlan(
         precision=0.05, level_min_s=1, level_max_s=10, total_max_s=60, max_concurrency=512, rate_precision=0.05,
-        arrivals=POISSON,
+        arrivals=POISSON, stretch=10.0,
     )  # fmt: skip
-    assert Service(spec()).plan == LoadPlan()  # the same from Python
+    assert Service(spec()).plan == LoadPlan(stretch=10.0)  # the same from Python; a time that is stated is kept
     with pytest.raises(SpecError, match="s.yaml:6: load: .*level_max_s"):
         Service(spec("load: {level_min_s: 3, level_max_s: 2}"))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from serve_deployments.load.events import Events
+from serve_deployments.metrics.request_record import RequestRecord
 from tests.levels import a_request
 
 
@@ -21,6 +22,16 @@ def record():
     for now_s, cpu_s in [(10, 0.0), (13, 0.9), (14, 1.9), (16, 2.0)]:
         events.read_cpu(now_s, cpu_s, sender=1)
     return events
+
+
+def test_samples_of_which_no_request_was_answered_are_named_with_their_first_error():
+    events = Events(0.0)
+    for number, (sample, error) in enumerate([(0, None), (5, "first"), (1, "once"), (5, "second"), (1, None)], 1):
+        events.end(RequestRecord(0.0, 0.0, number, error, sample=sample), 1)
+    assert events.failed_samples == ((5, "first"),)
+    every = Events(0.0)
+    every.end(RequestRecord(0.0, 0.0, 1.0, "refused", sample=0), 1)
+    assert every.failed_samples == ()  # not the sample's fault
 
 
 def test_a_span_is_from_the_end_of_one_request_to_that_of_another():

@@ -45,6 +45,33 @@ def test_peak_of_a_batching_server_is_full_batches_back_to_back(cores, max_batch
     assert server.in_flight == 0
 
 
+@pytest.mark.parametrize("service_s", [0.09, 0.9, 9.0])
+def test_a_slow_service_is_measured_in_a_time_that_follows_what_its_requests_take(service_s):
+    """By the defaults of service.yaml: sixteen requests one after another are 144 s, where each takes nine."""
+    plan, total_s = LoadPlan(stretch=10.0), max(60.0, 16 * service_s)
+    found = peak(FakeServer(lambda size: service_s), plan)
+    assert found.best is not None and found.metrics["rps"] == pytest.approx(1 / service_s, rel=1e-3)
+    assert found.interval_rps is not None and found.best.completed >= 6 and found.seconds < 1.2 * total_s
+    assert ("a request takes 9 s, so the load test took" in found.reason) == (service_s == 9.0)
+    # An M/D/1 queue keeps 3.33 services at its p99 up to 0.37 of its capacity (simulated with 200,000 requests).
+    limited = highest(FakeServer(lambda size: service_s), {"p99_ms": 3330 * service_s}, plan)
+    low_rps, high_rps = limited.interval_rps or (0.0, 0.0)
+    assert limited.found and low_rps < 0.368 / service_s < high_rps < 4 * low_rps
+    assert limited.seconds < 1.6 * total_s
+
+
+def test_a_batch_longer_than_any_level_is_measured_and_none_that_takes_all_the_time_says_what_to_raise():
+    plan = LoadPlan(level_max_s=10.0, total_max_s=60.0, max_concurrency=1)
+    found = peak(FakeServer(lambda size: 25.0), plan)
+    assert found.best is not None and found.metrics["rps"] == pytest.approx(0.04)
+    assert "set load.total_max_s to 400 or more for a surer rate" in found.reason
+    for never in (
+        peak(FakeServer(lambda size: 100.0), plan),
+        highest(FakeServer(lambda size: 100.0), {"p99_ms": 1e6}, plan),
+    ):
+        assert never.best is None and "no request was answered within 60 s; if one takes longer, raise" in never.reason
+
+
 def test_peak_starts_anywhere_and_then_needs_three_levels():
     server = FakeServer(lambda size: 0.02 + 0.005 * size, max_batch=32)
     found = peak(server, LoadPlan(start_concurrency=64))

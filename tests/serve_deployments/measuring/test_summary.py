@@ -69,7 +69,7 @@ def test_what_outlived_a_level_counts_in_its_latencies_where_its_question_is_ope
 
 def test_where_too_little_happened_all_of_it_is_measured():
     found = summarise(OPEN, record(), None, [], until_s=12.0)
-    assert (found.completed, found.errors, found.duration_s, found.warmup_s) == (7, 3, 9.5, 0.0)
+    assert (found.completed, found.errors, found.duration_s, found.warmup_s) == (7, 3, 11.5, 0.0)
     assert not found.steady and found.rate_high_rps is None
     # Of those that ended while it was held.
     assert summarise(OPEN, record(), None, [], until_s=4.0, ended=4).completed == 3

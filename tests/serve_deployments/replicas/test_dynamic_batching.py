@@ -44,9 +44,10 @@ def test_a_batch_of_one_is_never_joined():
     assert answers([1, 2], max_batch_size=1)[1] == [[1], [2]]
 
 
-def test_an_error_reaches_those_of_its_call_and_nobody_else():
-    rows, _ = answers([13, 1, 2], max_batch_size=2)
-    assert [type(r) for r in rows] == [RuntimeError, RuntimeError, int]
+def test_an_error_reaches_the_request_that_causes_it_and_nobody_else():
+    rows, batches = answers([13, 1, 2], max_batch_size=2)
+    assert [type(r) for r in rows] == [RuntimeError, int, int]
+    assert batches == [[13, 1], [13], [1], [2]]
 
 
 def test_who_gave_up_does_not_disturb_the_others():

@@ -77,14 +77,19 @@ def measured(monkeypatch):
         monkeypatch.setattr(measure, "_away_from", lambda hostname: f"away from {hostname}")
         monkeypatch.setattr(measure, "ray", SimpleNamespace(get=actor.get, exceptions=ray.exceptions))
         running = SimpleNamespace(facts=lambda: SimpleNamespace(hostname="here"), endpoint="endpoint")
-        with_actor = WithLoadActor(LoadTest(LoadPlan(total_max_s=30.0)), ["a", "b"])
+        with_actor = WithLoadActor(LoadTest(LoadPlan(total_max_s=30.0)), ["a", "b"], places=[7, 5])
         return actor, lambda: with_actor(running, Settings(), to_beat_rps=7.0)
 
     return of
 
 
-def level_of():
-    return Measurement("peak_rate", (a_level(clients=1),), 0, True, False, 1.0, "")
+def level_of(**more):
+    return Measurement("peak_rate", (a_level(clients=1, **more),), 0, True, False, 1.0, "")
+
+
+def test_a_sample_that_fails_is_named_by_its_place_in_the_user_s_samples(measured):
+    _, measure_it = measured(run=level_of(failed_samples=((1, "refused"),)))
+    assert measure_it() == level_of(failed_samples=((5, "refused"),))
 
 
 def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):
@@ -97,7 +102,7 @@ def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):
         ("kept for", "away from here"),
         ("set_target", (endpoint, payloads)), ("get set_target", None),
         ("pin_to_free_cores", ()), ("get pin_to_free_cores", None),
-        ("run", (LoadTest(LoadPlan(total_max_s=30.0)), Settings(), 7.0)), ("get run", 30.0 + 60.0),
+        ("run", (LoadTest(LoadPlan(total_max_s=30.0)), Settings(), 7.0)), ("get run", 30.0 + 2 * 30.0 + 60.0),
         ("is_apart", ()), ("get is_apart", None),
     ]  # fmt: skip
 

@@ -138,7 +138,7 @@ class Handle:
         self.now.settings, self.now.idle_with = settings, None
         return self.now.facts()
 
-    def park(self, group=""):
+    def park(self, group="", *, longest_batch_s=0.0):
         facts = self.now.facts(free_memory=self.cluster.free_memory)
         self.now.idle_with = group
         return facts
