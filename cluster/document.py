@@ -26,6 +26,15 @@ _REMEDIES = {
     "mapping values": "indent the line like those it belongs to, and put a text that holds a colon in quotes",
     "single document": "keep one document, and leave out the line of `---`",
     "no tag": "leave the tag out",
+    "unknown tag": "leave the tag out, or put the text in quotes",
+    "cannot start any token": "put a text that begins with this character in quotes",
+    "alphabetic or numeric": "put a text that begins with * or & in quotes",
+    "undefined alias": "name the anchor that it refers to, or put a text that begins with * in quotes",
+    "second occurrence": "give each anchor a name of its own",
+    "expected ',' or": "close the bracket that is open; "
+    "put a text that holds a colon, a quotation mark or a bracket in quotes",
+    "more than 64 bits": "put it in quotes if it is a text",
+    "cannot be written": "put the whole character, not half of it",
 }
 """Words in PyYAML's error message → the usual remedy."""
 
@@ -214,7 +223,9 @@ class _Nodes:
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise self._error(key, "a key must be text, not a list or a mapping")
+                raise self._error(
+                    key, "a key must be text, not a list or a mapping; put a text that begins with { or [ in quotes"
+                )
             if key.tag.rpartition(":")[2] not in ("str", "int", "merge"):
                 raise self._error(
                     key, f"a key must be text, but YAML does not read {shown(key.value)} as text; put it in quotes"

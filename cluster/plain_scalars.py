@@ -14,7 +14,7 @@ import yaml
 EXPONENT = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?[eE][-+]?\d+$")
 """Numbers of JSON such as 1e-3, which YAML 1.1 reads as texts: its own need a point and a sign."""
 
-_OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
 
 
 def misread(node: yaml.ScalarNode, value: Any) -> str | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from raytune_infer.commands.cluster import cluster
 from raytune_infer.commands.export import export
@@ -70,8 +70,11 @@ def main() -> None:
 def _tell(error: Exception) -> None:
     from cluster.prices import PriceBookError
     from raytune_infer.errors import UserError
+    from raytune_infer.report.renderers.console_table import plain
 
     said = str(error)
     if not isinstance(error, UserError | PriceBookError):
         said = f"{type(error).__name__}: {said}\nthis was not foreseen; to see where it comes from, add {_DEBUG}"
-    Console(stderr=True, soft_wrap=True, emoji=False).print(f"[red]error[/] {escape(said)}", highlight=False)
+    # As text, not as markup: it may hold what a user typed, or what a file or a model says.
+    words = Text.assemble(("error", "red"), " " + plain(said))
+    Console(stderr=True, soft_wrap=True).print(words, highlight=False)

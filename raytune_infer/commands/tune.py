@@ -50,14 +50,14 @@ def tune(
         raise typer.Exit(130) from None
     finally:
         progress.close()
-    from raytune_infer.report.export import serve_config
+    from raytune_infer.report.export import payload_type_of, serve_config
     from raytune_infer.report.renderers.console_view import print_view
     from raytune_infer.report.report_files import write_files
     from raytune_infer.report.study_report import result_view
     from raytune_infer.report.words.verdict import answer
     from serve_deployments.settings import Settings
 
-    said = answer(result.comparison, result.objective)
-    files = write_files(result, serve_config(service, Settings(**result.best.settings), said))
+    said, settings = answer(result.comparison, result.objective), Settings(**result.best.settings)
+    files = write_files(result, serve_config(service, settings, payload_type_of(result.run, service), said))
     console.print()
     print_view(console, result_view(result, files))

@@ -7,9 +7,13 @@ from typing import Any
 
 import yaml
 
+from raytune_infer.errors import SpecError
 from raytune_infer.report.renderers.console_table import plain
+from raytune_infer.spec.samples import read_samples
 from raytune_infer.spec.service import model_source
 from raytune_infer.spec.service_spec import ServiceSpec
+from raytune_infer.store.run_folder import RunFolder
+from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.settings import Settings
 
 _HEAD = """\
@@ -18,21 +22,45 @@ _HEAD = """\
 #   RAY_AUTH_MODE=token serve deploy serve_config.yaml
 # This sends the token in ~/.ray/auth_token (Ray creates it when `tune` starts Ray), if the cluster needs one.
 # Without that file, on a cluster without token authentication:  serve deploy serve_config.yaml
-# raytune-infer must be installed on each node; POST requests as JSON to the route below.
+# raytune-infer must be installed on each node.
 """
 _HOST = "host: 127.0.0.1"
 
+_REQUESTS = {
+    "json": "# POST a payload as JSON:  curl -H 'Content-Type: application/json' -d 'PAYLOAD' http://127.0.0.1:8000/\n",
+    "text": "# POST a text:  curl -H 'Content-Type: text/plain' --data-binary 'TEXT' http://127.0.0.1:8000/\n"
+    "# or the same as JSON, in quotes, with application/json.\n",
+    "array": "# POST an array{array} as the content of a .npy file:\n"
+    "#   curl -H 'Content-Type: application/x-npy' --data-binary @array.npy http://127.0.0.1:8000/\n"
+    "# or as nested lists in JSON, with application/json.\n",
+    "bytes": "# POST the bytes of a file:\n"
+    "#   curl -H 'Content-Type: application/octet-stream' --data-binary @FILE http://127.0.0.1:8000/\n",
+}
+"""Kind of payload → how to send one."""
 
-def serve_config(spec: ServiceSpec, settings: Settings, answer: str = "") -> str:
+
+def payload_type_of(run: RunFolder, spec: ServiceSpec) -> PayloadType:
+    """Return the type of the payloads of a run: the one that it kept, or in older runs that of the samples, if any."""
+    if run.payload_type is not None:
+        return PayloadType(**run.payload_type)
+    try:
+        return PayloadType.of(read_samples(spec))
+    except SpecError:  # the file is not there any more
+        return AS_JSON
+
+
+def serve_config(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answer: str = "") -> str:
     """Return the YAML for `serve deploy`: the same replica with the settings that were measured.
 
     Args:
         spec: the service.
         settings: settings of its replicas.
+        payload_type: what it converts requests to.
         answer: what is said of this configuration, for a comment at the top.
     """
     options = settings.ray_actor_options
     head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
+    head += _REQUESTS[payload_type.kind].format(array=_array(payload_type))
     if answer:
         # Knobs' values are a user's text: a line break in one would end the comment.
         head += f"# {plain(answer).replace(chr(10), ' ').replace(chr(9), ' ')}\n"
@@ -46,7 +74,11 @@ def serve_config(spec: ServiceSpec, settings: Settings, answer: str = "") -> str
         "name": spec.name,
         "route_prefix": "/",
         "import_path": "serve_deployments.replicas.application:application",
-        "args": {"model": asdict(model_source(spec)), "settings": settings.as_dict()},
+        "args": {
+            "model": asdict(model_source(spec)),
+            "settings": settings.as_dict(),
+            "payload": payload_type.as_dict(),
+        },
         "deployments": [
             {
                 "name": "Replica",
@@ -63,3 +95,9 @@ def serve_config(spec: ServiceSpec, settings: Settings, answer: str = "") -> str
     }
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     return head + text.replace(_HOST, f"{_HOST}  # for others than this machine, as on Kubernetes: 0.0.0.0", 1)
+
+
+def _array(payload_type: PayloadType) -> str:
+    """The dtype and shape of an array as words of a sentence."""
+    dtype = f" of {payload_type.dtype}" if payload_type.dtype else ""
+    return dtype + (f" with shape {list(payload_type.shape)}" if payload_type.shape else "")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from raytune_infer.errors import SpecError
-from raytune_infer.spec.document import kind_of, shown
+from raytune_infer.spec.document import kind_of
 from raytune_infer.spec.paths import beside
 from raytune_infer.spec.service_spec import ServiceSpec
 
@@ -72,13 +72,9 @@ def mixed(sets: Sequence[Sequence[Any]], weights: Sequence[float], rng: np.rando
 
 
 def _read(spec: ServiceSpec, name: str, keys: tuple[str, ...]) -> list[Any]:
-    reader = _READERS.get(Path(name).suffix.lower())
-    if reader is None:
-        raise SpecError(
-            f"{spec.place(*keys)}: {shown(name)} has an unsupported file type; supported are {', '.join(_READERS)}"
-        )
     try:
-        samples = reader(beside(spec.folder, name))
+        path = beside(spec.folder, name)
+        samples = _reader(path)(path)
     except RecursionError:
         raise SpecError(f"{spec.place(*keys)}: cannot read {name}: it is nested too deeply") from None
     except MemoryError:
@@ -87,6 +83,14 @@ def _read(spec: ServiceSpec, name: str, keys: tuple[str, ...]) -> list[Any]:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise SpecError(f"{spec.place(*keys)}: cannot read {name}: {why}") from None
     return _some(spec, samples, keys)
+
+
+def _reader(path: Path) -> Callable[[Path], list[Any]]:
+    reader = _files if path.is_dir() else _READERS.get(path.suffix.lower())
+    if reader is None:
+        kinds = f"{', '.join(_READERS)}, and a folder of files, whose bytes are the inputs"
+        raise ValueError(f"its type of file is not supported; supported are {kinds}")
+    return reader
 
 
 def _some(spec: ServiceSpec, samples: list[Any], keys: tuple[str, ...]) -> list[Any]:
@@ -143,6 +147,11 @@ def _array(path: Path) -> list[Any]:
     if array.ndim == 0:
         raise ValueError("its array has no axis to take inputs from; save one of shape [inputs, …]")
     return list(array)
+
+
+def _files(folder: Path) -> list[Any]:
+    """The bytes of each file of a folder, in the order of their names; hidden files and folders in it are left out."""
+    return [path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
 
 
 _READERS: Mapping[str, Callable[[Path], list[Any]]] = {

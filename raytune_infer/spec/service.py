@@ -17,6 +17,7 @@ from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.context import ModelError, UnexpectedArgument
 from serve_deployments.models.model import Builder, ModelSource, Weights, check, check_precisions
+from serve_deployments.replicas.http.payload_type import PayloadType
 
 _STRETCH = 10.0
 """Factor by which a load test may exceed the default of `load.total_max_s`: ten minutes. Our choice: requests of half a
@@ -45,6 +46,11 @@ class Service:
         self.prices = _prices(spec)
         _refuse_hiding(spec)
         _check_model(spec, self.source)
+
+    @property
+    def payload_type(self) -> PayloadType:
+        """The type of the samples, which requests to the exported service are converted to."""
+        return PayloadType.of(self.samples)
 
 
 def model_source(spec: ServiceSpec) -> ModelSource:

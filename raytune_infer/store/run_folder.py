@@ -8,11 +8,11 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL
 
@@ -37,6 +37,7 @@ class RunFolder:
         study_id: the study's number in the database.
         learns: whether the search learns from earlier studies.
         prior: label of its custom prior, of which the folder has a copy; None for the shipped prior.
+        payload_type: the fields of the type of its samples, for the export; None in runs that did not keep it.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class RunFolder:
     study_id: int
     learns: bool = True
     prior: str | None = None
+    payload_type: Mapping[str, Any] | None = None
 
     @property
     def url(self) -> URL:
@@ -59,7 +61,10 @@ class RunFolder:
 
         It is there whole or not at all, and for its owner alone if the URL of its database holds a password.
         """
-        pointer = {"database": self.database_url, "study": self.study_id, "learns": self.learns, "prior": self.prior}
+        pointer = {
+            "database": self.database_url, "study": self.study_id, "learns": self.learns, "prior": self.prior,
+            "payload": self.payload_type,
+        }  # fmt: skip
         unfinished = self.path / f"{_POINTER}.new"
         mode = 0o600 if has_secret(self.url) else 0o666  # less what the process's umask takes away
         with suppress(FileNotFoundError):  # one that was left behind would keep its mode
@@ -159,7 +164,8 @@ def open_run(path: str | Path) -> RunFolder:
         pointer = json.loads((path / _POINTER).read_text(encoding="utf-8"))
         database, study = pointer["database"], int(pointer["study"])
         # Runs from before this choice existed did not learn from others, and resume in the same way.
-        return RunFolder(path, database, study, bool(pointer.get("learns", False)), pointer.get("prior"))
+        learns, prior = bool(pointer.get("learns", False)), pointer.get("prior")
+        return RunFolder(path, database, study, learns, prior, pointer.get("payload"))
     except FileNotFoundError:
         hint = f"; runs here: {found}" if (found := _hint(path)) else ""
         raise RunError(f"no run in {path} (it has no {_POINTER}); `raytune-infer tune` makes one{hint}") from None

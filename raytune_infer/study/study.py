@@ -236,7 +236,7 @@ class Study:
                 fingerprint=fingerprint(self._service, space), emulated=self._emulate,
             )  # fmt: skip
             database.close()
-            run = replace(run, study_id=study.id)
+            run = replace(run, study_id=study.id, payload_type=self._service.payload_type.as_dict())
             if self._prior is not None:
                 run = self._prior.kept(run)
             run.save()

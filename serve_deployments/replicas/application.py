@@ -8,6 +8,7 @@ from typing import Any
 from ray.serve import Application
 
 from serve_deployments.models.model import Builder, ModelSource, Weights
+from serve_deployments.replicas.http.payload_type import PayloadType
 from serve_deployments.replicas.replica import Replica
 
 
@@ -15,8 +16,9 @@ def application(args: Mapping[str, Any]) -> Application:
     """Builds the application of an exported config.
 
     Args:
-        args: `model`: the fields of a Builder or of Weights; `settings`: the fields of Settings.
+        args: `model`: the fields of a Builder or of Weights; `settings`: the fields of Settings; `payload`: the fields
+            of PayloadType, for JSON if it is left out.
     """
     model = args["model"]
     source: ModelSource = Builder(**model) if "reference" in model else Weights(**model)
-    return Replica.bind(source, args["settings"])
+    return Replica.bind(source, args["settings"], payload_type=PayloadType(**args.get("payload", {})))

@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 from ray import serve
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import Response
 
 from serve_deployments.backend import ReplicaFacts
 from serve_deployments.device.cgroups import memory_free_share
@@ -20,6 +21,8 @@ from serve_deployments.models.model import ModelSource
 from serve_deployments.models.service_folder import enter
 from serve_deployments.replicas.dynamic_batching import DynamicBatching
 from serve_deployments.replicas.hosting import HostedModel, first_line, is_of_payload
+from serve_deployments.replicas.http.answering import answer
+from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 
@@ -39,10 +42,6 @@ class NotDrained(RuntimeError):
     """The replica's running batches did not finish in time."""
 
 
-def _refused(status: int, why: str) -> JSONResponse:
-    return JSONResponse({"error": why}, status_code=status)
-
-
 class ReplicaServer:
     """Serves one model with dynamic batching.
 
@@ -52,10 +51,15 @@ class ReplicaServer:
             `change`. Otherwise Serve would retry a failing constructor three times and report only a traceback as text;
             and it replaces a replica that died, and the new one must not take cores that it was not given.
         samples: payloads for the full, unmeasured batch.
+        payload_type: what a request over HTTP is to be converted to.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, source: ModelSource, settings: Mapping[str, Any] | None = None, samples: Sequence[Any] = ()
+        self,
+        source: ModelSource,
+        settings: Mapping[str, Any] | None = None,
+        samples: Sequence[Any] = (),
+        payload_type: PayloadType = AS_JSON,
     ) -> None:
         enter(source.folder)
         self._model = HostedModel(replace(source, folder=""), samples)
@@ -64,6 +68,7 @@ class ReplicaServer:
         self._failure: str | None = None
         self._open, self._serving = False, 0
         self._idle_with: str | None = None
+        self._payload_type = payload_type
         if settings is not None:
             await self._take_on(Settings(**settings))
 
@@ -145,22 +150,9 @@ class ReplicaServer:
         finally:
             self._serving -= 1
 
-    async def __call__(self, request: Any) -> Any:
-        """Answers one HTTP request: the JSON body is the payload, and the answer is JSON.
-
-        A body that is not JSON is answered with 400, an error of the model with 500 and its words, and a request to a
-        replica that is parked or being changed with 503.
-        """
-        try:
-            payload = await request.json()
-        except ValueError as error:  # also of bytes that are not UTF-8
-            return _refused(400, f"the body must be the payload as JSON: {first_line(error)}")
-        try:
-            return await self.infer(payload)
-        except NotServing as error:
-            return _refused(503, first_line(error))
-        except Exception as error:
-            return _refused(500, first_line(error))
+    async def __call__(self, request: Request) -> Response:
+        """Answers one HTTP request, whose body is a payload."""
+        return await answer(request, self._payload_type, self.infer, NotServing)
 
     async def facts(self) -> ReplicaFacts:
         """The replica's current state: where it runs, what is enforced, and what failed."""

@@ -19,6 +19,7 @@ class Plain(Document):
         ("No", "s.yaml:2: YAML takes No for false; write false, or put it in quotes if it is a text"),
         ("y: [yes]", "YAML takes yes for true"),
         ("010", "s.yaml:2: YAML takes 010 for 8; write 8, or put it in quotes if it is a text"),
+        ("000", "YAML takes 000 for 0; write 0, or put it in quotes if it is a text"),
         ("-0o7", None),  # YAML 1.2's octal is a text here
         ("12:30", "YAML takes 12:30 for 750; write 750"),
         ("12e4567", "s.yaml:2: 12e4567 is a number that is too large; put it in quotes if it is a text"),
@@ -45,7 +46,6 @@ def test_what_is_read_otherwise_than_it_is_written_is_refused(written, said):
         ("'12:30'", "12:30"),
         ("0", 0),
         ("-7", -7),
-        ("00", 0),
         ("0x1F", 31),
         ("1_000", 1000),
         ("0.5", 0.5),
@@ -87,6 +87,29 @@ def test_values_that_json_does_not_have_are_refused_where_they_are_to_be_stored(
     with pytest.raises(ValueError, match="a date|is not taken") as refused:
         Plain(f"a: {written}", "s.yaml")
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "remedy"),
+    [
+        ("@user", "put a text that begins with this character in quotes"),
+        ("`code`", "put a text that begins with this character in quotes"),
+        ("%d items", "put a text that begins with this character in quotes"),
+        ("*.jsonl", "put a text that begins with * or & in quotes"),
+        ("*rest", "or put a text that begins with * in quotes"),
+        ("!file x", "leave the tag out, or put the text in quotes"),
+        ("{{ question }}", "put a text that begins with { or [ in quotes"),
+        ("{k: a: b}", "put a text that holds a colon, a quotation mark or a bracket in quotes"),
+        ("['it's']", "put a text that holds a colon, a quotation mark or a bracket in quotes"),
+        ("[1, 2", "close the bracket"),
+        ("\tx", "indent with spaces"),
+        ("12345678901234567890", "put it in quotes if it is a text"),
+    ],
+)
+def test_text_that_looks_like_yaml_is_refused_with_what_to_do(written, remedy):
+    with pytest.raises(ValueError, match=r"s.yaml:\d+: ") as refused:
+        Document(f"a: {written}\nb: 1", "s.yaml")
+    assert remedy in str(refused.value)
 
 
 def test_what_was_accepted_once_is_read_as_it_was_then():

@@ -1,5 +1,5 @@
 """What a user does from first to last, with a model of our own: tune it, lose the process, go on, look, export, deploy,
-and ask the deployed model over HTTP."""
+and ask the deployed model over HTTP; deployed beside it are the exports of services with every other kind of sample."""
 
 import json
 import os
@@ -14,12 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from raytune_infer.commands.app import app
+from raytune_infer.report.export import serve_config
+from raytune_infer.spec.service import Service
+from raytune_infer.spec.service_spec import load_spec
+from serve_deployments.settings import Settings
 
 MODEL = """\
 import time
@@ -46,6 +51,17 @@ objective: {maximize: rps}
 budget: {trials: 3, compare_s: 1.0e-6}
 load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 3, max_concurrency: 8}
 """
+TELLING = """\
+def build():
+    return lambda payloads: [[type(payload).__name__, str(getattr(payload, "dtype", ""))] for payload in payloads]
+"""
+"""It says what it was given."""
+KINDS = {
+    "rows.npy": ("application/json", b"[1, 2, 3]", ["ndarray", "float32"]),
+    "texts.txt": ("text/plain", b"a text", ["str", ""]),
+    "photos": ("image/png", b"\x89PNG", ["bytes", ""]),
+}
+"""Samples → media type and body of a request, and what the model is given then."""
 NOT_UP = "timed out during startup|Ray did not start within|Failed to bind to address|[Pp]roxies not available"
 RAY_START = (
     *("ray", "start", "--head", "--block", "--num-cpus=2", f"--object-store-memory={128 * 1024**2}"),
@@ -114,12 +130,29 @@ def printed(*words: str) -> str:
     return done.stdout
 
 
-def answered(port: int, number: int) -> object:
-    asked = urllib.request.Request(
-        f"http://127.0.0.1:{port}/", json.dumps(number).encode(), {"Content-Type": "application/json"}
-    )
+def answered(port: int, body: bytes, media: str = "application/json", route: str = "") -> object:
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/{route}", body, {"Content-Type": media})
     with urllib.request.urlopen(asked, timeout=60) as answer:
         return json.load(answer)
+
+
+def exported_beside(folder: Path) -> Iterator[dict[str, object]]:
+    """The exported applications of services with each kind of sample; they take no cores from it."""
+    (folder / "telling.py").write_text(TELLING)
+    np.save(folder / "rows.npy", np.zeros((2, 3), np.float32))
+    (folder / "texts.txt").write_text("one\nanother\n")
+    (folder / "photos").mkdir()
+    (folder / "photos" / "1.png").write_bytes(b"\x89PNG")
+    for samples in KINDS:
+        (folder / "telling.yaml").write_text(
+            f"name: telling\nmodel: {{build: 'telling:build'}}\nsamples: {samples}\nknobs: {{max_batch_size: [1]}}\n"
+            "objective: {maximize: rps}\n"
+        )
+        service = Service(load_spec(folder / "telling.yaml"))
+        config = serve_config(service.spec, Settings(emulated=True), service.payload_type)
+        [application] = yaml.safe_load(config)["applications"]
+        application["deployments"][0]["ray_actor_options"]["num_cpus"] = 0
+        yield {**application, "name": samples, "route_prefix": f"/{samples}"}
 
 
 def of_a_newcomer(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -144,15 +177,14 @@ def free_port() -> int:
 
 
 def until_it_runs() -> None:
-    """Asks Serve, a process each time, until the application runs and can be reached over HTTP."""
+    """Asks Serve, a process each time, until all applications run and can be reached over HTTP."""
     while True:
         asked = subprocess.run("RAY_AUTH_MODE=token serve status", shell=True, capture_output=True, text=True)
         assert asked.returncode == 0, asked.stdout + asked.stderr
         status = yaml.safe_load(asked.stdout)
-        application = status["applications"]["tripled"]
-        assert application["status"] in ("NOT_STARTED", "DEPLOYING", "RUNNING"), application
-        proxies = set(status["proxies"].values())
-        if application["status"] == "RUNNING" and proxies == {"HEALTHY"}:
+        states = {application["status"] for application in status["applications"].values()}
+        assert states <= {"NOT_STARTED", "DEPLOYING", "RUNNING"}, status
+        if states == {"RUNNING"} and set(status["proxies"].values()) == {"HEALTHY"}:
             return
 
 
@@ -192,7 +224,9 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
     settings = config["applications"][0]["args"]["settings"]
     assert settings["max_batch_size"] == best["max_batch_size"] and settings["args"]["part"] == best["part"]
     port = free_port()
-    (tmp_path / "run" / "serve_config.yaml").write_text(exported.replace("port: 8000", f"port: {port}"))
+    config["http_options"]["port"] = port
+    config["applications"] += exported_beside(tmp_path)
+    (tmp_path / "run" / "serve_config.yaml").write_text(yaml.safe_dump(config))
     command = re.findall(DEPLOYS, exported, re.MULTILINE)[0]
     begun = r"RAY_API_SERVER_ADDRESS='(http://[^']+)'"
     # Serve ends a proxy that is not ready within 5 s, which on a machine as busy as CI's is soon.
@@ -205,4 +239,6 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
         deployed = subprocess.run(command, shell=True, cwd=tmp_path / "run", capture_output=True, text=True)
         assert deployed.returncode == 0, deployed.stdout + deployed.stderr
         until_it_runs()
-        assert [answered(port, number) for number in (0, 1, 14)] == [1, 4, 43]
+        assert [answered(port, body) for body in (b"0", b"1", b"14")] == [1, 4, 43]
+        for samples, (media, body, given) in KINDS.items():
+            assert answered(port, body, media, samples) == given

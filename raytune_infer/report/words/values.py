@@ -55,7 +55,12 @@ def formatted(value: float, form: str) -> str:
 
 def spelled(config: Mapping[str, Value]) -> str:
     """Return a configuration on one line."""
-    return "  ".join(f"{name}={value}" for name, value in config.items())
+    return "  ".join(f"{name}={value_text(value)}" for name, value in config.items())
+
+
+def value_text(value: Value) -> str:
+    """Return a knob's value on one line: line ends and tabs, which a prompt may hold, are escaped."""
+    return str(value).translate({ord("\n"): r"\n", ord("\r"): r"\r", ord("\t"): r"\t"})
 
 
 def _place(value: float, low: float, high: float) -> int:

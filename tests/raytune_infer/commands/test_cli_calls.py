@@ -1,7 +1,9 @@
 """What the words of a command become: each option a row, with the call that must come of it, whole."""
 
+import io
 import os
 import re
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -10,10 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from cluster.inventory import Inventory, Node
 from raytune_infer.commands.app import app
+from raytune_infer.commands.export import Target, export
 from raytune_infer.report.console import ConsoleProgress
 from raytune_infer.report.view import Column, Row, Table
 from raytune_infer.store.records import Outcome
@@ -284,6 +288,19 @@ def test_show_marks_the_trial_that_is_the_best(monkeypatch, tmp_path):
     shown = invoked("show", str(tmp_path / "run")).stdout.splitlines()
     bold = [re.sub(r"\x1b\[\d*m", "", line) for line in shown if "│" in line and "\x1b[1m" in line]
     assert [line.split("│")[1:5] for line in bold] == [[" 5 ", "         1 ", "              4 ", "       1000 "]]
+
+
+def test_an_export_is_utf_8_whatever_the_terminal_is(monkeypatch, tmp_path):
+    def measure(config: dict[str, int], at_most: Any) -> Outcome:
+        settings = {"args": {"prompt": "für 日本"}, **config}
+        return Outcome({"rps": 10.0, "p50_ms": 10.0, "p99_ms": 20.0}, settings=settings)
+
+    write_run(tmp_path / "run", measure=measure)
+    out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", out)
+    export(tmp_path / "run", Target.serve)
+    [application] = yaml.safe_load(out.buffer.getvalue().decode("utf-8"))["applications"]
+    assert application["args"]["settings"]["args"] == {"prompt": "für 日本"}
 
 
 def test_the_version_is_that_of_the_package():

@@ -1,8 +1,11 @@
 """However a command ends, the user is told in a sentence: without a traceback, in whatever encoding, and lossless."""
 
 import io
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +40,16 @@ def test_what_was_not_is_named_with_its_kind_and_the_way_to_learn_more(ended):
     assert code == 1 and said.startswith("error ZeroDivisionError: division by zero\n") and "add --debug" in said
 
 
+@pytest.mark.parametrize("typed", ["[/INST]", "[red]x[/]", "ends with \\", ":smile:", "two\nlines"])
+def test_what_a_user_typed_is_told_as_it_is(ended, typed):
+    assert ended(RunError(f"no run in {typed}"), "show") == (1, f"error no run in {typed}\n")
+
+
+def test_a_terminal_takes_no_command_from_an_error(ended):
+    _, said = ended(RunError("no run in \x1b[31m\x9b2J\r\ud83d"), "show")
+    assert said == "error no run in \\x1b[31m\\x9b2J\\r\\ud83d\n"
+
+
 @pytest.mark.parametrize("words", [("--debug", "show", "x"), ("show", "x", "--debug")])
 def test_debug_shows_where_it_comes_from(ended, words):
     error = ZeroDivisionError("division by zero")
@@ -66,3 +79,15 @@ def test_a_seed_that_cannot_be_used_is_refused_by_its_bounds(monkeypatch, capsys
         module.main()
     said = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().err).split())
     assert refused.value.code == 2 and "'--seed'" in said and bound in said
+
+
+def test_modules_of_the_current_folder_do_not_hide_ours(tmp_path):
+    """As a command has it; with -m Python looks in the current folder first."""
+    for name in ("cluster", "searchers", "serve_deployments"):
+        (tmp_path / f"{name}.py").write_text("raise ValueError('not ours')")
+    words = [sys.executable, "-m", "raytune_infer", "show", "nowhere"]
+    ours = str(Path(module.__file__).parents[2])
+    told = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ours}
+    )  # fmt: skip
+    assert told.stderr.startswith("error no run in nowhere")

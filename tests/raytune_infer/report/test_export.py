@@ -4,14 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from raytune_infer.report.export import serve_config
+from raytune_infer.report.export import payload_type_of, serve_config
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.store.run_folder import RunFolder, open_run
 from serve_deployments.replicas.application import application
+from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.settings import Settings
 
 BUILT = """\
@@ -28,8 +31,13 @@ MEASURED = Settings(
 )  # fmt: skip
 
 
-def exported(settings: Settings = MEASURED, text: str = BUILT, folder: Path = Path("/srv/models")) -> dict:
-    return yaml.safe_load(serve_config(parse_spec(Document(text, "s.yaml"), folder=folder), settings))
+def exported(
+    settings: Settings = MEASURED,
+    text: str = BUILT,
+    folder: Path = Path("/srv/models"),
+    payload: PayloadType = AS_JSON,
+) -> dict:
+    return yaml.safe_load(serve_config(parse_spec(Document(text, "s.yaml"), folder=folder), settings, payload))
 
 
 def test_the_config_is_one_that_serve_takes_with_one_application_at_the_root():
@@ -89,16 +97,56 @@ def test_weights_are_found_where_they_are(model, source, noted):
     config = exported(text=text)
     assert config["applications"][0]["args"]["model"] == {**source, "folder": "/srv/models"}
     spec = parse_spec(Document(text, "s.yaml"), folder=Path("/srv/models"))
-    assert ("The model's path must exist on each node." in serve_config(spec, MEASURED)) == noted
+    assert ("The model's path must exist on each node." in serve_config(spec, MEASURED, AS_JSON)) == noted
 
 
 def test_the_head_says_what_the_reader_must_know():
     spec = parse_spec(Document(BUILT, "s.yaml"), folder=Path("."))
-    head = serve_config(spec, MEASURED)
+    head = serve_config(spec, MEASURED, AS_JSON)
     assert head.startswith("# my-service: the recommended configuration.\n") and "serve deploy" in head
     assert "of the folder of service.yaml (`folder` below) must be on each node" in head
     assert "  host: 127.0.0.1  # for others than this machine, as on Kubernetes: 0.0.0.0\n" in head
     assert "path must exist" not in head and "listed one by one" not in head
-    assert "configuration of emulated devices.\n" in serve_config(spec, replace(MEASURED, emulated=True))
+    assert "configuration of emulated devices.\n" in serve_config(spec, replace(MEASURED, emulated=True), AS_JSON)
     by_node = replace(MEASURED, node_labels={"ray.io/node-id": "in(a,b)"})
-    assert "so its nodes are listed one by one" in serve_config(spec, by_node)
+    assert "so its nodes are listed one by one" in serve_config(spec, by_node, AS_JSON)
+
+
+@pytest.mark.parametrize(
+    ("samples", "wanted", "said"),
+    [
+        ([{"a": 1}], {"kind": "json"}, "POST a payload as JSON"),
+        (["a"], {"kind": "text"}, "POST a text"),
+        ([b"a"], {"kind": "bytes"}, "POST the bytes of a file"),
+        (
+            list(np.zeros((2, 3, 4), np.float32)),
+            {"kind": "array", "dtype": "float32", "shape": [3, 4]},
+            "POST an array of float32 with shape [3, 4] as",
+        ),
+        (list(np.arange(2)), {"kind": "array", "dtype": "int64", "shape": []}, "POST an array of int64 as"),
+    ],
+)
+def test_the_payloads_are_of_the_type_of_the_samples_and_the_head_says_how_to_send_one(samples, wanted, said):
+    payload = PayloadType.of(samples)
+    args = exported(payload=payload)["applications"][0]["args"]
+    assert args["payload"] == wanted
+    bound: Any = application(args)._bound_deployment
+    assert bound.init_kwargs == {"payload_type": payload}
+    assert said in serve_config(parse_spec(Document(BUILT, "s.yaml"), folder=Path(".")), MEASURED, payload)
+
+
+def test_a_config_of_an_earlier_version_takes_json():
+    args = exported()["applications"][0]["args"]
+    del args["payload"]
+    bound: Any = application(args)._bound_deployment
+    assert bound.init_kwargs == {"payload_type": AS_JSON}
+
+
+def test_a_run_keeps_the_type_of_its_samples_and_an_older_one_has_that_of_its_file(tmp_path):
+    spec = parse_spec(Document(BUILT.replace("[x]", "rows.npy"), "s.yaml"), folder=tmp_path)
+    older, kept = RunFolder(tmp_path, None, 1), RunFolder(tmp_path, None, 1, payload_type={"kind": "bytes"})
+    kept.save()
+    assert payload_type_of(open_run(tmp_path), spec) == PayloadType("bytes")
+    assert payload_type_of(older, spec) == AS_JSON  # its file is gone
+    np.save(tmp_path / "rows.npy", np.zeros((2, 3)))
+    assert payload_type_of(older, spec) == PayloadType("array", "float64", (3,))

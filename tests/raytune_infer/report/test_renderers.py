@@ -21,6 +21,7 @@ from raytune_infer.report.renderers import RENDERERS, renderer_of
 from raytune_infer.report.renderers.cell_text import cell_text
 from raytune_infer.report.renderers.console_view import print_view
 from raytune_infer.report.view import Cell, Column, Note, Quantiles, Quantity, Row, Table, View
+from raytune_infer.report.words.values import spelled
 from tests.raytune_infer.report.every_view import NAMES, TYPED, views
 
 VIEWS = views()
@@ -258,6 +259,16 @@ def test_a_terminal_takes_no_command_from_a_text():
     shown = printed(View("\x1b[31mred", tables=(table,), notes=(Note("\x9b31mnote\r", "warning"),)), 80)
     assert not {"\x1b", "\x07", "\x9b", "\r"} & set(shown)
     assert "\\x1b[31mred" in shown and "\\x1b[2Jcell\\x07" in shown and "\\x9b31mnote\\r" in shown
+
+
+@pytest.mark.parametrize("value", ["a\tb", "line\nline", "line\n", "\r\n", " \x1b[31m"])
+def test_a_knob_s_value_is_on_one_line_and_none_looks_like_another(value):
+    columns = (Column("trial", digits="d", key=True), Column("config", kind="config", spread=True))
+    table = Table("t", columns, (Row((1, {"prompt": value})), Row((2, {"prompt": value.strip()}))))
+    boxes, lines = printed(View(tables=(table,)), 80), spelled({"prompt": value, "size": 1})
+    written = value.encode("unicode_escape").decode()
+    assert len(boxes.splitlines()) == 6 and f" {written} │" in boxes
+    assert lines.splitlines() == [lines] and lines.startswith("prompt=") and lines.endswith("  size=1")
 
 
 def test_a_form_that_there_is_not_is_refused_with_those_that_there_are():

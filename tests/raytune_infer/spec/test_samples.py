@@ -39,6 +39,10 @@ def folder(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)
     np.savez(tmp_path / "archive.npz", a=np.zeros(2))
     (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
+    (tmp_path / "photos.v1" / "more").mkdir(parents=True)
+    (tmp_path / "photos.v1" / "b.png").write_bytes(b"\x89PNG")
+    (tmp_path / "photos.v1" / "a.wav").write_bytes(b"RIFF\0")
+    (tmp_path / "photos.v1" / ".DS_Store").write_bytes(b"x")
     return tmp_path
 
 
@@ -53,6 +57,8 @@ def test_samples_are_listed_or_read(folder):
     assert read_samples(spec("samples: joined.TXT", folder)) == ["one", "two"]
     assert read_samples(spec("samples: pages.txt", folder)) == ["one\x0cpage", "two\u2029lines"]
     assert [row.tolist() for row in read_samples(spec("samples: rows.npy", folder))] == [[0, 1], [2, 3], [4, 5]]
+    assert read_samples(spec("samples: photos.v1", folder)) == [b"RIFF\0", b"\x89PNG"]
+    assert set(read_samples(spec("samples: {photos.v1/: 1, long.txt: 1}", folder))) == {b"RIFF\0", b"\x89PNG", "A"}
 
 
 @pytest.mark.parametrize(
@@ -60,8 +66,12 @@ def test_samples_are_listed_or_read(folder):
     [
         ("[]", "samples: there are no samples"),
         ("empty.txt", "samples: there are no samples"),
+        ("photos.v1/more", "samples: there are no samples"),
         ("nowhere.txt", "samples: cannot read nowhere.txt: No such file"),
-        ("short.pkl", r"'short.pkl' has an unsupported file type; supported are .txt, .jsonl, .json, .npy"),
+        (
+            "short.pkl",
+            r"cannot read short.pkl: its type of file is not supported; supported are .*, .npy, and a folder",
+        ),
         ("broken.jsonl", "cannot read broken.jsonl: line 3, column 7 is not JSON"),
         ("one.json", "a JSON list of inputs is needed, found a number"),
         ("utf16.txt", "cannot read utf16.txt: it is not UTF-8 text, or has NUL characters; save it as UTF-8"),

@@ -1,6 +1,6 @@
 """What is exported is what was measured: the same model, settings and queue; without Ray."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from serve_deployments.backend import ReplicaDied
 from serve_deployments.models.model import Builder, Weights
 from serve_deployments.replicas import serve_backend
 from serve_deployments.replicas.application import application
+from serve_deployments.replicas.http.payload_type import AS_JSON
 from serve_deployments.replicas.replica import Replica
 from serve_deployments.replicas.serve_backend import ServeBackend
 from serve_deployments.settings import Settings
@@ -33,7 +34,7 @@ def exported(settings, tmp_path):
         f"name: demo\nmodel: {{build: '{SOURCE.reference}', args: {{factor: 10}}}}\nsamples: [{{x: 1}}]\n"
         "knobs: {max_batch_size: [1, 3]}\nobjective: {maximize: rps}\n"
     )
-    return yaml.safe_load(serve_config(load_spec(path), settings))
+    return yaml.safe_load(serve_config(load_spec(path), settings, AS_JSON))
 
 
 def test_the_exported_application_is_the_replica_that_was_measured(tmp_path):
@@ -41,7 +42,7 @@ def test_the_exported_application_is_the_replica_that_was_measured(tmp_path):
     assert app["import_path"] == "serve_deployments.replicas.application:application"
     bound: Any = application(app["args"])._bound_deployment
     source, settings = bound.init_args
-    assert source == SOURCE and Settings(**settings) == MEASURED
+    assert source == replace(SOURCE, folder=str(tmp_path)) and Settings(**settings) == MEASURED
     [deployment] = app["deployments"]
     assert deployment["name"] == bound.name == Replica.name
     assert deployment["num_replicas"] == 1 and deployment["ray_actor_options"]["num_cpus"] == 2
