@@ -14,23 +14,25 @@ Payload = Any
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Timing and size of an answer, known once its last part has arrived, which is when `infer` returns.
+    """What an answer says, its timing and size, known once its last part has arrived, which is when `infer` returns.
 
     Args:
         first_after_s: seconds from the call to the first part; NaN if the answer came in one part.
         parts: number of parts that the answer came in.
         size_in: size of the request in the endpoint's unit, such as tokens; NaN where the endpoint does not count.
         size_out: size of the answer in the same unit; NaN likewise.
+        content: what the model answered; a load test ignores it.
     """
 
     first_after_s: float = math.nan
     parts: int = 1
     size_in: float = math.nan
     size_out: float = math.nan
+    content: Any = None
 
 
 WHOLE = Answer()
-"""An answer in one part."""
+"""An answer in one part, of which only the time counts."""
 
 
 class Endpoint(Protocol):

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from raytune_infer.ranking.rate_bounds import RateBounds
-from searchers.objective import Objective
+from raytune_infer.spec.goal_check import is_of_answers
+from searchers.objective import Metrics, Objective
 from searchers.quantities import PRICE
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import LevelResult
 
 _BOUNDLESS_RPS = 1e9
@@ -18,15 +20,25 @@ def _names(objective: Objective) -> tuple[str, ...]:
     return tuple({*objective.goal.names, *objective.limited} - {PRICE})
 
 
-def value_now(objective: Objective, known: RateBounds, usd_per_hour: float) -> tuple[float, float | None]:
+def _figures(answers: AnswerAgreement | None) -> Metrics:
+    return {} if answers is None else answers.figures
+
+
+def value_now(
+    objective: Objective, known: RateBounds, answers: AnswerAgreement | None, usd_per_hour: float
+) -> tuple[float, float | None]:
     """Return the goal and the value at the highest level that kept the limits."""
     if known.level is None:
         return math.nan, None
-    return _judged(objective, known.level.with_metrics(_names(objective)), usd_per_hour)
+    return _judged(objective, {**known.level.with_metrics(_names(objective)), **_figures(answers)}, usd_per_hour)
 
 
 def value_possible(
-    objective: Objective, known: RateBounds, levels: Sequence[LevelResult], usd_per_hour: float
+    objective: Objective,
+    known: RateBounds,
+    levels: Sequence[LevelResult],
+    answers: AnswerAgreement | None,
+    usd_per_hour: float,
 ) -> float | None:
     """Return the value that the configuration would have if every rate up to `at_most_rps` kept the limits.
 
@@ -34,9 +46,9 @@ def value_possible(
     load; a limited metric that is missing or above its limit is set to the limit.
     """
     base = known.level or min(levels, key=lambda level: (level.mode == "open", level.asked))
-    metrics = base.with_metrics(_names(objective))
+    metrics = {**base.with_metrics(_names(objective)), **_figures(answers)}
     for name, limit in objective.at_most.items():
-        if name != PRICE:
+        if name != PRICE and not is_of_answers(name):  # no other rate changes its answers
             metrics[name] = min(metrics.get(name, limit), limit)
     rates = {min(known.at_most_rps, _BOUNDLESS_RPS), known.at_least_rps} - {0.0}
     values = [_judged(objective, {**metrics, "rps": rps}, usd_per_hour)[1] for rps in rates]

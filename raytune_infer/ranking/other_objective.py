@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raytune_infer.errors import UserError
-from raytune_infer.spec.goal_check import check_positive
+from raytune_infer.spec.goal_check import check_positive, is_lower_bound
 from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
@@ -32,10 +32,13 @@ def changed(
     """
     if maximize is not None and minimize is not None:
         raise UserError(f"{maximize!r} is to be maximised and {minimize!r} minimised; give one goal")
+    upper, lower = dict(limits or {}), dict(at_least or {})
     for name in limits or {}:
-        if (metric := metric_of(name)) is not None and not metric.is_limited_above:
+        if is_lower_bound(name):
+            lower.setdefault(name, upper.pop(name))
+        elif (metric := metric_of(name)) is not None and not metric.is_limited_above:
             raise UserError(f"a limit is an upper bound; for {name} give a lower bound with `--at-least {name}=…`")
-    for bounds in (limits or {}, at_least or {}):
+    for bounds in (upper, lower):
         for name, bound in bounds.items():
             _check(name)
             if bound is not None and not (math.isfinite(bound) and bound >= 0):
@@ -45,8 +48,8 @@ def changed(
         objective,
         goal=objective.goal if text is None else _goal(text),
         minimize=objective.minimize if text is None else minimize is not None,
-        at_most=_merged(objective.at_most, limits or {}),
-        at_least=_merged(objective.at_least, at_least or {}),
+        at_most=_merged(objective.at_most, upper),
+        at_least=_merged(objective.at_least, lower),
     )
     if text is not None:
         try:

@@ -18,6 +18,7 @@ from raytune_infer.ranking.side_by_side import SideBySide, bounds_of, compared_a
 from raytune_infer.ranking.trial_answer import answer_of
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.demand import price
+from raytune_infer.spec.goal_check import is_of_answers
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import open_run
@@ -25,6 +26,7 @@ from searchers.objective import Objective
 from searchers.quantities import PRICE
 from searchers.space import Config
 from serve_deployments.load.arrivals import Arrivals
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import LevelResult
 
 
@@ -42,6 +44,7 @@ class Ranked:
         value: the value it is ranked by (larger is better), from measured levels alone; None if it is not certain to
             count.
         could_be: the same at the highest rate that the levels leave possible; None if it cannot count.
+        answers: how its answers agree with the default's, in the first of its trials that compared them; None if none.
         failures: number → reason of its trials that could not run.
         emulated: whether the devices were emulated.
         limited: numbers of its trials in which the load generator was the bottleneck.
@@ -60,6 +63,7 @@ class Ranked:
     emulated: bool
     limited: tuple[int, ...] = ()
     compared: SideBySide | None = None
+    answers: AnswerAgreement | None = None
 
 
 @dataclass(frozen=True)
@@ -170,8 +174,7 @@ def rank(
         trials: trials of one study, those of its final comparison included.
         objective: the goal and its limits.
         held_under: limits under which the run's load tests measured the levels.
-        precision: relative distance between a rate that keeps the limits and one that breaks them, at which a load test
-            stops.
+        precision: relative distance between a rate that keeps the limits and one that breaks them, where a test ends.
         arrivals: arrival pattern for predicting rates that levels leave open; None to predict none.
         book: price book; None for the recorded prices.
         prices: label of the prices.
@@ -187,7 +190,7 @@ def rank(
         by_config.setdefault(t.position, []).append(t)
     measured = {position: ts for position, ts in by_config.items() if any(t.outcome.levels for t in ts)}
     opened = any(level.mode == "open" for t in trials for level in t.outcome.levels)
-    limits = Limits({n: limit for n, limit in objective.at_most.items() if n != PRICE}, held_under)
+    limits = Limits({n: at for n, at in objective.at_most.items() if n != PRICE and not is_of_answers(n)}, held_under)
     prices_usd = {position: _usd_per_hour(ts[0], book, objective) for position, ts in measured.items()}
     finals = [t for t in trials if t.purpose == "final" and t.position in measured]
     comparison = compared_again(finals if finals and limits.unchanged else (), objective, prices_usd, default)
@@ -229,7 +232,8 @@ def _ranked(
 ) -> Ranked:
     """Return one configuration as it is ranked: by its means where the final comparison decides, else by its levels."""
     levels = tuple(level for t in trials for level in t.outcome.levels)
-    figure, value = value_now(objective, known, usd_per_hour)
+    agreement = next((t.outcome.answers for t in trials if t.outcome.answers is not None), None)
+    figure, value = value_now(objective, known, agreement, usd_per_hour)
     if compared is not None:
         known = known if compared.result is None else bounds_of(compared.result) or known
         figure, value = compared.figure, compared.value
@@ -241,11 +245,12 @@ def _ranked(
         usd_per_hour=usd_per_hour,
         figure=figure,
         value=value,
-        could_be=value_possible(objective, known, levels, usd_per_hour),
+        could_be=value_possible(objective, known, levels, agreement, usd_per_hour),
         failures={t.number: t.outcome.reason for t in trials if t.outcome.reason is not None},
         emulated=any(t.emulated for t in trials),
         limited=tuple(t.number for t in trials if any(level.client_limited for level in t.outcome.levels)),
         compared=compared,
+        answers=agreement,
     )
 
 

@@ -45,8 +45,12 @@ def latency_ms(r: Ranked, name: str) -> float | None:
 
 
 def measured(r: Ranked, names: Sequence[str]) -> dict[str, float]:
-    """Return the metrics of the highest level that kept the limits, and the price; empty without such a level."""
-    return {} if r.known.level is None else {**r.known.level.with_metrics(names), PRICE: r.usd_per_hour}
+    """Return the metrics of the highest level that kept the limits, the price and what is known of the answers.
+
+    Empty without such a level.
+    """
+    answers = {} if r.answers is None else r.answers.figures
+    return {} if r.known.level is None else {**r.known.level.with_metrics(names), PRICE: r.usd_per_hour, **answers}
 
 
 def cost_per_million(r: Ranked) -> float | None:

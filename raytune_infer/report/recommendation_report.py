@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report.figures import EMULATED
@@ -16,8 +17,11 @@ from raytune_infer.report.level_figures import (
     usage,
 )
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
+from raytune_infer.report.words.answers import shown_of, warning
+from raytune_infer.report.words.metric_columns import metric_column
 from raytune_infer.report.words.ranked import answer, asked, notes, trials_needed, why_not
 from raytune_infer.report.words.verdict import on_other_work
+from serve_deployments.metrics.metric_table import ANSWER_METRICS
 
 _USAGE = (
     Column("model_busy", "model busy", digits=".0%"),
@@ -37,7 +41,13 @@ def recommendation_view(found: Recommendation) -> View:
         answer=answer(found),
         subtitle=f"(prices: {found.prices})",
         tables=(ranking_table(found),),
-        notes=(*machine, *map(Note, notes(found)), Note(opening, "conclusion"), *map(Note, needed)),
+        notes=(
+            *machine,
+            *_warnings(found),
+            *map(Note, notes(found)),
+            Note(opening, "conclusion"),
+            *map(Note, needed),
+        ),  # fmt: skip
         curves=latency_curves(found),
     )
 
@@ -46,6 +56,7 @@ def ranking_table(found: Recommendation) -> Table:
     """Return the ranking, one configuration per row: those that count, then the others with the reason."""
     everything = (*found.ranked, *found.others)
     used, names = told_usage(found), latency_names(found)
+    answers = _answer_metrics(found)
     columns = [
         Column("place", digits="d", key=True),
         Column("config", "configuration", kind="config", key=True),
@@ -54,23 +65,43 @@ def ranking_table(found: Recommendation) -> Table:
         Column("estimate_rps", "could be ≈", "requests/s"),
         Column("remarks", "remarks", kind="text"),
         *(Column(name, name.removesuffix("_ms"), "ms") for name in names),
+        *map(metric_column, answers),
         *(_USAGE if used else ()),
         Column("usd_per_hour", unit="USD/hour"),
         Column("usd_per_million_requests", unit="USD per million"),
         Column("figure", found.objective.goal.text),
     ]
     rows = [
-        Row(_cells(found, r, place, names, used), _emphasis(found, r)) for place, r in enumerate(everything, start=1)
+        Row(_cells(found, r, place, names, answers, used), _emphasis(found, r))
+        for place, r in enumerate(everything, start=1)
     ]
     return Table("ranking", tuple(columns), tuple(rows), title=EMULATED if any(r.emulated for r in everything) else "")
 
 
-def _cells(found: Recommendation, r: Ranked, place: int, names: list[str], used: bool) -> tuple[Cell, ...]:
+def _cells(
+    found: Recommendation, r: Ranked, place: int, names: Sequence[str], answers: Sequence[str], used: bool
+) -> tuple[Cell, ...]:
     return (
         None if r.value is None else place, r.config, rate(r), *possible(r), remarks(found, r),
-        *(latency_ms(r, name) for name in names), *(usage(r) if used else ()), _known(r.usd_per_hour),
-        cost_per_million(r), _known(r.figure),
+        *(latency_ms(r, name) for name in names), *map(_answered(r).get, answers),
+        *(usage(r) if used else ()), _known(r.usd_per_hour), cost_per_million(r), _known(r.figure),
     )  # fmt: skip
+
+
+def _answered(r: Ranked) -> Mapping[str, float]:
+    return {} if r.answers is None else r.answers.figures
+
+
+def _answer_metrics(found: Recommendation) -> tuple[str, ...]:
+    """Return the metrics of answers to show: those that any configuration has, and those that the objective names."""
+    named = {*found.objective.goal.names, *found.objective.limited}
+    shown = {*shown_of(*map(_answered, (*found.ranked, *found.others))), *named.intersection(ANSWER_METRICS)}
+    return tuple(name for name in ANSWER_METRICS if name in shown)
+
+
+def _warnings(found: Recommendation) -> list[Note]:
+    told = None if found.best is None else warning(found.best.answers, "the first configuration")
+    return [] if told is None else [Note(told, "warning")]
 
 
 def possible(r: Ranked) -> tuple[float | None, float | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -71,6 +72,7 @@ def _summary(of: ConfigurationResult) -> dict[str, object]:
         "trials": [t.number for t in of.trials], "client_limited": of.client_limited, "emulated": of.emulated,
         "enforcements": [dict(e) for e in last.enforcements], "others_share": of.others_share,
         "hostname": last.hostname, "could_not_run": of.reason,
+        "answers": None if last.answers is None else asdict(last.answers),
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from raytune_infer.report.figures import (
     usd_per_million_of,
 )
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
+from raytune_infer.report.words.answers import shown_of, warning
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
 from raytune_infer.report.words.samples import sample_notes
 from raytune_infer.report.words.trials import footnotes, state
@@ -37,7 +38,10 @@ def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
         files: description of each file → its path.
     """
     compared = comparison_view(result.comparison, result.objective)
-    recommended = View(tables=(recommendation(result),), notes=tuple(map(Note, sample_notes(result.trials))))
+    notes = tuple(map(Note, sample_notes(result.trials)))
+    if told := warning(result.best.trials[-1].outcome.answers, "the recommended configuration"):
+        notes = (Note(told, "warning"), *notes)
+    recommended = View(tables=(recommendation(result),), notes=notes)
     return View(
         answer=answer(result.comparison, result.objective),
         sections=(recommended, compared, View(tables=(_files(result, files),))),
@@ -82,28 +86,30 @@ def recommendation(result: StudyResult) -> Table:
     if default is not None and not same:
         named.append(("default", default))
     told = any((each.others_share or 0.0) >= NOTICEABLE for _, each in named)
+    always = (*_PERCENTILES, *shown_of(*(each.metrics for _, each in named)))
+    shown = shown_metrics(result.objective, always)
     rows = []
     for number, (name, each) in enumerate(named):
         emphasis: Emphasis = "" if number else "best"
         shares = (each.others_share,) if told else ()
-        cells = *_measured(each, result.objective), *shares, *_judged(each, result)
+        cells = *_measured(each, shown), *shares, *_judged(each, result)
         rows.append(Row((name, each.config, *cells), emphasis))
     rounds = f"{result.comparison.rounds} round" + ("" if result.comparison.rounds == 1 else "s")
     kind = f"{EMULATED}; " if best.emulated else ""
     title = f"Recommendation ({kind}means of {rounds}, with intervals of {100 * CONFIDENCE:g} %)"
     columns = (
         Column("role", kind="text"), Column("config", kind="config", spread=True),
-        *_columns(result.objective), *((OTHERS_SHARE,) if told else ()), *_goal_column(result.objective),
+        *_columns(result.objective, shown), *((OTHERS_SHARE,) if told else ()), *_goal_column(result.objective),
         Column("remarks", "remarks", kind="text"),
     )  # fmt: skip
     return Table("recommendation", columns, tuple(rows), title, layout="columns")
 
 
-def _columns(objective: Objective) -> tuple[Column, ...]:
+def _columns(objective: Objective, shown: Sequence[str]) -> tuple[Column, ...]:
     """Return the columns of the metrics, with their limits, and of the price."""
     return (
         Column("rate_rps", unit="requests/s", kind="quantity"),
-        *(metric_column(name, objective) for name in shown_metrics(objective, _PERCENTILES)),
+        *(metric_column(name, objective) for name in shown),
         Column("error_rate", "failed requests", digits=".2%"),
         Column("usd_per_hour", unit="USD per hour", digits=".4f"),
         Column("usd_per_million_requests", unit="USD per million requests", digits=".4f"),
@@ -120,11 +126,11 @@ def _goal_column(objective: Objective) -> tuple[Column, ...]:
 _PERCENTILES = ("p50_ms", "p95_ms", "p99_ms")
 
 
-def _measured(of: ConfigurationResult, objective: Objective) -> tuple[Cell, ...]:
+def _measured(of: ConfigurationResult, shown: Sequence[str]) -> tuple[Cell, ...]:
     metrics = of.metrics
     return (
-        mean_rate(of), *(metrics.get(name) for name in shown_metrics(objective, _PERCENTILES)),
-        metrics.get("error_rate"), _known(of.usd_per_hour), usd_per_million_of(of),
+        mean_rate(of), *map(metrics.get, shown), metrics.get("error_rate"), _known(of.usd_per_hour),
+        usd_per_million_of(of),
     )  # fmt: skip
 
 

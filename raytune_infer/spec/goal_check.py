@@ -57,10 +57,24 @@ def check_rates(objective: Objective, find: str | None) -> None:
         )
 
 
+def is_of_answers(name: str) -> bool:
+    """Whether this is a metric of what a configuration answers, which is known before any load."""
+    metric = metric_of(name)
+    return metric is not None and metric.of_answers
+
+
+def is_lower_bound(name: str) -> bool:
+    """Whether a limit on this metric is a lower bound."""
+    metric = metric_of(name)
+    return metric is not None and metric.is_limited_below
+
+
 def _range(name: str) -> Range:
     """Return the lowest and highest value of a quantity: shares are at most 1; a suite may have metrics of its own."""
     metric = None if name == PRICE else metric_of(name)
-    return 0.0, 1.0 if metric is not None and metric.is_share else math.inf
+    if metric is None:
+        return 0.0, math.inf
+    return (0.0, 1.0) if metric.is_share else metric.range
 
 
 def _metric(name: str) -> Metric:

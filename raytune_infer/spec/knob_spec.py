@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from cluster import gpu_names
-from raytune_infer.spec.document import shown
+from raytune_infer.spec.document import Document, shown
 from raytune_infer.spec.spec_errors import At, Part
 from raytune_infer.spec.standard_knobs import STANDARD_KNOBS
 from searchers.space import Value
@@ -65,6 +65,18 @@ def check_knobs(knobs: Mapping[str, list[Value] | KnobSpec]) -> None:
     if count > _MOST_CONFIGURATIONS:
         raise At((), f"these values make more than {_MOST_CONFIGURATIONS} configurations; leave some out, a searcher "
                      "needs no fine steps")  # fmt: skip
+
+
+def check_variables(knobs: Mapping[str, list[Value] | KnobSpec], document: Document) -> None:
+    """Refuse values of environment variables that YAML reads as something else than the text that is written."""
+    for name, knob in knobs.items():
+        for i, value in enumerate(knob.values if isinstance(knob, KnobSpec) and knob.kind == "env" else ()):
+            written = document.written(("knobs", name, "values", i))
+            if written is not None and written != str(value):
+                raise At(
+                    ("knobs", name, "values", i),
+                    f"an environment variable is text, and YAML reads {written} as {value}; put it in quotes",
+                )
 
 
 def _check_distinct(name: str, values: list[Value]) -> None:

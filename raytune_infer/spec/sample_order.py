@@ -34,3 +34,16 @@ def spread(samples: Sequence[T], rng: np.random.Generator) -> list[T]:
     shuffled = np.concatenate([start + rng.permutation(min(size, count - start)) for start in range(0, count, size)])
     visited = np.argsort(np.argsort((rng.random() + _GOLDEN * np.arange(count)) % 1.0))
     return [samples[position] for position in shuffled[visited].tolist()]
+
+
+def distinct(samples: Sequence[T], most: int) -> list[T]:
+    """Return the first `most` samples, without those that a mix of several files has more than once.
+
+    Of samples in the order of `spread` they stand for all: which answers are compared follows from the study's seed.
+    """
+    first: dict[int, T] = {}
+    for sample in samples:
+        if len(first) == most:
+            break
+        first.setdefault(id(sample), sample)  # a mix repeats the same object; equal samples may be meant
+    return list(first.values())

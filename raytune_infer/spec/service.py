@@ -11,6 +11,7 @@ from raytune_infer.errors import SpecError
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.knob_spec import KnobSpec
 from raytune_infer.spec.paths import beside
+from raytune_infer.spec.quality_spec import Score
 from raytune_infer.spec.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.load.arrivals import Arrivals
@@ -46,6 +47,12 @@ class Service:
         self.prices = _prices(spec)
         _refuse_hiding(spec)
         _check_model(spec, self.source)
+        self.score = None if spec.quality.score is None else Score(spec.quality.score, str(spec.folder))
+        try:
+            if self.score is not None:
+                self.score.check()
+        except ModelError as error:
+            raise SpecError(f"{spec.place('quality')}: {error}") from None
 
     @property
     def payload_type(self) -> PayloadType:

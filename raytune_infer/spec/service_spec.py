@@ -11,8 +11,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import Document, RecordedDocument, shown
-from raytune_infer.spec.goal_check import check_positive, check_rates
-from raytune_infer.spec.knob_spec import KnobSpec, check_knobs
+from raytune_infer.spec.goal_check import check_positive, check_rates, is_lower_bound, is_of_answers
+from raytune_infer.spec.knob_spec import KnobSpec, check_knobs, check_variables
+from raytune_infer.spec.quality_spec import QualitySpec
 from raytune_infer.spec.spec_errors import At, Part, explain
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
@@ -120,6 +121,7 @@ class ServiceSpec(Part):
     facts: dict[str, float] = Field(default_factory=dict)
     budget: BudgetSpec = BudgetSpec()
     load: LoadSpec = LoadSpec()
+    quality: QualitySpec = QualitySpec()
     prices: Text | None = None
 
     # Set by load_spec; not keys of the file.
@@ -140,6 +142,11 @@ class ServiceSpec(Part):
             return facts  # pydantic says what is wrong with it
         return {name: _fact(str(name), value) for name, value in facts.items()}
 
+    @field_validator("quality", mode="before")
+    @classmethod
+    def _quality(cls, quality: Any) -> Any:
+        return {"score": quality} if isinstance(quality, str) else quality
+
     @model_validator(mode="after")
     def _known_metrics(self) -> ServiceSpec:
         goal_key = "maximize" if self.objective.maximize is not None else "minimize"
@@ -154,8 +161,13 @@ class ServiceSpec(Part):
             if name not in METRICS and name != PRICE and not (place[0] == "limits" and metric_of(name)):
                 other = ", and as a limit any other percentile, such as p97_ms"
                 raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICE))}{other}")
+            if why := self.quality.lacks(name):
+                raise At(place, why)
         for name in self.limits:
-            if (metric := metric_of(name)) is not None and not metric.is_limited_above:
+            if is_lower_bound(name):
+                if name in self.objective.at_least:
+                    raise At(("limits", name), "is also under `objective: at_least`; keep one of them")
+            elif (metric := metric_of(name)) is not None and not metric.is_limited_above:
                 remedy = f"for a lower bound on {name} write `at_least: {{{name}: …}}` under `objective`"
                 raise At(("limits", name), f"limits are upper bounds; {remedy}")
         return self
@@ -203,14 +215,14 @@ class ServiceSpec(Part):
         return Objective(
             Expression(text),
             minimize=self.objective.minimize is not None,
-            at_most=dict(self.limits),
-            at_least=dict(self.objective.at_least),
+            at_most={name: limit for name, limit in self.limits.items() if not is_lower_bound(name)},
+            at_least={**self.objective.at_least, **{n: limit for n, limit in self.limits.items() if is_lower_bound(n)}},
         )
 
     @property
     def latency_limits(self) -> dict[str, float]:
-        """Limits that a load test can enforce: those on latencies and errors, not on rate or price."""
-        return {name: limit for name, limit in self.limits.items() if name != PRICE}
+        """Limits that a load test can enforce: those on latencies and errors, not on answers, rate or price."""
+        return {name: limit for name, limit in self.limits.items() if name != PRICE and not is_of_answers(name)}
 
     @property
     def kept_limits(self) -> frozenset[str]:
@@ -266,7 +278,7 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
         if document.strict:
             check_positive(spec.goal)
             check_rates(spec.goal, spec.load.find)
-            _check_variables(spec, document)
+            check_variables(spec.knobs, document)
         return spec
     except ValidationError as error:
         raise SpecError(explain(document, error.errors(), _allowed)) from None
@@ -274,22 +286,11 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
         raise SpecError(f"{document.place(error.keys)}: {error}") from None
 
 
-def _check_variables(spec: ServiceSpec, document: Document) -> None:
-    """Refuse values of environment variables that YAML reads as something else than the text that is written."""
-    for name, knob in spec.knobs.items():
-        for i, value in enumerate(knob.values if isinstance(knob, KnobSpec) and knob.kind == "env" else ()):
-            written = document.written(("knobs", name, "values", i))
-            if written is not None and written != str(value):
-                raise At(
-                    ("knobs", name, "values", i),
-                    f"an environment variable is text, and YAML reads {written} as {value}; put it in quotes",
-                )
-
-
 def _allowed(keys: Sequence[str | int]) -> list[str]:
     parts: dict[tuple[str | int, ...], type[BaseModel]] = {
         (): ServiceSpec, ("model",): ModelSpec, ("objective",): ObjectiveSpec, ("budget",): BudgetSpec,
         ("load",): LoadSpec, ("load", "arrivals"): ArrivalsSpec, ("load", "arrivals", "gamma"): GammaSpec,
+        ("quality",): QualitySpec,
     }  # fmt: skip
     names = parts.get(tuple(keys), KnobSpec).model_fields
     return [name for name in names if name not in _HIDDEN]

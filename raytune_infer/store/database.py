@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from raytune_infer.store.shown_url import shown
 from raytune_infer.store.tables import MeasurementRow, StudyRow, TrialRow
 from raytune_infer.store.upgrade import upgrade
 from searchers.space import Config
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import LevelResult, interval_of
 
 _LARGEST = 2**63 - 1
@@ -129,6 +131,7 @@ class Database:
                 row.rate_low_rps, row.rate_high_rps = map(_known, outcome.interval_rps or (None, None))
                 row.in_place, row.overhead = outcome.in_place, dict(outcome.overhead)
                 row.ended_early, row.lost = outcome.ended_early, outcome.lost
+                row.answers = None if outcome.answers is None else asdict(outcome.answers)
                 row.enforcements = [dict(e) for e in outcome.enforcements]
                 row.measurements = [_measurement(level) for level in outcome.levels]
                 session.flush()
@@ -248,6 +251,7 @@ def _trial_record(row: TrialRow) -> TrialRecord:
         settings=row.settings, reported=row.reported, ended=row.ended,
         in_place=row.in_place, ended_early=row.ended_early, overhead=row.overhead or {},
         lost=row.lost, interval_rps=interval_of(row.rate_low_rps, row.rate_high_rps),
+        answers=None if row.answers is None else AnswerAgreement(**row.answers),
     )  # fmt: skip
     return TrialRecord(
         number=row.number, purpose="final" if row.purpose == "final" else "search", position=row.position,

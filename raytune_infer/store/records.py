@@ -9,9 +9,13 @@ from typing import Any, Literal
 
 from searchers.base import History, Observation
 from searchers.space import Config
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import LevelResult, others_share
 
 Purpose = Literal["search", "final"]
+
+ANSWERS_DIFFER = "AnswersDiffer"
+"""First word of the reason of a trial that broke a limit on its answers."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Outcome:
         ended_early: whether the load test stopped because the trial could no longer win; None where unknown.
         overhead: activity other than measuring → its seconds; empty where unknown.
         lost: why an earlier attempt at the trial was lost; None if there was none.
+        answers: how its answers agree with the default's; None where they were not compared.
     """
 
     metrics: Mapping[str, float] | None
@@ -49,6 +54,7 @@ class Outcome:
     ended_early: bool | None = None
     overhead: Mapping[str, float] = field(default_factory=dict)
     lost: str | None = None
+    answers: AnswerAgreement | None = None
 
     @property
     def overhead_s(self) -> float:
@@ -59,6 +65,11 @@ class Outcome:
     def others_share(self) -> float | None:
         """Share of the replica's core time that other processes used, 0 to 1; None where that was not counted."""
         return others_share(self.levels)
+
+    @property
+    def answered_too_differently(self) -> bool:
+        """Whether it broke a limit on its answers, so that it was not loaded."""
+        return (self.reason or "").startswith(f"{ANSWERS_DIFFER}: ")
 
     @property
     def steady(self) -> bool:
@@ -94,8 +105,9 @@ class TrialRecord:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The measured metrics; empty if the configuration could not run."""
-        return self.outcome.metrics or {}
+        """The measured metrics; only those of its answers, or none, if the configuration was not loaded."""
+        answers = self.outcome.answers
+        return {**({} if answers is None else answers.figures), **(self.outcome.metrics or {})}
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class TrialRow(Base):
     ended_early: Mapped[bool | None]
     overhead: Mapped[dict[str, Any] | None]
     lost: Mapped[str | None] = mapped_column(AnyText)
+    answers: Mapped[dict[str, Any] | None]
     started_at: Mapped[dt.datetime]
     finished_at: Mapped[dt.datetime | None]
     measurements: Mapped[list[MeasurementRow]] = relationship(order_by="MeasurementRow.id")

@@ -6,6 +6,7 @@ import hashlib
 import pickle
 from typing import Any
 
+from raytune_infer.spec.quality_spec import QualitySpec
 from raytune_infer.spec.service import Service
 from raytune_infer.study.space import ServiceSpace
 from serve_deployments.load.arrivals import Trace
@@ -28,6 +29,8 @@ def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
         "load": spec.load.model_dump(mode="json"),
         # None where there are none, as in studies from before facts existed.
         "facts": dict(spec.facts) or None,
+        # None for what is compared unless told otherwise, as in studies from before answers were compared.
+        "quality": None if spec.quality == QualitySpec() else spec.quality.model_dump(mode="json"),
         "prices": _digest(problem.usd_per_hour.tobytes()),
     }
 

@@ -12,6 +12,7 @@ from ray import tune
 
 from raytune_infer.environment import environment, unless_set
 from raytune_infer.store.records import TrialRecord, observations
+from raytune_infer.study.answer_check import AnswerCheck
 from raytune_infer.study.ledger import Ledger, Recorder
 from raytune_infer.study.space import Resolver, ServiceSpace
 from raytune_infer.study.suggestion import StudySearcher, Suggestion
@@ -62,7 +63,9 @@ def search(
         algorithm.end_after(seconds)
     algorithm.stop_below = stop_below or 0.0
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable, resolver=space.resolver, backend=runtime.backend, measure=runtime.measure),
+        tune.with_parameters(
+            _trainable, resolver=space.resolver, backend=runtime.backend, measure=runtime.measure, check=runtime.check
+        ),
         tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
     )
     with quiet_tune():
@@ -99,10 +102,12 @@ def quiet_tune() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _trainable(config: Mapping[str, Any], *, resolver: Resolver, backend: Backend, measure: Measure) -> None:
+def _trainable(
+    config: Mapping[str, Any], *, resolver: Resolver, backend: Backend, measure: Measure, check: AnswerCheck | None
+) -> None:
     suggestion = Suggestion.of(config)
     outcome = run_trial(
         resolver.settings(suggestion.config), tune.get_context().get_trial_id(), backend=backend, measure=measure,
-        to_beat_rps=suggestion.to_beat_rps,
+        check=check, to_beat_rps=suggestion.to_beat_rps,
     )  # fmt: skip
     tune.report({**(outcome.metrics or {}), "could_not_run": outcome.reason, "outcome": outcome})

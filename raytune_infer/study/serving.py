@@ -14,14 +14,14 @@ import ray
 from ray import serve
 from ray.serve.context import _get_global_client as get_global_client
 
-from raytune_infer.spec.sample_order import spread
+from raytune_infer.spec.sample_order import distinct, spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.study.session import JOB_VARIABLE
 from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.measuring.in_cluster.load_side import release_cores
-from serve_deployments.measuring.in_cluster.measure import WithLoadActor
+from serve_deployments.measuring.in_cluster.measure import AskWithLoadActor, WithLoadActor
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.models.model import ModelSource, Weights
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
@@ -42,6 +42,9 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
     samples = [service.samples[place] for place in order]
     fresh = ServeBackend(source, samples, prefix, deadline_s=service.spec.budget.deploy_s)
 
+    compared = distinct(samples, service.spec.quality.samples)
+    ask = AskWithLoadActor(compared) if compared else None
+
     def measure(number: int) -> WithLoadActor:
         """Return the load test of round `number` of the comparison, with its own random arrivals; 0 for the search."""
         plan = replace(service.plan, seed=service.plan.seed + number)
@@ -50,7 +53,7 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
 
     try:
         with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:
-            yield TrialRuntime(backend, measure(0), measure)
+            yield TrialRuntime(backend, measure(0), measure, ask)
     finally:
         release_cores()
         delete_left_behind(prefix)

@@ -125,7 +125,9 @@ def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, e
         raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
     space = Space(knobs, kept)
     usd = np.array([_price(book, space[i], spec) for i in range(len(space))])
-    shares = frozenset(name for name in spec.goal.limited if (metric := metric_of(name)) and metric.is_share)
+    limited = {name: metric for name in spec.goal.limited if (metric := metric_of(name))}
+    # A trial that breaks a limit on answers ends as one that does not run, like one with too many errors.
+    shares = frozenset(name for name, metric in limited.items() if metric.is_share or metric.of_answers)
     problem = Problem(space, spec.goal, usd, spec.facts, kept=spec.kept_limits, noise=_NOISE, shares=shares)
     return ServiceSpace(problem, dropped, resolver)
 

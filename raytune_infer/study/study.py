@@ -20,6 +20,7 @@ from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
 from raytune_infer.study.fingerprint import differences, fingerprint
 from raytune_infer.study.progress import Progress, Silent
+from raytune_infer.study.reference import with_answer_check
 from raytune_infer.study.result import StudyResult, conclude
 from raytune_infer.study.session import check_session, ray_session
 from raytune_infer.study.space import ServiceSpace, service_space
@@ -27,8 +28,7 @@ from raytune_infer.study.trial import TrialRuntime
 from searchers.registry import DEFAULT, LEARNS, PREDICT_GAINS, named
 from serve_deployments.models.model import caution, is_emulated
 
-# The modules that run trials import Ray, which takes seconds. A refused study does not need it, so they are imported
-# late.
+# Modules that run trials import Ray, which takes seconds. They are imported late: a refused study does not need it.
 if TYPE_CHECKING:
     from raytune_infer.study.trial_log import TrialLog
 
@@ -142,6 +142,7 @@ class Study:
                 space = self._taught(space, run, study, progress)
                 ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
                 with self._serving(study) as runtime:
+                    runtime = with_answer_check(runtime, self._service, space, run.path, progress)
                     log = TrialLog(space, database, study, ledger, runtime)
                     parallel = parallel or self.spec.budget.parallel
                     self._search(log, run, parallel, progress, prior)
@@ -150,8 +151,7 @@ class Study:
                         progress.note("the default configuration does not fit on this cluster: nothing to compare with")
                     log.compare(default, self._compare_s(log.trials(), parallel))
                 book = self._service.prices
-                trials_now = database.trials(study)
-                return conclude(run, space.problem, trials_now, default, f"{book.name}, {book.date}")
+                return conclude(run, space.problem, database.trials(study), default, f"{book.name}, {book.date}")
 
     def _on_ray_serve(self, study: StudyRecord) -> AbstractContextManager[TrialRuntime]:
         from raytune_infer.study.serving import on_ray_serve

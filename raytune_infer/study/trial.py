@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from raytune_infer.comparing.other_processes import NOTICEABLE
-from raytune_infer.store.records import Outcome
-from serve_deployments.backend import Backend, CouldNotRun, Lost, ReplicaFacts, Running
+from raytune_infer.store.records import ANSWERS_DIFFER, Outcome
+from raytune_infer.study.answer_check import AnswerCheck, AskSamples
+from serve_deployments.backend import Backend, CouldNotRun, Lost, ReplicaFacts, Running, Startup
 from serve_deployments.enforcement import Enforcement
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
@@ -35,6 +37,8 @@ class TrialRuntime:
     Args:
         backend: runs the replicas.
         measure: measures a replica in the search.
+        ask: asks a replica the samples whose answers are compared; None if none are.
+        check: compares the answers of each trial with the default's; None until the default has been asked.
         measure_in: round of the final comparison → measures a replica in that round, by the same rules with other
             random arrivals. All replicas of a round get the same arrivals, so the effect of chance is common to them,
             like the machine's drift; between rounds it differs, so that it shows as noise.
@@ -43,29 +47,38 @@ class TrialRuntime:
     backend: Backend
     measure: Measure
     measure_in: Callable[[int], Measure]
+    ask: AskSamples | None = None
+    check: AnswerCheck | None = None
 
 
 def run_trial(
-    settings: Settings, name: str, *, backend: Backend, measure: Measure, to_beat_rps: float | None = None
+    settings: Settings,
+    name: str,
+    *,
+    backend: Backend,
+    measure: Measure,
+    check: AnswerCheck | None = None,
+    to_beat_rps: float | None = None,
 ) -> Outcome:
-    """Start a replica, measure it and release it; retry once if what it ran on is lost.
+    """Start a replica, ask it, measure it and release it; retry once if what it ran on is lost.
 
     Args:
         settings: the replica's settings.
         name: name of the trial, unique within its study.
         backend: runs the replica.
         measure: measures the replica.
+        check: compares its answers with the default's; a replica that breaks a limit on them is not loaded.
         to_beat_rps: rate in requests/s that it needs to become the best; None where there is no such rate.
 
     Returns:
         The measurement, or the reason why the configuration could not run.
     """
     try:
-        return _attempt(settings, name, backend, measure, to_beat_rps)
+        return _attempt(settings, name, backend, measure, check, to_beat_rps)
     except Lost as error:
         lost = _words(error)
     try:
-        return replace(_attempt(settings, name, backend, measure, to_beat_rps), lost=lost)
+        return replace(_attempt(settings, name, backend, measure, check, to_beat_rps), lost=lost)
     except Lost as error:
         return Outcome(metrics=None, reason=_words(error), settings=settings.as_dict(), lost=lost)
 
@@ -74,11 +87,23 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, to_beat_rps: float | None) -> Outcome:
+def _attempt(
+    settings: Settings,
+    name: str,
+    backend: Backend,
+    measure: Measure,
+    check: AnswerCheck | None,
+    to_beat_rps: float | None,
+) -> Outcome:
     """Make one attempt at a trial; raises Lost if what it ran on is lost."""
     try:
         with backend.running(settings, name) as replica:
             up = time.monotonic()
+            answers = None if check is None else check(replica, settings)
+            if check is not None and answers is not None and (why := check.broken(answers)) is not None:
+                reason = f"{ANSWERS_DIFFER}: {why}"
+                return Outcome(metrics=None, reason=reason, settings=settings.as_dict(), answers=answers)
+            asked = up if check is None else time.monotonic()
             measurement = measure(replica, settings, to_beat_rps=to_beat_rps)
             facts, startup = replica.facts(), replica.startup
             measured = time.monotonic()
@@ -91,13 +116,32 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
         # Unexpected, so the whole traceback is logged; but one failed trial must not end the search.
         _log.exception("trial failed")
         return Outcome(metrics=None, reason=f"Unforeseen: {_words(error)}", settings=settings.as_dict())
+    overhead = {
+        **startup.seconds,
+        **({} if answers is None else {"answers": asked - up}),
+        # A measurement in virtual time is longer than the real time that passes here.
+        "load": max(0.0, measured - asked - measurement.seconds),
+        "leave": left - measured,
+    }
+    return _outcome(settings, measurement, facts, answers, replace(startup, seconds=overhead))
+
+
+def _outcome(
+    settings: Settings,
+    measurement: Measurement,
+    facts: ReplicaFacts,
+    answers: AnswerAgreement | None,
+    beside: Startup,
+) -> Outcome:
+    """Return the outcome of a load test; `beside` is how the replica came to be, and all time not spent measuring."""
     level = measurement.levels[measurement.reported]
     ended = measurement.reason + _what_failed(facts, measurement)
     if not measurement.found and (level.overloaded or not level.completed):
         # No rate could be held, or nothing was answered, so none of its numbers means anything.
-        return Outcome(metrics=None, reason=f"NoRate: {ended}", settings=settings.as_dict())
+        return Outcome(metrics=None, reason=f"NoRate: {ended}", settings=settings.as_dict(), answers=answers)
+    figures = {} if answers is None else answers.figures
     return Outcome(
-        metrics={k: v for k, v in measurement.metrics.items() if math.isfinite(v)},
+        metrics={k: v for k, v in {**measurement.metrics, **figures}.items() if math.isfinite(v)},
         levels=measurement.levels,
         reported=measurement.reported,
         interval_rps=measurement.interval_rps,
@@ -106,14 +150,10 @@ def _attempt(settings: Settings, name: str, backend: Backend, measure: Measure, 
         enforcements=tuple(asdict(e) for e in (*facts.enforcements, *_surroundings(measurement))),
         hostname=facts.hostname,
         settings=settings.as_dict(),
-        in_place=startup.in_place,
+        in_place=beside.in_place,
         ended_early=measurement.ended_early,
-        overhead={
-            **startup.seconds,
-            # A measurement in virtual time is longer than the real time that passes here.
-            "load": max(0.0, measured - up - measurement.seconds),
-            "leave": left - measured,
-        },
+        overhead=beside.seconds,
+        answers=answers,
     )
 
 

@@ -50,5 +50,6 @@ class TrialLog:
         key = self.ledger.start(turn.position, "final")
         settings = self.space.resolver.settings(self.space.problem.space[turn.position])
         name, runtime = f"final-{turn.round}-{turn.position}", self.runtime
-        outcome = run_trial(settings, name, backend=runtime.backend, measure=runtime.measure_in(turn.round))
+        measure = runtime.measure_in(turn.round)
+        outcome = run_trial(settings, name, backend=runtime.backend, measure=measure, check=runtime.check)
         self.ledger.finish(key, turn.position, outcome)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from serve_deployments.backend import CouldNotRun, ReplicaFacts, Running, Startup
-from serve_deployments.endpoint import Endpoint
+from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
+from serve_deployments.load.asking import AskingBounds, ask
 from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.metrics.answers.content import Content, Unanswered
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.shared_pool import SharedPool
@@ -44,6 +47,7 @@ class FakeBackend:
         pool: pool that keeps replicas between trials; None: each trial has a new one.
         new_s: virtual seconds that a new replica takes.
         change_s: virtual seconds that a change in place takes.
+        answers: settings and payload → what the model answers.
         model: identity of the replicas' model, for pools with replicas of several models.
         alive: number of replicas that are running now, without the idle ones.
     """
@@ -53,6 +57,7 @@ class FakeBackend:
     pool: Pool | SharedPool | None = None
     new_s: float = 0.0
     change_s: float = 0.0
+    answers: Callable[[Settings, Payload], Any] = lambda settings, payload: None
     model: str = ""
     alive: int = field(default=0, init=False)
 
@@ -73,6 +78,7 @@ class FakeBackend:
                     lambda batch: self.service_s(settings, batch),
                     max_batch=settings.max_batch_size,
                     wait_s=settings.batch_wait_ms / 1000,
+                    answers=lambda payload: self.answers(settings, payload),
                 ),
                 startup,
             )
@@ -101,3 +107,22 @@ class VirtualMeasure:
             running.endpoint, ["x"], settings, clock=VirtualClock(), to_beat_rps=to_beat_rps
         )
         return run_virtual(running_test)
+
+
+@dataclass(frozen=True)
+class VirtualAsk:
+    """Asks a fake replica in virtual time, as a load actor asks a real one.
+
+    Args:
+        samples: the samples whose answers are compared.
+    """
+
+    samples: Sequence[Payload]
+
+    def __call__(
+        self, running: Running, settings: Settings, numbers: Sequence[int], bounds: AskingBounds
+    ) -> list[Content | Unanswered]:
+        """Returns the answers to the samples with these numbers, in order."""
+        clients, clock = settings.max_batch_size, VirtualClock()
+        payloads = [self.samples[number] for number in numbers]
+        return run_virtual(ask(running.endpoint, payloads, clients, bounds, clock=clock))

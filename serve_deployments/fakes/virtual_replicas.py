@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from serve_deployments.endpoint import WHOLE, Answer, Payload
+from serve_deployments.endpoint import Answer, Payload
 from serve_deployments.usage import RECENT, BatchTime, Usage
 
 T = TypeVar("T")
@@ -96,6 +96,7 @@ class FakeServer:
         stalls: pairs (start, length) in seconds of the loop's time, during which no batch is started.
         stalled_by_others: whether other work on the cores is what stalls it. The CPU times of other processes are only
             reported with stalls.
+        answers: payload → what the model answers.
         arrived_s: times at which the requests arrived, filled as they do.
         payloads: payloads of the requests, in the same order.
         in_flight: number of requests that have not been answered.
@@ -110,6 +111,7 @@ class FakeServer:
     fails: Callable[[int], bool] = lambda number: False
     stalls: tuple[tuple[float, float], ...] = ()
     stalled_by_others: bool = True
+    answers: Callable[[Payload], Any] = lambda payload: None
     arrived_s: list[float] = field(default_factory=list)
     payloads: list[Payload] = field(default_factory=list)
     in_flight: int = 0
@@ -144,7 +146,7 @@ class FakeServer:
             await answer
         finally:
             self.in_flight -= 1
-        return WHOLE
+        return Answer(content=self.answers(payload))
 
     async def usage(self) -> Usage:
         """Usage since the loop began; `busy_s` may exceed `seconds`, as each core may run a batch."""

@@ -68,7 +68,7 @@ def check(at_most: Mapping[str, float]) -> None:
     Raises:
         ValueError: a limit is on something that is not measured or is negative, or there is no limit.
     """
-    unknown = sorted(set(at_most) - set(_limits_on(at_most, lambda metric: metric.is_limited_above)))
+    unknown = sorted(set(at_most) - set(_limits_on(at_most, lambda m: m.is_limited_above and not m.of_answers)))
     if unknown or not at_most:
         wrong = f"{', '.join(unknown)} cannot be limited" if unknown else "no limit was given"
         known = ", ".join(name for name, metric in METRICS.items() if metric.is_limited_above)

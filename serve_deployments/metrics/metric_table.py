@@ -67,6 +67,8 @@ class Metric:
         share_above: for a percentile, the share of requests above it, 0 for the maximum; None if it is no percentile.
         counted: for a share or a rate, requests → `[n]` whether, or how much, each counts; None for others.
         field: the field of `LevelResult` that holds it, if it is one of its own; None for others.
+        of_answers: whether it is of what a configuration answers, and so known before any load.
+        range: its lowest and highest value.
     """
 
     name: str
@@ -77,6 +79,8 @@ class Metric:
     share_above: float | None = None
     counted: Callable[[Requests], np.ndarray] | None = None
     field: str | None = None
+    of_answers: bool = False
+    range: tuple[float, float] = (0.0, math.inf)
 
     @property
     def is_share(self) -> bool:
@@ -106,6 +110,11 @@ class Metric:
     def is_limited_above(self) -> bool:
         """Whether it can have an upper limit."""
         return self.better == "lower"
+
+    @property
+    def is_limited_below(self) -> bool:
+        """Whether a limit on it is a lower bound: it is of answers, and higher is better."""
+        return self.of_answers and self.better == "higher"
 
     @property
     def is_sojourn(self) -> bool:
@@ -228,3 +237,22 @@ _put(
         "error_rate", "", "lower", "share of requests that failed", counted=lambda one: one.failed, field="error_rate"
     )
 )
+
+for _metric in (
+    Metric("answers_same", "", "higher", "share of samples that are answered as by the default, up to rounding",
+           of_answers=True, range=(0.0, 1.0)),
+    Metric("answers_cosine", "", "higher", "cosine between the numbers of an answer and of the default's, mean",
+           of_answers=True, range=(-1.0, 1.0)),
+    Metric("answers_cosine_min", "", "higher", "the same, smallest of all samples", of_answers=True, range=(-1.0, 1.0)),
+    Metric("answers_relative_error", "", "lower", "error of an answer's numbers relative to their norm, mean",
+           of_answers=True, range=(0.0, 2.0)),
+    Metric("answers_relative_error_max", "", "lower", "the same, largest of all samples",
+           of_answers=True, range=(0.0, 2.0)),
+    Metric("answers_edit_similarity", "", "higher", "1 - edit distance / length of the texts of an answer, mean",
+           of_answers=True, range=(0.0, 1.0)),
+    Metric("quality", "", "higher", "mean of what the function `quality.score` says of each answer", of_answers=True),
+):  # fmt: skip
+    _put(_metric)
+
+ANSWER_METRICS: tuple[str, ...] = tuple(name for name, metric in METRICS.items() if metric.of_answers)
+"""Names of the metrics of what a configuration answers, which need no load."""

@@ -217,6 +217,11 @@ def _path(text: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / inside
 
 
+def callable_of(source: Builder) -> Callable[..., Any]:
+    """The function or class that `module:callable` names; its module is imported. Raises ModelError."""
+    return _find(source)
+
+
 def _find(source: Builder) -> Callable[..., Any]:
     module_name, _, name = source.reference.partition(":")
     try:

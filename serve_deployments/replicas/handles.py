@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from serve_deployments.endpoint import WHOLE, Answer, Payload
+from serve_deployments.endpoint import Answer, Payload
 from serve_deployments.usage import Usage
 
 DEPLOYMENT = "Replica"
@@ -52,8 +52,7 @@ class HandleEndpoint:
 
     async def infer(self, payload: Payload) -> Answer:
         """Sends one request to the application; raises what the replica raised."""
-        await self._answer(self._method("infer").remote(payload))
-        return WHOLE
+        return Answer(content=await self._answer(self._method("infer").remote(payload)))
 
     async def usage(self) -> Usage | None:
         """The replica's resource use, as it reports it."""

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent.parent
 # area: patterns of files, relative to the repository; the first area that fits counts
 AREAS = {
     "searchers": ("searchers/**/*.py",),
-    "measuring": ("serve_deployments/measuring/**/*.py", "serve_deployments/metrics/*.py"),
+    "measuring": ("serve_deployments/measuring/**/*.py", "serve_deployments/metrics/**/*.py"),
     "load": ("serve_deployments/load/*.py",),
     "replicas": (
         "serve_deployments/fakes/virtual_replicas.py",

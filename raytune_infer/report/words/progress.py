@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from raytune_infer.comparing.other_processes import disturbed
 from raytune_infer.report.figures import figures, rate, usd_per_million_of
 from raytune_infer.report.view import Column, Note, Row, Table, View
+from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
+from raytune_infer.report.words.trials import state
 from raytune_infer.report.words.values import significant, spelled
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
@@ -50,7 +52,7 @@ class Telling:
 
     def _notes(self, trial: TrialRecord) -> list[Note]:
         if trial.outcome.reason is not None:
-            return [Note("could not run", "failure"), Note(trial.outcome.reason)]
+            return [Note(state(trial) or "", "failure"), Note(trial.outcome.reason)]
         said = [Note(figures(trial, self._shown), "conclusion")]
         if trial.outcome.lost:
             said.append(Note(f"at the second attempt: {trial.outcome.lost}", "warning"))
@@ -61,6 +63,8 @@ class Telling:
         elif trial.value is not None and trial.purpose == "search" and trial.value > self._best:
             self._best = trial.value
             said.append(Note("best so far", "success"))
+        if differ := differ_briefly(trial.outcome.answers):
+            said.append(Note(differ, "warning"))
         if trial.outcome.ended_early:
             said.append(Note("ended early: cannot beat the best so far"))
         if share := disturbed([trial]).get(trial.number):

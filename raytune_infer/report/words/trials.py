@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE
+from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.store.records import TrialRecord
 
 _LIMITS = {"cores to itself": "exclusive use of its cores"}
@@ -14,7 +15,7 @@ _LIMITS = {"cores to itself": "exclusive use of its cores"}
 def state(trial: TrialRecord) -> str | None:
     """Return a remark of two or three words on a trial; None for a complete trial of the search that counts."""
     if trial.outcome.reason is not None:
-        return "could not run"
+        return "breaks a limit" if trial.outcome.answered_too_differently else "could not run"
     if trial.value is None:
         return "breaks a limit"
     if trial.outcome.ended_early:
@@ -26,11 +27,13 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
     """Return the notes on the numbers, each once, with the trials that it applies to."""
     said: dict[str, list[int]] = {}
     for t in trials:
-        notes = [f"could not run: {t.outcome.reason}"] if t.outcome.reason else []
+        notes = [f"{state(t)}: {t.outcome.reason}"] if t.outcome.reason else []
         if t.outcome.lost:
             notes.append(f"tried again: {t.outcome.lost}")
         if not t.outcome.steady:
             notes.append(ESTIMATE_NOTE)
+        if not t.outcome.reason and (differ := differ_briefly(t.outcome.answers)) is not None:
+            notes.append(differ)
         if t.outcome.ended_early:
             notes.append("ended early: could not beat the best at that time; the rate is an estimate")
         if t.outcome.client_limited:

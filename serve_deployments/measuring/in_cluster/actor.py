@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from serve_deployments.device.limits import can_pin, machine_cores, pin, unleased_cores
 from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.load.asking import AskingBounds, ask
 from serve_deployments.load.clock import RealClock
 from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.places import Place, free_places
@@ -17,6 +18,7 @@ from serve_deployments.load.sending import OwnSender, Sender
 from serve_deployments.measuring.level import closed_level, open_level
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.answers.content import Content, Unanswered
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
@@ -60,7 +62,7 @@ class LoadActor:
         self._generator = LoadGenerator(
             made, [OwnSender(made, payloads, clock)], clock, partial(self._more, endpoint, payloads)
         )
-        self._payloads = payloads
+        self._endpoint, self._payloads = made, payloads
 
     async def _more(
         self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload], senders: int
@@ -97,6 +99,10 @@ class LoadActor:
             self._generator, self._payloads, settings, clock=self._generator.clock, to_beat_rps=to_beat_rps
         )
         return await self._alone(running)
+
+    async def ask(self, clients: int, bounds: AskingBounds) -> list[Content | Unanswered]:
+        """Ask each payload once; see `asking.ask`."""
+        return await self._alone(ask(self._endpoint, self._payloads, clients, bounds))
 
     async def closed(self, concurrency: int, plan: LoadPlan) -> LevelResult:
         """Hold one closed level of `concurrency` clients."""

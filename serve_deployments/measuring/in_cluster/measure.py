@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import ray
 
 from serve_deployments.backend import LoadFailed, Running
 from serve_deployments.endpoint import Payload
+from serve_deployments.load.asking import AskingBounds
 from serve_deployments.measuring.in_cluster.load_side import load_actor
 from serve_deployments.measuring.level_search import longest_s
 from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.metrics.answers.content import Content, Unanswered
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
@@ -41,33 +46,68 @@ class WithLoadActor:
         Raises:
             LoadFailed: the load test did not finish.
         """
-        facts = running.facts()
-        endpoint = running.endpoint
-        try:
-            with load_actor(_away_from(facts.hostname)) as actor:
-                ray.get(actor.set_target.remote(lambda: endpoint, list(self.payloads)))
-                apart = ray.get(actor.pin_to_free_cores.remote())
-                answer = actor.run.remote(self.load_test, settings, to_beat_rps)
-                measurement = ray.get(answer, timeout=longest_s(self.load_test.plan) + _GRACE_S)
-                # Another trial's replica may have leased the same cores meanwhile.
-                return replace(
-                    measurement,
-                    levels=tuple(map(self._with_places, measurement.levels)),
-                    apart=apart and ray.get(actor.is_apart.remote()),
-                )
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, LoadFailed):
-                raise error.cause from None  # the original message, without the traceback of another process
-            raise
-        except ray.exceptions.RayError as error:  # it died, does not answer, or its node is gone
-            said = str(error).strip().splitlines()
-            raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error
+        with _sending_to(running, self.payloads) as actor:
+            apart = ray.get(actor.pin_to_free_cores.remote())
+            answer = actor.run.remote(self.load_test, settings, to_beat_rps)
+            measurement = ray.get(answer, timeout=longest_s(self.load_test.plan) + _GRACE_S)
+            # Another trial's replica may have leased the same cores meanwhile.
+            return replace(
+                measurement,
+                levels=tuple(map(self._with_places, measurement.levels)),
+                apart=apart and ray.get(actor.is_apart.remote()),
+            )
 
     def _with_places(self, level: LevelResult) -> LevelResult:
         """The level, with its failing samples named by their places in the user's samples."""
         if not (self.places and level.failed_samples):
             return level
         return replace(level, failed_samples=tuple((self.places[at], error) for at, error in level.failed_samples))
+
+
+@dataclass(frozen=True)
+class AskWithLoadActor:
+    """Asks replicas samples from the process that will load them, on the same path.
+
+    Args:
+        samples: the samples whose answers are compared.
+    """
+
+    samples: Sequence[Payload]
+
+    def __call__(
+        self, running: Running, settings: Settings, numbers: Sequence[int], bounds: AskingBounds
+    ) -> list[Content | Unanswered]:
+        """Returns the answers of a replica that runs under `settings` to the samples with these numbers, in order.
+
+        Raises:
+            LoadFailed: the load actor died, or did not answer in time.
+        """
+        with _sending_to(running, [self.samples[number] for number in numbers]) as actor:
+            timeout_s = None if math.isinf(bounds.end_s) else bounds.end_s + _GRACE_S
+            answers = ray.get(actor.ask.remote(settings.max_batch_size, bounds), timeout=timeout_s)
+        return list(answers)
+
+
+@contextmanager
+def _sending_to(running: Running, payloads: Sequence[Payload]) -> Iterator[Any]:
+    """Provides a load actor that sends these payloads to a replica.
+
+    Raises:
+        LoadFailed: the actor died, or what was asked of it did not end in time.
+    """
+    facts = running.facts()
+    endpoint = running.endpoint
+    try:
+        with load_actor(_away_from(facts.hostname)) as actor:
+            ray.get(actor.set_target.remote(lambda: endpoint, list(payloads)))
+            yield actor
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, LoadFailed):
+            raise error.cause from None  # the original message, without the traceback of another process
+        raise
+    except ray.exceptions.RayError as error:  # it died, does not answer, or its node is gone
+        said = str(error).strip().splitlines()
+        raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error
 
 
 def _away_from(hostname: str) -> str:

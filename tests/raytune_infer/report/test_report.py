@@ -322,7 +322,7 @@ def test_the_files_of_a_run(tmp_path):
         "trials": [3, 6], "others_share": None, "usd_per_hour": 0.36,
         "usd_per_million_requests": pytest.approx(0.81, rel=1e-4), "client_limited": False, "emulated": False,
         "enforcements": [{"limit": "cores", "enforced": True, "how": "pinned"}], "hostname": "box",
-        "could_not_run": None,
+        "could_not_run": None, "answers": None,
     }  # fmt: skip
     assert told["default"]["config"] == {"batch": 2} and told["default"]["metrics"]["rps"] == pytest.approx(61.728)
     assert (told["direction"], told["at_least"]) == ("maximize", {})
@@ -355,5 +355,6 @@ def test_what_is_said_of_a_configuration_in_the_file_is_all_that_its_trial_has(t
         "trials": [9], "others_share": 0.4,
         "usd_per_million_requests": pytest.approx(1e6 * 0.5 / 3600 / 123.456), "client_limited": True,
         "emulated": True, "enforcements": [kept], "hostname": "other", "could_not_run": None,
+        "answers": None,
     }  # fmt: skip
     assert told["default"]["could_not_run"] == "OutOfMemory: no" and told["default"]["metrics"] == {}

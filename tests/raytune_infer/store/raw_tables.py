@@ -50,6 +50,11 @@ def contents(url: str) -> dict[str, list[dict[str, Any]]]:
         return found
 
 
+_LATER = ("answers",)
+"""Columns of trials that the first revision did not have."""
+
+
 def as_before_versions(url: str, *lacking: str) -> None:
     """The database becomes one that had no versions yet, and these columns of its trials neither."""
-    execute(url, f"DROP TABLE {VERSION}", *(f"ALTER TABLE trials DROP COLUMN {column}" for column in lacking))
+    columns = (*_LATER, *lacking)
+    execute(url, f"DROP TABLE {VERSION}", *(f"ALTER TABLE trials DROP COLUMN {column}" for column in columns))

@@ -2,20 +2,26 @@
 
 import datetime as dt
 import json
+import math
 import os
+import pickle
 import stat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raytune_infer.errors import RunError, SpecError
 from raytune_infer.priors.studied_tasks import measured_tasks
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.store import reference_answers
 from raytune_infer.store.database import absolute, shown_url
+from raytune_infer.store.reference_answers import ReferenceAnswers
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, runs_in
+from serve_deployments.metrics.answers.content import Unanswered
 from tests.raytune_infer.store.database_work import begun, run_in
 
 
@@ -171,3 +177,37 @@ def test_two_may_have_a_lock_one_after_the_other(tmp_path):
         raise KeyError
     with run.locked():
         assert (tmp_path / ".lock").exists()
+
+
+# --- the reference's answers in it: the same when read again, and reading them runs no code
+
+
+def test_answers_of_every_kind_are_read_as_they_were_written(tmp_path):
+    answers = ({"label": "\ud800 ü\0", "scores": [0.1, 2, None, True, -math.inf]}, np.arange(6, dtype="float16"), b"\0")
+    again = (Unanswered("OSError: gone"), np.zeros((2, 0)), "")
+    reference_answers.write(tmp_path, ReferenceAnswers({"precision": "float32"}, "float32", (0, 2, 5), answers, again))
+    found = reference_answers.read(tmp_path)
+    assert found is not None and found.config == {"precision": "float32"} and found.numbers == (0, 2, 5)
+    assert found.answers[0] == answers[0] and found.answers[2] == b"\0"
+    assert found.answers[1].dtype == np.float16 and found.answers[1].tolist() == list(range(6))
+    failed, empty, nothing = found.again
+    assert failed == again[0] and np.shape(empty) == (2, 0) and nothing == ""
+    assert [path.name for path in tmp_path.iterdir()] == [reference_answers.FILE]
+
+
+def test_without_a_file_there_are_none(tmp_path):
+    assert reference_answers.read(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", pickle.dumps({"answers": print})])
+def test_a_file_that_is_something_else_is_refused_and_not_run(tmp_path, content):
+    (tmp_path / reference_answers.FILE).write_bytes(content)
+    with pytest.raises(
+        RunError, match=f"cannot read .*{reference_answers.FILE}: .*remove it, and the default is asked again"
+    ):
+        reference_answers.read(tmp_path)
+
+
+def test_numbers_and_answers_go_together():
+    with pytest.raises(ValueError, match="there are 2 samples, 1 and 1 answers"):
+        ReferenceAnswers({}, "float32", (0, 1), ("a",), ("a",))

@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from raytune_infer.errors import RunError
 from raytune_infer.store.database import Database
-from raytune_infer.store.migrations import revision_1, revision_2
+from raytune_infer.store.migrations import revision_1, revision_2, revision_3
 from raytune_infer.store.tables import Base
 from raytune_infer.store.upgrade import REVISIONS, VERSION_TABLE
 from tests.raytune_infer.postgresql import Server
@@ -70,7 +70,7 @@ def test_there_are_databases_of_every_revision_before_there_were_versions():
 
 def test_the_revisions_are_the_files_that_there_are_one_after_another():
     folder = Path(revision_1.__file__).parent
-    modules = (revision_1, revision_2)
+    modules = (revision_1, revision_2, revision_3)
     assert {file.stem for file in folder.glob("*.py")} - {"__init__"} == {m.__name__.split(".")[-1] for m in modules}
     assert tuple(m.revision for m in modules) == REVISIONS
     assert [m.down_revision for m in modules] == [None, *REVISIONS[:-1]]

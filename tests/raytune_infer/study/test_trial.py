@@ -14,6 +14,7 @@ from serve_deployments.enforcement import Enforcement
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
@@ -151,13 +152,24 @@ def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
                 raise lost.pop()
             yield self
 
-    # Up at 100 s, measured at 115, of which the measurement took 10, and left at 118.
-    moments = iter([100.0, 115.0, 118.0])
+    agreed = AnswerAgreement(4, {"answers_same": 0.75})
+
+    class Asks:
+        def __call__(self, running, settings):
+            return agreed
+
+        def broken(self, found):
+            return None
+
+    # Up at 100 s, asked by 101, measured at 116, of which the measurement took 10, and left at 119.
+    moments = iter([100.0, 101.0, 116.0, 119.0])
     monkeypatch.setattr("raytune_infer.study.trial.time", SimpleNamespace(monotonic=lambda: next(moments)))
     settings = Settings(cpu_cores=2, max_batch_size=8)
-    outcome = run_trial(settings, "trial", backend=Told(), measure=lambda *given, to_beat_rps=None: measured)
+    measure: Any = lambda *given, to_beat_rps=None: measured  # noqa: E731
+    asks: Any = Asks()
+    outcome = run_trial(settings, "trial", backend=Told(), measure=measure, check=asks)
     assert outcome == Outcome(
-        metrics={"rps": 55.0, "p99_ms": 12.0},  # what is no number is not measured
+        metrics={"rps": 55.0, "p99_ms": 12.0, "answers_same": 0.75},  # what is no number is not measured
         reason=None,
         levels=loads,
         reported=1,
@@ -176,8 +188,9 @@ def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
         settings=settings.as_dict(),
         in_place=True,
         ended_early=True,
-        overhead={"change": 0.25, "reserve": 2.0, "load": 5.0, "leave": 3.0},
+        overhead={"change": 0.25, "reserve": 2.0, "answers": 1.0, "load": 5.0, "leave": 3.0},
         lost="ReplicaDied: process 1 has ended",
+        answers=agreed,
     )  # fmt: skip
     usual = Outcome(None)
     same = {field.name for field in fields(Outcome) if getattr(outcome, field.name) == getattr(usual, field.name)}

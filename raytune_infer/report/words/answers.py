@@ -1,0 +1,62 @@
+"""Texts on answers: how those of a configuration differ from the default's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
+
+SHOWN = ("answers_same", "answers_cosine_min", "answers_relative_error_max", "answers_edit_similarity", "quality")
+"""Metrics of answers that a recommendation shows whatever the objective is, as far as the answers have them."""
+
+_LIMITS = ("answers_cosine_min", "answers_edit_similarity", "answers_same")
+"""Metrics of which a limit is suggested, the first that the answers have."""
+
+
+def shown_of(*figures: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the metrics of answers to show beside others: those of `SHOWN` that any of these trials has."""
+    return tuple(name for name in SHOWN if any(name in each for each in figures))
+
+
+def differ_briefly(found: AnswerAgreement | None) -> str | None:
+    """Return a few words if a configuration answers otherwise than the default; else None."""
+    if found is None or not found.differs:
+        return None
+    return f"answers differ from the default's: {_same(found.figures)} the same"
+
+
+def warning(found: AnswerAgreement | None, who: str) -> str | None:
+    """Return a warning if a configuration answers otherwise than the default; None if rounding explains it.
+
+    Args:
+        found: the agreement of its answers with the default's.
+        who: the configuration, as the beginning of a sentence.
+    """
+    if found is None or not found.differs:
+        return None
+    figures = found.figures
+    said = [f"{_same(figures)} of {found.samples} answers are the same"]
+    if (error := figures.get("answers_relative_error_max", 0.0)) > 0:
+        said.append(f"their numbers differ by up to {error:.2g} of their norm")
+    if (cosine := figures.get("answers_cosine_min", 1.0)) < 1:
+        said.append(f"with a cosine of {_below_one(cosine)} or more")
+    if (similarity := figures.get("answers_edit_similarity", 1.0)) < 1:
+        said.append(f"their texts are alike to {similarity:.1%}")
+    own = "" if found.itself.get("answers_same", 1.0) == 1 else f" (the default's own: {_same(found.itself)})"
+    limit = next((name for name in _LIMITS if name in figures), "answers_same")
+    return (
+        f"{who} answers otherwise than the default, by more than rounding explains: {', '.join(said)}{own}; "
+        f"{found.words}. Make sure that this is good enough, or set a limit such as `limits: {{{limit}: 0.99}}`"
+    )
+
+
+def _same(figures: Mapping[str, float]) -> str:
+    return f"{figures.get('answers_same', 0.0):.0%}"
+
+
+def _below_one(number: float) -> str:
+    """Return a number with as many digits as tell it from 1."""
+    digits = 4
+    while digits < 12 and float(f"{number:.{digits}f}") == 1:
+        digits += 1
+    return f"{number:.{digits}f}"

@@ -1,0 +1,71 @@
+"""Ranked again with limits on answers: what answers wrongly no longer counts, and no other rate would change that."""
+
+import io
+from dataclasses import replace
+
+import pytest
+
+from raytune_infer.errors import UserError
+from raytune_infer.ranking.other_objective import changed
+from raytune_infer.ranking.recommendation import recommend
+from raytune_infer.report.recommendation_report import recommendation_view
+from raytune_infer.report.renderers.console_view import render
+from raytune_infer.report.words.ranked import why_not
+from searchers.objective import Expression, Objective
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from tests.raytune_infer.ranking.measured_runs import measured, write_run
+
+OFF = {"answers_same": 0.25, "answers_cosine_min": 0.9, "answers_relative_error_max": 0.1}
+SAME = {"answers_same": 1.0, "answers_cosine_min": 1.0, "answers_relative_error_max": 0.0}
+
+
+def with_answers(config, at_most):
+    """Batches of 16 answer otherwise."""
+    outcome, wrong = measured(config, at_most), config["max_batch_size"] == 16
+    figures, words = (OFF, "sample 1: off") if wrong else (SAME, None)
+    found = AnswerAgreement(32, figures, {"answers_same": 1.0}, wrong, words)
+    return replace(outcome, answers=found, metrics={**outcome.metrics, **found.figures})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "run", measure=with_answers)
+
+
+def shown(found) -> str:
+    out = io.StringIO()
+    render(recommendation_view(found), out)
+    return " ".join(out.getvalue().split())
+
+
+def test_without_a_limit_the_first_is_warned_of_and_figures_are_shown(run):
+    found = recommend(run)
+    assert found.best.config["max_batch_size"] == 16 and found.best.answers.figures == OFF
+    said = shown(found)
+    assert "the first configuration answers otherwise than the default" in said and "answers_cosine_min" in said
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ({"answers_cosine_min": 0.99}, "answers_cosine_min < 0.99"),
+        ({"answers_relative_error_max": 0.01}, "answers_relative_error_max > 0.01"),
+    ],
+)
+def test_under_a_limit_it_does_not_count_and_a_new_trial_would_not_help(run, limits, why):
+    found = recommend(run, limits=limits)
+    assert {r.config["max_batch_size"] for r in found.ranked} == {1, 4}
+    assert {r.config["max_batch_size"] for r in found.others} == {16}
+    assert {r.could_be for r in found.others} == {None}
+    assert all(r.config["max_batch_size"] != 16 for r in found.needed)
+    assert {why_not(found, r) for r in found.others} == {why} and "answers otherwise" not in shown(found)
+
+
+def test_a_limit_on_answers_is_a_lower_bound_where_more_is_better_and_can_be_taken_back():
+    objective = Objective(Expression("rps"), at_least={"answers_same": 0.9})
+    assert changed(objective, limits={"answers_same": None}).at_least == {}
+    other = changed(objective, limits={"answers_cosine_min": 0.5, "answers_relative_error_max": 0.1, "p99_ms": 10.0})
+    assert other.at_least == {"answers_same": 0.9, "answers_cosine_min": 0.5}
+    assert other.at_most == {"answers_relative_error_max": 0.1, "p99_ms": 10.0}
+    with pytest.raises(UserError, match="a limit is an upper bound; for rps give a lower bound"):
+        changed(objective, limits={"rps": 1.0})
