@@ -188,7 +188,8 @@ async def _climb_until_broken(
         kept, flat = _answered_within(level, at_most), 0 < level.achieved_rps <= GROWTH * highest_rps
         if flat or (kept_before and not kept):
             return GROWTH
-        if concurrency >= search.plan.max_concurrency or search.spent_s > search.total_s / 4:
+        spent = search.spent_s > max(search.total_s / 4, (FEWEST + 1) * search.request_s)
+        if concurrency >= search.plan.max_concurrency or spent:
             return 0.0
         highest_rps, kept_before = max(highest_rps, level.achieved_rps), kept_before or kept
         # Little's law: with more clients the mean latency is above the limit even at twice the rate, and a level that

@@ -193,7 +193,7 @@ class UntilKnown:
         """See `StoppingRule`."""
         turned = events.turned_over
         span = events.span(turned)
-        if not turned or not span.ended_s.size:
+        if not turned or not span.ended_s.size or span.end_s <= span.start_s:  # part of one burst has no length
             return None
         estimate = interval.rate(*_with_start(span))
         grows, overloaded = self._queue(span, _GREW_T if last else _GROWING_T)
@@ -205,8 +205,8 @@ class UntilKnown:
 
     def has_enough(self, events: Events) -> bool:
         """Whether as many requests have ended after the warm-up as a mean needs at least."""
-        turned = events.turned_over
-        return turned > 0 and events.count - turned >= FEWEST
+        status = self.check(events)
+        return status is not None and status.span.ended_s.size >= FEWEST
 
     def _lost(self, span: Span) -> bool:
         """Whether nearly all of the last third break a limit on a time: if the queue grows, later requests will too."""
