@@ -1,4 +1,4 @@
-"""The interface between the server that is measured and the load test that measures it."""
+"""The interface between the server that is measured and the load test that measures it, and the words of a failure."""
 
 from __future__ import annotations
 
@@ -33,6 +33,47 @@ class Answer:
 
 WHOLE = Answer()
 """An answer in one part, of which only the time counts."""
+
+LONGEST_WORDS = 600
+"""Number of characters at which the words of a failure are cut. Our choice: a paragraph; the sentences of gRPC, CUDA
+and compilers that we have seen are shorter, and a table or a database row with more would hide what is beside it."""
+
+
+class DescribedError(RuntimeError):
+    """A failure whose message is its whole description, with the type of the exception that it stands for.
+
+    It stands for exceptions that cannot go where the failure is told: to another process, which may lack their class,
+    or through asyncio, which ends its loop at some of them and never delivers others.
+    """
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that a device or the machine ran out of memory."""
+    return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory")
+
+
+def first_line(error: BaseException) -> str:
+    """The words of a failure: the first line of its message, cut after `LONGEST_WORDS`.
+
+    The exception's type comes first, unless it is an out-of-memory error or the message names it already. A line that
+    ends in a colon is joined with the next one, which it announces.
+    """
+    line, *rest = _message(error).strip().splitlines() or [""]
+    while rest and line.endswith(":"):
+        line = f"{line} {rest.pop(0).strip()}"
+    whole = isinstance(error, DescribedError) or is_out_of_memory(error)
+    words = line if whole and line else f"{type(error).__name__}: {line}".removesuffix(": ")
+    return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 1]}…"
+
+
+def _message(error: BaseException) -> str:
+    code, details = getattr(error, "code", None), getattr(error, "details", None)
+    if callable(code) and callable(details):  # a failed call of gRPC, whose `str` is a dump in lines of its own
+        return f"{getattr(code(), 'name', code())}: {details()}"
+    try:
+        return str(error)
+    except Exception as broken:  # a `__str__` of the user's
+        return f"(its message cannot be shown: {type(broken).__name__})"
 
 
 class Endpoint(Protocol):

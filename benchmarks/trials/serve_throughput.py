@@ -39,12 +39,12 @@ from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.handles import HandleEndpoint
 from serve_deployments.replicas.serve_backend import ServeBackend
-from serve_deployments.serve_path import LOAD_ENVIRONMENT, REPLICA_ENVIRONMENT
+from serve_deployments.serve_path import FAST_LOAD, FAST_REPLICA, LOAD_ENVIRONMENT
 from serve_deployments.settings import Settings
 
 PAYLOAD = "a sentence of some words, as long as most are"
-SLOW = {"load": {name: "1" for name in LOAD_ENVIRONMENT}, "replica": {name: "1" for name in REPLICA_ENVIRONMENT}}
-"""Environment variables with Ray's own defaults, which are all 1."""
+SLOW = {"load": {**LOAD_ENVIRONMENT, **dict.fromkeys(FAST_LOAD, "1")}, "replica": dict.fromkeys(FAST_REPLICA, "1")}
+"""Environment variables of the fast path with Ray's own defaults, which are all 1."""
 
 LAYERS = f"{__name__}:layers"
 WIDTH, TOKENS = 1024, 24

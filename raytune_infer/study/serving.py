@@ -20,6 +20,7 @@ from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.study.session import JOB_VARIABLE
 from raytune_infer.study.trial import TrialRuntime
+from serve_deployments.load.stored_samples import StoredSamples
 from serve_deployments.measuring.in_cluster.load_side import release_cores
 from serve_deployments.measuring.in_cluster.measure import AskWithLoadActor, WithLoadActor
 from serve_deployments.measuring.load_test import LoadTest
@@ -40,16 +41,17 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
     source = _seen_from_replicas(service.source, service.spec)
     order = spread(range(len(service.samples)), np.random.default_rng(study.seed))  # the same for every trial and round
     samples = [service.samples[place] for place in order]
-    fresh = ServeBackend(source, samples, prefix, deadline_s=service.spec.budget.deploy_s)
+    stored = StoredSamples.put(samples)
+    fresh = ServeBackend(source, stored, prefix, deadline_s=service.spec.budget.deploy_s)
 
     compared = distinct(samples, service.spec.quality.samples)
-    ask = AskWithLoadActor(compared) if compared else None
+    ask = AskWithLoadActor(StoredSamples.put(compared)) if compared else None
 
     def measure(number: int) -> WithLoadActor:
         """Return the load test of round `number` of the comparison, with its own random arrivals; 0 for the search."""
         plan = replace(service.plan, seed=service.plan.seed + number)
         load_test = LoadTest(plan, service.spec.latency_limits, service.spec.load.find)
-        return WithLoadActor(load_test, samples, order)
+        return WithLoadActor(load_test, stored, order)
 
     try:
         with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:

@@ -13,6 +13,7 @@ from raytune_infer.comparing.other_processes import NOTICEABLE
 from raytune_infer.store.records import ANSWERS_DIFFER, Outcome
 from raytune_infer.study.answer_check import AnswerCheck, AskSamples
 from serve_deployments.backend import Backend, CouldNotRun, Lost, ReplicaFacts, Running, Startup
+from serve_deployments.endpoint import first_line
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.measurement import Measurement
@@ -96,6 +97,7 @@ def _attempt(
     to_beat_rps: float | None,
 ) -> Outcome:
     """Make one attempt at a trial; raises Lost if what it ran on is lost."""
+    measurement = None
     try:
         with backend.running(settings, name) as replica:
             up = time.monotonic()
@@ -108,14 +110,17 @@ def _attempt(
             facts, startup = replica.facts(), replica.startup
             measured = time.monotonic()
         left = time.monotonic()
-    except Lost:
-        raise
+    except Lost as error:
+        if not (seen := _seen_by_load_generator(measurement)):
+            raise
+        raise type(error)(f"{error}{seen}") from error
     except CouldNotRun as error:
-        return Outcome(metrics=None, reason=_words(error), settings=settings.as_dict())
+        reason = f"{_words(error)}{_seen_by_load_generator(measurement)}"
+        return Outcome(metrics=None, reason=reason, settings=settings.as_dict())
     except Exception as error:
         # Unexpected, so the whole traceback is logged; but one failed trial must not end the search.
         _log.exception("trial failed")
-        return Outcome(metrics=None, reason=f"Unforeseen: {_words(error)}", settings=settings.as_dict())
+        return Outcome(metrics=None, reason=f"Unforeseen: {first_line(error)}", settings=settings.as_dict())
     overhead = {
         **startup.seconds,
         **({} if answers is None else {"answers": asked - up}),
@@ -158,11 +163,28 @@ def _outcome(
 
 
 def _what_failed(facts: ReplicaFacts, measurement: Measurement) -> str:
-    """Return the text of the first failure, the model's before the load generator's; empty if nothing failed."""
-    if facts.raised:
-        return f"; the model raised {facts.raised} times, first {facts.said}"
-    first = next((level.first_error for level in measurement.levels if level.first_error is not None), None)
-    return "" if first is None else f"; requests failed, the first with {first}"
+    """Return the text of the first failures that the load generator and the model saw, once if they are the same."""
+    if not facts.raised:
+        return _seen_by_load_generator(measurement)
+    first, said = _first_error(measurement), facts.said or ""
+    seen = "" if first is not None and (first in said or said in first) else _seen_by_load_generator(measurement)
+    return f"{seen}; the model raised {facts.raised} times, first {said}"
+
+
+def _first_error(measurement: Measurement | None) -> str | None:
+    """Return the error of the first request that failed, in its sender's words; None if none did."""
+    levels = () if measurement is None else measurement.levels
+    return next((level.first_error for level in levels if level.first_error is not None), None)
+
+
+def _seen_by_load_generator(measurement: Measurement | None) -> str:
+    """Return the text of what went wrong with requests as their sender saw it; empty if nothing did."""
+    if (first := _first_error(measurement)) is not None:
+        return f"; requests failed, the first with {first}"
+    if measurement is not None and not any(level.completed or level.errors for level in measurement.levels):
+        longest_s = max(level.duration_s for level in measurement.levels)
+        return f"; no request ended within {longest_s:.3g} s: the replica was not reached, or needs longer to answer"
+    return ""
 
 
 def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from serve_deployments.endpoint import WHOLE, Answer, Endpoint, Payload
+from serve_deployments.endpoint import WHOLE, Answer, Endpoint, Payload, first_line
 from serve_deployments.load.arrivals import Arrivals, nth
 from serve_deployments.load.clock import Clock
 from serve_deployments.metrics.request_record import RequestRecord
@@ -244,8 +244,10 @@ class OwnSender:
             if task is None or task.cancelling():
                 raise
             return WHOLE, "the server cancelled the request"  # the request was cancelled, not this task
-        except Exception as error:  # whatever failed, the load test counts it and goes on
-            return WHOLE, f"{type(error).__name__}: {error}"
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # whatever failed, be it a Rust panic: the load test counts it and goes on
+            return WHOLE, first_line(error)
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:

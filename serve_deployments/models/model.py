@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from serve_deployments.batches.batch_parts import TwoSteps
-from serve_deployments.endpoint import Payload
+from serve_deployments.endpoint import Payload, first_line
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError, UnexpectedArgument
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
+from serve_deployments.models.results import checked
 from serve_deployments.models.service_folder import inside
 
 BatchFunction = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
@@ -227,9 +228,11 @@ def _find(source: Builder) -> Callable[..., Any]:
     try:
         with inside(source.folder):
             found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a user's module may raise anything at import
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # a user's module may raise anything at import, also SystemExit or a Rust panic
         raise ModelError(
-            f"cannot import {module_name!r} of {source.reference!r}: {type(error).__name__}: {error}; "
+            f"cannot import {module_name!r} of {source.reference!r}: {first_line(error)}; "
             "is it installed or on PYTHONPATH?"
         ) from error
     for part in name.split("."):
@@ -284,19 +287,13 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _counted(batch: Callable[..., Any], what: str) -> BatchFunction:
-    """The function with a check that it returns as many results as payloads, else answers reach the wrong callers."""
-
-    def checked(payloads: list[Payload], results: Any) -> list[Any]:
-        if not hasattr(results, "__len__") or len(results) != len(payloads):
-            got = len(results) if hasattr(results, "__len__") else type(results).__name__
-            raise ModelError(f"{what} returned {got} results for {len(payloads)} payloads; one each is needed")
-        return list(results)
+    """The function with a check of what it returns (`results.checked`)."""
 
     def answer(payloads: list[Payload]) -> list[Any]:
-        return checked(payloads, batch(payloads))
+        return checked(what, payloads, batch(payloads))
 
     async def answer_later(payloads: list[Payload]) -> list[Any]:
-        return checked(payloads, await batch(payloads))
+        return checked(what, payloads, await batch(payloads))
 
     is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
     counted = answer_later if is_async else answer

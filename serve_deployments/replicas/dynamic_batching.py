@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from serve_deployments.endpoint import DescribedError, first_line
 from serve_deployments.replicas.batch_answers import Failed, answer_each
 
 Rows = list[Any]
@@ -98,13 +99,15 @@ class DynamicBatching:
 
     async def _run(self, batch: list[_Request]) -> None:
         """Run this batch and then those that may start as it ends: a task for each would cost turns of a busy loop."""
-        while batch:
-            try:
-                await self._answer(batch)
-            finally:
-                self._running -= 1
-            batch = self._next()
-        self._look_again()
+        try:
+            while batch:
+                try:
+                    await self._answer(batch)
+                finally:
+                    self._running -= 1
+                batch = self._next()
+        finally:
+            self._look_again()
 
     def _look_again(self) -> None:
         if self._waiting and not self._running:
@@ -138,7 +141,13 @@ class DynamicBatching:
 
     async def _answer(self, batch: list[_Request]) -> None:
         payloads = [request.payload for request in batch]
-        answers = await answer_each(self._call, payloads, is_of_payload=self._is_of_payload)
+        try:
+            answers = await answer_each(self._call, payloads, is_of_payload=self._is_of_payload)
+        except BaseException as error:  # no exception of the call, but the end of this task: nobody may wait for ever
+            for request in batch:
+                if not request.answer.done():
+                    request.answer.set_exception(DescribedError(first_line(error)))
+            raise
         for request, answer in zip(batch, answers, strict=True):
             if request.answer.done():  # the caller may have given up
                 continue

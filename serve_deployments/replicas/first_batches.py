@@ -9,6 +9,7 @@ from typing import Any
 
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.replicas.batch_answers import Failed, answer_each
+from serve_deployments.replicas.sendable import as_sent, check_sendable
 
 READY_S = 10.0
 """Seconds after which no further batch is run that the model does not ask for. Our choice: a twelfth of the usual
@@ -74,7 +75,7 @@ class FirstBatches:
         while size not in self.tried:
             batch = self._batch(size)
             try:
-                await self.run(batch)
+                check_sendable(await self.run(batch))
             except Exception as error:
                 if not self.is_of_payload(error) or not await self._leave_out(batch):
                     raise
@@ -138,7 +139,7 @@ class FirstBatches:
         return self.clock() - began_s
 
     def _batch(self, size: int, shift: int = 0) -> list[Any]:
-        return [self.samples[(shift + i) % len(self.samples)] for i in range(size)]
+        return [as_sent(self.samples[(shift + i) % len(self.samples)]) for i in range(size)]
 
     def _tell(self, how: str) -> None:
         self.told = Enforcement("first batches before the load", "yes", False, how)

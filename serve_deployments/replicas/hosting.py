@@ -16,7 +16,9 @@ from serve_deployments.batches.batch_parts import TwoSteps
 from serve_deployments.device import limits
 from serve_deployments.device.gpu_memory import clean_after
 from serve_deployments.device.limits import CoreLease
+from serve_deployments.endpoint import first_line, is_out_of_memory
 from serve_deployments.enforcement import Enforcement
+from serve_deployments.models.contained import contained, contained_build, contained_later
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.model import (
     BatchFunction,
@@ -29,6 +31,7 @@ from serve_deployments.models.model import (
     told,
     two_steps,
 )
+from serve_deployments.models.results import checked
 from serve_deployments.replicas.first_batches import FirstBatches
 from serve_deployments.settings import Settings
 
@@ -93,10 +96,10 @@ class HostedModel:
 
         They take the one-time costs (lazy initialisation, allocation, new shapes), and show before any load whether the
         largest batch fits in memory. A batch is skipped if the same model has already run one of its size under these
-        arguments.
+        arguments. Their results are serialised, as a caller's would be: one that cannot be sent fails here.
         """
         with self._noting_memory():
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, settings)
+            await asyncio.get_running_loop().run_in_executor(self._thread, contained_build, self._apply, settings)
         if self._samples:
             assert self._batch is not None, "it has been built"
             needed = first_sizes(self._batch, settings.max_batch_size)
@@ -105,6 +108,11 @@ class HostedModel:
     def _first_batches(self) -> FirstBatches:
         """The first batches of a model that has not run any."""
         return FirstBatches(self, self._samples, is_of_payload)
+
+    def warm_up_with(self, samples: Sequence[Any]) -> None:
+        """Use these payloads for first batches, unless there are some already."""
+        if not self._samples:
+            self._samples = self._first.samples = samples
 
     def park(self) -> None:
         """Release the leased cores and keep everything else, until the next `take_on`."""
@@ -176,12 +184,13 @@ class HostedModel:
     async def _run(self, payloads: list[Any]) -> list[Any]:
         with self._noting_memory():
             if inspect.iscoroutinefunction(self._batch):
-                return await self._batch(payloads)
+                return await contained_later(self._batch(payloads))
             loop = asyncio.get_running_loop()
             if self._steps is not None:
-                begun = await loop.run_in_executor(self._thread, self._steps.begin, payloads)
-                return await loop.run_in_executor(self._waiter, self._steps.finish, begun)
-            return await loop.run_in_executor(self._thread, cast(SyncFunction, self._batch), payloads)
+                begun = await loop.run_in_executor(self._thread, contained, self._steps.begin, payloads)
+                results = await loop.run_in_executor(self._waiter, contained, self._steps.finish, begun)
+                return checked("the model", payloads, results)
+            return await loop.run_in_executor(self._thread, contained, cast(SyncFunction, self._batch), payloads)
 
     @contextmanager
     def _noting_memory(self) -> Iterator[None]:
@@ -202,14 +211,3 @@ class HostedModel:
 def is_of_payload(error: Exception) -> bool:
     """Whether an exception may be due to one payload of a batch, and not to its size or to the model's results."""
     return not is_out_of_memory(error) and not isinstance(error, ModelError)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that a device or the machine ran out of memory."""
-    return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, preceded by its type unless it is an out-of-memory error."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return text if is_out_of_memory(error) and text else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -17,10 +17,11 @@ from starlette.responses import Response
 from serve_deployments.backend import ReplicaFacts
 from serve_deployments.device.cgroups import memory_free_share
 from serve_deployments.device.meter import Meter, meter_of
+from serve_deployments.endpoint import DescribedError, Payload, first_line
 from serve_deployments.models.model import ModelSource
 from serve_deployments.models.service_folder import enter
 from serve_deployments.replicas.dynamic_batching import DynamicBatching
-from serve_deployments.replicas.hosting import HostedModel, first_line, is_of_payload
+from serve_deployments.replicas.hosting import HostedModel, is_of_payload
 from serve_deployments.replicas.http.answering import answer
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.settings import Settings
@@ -50,7 +51,6 @@ class ReplicaServer:
         settings: `Settings` as a dictionary; None for a replica that starts parked, without a model, and waits for
             `change`. Otherwise Serve would retry a failing constructor three times and report only a traceback as text;
             and it replaces a replica that died, and the new one must not take cores that it was not given.
-        samples: payloads for the full, unmeasured batch.
         payload_type: what a request over HTTP is to be converted to.
     """
 
@@ -58,11 +58,10 @@ class ReplicaServer:
         self,
         source: ModelSource,
         settings: Mapping[str, Any] | None = None,
-        samples: Sequence[Any] = (),
         payload_type: PayloadType = AS_JSON,
     ) -> None:
         enter(source.folder)
-        self._model = HostedModel(replace(source, folder=""), samples)
+        self._model = HostedModel(replace(source, folder=""))
         self._meter: Meter | None = None
         self._batching = DynamicBatching(self._run, 1)
         self._failure: str | None = None
@@ -72,12 +71,16 @@ class ReplicaServer:
         if settings is not None:
             await self._take_on(Settings(**settings))
 
-    async def change(self, settings: Mapping[str, Any], pid: int | None = None) -> ReplicaFacts:
+    async def change(
+        self, settings: Mapping[str, Any], pid: int | None = None, samples: Sequence[Payload] = ()
+    ) -> ReplicaFacts:
         """Run under other settings of the same placement, once the running batches have finished.
 
         Args:
             settings: `Settings` as a dictionary.
             pid: id of the intended process: another one, with which Serve replaced one that died, refuses. None: any.
+            samples: payloads for the full, unmeasured batch. Not an argument of the constructor: those travel through
+                Serve's controller, and into its checkpoints.
 
         Returns:
             The facts, including the failure if the change failed; the replica must then not be used any more.
@@ -86,6 +89,7 @@ class ReplicaServer:
             if pid not in (None, os.getpid()):
                 raise NotServing(f"process {pid} has ended")
             await self._drain()
+            self._model.warm_up_with(samples)
             await self._take_on(Settings(**settings))
         except Exception as error:
             self._failure = first_line(error)
@@ -147,6 +151,11 @@ class ReplicaServer:
         self._serving += 1
         try:
             return await self._batching(payload)
+        except NotServing:
+            raise
+        except Exception as error:
+            # The caller may lack the exception's class, or what the exception holds cannot be sent.
+            raise DescribedError(first_line(error)) from error
         finally:
             self._serving -= 1
 

@@ -26,7 +26,7 @@ from serve_deployments.backend import (
     ReplicaFacts,
     Startup,
 )
-from serve_deployments.endpoint import Payload
+from serve_deployments.endpoint import LONGEST_WORDS, Payload
 from serve_deployments.models.model import ModelSource
 from serve_deployments.replicas.handles import HandleEndpoint, forget, handle_of
 from serve_deployments.replicas.replica import Replica
@@ -60,9 +60,9 @@ class ServeReplica:
         """The replica's current state, as it reports it."""
         return self._told(self.handle.facts.remote(), _ANSWER_S)
 
-    def change(self, settings: Settings, pid: int, *, deadline_s: float) -> ReplicaFacts:
+    def change(self, settings: Settings, pid: int, samples: Sequence[Payload], *, deadline_s: float) -> ReplicaFacts:
         """Change the replica in place; see `ReplicaServer.change`."""
-        return self._told(self.handle.change.remote(settings.as_dict(), pid), deadline_s)
+        return self._told(self.handle.change.remote(settings.as_dict(), pid, samples), deadline_s)
 
     def park(self, group: str = "", *, longest_batch_s: float = 0.0) -> ReplicaFacts:
         """Make the replica idle, without cores, once its last batch has ended; see `ReplicaServer.park`."""
@@ -87,7 +87,7 @@ class ServeBackend:
 
     Args:
         source: where the model comes from.
-        samples: payloads for the replica's first, unmeasured batch.
+        samples: payloads for the replica's first, unmeasured batch; `StoredSamples`, lest each replica be sent all.
         prefix: prefix of the applications' names, `PREFIX-TRIAL`; each study has its own, so that the applications that
             a killed driver left behind can be found.
         deadline_s: how long a replica may take from its start until it is ready, or to be changed.
@@ -144,11 +144,11 @@ class ServeBackend:
             graceful_shutdown_timeout_s=1.0,
             health_check_period_s=2.0,
         )
-        bound = deployment.bind(self.source, None, list(self.samples))
+        bound = deployment.bind(self.source)
         # Not serve.run: that waits forever if no node has room.
         run_many([RunTarget(bound, name=app, route_prefix=self.route)], wait_for_applications_running=False)
         # Sent now, the call arrives as soon as the replica is up, without polling for that.
-        change = handle_of(app).change.remote(settings.as_dict())
+        change = handle_of(app).change.remote(settings.as_dict(), None, self.samples)
         try:
             return check(self._awaited(change, app, options, while_waiting or (lambda: None)))
         except (ray.exceptions.RayError, RayServeException) as error:
@@ -259,4 +259,4 @@ def _has_node(details: dict[str, Any]) -> bool:
 
 def _said(details: dict[str, Any]) -> str:
     lines = [details.get("message", ""), *(d["message"] for d in details.get("deployments", {}).values())]
-    return " ".join(" ".join(line.split()) for line in lines if line)[:600] or "Serve gave no message"
+    return " ".join(" ".join(line.split()) for line in lines if line)[:LONGEST_WORDS] or "Serve gave no message"

@@ -223,7 +223,8 @@ class _ReplicaLease:
             self._end(kept)
 
     def _changed(self, kept: WarmReplica) -> tuple[WarmReplica, ReplicaFacts]:
-        facts = ServeReplica(kept.app).change(self.settings, kept.pid, deadline_s=self.backend.fresh.deadline_s)
+        fresh = self.backend.fresh
+        facts = ServeReplica(kept.app).change(self.settings, kept.pid, fresh.samples, deadline_s=fresh.deadline_s)
         return kept, check(facts)
 
     def _new(self, node: str) -> tuple[WarmReplica, ReplicaFacts]:

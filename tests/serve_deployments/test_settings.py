@@ -13,6 +13,7 @@ FAST = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "2147483647",
 }
 """What a replica's process has in its environment besides the user's."""
 
@@ -57,11 +58,16 @@ def test_a_share_of_compute_is_told_to_mps_in_per_cent(settings, percentage):
 
 
 def test_the_fast_path_is_what_serve_reads():
-    assert LOAD_ENVIRONMENT == {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+    """And gRPC reads which addresses need no proxy: all, for who sends load; a model keeps its own."""
+    assert LOAD_ENVIRONMENT == {
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "2147483647",
+        "no_grpc_proxy": "0.0.0.0/0,::/0",
+    }
     assert REPLICA_ENVIRONMENT == FAST
     [serve] = importlib.util.find_spec("ray").submodule_search_locations
     constants = Path(serve, "serve", "_private", "constants.py").read_text(encoding="utf-8")
-    assert [name for name in (*LOAD_ENVIRONMENT, *FAST) if f'"{name}"' not in constants] == []
+    assert [name for name in {*LOAD_ENVIRONMENT, *FAST} - {"no_grpc_proxy"} if f'"{name}"' not in constants] == []
 
 
 FIRST = Settings(cpu_cores=2, gpu_type="T4", gpu_share=0.5, args={"size": 1, "beams": 2})

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from serve_deployments.backend import LoadFailed, Running
-from serve_deployments.endpoint import Payload
+from serve_deployments.endpoint import Payload, first_line
 from serve_deployments.load.asking import AskingBounds
 from serve_deployments.measuring.in_cluster.load_side import load_actor
 from serve_deployments.measuring.level_search import longest_s
@@ -32,7 +32,7 @@ class WithLoadActor:
 
     Args:
         load_test: the load test to run.
-        payloads: payloads of the requests, sent in turn.
+        payloads: payloads of the requests, sent in turn; `StoredSamples`, lest each trial send all to its load actor.
         places: place of each payload in the user's samples, by which failing ones are named; empty: as they are here.
     """
 
@@ -99,15 +99,14 @@ def _sending_to(running: Running, payloads: Sequence[Payload]) -> Iterator[Any]:
     endpoint = running.endpoint
     try:
         with load_actor(_away_from(facts.hostname)) as actor:
-            ray.get(actor.set_target.remote(lambda: endpoint, list(payloads)))
+            ray.get(actor.set_target.remote(lambda: endpoint, payloads))
             yield actor
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, LoadFailed):
             raise error.cause from None  # the original message, without the traceback of another process
         raise
     except ray.exceptions.RayError as error:  # it died, does not answer, or its node is gone
-        said = str(error).strip().splitlines()
-        raise LoadFailed(f"the load test did not end: {said[0] if said else type(error).__name__}") from error
+        raise LoadFailed(f"the load test did not end: {first_line(error)}") from error
 
 
 def _away_from(hostname: str) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_deployments.endpoint import Payload
-from serve_deployments.replicas.hosting import first_line
+from serve_deployments.endpoint import Payload, first_line
 from serve_deployments.replicas.http.bodies import JSON, payload_of
 from serve_deployments.replicas.http.payload_type import BadPayload, PayloadType
 from serve_deployments.replicas.http.results import NoForm, body_of, to_json

@@ -46,6 +46,7 @@ def told(monkeypatch) -> list:
 
     monkeypatch.setattr(serving, "ServeBackend", backend)
     monkeypatch.setattr(serving, "WarmBackend", warm)
+    monkeypatch.setattr(serving, "StoredSamples", SimpleNamespace(put=list))
     monkeypatch.setattr(serving, "shared_pool", lambda: nullcontext("pool"))
     monkeypatch.setattr(serving, "release_cores", lambda: told.append("let go"))
     monkeypatch.setattr(serving, "delete_left_behind", lambda prefix: told.append(("deleted", prefix)))

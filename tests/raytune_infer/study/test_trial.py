@@ -1,5 +1,6 @@
 """One trial: what it says of a measurement, and when there is nothing to measure."""
 
+import asyncio
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 
 from raytune_infer.store.records import Outcome
 from raytune_infer.study.trial import run_trial
-from serve_deployments.backend import LoadFailed, OutOfMemory, ReplicaDied, ReplicaFacts, Startup
+from serve_deployments.backend import LoadFailed, ModelStuck, OutOfMemory, ReplicaDied, ReplicaFacts, Startup
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest
@@ -51,6 +52,7 @@ def test_a_model_that_answers_nothing_could_not_run_and_its_words_are_the_reason
     assert outcome.metrics is None
     assert outcome.reason.startswith("NoRate: ")
     assert outcome.reason.endswith("; the model raised 3 times, first ValueError: bad input")
+    assert outcome.reason.count("ValueError") == 1, "the load generator saw the same"
 
 
 @pytest.mark.parametrize("at_most", [{}, {"p99_ms": 100.0}])
@@ -64,6 +66,49 @@ def test_where_requests_fail_on_their_way_what_the_first_said_is_the_reason(at_m
     outcome = run_trial(Settings(), "trial", backend=OnTheWay(), measure=VirtualMeasure(LoadTest(LoadPlan(), at_most)))
     assert outcome.metrics is None and outcome.reason.startswith("NoRate: ")
     assert outcome.reason.endswith("; requests failed, the first with ConnectionError: larger than 4 MiB")
+
+
+def test_what_the_load_generator_saw_stands_before_what_the_model_said_where_they_differ():
+    class OnTheWay(Broken):
+        async def infer(self, payload):
+            raise ConnectionError("larger than 4 MiB")
+
+    outcome = run_trial(Settings(), "trial", backend=OnTheWay(), measure=VirtualMeasure(LoadTest(LoadPlan())))
+    assert outcome.reason.endswith(
+        "; requests failed, the first with ConnectionError: larger than 4 MiB; the model raised 3 times, first "
+        "ValueError: bad input"
+    )
+
+
+def test_where_no_request_ended_that_is_said():
+    """As through a proxy that takes the connection and passes nothing on."""
+
+    class Silent(Broken):
+        told = replace(Broken.told, raised=0, said=None)
+
+        async def infer(self, payload):
+            await asyncio.sleep(3600)
+
+    plan = LoadPlan(level_min_s=0.5, level_max_s=2.0, total_max_s=4.0)
+    outcome = run_trial(Settings(), "trial", backend=Silent(), measure=VirtualMeasure(LoadTest(plan)))
+    assert outcome.reason.startswith("NoRate: no request was answered; ")
+    assert "; no request ended within 2 s: the replica was not reached, or needs longer to answer" in outcome.reason
+
+
+@pytest.mark.parametrize("error", [ModelStuck("a batch did not finish"), ReplicaDied("process 1 has ended")])
+def test_a_replica_that_is_lost_after_its_measurement_leaves_what_its_requests_saw(error):
+    class Lost(Broken):
+        @contextmanager
+        def running(self, settings, name):
+            yield self
+            raise error
+
+        async def infer(self, payload):
+            raise ConnectionError("reset by peer")
+
+    outcome = run_trial(Settings(), "trial", backend=Lost(), measure=VirtualMeasure(LoadTest(LoadPlan())))
+    said = f"{type(error).__name__}: {error}; requests failed, the first with ConnectionError: reset by peer"
+    assert outcome.reason == said and outcome.lost == (said if isinstance(error, ReplicaDied) else None)
 
 
 def outcome_of(losses):

@@ -230,7 +230,9 @@ def test_what_a_model_can_change_is_what_its_change_names():
     assert told(model) == () and two_steps(model) is None
     changing = load(Builder(f"{HERE}:Changes"), {"size": 1, "beams": 2}, ModelContext())
     assert changeable(changing) == {"beams", "temperature"} and first_sizes(changing, 8) == (8, 1)
-    with pytest.raises(ModelError, match="returned generator results for 1 payloads"):
+    with pytest.raises(
+        ModelError, match="returned a generator, as a function with `yield` does; return a list, one result"
+    ):
         changing(["x"])
 
 

@@ -79,7 +79,8 @@ def deployed(monkeypatch):
     class Handle:
         class change:
             @staticmethod
-            def remote(settings):
+            def remote(settings, pid, samples):
+                assert samples == [{"x": 1}]
                 return Change()
 
     def deploy(settings):
@@ -94,7 +95,7 @@ def deployed(monkeypatch):
         [target] = targets
         assert target.name == "study-t" and target.route_prefix is None
         deployment = target.target._bound_deployment
-        assert deployment.init_args == (SOURCE, None, [{"x": 1}]) and deployment.num_replicas == 1
+        assert deployment.init_args == (SOURCE,) and deployment.num_replicas == 1
         assert deployment.ray_actor_options["num_cpus"] == 1
         return deployment
 

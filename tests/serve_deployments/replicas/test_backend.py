@@ -9,6 +9,9 @@ import pytest
 from serve_deployments.backend import DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
 from serve_deployments.device.limits import can_pin
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
+from serve_deployments.load.stored_samples import StoredSamples
+from serve_deployments.measuring.in_cluster import load_side
+from serve_deployments.measuring.in_cluster.load_side import release_cores
 from serve_deployments.measuring.in_cluster.measure import WithLoadActor
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
@@ -33,6 +36,8 @@ def model(behaviour="works", factor=2):
             raise MemoryError("3 do not fit")
         if behaviour == "dies" and payloads != ["warm"]:
             os._exit(1)
+        if behaviour == "echoes":
+            return payloads
         return [factor * len(payloads)] * len(payloads)
 
     return batch
@@ -194,6 +199,20 @@ def test_the_largest_batch_is_tried_before_any_load(on_serve):
     ):
         raise AssertionError("not reached")
     assert on_serve.left() == 0
+
+
+def test_payloads_and_results_of_any_size_pass_whatever_proxy_is_in_the_environment(on_serve, monkeypatch):
+    """Serve itself carries 4 MiB, and gRPC asks the proxy that the environment names, here one that does not exist."""
+    release_cores()  # a load actor has the environment that it was started with
+    proxies = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "grpc_proxy")}
+    monkeypatch.setattr(load_side, "LOAD_ENVIRONMENT", {**proxies, "no_proxy": "", **load_side.LOAD_ENVIRONMENT})
+    large = StoredSamples.put([b"x" * 5 * 2**20])
+    settings = Settings(args={"behaviour": "echoes"})
+    with on_serve.backend.running(settings, "t") as replica:
+        measured = replace(on_serve.measure, payloads=large)(replica, settings)
+    release_cores()
+    first = [level.first_error for level in measured.levels]
+    assert measured.metrics["rps"] > 0 and first == [None] * len(first)
 
 
 def test_a_replica_that_dies_under_load_is_told(on_serve):

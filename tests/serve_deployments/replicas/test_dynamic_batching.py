@@ -6,6 +6,7 @@ import weakref
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_deployments.endpoint import DescribedError
 from serve_deployments.fakes.virtual_replicas import run_virtual
 from serve_deployments.replicas.dynamic_batching import DynamicBatching
 
@@ -228,3 +229,20 @@ def test_what_holds_for_any_arrivals(arrivals_s, largest, wait_s, ahead):
         newest_s = max(arrivals_s[number] for number in payloads)
         assert any(abs(time_s - reason_s) < 1e-5 for reason_s in (oldest_s + wait_s, newest_s, *ends_s))
         ends_s.append(time_s + 1)
+
+
+def test_a_call_that_ends_in_no_ordinary_way_leaves_nobody_waiting():
+    """Neither those of its batch nor those that wait for the next one."""
+
+    class Cancelled(Model):
+        async def __call__(self, payloads):
+            if payloads == [0]:
+                raise asyncio.CancelledError("by its own doing")
+            return await super().__call__(payloads)
+
+    async def main():
+        batching = DynamicBatching(Cancelled(), 1)
+        return await asyncio.gather(*map(batching, range(3)), return_exceptions=True)
+
+    first, *others = run_virtual(main())
+    assert isinstance(first, DescribedError) and str(first) == "CancelledError: by its own doing" and others == [2, 4]

@@ -13,7 +13,7 @@ from serve_deployments.device import limits
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas import hosting
-from serve_deployments.replicas.hosting import LEASE_DEADLINE_S, HostedModel, first_line, is_out_of_memory
+from serve_deployments.replicas.hosting import LEASE_DEADLINE_S, HostedModel
 from serve_deployments.settings import Settings
 
 FIRST = Settings(emulated=True, max_batch_size=2, args={"a": 1, "b": 1})
@@ -271,22 +271,3 @@ def moody():
         return payloads
 
     return answer
-
-
-class OutOfMemoryError(RuntimeError):
-    """As torch's, by name."""
-
-
-@pytest.mark.parametrize(
-    ("error", "full", "line"),
-    [
-        (ValueError("  first\nsecond"), False, "ValueError: first"),
-        (ValueError(""), False, "ValueError"),
-        (ValueError(" \n"), False, "ValueError"),
-        (MemoryError("no room\nat all"), True, "no room"),
-        (MemoryError(), True, "MemoryError"),
-        (OutOfMemoryError("CUDA out of memory"), True, "CUDA out of memory"),
-    ],
-)
-def test_an_error_is_told_by_its_first_line(error, full, line):
-    assert is_out_of_memory(error) is full and first_line(error) == line

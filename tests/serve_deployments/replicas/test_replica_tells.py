@@ -74,7 +74,7 @@ def test_a_model_that_raised_is_told_with_the_first_that_it_said_and_serves_on()
         return [str(answer) for [answer] in answers], await server.facts()
 
     answers, facts = served(MOODY, Settings(emulated=True), ask)
-    assert answers == ["bad\nframes", "good", "2 GiB do not fit", "'k'"]
+    assert answers == ["ValueError: bad", "good", "2 GiB do not fit", "KeyError: 'k'"]
     assert (facts.raised, facts.said) == (3, "ValueError: bad")
     assert facts.out_of_memory == "2 GiB do not fit" and facts.failure is None
 

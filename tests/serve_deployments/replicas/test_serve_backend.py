@@ -1,6 +1,8 @@
 """Replicas on a Serve that is not there: how long each is waited for, what each end of the wait is called, teardown."""
 
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
@@ -62,11 +64,11 @@ def test_a_replica_takes_on_its_settings_and_is_gone_afterwards(on):
         assert replica == ServeReplica("study-t", Startup(False, {"deploy": 12.0}))
         assert isinstance(replica.endpoint, HandleEndpoint) and replica.endpoint.app == "study-t"
         assert set(fake.status().applications) == {"study-t"}
-    assert fake.asked == [("study-t", "change", ONE.as_dict()), ("study-t", "facts")]
+    assert fake.asked == [("study-t", "change", ONE.as_dict(), None, ["x"]), ("study-t", "facts")]
     assert not fake.status().applications and fake.forgotten == ["study-t"]
     [target] = fake.targets
     assert (target.name, target.route_prefix) == ("study-t", "/r")
-    assert target.target._bound_deployment.init_args == (Builder("a:b"), None, ["x"])
+    assert target.target._bound_deployment.init_args == (Builder("a:b"),)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,8 @@ def test_a_model_that_does_not_run_under_the_settings_is_the_configurations_faul
 def test_a_replica_that_does_not_answer_is_lost(on, asked, error):
     fake, _ = on(answer=error, ready_s=0.0)
     replica = ServeReplica("study-t")
-    ask = {"facts": replica.facts, "change": lambda: replica.change(ONE, 7, deadline_s=60), "park": replica.park}[asked]
+    change = partial(replica.change, ONE, 7, ["x"], deadline_s=60)
+    ask: Any = {"facts": replica.facts, "change": change, "park": replica.park}[asked]
     with pytest.raises(ReplicaDied, match=f"the replica no longer answers: {type(error).__name__}"):
         ask()
     assert fake.responses[0].waits_s == [60 if asked == "change" else 30.0]
@@ -194,8 +197,8 @@ def test_a_replica_that_does_not_answer_is_lost(on, asked, error):
 def test_a_replica_is_asked_in_its_own_words(on):
     fake, _ = on(ready_s=0.0)
     replica = ServeReplica("study-t")
-    assert [replica.facts(), replica.change(ONE, 7, deadline_s=9), replica.park("cores")] == [facts()] * 3
-    assert [each[1:] for each in fake.asked] == [("facts",), ("change", ONE.as_dict(), 7), ("park", "cores")]
+    assert [replica.facts(), replica.change(ONE, 7, ["x"], deadline_s=9), replica.park("cores")] == [facts()] * 3
+    assert [each[1:] for each in fake.asked] == [("facts",), ("change", ONE.as_dict(), 7, ["x"]), ("park", "cores")]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class AtOnce(Executor):
         done: Future[Any] = Future()
         try:
             done.set_result(call(*args, **kwargs))
-        except Exception as error:
+        except BaseException as error:  # as a thread does
             done.set_exception(error)
         return done
 

@@ -136,7 +136,7 @@ def test_a_load_test_that_does_not_end_says_why(measured):
         measured(run=task_error)[1]()
     with pytest.raises(ray.exceptions.RayTaskError):
         measured(run=ray.exceptions.RayTaskError("run", "traceback", KeyError("x")))[1]()
-    with pytest.raises(LoadFailed, match="^the load test did not end: too late$"):
+    with pytest.raises(LoadFailed, match="^the load test did not end: GetTimeoutError: too late$"):
         measured(run=ray.exceptions.GetTimeoutError("too late\nand more"))[1]()
     with pytest.raises(LoadFailed, match="^the load test did not end: GetTimeoutError$"):
         measured(run=ray.exceptions.GetTimeoutError(" "))[1]()

@@ -47,7 +47,7 @@ class Cluster:
         gpus: node → GPUs, all of type T4.
     """
 
-    prefix, deadline_s, queue_s, source = "study", 60.0, 900.0, SOURCE
+    prefix, deadline_s, queue_s, source, samples = "study", 60.0, 900.0, SOURCE, ("sample",)
 
     def __init__(self, cpus, gpus=None):
         self.cpus, self.gpus, self.dead = cpus, gpus or {}, set()
@@ -127,8 +127,8 @@ class Handle:
     def facts(self):
         return self.now.facts()
 
-    def change(self, settings, pid, *, deadline_s):
-        assert deadline_s == self.cluster.deadline_s
+    def change(self, settings, pid, samples, *, deadline_s):
+        assert deadline_s == self.cluster.deadline_s and samples == self.cluster.samples
         self.cluster.time_s += 0.5
         self.now.changes.append(settings)
         if pid != self.now.pid:
