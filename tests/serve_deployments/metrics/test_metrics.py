@@ -101,7 +101,7 @@ def test_a_record_is_as_much_earlier_in_each_of_its_times():
     record = a_request(10.0, 0.5, first_s=9.75, parts=3, size_in=7.0, size_out=9.0)
     earlier = record.earlier(4.0)
     assert (earlier.due_s, earlier.sent_s, earlier.first_s, earlier.last_s) == (5.5, 5.5, 5.75, 6.0)
-    assert earlier[3] is None and earlier[5:] == record[5:] == (3, 7.0, 9.0)
+    assert earlier[3] is None and earlier[5:] == record[5:] == (3, 7.0, 9.0, None)
 
 
 @settings(deadline=None)

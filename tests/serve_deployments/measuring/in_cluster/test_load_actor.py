@@ -77,7 +77,8 @@ def test_levels_of_one_search_know_nothing_of_one_another(seed):
         return await LoadActor(silent, ["x"]).run(LoadTest(plan, at_most), Settings())
 
     found = run_virtual(by_actor())
-    assert found == run_virtual(highest_rate(silent(), ["x"], plan, at_most, Settings(), clock=VirtualClock()))
+    alone = run_virtual(highest_rate(silent(), ["x"], plan, at_most, Settings(), clock=VirtualClock()))
+    assert found == replace(alone, named=("p99_ms",))
     assert any(load.overloaded for load in found.levels[:-1])
 
 
