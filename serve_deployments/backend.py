@@ -87,6 +87,7 @@ class ReplicaFacts:
         raised: how many times the model raised an exception.
         said: first line of the first exception that the model raised; None if it never did.
         changeable: names of the arguments that the model can change while it is running.
+        closes: whether its model has a method `close`, and is not closed.
         free_memory: share of the machine's memory that is available.
         idle_with: name of the core reservation that a parked replica keeps ("" if it keeps none); None while it is
             not parked.
@@ -103,6 +104,7 @@ class ReplicaFacts:
     raised: int = 0
     said: str | None = None
     changeable: frozenset[str] = frozenset()
+    closes: bool = False
     free_memory: float = 1.0
     idle_with: str | None = None
     longest_batch_s: float = 0.0

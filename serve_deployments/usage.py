@@ -30,11 +30,11 @@ class Usage:
         seconds: time over which was counted.
         batches: size of a batch → how many were run.
         busy_s: seconds in which the model ran; time in which two batches overlap counts once.
-        cpu_s: CPU seconds of the process, all its threads.
+        cpu_s: CPU seconds of the replica's process and of those that its model has started, all their threads.
         gpu_busy_s: seconds in which a kernel of any process ran on the GPU: NVML's utilisation summed over
             `gpu_seen_s`. Sampled as batches end, so an idle replica adds nothing to either.
         gpu_seen_s: seconds that NVML's samples stand for; 0 without a GPU, or where NVML does not report it (MIG).
-        memory_bytes: current resident memory of the process.
+        memory_bytes: current resident memory of the process, and what those that its model has started have beyond it.
         gpu_memory_bytes: memory currently in use on the whole GPU; None without one. The process's own part is not
             available inside containers, where NVML does not know the process by its id.
         queue: number of requests that currently wait for a batch.
@@ -42,7 +42,8 @@ class Usage:
         others_s: CPU seconds that other processes used on the cores that the replica is pinned to.
         cores_s: core-seconds over which `others_s` was counted; 0 where the replica is not pinned, or the system does
             not report it.
-        recent: size and seconds of each of the last batches, in order, `RECENT` at most.
+        recent: size and seconds of each of the last batches, in order, `RECENT` at most; empty where many calls run at
+            the same time.
     """
 
     seconds: float = 0.0

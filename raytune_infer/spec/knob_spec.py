@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import field_validator
@@ -77,6 +77,17 @@ def check_variables(knobs: Mapping[str, list[Value] | KnobSpec], document: Docum
                     ("knobs", name, "values", i),
                     f"an environment variable is text, and YAML reads {written} as {value}; put it in quotes",
                 )
+
+
+def check_concurrent(concurrent: bool | None, knobs: Iterable[str]) -> None:
+    """Check that no knob is about batches where the model gets each request by itself; raises At."""
+    for name in knobs:
+        if concurrent and name in ("max_batch_size", "batch_wait_ms"):
+            raise At(
+                ("knobs", name),
+                "would change nothing: with `concurrent: true` under `model` each request reaches the model by itself; "
+                "leave this knob out, and give a batch size of the model's own as `{kind: args, values: […]}`",
+            )
 
 
 def _check_distinct(name: str, values: list[Value]) -> None:

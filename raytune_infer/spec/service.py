@@ -65,7 +65,7 @@ def model_source(spec: ServiceSpec) -> ModelSource:
     model = spec.model
     try:
         if model.build is not None:
-            return Builder(model.build, str(spec.folder))
+            return Builder(model.build, str(spec.folder), concurrent=model.concurrent)
         assert model.path is not None, "one of the two, checked when read"
         in_package = model.path.startswith("package:")
         path = model.path if in_package else str(beside(spec.folder, model.path))

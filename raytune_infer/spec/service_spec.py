@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import Document, RecordedDocument, shown
 from raytune_infer.spec.goal_check import check_positive, check_rates, is_lower_bound, is_of_answers
-from raytune_infer.spec.knob_spec import KnobSpec, check_knobs, check_variables
+from raytune_infer.spec.knob_spec import KnobSpec, check_concurrent, check_knobs, check_variables
 from raytune_infer.spec.quality_spec import QualitySpec
 from raytune_infer.spec.spec_errors import At, Part, explain
 from searchers.objective import Expression, Objective
@@ -37,6 +37,7 @@ class ModelSpec(Part):
     path: Text | None = None
     loader: Text | None = None
     args: dict[str, Any] = Field(default_factory=dict)
+    concurrent: bool | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelSpec:
@@ -44,6 +45,8 @@ class ModelSpec(Part):
             raise ValueError("give either `build: module:callable` or `path:` of a folder or file")
         if self.build is not None and self.loader is not None:
             raise ValueError("`loader` goes with `path`; `build` names its own code")
+        if self.path is not None and self.concurrent is not None:
+            raise ValueError("`concurrent` goes with `build`; the loaders' models answer batches, one after the other")
         return self
 
 
@@ -278,6 +281,7 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
         if document.strict:
             check_positive(spec.goal)
             check_rates(spec.goal, spec.load.find)
+            check_concurrent(spec.model.concurrent, spec.knobs)
             check_variables(spec.knobs, document)
         return spec
     except ValidationError as error:

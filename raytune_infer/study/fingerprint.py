@@ -17,7 +17,8 @@ def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
     spec, problem = service.spec, space.problem
     goal = problem.objective
     return {
-        "model": spec.model.model_dump(mode="json"),
+        # Without what was not said, as studies from before it could be said do not have it.
+        "model": spec.model.model_dump(mode="json", exclude=None if spec.model.concurrent else {"concurrent"}),
         "samples": _digest(pickle.dumps(service.samples, protocol=4)),
         "knobs": {knob.name: list(knob.values) for knob in problem.space.knobs},
         # Positions number the configurations that fit, so on another cluster they could mean others.

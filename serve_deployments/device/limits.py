@@ -14,7 +14,7 @@ import socket
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -168,19 +168,36 @@ def can_pin() -> bool:
     return hasattr(os, "sched_setaffinity")
 
 
-def pin(cores: Iterable[int]) -> None:
-    """Pin every thread of this process to `cores`; threads started later inherit it.
+def pin(cores: Iterable[int], pids: Iterable[int] = ()) -> None:
+    """Pin every thread of this process, and of others, to `cores`; threads started later inherit it.
+
+    Args:
+        cores: numbers of the cores.
+        pids: ids of other processes of this user; those that have ended are left out.
 
     Raises:
         OSError: there are no such cores.
     """
     # sched_setaffinity(0) pins the calling thread only, and Ray has started a dozen threads before.
     cores = set(cores)
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            os.sched_setaffinity(int(task.name), cores)
-        except ProcessLookupError:
-            pass  # the thread ended since it was listed
+    for thread in _threads_of(pids):
+        with suppress(ProcessLookupError, PermissionError):  # it has ended since it was listed, or changed its user
+            os.sched_setaffinity(thread, cores)
+
+
+def is_pinned(cores: Iterable[int], pids: Iterable[int] = ()) -> bool:
+    """Whether no thread of this process or of the others may run on any other core."""
+    cores, found = set(cores), True
+    for thread in _threads_of(pids):
+        with suppress(ProcessLookupError):
+            found = found and os.sched_getaffinity(thread) <= cores
+    return found
+
+
+def _threads_of(pids: Iterable[int]) -> Iterator[int]:
+    for process in ("self", *pids):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield from [int(task.name) for task in Path(f"/proc/{process}/task").iterdir()]
 
 
 def enforce_cpu(settings: Settings, *, lease: Callable[[int], CoreLease]) -> tuple[CoreLease | None, Enforcement]:
@@ -210,13 +227,6 @@ def enforce_cpu(settings: Settings, *, lease: Callable[[int], CoreLease]) -> tup
     if settings.cpu_cores > (quota := _quota().cores):
         return held, Enforcement("cpu_cores", asked, False, f"the quota of this container is {quota:g} cores")
     return held, Enforcement("cpu_cores", asked, True, f"affinity to cores {list(held.cores)}")
-
-
-def enforce_threads(settings: Settings, torch: Any) -> Enforcement:
-    """Sets the number of torch's intra-operation threads: as requested, else one for each core."""
-    threads = settings.threads or settings.cpu_cores
-    torch.set_num_threads(threads)
-    return Enforcement("threads", str(threads), True, "torch.set_num_threads")
 
 
 def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:

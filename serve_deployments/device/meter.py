@@ -6,11 +6,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import psutil
+from typing import Any, Protocol
 
 from serve_deployments.device.other_work import OtherWork, busy_s
+from serve_deployments.device.process_tree import ProcessTree
 from serve_deployments.usage import RECENT, BatchTime, Usage
 
 _GPU_PERIOD_S = 1.0
@@ -18,12 +17,23 @@ _GPU_PERIOD_S = 1.0
 would count some of the time twice."""
 
 
+class Processes(Protocol):
+    """The processes of a replica."""
+
+    def cpu_s(self) -> float:
+        """CPU seconds that all of them have used so far; never less than before."""
+        ...
+
+    def memory_bytes(self) -> int:
+        """Memory of all of them."""
+        ...
+
+
 class Meter:
     """Counts the resource use of one replica. All calls must come from one thread.
 
     Args:
-        process: the replica's process; anything with `cpu_times()` and `memory_info()` like psutil's; the current
-            process by default.
+        processes: the replica's processes; by default the current one, and those that it starts from now on.
         nvml: NVML's module (`pynvml`); None if there is no GPU.
         gpu_uuid: UUID of the GPU as NVML spells it ("GPU-…"). Not an index: CUDA counts only the GPUs in
             CUDA_VISIBLE_DEVICES, NVML counts all.
@@ -33,14 +43,14 @@ class Meter:
 
     def __init__(
         self,
-        process: Any = None,
+        processes: Processes | None = None,
         *,
         nvml: Any = None,
         gpu_uuid: str | None = None,
         now: Callable[[], float] = time.monotonic,
         core_busy_s: Callable[[], list[float]] = busy_s,
     ) -> None:
-        self._process, self._now = process or psutil.Process(), now
+        self._processes, self._now = processes or ProcessTree(), now
         self._nvml = nvml
         self._gpu = None if nvml is None or gpu_uuid is None else _opened(nvml, gpu_uuid)
         self._batches: Counter[int] = Counter()
@@ -48,16 +58,22 @@ class Meter:
         self._busy_s = self._gpu_busy_s = self._gpu_seen_s = 0.0
         self._queue = self._queue_most = self._running = 0
         self._started_s = self._sampled_s = self._counted_s = now()
-        self._cpu_before_s = self._cpu_s()
-        self._others = OtherWork(self._cpu_s, core_busy_s, now)
+        self._cpu_before_s = self._processes.cpu_s()
+        self._others = OtherWork(self._processes.cpu_s, core_busy_s, now)
 
     def pinned(self, cores: Iterable[int]) -> None:
         """Sets the cores that the process is pinned to from now on; empty: it is not pinned."""
         self._others.watch(cores)
 
     @contextmanager
-    def running(self, size: int) -> Iterator[None]:
-        """Counts a batch of `size` requests that runs in the context; time in which two overlap counts once."""
+    def running(self, size: int, *, alone: bool = True) -> Iterator[None]:
+        """Counts a call of `size` requests that runs in the context; time in which two overlap counts once.
+
+        Args:
+            size: number of requests.
+            alone: False: it is one of many calls at the same time, so that its own seconds say nothing of the next
+                one's, and it is left out of `Usage.recent`.
+        """
         if not self._running:
             self._counted_s = self._now()
         self._running += 1
@@ -66,12 +82,13 @@ class Meter:
         finally:
             self._running -= 1
             before_s, self._counted_s = self._counted_s, self._now()
-            self.batch(size, self._counted_s - before_s)
+            self.batch(size, self._counted_s - before_s, alone=alone)
 
-    def batch(self, size: int, seconds: float) -> None:
+    def batch(self, size: int, seconds: float, *, alone: bool = True) -> None:
         """Counts a batch of `size` requests that took `seconds`, without time already counted for another batch."""
         self._batches[size] += 1
-        self._recent.append(BatchTime(size, seconds))
+        if alone:
+            self._recent.append(BatchTime(size, seconds))
         self._busy_s += seconds
         self._sample_gpu()
 
@@ -87,10 +104,10 @@ class Meter:
             seconds=self._now() - self._started_s,
             batches=dict(self._batches),
             busy_s=self._busy_s,
-            cpu_s=self._cpu_s() - self._cpu_before_s,
+            cpu_s=self._processes.cpu_s() - self._cpu_before_s,
             gpu_busy_s=self._gpu_busy_s,
             gpu_seen_s=self._gpu_seen_s,
-            memory_bytes=self._process.memory_info().rss,
+            memory_bytes=self._processes.memory_bytes(),
             gpu_memory_bytes=self._gpu_memory_bytes(),
             queue=self._queue,
             queue_most=self._queue_most,
@@ -106,10 +123,6 @@ class Meter:
         if self._gpu is not None:
             self._gpu = None
             self._nvml.nvmlShutdown()
-
-    def _cpu_s(self) -> float:
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
 
     def _sample_gpu(self) -> None:
         """Adds NVML's utilisation of its last period, once a period has passed since the last sample."""
@@ -134,15 +147,15 @@ class Meter:
             return None
 
 
-def meter_of(device: str) -> Meter:
-    """Creates the meter of this process, whose model runs on "cpu" or on "cuda", its only GPU."""
+def meter_of(device: str, processes: Processes | None = None) -> Meter:
+    """Creates the meter of a replica's processes, whose model runs on "cpu" or on "cuda", their only GPU."""
     if device == "cpu":
-        return Meter()
+        return Meter(processes)
     import pynvml
     import torch
 
     uuid = getattr(torch.cuda.get_device_properties(0), "uuid", None)  # ROCm's builds of torch have none
-    return Meter(nvml=pynvml, gpu_uuid=None if uuid is None else f"GPU-{uuid}")
+    return Meter(processes, nvml=pynvml, gpu_uuid=None if uuid is None else f"GPU-{uuid}")
 
 
 def _opened(nvml: Any, uuid: str) -> Any:

@@ -1,4 +1,4 @@
-"""CPU time of other processes on this process's cores: a lease keeps other replicas away, but no other processes."""
+"""CPU time of others on a replica's cores: a lease keeps other replicas away, but no other processes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import psutil
 
 
 class OtherWork:
-    """Counts the CPU seconds of other processes on this process's cores; its own child processes count as others.
+    """Counts the CPU seconds that others than the replica's own processes use on its cores.
 
     If the system does not report the times of one of the cores (there is none of that number), nothing is counted.
 
     Args:
-        own_s: returns the CPU seconds that this process has used so far.
+        own_s: returns the CPU seconds that the replica's own processes have used so far.
         busy_s: returns the CPU seconds that each core, by number, has been busy so far, including time taken away by a
             hypervisor (steal).
         now: monotonic clock, in seconds.

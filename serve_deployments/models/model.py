@@ -6,14 +6,12 @@ import importlib
 import importlib.util
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from serve_deployments.batches.batch_parts import TwoSteps
 from serve_deployments.endpoint import Payload, first_line
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError, UnexpectedArgument
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
@@ -35,12 +33,15 @@ class Builder:
     Args:
         reference: `module:callable`. It is called with the model's arguments and with those fields of `ModelContext`
             that its signature names, and returns a function, synchronous or not, from a list of payloads to a list of
-            as many results.
+            as many results. It may be asynchronous itself.
         folder: see `service_folder`; empty for the process's own.
+        concurrent: whether the function is called for each request as it comes, by itself and while other calls run,
+            as engines want it that batch for themselves; else for one batch after the other. None: not said.
     """
 
     reference: str
     folder: str = ""
+    concurrent: bool | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", self.reference):
@@ -112,24 +113,41 @@ def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
 
 
 def load(source: ModelSource, args: Mapping[str, Any], context: ModelContext) -> BatchFunction:
-    """Loads or builds the model, ready to answer batches.
+    """Loads or builds a model whose builder is not asynchronous, ready to answer batches.
 
     Raises:
-        ModelError: as in `check`; or the builder's result is not callable. The returned function raises it too, if the
-            model returns another number of results than it got payloads.
+        ModelError: as in `construct` and `as_batch`.
+    """
+    return as_batch(source, construct(source, args, context))
+
+
+def construct(source: ModelSource, args: Mapping[str, Any], context: ModelContext) -> Any:
+    """Calls the loader or the builder; returns what it does, which is awaitable if the builder is asynchronous.
+
+    Raises:
+        ModelError: as in `check`.
     """
     check(source, args)
     if isinstance(source, Weights):
         path, loader = locate(source)
-        return _counted(loader.build(path, context, **args), loader.name)
+        return loader.build(path, context, **args)
     builder = _find(source)
-    batch = builder(**{**_accepted(builder, context), **args})
-    if not callable(batch):
+    return builder(**{**_accepted(builder, context), **args})
+
+
+def as_batch(source: ModelSource, built: Any) -> BatchFunction:
+    """The function that answers batches, from what the loader or the builder has returned.
+
+    Raises:
+        ModelError: that is not callable. The returned function raises it too, if the model returns another number of
+            results than it got payloads.
+    """
+    what = source.reference if isinstance(source, Builder) else locate(source)[1].name
+    if not callable(built):
         raise ModelError(
-            f"{source.reference} returned {type(batch).__name__}, expected a function from a list of payloads "
-            "to a list of results"
+            f"{what} returned {type(built).__name__}, expected a function from a list of payloads to a list of results"
         )
-    return _counted(batch, source.reference)
+    return _counted(built, what)
 
 
 def caution(source: ModelSource) -> str | None:
@@ -142,44 +160,11 @@ def caution(source: ModelSource) -> str | None:
     )
 
 
-def two_steps(batch: BatchFunction) -> TwoSteps | None:
-    """The model itself if it can have a second batch in progress, else None."""
-    built = getattr(batch, "built", batch)
-    return built if isinstance(built, TwoSteps) else None
-
-
-def first_sizes(batch: BatchFunction, max_batch_size: int) -> Sequence[int]:
-    """Batch sizes to run before any load, the largest first; only the largest unless the model defines more."""
-    sizes = getattr(getattr(batch, "built", batch), "first_sizes", None)
-    return (max_batch_size,) if sizes is None else sizes(max_batch_size)
-
-
-def told(batch: BatchFunction) -> tuple[Enforcement, ...]:
-    """The model's own records of whether and how its options took effect."""
-    tell: Callable[[], tuple[Enforcement, ...]] = getattr(getattr(batch, "built", batch), "told", tuple)
-    return tell()
-
-
 def consumes(source: ModelSource) -> frozenset[str]:
     """Names of the fields of `ModelContext` that the model is built with: if one changes, the model must be rebuilt."""
     if isinstance(source, Builder):
         return frozenset(_accepted(_find(source), ModelContext()))
     return locate(source)[1].consumes
-
-
-def changer(batch: BatchFunction) -> Callable[..., None] | None:
-    """The method `change` of the builder's result, which changes arguments of a running model; None without one."""
-    found: Callable[..., None] | None = getattr(getattr(batch, "built", batch), "change", None)
-    return found
-
-
-def changeable(batch: BatchFunction) -> frozenset[str]:
-    """Names of the builder's arguments that a running model can change: the parameters of its `change`."""
-    change = changer(batch)
-    if change is None:
-        return frozenset()
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return frozenset(name for name, p in inspect.signature(change).parameters.items() if p.kind in kinds)
 
 
 def locate(source: Weights) -> tuple[Path, Loader]:
@@ -297,7 +282,7 @@ def _counted(batch: Callable[..., Any], what: str) -> BatchFunction:
 
     is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
     counted = answer_later if is_async else answer
-    vars(counted)["built"] = batch  # for `two_steps`, `first_sizes`, `told` and `changer`
+    vars(counted)["built"] = batch  # for `hooks`
     return counted
 
 

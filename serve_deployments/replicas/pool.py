@@ -102,6 +102,11 @@ class Pool:
                 return self._hold(trial, kept)
         return None
 
+    def open(self, trial: str, node: str) -> tuple[WarmReplica, ...]:
+        """Takes the idle replicas on a node whose models have a `close`; the trial is to close them and park them."""
+        found = [kept for kept in self._idle.values() if kept.closes and kept.node == node]
+        return tuple(self._hold(trial, kept) for kept in found)
+
     def forget(self, app: str) -> None:
         """Removes a held replica that has been taken down."""
         self._held.pop(app, None)

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serve_deployments.backend import ReplicaFacts
+from serve_deployments.batches.passing_on import PassingOn
 from serve_deployments.device.cgroups import memory_free_share
 from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.endpoint import DescribedError, Payload, first_line
@@ -63,7 +64,7 @@ class ReplicaServer:
         enter(source.folder)
         self._model = HostedModel(replace(source, folder=""))
         self._meter: Meter | None = None
-        self._batching = DynamicBatching(self._run, 1)
+        self._batching: DynamicBatching | PassingOn = PassingOn(self._run)
         self._failure: str | None = None
         self._open, self._serving = False, 0
         self._idle_with: str | None = None
@@ -110,21 +111,35 @@ class ReplicaServer:
         except NotDrained as error:
             self._failure = str(error)
             return await self.facts()
-        self._model.park()
+        self._model.limits.release()
         if self._meter is not None:
             self._meter.pinned(())
         self._idle_with = group
         return facts
 
+    async def close(self) -> ReplicaFacts:
+        """Close the model of a parked replica, as others need what it holds; `change` builds it anew."""
+        try:
+            if self._open:
+                raise NotServing("the replica serves, so its model is not closed")
+            await self._model.close()
+        except Exception as error:
+            self._failure = first_line(error)
+        return await self.facts()
+
+    async def check_health(self) -> None:
+        """Called by Serve now and then; notes the processes that the model has started meanwhile."""
+        self._model.watch()
+
     async def _take_on(self, settings: Settings) -> None:
         self._idle_with = None
         await self._model.take_on(settings)
         if self._meter is None:  # created once, so that readings can be subtracted, and after the device is known
-            self._meter = meter_of(self._model.device)
-        self._meter.pinned(self._model.cores)
-        self._batching = DynamicBatching(
+            self._meter = meter_of(self._model.device, self._model.processes)
+        self._meter.pinned(self._model.limits.cores)
+        self._batching = PassingOn(self._run) if self._model.live.concurrent else DynamicBatching(
             self._run, settings.max_batch_size, settings.batch_wait_ms / 1e3,
-            ahead=lambda: self._model.ahead, queued=self._meter.queued, is_of_payload=is_of_payload,
+            ahead=lambda: self._model.live.ahead, queued=self._meter.queued, is_of_payload=is_of_payload,
         )  # fmt: skip
         self._open = True
 
@@ -141,7 +156,7 @@ class ReplicaServer:
 
     async def _run(self, payloads: list[Any]) -> list[Any]:
         assert self._meter is not None, "made with the model"
-        with self._meter.running(len(payloads)):
+        with self._meter.running(len(payloads), alone=not self._model.live.concurrent):
             return await self._model(payloads)
 
     async def infer(self, payload: Any) -> Any:
@@ -169,14 +184,15 @@ class ReplicaServer:
         return ReplicaFacts(
             hostname=socket.gethostname(),
             pid=os.getpid(),
-            cores=model.lease.cores if model.lease else (),
+            cores=model.limits.lease.cores if model.limits.lease else (),
             enforcements=model.told(),
             device=model.device,
             failure=self._failure,
             out_of_memory=model.out_of_memory,
             raised=model.raised,
             said=model.said,
-            changeable=model.changeable,
+            changeable=model.live.changeable,
+            closes=model.live.has("close"),
             free_memory=min(memory.available / memory.total, memory_free_share()),
             idle_with=self._idle_with,
             longest_batch_s=model.longest_batch_s,
@@ -188,7 +204,7 @@ class ReplicaServer:
 
     def __del__(self) -> None:
         if hasattr(self, "_model"):
-            self._model.park()
+            self._model.end(patience_s=DRAIN_S)
 
 
 Replica: serve.Deployment = serve.deployment(name="Replica", logging_config={"log_level": "WARNING"})(ReplicaServer)

@@ -68,6 +68,10 @@ class ServeReplica:
         """Make the replica idle, without cores, once its last batch has ended; see `ReplicaServer.park`."""
         return self._told(self.handle.park.remote(group), _ANSWER_S + 2 * longest_batch_s)
 
+    def close(self) -> ReplicaFacts:
+        """Close the model of the parked replica; see `ReplicaServer.close`."""
+        return self._told(self.handle.close.remote(), _ANSWER_S)
+
     @property
     def handle(self) -> DeploymentHandle[Any]:
         """Serve's handle to the replica, which need not be running yet."""

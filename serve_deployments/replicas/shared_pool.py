@@ -43,6 +43,10 @@ class SharedPool:
         """See `Pool.evict`."""
         return self._ask(None, self._actor.evict, trial, gpu_type, node)
 
+    def open(self, trial: str, node: str) -> tuple[WarmReplica, ...]:
+        """See `Pool.open`."""
+        return self._ask((), self._actor.open, trial, node)
+
     def forget(self, app: str) -> None:
         """See `Pool.forget`; does not wait for the actor."""
         self._actor.forget.remote(app)

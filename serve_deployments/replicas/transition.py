@@ -24,6 +24,7 @@ class WarmReplica:
         node: id of the node that it is on.
         pid: id of its process; 0 while it is not known.
         changeable: names of the arguments that its model can change while it is running.
+        closes: whether its model has a method `close`, and is not closed.
         group: name of the core reservation that it has; empty if it has none.
         model: identity of its model (`models.model.identity`); the model's arguments are in `settings`.
     """
@@ -33,6 +34,7 @@ class WarmReplica:
     node: str
     pid: int = 0
     changeable: frozenset[str] = frozenset()
+    closes: bool = False
     group: str = ""
     model: str = ""
 

@@ -64,7 +64,13 @@ class WarmBackend:
             release(group)  # reserved, but not yet recorded in the pool
 
     def close(self) -> None:
-        """Give back all core reservations at the end of the study; its replicas are deleted elsewhere, by prefix."""
+        """Give back all core reservations at the end of the study; its replicas are deleted elsewhere, by prefix.
+
+        Idle models that have a `close` are closed first: Serve leaves a replica that it deletes a second for it.
+        """
+        for kept in self.pool.idle():
+            if kept.closes:
+                close(kept)
         for group in reserved(f"{self.fresh.prefix}-"):
             release(group)
 
@@ -89,9 +95,21 @@ def take_down(kept: Iterable[WarmReplica], *, wait: bool = True) -> None:
         wait: whether to wait until they are gone.
     """
     for replica in kept:
+        if replica.closes:
+            close(replica)
         delete(replica.app, deadline_s=30.0 if wait else 0.0)
         if replica.group:
             release(replica.group)
+
+
+def close(kept: WarmReplica) -> WarmReplica | None:
+    """Close the model of an idle replica; returns the replica as it is then, or None if that failed."""
+    try:
+        facts = check(ServeReplica(kept.app).close())
+        check_same(kept.pid, facts)
+    except CouldNotRun:
+        return None
+    return replace(kept, closes=False)
 
 
 @dataclass
@@ -118,6 +136,7 @@ class _ReplicaLease:
         """Provides a replica under the settings, on cores that stay reserved until `leave` or `clear`."""
         with self._timed("reserve"):
             node = self._place()
+            self._close_others(node)
         if self.mine is not None:
             try:
                 with self._timed("change"):
@@ -137,7 +156,7 @@ class _ReplicaLease:
 
     def leave(self, kept: WarmReplica, facts: ReplicaFacts) -> None:
         """Return the replica and its cores to the pool for another trial."""
-        left = replace(kept, settings=self.settings, group=self.group)
+        left = replace(kept, settings=self.settings, group=self.group, closes=facts.closes)
         gone = self.backend.pool.park(self.name, left, facts.free_memory)
         self.mine, self.group = None, ""
         for old in gone:
@@ -152,6 +171,14 @@ class _ReplicaLease:
         if self.group:
             release(self.group)
             self.group = ""
+
+    def _close_others(self, node: str) -> None:
+        """Close the idle models of this node that have a `close`: what they hold, such as a port, others may need."""
+        for kept in self.backend.pool.open(self.name, node):
+            if (closed := close(kept)) is None:
+                self._end(kept)
+            else:
+                self.backend.pool.park(self.name, closed)
 
     def _place(self) -> str:
         """Reserve cores on a node and take an idle replica there if one is suitable; returns the node's id."""

@@ -55,7 +55,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """The page's own service with its builder, in a folder that is the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "serving.py").write_text(block("python", "def build("))
+    (tmp_path / "my_package" / "serving.py").write_text(block("python", "def build(checkpoint"))
     (tmp_path / "my-service.yaml").write_text(whole_service())
     (tmp_path / "requests.jsonl").write_text('{"text": "one"}\n{"text": "another"}\n')
     return on(monkeypatch, *NODES)

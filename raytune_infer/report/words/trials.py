@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.words.answers import differ_briefly
@@ -10,6 +11,9 @@ from raytune_infer.store.records import TrialRecord
 
 _LIMITS = {"cores to itself": "exclusive use of its cores"}
 """Name of a limit in the database → name for people, where they differ."""
+
+_REMARKS = frozenset({"calls at a time"})
+"""Names of what is no limit, so that its text stands for itself."""
 
 
 def state(trial: TrialRecord) -> str | None:
@@ -41,11 +45,14 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
         if t.emulated:
             notes.append(EMULATED_NOTE)
         else:
-            told = t.outcome.enforcements
-            notes += [
-                f"{_LIMITS.get(e['limit'], e['limit'])} not enforced: {e['how']}" for e in told if not e["enforced"]
-            ]
+            notes += [_not_enforced(e) for e in t.outcome.enforcements if not e["enforced"]]
         for note in notes:
             said.setdefault(note, []).append(t.number)
     every = len(trials)
     return [f"{'all' if len(n) == every else ', '.join(map(str, n))}: {note}" for note, n in said.items()]
+
+
+def _not_enforced(enforcement: Mapping[str, Any]) -> str:
+    """Return the note on a limit that is not enforced."""
+    limit, how = enforcement["limit"], enforcement["how"]
+    return str(how) if limit in _REMARKS else f"{_LIMITS.get(limit, limit)} not enforced: {how}"

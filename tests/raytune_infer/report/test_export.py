@@ -62,7 +62,7 @@ def test_the_replica_runs_under_all_that_was_measured():
     args = exported()["applications"][0]["args"]
     assert Settings(**args["settings"]) == MEASURED
     assert args["settings"]["batch_wait_ms"] == 7.5 and args["settings"]["max_batch_size"] == 16
-    assert args["model"] == {"reference": "json:loads", "folder": "/srv/models"}
+    assert args["model"] == {"reference": "json:loads", "folder": "/srv/models", "concurrent": None}
     bound: Any = application(args)._bound_deployment
     assert bound.init_args[1] == args["settings"]
 

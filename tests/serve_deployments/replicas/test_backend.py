@@ -1,9 +1,13 @@
 """One contract, every backend: up while needed, gone afterwards on every path, declared errors for the rest."""
 
+import asyncio
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import pytest
 
 from serve_deployments.backend import DeployFailed, DeployTimeout, OutOfMemory, ReplicaDied
@@ -26,6 +30,9 @@ QUICK = LoadPlan(level_min_s=0.1, level_max_s=1.0, total_max_s=4.0, max_concurre
 
 def model(behaviour="works", factor=2):
     """A model that does as it is told."""
+    if behaviour == "starts a process":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        return lambda payloads: [child.pid] * len(payloads)
     if behaviour == "wants a colour" and os.environ.get("COLOUR") != "green":
         raise RuntimeError("no colour")
     if behaviour == "does not load":
@@ -41,6 +48,16 @@ def model(behaviour="works", factor=2):
         return [factor * len(payloads)] * len(payloads)
 
     return batch
+
+
+def engine(seconds=0.05):
+    """An engine that batches for itself: each request takes so long, however many there are."""
+
+    async def answer(payloads):
+        await asyncio.sleep(seconds)
+        return payloads
+
+    return answer
 
 
 class Fake:
@@ -219,6 +236,26 @@ def test_a_replica_that_dies_under_load_is_told(on_serve):
     with pytest.raises(ReplicaDied), on_serve.backend.running(Settings(args={"behaviour": "dies"}), "t") as replica:
         on_serve.measure(replica, Settings())
     assert on_serve.left() == 0
+
+
+def test_the_rate_of_an_engine_is_not_that_of_one_call_at_a_time(on_serve):
+    engine = replace(on_serve.backend, source=Builder(f"{__name__}:engine", concurrent=True))
+    with engine.running(Settings(), "t") as replica:
+        measured = on_serve.measure(replica, Settings())
+    # One call at a time: 20 requests/s. Four clients, the most of this plan, get four times that, less what a busy
+    # machine takes.
+    assert measured.metrics["rps"] > 2 / 0.05
+
+
+def test_what_a_model_has_started_counts_as_the_replicas_and_ends_with_it(on_serve):
+    settings = Settings(args={"behaviour": "starts a process"})
+    with on_serve.backend.running(settings, "t") as replica:
+        child = psutil.Process(replica.handle.infer.remote("x").result(timeout_s=60))
+        facts, usage = replica.facts(), replica.handle.usage.remote().result(timeout_s=60)
+        if facts.cores:
+            assert set(child.cpu_affinity()) == set(facts.cores)
+        assert usage.memory_bytes > psutil.Process(facts.pid).memory_info().rss / 2
+    assert psutil.wait_procs([child], timeout=60)[1] == [] or child.status() == psutil.STATUS_ZOMBIE
 
 
 def test_what_no_node_can_hold_is_given_up_in_time(on_serve):

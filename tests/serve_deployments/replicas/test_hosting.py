@@ -1,6 +1,8 @@
 """A model that is changed while it lives: what is rebuilt, what is changed, which batches are tried before any load."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from serve_deployments.device import limits
+from serve_deployments.device import limits, replica_limits
+from serve_deployments.device.replica_limits import LEASE_DEADLINE_S
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.model import Builder
-from serve_deployments.replicas import hosting
-from serve_deployments.replicas.hosting import LEASE_DEADLINE_S, HostedModel
+from serve_deployments.replicas.hosting import HostedModel, NotRebuilt
 from serve_deployments.settings import Settings
 
 FIRST = Settings(emulated=True, max_batch_size=2, args={"a": 1, "b": 1})
@@ -59,7 +61,7 @@ def host(request):
 
 
 def test_a_batch_of_each_size_is_tried_once(host):
-    assert host.changeable == {"a", "b"}
+    assert host.live.changeable == {"a", "b"}
     assert seen(host, replace(FIRST, batch_wait_ms=5)) == []
     assert seen(host, replace(FIRST, max_batch_size=4)) == [4, 1, 1, 3, 3]  # a batch of 3 is as fast the first time
     assert seen(host, FIRST) == []
@@ -147,44 +149,47 @@ def machine(monkeypatch):
     pinned: list[tuple[int, ...]] = []
     threads: list[int] = []
     monkeypatch.setattr(Lease, "made", [])
-    monkeypatch.setattr(hosting, "CoreLease", Lease)
-    monkeypatch.setattr(limits, "pin", lambda cores: pinned.append(tuple(sorted(cores))))
+    monkeypatch.setattr(replica_limits, "CoreLease", Lease)
+    monkeypatch.setattr(limits, "pin", lambda cores, pids=(): pinned.append(tuple(sorted(cores))))
+    monkeypatch.setattr(limits, "is_pinned", lambda cores, pids: set(cores) == set(pinned[-1]))
     monkeypatch.setattr(limits, "can_pin", lambda: True)
     monkeypatch.setattr(limits, "machine_cores", lambda: set(range(9)))
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
     return SimpleNamespace(pinned=pinned, threads=threads, leases=Lease.made)
 
 
 def test_cores_are_leased_and_pinned_once_given_back_when_parked_and_leased_anew(machine):
     host = HostedModel(Builder(f"{__name__}:without"))
     settings = replace(FIRST, emulated=False, cpu_cores=2)
-    assert not host.cores and host.ahead == 0 and host.changeable == frozenset()
+    assert not host.limits.cores and host.live.ahead == 0 and host.live.changeable == frozenset()
     seen(host, settings)
     assert (
-        host.lease is not None
-        and host.cores == host.lease.cores == (5, 6)
-        and machine.pinned == [(5, 6)]
-        and machine.threads == [2]
+        host.limits.lease is not None
+        and host.limits.cores == host.limits.lease.cores == (5, 6)
+        and set(machine.pinned) == {(5, 6)}
+        and set(machine.threads) == {2}
     )
     seen(host, replace(settings, max_batch_size=4))
     assert len(machine.leases) == 1 and machine.leases[0].deadline_s == LEASE_DEADLINE_S == 60
     assert [(told.limit, told.enforced) for told in host.told()] == [("cpu_cores", True), ("threads", True)]
-    host.park()
+    host.limits.release()
     # Idle it may run anywhere: what little it does must not stick to a core that is measured.
-    assert machine.leases[0].released and host.lease is None and not host.cores
+    assert machine.leases[0].released and host.limits.lease is None and not host.limits.cores
     assert machine.pinned[-1] == tuple(range(9))
-    host.park()
-    assert len(machine.pinned) == 2
+    before = len(machine.pinned)
+    host.limits.release()
+    assert len(machine.pinned) == before
     seen(host, settings)
-    assert len(machine.leases) == 2 and host.cores == (5, 6) and machine.pinned[-1] == (5, 6)
+    assert len(machine.leases) == 2 and host.limits.cores == (5, 6) and machine.pinned[-1] == (5, 6)
 
 
 def test_cores_that_could_not_be_pinned_are_not_told_as_the_replicas_own(machine, monkeypatch):
     monkeypatch.setattr(limits, "can_pin", lambda: False)
     host = HostedModel(Builder(f"{__name__}:without"))
     seen(host, replace(FIRST, emulated=False))
-    assert host.lease is not None and host.lease.cores == (5,) and not host.cores and machine.pinned == []
-    host.park()
+    assert host.limits.lease is not None and host.limits.lease.cores == (5,) and not host.limits.cores
+    host.limits.release()
     assert machine.pinned == []
 
 
@@ -211,7 +216,7 @@ def test_each_kind_of_model_answers_in_order(model):
     host = HostedModel(Builder(f"{__name__}:{model}"))
     asyncio.run(host.take_on(Settings(emulated=True)))
     assert asyncio.run(host([3, 1, 2])) == [6, 2, 4]
-    assert host.ahead == (1 if model == "in_steps" else 0) and host.raised == 0 and host.said is None
+    assert host.live.ahead == (1 if model == "in_steps" else 0) and host.raised == 0 and host.said is None
 
 
 def at_once():
@@ -271,3 +276,55 @@ def moody():
         return payloads
 
     return answer
+
+
+def sets_its_own():
+    torch.set_num_threads(3)
+    return lambda payloads: payloads
+
+
+def sets_them_in_each_batch():
+    def answer(payloads):
+        torch.set_num_threads(3)
+        return payloads
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("model", "enforced", "how"),
+    [
+        ("sets_its_own", True, "torch.set_num_threads and threadpoolctl"),
+        ("sets_them_in_each_batch", False, "the model set 3"),
+    ],
+)
+def test_threads_are_set_again_after_the_model_was_built_and_read_after_its_first_batch(model, enforced, how):
+    before = torch.get_num_threads()
+    try:
+        host = HostedModel(Builder(f"{__name__}:{model}"), ["x"])
+        asyncio.run(host.take_on(Settings(emulated=True, threads=1)))
+        told = {one.limit: one for one in host.told()}["threads"]
+        assert told == Enforcement("threads", "1", enforced, how)
+    finally:
+        torch.set_num_threads(before)
+
+
+def starts_a_process():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    children.append(child)
+    return lambda payloads: [child.pid] * len(payloads)
+
+
+children: list[subprocess.Popen] = []
+
+
+def test_a_process_that_the_model_started_is_told_of_and_another_number_of_threads_takes_another_replica():
+    host = HostedModel(Builder(f"{__name__}:starts_a_process"))
+    asyncio.run(host.take_on(Settings(emulated=True, threads=1)))
+    assert asyncio.run(host(["x"])) == [children[-1].pid]
+    assert "the model computes in other processes" in {one.limit: one for one in host.told()}["threads"].how
+    asyncio.run(host.take_on(Settings(emulated=True, threads=1, max_batch_size=2)))  # nothing is built: it may stay
+    with pytest.raises(NotRebuilt, match="end them in a method `close` of the model"):
+        asyncio.run(host.take_on(Settings(emulated=True, threads=3)))
+    host.end(patience_s=60)
+    assert children[-1].wait(60) is not None and not host.processes.descendants()

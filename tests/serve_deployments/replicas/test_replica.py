@@ -169,3 +169,72 @@ def test_a_batch_that_does_not_end_makes_parking_fail_in_time(monkeypatch):
     facts, took_s = served(SOURCE, MEASURED, ask)
     assert facts.failure == "a running batch did not finish within 10 s" and took_s == pytest.approx(10, abs=0.3)
     assert facts.idle_with is None
+
+
+class SharesTheTime:
+    """An engine: each request takes a second, however many there are; nobody is answered while it is closed."""
+
+    async def __call__(self, payloads):
+        await asyncio.sleep(1.0)
+        return [len(payloads)] * len(payloads)
+
+    def reset(self):
+        calls.append("reset")
+
+    def close(self):
+        calls.append("close")
+
+
+calls: list[str] = []
+
+
+def shares_the_time():
+    return SharesTheTime()
+
+
+ENGINE = Builder(f"{__name__}:shares_the_time", concurrent=True)
+
+
+def test_requests_reach_an_engine_one_by_one_and_at_once():
+    """A hundred requests of a second each take a second; what is under way is waited for before a change."""
+
+    async def ask(server):
+        loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*(server.infer({"x": x}) for x in range(100)))
+        took_s = loop.time() - began
+        late = asyncio.create_task(server.infer({"x": 1}))
+        await asyncio.sleep(0.25)
+        changed = await server.change(Settings(emulated=True).as_dict())
+        return answers, took_s, await late, changed.failure, loop.time() - began - took_s, await server.usage()
+
+    answers, took_s, late, failure, changed_s, usage = served(ENGINE, Settings(emulated=True), ask)
+    assert answers == [1] * 100 and late == 1 and took_s == pytest.approx(1.0)
+    assert failure is None and changed_s == pytest.approx(1.0, abs=0.01)
+    # Nothing is told of the time of one call, from which a queue of one batch after the other would be simulated.
+    assert usage.batches == {1: 101} and usage.recent == () and usage.queue == 0
+
+
+def test_a_model_is_reset_before_each_trial_and_closed_only_while_it_is_parked():
+    async def ask(server):
+        refused = await server.close()
+        await server.park("cores of t")
+        told = await server.facts()
+        return refused, told, await server.close(), list(calls)
+
+    calls.clear()
+    refused, told, closed, called = served(ENGINE, Settings(emulated=True), ask)
+    assert refused.failure == "NotServing: the replica serves, so its model is not closed" and refused.closes
+    assert told.closes and not closed.closes and called == ["reset", "close"]
+
+
+def test_a_closed_model_is_built_anew_when_its_replica_is_used_again():
+    async def ask(server):
+        await server.park()
+        await server.close()
+        again = await server.change(Settings(emulated=True).as_dict())
+        return again, await server.infer({"x": 1})
+
+    calls.clear()
+    again, answer = served(ENGINE, Settings(emulated=True), ask)
+    assert again.failure is None and again.closes and answer == 1
+    assert calls[:3] == ["reset", "close", "reset"]

@@ -6,15 +6,14 @@ import socket
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from cluster.fakes import FakeTime
 from serve_deployments.backend import ReplicaFacts
-from serve_deployments.device import limits
+from serve_deployments.device import limits, replica_limits
 from serve_deployments.device.meter import Meter
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.model import Builder
-from serve_deployments.replicas import hosting, replica
+from serve_deployments.replicas import replica
 from serve_deployments.replicas.hosting import HostedModel
 from serve_deployments.settings import Settings
 from tests.serve_deployments.replicas.virtual_replica import later, served
@@ -32,7 +31,7 @@ def moody():
     return batch
 
 
-MOODY = Builder(f"{__name__}:moody")
+MOODY = Builder(f"{__name__}:moody", concurrent=False)
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def test_a_replica_says_all_that_there_is_to_say_of_itself(machine):
         cores=(),
         enforcements=(
             Enforcement("cpu_cores", "2", False, "emulated"),
-            Enforcement("threads", "2", True, "torch.set_num_threads"),
+            Enforcement("threads", "2", True, "torch.set_num_threads and threadpoolctl"),
         ),
         device="cpu",
         failure=None,
@@ -135,11 +134,11 @@ def test_a_full_batch_is_begun_ahead_where_the_model_can_have_two(a_second_each,
 class Process:
     """One that computes nothing."""
 
-    def cpu_times(self):
-        return SimpleNamespace(user=0.0, system=0.0)
+    def cpu_s(self):
+        return 0.0
 
-    def memory_info(self):
-        return SimpleNamespace(rss=0)
+    def memory_bytes(self):
+        return 0
 
 
 class Lease:
@@ -159,12 +158,12 @@ def nine_cores(monkeypatch):
     """A machine whose cores are each busy by a tenth of their number, with work that is not the replica's."""
     time = FakeTime()
     meter = Meter(Process(), now=time.clock, core_busy_s=lambda: [time.now_s * core / 10 for core in range(9)])
-    monkeypatch.setattr(replica, "meter_of", lambda device: meter)
-    monkeypatch.setattr(hosting, "CoreLease", Lease)
-    monkeypatch.setattr(limits, "pin", lambda cores: None)
+    monkeypatch.setattr(replica, "meter_of", lambda device, processes: meter)
+    monkeypatch.setattr(replica_limits, "CoreLease", Lease)
+    monkeypatch.setattr(limits, "pin", lambda cores, pids=(): None)
+    monkeypatch.setattr(limits, "is_pinned", lambda cores, pids: True)
     monkeypatch.setattr(limits, "can_pin", lambda: True)
     monkeypatch.setattr(limits, "machine_cores", lambda: set(range(9)))
-    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     return time
 
 

@@ -1,29 +1,23 @@
 """A replica as Serve would start it, in virtual time and without Serve."""
 
 import asyncio
-from concurrent.futures import Executor, Future
 from typing import Any
 
 import pytest
 
 from serve_deployments.fakes.virtual_replicas import run_virtual
-from serve_deployments.replicas import hosting
+from serve_deployments.models import live_model
 from serve_deployments.replicas.replica import ReplicaServer
 
 
-class AtOnce(Executor):
-    """In place of threads, which know nothing of virtual time."""
+class AtOnce:
+    """In place of the model's thread, which knows nothing of virtual time."""
 
-    def __init__(self, **options):
-        pass
+    async def call(self, function, *args, **kwargs):
+        return function(*args, **kwargs)
 
-    def submit(self, call, /, *args, **kwargs):
-        done: Future[Any] = Future()
-        try:
-            done.set_result(call(*args, **kwargs))
-        except BaseException as error:  # as a thread does
-            done.set_exception(error)
-        return done
+    async def run(self, coroutine):
+        return await coroutine
 
 
 def served(source, settings, main):
@@ -35,7 +29,7 @@ def served(source, settings, main):
         return await main(server)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hosting, "ThreadPoolExecutor", AtOnce)
+        patch.setattr(live_model, "ModelThread", AtOnce)
         return run_virtual(all_of_it())
 
 

@@ -55,6 +55,9 @@ class Gone:
     def evict(self, *args):
         return None
 
+    def open(self, *args):
+        return ()
+
     def forget(self, app):
         pass
 

@@ -109,3 +109,42 @@ def test_for_a_gpu_of_one_node_no_replica_of_another_is_given_up(on):
     with backend.running(GPU, "t") as replica:
         assert cluster.apps[replica.app].node == "b"
     assert cluster.deleted == [("study-on-b", 30.0)] and idle(backend) == ["study-on-a", "study-t"]
+
+
+def closing(cluster, *apps):
+    """What the models of these replicas are from now on: ones with a `close`."""
+    for app in apps:
+        cluster.apps[app].closes = True
+
+
+def test_an_idle_model_with_a_close_is_closed_before_another_replica_of_its_node_is_used(on):
+    cluster, backend = on({"a": 2, "b": 2})
+    env = replace(ONE, env={"DELAY_MS": "50"})
+    with backend.running(ONE, "first"):
+        closing(cluster, "study-first")
+    assert [kept.closes for kept in backend.pool.idle()] == [True]
+    ran(backend, ONE, "the same again")  # it is its own model: nothing is closed
+    assert cluster.apps["study-first"].closed == []
+    before_s = cluster.time_s
+    ran(backend, env, "other")
+    [closed_s] = cluster.apps["study-first"].closed
+    assert before_s <= closed_s < cluster.time_s  # before the new one was deployed, which takes ten seconds
+    assert set(idle(backend)) == {"study-first", "study-other"} and not any(k.closes for k in backend.pool.idle())
+    assert not backend.pool.held()
+
+
+def test_a_model_that_cannot_be_closed_ends_with_its_replica(on):
+    cluster, backend = on()
+    with backend.running(ONE, "first"):
+        closing(cluster, "study-first")
+    cluster.apps["study-first"].answers = False
+    ran(backend, replace(ONE, env={"DELAY_MS": "50"}), "other")
+    assert idle(backend) == ["study-other"] and "study-first" in [app for app, _ in cluster.deleted]
+
+
+def test_at_the_end_of_a_study_idle_models_are_closed(on):
+    cluster, backend = on()
+    with backend.running(ONE, "first"):
+        closing(cluster, "study-first")
+    backend.close()
+    assert len(cluster.apps["study-first"].closed) == 1

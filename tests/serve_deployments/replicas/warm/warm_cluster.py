@@ -1,6 +1,6 @@
 """A cluster that is not there, for warm replicas: its nodes, reservations and applications, by the books."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serve_deployments.backend import ReplicaDied, ReplicaFacts
@@ -31,11 +31,13 @@ class Running:
     raised: int = 0
     idle_with: str | None = None
     answers: bool = True
+    closes: bool = False
+    closed: list = field(default_factory=list)
 
     def facts(self, failure=None, free_memory=0.5):
         return ReplicaFacts(
             self.node, self.pid, (), (), "cpu", failure, None, self.raised, changeable=frozenset({"k"}),
-            free_memory=free_memory, idle_with=self.idle_with,
+            free_memory=free_memory, idle_with=self.idle_with, closes=self.closes,
         )  # fmt: skip
 
 
@@ -137,6 +139,11 @@ class Handle:
             return self.now.facts(failure=self.cluster.change_fails.pop(0))
         self.now.settings, self.now.idle_with = settings, None
         return self.now.facts()
+
+    def close(self):
+        assert self.now.idle_with is not None, "only parked models are closed"
+        self.now.closed.append(self.cluster.time_s)
+        return replace(self.now.facts(), closes=False)
 
     def park(self, group="", *, longest_batch_s=0.0):
         facts = self.now.facts(free_memory=self.cluster.free_memory)

@@ -1,0 +1,104 @@
+"""The processes of a replica: its own, and those that its model has started, such as worker pools and servers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+class ProcessTree:
+    """This process, and the processes that it has started since the tree was made, with theirs.
+
+    Processes that were there before are none of the replica's: they are not counted, and left alone.
+    """
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = frozenset(self._process.children())
+        self._cpu_s = 0.0
+
+    def descendants(self) -> list[psutil.Process]:
+        """All living processes that this one has started since, directly or not; parents before their children."""
+        if not _has_children():
+            return []
+        started = defaultdict(list)
+        for process in psutil.process_iter(["ppid", "status"]):
+            if process.info["status"] != psutil.STATUS_ZOMBIE:
+                started[process.info["ppid"]].append(process)
+        found = [child for child in started[self._process.pid] if child not in self._before]
+        for process in found:  # grows meanwhile
+            found += started[process.pid]
+        return found
+
+    def cpu_s(self) -> float:
+        """CPU seconds that all of them have used so far, including those that have ended.
+
+        Never less than before: the system keeps the times of an ended process only for the parent that waited for it.
+        """
+        used_s = [sum(_own_and_waited_for(self._process))]
+        used_s += [sum(times) for process in self.descendants() for times in _tried(_own_and_waited_for, process)]
+        self._cpu_s = max(self._cpu_s, sum(used_s))
+        return self._cpu_s
+
+    def memory_bytes(self) -> int:
+        """Resident memory of this process, and what the others have for themselves: forked ones share its pages."""
+        own: int = self._process.memory_info().rss
+        return own + sum(size for process in self.descendants() for size in _tried(_unique_bytes, process))
+
+    def end(self, *, grace_s: float) -> None:
+        """Ends what this process has started: asks first, and kills after `grace_s` what has not ended by then."""
+        asked = self.descendants()
+        for process in asked:
+            with suppress(psutil.Error):
+                process.terminate()
+        _, left = psutil.wait_procs(asked, timeout=grace_s)
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+
+
+def adopt_orphans(yes: bool = True) -> None:
+    """Makes this process the parent of those whose own parent ends (Linux), so that a daemon stays in its tree.
+
+    Args:
+        yes: False: they get another parent from now on, as is usual.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)
+
+
+def _has_children() -> bool:
+    """Whether this process has children, ended ones included; costs one system call where it has none."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _own_and_waited_for(process: psutil.Process) -> tuple[float, ...]:
+    times = process.cpu_times()
+    return times.user, times.system, times.children_user, times.children_system
+
+
+def _unique_bytes(process: psutil.Process) -> int:
+    size: int = process.memory_full_info().uss
+    return size
+
+
+def _tried(read: Callable[[psutil.Process], T], process: psutil.Process) -> Iterator[T]:
+    with suppress(psutil.Error):  # it has ended, or it is another user's
+        yield read(process)

@@ -1,0 +1,151 @@
+"""A model in its own thread: built, called, changed, reset and closed there, whether or not it is asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, cast
+
+from serve_deployments.batches.batch_parts import TwoSteps
+from serve_deployments.enforcement import Enforcement
+from serve_deployments.models.contained import contained, contained_build, contained_later
+from serve_deployments.models.context import ModelContext
+from serve_deployments.models.hooks import changeable, first_sizes, hook, told, two_steps
+from serve_deployments.models.model import BatchFunction, Builder, ModelSource, as_batch, construct
+from serve_deployments.models.model_thread import ModelThread
+from serve_deployments.models.results import checked
+from serve_deployments.settings import let_in
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SyncFunction = Callable[[list[Any]], list[Any]]
+
+_NO_LOOP = "no running event loop"  # asyncio's words
+_CALLED_ALONE = Enforcement(
+    "calls at a time", "many", False,
+    "the model is asynchronous, and was called for one batch at a time; if it can serve several calls at once, say "
+    "`concurrent: true` under `model`, and if not, `concurrent: false`",
+)  # fmt: skip
+
+
+class LiveModel:
+    """A model that is built in this process when asked, and can be built again.
+
+    Args:
+        source: where the model comes from.
+    """
+
+    def __init__(self, source: ModelSource) -> None:
+        self._source = source
+        # A thread of its own: a batch must not keep the event loop from accepting the requests of the next one.
+        self._thread = ModelThread()
+        # A second one that only waits for the device, so that the first can start the next batch meanwhile.
+        self._waiter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="results")
+        self._callers: ThreadPoolExecutor | None = None  # for a synchronous model that is called many times at once
+        self._batch: BatchFunction | None = None
+        self._steps: TwoSteps | None = None  # of `_batch`; kept, as it is needed for each request
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a model."""
+        return self._batch is not None
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether the model is called for each request by itself, and many times at once."""
+        return isinstance(self._source, Builder) and bool(self._source.concurrent)
+
+    @property
+    def ahead(self) -> int:
+        """Number of batches that the model can take while another one computes."""
+        return 0 if self._steps is None else 1
+
+    @property
+    def changeable(self) -> frozenset[str]:
+        """Names of the arguments that the model can change while it is running."""
+        return frozenset() if self._batch is None else changeable(self._batch)
+
+    def has(self, name: str) -> bool:
+        """Whether the model is there and has a method of this name."""
+        return hook(self._batch, name) is not None
+
+    def told(self) -> tuple[Enforcement, ...]:
+        """The model's own records of how its options took effect, and how it is called if that was not said."""
+        more = () if self._batch is None else told(self._batch)
+        unsaid = isinstance(self._source, Builder) and self._source.concurrent is None
+        return (*more, _CALLED_ALONE) if unsaid and inspect.iscoroutinefunction(self._batch) else more
+
+    def first_sizes(self, max_batch_size: int) -> list[int]:
+        """Batch sizes to run before any load, the largest first."""
+        assert self._batch is not None, "it has been built"
+        return list(first_sizes(self._batch, max_batch_size))
+
+    async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Calls a function in the model's thread, to which some of a device's settings belong."""
+        return await self._thread.call(function, *args, **kwargs)
+
+    async def build(self, args: Mapping[str, Any], context: ModelContext) -> None:
+        """Builds the model, which there must not be yet."""
+        try:
+            built = await self._thread.call(contained_build, construct, self._source, args, context)
+        except RuntimeError as error:
+            if str(error) != _NO_LOOP:
+                raise
+            # The builder is a plain function that needs a running loop, which others must not have (`asyncio.run`).
+            built = await self._thread.run(_called(contained_build, construct, self._source, args, context))
+        if inspect.isawaitable(built):
+            built = await self._thread.run(_awaited(built))
+        self._batch = as_batch(self._source, built)
+        self._steps = two_steps(self._batch)
+        if self.concurrent and not inspect.iscoroutinefunction(self._batch):
+            self._callers = ThreadPoolExecutor(let_in(1), thread_name_prefix="model")
+
+    async def call(self, name: str, **arguments: Any) -> None:
+        """Calls a method of the model, synchronous or not; does nothing if it has none of this name."""
+        if (method := hook(self._batch, name)) is not None:
+            result = await self._thread.call(contained, partial(method, **arguments))
+            if inspect.isawaitable(result):
+                await self._thread.run(_awaited(result))
+
+    async def close(self) -> None:
+        """Calls the model's `close` if it has one, and forgets the model."""
+        try:
+            await self.call("close")
+        finally:
+            self._batch = self._steps = self._callers = None
+
+    def end(self, *, patience_s: float) -> None:
+        """Closes the model at the end of this process, without an event loop of the caller's."""
+        closing, self._batch = hook(self._batch, "close"), None
+        if closing is not None:
+            with suppress(Exception):  # there is nobody left to tell
+                result = self._thread.submit(closing).result(patience_s)
+                if inspect.isawaitable(result):
+                    self._thread.begin(_awaited(result)).result(patience_s)
+
+    async def __call__(self, payloads: list[Any]) -> list[Any]:
+        """Runs one batch."""
+        assert self._batch is not None, "it has been built"
+        if inspect.iscoroutinefunction(self._batch):
+            return await self._thread.run(contained_later(self._batch(payloads)))
+        batch, loop = cast(SyncFunction, self._batch), asyncio.get_running_loop()
+        if self._callers is not None:
+            return await loop.run_in_executor(self._callers, contained, batch, payloads)
+        if self._steps is not None:
+            begun = await self._thread.call(contained, self._steps.begin, payloads)
+            results = await loop.run_in_executor(self._waiter, contained, self._steps.finish, begun)
+            return checked("the model", payloads, results)
+        return await self._thread.call(contained, batch, payloads)
+
+
+async def _awaited(result: Awaitable[T]) -> T:
+    return await contained_later(result)
+
+
+async def _called(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return function(*args, **kwargs)

@@ -1,0 +1,135 @@
+"""What a model has started: found, counted, moved and ended, also what its own parent has left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+
+from serve_deployments.device.limits import can_pin, is_pinned, machine_cores, pin
+from serve_deployments.device.process_tree import ProcessTree
+
+DEADLINE_S = 60
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to a process, and /proc")
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+
+
+def lives(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def waited_for(pids):
+    """Those that still live after they had time to end."""
+    found = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return [process.pid for process in psutil.wait_procs(found, timeout=DEADLINE_S)[1] if lives(process.pid)]
+
+
+def run(script, *, ended_by=0):
+    """What the script prints as JSON, in a process of its own."""
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        process.stdout.close()
+        assert process.wait(DEADLINE_S) == ended_by
+    return told
+
+
+def test_a_process_without_children_has_none_and_those_of_before_are_not_its_own():
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE) as before:
+        tree = ProcessTree()
+        assert tree.descendants() == []
+        with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE) as own:
+            assert own.stdout is not None
+            own.stdout.readline()
+            assert [process.pid for process in tree.descendants()] == [own.pid]
+            alone = psutil.Process().memory_info().rss
+            assert tree.memory_bytes() > 0.5 * alone
+            tree.end(grace_s=0.0)
+            own.wait(DEADLINE_S)
+        assert tree.descendants() == [] and lives(before.pid)
+        before.kill()
+
+
+@pytest.mark.skipif(not can_pin(), reason="this system has no CPU affinity")
+def test_cores_of_another_process_are_set_and_read_back():
+    cores = machine_cores()
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            pin([min(cores)], [child.pid])
+            assert os.sched_getaffinity(child.pid) == {min(cores)} and is_pinned([min(cores)], [child.pid])
+            os.sched_setaffinity(child.pid, cores)
+            assert is_pinned([min(cores)], [child.pid]) == (len(cores) == 1)
+            pin([min(cores)], [child.pid, 2**22 + 1])  # one that has ended
+        finally:
+            pin(cores)
+            child.kill()
+
+
+STARTS = """
+    import json, os, signal, subprocess, sys
+    from serve_deployments.device.left_behind import LeftBehind
+    from serve_deployments.device.process_tree import ProcessTree, adopt_orphans
+    tree, left_behind = ProcessTree(), LeftBehind(os.getpid())
+    adopt_orphans()
+    stubborn = {stubborn!r}
+    # A server, and a daemon whose parent has ended: its id is printed, as nobody else knows it.
+    server = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE, text=True)
+    server.stdout.readline()
+    shell = 'exec 3>&1; "$0" -c "$1" & echo $!'
+    daemon = subprocess.Popen(["sh", "-c", shell, sys.executable, stubborn], stdout=subprocess.PIPE, text=True)
+    daemon_pid = int(daemon.stdout.readline())
+    daemon.stdout.readline()
+    daemon.wait()
+    found = [process.pid for process in tree.descendants()]
+    assert set(found) == {{server.pid, daemon_pid}}, found
+"""
+
+
+@LINUX
+def test_a_daemon_stays_in_the_tree_and_ends_with_it():
+    script = STARTS.format(stubborn=STUBBORN) + "\n    tree.end(grace_s=0.1)\n    print(json.dumps(found))\n"
+    assert waited_for(run(script)) == []
+
+
+@LINUX
+def test_however_a_process_ends_what_it_was_told_of_ends_too():
+    killed = """
+    left_behind.tell(found)
+    print(json.dumps(found), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    told = run(STARTS.format(stubborn=STUBBORN) + killed, ended_by=-signal.SIGKILL)
+    assert len(told) == 2 and waited_for(told) == []
+
+
+@LINUX
+def test_the_watching_program_is_no_child_and_is_replaced_if_it_was_ended():
+    script = f"""
+        import json, os, signal, subprocess, sys, psutil
+        from serve_deployments.device.left_behind import LeftBehind
+        from serve_deployments.device.process_tree import ProcessTree, adopt_orphans
+        def watching():
+            wanted = [str(os.getpid())]
+            return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [])[-1:] == wanted]
+        tree, left_behind = ProcessTree(), LeftBehind(os.getpid())
+        adopt_orphans()
+        left_behind.tell([])
+        assert not watching()
+        one, two = (subprocess.Popen([sys.executable, "-c", {STUBBORN!r}], stdout=-3) for _ in range(2))
+        left_behind.tell([one.pid])
+        [program] = watching()
+        assert program.pid not in [p.pid for p in tree.descendants()]
+        program.kill()
+        psutil.wait_procs([program], timeout={DEADLINE_S})
+        left_behind.tell([one.pid, two.pid])
+        print(json.dumps([one.pid, two.pid]), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert waited_for(run(script, ended_by=-signal.SIGKILL)) == []
