@@ -7,16 +7,17 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from serve_deployments.endpoint import Payload, first_line
-from serve_deployments.models.context import ModelContext, ModelError, UnexpectedArgument
+from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.results import checked
 from serve_deployments.models.service_folder import inside
+from serve_deployments.models.signatures import accepted, bind
 
 BatchFunction = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
 """A function that returns one result for each payload, in order. `inspect.iscoroutinefunction` says whether to await
@@ -82,14 +83,14 @@ def check(source: ModelSource, args: Mapping[str, Any]) -> None:
         ModelError: the model cannot be built like this; the message says how to fix it.
     """
     if isinstance(source, Builder):
-        _bind(source.reference, _find(source), {**_accepted(_find(source), ModelContext()), **args})
+        bind(source.reference, _find(source), {**accepted(_find(source), ModelContext()), **args})
         return
     path, loader = locate(source)
     missing = [name for name in loader.needs if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(f"loader {loader.name!r} needs {', '.join(missing)}, not installed; {loader.remedy}")
     loader.check(path)
-    _bind(f"loader {loader.name!r}", loader.build, args, path, ModelContext())
+    bind(f"loader {loader.name!r}", loader.build, args, path, ModelContext())
 
 
 def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
@@ -99,7 +100,7 @@ def check_precisions(source: ModelSource, precisions: Iterable[str]) -> None:
         ModelError: a precision is not supported; the message says which are, or what to change.
     """
     if isinstance(source, Builder):
-        if "precision" not in _accepted(_find(source), ModelContext()):
+        if "precision" not in accepted(_find(source), ModelContext()):
             raise ModelError(
                 f"{source.reference} takes no argument `precision`, so such a knob would change nothing; "
                 "add the argument to it (and functools.wraps to a decorator of it), or remove the knob"
@@ -132,7 +133,7 @@ def construct(source: ModelSource, args: Mapping[str, Any], context: ModelContex
         path, loader = locate(source)
         return loader.build(path, context, **args)
     builder = _find(source)
-    return builder(**{**_accepted(builder, context), **args})
+    return builder(**{**accepted(builder, context), **args})
 
 
 def as_batch(source: ModelSource, built: Any) -> BatchFunction:
@@ -163,7 +164,7 @@ def caution(source: ModelSource) -> str | None:
 def consumes(source: ModelSource) -> frozenset[str]:
     """Names of the fields of `ModelContext` that the model is built with: if one changes, the model must be rebuilt."""
     if isinstance(source, Builder):
-        return frozenset(_accepted(_find(source), ModelContext()))
+        return frozenset(accepted(_find(source), ModelContext()))
     return locate(source)[1].consumes
 
 
@@ -229,46 +230,6 @@ def _find(source: Builder) -> Callable[..., Any]:
     if not callable(found):
         raise ModelError(f"{source.reference!r} is {type(found).__name__}, expected a function or class")
     return found
-
-
-def _accepted(function: Callable[..., Any], context: ModelContext) -> dict[str, Any]:
-    """The fields of the context that the function's signature names.
-
-    `**kwargs` names none: it may be a decorator's, which hands them on to a function that takes others.
-    """
-    parameters = _signature(function).parameters.values()
-    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    return {name: value for name, value in asdict(context).items() if name in names}
-
-
-def _bind(what: str, function: Callable[..., Any], args: Mapping[str, Any], *first: Any) -> None:
-    signature = _signature(function)
-    try:
-        signature.bind(*first, **args)
-    except TypeError as error:
-        parameters = list(signature.parameters.values())[len(first) :]
-        said = f"{what}: {error}; it takes {', '.join(map(_as_written, parameters)) or 'no arguments'}"
-        named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        odd = next((name for name in args if name not in named), None)
-        if odd is not None and not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            raise UnexpectedArgument(said, odd) from None
-        raise ModelError(said) from None
-
-
-def _as_written(parameter: inspect.Parameter) -> str:
-    """A parameter as shown in errors: without its type, and with its default only if that is a plain value."""
-    default = parameter.default
-    if default is parameter.empty:
-        return str(parameter.replace(annotation=parameter.empty))
-    return f"{parameter.name}={default!r}" if isinstance(default, str | int | float) else f"{parameter.name}=…"
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    try:
-        return inspect.signature(function)
-    except (TypeError, ValueError):  # raised for many functions that are written in C
-        name = getattr(function, "__qualname__", repr(function))
-        raise ModelError(f"cannot read the signature of {name}; wrap it in a Python function of your own") from None
 
 
 def _counted(batch: Callable[..., Any], what: str) -> BatchFunction:
