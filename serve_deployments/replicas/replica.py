@@ -21,7 +21,7 @@ from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.endpoint import DescribedError, Payload, first_line
 from serve_deployments.models.model import ModelSource
 from serve_deployments.models.service_folder import enter
-from serve_deployments.replicas.dynamic_batching import DynamicBatching
+from serve_deployments.replicas.batching.dynamic_batching import DynamicBatching
 from serve_deployments.replicas.hosting import HostedModel, is_of_payload
 from serve_deployments.replicas.http.answering import answer
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_deployments.replicas.batch_answers import Failed, answer_each
+from serve_deployments.replicas.batching.batch_answers import Failed, answer_each
 
 
 class Refusing:

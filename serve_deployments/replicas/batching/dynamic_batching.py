@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from serve_deployments.endpoint import DescribedError, first_line
-from serve_deployments.replicas.batch_answers import Failed, answer_each
+from serve_deployments.replicas.batching.batch_answers import Failed, answer_each
 
 Rows = list[Any]
 

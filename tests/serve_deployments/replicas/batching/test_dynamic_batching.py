@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serve_deployments.endpoint import DescribedError
 from serve_deployments.fakes.virtual_replicas import run_virtual
-from serve_deployments.replicas.dynamic_batching import DynamicBatching
+from serve_deployments.replicas.batching.dynamic_batching import DynamicBatching
 
 
 class Model:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve_deployments.enforcement import Enforcement
-from serve_deployments.replicas.batch_answers import Failed, answer_each
+from serve_deployments.replicas.batching.batch_answers import Failed, answer_each
 from serve_deployments.replicas.sendable import as_sent, check_sendable
 
 READY_S = 10.0

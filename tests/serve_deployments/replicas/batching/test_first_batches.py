@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from serve_deployments.fakes.virtual_replicas import run_virtual
-from serve_deployments.replicas.first_batches import FirstBatches, usual_sizes
+from serve_deployments.replicas.batching.first_batches import FirstBatches, usual_sizes
 
 
 class Model:
