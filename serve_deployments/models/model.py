@@ -15,7 +15,7 @@ from serve_deployments.endpoint import Payload, first_line
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
-from serve_deployments.models.results import checked
+from serve_deployments.models.rows import checked
 from serve_deployments.models.service_folder import inside
 from serve_deployments.models.signatures import accepted, bind
 
@@ -233,7 +233,7 @@ def _find(source: Builder) -> Callable[..., Any]:
 
 
 def _counted(batch: Callable[..., Any], what: str) -> BatchFunction:
-    """The function with a check of what it returns (`results.checked`)."""
+    """The function with a check of what it returns (`rows.checked`)."""
 
     def answer(payloads: list[Payload]) -> list[Any]:
         return checked(what, payloads, batch(payloads))

@@ -9,7 +9,7 @@ from ray import cloudpickle  # Serve's own serialisation of requests and answers
 
 from serve_deployments.endpoint import Payload, first_line
 from serve_deployments.models.context import ModelError
-from serve_deployments.models.results import with_article
+from serve_deployments.models.rows import with_article
 
 _WRITABLE = 4
 """Protocol of pickle that gives a read-only array a writable copy; later ones keep it read-only."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from serve_deployments.models.context import ModelError
-from serve_deployments.models.results import checked
+from serve_deployments.models.rows import checked
 
 
 @pytest.mark.parametrize(
