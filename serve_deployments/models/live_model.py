@@ -17,7 +17,7 @@ from serve_deployments.models.context import ModelContext
 from serve_deployments.models.hooks import changeable, first_sizes, hook, told, two_steps
 from serve_deployments.models.model import BatchFunction, Builder, ModelSource, as_batch, construct
 from serve_deployments.models.model_thread import ModelThread
-from serve_deployments.models.results import checked
+from serve_deployments.models.rows import checked
 from serve_deployments.settings import let_in
 
 P = ParamSpec("P")

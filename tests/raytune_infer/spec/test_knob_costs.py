@@ -20,7 +20,7 @@ from serve_deployments.models.model import Builder
 from serve_deployments.replicas.pool import Pool
 from serve_deployments.settings import Settings
 from tests.repository import ROOT
-from tests.serve_deployments.replicas.virtual_replica import served
+from tests.serve_deployments.virtual_replica import served
 
 VALUES: dict[str, list[Any]] = {
     "cpu_cores": [1, 2],

@@ -12,7 +12,7 @@ from serve_deployments.models.model import Builder
 from serve_deployments.replicas.hosting import HostedModel
 from serve_deployments.replicas.replica import NotServing
 from serve_deployments.settings import Settings
-from tests.serve_deployments.replicas.virtual_replica import served
+from tests.serve_deployments.virtual_replica import served
 
 # Emulated, so that nothing is pinned: the replica is in the tests' own process.
 MEASURED = Settings(cpu_cores=2, max_batch_size=3, batch_wait_ms=250, emulated=True, args={"factor": 10})

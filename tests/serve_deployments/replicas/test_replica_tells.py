@@ -16,7 +16,7 @@ from serve_deployments.models.model import Builder
 from serve_deployments.replicas import replica
 from serve_deployments.replicas.hosting import HostedModel
 from serve_deployments.settings import Settings
-from tests.serve_deployments.replicas.virtual_replica import later, served
+from tests.serve_deployments.virtual_replica import later, served
 
 
 def moody():

@@ -10,7 +10,7 @@ from serve_deployments.endpoint import DescribedError
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.hosting import HostedModel
 from serve_deployments.settings import Settings
-from tests.serve_deployments.replicas.virtual_replica import served
+from tests.serve_deployments.virtual_replica import served
 
 
 class PanicException(BaseException):
