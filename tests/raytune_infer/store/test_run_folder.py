@@ -191,7 +191,7 @@ def test_answers_of_every_kind_are_read_as_they_were_written(tmp_path):
     assert found.answers[0] == answers[0] and found.answers[2] == b"\0"
     assert found.answers[1].dtype == np.float16 and found.answers[1].tolist() == list(range(6))
     failed, empty, nothing = found.again
-    assert failed == again[0] and np.shape(empty) == (2, 0) and nothing == ""
+    assert failed == again[0] and isinstance(empty, np.ndarray) and empty.shape == (2, 0) and nothing == ""
     assert [path.name for path in tmp_path.iterdir()] == [reference_answers.FILE]
 
 
