@@ -97,8 +97,8 @@ def test_a_limit_that_only_full_batches_keep_is_no_reason_to_give_up():
     found = highest(server, {"max_ms": 100})
     assert found.levels[0].value("max_ms") > 500
     assert 1000 / 1.15 <= found.metrics["rps"] <= 1050
-    # Constant arrivals: the first of a batch waits 9 gaps and one service.
-    assert found.best.value("max_ms") == pytest.approx(1e3 * (9 / found.best.requested_rps + 0.01), abs=1.0)
+    # Constant arrivals: the first of a batch waits 9 gaps and one service; above capacity a level ends before the limit.
+    assert 1e3 * (9 / found.best.requested_rps + 0.01) - 1 <= found.best.value("max_ms") <= 100
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_same_seed_same_measurement():
     assert first == again
 
 
-@pytest.mark.parametrize("at_most", [{}, {"rps": 3}, {"p42_ms": 3}, {"p99_ms": -1}, {"p99_ms": math.nan}])
+@pytest.mark.parametrize("at_most", [{}, {"rps": 3}, {"p100_ms": 3}, {"p99_ms": -1}, {"p99_ms": math.nan}])
 def test_limits_that_make_no_sense_are_refused(at_most):
     with pytest.raises(ValueError):
         highest(FakeServer(lambda size: 0.1), at_most)
