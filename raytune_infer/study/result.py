@@ -110,6 +110,6 @@ def _why(problem: Problem, trials: Sequence[TrialRecord]) -> str:
     lines = [f"none of the {tried} configurations that ran keeps all limits reliably; the best value for each limit:"]
     for name, limit in (*objective.at_most.items(), *objective.at_least.items()):
         sign = min if name in objective.at_most else max
-        if values := [t.metrics[name] for t in ran if name in t.metrics]:
-            lines.append(f"  {name}: limit {limit:g}, best {sign(values):.4g}")
+        values = [t.metrics[name] for t in ran if name in t.metrics]
+        lines.append(f"  {name}: limit {limit:g}, {f'best {sign(values):.4g}' if values else 'never measured'}")
     return "\n".join([*lines, "loosen a limit, or add values to the knobs"])

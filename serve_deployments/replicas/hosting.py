@@ -17,7 +17,7 @@ from serve_deployments.device.watch_program import GRACE_S
 from serve_deployments.endpoint import first_line, is_out_of_memory
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError
-from serve_deployments.models.live_model import LiveModel
+from serve_deployments.models.live.live_model import LiveModel
 from serve_deployments.models.model import ModelSource, consumes
 from serve_deployments.replicas.batching.first_batches import FirstBatches
 from serve_deployments.settings import Settings

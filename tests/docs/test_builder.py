@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from serve_deployments.models.context import ModelContext
-from serve_deployments.models.live_model import LiveModel
+from serve_deployments.models.live.live_model import LiveModel
 from serve_deployments.models.model import Builder, load
 from tests.docs.test_docs import YOUR_MODEL, blocks
 

@@ -37,7 +37,7 @@ def block(language: str, words: str) -> str:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, *nodes: Node) -> Machine:
-    machine = Machine()
+    machine = Machine(samples=["one", "another"])
     without_ray(monkeypatch, None, *nodes)
     by_our_clock(monkeypatch, machine.clock)
     monkeypatch.setattr(Study, "_on_ray_serve", lambda self, study: machine.serving(study))

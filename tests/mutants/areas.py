@@ -12,11 +12,11 @@ AREAS = {
     "load": ("serve_deployments/load/*.py",),
     "replicas": (
         "serve_deployments/fakes/virtual_replicas.py",
+        "serve_deployments/replicas/batching/*.py",
         *(
             f"serve_deployments/replicas/{name}.py"
             for name in (
                 "cores",
-                "dynamic_batching",
                 "hosting",
                 "handles",
                 "pool",

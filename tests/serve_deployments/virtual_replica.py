@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serve_deployments.fakes.virtual_replicas import run_virtual
-from serve_deployments.models import live_model
+from serve_deployments.models.live import live_model
 from serve_deployments.replicas.replica import ReplicaServer
 
 

@@ -91,6 +91,7 @@ def test_where_nothing_counts_the_nearest_to_each_limit_is_named():
     silent = [trial(1, 0, 0.0, error_rate=1.0), trial(2, 1, 0.0, error_rate=0.75)]
     assert said_of(silent, at_most={"p99_ms": 10, "error_rate": 0.01}) == (
         "none of the 2 configurations that ran keeps all limits reliably; the best value for each limit:\n"
+        "  p99_ms: limit 10, never measured\n"
         "  error_rate: limit 0.01, best 0.75\n"
         "loosen a limit, or add values to the knobs"
     )

@@ -2,7 +2,6 @@
 
 import io
 import json
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,8 @@ from raytune_infer.report.renderers.console_view import render
 from raytune_infer.report.report_files import write_files
 from raytune_infer.report.study_report import result_view
 from raytune_infer.store.reference_answers import FILE
-from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.backend import OutOfMemory
-from serve_deployments.fakes.fake_backend import FakeBackend, VirtualAsk
+from serve_deployments.fakes.fake_backend import FakeBackend
 from tests.raytune_infer.study.stop_after import Notes, StopAfter
 from tests.raytune_infer.study.whole_studies import Machine, measurement, study, without_ray
 
@@ -51,7 +49,7 @@ class Answering(Machine):
     """
 
     def __init__(self, *, moody: bool = False, **options) -> None:
-        super().__init__(**options)
+        super().__init__(samples=SAMPLES, **options)
         self.requests: list[str] = []
         self.moody = moody
         refuses = self.backend.refuses
@@ -65,11 +63,6 @@ class Answering(Machine):
     def measure(self, running, settings, *, to_beat_rps=None, number=0):
         super().measure(running, settings, to_beat_rps=to_beat_rps, number=number)
         return measurement((300.0 if settings.precision == "bfloat16" else 100.0) * settings.max_batch_size**0.1)
-
-    @contextmanager
-    def serving(self, started):
-        with super().serving(started) as runtime:
-            yield TrialRuntime(runtime.backend, runtime.measure, runtime.measure_in, VirtualAsk(SAMPLES))
 
 
 @pytest.fixture(autouse=True)

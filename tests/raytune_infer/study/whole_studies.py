@@ -6,7 +6,7 @@ without Ray and without waiting.
 
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.backend import CouldNotRun
-from serve_deployments.fakes.fake_backend import FakeBackend
+from serve_deployments.fakes.fake_backend import FakeBackend, VirtualAsk
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 from tests.levels import a_level
@@ -75,14 +75,19 @@ class Machine:
     Args:
         refuses: settings → why they cannot run.
         killed_in: the measurement (1, 2, …) in which the driver is killed; 0 for never.
+        samples: the samples whose answers are compared; the model has the same answer for all.
     """
 
     def __init__(
-        self, refuses: Callable[[Settings], CouldNotRun | None] = lambda settings: None, killed_in: int = 0
+        self,
+        refuses: Callable[[Settings], CouldNotRun | None] = lambda settings: None,
+        killed_in: int = 0,
+        samples: Sequence[Any] = (),
     ) -> None:
         self.backend = FakeBackend(lambda settings, batch: 0.01, refuses)
         self.clock = Clock()
         self.killed_in = killed_in
+        self.ask = VirtualAsk(samples) if samples else None
         self.asked: list[tuple[int, Settings, float | None]] = []
         """Of each measurement its round, settings and rate to beat."""
 
@@ -97,7 +102,7 @@ class Machine:
 
     @contextmanager
     def serving(self, study: Any) -> Iterator[TrialRuntime]:
-        yield TrialRuntime(self.backend, self.measure, lambda number: partial(self.measure, number=number))
+        yield TrialRuntime(self.backend, self.measure, lambda number: partial(self.measure, number=number), self.ask)
 
 
 class ProcessDied(BaseException):

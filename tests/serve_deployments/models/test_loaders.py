@@ -14,7 +14,7 @@ from serve_deployments.batches.device_batches import DeviceBatches
 from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models import model as models
 from serve_deployments.models.context import ModelContext, ModelError
-from serve_deployments.models.hooks import first_sizes, told
+from serve_deployments.models.live.hooks import first_sizes, told
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import Weights, check, check_precisions, consumes, locate
 

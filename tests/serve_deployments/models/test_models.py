@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serve_deployments.models.context import ModelContext, ModelError, UnexpectedArgument
-from serve_deployments.models.hooks import changeable, first_sizes, hook, told, two_steps
+from serve_deployments.models.live.hooks import changeable, first_sizes, hook, told, two_steps
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import (
     Builder,

@@ -9,7 +9,7 @@ import torch
 
 from serve_deployments.models import model as models
 from serve_deployments.models.context import ModelContext, ModelError
-from serve_deployments.models.hooks import first_sizes, told
+from serve_deployments.models.live.hooks import first_sizes, told
 from serve_deployments.models.model import Weights
 
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from serve_deployments.models.context import ModelContext, ModelError
-from serve_deployments.models.live_model import LiveModel
+from serve_deployments.models.live.live_model import LiveModel
 from serve_deployments.models.model import Builder
 
 DEADLINE_S = 60

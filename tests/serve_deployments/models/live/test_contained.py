@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from serve_deployments.endpoint import DescribedError
-from serve_deployments.models.contained import contained, contained_build, contained_later
+from serve_deployments.models.live.contained import contained, contained_build, contained_later
 
 
 class PanicException(BaseException):
