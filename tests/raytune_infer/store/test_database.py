@@ -17,6 +17,7 @@ from raytune_infer.errors import RunError
 from raytune_infer.store.database import Database
 from raytune_infer.store.records import Outcome, TrialRecord, observations
 from searchers.base import Observation
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from tests.levels import a_level
 from tests.raytune_infer.store.raw_tables import as_before_versions, raw, rows
 
@@ -66,6 +67,7 @@ OUTCOME: dict[str, Any] = {
     "enforcements": ({"limit": "cpu_cores", "enforced": True}, {"limit": "gpu_share"}), "hostname": "box",
     "settings": {"cpu_cores": 2}, "in_place": True, "ended_early": True, "overhead": {"deploy": 1.5},
     "lost": "ReplicaDied: 9",
+    "answers": AnswerAgreement(32, {"answers_same": 0.5}, {"answers_same": 0.75}, True, "sample 3: 1 and 2"),
 }  # fmt: skip
 """Every field, each with another value than it has unless it is told."""
 

@@ -40,12 +40,12 @@ class Form:
     load: bool = True
 
 
-LATER = ("reported", "ended", "in_place", "overhead", "ended_early", "lost", "rate_low_rps", "rate_high_rps")
+LATER = ("reported", "ended", "in_place", "overhead", "ended_early", "lost", "rate_low_rps", "rate_high_rps", "answers")
 FORMS = {
     "c2a8297": Form(LATER[:2], load=False),
     "9fd7be4": Form(LATER[:6]),
-    "v0.1.0": Form(LATER, facts=True),
-    "368b5ef": Form(LATER, facts=True),
+    "v0.1.0": Form(LATER[:8], facts=True),
+    "368b5ef": Form(LATER[:8], facts=True),
 }
 
 

@@ -288,7 +288,7 @@ def test_two_studies_in_one_database_do_not_read_each_others_trials(tmp_path, ur
 def test_a_run_is_where_it_is_told_and_its_study_says_what_it_was_asked(tmp_path):
     study(tmp_path / "deep" / "run", searcher="random", seed=4, folder=tmp_path).run(3)
     assert json.loads((tmp_path / "deep" / "run" / "run.json").read_text()) == {
-        "database": None, "study": 1, "learns": True, "prior": None,
+        "database": None, "study": 1, "learns": True, "prior": None, "payload": {"kind": "text"},
     }  # fmt: skip
     database, record = open_run(tmp_path / "deep" / "run").load()
     database.close()

@@ -97,7 +97,7 @@ def test_bursts_wait_longer_but_no_longer_than_kingman_says():
 def test_a_stall_shows_in_the_tail_from_the_scheduled_time():
     """Coordinated omission: a closed loop sends nothing while the server stalls, so it misses the stall."""
     plan = LoadPlan(level_min_s=10, arrivals=CONSTANT)
-    stalled: dict[str, Any] = dict(service_s=lambda batch: 0.005, stalls=((4.0, 1.0),))
+    stalled: dict[str, Any] = dict(service_s=lambda batch: 0.005, stalls=((4.0, 1.0),), stalled_by_others=False)
     client = closed(FakeServer(**stalled), 1, plan)
     schedule = opened(FakeServer(**stalled), 100, plan)
     assert client.value("p99_ms") == pytest.approx(5, abs=0.1)  # one request of 1,800
