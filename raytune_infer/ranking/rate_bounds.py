@@ -11,10 +11,10 @@ from scipy.special import bdtrc
 
 from raytune_infer.ranking.curve import in_order, middle
 from raytune_infer.ranking.trial_answer import TrialAnswer
-from serve_deployments.measuring.highest_rate import SLOWEST
-from serve_deployments.measuring.level_search import GROWTH
-from serve_deployments.measuring.peak_rate import TIE
 from serve_deployments.measuring.predicting.estimating import on_log_line
+from serve_deployments.measuring.rates.level_search import GROWTH
+from serve_deployments.measuring.rates.peak_rate import TIE
+from serve_deployments.measuring.rates.probe import SLOWEST
 from serve_deployments.measuring.slo import LOST_TAIL, tightest_ms
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import metric_of

@@ -8,9 +8,9 @@ from typing import Literal
 
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock
-from serve_deployments.measuring.highest_rate import highest_rate
-from serve_deployments.measuring.peak_rate import peak_rate
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.highest_rate import highest_rate
+from serve_deployments.measuring.rates.peak_rate import peak_rate
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 

@@ -15,8 +15,8 @@ from serve_deployments.backend import LoadFailed, Running
 from serve_deployments.endpoint import Payload, first_line
 from serve_deployments.load.asking import AskingBounds
 from serve_deployments.measuring.in_cluster.load_side import load_actor
-from serve_deployments.measuring.level_search import longest_s
 from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.measuring.rates.level_search import longest_s
 from serve_deployments.metrics.answers.content import Content, Unanswered
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement

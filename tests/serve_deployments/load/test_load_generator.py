@@ -14,9 +14,9 @@ from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal
 from serve_deployments.load.events import Events
 from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.sending import Log, OwnSender, Schedule
-from serve_deployments.measuring.highest_rate import highest_rate
 from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.highest_rate import highest_rate
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 from tests.levels import a_request

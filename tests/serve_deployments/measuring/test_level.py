@@ -14,8 +14,8 @@ from serve_deployments.load.arrivals import CONSTANT
 from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.sending import OwnSender
 from serve_deployments.measuring.level import Clients, closed_level, open_level
-from serve_deployments.measuring.locating import UntilLocated
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.locating import UntilLocated
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.measuring.stopping_rules import UntilKnown, UntilPrecise, UntilSeen
 from serve_deployments.usage import Usage

@@ -9,11 +9,11 @@ import pytest
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import Renewal
 from serve_deployments.load.sending import OwnSender
-from serve_deployments.measuring.highest_rate import highest_rate
 from serve_deployments.measuring.in_cluster import actor as actor_module
 from serve_deployments.measuring.in_cluster.actor import LoadActor
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.highest_rate import highest_rate
 from serve_deployments.settings import Settings
 
 PLAN = LoadPlan(level_max_s=5.0, max_concurrency=8)

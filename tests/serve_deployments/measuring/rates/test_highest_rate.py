@@ -7,8 +7,9 @@ import pytest
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, Renewal
-from serve_deployments.measuring import highest_rate as highest_rate_module
-from serve_deployments.measuring.highest_rate import (
+from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates import highest_rate as highest_rate_module
+from serve_deployments.measuring.rates.highest_rate import (
     _is_near,
     _kept,
     _next_rate,
@@ -16,9 +17,8 @@ from serve_deployments.measuring.highest_rate import (
     _speaking,
     highest_rate,
 )
-from serve_deployments.measuring.level_search import LevelSearch
-from serve_deployments.measuring.locating import target_rps
-from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.level_search import LevelSearch
+from serve_deployments.measuring.rates.locating import target_rps
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior, RatePrior
 from serve_deployments.settings import Settings
 from tests.levels import a_level

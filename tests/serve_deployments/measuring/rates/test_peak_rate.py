@@ -10,8 +10,8 @@ import pytest
 from serve_deployments.endpoint import WHOLE
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT
-from serve_deployments.measuring.peak_rate import _growth, peak_rate
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.peak_rate import _growth, peak_rate
 from tests.levels import a_level
 
 PLAN = LoadPlan(arrivals=CONSTANT, max_concurrency=64)

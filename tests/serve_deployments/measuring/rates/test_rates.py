@@ -8,9 +8,9 @@ import pytest
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load import arrivals
-from serve_deployments.measuring.highest_rate import highest_rate
-from serve_deployments.measuring.peak_rate import peak_rate
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.highest_rate import highest_rate
+from serve_deployments.measuring.rates.peak_rate import peak_rate
 from serve_deployments.settings import Settings
 
 CONSTANT = LoadPlan(arrivals=arrivals.CONSTANT, total_max_s=600)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from serve_deployments.measuring.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior, RatePrior
 from tests.levels import events, queued, so_far
 

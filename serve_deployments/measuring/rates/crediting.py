@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from serve_deployments.load.events import Events
-from serve_deployments.measuring.locating import UntilLocated
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.calibration import Arrived
+from serve_deployments.measuring.rates.locating import UntilLocated
 from serve_deployments.measuring.statistics.limit_verdict import evidence
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.measuring.statistics.stalls import delayed_by_others, lapse_rate

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from serve_deployments.measuring.level_search import LevelSearch, beaten, longest_s
 from serve_deployments.measuring.plan import LoadPlan, Patience
+from serve_deployments.measuring.rates.level_search import LevelSearch, beaten, longest_s
 from serve_deployments.usage import BatchTime, Usage
 from tests.levels import a_level
 

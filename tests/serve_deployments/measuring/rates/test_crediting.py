@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
-from serve_deployments.measuring.crediting import is_disturbed, is_repeated, other_work
 from serve_deployments.measuring.level import open_level
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.crediting import is_disturbed, is_repeated, other_work
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 from tests.levels import a_level

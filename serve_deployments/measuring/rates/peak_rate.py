@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
 from serve_deployments.measuring.level import Clients
-from serve_deployments.measuring.level_search import GROWTH, LevelSearch, beaten
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.level_search import GROWTH, LevelSearch, beaten
 from serve_deployments.measuring.stopping_rules import UntilPrecise
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
-from serve_deployments.measuring.highest_rate import _climb_until_broken, _probe
 from serve_deployments.measuring.level import Clients
-from serve_deployments.measuring.level_search import LevelSearch
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.level_search import LevelSearch
+from serve_deployments.measuring.rates.probe import _climb_until_broken, probe
 
 PLAN = LoadPlan(level_min_s=1.0, level_max_s=20.0, total_max_s=60.0, max_concurrency=256)
 
@@ -18,7 +18,7 @@ PLAN = LoadPlan(level_min_s=1.0, level_max_s=20.0, total_max_s=60.0, max_concurr
 def probed(server, at_most, plan=PLAN):
     async def held():
         made = LevelSearch("highest_rate", server, ["x"], plan, VirtualClock())
-        return made, await _probe(made, at_most)
+        return made, await probe(made, at_most)
 
     return run_virtual(held())
 
