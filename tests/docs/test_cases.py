@@ -30,6 +30,6 @@ def test_each_case_is_there_once_and_in_order():
 @pytest.mark.parametrize(("case", "does", "before", "now", "test"), ROWS)
 def test_what_is_said_to_be_settled_is_held_by_a_test(case, does, before, now, test):
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", test)
-    assert does and before and bool(named) == (now != OPEN)
+    assert does and before and bool(named) == (now != OPEN and test != "by hand")
     for file, function in named:
         assert function in functions(file), f"{case}: {file} has no {function}"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ray import tune
+from ray.tune.search.repeater import TRIAL_INDEX, Repeater
 
 from searchers.baselines.random_search import RandomSearch
 from searchers.ray_tune.param_space import nested, space_of
@@ -28,6 +29,18 @@ def test_waits_while_only_pending_trials_block_then_finishes():
     for i in range(6):
         searcher.on_trial_complete(str(i), {"val/rps": 1.0})
     assert searcher.suggest("8") == TuneSearcher.FINISHED
+
+
+def test_a_repeater_around_it_gets_each_configuration_once_and_hands_on_the_mean():
+    inner = started()
+    repeater = Repeater(inner, repeat=2)
+    configs: list[Any] = [repeater.suggest(str(i)) for i in range(4)]
+    assert [config.pop(TRIAL_INDEX) for config in configs] == [0, 1, 0, 1]
+    assert configs[0] == configs[1] != configs[2] == configs[3]
+    for i, figure in enumerate((1.0, 3.0)):
+        repeater.on_trial_complete(str(i), {"val/rps": figure})
+    [seen] = inner.history.observed
+    assert seen.metrics is not None and seen.metrics[FIGURE] == 2.0 and len(inner.history.pending) == 1
 
 
 @pytest.mark.parametrize("result", [None, {}, {"other": 1}, {"val/rps": float("nan")}, {"val/rps": "fast"},
