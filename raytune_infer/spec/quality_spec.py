@@ -82,7 +82,9 @@ class Score:
             try:
                 found = function(**{name: given[name] for name in taken})
                 score = float(found)
-            except Exception as error:  # the user's code may raise anything
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # the user's code may raise anything, also SystemExit or a Rust panic
                 why = f"{type(error).__name__}: {error}"
                 raise ScoreError(f"{self.reference} failed on sample {number}: {why}") from error
             if not (math.isfinite(score) and score >= 0):

@@ -34,7 +34,7 @@ def with_answer_check(
 
     Raises:
         RunError: the objective needs metrics of answers, and they have no value, or the reference itself breaks a
-            limit on them; or a function that scores answers fails.
+            limit on them; or a function that scores answers fails; or another default was the reference before.
     """
     objective = space.problem.objective
     needed = sorted({*objective.goal.names, *objective.limited}.intersection(ANSWER_METRICS))
@@ -71,11 +71,17 @@ def _reference(
     ask: AskSamples, runtime: TrialRuntime, service: Service, space: ServiceSpace, folder: Path, progress: Progress
 ) -> ReferenceAnswers:
     """Return the answers in the run's folder or, if there are none, those that the default gives now."""
-    kept = reference_answers.read(folder)
-    if kept is not None:
-        return kept
     position = space.position(service.spec.default_config) or 0  # without the default, the first that fits
     config = space.problem.space[position]
+    kept = reference_answers.read(folder)
+    if kept is not None and dict(kept.config) != dict(config):
+        before, now = (" ".join(f"{name}={value}" for name, value in each.items()) for each in (kept.config, config))
+        raise RunError(
+            f"the answers of this run were compared with those of its default, {before}; the default is {now} now. Put "
+            "it back, or begin a new run with another --out"
+        )
+    if kept is not None:
+        return kept
     settings = space.resolver.settings(config)
     reference = take_reference(ask, runtime.backend, settings, config, service.plan.total_max_s)
     try:

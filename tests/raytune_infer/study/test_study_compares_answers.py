@@ -40,6 +40,10 @@ def fails(answer):
     raise KeyError("score")
 
 
+def ends(answer):
+    raise SystemExit(3)
+
+
 class Answering(Machine):
     """bfloat16 is thrice as fast, and its scores are off by 1 %; the label stays.
 
@@ -127,6 +131,15 @@ def test_the_default_is_asked_before_the_first_trial_and_not_again_when_resumed(
     assert (tmp_path / "run" / FILE).exists()
 
 
+def test_a_run_is_not_resumed_under_another_default(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Answering(), progress=StopAfter(1))
+    with pytest.raises(
+        RunError, match=r"compared with .*, precision=float32.*is precision=bfloat16 .* now\. Put it back"
+    ):
+        run(tmp_path, Answering(), "default: {precision: bfloat16, max_batch_size: 1}\n", resume=True)
+
+
 def test_a_default_that_does_not_repeat_itself_is_the_yardstick(tmp_path):
     notes = Notes()
     result = run(tmp_path, Answering(moody=True), progress=notes)
@@ -141,6 +154,7 @@ def test_a_default_that_does_not_repeat_itself_is_the_yardstick(tmp_path):
         (Answering(), "limits: {answers_cosine_min: 0.9}\n", "have no answers_cosine_min; they have answers_same"),
         (Answering(refuses=lambda settings: OutOfMemory("2 GiB")), "limits: {answers_same: 0.9}\n", "OutOfMemory: 2 G"),
         (Answering(), "quality: tests.raytune_infer.study.test_study_compares_answers:fails\n", "KeyError: 'score'"),
+        (Answering(), "quality: tests.raytune_infer.study.test_study_compares_answers:ends\n", "SystemExit: 3"),
     ],
 )  # fmt: skip
 def test_limits_that_cannot_be_kept_are_refused_before_the_first_trial(tmp_path, machine, more, why):
