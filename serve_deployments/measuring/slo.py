@@ -68,14 +68,19 @@ def check(at_most: Mapping[str, float]) -> None:
     Raises:
         ValueError: a limit is on something that is not measured or is negative, or there is no limit.
     """
-    unknown = sorted(set(at_most) - set(_limits_on(at_most, lambda m: m.is_limited_above and not m.of_answers)))
+    unknown = sorted(set(at_most) - set(_limits_on(at_most, _of_load)))
     if unknown or not at_most:
         wrong = f"{', '.join(unknown)} cannot be limited" if unknown else "no limit was given"
-        known = ", ".join(name for name, metric in METRICS.items() if metric.is_limited_above)
+        known = ", ".join(name for name, metric in METRICS.items() if _of_load(metric))
         raise ValueError(f"{wrong}; limits are possible on {known}; without limits, use peak_rate")
     for name, limit in at_most.items():
         if not limit >= 0:
             raise ValueError(f"the limit of {name} must be 0 or more, got {limit}")
+
+
+def _of_load(metric: Metric) -> bool:
+    """Whether a load test can keep a limit on it: an upper one, on what it measures itself."""
+    return metric.is_limited_above and not metric.of_answers
 
 
 def _limits_on(at_most: Mapping[str, float], wanted: Callable[[Metric], bool]) -> dict[str, float]:
