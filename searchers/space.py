@@ -9,6 +9,7 @@ Notation used in `searchers`:
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,7 +40,8 @@ class Knob:
             values that have the same number. When left out, it can change between all of them.
 
     Raises:
-        ValueError: no values, repeated values, or `features` or `apart` that do not match the other arguments.
+        ValueError: no values, repeated values, numbers that are not finite, or `features` or `apart` that do not match
+            the other arguments.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Knob:
         # Typed keys: True and 1 are different values of a knob, though equal in Python.
         if not self.values or len({(type(v), v) for v in self.values}) != len(self.values):
             raise ValueError(f"knob {self.name!r} needs one or more distinct values, got {list(self.values)}")
+        if odd := [v for v in self.values if isinstance(v, int | float) and not abs(v) <= sys.float_info.max]:
+            raise ValueError(f"knob {self.name!r} has {odd[0]!r} among its values, which is not a finite number")
         if not self.columns:
             if self.features:
                 raise ValueError(f"knob {self.name!r} has features, but no columns that name them")

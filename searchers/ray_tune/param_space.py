@@ -4,53 +4,35 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
 from ray.tune.search.variant_generator import parse_spec_vars
 
-from searchers.space import Config, Knob, Space, Value
+from searchers.ray_tune.knob_paths import KnobPaths, Path, name_of
+from searchers.ray_tune.reference import REFERENCES, Reference
+from searchers.space import Knob, Space, Value
 
 _log = logging.getLogger(__name__)
-
-_REFERENCES = ("__ref_ph", "__fn_ph")
-"""First part of what Tune 2.60 hands to searchers in place of an object (`ray.tune.impl.placeholder`)."""
 
 MOST_CONFIGURATIONS = 1_000_000
 """Largest number of configurations: searchers score all of them at every call, and with more a suggestion takes longer
 than seconds."""
 
 
-class Reference(str):
-    """Name of a choice that is neither a text nor a number.
-
-    Args:
-        name: the name.
-        stands_for: what Tune gets for it: None, or Tune's reference to an object, which it resolves for the trial.
-    """
-
-    stands_for: Any
-
-    def __new__(cls, name: str, stands_for: Any = None) -> Self:
-        """Return the text with what it stands for."""
-        self = super().__new__(cls, name)
-        self.stands_for = stands_for
-        return self
-
-
 def space_of(param_space: Mapping[str, Any]) -> Space:
     """The finite space that a `param_space` spans, without its constants.
 
-    A nested key becomes one knob with `/` between its parts, as Tune itself flattens results.
+    A nested key becomes one knob with `/` between its parts (`KnobPaths`), and so does a choice in a list.
 
     Raises:
-        ValueError: a domain that is not finite, a choice between objects, too many configurations, or
-            no domain at all; the message names the key and the remedy.
+        ValueError: a domain that is not finite, a choice between objects, nothing or numbers that are not finite, two
+            keys of one name, too many configurations, or no domain at all; the message names the key and the remedy.
     """
-    _, domains, grids = parse_spec_vars(dict(param_space))
-    knobs = [_knob("/".join(map(str, path)), domain) for path, domain in (*domains, *grids)]
+    knobs = [_knob(name, domain) for name, (_, domain) in _domains(param_space).items()]
     if not knobs:
         raise ValueError(
             "`param_space` holds constants only, so there is nothing to search; use choice, grid_search, "
@@ -66,36 +48,22 @@ def space_of(param_space: Mapping[str, Any]) -> Space:
     return Space(knobs)
 
 
-def nested(config: Config) -> dict[str, Any]:
-    """A configuration in Tune's form: keys with `/` are turned back into nested dicts."""
-    out: dict[str, Any] = {}
-    for name, value in config.items():
-        *parents, leaf = name.split("/")
-        place = out
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[leaf] = value.stands_for if isinstance(value, Reference) else value
-    return out
+def paths_of(param_space: Mapping[str, Any]) -> KnobPaths:
+    """Where the knobs of `space_of` are in the `param_space`; ValueError as there."""
+    return KnobPaths({name: path for name, (path, _) in _domains(param_space).items()}, param_space)
 
 
-def config_of(parameters: Mapping[str, Any], space: Space) -> Config:
-    """The values of the knobs among a trial's parameters, nested or not; constants are left out."""
-    flat: dict[str, Any] = {}
-    stack = [("", parameters)]
-    while stack:
-        prefix, level = stack.pop()
-        for key, value in level.items():
-            if isinstance(value, Mapping):
-                stack.append((f"{prefix}{key}/", value))
-            else:
-                flat[f"{prefix}{key}"] = value
-    return {knob.name: _offered(knob, flat[knob.name]) for knob in space.knobs if knob.name in flat}
-
-
-def _offered(knob: Knob, value: Any) -> Any:
-    """The knob's own value for what a trial's configuration has; the same object if the knob does not offer it."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    return next((v for v in knob.values if isinstance(v, Reference) and v.stands_for == plain), plain)
+def _domains(param_space: Mapping[str, Any]) -> dict[str, tuple[Path, Domain]]:
+    """Each domain with its path, by the name of its knob. Raises ValueError if two have the same name."""
+    found: dict[str, tuple[Path, Domain]] = {}
+    _, domains, grids = parse_spec_vars(dict(param_space))
+    for path, domain in (*domains, *grids):
+        first, _ = found.setdefault(name_of(path), (path, domain))
+        if first != path:
+            raise ValueError(
+                f"`param_space` has two keys that read {name_of(path)!r}, {list(first)} and {list(path)}; rename one"
+            )
+    return found
 
 
 def _knob(name: str, domain: Domain) -> Knob:
@@ -113,20 +81,28 @@ def _knob(name: str, domain: Domain) -> Knob:
 
 
 def _choice(name: str, categories: Iterable[Any]) -> Knob:
+    """The knob of a choice, with its values in order if all are numbers. Raises ValueError."""
     values: dict[tuple[type, Value], Value] = {}
     for number, given in enumerate(categories):
         value = given.item() if isinstance(given, np.generic) else given
         if value is None:
             value = Reference("None")
-        elif isinstance(value, tuple) and value[:1] and value[0] in _REFERENCES:
+        elif isinstance(value, tuple) and value[:1] and value[0] in REFERENCES:
             value = Reference(f"object {number}", value)
         if not isinstance(value, str | int | float | bool):
             raise ValueError(
                 f"`param_space` key {name!r} chooses between objects such as {value!r}; choose between names "
                 "(strings or numbers) and look the object up in the trainable"
             )
+        if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+            raise ValueError(
+                f"`param_space` key {name!r} chooses {value!r}, which is not a finite number; choose None or a name "
+                "such as 'unlimited' in its place, and translate that in the trainable"
+            )
         values.setdefault((type(value), value), value)
     distinct = tuple(values.values())
+    if not distinct:
+        raise ValueError(f"`param_space` key {name!r} has nothing to choose from; give it one value or more")
     if any(isinstance(v, Reference) and v.stands_for is not None for v in distinct):
         _log.warning(
             "`param_space` key %r chooses between objects, which Tune passes on as references, also numpy's numbers: "

@@ -23,7 +23,8 @@ from ray.tune.result import AUTO_RESULT_KEYS
 from searchers.base import History, Problem, Searcher
 from searchers.objective import Expression, Metrics, Objective
 from searchers.quantities import PRICE
-from searchers.ray_tune.param_space import config_of, nested, space_of
+from searchers.ray_tune.knob_paths import KnobPaths
+from searchers.ray_tune.param_space import paths_of, space_of
 from searchers.registry import DEFAULT, named
 from searchers.space import Space
 
@@ -74,6 +75,7 @@ class TuneSearcher(ray.tune.search.Searcher):
         self._given_space = space
         self._seed = seed
         self._problem: Problem | None = None
+        self._paths: KnobPaths | None = None  # None: the space was not read from a `param_space`
         self._searcher: Searcher | None = None
         self._history = History()
         self._positions: dict[str, int] = {}
@@ -145,6 +147,8 @@ class TuneSearcher(ray.tune.search.Searcher):
         space = self._given_space or space_of(config)
         if self._problem is not None and self._problem.space.knobs != space.knobs:
             return False  # Used before with another `param_space`, which its history is about.
+        if self._given_space is None:
+            self._paths = paths_of(config)
         if self._metric and self._mode and self._problem is None:
             self._start(Problem(space, _objective(self._mode)))
         # On False, Tune reports the right error if `config` has domains, and continues if it has constants only.
@@ -161,7 +165,7 @@ class TuneSearcher(ray.tune.search.Searcher):
             return None if self._history.pending else self.FINISHED
         self._history = self._history.await_(position)
         self._positions[trial_id] = position
-        return nested(problem.space[position])
+        return self._knob_paths().nested(problem.space[position])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep a report that has the metric, in case that the trial's last one lacks it."""
@@ -209,19 +213,22 @@ class TuneSearcher(ray.tune.search.Searcher):
 
     _STATE = (
         "_history", "_positions", "_evaluated", "_problem", "_seed", "_metric", "_mode", "_factory", "_given_space",
-        "_reported", "_first", "_ended",
+        "_reported", "_first", "_ended", "_paths",
     )  # fmt: skip
 
     def _start(self, problem: Problem) -> None:
         self._problem = problem
         self._take_evaluated()
 
+    def _knob_paths(self) -> KnobPaths:
+        return self._paths or KnobPaths.of_names(knob.name for knob in self.problem.space.knobs)
+
     def _take_evaluated(self) -> None:
         """Turn points that were measured elsewhere into observations, once the space is known."""
         if self._problem is None:
             return
         for parameters, value in self._evaluated:
-            config = config_of(parameters, self._problem.space)
+            config = self._knob_paths().config_of(parameters, self._problem.space)
             self._history = self._history.observe(
                 self._problem.space.position(config), None if value is None else self._figured({}, value)
             )

@@ -1,11 +1,16 @@
 """Tune's domains as knobs; needs Tune's classes, and no Ray that runs."""
 
+import math
+from typing import Any
+
+import numpy as np
 import pytest
 from ray import tune
+from ray._private.dict import merge_dicts
 
 from searchers.ray_tune import param_space
-from searchers.ray_tune.param_space import nested, space_of
-from searchers.space import Space
+from searchers.ray_tune.param_space import paths_of, space_of
+from searchers.space import Knob, Space
 
 
 def values(domain) -> tuple:
@@ -44,11 +49,53 @@ def test_numbers_are_in_order_and_all_else_is_merely_different(domain, kind):
 
 
 def test_nested_keys_are_knobs_by_their_path_and_constants_are_none():
-    space = space_of(
-        {"a": tune.choice([1, 2]), "b": {"c": {"d": tune.choice([3])}, "e": 7}, "f": tune.grid_search([5])}
-    )
+    given = {"a": tune.choice([1, 2]), "b": {"c": {"d": tune.choice([3])}, "e": 7}, "f": tune.grid_search([5])}
+    space = space_of(given)
     assert isinstance(space, Space) and sorted(knob.name for knob in space.knobs) == ["a", "b/c/d", "f"]
-    assert nested({"a": 1, "b/c/d": 3, "b/e": 4, "f": 5}) == {"a": 1, "b": {"c": {"d": 3}, "e": 4}, "f": 5}
+    assert paths_of(given).nested({"a": 1, "b/c/d": 3, "f": 5}) == {"a": 1, "b": {"c": {"d": 3}}, "f": 5}
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "trial"),
+    [
+        ({"lr/x": tune.choice([1])}, "lr/x", {"lr/x": 1}),
+        ({"n": {"a/b": {"c": tune.choice([1]), "d": 2}}}, "n/a/b/c", {"n": {"a/b": {"c": 1, "d": 2}}}),
+        ({"n": {8: tune.choice([1]), "8b": 2}}, "n/8", {"n": {8: 1, "8b": 2}}),
+        ({"layers": [64, tune.choice([1]), "end"], "k": 3}, "layers/1", {"layers": [64, 1, "end"], "k": 3}),
+        ({"pair": (tune.grid_search([1]), None)}, "pair/0", {"pair": (1, None)}),
+        ({"l": [{"u": tune.choice([1]), "v": 2}, {"w": 3}]}, "l/0/u", {"l": [{"u": 1, "v": 2}, {"w": 3}]}),
+        ({"l": [[0, tune.choice([1])], 2]}, "l/0/1", {"l": [[0, 1], 2]}),
+    ],
+)
+def test_keys_with_a_slash_numbers_as_keys_and_lists_come_back_as_they_were_given(given: dict[str, Any], name, trial):
+    (space, paths) = space_of(given), paths_of(given)
+    assert [knob.name for knob in space.knobs] == [name]
+    made = merge_dicts(given, paths.nested(space[0]))  # what Tune itself does with a suggestion
+    assert made == trial and paths.config_of(made, space) == space[0]
+    assert paths.config_of({name: 1}, space) == space[0] and paths.config_of({"other": 1}, space) == {}
+
+
+def test_two_keys_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r"two keys that read 'a/b', \['a', 'b'\] and \['a/b'\]; rename one"):
+        space_of({"a": {"b": tune.choice([1, 2])}, "a/b": tune.choice([1, 2])})
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, np.float32("nan"), 10**400])
+def test_a_choice_of_a_number_that_is_not_finite_is_refused(odd):
+    for make in (tune.choice, tune.grid_search):
+        for others in ([], [1, 2], ["a"]):
+            with pytest.raises(
+                ValueError, match="key 'n/k' chooses .*, which is not a finite number; choose None or a"
+            ):
+                space_of({"n": {"k": make([*others, odd])}})
+    with pytest.raises(ValueError, match="knob 'k' has .* among its values, which is not a finite number"):
+        Knob("k", (1, odd.item() if isinstance(odd, np.generic) else odd))
+
+
+def test_a_choice_from_nothing_is_refused_with_tunes_key():
+    for domain in (tune.choice([]), tune.grid_search([])):
+        with pytest.raises(ValueError, match="`param_space` key 'n/k' has nothing to choose from; give it one value"):
+            space_of({"n": {"k": domain}})
 
 
 @pytest.mark.parametrize(

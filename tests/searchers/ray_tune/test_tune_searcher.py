@@ -9,7 +9,8 @@ from ray import tune
 from ray.tune.search.repeater import TRIAL_INDEX, Repeater
 
 from searchers.baselines.random_search import RandomSearch
-from searchers.ray_tune.param_space import nested, space_of
+from searchers.ray_tune.knob_paths import KnobPaths
+from searchers.ray_tune.param_space import space_of
 from searchers.ray_tune.tune_searcher import FIGURE, TuneSearcher
 from searchers.space import Knob, Space
 
@@ -111,6 +112,29 @@ def test_evaluated_points_wait_for_the_space_and_are_never_suggested():
     assert {"a": 4, "nested": {"b": "x"}} not in suggested
     with pytest.raises(KeyError, match="not allowed|knob does not offer"):
         searcher.add_evaluated_point({"a": 3, "nested": {"b": "x"}}, 8.0)
+
+
+def test_lists_and_keys_are_kept_by_a_checkpoint_and_measured_points_may_have_them(tmp_path):
+    searcher = TuneSearcher(searcher="random")
+    searcher.add_evaluated_point({"layers": [4, 64], "n": {8: {"a/b": 2}}}, 8.0)
+    given = {"layers": [tune.choice([1, 4]), 64], "n": {8: {"a/b": tune.choice([1, 2]), "c": 3}}}
+    assert searcher.set_search_properties("rps", "max", given)
+    assert len(searcher.history.observed) == 1
+    searcher.save(str(tmp_path / "state"))
+    restored = TuneSearcher(searcher="random")
+    restored.restore(str(tmp_path / "state"))
+    expected = [{"layers": [a, 64], "n": {8: {"a/b": b}}} for a, b in ((1, 1), (1, 2), (4, 1))]
+    for one in (searcher, restored):
+        suggested: list[Any] = [one.suggest(str(i)) for i in range(3)]
+        assert sorted(suggested, key=str) == expected
+
+
+def test_a_space_of_ones_own_nests_names_with_a_slash():
+    searcher = TuneSearcher(Space([Knob("a/b", (1,)), Knob("a/c/d", (2,))]), RandomSearch, "rps", "max")
+    assert searcher.suggest("t") == {"a": {"b": 1, "c": {"d": 2}}}
+    odd = TuneSearcher(Space([Knob("a/b", (1,)), Knob("a", (2,))]), RandomSearch, "rps", "max")
+    with pytest.raises(ValueError, match="knob 'a/b' would be inside of 'a', as `/` nests; rename one of them"):
+        odd.suggest("t")
 
 
 def test_errors_name_the_remedy():
@@ -219,6 +243,7 @@ def test_what_stands_for_an_object_is_kept_by_a_checkpoint(tmp_path):
     restored = TuneSearcher(searcher="random")
     restored.restore(str(tmp_path / "state"))
     assert [restored.suggest(str(i)) for i in range(2)] == [searcher.suggest(str(i)) for i in range(2)]
-    assert {str(config["a"]) for config in (nested(space[0]), nested(space[1]))} == {
+    paths = KnobPaths.of_names(["a"])
+    assert {str(paths.nested(space[position])["a"]) for position in range(2)} == {
         "('__ref_ph', '2b144548')", "None",
     }  # fmt: skip
