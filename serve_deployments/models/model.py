@@ -15,6 +15,7 @@ from serve_deployments.endpoint import Payload, first_line
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
+from serve_deployments.models.mistaken import instead_of_file, instead_of_hub
 from serve_deployments.models.rows import checked
 from serve_deployments.models.service_folder import inside
 from serve_deployments.models.signatures import accepted, bind
@@ -46,7 +47,7 @@ class Builder:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", self.reference):
-            raise ModelError(f"{self.reference!r} is not of the form module:callable")
+            raise ModelError(f"{self.reference!r} is not of the form module:callable{instead_of_file(self.reference)}")
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def locate(source: Weights) -> tuple[Path, Loader]:
         raise ModelError(f"cannot look for a model at {source.path!r}: {error}") from None
     if not there:
         written = f" ({source.path})" if str(path) != source.path else ""
-        raise ModelError(f"model path {path}{written} does not exist")
+        raise ModelError(f"model path {path}{written} does not exist{instead_of_hub(source.path, source.folder)}")
     if source.loader is not None:
         return path, LOADERS[source.loader]
     for loader in LOADERS.values():
@@ -218,8 +219,8 @@ def _find(source: Builder) -> Callable[..., Any]:
         raise
     except BaseException as error:  # a user's module may raise anything at import, also SystemExit or a Rust panic
         raise ModelError(
-            f"cannot import {module_name!r} of {source.reference!r}: {first_line(error)}; "
-            "is it installed or on PYTHONPATH?"
+            f"cannot import {module_name!r} of {source.reference!r}: {first_line(error)}"
+            + (instead_of_file(source.reference) or "; is it installed or on PYTHONPATH?")
         ) from error
     for part in name.split("."):
         if not hasattr(found, part):

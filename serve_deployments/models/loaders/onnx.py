@@ -12,6 +12,7 @@ from serve_deployments.endpoint import Payload
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.exported import AS_EXPORTED, check_file, check_precision
 from serve_deployments.models.loader import Loader
+from serve_deployments.models.onnx_inputs import input_names
 from serve_deployments.models.stacked import stacked
 
 
@@ -46,6 +47,18 @@ def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[A
     return lambda payloads: list(session.run(None, {taken.name: _as_taken(stacked(payloads), wanted)})[0])
 
 
+def _check(path: Path) -> None:
+    """Raise `ModelError` if the path is no file, or one of a model with another number of inputs than one."""
+    check_file(path)
+    names = input_names(path)
+    if names is not None and len(names) != 1:  # None: ONNX Runtime says what is wrong with the file
+        has = f"{len(names)} inputs ({', '.join(names)})" if names else "no input"
+        raise ModelError(
+            f"{path} has {has}; one input is supported: export the model with one, or load the file in a builder of "
+            "your own (`build: module:callable`)"
+        )
+
+
 _NUMBERS = {
     "tensor(float16)": "float16", "tensor(float)": "float32", "tensor(double)": "float64", "tensor(bool)": "bool",
     **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
@@ -76,7 +89,7 @@ LOADER = Loader(
     needs=("onnxruntime",),
     remedy="pip install raytune-infer[onnx]",
     guesses=lambda path: path.suffix == ".onnx",
-    check=check_file,
+    check=_check,
     build=build,
     precisions=AS_EXPORTED,
     consumes=frozenset({"precision", "device", "threads", "gpu_memory_gib"}),
