@@ -40,8 +40,8 @@ class Knob:
             values that have the same number. When left out, it can change between all of them.
 
     Raises:
-        ValueError: no values, repeated values, numbers that are not finite, or `features` or `apart` that do not match
-            the other arguments.
+        ValueError: no values, repeated values, numbers that are not finite (a categorical knob may have infinities), or
+            `features` or `apart` that do not match the other arguments.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Knob:
         # Typed keys: True and 1 are different values of a knob, though equal in Python.
         if not self.values or len({(type(v), v) for v in self.values}) != len(self.values):
             raise ValueError(f"knob {self.name!r} needs one or more distinct values, got {list(self.values)}")
-        if odd := [v for v in self.values if isinstance(v, int | float) and not abs(v) <= sys.float_info.max]:
+        if odd := [v for v in self.values if isinstance(v, int | float) and not self._has_place(v)]:
             raise ValueError(f"knob {self.name!r} has {odd[0]!r} among its values, which is not a finite number")
         if not self.columns:
             if self.features:
@@ -74,6 +74,10 @@ class Knob:
                 f"knob {self.name!r}: `apart` needs changes='in place' and one number for each of its "
                 f"{len(self.values)} values, got {self.changes!r} and {list(self.apart)}"
             )
+
+    def _has_place(self, value: float) -> bool:
+        """Whether a number is equal to itself and, where numbers are features, within those of 64 bits."""
+        return value == value and (self.kind == "categorical" or abs(value) <= sys.float_info.max)
 
     @property
     def needs(self) -> tuple[int, ...]:

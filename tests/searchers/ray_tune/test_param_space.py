@@ -60,7 +60,7 @@ def test_nested_keys_are_knobs_by_their_path_and_constants_are_none():
     [
         ({"lr/x": tune.choice([1])}, "lr/x", {"lr/x": 1}),
         ({"n": {"a/b": {"c": tune.choice([1]), "d": 2}}}, "n/a/b/c", {"n": {"a/b": {"c": 1, "d": 2}}}),
-        ({"n": {8: tune.choice([1]), "8b": 2}}, "n/8", {"n": {8: 1, "8b": 2}}),
+        ({"n": {8: tune.choice([1]), 9: 2}}, "n/8", {"n": {8: 1, 9: 2}}),
         ({"layers": [64, tune.choice([1]), "end"], "k": 3}, "layers/1", {"layers": [64, 1, "end"], "k": 3}),
         ({"pair": (tune.grid_search([1]), None)}, "pair/0", {"pair": (1, None)}),
         ({"l": [{"u": tune.choice([1]), "v": 2}, {"w": 3}]}, "l/0/u", {"l": [{"u": 1, "v": 2}, {"w": 3}]}),
@@ -90,6 +90,12 @@ def test_a_choice_of_a_number_that_is_not_finite_is_refused(odd):
                 space_of({"n": {"k": make([*others, odd])}})
     with pytest.raises(ValueError, match="knob 'k' has .* among its values, which is not a finite number"):
         Knob("k", (1, odd.item() if isinstance(odd, np.generic) else odd))
+
+
+def test_a_categorical_knob_of_a_space_of_ones_own_may_have_an_infinity_but_no_nan():
+    assert Space([Knob("k", (math.inf, 1), "categorical")])[0] == {"k": math.inf}
+    with pytest.raises(ValueError, match="knob 'k' has nan among its values, which is not a finite number"):
+        Knob("k", (math.nan, 1), "categorical")
 
 
 def test_a_choice_from_nothing_is_refused_with_tunes_key():
