@@ -13,6 +13,10 @@ from serve_deployments.metrics.answers.edit_distance import edit_distance
 _WORDS = 60
 """Most characters of a value in the words on a difference. Our choice: it stays on one line."""
 
+WHOLLY_OFF = 2.0
+"""Relative error of an answer with NaN or infinity where the other has another number: no norm says how far it is off,
+and 2 is the largest that the difference of two finite answers can have, so it breaks every limit below."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -21,8 +25,9 @@ class Difference:
     Args:
         same: whether texts, labels and whole numbers are equal, and other numbers equal up to rounding.
         relative_error: norm of the difference of all numbers, relative to the larger of the two norms, 0 to 2; NaN
-            where neither answer has numbers.
-        cosine: cosine of the angle between all numbers of the two answers; NaN where there are fewer than two.
+            where neither answer has numbers; `WHOLLY_OFF` where NaN or infinity stands on one side only.
+        cosine: cosine of the angle between all numbers of the two answers; NaN where there are fewer than two; 0 where
+            NaN or infinity stands on one side only.
         edit_similarity: 1 - edit distance / length of the longer text, 0 to 1; NaN where neither answer has texts.
         words: the first difference in words; None if they are the same.
     """
@@ -47,7 +52,8 @@ def difference(reference: Content, answer: Content | Unanswered, allowed: float)
     """Compare an answer with the reference's.
 
     Lists and dictionaries are compared by their parts, arrays element by element. A part that only one of the answers
-    has, or that is of another type or shape, counts as one that the other has as 0 or as an empty text.
+    has, or that is of another type or shape, counts as one that the other has as 0 or as an empty text. NaN and
+    infinity agree with themselves at the same place, and with nothing else.
 
     Args:
         reference: the reference's answer.
@@ -73,6 +79,8 @@ class _Parts:
     numbers: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     edits: list[tuple[int, int]] = field(default_factory=list)
     words: str | None = None
+    alone: bool = False  # whether numbers stand on one side only
+    odd: bool = False  # whether NaN or infinity does
 
     def unlike(self, path: str, words: str) -> None:
         """Note the first part that differs."""
@@ -120,6 +128,7 @@ class _Parts:
         odd = ~(np.isfinite(left) & np.isfinite(right))
         if odd.any():
             if not np.array_equal(left[odd], right[odd], equal_nan=True):
+                self.odd = True
                 self.unlike(path, "NaN or infinity in other places")
             left, right = (np.where(odd, 0.0, each) for each in (left, right))
         self.numbers.append((left, right))
@@ -135,7 +144,11 @@ class _Parts:
             case bool() | None:
                 pass
             case int() | float() | np.ndarray():
-                told = np.nan_to_num(_floats(content), posinf=0.0, neginf=0.0)
+                found = _floats(content)
+                finite = np.isfinite(found)
+                self.alone |= bool(found.size)
+                self.odd |= not finite.all()
+                told = np.where(finite, found, 0.0)
                 self.numbers.append((told, np.zeros_like(told)) if left else (np.zeros_like(told), told))
             case list():
                 for each in content:
@@ -147,8 +160,11 @@ class _Parts:
         largest = max(np.abs(left).max(initial=0.0), np.abs(right).max(initial=0.0))
         if not left.size:
             return math.nan, math.nan
-        if largest == 0:
-            return 0.0, 1.0 if left.size > 1 else math.nan
+        if self.odd:
+            return WHOLLY_OFF, 0.0 if left.size > 1 else math.nan
+        if largest == 0:  # all zeros agree with zeros, but not with nothing
+            error, cosine = (1.0, 0.0) if self.alone else (0.0, 1.0)
+            return error, cosine if left.size > 1 else math.nan
         left, right = left / largest, right / largest  # so that squares neither overflow nor vanish
         norms = float(np.linalg.norm(left)), float(np.linalg.norm(right))
         error = float(np.linalg.norm(left - right)) / max(norms)

@@ -11,10 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve_deployments.metrics.answers.agreement import figures_of
 from serve_deployments.metrics.answers.content import Unanswered, plain, size_bytes
-from serve_deployments.metrics.answers.difference import Difference, difference
+from serve_deployments.metrics.answers.difference import WHOLLY_OFF, Difference, difference
 from serve_deployments.metrics.answers.edit_distance import LONGEST, edit_distance
 from serve_deployments.metrics.answers.rounding import allowed_error
+from serve_deployments.metrics.metric_table import METRICS
 
 ALLOWED = 1e-4
 
@@ -75,6 +77,23 @@ def test_a_part_that_is_missing_counts_as_nothing_on_the_other_side():
 def test_odd_numbers_at_the_same_places_are_the_same():
     assert of([1.0, math.nan, math.inf], [1.0, math.nan, math.inf]).same
     assert not of([1.0, math.inf], [1.0, -math.inf]).same
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_an_odd_number_on_one_side_only_breaks_every_limit(odd):
+    """A cosine of 0 and the largest relative error, however many other numbers agree."""
+    for one, other in (([1.0, 2.0], [odd, odd]), ([1.0, 2.0, 3.0], [1.0, 2.0, odd]), ({"v": [odd, odd]}, {})):
+        for found in (of(one, other), of(other, one)):
+            assert (found.same, found.relative_error, found.cosine) == (False, WHOLLY_OFF, 0.0)
+    single = of(0.5, odd)
+    assert (single.same, single.relative_error, single.distance) == (False, 2.0, 2.0) and math.isnan(single.cosine)
+    figures = figures_of([of([1.0, 2.0], [odd, odd])])
+    assert figures["answers_relative_error_max"] == METRICS["answers_relative_error_max"].range[1]
+
+
+def test_zeros_that_are_not_answered_do_not_agree():
+    lost = difference(plain([0.0, 0.0]), Unanswered("late"), ALLOWED)
+    assert (lost.relative_error, lost.cosine) == (1.0, 0.0) == (of([0.0], [0.0, 0.0]).relative_error, 0.0)
 
 
 def by_the_book(one: str, other: str) -> int:
