@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raytune_infer.errors import UserError
-from raytune_infer.spec.goal_check import check_positive, is_lower_bound
+from raytune_infer.spec.goal_check import check_positive, is_lower_bound, out_of_range
 from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
@@ -43,6 +43,8 @@ def changed(
             _check(name)
             if bound is not None and not (math.isfinite(bound) and bound >= 0):
                 raise UserError(f"the bound of {name} must be a number, 0 or more, got {bound}")
+            if bound is not None and (why := out_of_range(name, bound)) is not None:
+                raise UserError(why)
     text = maximize if maximize is not None else minimize
     other = replace(
         objective,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from raytune_infer.spec.document import shown
 from raytune_infer.spec.spec_errors import At
@@ -55,6 +56,34 @@ def check_rates(objective: Objective, find: str | None) -> None:
             f"{optimised[0]} is measured at the highest rate of each configuration, not at {rate_rps:g} requests/s; "
             f"write `maximize: rps` with `limits: {{{optimised[0]}: …}}`, or leave out `at_least`",
         )
+
+
+def check_bounds(bounds: Mapping[tuple[str, ...], Mapping[str, float]]) -> None:
+    """Refuse bounds that no value of their metric can reach, such as a share in percent.
+
+    Args:
+        bounds: place in the file → metric → its bound.
+
+    Raises:
+        At: a bound is outside the values that its metric can have.
+    """
+    for place, named in bounds.items():
+        for name, bound in named.items():
+            if (why := out_of_range(name, bound)) is not None:
+                raise At((*place, name), why)
+
+
+def out_of_range(name: str, bound: float) -> str | None:
+    """Return that a bound is outside the values that its metric can have, with the remedy; None if it is not."""
+    low, high = _range(name)
+    if low <= bound <= high:
+        return None
+    if high == math.inf:
+        return f"{name} is {low:g} or more, got {bound:g}; write a number of {low:g} or more"
+    share = "a share " if (low, high) == (0.0, 1.0) else ""
+    percent = share and 1 < bound <= 100
+    remedy = f"for {bound:g} % write {bound / 100:g}" if percent else "write a number in that range"
+    return f"{name} is {share}from {low:g} to {high:g}, got {bound:g}; {remedy}"
 
 
 def is_of_answers(name: str) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import Document, RecordedDocument, shown
-from raytune_infer.spec.goal_check import check_positive, check_rates, is_lower_bound, is_of_answers
+from raytune_infer.spec.goal_check import check_bounds, check_positive, check_rates, is_lower_bound, is_of_answers
 from raytune_infer.spec.knob_spec import KnobSpec, check_concurrent, check_knobs, check_variables
 from raytune_infer.spec.quality_spec import QualitySpec
 from raytune_infer.spec.spec_errors import At, Part, explain
@@ -22,8 +22,7 @@ from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.metrics.metric_table import METRICS, metric_of
 
 _MOST = 10**9
-"""Largest number in a service.yaml. Our choice: 30 years in seconds, and too many of anything else; every database and
-every clock can hold it."""
+"""Largest number in a service.yaml. Our choice: 30 years in seconds; every database and every clock can hold it."""
 
 Text = Annotated[str, Field(min_length=1, max_length=1000)]  # for names and paths; a longer text is a mistake
 Count = Annotated[int, Field(ge=1, le=_MOST)]
@@ -280,6 +279,7 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
         spec = ServiceSpec(**values, folder=folder, text=document.text, file=document.source)
         if document.strict:
             check_positive(spec.goal)
+            check_bounds({("limits",): spec.limits, ("objective", "at_least"): spec.objective.at_least})
             check_rates(spec.goal, spec.load.find)
             check_concurrent(spec.model.concurrent, spec.knobs)
             check_variables(spec.knobs, document)

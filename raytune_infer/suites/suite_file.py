@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raytune_infer.errors import SpecError, SuiteError
 from raytune_infer.spec.document import Document, dotted
-from raytune_infer.spec.goal_check import check_positive
+from raytune_infer.spec.goal_check import check_positive, out_of_range
 from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
@@ -212,6 +212,10 @@ def _check_objectives(file: SuiteFile, places: _Places) -> None:
         for place, name in keys:
             if name not in known:
                 places.refuse(place, f"{name!r} is not measured; there are {', '.join(sorted(known))}")
+        for side, named in (("at_most", objective.at_most), ("at_least", objective.at_least)):
+            for name, bound in named.items():
+                if (why := out_of_range(name, bound)) is not None:
+                    places.refuse(("objectives", i, side, name), why)
         try:
             check_positive(_objective(objective, file.cost))
         except At as error:

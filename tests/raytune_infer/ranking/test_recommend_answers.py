@@ -69,3 +69,19 @@ def test_a_limit_on_answers_is_a_lower_bound_where_more_is_better_and_can_be_tak
     assert other.at_most == {"answers_relative_error_max": 0.1, "p99_ms": 10.0}
     with pytest.raises(UserError, match="a limit is an upper bound; for rps give a lower bound"):
         changed(objective, limits={"rps": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "why"),
+    [
+        ({"limits": {"error_rate": 5.0}}, "error_rate is a share from 0 to 1, got 5; for 5 % write 0.05"),
+        ({"limits": {"answers_same": 95.0}}, "answers_same is a share from 0 to 1, got 95; for 95 % write 0.95"),
+        (
+            {"at_least": {"answers_cosine_min": 1.5}},
+            "answers_cosine_min is from -1 to 1, got 1.5; write a number in that",
+        ),
+    ],
+)
+def test_a_bound_that_no_value_can_reach_is_refused(bounds, why):
+    with pytest.raises(UserError, match=why):
+        changed(Objective(Expression("rps")), **bounds)

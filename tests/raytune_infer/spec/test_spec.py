@@ -76,6 +76,18 @@ def test_a_good_file_is_read_as_written():
         ("rps / usd_per_hour", "rps / p97_ms", "objective.maximize: 'p97_ms' is not measured; .*, and as a limit any"),
         ("p99_ms: 100", "p99_ms: fast", "limits.p99_ms: "),
         ("p99_ms: 100", "rps: 100", "limits.rps: .*at_least"),
+        (
+            "error_rate: 0.01",
+            "error_rate: 5",
+            "12: limits.error_rate: error_rate is a share from 0 to 1, got 5; for 5 % w",
+        ),
+        ("error_rate: 0.01", "answers_same: 95", "limits.answers_same: .* is a share from 0 to 1, .* write 0.95"),
+        (
+            "p99_ms: 100",
+            "answers_cosine_min: 1.5",
+            "limits.answers_cosine_min: .* is from -1 to 1, got 1.5; write a nu",
+        ),
+        ("p99_ms: 100", "answers_relative_error: 5", "limits.answers_relative_error: .* is from 0 to 2, got 5"),
         ("limits:", "budget: {trials: 0}\nlimits:", "budget.trials: "),
         ("limits:", "budget: {trails: 3}\nlimits:", "budget.trails: unknown key; allowed are trials, parallel"),
         ("limits:", "default: {cpu_cores: 3}\nlimits:", "default.cpu_cores: 3 is none of the knob's values"),
@@ -129,6 +141,11 @@ def test_what_is_wrong_is_named_with_its_place(old, new, said):
         ("{minimize: -rps}", r"objective.minimize: '-rps' is not always positive, .*; write `maximize: rps`"),
         ("{maximize: rps - 10 * p99_ms}", "not always positive, as it must be; use a quotient such as"),
         ("{maximize: 0 * rps}", "not always positive"),
+        (
+            "{maximize: rps, at_least: {answers_same: 95}}",
+            "11: objective.at_least.answers_same: .*; for 95 % write 0.95",
+        ),
+        ("{maximize: rps, at_least: {rps: -1}}", "at_least.rps: rps is 0 or more, got -1"),
         (
             "{minimize: p99_ms, at_least: {rps: 100}}",
             "at_least.rps: p99_ms is measured at .*, not at 100",

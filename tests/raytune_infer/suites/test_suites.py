@@ -157,6 +157,7 @@ WRONG_FILES = [
     (changed(descriptors={"a_long": {"x": math.inf}}), r"descriptors.a_long.x: inf is not a finite number"),
     (objective(maximize="speed"), r"objectives\[0\].maximize: 'speed' is not measured; there are dollars, p99_ms, rps"),
     (objective(maximize="rps", at_most={"ttft_ms": 1}), r"at_most.ttft_ms: 'ttft_ms' is not measured"),
+    (objective(maximize="rps", at_least={"rps": -1}), r"at_least.rps: rps is 0 or more, got -1"),
     (objective(maximize="rps", at_most={"rps": math.nan}), r"at_most.rps: input should be a finite number"),
     (objective(maximize="rps", atmost={}), r"objectives\[0\].atmost: unknown key; allowed are name, maximize"),
     (objective(maximize="rps +"), r"not an arithmetic expression"),
