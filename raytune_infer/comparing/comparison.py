@@ -12,6 +12,7 @@ import numpy as np
 from raytune_infer.comparing.blocks import Blocks, Estimate, NoisePrior, fit
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
 
 Round = dict[int, TrialRecord]
 """Position of a configuration → its trial in one round."""
@@ -78,6 +79,15 @@ class Contestant:
     def counts(self) -> bool:
         """Whether it may be recommended: it is not out, and kept the limits in most of its rounds."""
         return not self.out and 2 * self.kept > len(self.trials)
+
+    @property
+    def answers(self) -> AnswerAgreement | None:
+        """How its answers agree with the reference's: in the first round in which they differ, else in the last.
+
+        None where it was not asked.
+        """
+        found = [t.outcome.answers for t in self.trials if t.outcome.answers is not None]
+        return next((each for each in found if each.differs), found[-1] if found else None)
 
     @property
     def usd_per_hour(self) -> float:

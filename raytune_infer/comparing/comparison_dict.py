@@ -28,6 +28,7 @@ def as_dict(comparison: Comparison) -> dict[str, object]:
                 "rounds_kept": c.kept,
                 "recommended": c is recommended,
                 "default": c.position == comparison.default,
+                "answers_differ": None if c.answers is None else c.answers.differs,
             }
             for c in comparison.contestants
         ],

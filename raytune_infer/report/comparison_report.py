@@ -10,6 +10,7 @@ from raytune_infer.comparing.configuration_result import result_of
 from raytune_infer.comparing.other_processes import NOTICEABLE
 from raytune_infer.report.figures import OTHERS_SHARE
 from raytune_infer.report.view import Column, Note, Quantity, Row, Table, View
+from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.report.words.verdict import on_other_work, remarks
 from searchers.objective import Objective
 
@@ -73,6 +74,12 @@ def _ratio(contestant: Contestant, comparison: Comparison) -> Estimate | None:
 
 
 def _marks(contestant: Contestant, comparison: Comparison) -> list[str]:
+    """Return the remarks on a contestant: its place in the comparison, and whether its answers differ."""
+    differ = differ_briefly(contestant.answers)
+    return [*_places(contestant, comparison), *([] if differ is None else [differ])]
+
+
+def _places(contestant: Contestant, comparison: Comparison) -> list[str]:
     marks = ["default"] if contestant.position == comparison.default else []
     if contestant is comparison.recommended:
         return [*marks, "recommended"]

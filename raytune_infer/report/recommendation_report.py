@@ -17,7 +17,7 @@ from raytune_infer.report.level_figures import (
     usage,
 )
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
-from raytune_infer.report.words.answers import shown_of, warning
+from raytune_infer.report.words.answers import differ_briefly, shown_of, warning
 from raytune_infer.report.words.metric_columns import metric_column
 from raytune_infer.report.words.ranked import answer, asked, notes, trials_needed, why_not
 from raytune_infer.report.words.verdict import on_other_work
@@ -111,10 +111,11 @@ def possible(r: Ranked) -> tuple[float | None, float | None]:
 
 
 def remarks(found: Recommendation, r: Ranked) -> str | None:
-    """Return the remarks on a configuration: that its rate has no bound, and why it does not count."""
+    """Return the remarks on a configuration: that its rate has no bound, why it does not count, how answers differ."""
     unbounded = not r.known.resolved and math.isinf(r.known.at_most_rps)
     said = ["no bound"] if unbounded else []
     said += [] if r.value is not None else [why_not(found, r)]
+    said += [] if (differ := differ_briefly(r.answers)) is None else [differ]
     return ", ".join(said) or None
 
 

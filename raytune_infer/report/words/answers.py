@@ -25,6 +25,12 @@ def differ_briefly(found: AnswerAgreement | None) -> str | None:
     return f"answers differ from the default's: {_same(found.figures)} the same"
 
 
+def marked(who: str, found: AnswerAgreement | None) -> str:
+    """Return a configuration's name with a mark behind it if it answers otherwise than the default."""
+    differ = differ_briefly(found)
+    return who if differ is None else f"{who} ({differ})"
+
+
 def warning(found: AnswerAgreement | None, who: str) -> str | None:
     """Return a warning if a configuration answers otherwise than the default; None if rounding explains it.
 

@@ -9,6 +9,7 @@ from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.level_figures import alone, estimated, measured
+from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import significant, spelled
 from raytune_infer.report.words.verdict import answer as answer_of_comparison
 
@@ -31,7 +32,7 @@ def answer(found: Recommendation) -> str:
         return answer_of_comparison(found.comparison, found.objective)
     rate = "" if best.known.level is None else f", {significant(best.known.level.rate_rps)} requests/s"
     return (
-        f"Run {spelled(best.config)}: {found.objective.goal.text} of {significant(best.figure)}{rate}, from its own "
+        f"Run {_named(best)}: {found.objective.goal.text} of {significant(best.figure)}{rate}, from its own "
         "levels; under this question it was not measured side by side with the default"
     )
 
@@ -96,7 +97,7 @@ def trials_needed(found: Recommendation) -> list[str]:
     opening = "Nothing measured surely keeps the limits; new trials would show whether these do:"
     if best is not None:
         opening = "A new trial could put another one first:"
-    return [opening, *(f"{spelled(r.config)}: {where(r, arrivals=found.arrivals)}" for r in found.needed)]
+    return [opening, *(f"{_named(r)}: {where(r, arrivals=found.arrivals)}" for r in found.needed)]
 
 
 def where(r: Ranked, *, arrivals: bool) -> str:
@@ -128,6 +129,10 @@ def _rates(known: RateBounds) -> str:
         return f"{near}below {most}" if near else f"below {most} requests/s"
     middle = f"about {significant(math.sqrt(low * max(low, high)))} requests/s, "
     return f"{near or middle}between {least} and {most}"
+
+
+def _named(r: Ranked) -> str:
+    return marked(spelled(r.config), r.answers)
 
 
 def _levels(count: int) -> str:

@@ -9,6 +9,7 @@ from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
 from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.comparing.other_processes import NOTICEABLE, disturbed, largest_spread
+from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import estimate, interval, number, significant, spelled
 from searchers.objective import Objective
 from searchers.space import Config
@@ -20,7 +21,7 @@ def answer(comparison: Comparison, objective: Objective) -> str:
     if recommended is None:
         return ""
     if recommended is default:
-        parts = [f"Keep the default, {spelled(config_of(default))}: {_rate(comparison, default)}"]
+        parts = [f"Keep the default, {_what(default, None)}: {_rate(comparison, default)}"]
         parts += [_cost(comparison, default, None), _why_kept(comparison, objective)]
     else:
         parts = [f"Run {_what(recommended, default)}: {_rate(comparison, recommended)}"]
@@ -35,7 +36,8 @@ def answer_so_far(best: ConfigurationResult | None, comparison: Comparison, obje
     if comparison.rounds or best is None:
         return answer(comparison, objective)
     rate = number(best.metrics["rps"], *(best.interval_rps or (None, None)))
-    return f"Best so far, not yet compared with the default: {spelled(best.config)}: {rate} requests/s"
+    named = marked(spelled(best.config), best.trials[-1].outcome.answers)
+    return f"Best so far, not yet compared with the default: {named}: {rate} requests/s"
 
 
 def remarks(comparison: Comparison, objective: Objective) -> list[str]:
@@ -70,14 +72,13 @@ def config_of(contestant: Contestant) -> Config:
     return contestant.trials[0].config
 
 
-def _what(recommended: Contestant, default: Contestant | None) -> str:
-    """Return the knobs that differ from the default, or all of them without one."""
-    config = config_of(recommended)
-    if default is None:
-        return spelled(config)
-    before = config_of(default)
-    changed = {name: value for name, value in config.items() if before.get(name) != value}
-    return spelled(config) if len(changed) == len(config) else f"{spelled(changed)}, the rest as in the default"
+def _what(contestant: Contestant, default: Contestant | None) -> str:
+    """Return the knobs that differ from the default, or all of them without one, and whether its answers differ."""
+    config = config_of(contestant)
+    before = {} if default is None else config_of(default)
+    changed = {name: value for name, value in config.items() if name not in before or before[name] != value}
+    rest = "" if len(changed) == len(config) else ", the rest as in the default"
+    return marked(spelled(changed) + rest, contestant.answers)
 
 
 def _rate(comparison: Comparison, contestant: Contestant) -> str:
@@ -147,7 +148,8 @@ def _first_against_second(comparison: Comparison, objective: Objective) -> str |
     if second is None:
         return None
     ratio = comparison.ratio(first, second)
-    said = f"{objective.goal.text} of the first is {_ratio(ratio)} that of the second ({_interval(ratio)})"
+    one, other = marked("the first", first.answers), marked("the second", second.answers)
+    said = f"{objective.goal.text} of {one} is {_ratio(ratio)} that of {other} ({_interval(ratio)})"
     if len(comparison.alike) < 2:
         return said
     # A third one with fewer rounds may be indistinguishable from the first although the second is not.

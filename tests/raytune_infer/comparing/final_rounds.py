@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from scipy import stats
 
 from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
+from serve_deployments.metrics.answers.agreement import AnswerAgreement
 
 GOAL = Objective(Expression("rps"), at_most={"p99_ms": 100})
 OK, BROKEN = 50.0, 150.0
@@ -27,6 +29,12 @@ def finals(
         value = objective.value(metrics, price)
         trials.append(TrialRecord(number, "final", position, {"n": position}, price, value, outcome, 1.0, False))
     return trials
+
+
+def answering_otherwise(trials: Sequence[TrialRecord], *positions: int) -> list[TrialRecord]:
+    """The same measurements, where these configurations answer a quarter of the samples as the default does."""
+    found = AnswerAgreement(4, {"answers_same": 0.25}, {"answers_same": 1.0}, True, "sample 1: off")
+    return [replace(t, outcome=replace(t.outcome, answers=found)) if t.position in positions else t for t in trials]
 
 
 def positions(contestants) -> list[int]:

@@ -8,9 +8,9 @@ import pytest
 from raytune_infer.errors import UserError
 from raytune_infer.ranking.other_objective import changed
 from raytune_infer.ranking.recommendation import recommend
-from raytune_infer.report.recommendation_report import recommendation_view
+from raytune_infer.report.recommendation_report import recommendation_view, remarks
 from raytune_infer.report.renderers.console_view import render
-from raytune_infer.report.words.ranked import why_not
+from raytune_infer.report.words.ranked import answer, trials_needed, why_not
 from searchers.objective import Expression, Objective
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from tests.raytune_infer.ranking.measured_runs import measured, write_run
@@ -43,6 +43,11 @@ def test_without_a_limit_the_first_is_warned_of_and_figures_are_shown(run):
     assert found.best.config["max_batch_size"] == 16 and found.best.answers.figures == OFF
     said = shown(found)
     assert "the first configuration answers otherwise than the default" in said and "answers_cosine_min" in said
+    assert all(("25% the same" in (remarks(found, r) or "")) is (r.answers.figures == OFF) for r in found.ranked)
+    other = recommend(run, maximize="rps / p99_ms")
+    named = [answer(other), *trials_needed(other)]
+    assert all(("25% the same" in each) is ("max_batch_size=16" in each) for each in named)
+    assert any("max_batch_size=16" in each for each in named)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from raytune_infer.report.words.verdict import answer, answer_so_far, on_other_w
 from searchers.objective import Expression, Objective
 from serve_deployments.usage import Usage
 from tests.levels import a_level
-from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, finals, halves
+from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, answering_otherwise, finals, halves
 from tests.raytune_infer.report.shown_views import headings, texts
 
 FREE = Objective(Expression("rps"))
@@ -103,6 +103,32 @@ def test_of_three_alike_the_cheapest_and_how_much_it_saves():
     assert [row[1].split(" ")[0] for row in lines(comparison)] == ["1.02", "1.01", "–", "0.500"]
 
 
+DIFFER = "answers differ from the default's: 25% the same"
+
+
+def test_who_answers_otherwise_is_marked_wherever_it_is_named():
+    """As the best of the others, as a cheaper one, as the first and the second, as what to run, and in the table."""
+    trials = finals([(1, 101.0), (0, 100.0)], [(0, 100.0), (1, 101.0)], prices={0: 2.0})
+    kept = compared(answering_otherwise(trials, 1), GOAL, 0)
+    assert f"rps of the best of the others, n=1 ({DIFFER}), is 1.01× as much" in answer(kept, GOAL)
+    assert remarks(kept, GOAL)[0].startswith(f"n=1 ({DIFFER}) cannot be told apart from the default and is cheaper")
+    assert [row[-1] for row in lines(kept)] == [f"tied with the first, {DIFFER}", "default, recommended"]
+    three = finals(*[[(1, 102.0), (2, 101.0), (3, 100.0), (0, 50.0)]] * 2, prices={1: 1.5, 2: 1.25, 3: 0.125})
+    second = remarks(compared(answering_otherwise(three, 2), GOAL, 0), GOAL)[0]
+    assert second.startswith("rps of the first is 1.01× that of the second (answers differ from the default's: 25% the")
+    first = compared(answering_otherwise(three, 1, 3), GOAL, 0)
+    assert remarks(first, GOAL)[0].startswith(f"rps of the first ({DIFFER}) is 1.01× that of the second (95 %")
+    assert answer(first, GOAL).startswith(f"Run n=3 ({DIFFER}): ")
+    assert [row[-1] for row in lines(first)] == [
+        f"tied with the first, {DIFFER}", "tied with the first", f"recommended, {DIFFER}", "default"
+    ]  # fmt: skip
+
+
+def test_one_round_in_which_answers_differ_is_enough_for_the_mark():
+    first, *later = finals(*[[(1, 100.0), (0, 50.0)]] * 2)
+    assert answer(compared([*answering_otherwise([first], 1), *later], GOAL, 0), GOAL).startswith(f"Run n=1 ({DIFFER})")
+
+
 def test_the_second_differs_from_the_first_and_a_third_of_fewer_rounds_does_not():
     trials = finals(*[[(1, 100.0), (2, 88.0)]] * 4, [(3, 87.5), (1, 100.0)], prices={3: 0.5})
     comparison = compared(trials, GOAL, None)
@@ -188,6 +214,8 @@ def test_before_the_comparison_the_best_of_the_search_is_named_as_what_it_is():
         "Best so far, not yet compared with the default: n=1: 100 requests/s"
     )
     assert answer_so_far(None, nothing, GOAL) == ""
+    otherwise = answer_so_far(best_of(answering_otherwise([trial], 1), nothing), nothing, GOAL)
+    assert f": n=1 ({DIFFER}): 100 requests/s" in otherwise
 
 
 def test_where_there_was_no_round_there_is_nothing_to_see():
