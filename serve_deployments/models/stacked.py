@@ -11,12 +11,6 @@ from serve_deployments.endpoint import Payload
 from serve_deployments.enforcement import Enforcement
 
 
-def stacked(payloads: list[Payload]) -> np.ndarray:
-    """`[batch, ...]` the payloads in one array; double precision, as of Python's numbers, becomes float32."""
-    batch = np.stack([np.asarray(payload) for payload in payloads])
-    return batch.astype(np.float32) if batch.dtype == np.float64 else batch
-
-
 def of_stacked(
     model: Callable[[Any], Any],
     dtype: Any,
@@ -42,7 +36,7 @@ def of_stacked(
     from serve_deployments.batches.fast_batches import fast_batches
 
     def collate(payloads: list[Payload]) -> Tensors:
-        batch = torch.from_numpy(stacked(payloads))
+        batch = torch.from_numpy(np.stack([np.asarray(payload) for payload in payloads]))
         return {"batch": batch.to(dtype) if batch.is_floating_point() else batch}
 
     def forward(tensors: Tensors) -> Tensors:

@@ -26,6 +26,9 @@ IN_BASE64 = "b64"
 """Key of a mapping that holds bytes in JSON, `{"b64": "…"}`, as in TensorFlow Serving's REST API."""
 
 
+_TEXT_FORM = f"send it as it is with -H 'Content-Type: {TEXT}', or as a string of JSON"
+
+
 def payload_of(body: bytes, content_type: str, expected: PayloadType) -> Payload:
     """Read a request's body as a payload.
 
@@ -50,6 +53,8 @@ def payload_of(body: bytes, content_type: str, expected: PayloadType) -> Payload
         return body
     if expected.kind == "text" and media == TEXT:
         return _decoded(body)
+    if expected.kind == "text":
+        return _text_in_json(body, media)
     value = _json(body)
     if expected.kind == "bytes":
         return _from_base64(value)
@@ -67,6 +72,17 @@ def _json(body: bytes) -> Any:
         raise BadPayload("it is nested too deeply") from None
     except ValueError as error:  # also of bytes that are no Unicode text
         raise BadPayload(f"it is not JSON: {error}") from None
+
+
+def _text_in_json(body: bytes, media: str) -> str:
+    try:
+        value = _json(body)
+    except BadPayload as error:
+        # A text that is sent as it is, and not named as one: the usual case where the body is not even JSON.
+        raise BadPayload(f"a text is needed, and {error}; {_TEXT_FORM}") from None
+    if not isinstance(value, str):
+        raise BadPayload(f"a text is needed, and as {media or 'JSON'} it is none; {_TEXT_FORM}")
+    return value
 
 
 def _decoded(body: bytes) -> str:

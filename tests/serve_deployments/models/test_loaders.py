@@ -1,6 +1,7 @@
 """Each loader with its runtime: what it answers, what it is given to run on, and what it refuses."""
 
 import json
+import math
 import shutil
 from typing import Any
 
@@ -91,6 +92,45 @@ def test_onnx_takes_numbers_as_json_and_arrays_have_them(whole_numbers, linear):
         with pytest.raises(ModelError, match="the file takes int32, and payloads of .* have values that it"):
             sums([payload])
     assert load(Weights(str(linear)), {}, ModelContext())([[1, 0, 0]])[0].tolist() == ANSWERS[0]
+
+
+@pytest.mark.parametrize(
+    ("takes", "payloads"),
+    [
+        ("DOUBLE", [0.1, 1e300, math.pi]),
+        ("INT64", [2**24 + 1, 2.0**53 - 1, 2**62 + 1]),
+        ("UINT64", [2**64 - 1, 1.0]),
+        ("FLOAT16", [0.5, math.inf, 1]),
+    ],
+)
+def test_onnx_gets_each_number_as_exactly_as_its_file_takes_it(tmp_path, takes, payloads):
+    """Also beside others: an array of whole and floating-point numbers would have rounded the whole ones."""
+    answered = load(Weights(str(as_they_are(tmp_path, takes))), {}, ModelContext())(payloads)
+    assert [one.item() for one in answered] == payloads
+
+
+@pytest.mark.parametrize(
+    ("takes", "payload"),
+    [("FLOAT", 1e300), ("FLOAT16", 70000), ("INT64", 2.0**63), ("INT64", math.nan), ("UINT64", -1)],
+)
+def test_onnx_refuses_numbers_beyond_what_its_file_takes(tmp_path, takes, payload):
+    model = load(Weights(str(as_they_are(tmp_path, takes))), {}, ModelContext())
+    with pytest.raises(ModelError, match="the file takes .*, and payloads of .* have values that it cannot hold"):
+        model([payload])
+
+
+def as_they_are(folder, takes):
+    """An ONNX file that answers each number of this type with the same number."""
+    number = getattr(onnx.TensorProto, takes)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["numbers"], ["same"])],
+        "same",
+        [onnx.helper.make_tensor_value_info("numbers", number, ["batch"])],
+        [onnx.helper.make_tensor_value_info("same", number, ["batch"])],
+    )
+    path = folder / "same.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
 
 
 def test_onnx_keeps_the_precision_of_its_file(linear):

@@ -63,6 +63,8 @@ def test_null_is_not_a_number_and_other_numbers_are_converted():
 
 PICKLED = npy(np.zeros(2))[:-4]
 ROWS = PayloadType("array", "float32", (2, -1))
+TEXTS = PayloadType("text")
+AS_TEXT = "send it as it is with -H 'Content-Type: text/plain', or as a string of JSON"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,10 @@ ROWS = PayloadType("array", "float32", (2, -1))
         (b"{", JSON, AS_JSON, "it is not JSON: "),
         (b"--x", "multipart/form-data; boundary=x", AS_JSON, "it is a form; send the payload itself"),
         (b"\xff", "text/plain", PayloadType("text"), "it is not UTF-8 text"),
+        (b"5", JSON, TEXTS, f"a text is needed, and as application/json it is none; {AS_TEXT}"),
+        (b'{"text": "a"}', "", TEXTS, f"a text is needed, and as JSON it is none; {AS_TEXT}"),
+        (b"null", "application/x-www-form-urlencoded", TEXTS, "a text is needed, and as .* it is none"),
+        (b"hello", "application/x-www-form-urlencoded", TEXTS, f"a text is needed, and it is not JSON: .*; {AS_TEXT}"),
         (b"[1]", JSON, PayloadType("bytes"), 'it is no bytes; send them as they are, or as {"b64": "…"} in JSON'),
         (b'{"b64": "??"}', JSON, PayloadType("bytes"), "it is no base64"),
     ],
