@@ -92,6 +92,9 @@ class ReplicaFacts:
         idle_with: name of the core reservation that a parked replica keeps ("" if it keeps none); None while it is
             not parked.
         longest_batch_s: seconds of the longest batch so far; it is waited for before the replica changes or parks.
+        unanswered: how many calls of the model were given up by their callers although no other had been answered since
+            they began: the model may hang. Only of models that batch for themselves; the others' batches are not given
+            up but waited for.
     """
 
     hostname: str
@@ -108,6 +111,7 @@ class ReplicaFacts:
     free_memory: float = 1.0
     idle_with: str | None = None
     longest_batch_s: float = 0.0
+    unanswered: int = 0
 
 
 class Running(Protocol):

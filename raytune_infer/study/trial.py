@@ -165,7 +165,7 @@ def _outcome(
 def _what_failed(facts: ReplicaFacts, measurement: Measurement) -> str:
     """Return the text of the first failures that the load generator and the model saw, once if they are the same."""
     if not facts.raised:
-        return _seen_by_load_generator(measurement)
+        return _seen_by_load_generator(measurement, reached=facts.longest_batch_s > 0)
     first, said = _first_error(measurement), facts.said or ""
     seen = "" if first is not None and (first in said or said in first) else _seen_by_load_generator(measurement)
     return f"{seen}; the model raised {facts.raised} times, first {said}"
@@ -177,13 +177,24 @@ def _first_error(measurement: Measurement | None) -> str | None:
     return next((level.first_error for level in levels if level.first_error is not None), None)
 
 
-def _seen_by_load_generator(measurement: Measurement | None) -> str:
-    """Return the text of what went wrong with requests as their sender saw it; empty if nothing did."""
+def _seen_by_load_generator(measurement: Measurement | None, *, reached: bool = True) -> str:
+    """Return the text of what went wrong with requests as their sender saw it; empty if nothing did.
+
+    Args:
+        measurement: the load test; None if there was none.
+        reached: whether it is certain that the replica has run its model, be it before the load.
+    """
     if (first := _first_error(measurement)) is not None:
         return f"; requests failed, the first with {first}"
-    if measurement is not None and not any(level.completed or level.errors for level in measurement.levels):
-        return "; none failed either: the replica was not reached, or needs longer to answer"
-    return ""
+    levels = () if measurement is None else measurement.levels
+    # Of a level with answers, what was given up may only have waited behind too many others.
+    silent = [level for level in levels if level.unanswered and not (level.completed or level.errors)]
+    if not silent:
+        return ""
+    given_up, ended = sum(level.unanswered for level in silent), sum(level.completed + level.errors for level in levels)
+    within_s = min(level.unanswered_s for level in silent)
+    doubt = "" if reached or ended else ": the replica was not reached, or needs longer to answer"
+    return f"; {given_up} of {given_up + ended} requests were not answered within {within_s:.3g} s{doubt}"
 
 
 def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:

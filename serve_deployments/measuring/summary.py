@@ -107,6 +107,8 @@ def summarise(
         stalled=int(delayed[span.first : last].sum()),
         usage=usage,
         failed_samples=events.failed_samples,
+        unanswered=len(ages_s),
+        unanswered_s=min(ages_s, default=0.0),
         counts={name: value for name, value in counted.items() if not math.isnan(value)},
     )
 

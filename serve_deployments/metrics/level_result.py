@@ -72,6 +72,9 @@ class LevelResult:
         counts: name of a share or rate that has no field of its own → its value, where it has one.
         stalled: number of the answered requests that are left out of `distributions`, as other work on the replica's
             cores stalled it (`measuring/statistics/stalls.py`).
+        unanswered: number of requests that were given up: they had neither an answer nor an error when the level, and
+            the wait after it, ended. Of a closed level only where no request of it ended, as its clients go on waiting.
+        unanswered_s: seconds that each of these had waited at least; 0 if there are none.
     """
 
     mode: Mode
@@ -102,6 +105,8 @@ class LevelResult:
     samples: int | None = None
     counts: Mapping[str, float] = field(default_factory=dict)
     stalled: int = 0
+    unanswered: int = 0
+    unanswered_s: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.concurrency if self.mode == "closed" else self.requested_rps) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import time
@@ -47,6 +48,8 @@ class HostedModel:
         self._source, self._samples = source, samples
         self._left_behind = LeftBehind(os.getpid())
         self.longest_batch_s = 0.0
+        self.unanswered = 0  # see `ReplicaFacts`
+        self._answered = 0  # number of calls
         self._first = self._first_batches()
 
     def told(self) -> tuple[Enforcement, ...]:
@@ -147,16 +150,21 @@ class HostedModel:
         )
 
     async def __call__(self, payloads: list[Any]) -> list[Any]:
-        """Runs one batch; records how long the longest took, exceptions, and whether memory ran out."""
-        began_s = time.monotonic()
+        """Runs one batch; records how long the longest took, exceptions, missing answers, and if memory ran out."""
+        began_s, answered = time.monotonic(), self._answered
         try:
             return await self._run(payloads)
+        except asyncio.CancelledError:  # given up, as under too much load, but then others are answered meanwhile
+            self.unanswered += answered == self._answered
+            raise
         finally:
             self.longest_batch_s = max(self.longest_batch_s, time.monotonic() - began_s)
 
     async def _run(self, payloads: list[Any]) -> list[Any]:
         with self._noting_memory():
-            return await self.live(payloads)
+            results = await self.live(payloads)
+        self._answered += 1
+        return results
 
     @contextmanager
     def _noting_memory(self) -> Iterator[None]:

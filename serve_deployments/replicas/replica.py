@@ -105,12 +105,12 @@ class ReplicaServer:
         Returns:
             The facts from before parking, or with the failure if a batch did not finish in time.
         """
-        facts = await self.facts()
         try:
             await self._drain()
         except NotDrained as error:
             self._failure = str(error)
             return await self.facts()
+        facts = await self.facts()  # only now, as calls that are given up end while they are waited for
         self._model.limits.release()
         if self._meter is not None:
             self._meter.pinned(())
@@ -196,6 +196,7 @@ class ReplicaServer:
             free_memory=min(memory.available / memory.total, memory_free_share()),
             idle_with=self._idle_with,
             longest_batch_s=model.longest_batch_s,
+            unanswered=model.unanswered,
         )
 
     async def usage(self) -> Usage | None:

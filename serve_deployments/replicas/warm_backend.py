@@ -29,7 +29,7 @@ class WarmBackend:
 
     Cores are reserved in Ray for a serving replica, and stay reserved while it is idle until another trial of the study
     needs cores; its leases on the machine end as soon as it is idle. A replica that failed in any way is taken down:
-    one that raised, did not answer in time or came back as another process is never used again. If a change in place
+    one that raised or hangs, did not answer in time or came back as another process is never used again. If a change in place
     failed, the trial gets a new replica: a configuration counts as failed only if it fails on a new one.
 
     Args:
@@ -49,7 +49,7 @@ class WarmBackend:
             replica = ServeReplica(kept.app, lease.startup)
             yield replica
             after = check_same(facts.pid, replica.park(lease.group, longest_batch_s=facts.longest_batch_s))
-            if after.raised == 0:  # else it works, but the state of its model is uncertain
+            if after.raised == after.unanswered == 0:  # else it may work, but the state of its model is uncertain
                 lease.leave(kept, after)
         finally:
             lease.clear()

@@ -1,6 +1,7 @@
 """One trial: what it says of a measurement, and when there is nothing to measure."""
 
 import asyncio
+import re
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from types import SimpleNamespace
@@ -11,11 +12,13 @@ import pytest
 from raytune_infer.store.records import Outcome
 from raytune_infer.study.trial import run_trial
 from serve_deployments.backend import LoadFailed, ModelStuck, OutOfMemory, ReplicaDied, ReplicaFacts, Startup
+from serve_deployments.endpoint import WHOLE
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
@@ -80,19 +83,62 @@ def test_what_the_load_generator_saw_stands_before_what_the_model_said_where_the
     )
 
 
+class Silent(Broken):
+    """Takes each request, and answers those after the first few never."""
+
+    told = replace(Broken.told, raised=0, said=None)
+    answers = 0
+
+    async def infer(self, payload):
+        await asyncio.sleep(0.01)
+        if self.answers <= 0:
+            await asyncio.sleep(3600)
+        self.answers -= 1
+        return WHOLE
+
+
+SHORT = LoadPlan(level_min_s=0.5, level_max_s=2.0, total_max_s=4.0)
+
+
 def test_where_no_request_ended_that_is_said():
     """As through a proxy that takes the connection and passes nothing on."""
-
-    class Silent(Broken):
-        told = replace(Broken.told, raised=0, said=None)
-
-        async def infer(self, payload):
-            await asyncio.sleep(3600)
-
-    plan = LoadPlan(level_min_s=0.5, level_max_s=2.0, total_max_s=4.0)
-    outcome = run_trial(Settings(), "trial", backend=Silent(), measure=VirtualMeasure(LoadTest(plan)))
+    outcome = run_trial(Settings(), "trial", backend=Silent(), measure=VirtualMeasure(LoadTest(SHORT)))
     assert outcome.reason.startswith("NoRate: no request was answered")
-    assert outcome.reason.endswith("; none failed either: the replica was not reached, or needs longer to answer")
+    assert outcome.reason.endswith(
+        "; 1 of 1 requests were not answered within 4 s: the replica was not reached, or needs longer to answer"
+    )
+
+
+def test_a_replica_whose_first_batches_ran_was_reached():
+    silent = Silent()
+    silent.told = replace(Silent.told, longest_batch_s=0.01)
+    outcome = run_trial(Settings(), "trial", backend=silent, measure=VirtualMeasure(LoadTest(SHORT)))
+    assert outcome.reason.endswith("; 1 of 1 requests were not answered within 4 s")
+
+
+@pytest.mark.parametrize("lost", [None, ModelStuck("a running batch did not finish within 10 s")])
+def test_a_replica_that_hangs_midway_leaves_how_many_requests_were_not_answered(lost):
+    class Hangs(Silent):
+        @contextmanager
+        def running(self, settings, name):
+            yield self
+            if lost is not None:
+                raise lost
+
+    hangs = Hangs()
+
+    def measure(running, settings, *, to_beat_rps=None):
+        """Two levels, of which the second gets no answer."""
+        levels: list[LevelResult] = []
+        for running.answers in (10**6, 0):
+            rest = VirtualMeasure(LoadTest(replace(SHORT, total_max_s=2.0)))(running, settings)
+            levels += rest.levels
+        return replace(rest, levels=tuple(levels), reported=len(levels) - 1)
+
+    outcome = run_trial(Settings(), "trial", backend=hangs, measure=measure)
+    assert outcome.metrics is None and "not reached" not in outcome.reason
+    assert re.search(r"; 1 of \d\d+ requests were not answered within [\d.]+ s$", outcome.reason), outcome.reason
+    assert lost is None or outcome.reason.startswith("ModelStuck: a running batch did not finish within 10 s; 1 of ")
 
 
 @pytest.mark.parametrize("error", [ModelStuck("a batch did not finish"), ReplicaDied("process 1 has ended")])

@@ -138,7 +138,8 @@ def test_of_a_closed_level_how_long_is_waited_counts_only_where_nothing_was_answ
     answered = closed(FakeServer(varies), 3, LoadPlan(precision=1e-12, level_max_s=3.0))
     assert not answered.steady and latencies_in(answered) == answered.completed > 0
     silent = closed(FakeServer(lambda size: 1e6), 3, LoadPlan(level_max_s=3.0, drain_s=1.0))
-    assert silent.completed == 0 and latencies_in(silent) == 3
+    assert silent.completed == 0 and latencies_in(silent) == silent.unanswered == 3
+    assert answered.unanswered == 0 and silent.unanswered_s == pytest.approx(3, rel=0.02)
     assert silent.metrics["mean_ms"] == pytest.approx(3000, rel=0.02)
 
 
@@ -234,6 +235,7 @@ def test_answers_that_come_while_an_overloaded_level_drains_took_as_long_as_they
     # At 1.15 s two have come; the others were due at 0.2, 0.3 and 0.4 s.
     load = opened(FakeServer(lambda size: 1.0, cores=9), 10.0, replace(plan, drain_s=0.64))
     assert latencies_in(load) == 5 and load.value("max_ms") == pytest.approx(1000)
+    assert load.unanswered == 3 and load.unanswered_s == pytest.approx(0.75, abs=0.012)
     assert load.value("mean_ms") == pytest.approx((1000 + 1000 + 950 + 850 + 750) / 5, abs=12)
 
 

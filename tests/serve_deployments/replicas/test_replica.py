@@ -214,6 +214,39 @@ def test_requests_reach_an_engine_one_by_one_and_at_once():
     assert usage.batches == {1: 101} and usage.recent == () and usage.queue == 0
 
 
+async def first_then_never(payloads):
+    """An engine that answers requests for numbers after so many seconds, and hangs at others."""
+    await asyncio.sleep(payloads[0]["s"] or 3600.0)
+    return payloads
+
+
+def hangs_at_nothing():
+    return first_then_never
+
+
+@pytest.mark.parametrize(
+    ("at_once_s", "then_s", "unanswered"),
+    [([None], [], 1), ([0.5, None], [None], 1), ([100.0, 0.5, 2.0], [100.0], 0)],
+    ids=["hangs at once", "hangs, and a client has sent again", "has too much to do"],
+)
+def test_a_call_that_is_given_up_counts_unless_others_are_answered_meanwhile(at_once_s, then_s, unanswered):
+    """All are given up at 5 s, as at the end of a level. What is sent then is sent at 1 s."""
+
+    async def ask(server):
+        answered = await server.infer({"s": 1.0})
+        calls = [asyncio.create_task(server.infer({"s": s})) for s in at_once_s]
+        await asyncio.sleep(1.0)
+        calls += [asyncio.create_task(server.infer({"s": s})) for s in then_s]
+        await asyncio.sleep(4.0)
+        for call in calls:
+            call.cancel()
+        return answered, await server.park("cores")
+
+    answered, facts = served(Builder(f"{__name__}:hangs_at_nothing", concurrent=True), Settings(emulated=True), ask)
+    assert answered == {"s": 1.0} and facts.failure is None and facts.raised == 0
+    assert facts.unanswered == unanswered
+
+
 def test_a_model_is_reset_before_each_trial_and_closed_only_while_it_is_parked():
     async def ask(server):
         refused = await server.close()

@@ -167,7 +167,7 @@ def test_a_process_that_serve_started_in_place_of_one_that_died_is_not_used(on):
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-@pytest.mark.parametrize("wrong", ["raised", "another process", "no answer", "trial"])
+@pytest.mark.parametrize("wrong", ["raised", "unanswered", "another process", "no answer", "trial"])
 def test_a_replica_of_which_anything_went_wrong_is_ended_and_its_cores_are_given_back(on, wrong, in_place):
     cluster, backend = on()
     if in_place:
@@ -178,6 +178,8 @@ def test_a_replica_of_which_anything_went_wrong_is_ended_and_its_cores_are_given
             app = cluster.apps[replica.app]
             if wrong == "raised":
                 app.raised = 1
+            if wrong == "unanswered":
+                app.unanswered = 1
             if wrong == "another process":
                 app.pid += 1
             if wrong == "no answer":
@@ -185,7 +187,7 @@ def test_a_replica_of_which_anything_went_wrong_is_ended_and_its_cores_are_given
             if wrong == "trial":
                 raise ZeroDivisionError
 
-    if wrong == "raised":
+    if wrong in ("raised", "unanswered"):
         trial()
     else:
         with pytest.raises(ZeroDivisionError if wrong == "trial" else ReplicaDied):

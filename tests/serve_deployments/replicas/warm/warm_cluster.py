@@ -29,6 +29,7 @@ class Running:
     options: dict
     changes: list = field(default_factory=list)
     raised: int = 0
+    unanswered: int = 0
     idle_with: str | None = None
     answers: bool = True
     closes: bool = False
@@ -38,6 +39,7 @@ class Running:
         return ReplicaFacts(
             self.node, self.pid, (), (), "cpu", failure, None, self.raised, changeable=frozenset({"k"}),
             free_memory=free_memory, idle_with=self.idle_with, closes=self.closes,
+            unanswered=self.unanswered,
         )  # fmt: skip
 
 
