@@ -237,10 +237,10 @@ def _counted(batch: Callable[..., Any], what: str) -> BatchFunction:
     """The function with a check of what it returns (`rows.checked`)."""
 
     def answer(payloads: list[Payload]) -> list[Any]:
-        return checked(what, payloads, batch(payloads))
+        return checked(what, payloads, batch(list(payloads)))
 
     async def answer_later(payloads: list[Payload]) -> list[Any]:
-        return checked(what, payloads, await batch(payloads))
+        return checked(what, payloads, await batch(list(payloads)))
 
     is_async = inspect.iscoroutinefunction(batch) or inspect.iscoroutinefunction(type(batch).__call__)
     counted = answer_later if is_async else answer

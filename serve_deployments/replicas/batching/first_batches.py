@@ -73,23 +73,22 @@ class FirstBatches:
     async def _first(self, size: int) -> None:
         """Run a batch of this size unless one has been run; it is run again without the samples that are refused."""
         while size not in self.tried:
-            batch = self._batch(size)
             try:
-                check_sendable(await self.run(batch))
+                check_sendable(await self.run(self._batch(size)))
             except Exception as error:
-                if not self.is_of_payload(error) or not await self._leave_out(batch):
+                if not self.is_of_payload(error) or not await self._leave_out(size):
                     raise
                 if not self.samples:
                     raise
             else:
                 self.tried.add(size)
 
-    async def _leave_out(self, batch: Sequence[Any]) -> bool:
-        """Leave out the samples of a batch that fail by themselves; returns whether there are any."""
-        distinct = list(self.samples[: len(batch)])
-        answers = await answer_each(self.run, distinct, is_of_payload=self.is_of_payload)
+    async def _leave_out(self, size: int) -> bool:
+        """Leave out the samples of a batch of this size that fail by themselves; returns whether there are any."""
+        distinct = list(self.samples[:size])
+        answers = await answer_each(self.run, self._batch(len(distinct)), is_of_payload=self.is_of_payload)
         good = [sample for sample, answer in zip(distinct, answers, strict=True) if not isinstance(answer, Failed)]
-        self.samples = [*good, *self.samples[len(batch) :]]
+        self.samples = [*good, *self.samples[size:]]
         return len(good) < len(distinct)
 
     def _has_more_shapes(self, max_batch_size: int) -> bool:
@@ -99,8 +98,8 @@ class FirstBatches:
     async def _costs_by_shape(self, max_batch_size: int) -> bool:
         """Whether a new size, or other samples, cost more the first time than again."""
         if self._costly is None:
-            batches = self._batch(1, 1), self._batch(min(3, max_batch_size))
-            self._costly = any([await self._one_time_s(batch) > 0 for batch in batches])
+            batches = (1, 1), (min(3, max_batch_size), 0)
+            self._costly = any([await self._one_time_s(*batch) > 0 for batch in batches])
         return self._costly
 
     async def _go_on(self, max_batch_size: int, until_s: float) -> None:
@@ -115,25 +114,26 @@ class FirstBatches:
                         f"the first time; after {READY_S:g} s not all had been run"
                     )
                     return
-                costs_s.append(await self._one_time_s(self._batch(size, shift)))
+                costs_s.append(await self._one_time_s(size, shift))
                 self.tried.add(size)
             cost_s = max(cost_s, *costs_s)
             if not any(costs_s):
                 return
 
-    async def _one_time_s(self, batch: list[Any]) -> float:
+    async def _one_time_s(self, size: int, shift: int) -> float:
         """Seconds by which a batch takes longer than the same one again, if that is noticeable; else 0."""
         try:
-            first_s, again_s = await self._seconds(batch), await self._seconds(batch)
+            first_s, again_s = [await self._seconds(size, shift) for _ in range(2)]
             for _ in range(_CONFIRMED):
                 if first_s <= _TWICE * again_s or first_s - again_s <= _NOTICED_S:
                     return 0.0
-                again_s = max(again_s, await self._seconds(batch))
+                again_s = max(again_s, await self._seconds(size, shift))
         except Exception:  # a sample that is refused: the load test counts it
             return 0.0
         return first_s - again_s
 
-    async def _seconds(self, batch: list[Any]) -> float:
+    async def _seconds(self, size: int, shift: int) -> float:
+        batch = self._batch(size, shift)  # copied anew each time, as the model may write to it
         began_s = self.clock()
         await self.run(batch)
         return self.clock() - began_s

@@ -34,6 +34,10 @@ def shout(suffix="!", precision="float32"):
     return answer
 
 
+def taking():
+    return lambda payloads: [payloads.pop(0) for _ in range(len(payloads))]
+
+
 def shout_later():
     async def answer(payloads):
         await asyncio.sleep(0)
@@ -107,6 +111,11 @@ def test_another_number_of_results_is_refused():
         load(Builder(f"{HERE}:forgetful"), {}, ModelContext())([1, 2, 3])
     with pytest.raises(ModelError, match="returned int"):
         load(Builder(f"{HERE}:unfinished"), {}, ModelContext())
+
+
+def test_a_model_may_empty_the_list_that_it_is_given():
+    payloads = ["a", "b"]
+    assert load(Builder(f"{HERE}:taking"), {}, ModelContext())(payloads) == ["a", "b"] == payloads
 
 
 @pytest.mark.parametrize(

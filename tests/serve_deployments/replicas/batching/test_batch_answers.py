@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import threading
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +71,77 @@ def test_results_that_do_not_fit_the_payloads_reach_nobody(rows):
 
     said = f"the model returned {len(rows)} results for 2 payloads; one each is needed"
     assert answers(model, ["a", "b"]) == [said] * 2
+
+
+def halved(pixels):
+    """Scales arrays in place; refuses NaN."""
+    pixels /= 2
+    if np.isnan(pixels).any():
+        raise ValueError("no picture")
+    return float(pixels[0])
+
+
+def taken(payload):
+    """Takes the text out of its payload; refuses one."""
+    if (text := payload.pop("text")) == "bad":
+        raise ValueError("no such language")
+    return text
+
+
+@pytest.mark.parametrize(
+    ("answer", "payloads", "expected"),
+    [
+        (halved, lambda: [np.array([x]) for x in (2.0, 4.0, math.nan, 8.0)], [1.0, 2.0, "no picture", 4.0]),
+        (taken, lambda: [{"text": text} for text in ("a", "bad", "c", "d")], ["a", "no such language", "c", "d"]),
+    ],
+    ids=["arrays", "mappings"],
+)
+@pytest.mark.parametrize("emptied", [False, True], ids=["the list is kept", "the list is emptied"])
+def test_a_model_that_changes_its_payloads_is_given_them_again_as_they_were(answer, payloads, expected, emptied):
+    async def model(rows):
+        given = list(rows)
+        if emptied:
+            rows.clear()
+        return [answer(row) for row in given]
+
+    assert answers(model, payloads()) == expected
+
+
+def test_a_batch_with_a_payload_that_cannot_be_copied_fails_as_a_whole_rather_than_being_run_again():
+    payloads = [{"text": text, "lock": threading.Lock()} for text in ("a", "bad")]
+    batches = []
+
+    async def model(rows):
+        batches.append(len(rows))
+        return [taken(row) for row in rows]
+
+    assert answers(model, payloads) == ["no such language"] * 2 and batches == [2]
+    assert answers(model, [{"text": "a", "lock": threading.Lock()} for _ in range(2)]) == ["a", "a"]
+
+
+def test_a_batch_that_is_answered_was_given_the_payloads_themselves():
+    payloads = [np.array([float(n)]) for n in range(3)]
+
+    async def model(rows):
+        return [id(row) for row in rows]
+
+    assert answers(model, payloads) == [id(payload) for payload in payloads]
+
+
+@pytest.mark.parametrize(
+    ("size", "failed_percent"), [(16, 5), (32, 7), (64, 12), (128, 26), (256, 49)], ids=lambda value: f"{value:g}"
+)
+def test_what_fails_where_five_percent_are_bad_is_as_documented(size, failed_percent):
+    """docs/measurement.md says so; 200 batches, seeded."""
+
+    async def failed(seed):
+        model = Refusing(*np.flatnonzero(np.random.default_rng(seed).random(size) < 0.05).tolist())
+        found = await answer_each(model, range(size))
+        assert len(model.batches) <= 1 + 4 * math.log2(size)
+        assert all(isinstance(found[bad], Failed) for bad in model.bad)
+        return sum(isinstance(each, Failed) for each in found) / size
+
+    async def mean():
+        return sum([await failed(seed) for seed in range(200)]) / 200
+
+    assert round(100 * asyncio.run(mean())) == failed_percent

@@ -110,3 +110,23 @@ def test_a_model_that_runs_no_sample_or_not_this_many_is_refused():
 
     with pytest.raises(ValueError, match="8 at most"):
         ready(Model(up_to_eight), ["a", "b"], 16)
+
+
+class Taking(Model):
+    """Takes the text out of each payload, as a model may do with what is its own."""
+
+    async def __call__(self, payloads):
+        return await super().__call__([payload.pop("text") for payload in payloads])
+
+
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_samples_stay_as_they_are_whatever_the_model_does_with_its_payloads(size):
+    samples = [{"text": "bad" if n == 3 else f"text {n}"} for n in range(40)]
+    first, _ = ready(Taking(), samples, size)
+    assert size in first.tried and [*first.samples] == [{"text": f"text {n}"} for n in range(40) if n != 3]
+
+
+def test_one_time_costs_are_seen_of_a_model_that_changes_its_payloads():
+    model = Taking(by_shape)
+    first, _ = ready(model, [{"text": "x"}], 5)
+    assert {size for size, _ in model.shapes} == {1, 2, 3, 4, 5} and first.told is None
