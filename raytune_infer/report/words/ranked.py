@@ -40,9 +40,7 @@ def answer(found: Recommendation) -> str:
 def why_not(found: Recommendation, r: Ranked) -> str:
     """Return why a configuration does not count, as far as is known."""
     if r.known.level is None:
-        if r.known.resolved:
-            return "breaks a limit at any load"
-        return "no level kept the limits"
+        return _none_kept(r.known)
     objective = found.objective
     broken = objective.broken(measured(r, objective.limited))
     said = [f"{name} > {objective.at_most[name]:g}" for name in objective.at_most if name in broken]
@@ -50,6 +48,16 @@ def why_not(found: Recommendation, r: Ranked) -> str:
     if not said and r.compared is not None:
         return "broke a limit, or could not run, in the comparison"
     return ", ".join(said) or f"{objective.goal.text} has no value"
+
+
+def _none_kept(known: RateBounds) -> str:
+    """Return what the levels show of a configuration for which no rate is known that keeps the limits."""
+    if known.resolved:
+        return "breaks a limit at any load"
+    if known.contradicted:  # all above a broken one: the bound is where fewest levels contradict it, here below all
+        kept = "one level" if known.contradicted == 1 else f"{known.contradicted} levels"
+        return f"{kept} kept the limits, but at least as many at lower rates broke them"
+    return "no level of arrivals surely kept the limits" if known.alone is not None else "no level surely kept the limits"
 
 
 def notes(found: Recommendation) -> list[str]:
@@ -76,7 +84,7 @@ def notes(found: Recommendation) -> list[str]:
         if r.known.client_limited:
             whose = f"trial {', '.join(map(str, r.limited))}" if r.limited else who
             said.append(f"{whose}: the load generator was the bottleneck, the replica may do more")
-        if r.known.contradicted:
+        if r.known.contradicted and r.known.level is not None:
             said.append(f"{who}: {_levels(r.known.contradicted)} the others, by chance or because batches fill better")
         said += [f"trial {number} of the configuration of {who} could not run: {why}" for number, why in _sorted(r)]
     said += [f"trial {number} could not run: {why}" for number, why in found.failed.items()]
