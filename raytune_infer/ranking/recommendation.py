@@ -11,6 +11,7 @@ from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
 from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.errors import AllFailed, SpecError, UserError
 from raytune_infer.ranking.goal_value import value_now, value_possible
+from raytune_infer.ranking.measured_metrics import check_measured
 from raytune_infer.ranking.other_objective import Bounds, changed
 from raytune_infer.ranking.predicted_rate import predicted_rps
 from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
@@ -139,6 +140,10 @@ def recommend(
     book = prices if isinstance(prices, PriceBook) or prices is None else load_prices(prices)
     if all(not t.outcome.levels for t in trials):
         raise AllFailed(f"no trial of {run} was measured; `raytune-infer show {run}` says why")
+    asked = {name for bounds in (limits, at_least) for name, bound in (bounds or {}).items() if bound is not None}
+    if maximize is not None or minimize is not None:
+        asked |= objective.goal.names
+    check_measured(asked, trials, str(run))
     return rank(
         trials,
         objective,

@@ -57,7 +57,7 @@ def _none_kept(known: RateBounds) -> str:
     if known.contradicted:  # all above a broken one: the bound is where fewest levels contradict it, here below all
         kept = "one level" if known.contradicted == 1 else f"{known.contradicted} levels"
         return f"{kept} kept the limits, but at least as many at lower rates broke them"
-    return "no level of arrivals surely kept the limits" if known.alone is not None else "no level surely kept the limits"
+    return "no rate surely kept the limits"  # clients that wait for their answers may have
 
 
 def notes(found: Recommendation) -> list[str]:

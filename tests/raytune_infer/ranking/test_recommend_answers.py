@@ -11,6 +11,7 @@ from raytune_infer.ranking.recommendation import recommend
 from raytune_infer.report.recommendation_report import recommendation_view, remarks
 from raytune_infer.report.renderers.console_view import render
 from raytune_infer.report.words.ranked import answer, trials_needed, why_not
+from raytune_infer.store.records import Outcome
 from searchers.objective import Expression, Objective
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from tests.raytune_infer.ranking.measured_runs import measured, write_run
@@ -90,3 +91,38 @@ def test_a_limit_on_answers_is_a_lower_bound_where_more_is_better_and_can_be_tak
 def test_a_bound_that_no_value_can_reach_is_refused(bounds, why):
     with pytest.raises(UserError, match=why):
         changed(Objective(Expression("rps")), **bounds)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"at_least": {"quality": 0.9}},
+        {"limits": {"quality": 0.9}},
+        {"maximize": "quality"},
+        {"maximize": "rps * quality"},
+    ],
+)
+def test_a_metric_that_no_trial_measured_is_an_error_that_says_what_there_is(run, asked):
+    with pytest.raises(UserError) as error:
+        recommend(run, **asked)
+    said = str(error.value)
+    assert said.startswith(f"no trial of {run} measured quality; it has rps, p50_ms")
+    assert "error_rate, answers_same" in said and "; `quality: module:score` in service.yaml" in said
+
+
+def test_what_was_measured_may_be_asked_for_and_what_was_not_may_be_taken_back(run):
+    asked = {"p97_ms": 1000.0, "max_ms": 1e4, "error_rate": 0.5, "usd_per_hour": 9.0, "quality": None}
+    assert recommend(run, limits=asked, at_least={"rps": 0.1}, maximize="rps / usd_per_hour").best is not None
+
+
+def test_the_answers_of_a_trial_that_was_not_loaded_are_measured_too(tmp_path):
+    """It broke the run's limit on them, and is the only one that compared any."""
+
+    def refused(config, at_most):
+        if config["max_batch_size"] != 16:
+            return measured(config, at_most)
+        found = AnswerAgreement(32, {**OFF, "quality": 0.2}, {"answers_same": 1.0}, True, "sample 1: off")
+        return Outcome(None, reason="AnswersDiffer: answers_same is 0.25", answers=found)
+
+    run = write_run(tmp_path / "run", measure=refused)
+    assert recommend(run, at_least={"quality": 0.9}).best is None

@@ -66,7 +66,7 @@ def test_the_table_has_those_that_count_then_the_others_and_why_not():
     assert lines(everything) == [
         ["1", "batch=1", "100", "–", "–", "", "40", "2", "5.556", "50"],
         ["2", "batch=2", "≥ 100", "200", "150", "", "40", "2", "5.556", "40"],
-        ["–", "batch=8", "–", "80", "–", "no level surely kept the limits", "–", "2", "–", "–"],
+        ["–", "batch=8", "–", "80", "–", "no rate surely kept the limits", "–", "2", "–", "–"],
         ["–", "batch=4", "–", "–", "–", "breaks a limit at any load", "–", "–", "–", "–"],
     ]
     assert [row.emphasis for row in table.rows] == ["best", "", "doubtful", "doubtful"]
@@ -124,7 +124,7 @@ def test_what_else_a_rate_could_be():
     assert possible(unbounded) == (None, 123.45678) and remarks(found(), unbounded) == "no bound"
     assert remarks(found(), SURE) is remarks(found(), OPEN) is None
     hopeful = ranked(RateBounds(None, math.inf, False), value=None)
-    assert remarks(found(), hopeful) == "no bound, no level surely kept the limits"
+    assert remarks(found(), hopeful) == "no bound, no rate surely kept the limits"
 
 
 def test_why_a_configuration_does_not_count():
@@ -137,15 +137,15 @@ def test_why_a_configuration_does_not_count():
     assert why_not(found(), ranked(RateBounds(slow, 110.0, True))) == "p99_ms > 50"
     assert (
         why_not(found(), NEVER) == "breaks a limit at any load"
-        and why_not(found(), HOPED) == "no level surely kept the limits"
+        and why_not(found(), HOPED) == "no rate surely kept the limits"
     )
 
 
 @pytest.mark.parametrize(
     ("known", "why"),
     [
-        (RateBounds(None, 80.0, False), "no level surely kept the limits"),
-        (RateBounds(None, 80.0, False, alone=KEPT), "no level of arrivals surely kept the limits"),
+        (RateBounds(None, 80.0, False), "no rate surely kept the limits"),
+        (RateBounds(None, 80.0, False, alone=KEPT), "no rate surely kept the limits"),
         (
             RateBounds(None, 80.0, False, contradicted=1, alone=KEPT),
             "one level kept the limits, but at least as many at lower rates broke them",
