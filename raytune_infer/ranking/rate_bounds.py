@@ -66,6 +66,21 @@ class Limits:
         """Whether these are the limits under which the levels were measured."""
         return dict(self.at_most) == dict(self.held_under)
 
+    @property
+    def of_the_run(self) -> Limits:
+        """The limits under which the levels were measured."""
+        return Limits(self.held_under, self.held_under)
+
+    @property
+    def tighter(self) -> bool:
+        """Whether whatever keeps these limits keeps the run's."""
+        return all(self.at_most.get(name, math.inf) <= limit for name, limit in self.held_under.items())
+
+    @property
+    def looser(self) -> bool:
+        """Whether whatever keeps the run's limits keeps these."""
+        return all(self.held_under.get(name, math.inf) <= limit for name, limit in self.at_most.items())
+
     def keeps(self, level: LevelResult, name: str) -> bool:
         """Whether a level kept the limit on one metric; a metric without a value does not."""
         value = level.value(name)

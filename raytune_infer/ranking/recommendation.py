@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
 from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.errors import AllFailed, SpecError, UserError
 from raytune_infer.ranking.goal_value import value_now, value_possible
+from raytune_infer.ranking.known_rates import known_rate
 from raytune_infer.ranking.measured_metrics import check_measured
 from raytune_infer.ranking.other_objective import Bounds, changed
-from raytune_infer.ranking.predicted_rate import predicted_rps
-from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
-from raytune_infer.ranking.side_by_side import SideBySide, bounds_of, compared_again, side_by_side
-from raytune_infer.ranking.trial_answer import answer_of
+from raytune_infer.ranking.rate_bounds import Limits, RateBounds
+from raytune_infer.ranking.side_by_side import SideBySide, bounds_of, bounds_under, compared_again, side_by_side
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.demand import price
 from raytune_infer.spec.goal_check import is_of_answers
@@ -200,7 +199,10 @@ def rank(
     finals = [t for t in trials if t.purpose == "final" and t.position in measured]
     comparison = compared_again(finals if finals and limits.unchanged else (), objective, prices_usd, default)
     beside = side_by_side(comparison, objective)
-    known = {p: _known(ts, limits, precision, arrivals, opened=opened) for p, ts in measured.items()}
+    own = {} if limits.unchanged else bounds_under(held_under, finals, prices_usd, default)
+    known = {
+        p: known_rate(ts, limits, precision, arrivals, opened=opened, compared=own.get(p)) for p, ts in measured.items()
+    }
     ranked = [_ranked(ts, objective, known[p], prices_usd[p], beside.get(p)) for p, ts in measured.items()]
     counted = sorted((r for r in ranked if r.value is not None), key=lambda r: -(r.value or 0.0))
     found = _by_comparison(counted, comparison, concluded=concluded)
@@ -214,18 +216,6 @@ def rank(
         untried=None if size is None else size - len(by_config),
         comparison=None if found is None else comparison,
     )
-
-
-def _known(
-    trials: Sequence[TrialRecord], limits: Limits, precision: float, arrivals: Arrivals | None, *, opened: bool
-) -> RateBounds:
-    """Return bounds on one configuration's rate from its levels and its trials' own answers."""
-    levels = [level for t in trials for level in t.outcome.levels]
-    if not opened:
-        return clients_within(levels, limits, precision)
-    answers = [answer for t in trials if (answer := answer_of(t)) is not None]
-    known = arrivals_within(levels, limits, precision, answers)
-    return known if arrivals is None else _with_predicted(known, trials, limits, arrivals)
 
 
 def _ranked(
@@ -277,14 +267,6 @@ def _arrivals(spec: ServiceSpec) -> Arrivals | None:
         return read_arrivals(spec)
     except SpecError:
         return None
-
-
-def _with_predicted(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> RateBounds:
-    """Add a predicted rate as the estimate, if the levels leave the rate open and give no estimate."""
-    if known.resolved or known.estimate_rps is not None:
-        return known
-    rps = predicted_rps(trials, limits.at_most, arrivals)
-    return known if rps is None else replace(known, estimate_rps=min(max(rps, known.at_least_rps), known.at_most_rps))
 
 
 def _usd_per_hour(trial: TrialRecord, book: PriceBook | None, objective: Objective) -> float:

@@ -10,7 +10,7 @@ from raytune_infer.comparing.comparison import Comparison, compared
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.store.records import TrialRecord
-from searchers.objective import Objective
+from searchers.objective import Expression, Objective
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,23 @@ def bounds_of(result: ConfigurationResult) -> RateBounds | None:
     level = replace(outcome.levels[outcome.reported], rate_rps=rate_rps)
     at_most_rps = math.inf if limited else rate_rps
     return RateBounds(level, at_most_rps, not limited, client_limited=limited, interval_rps=result.interval_rps)
+
+
+def bounds_under(
+    held_under: Mapping[str, float],
+    finals: Sequence[TrialRecord],
+    usd_per_hour: Mapping[int, float],
+    default: int | None,
+) -> Mapping[int, RateBounds]:
+    """Return position of a configuration → its rate in the final comparison, under the limits that the run had.
+
+    Args:
+        held_under: the run's limits on a load.
+        finals: trials of the comparison.
+        usd_per_hour: position of a configuration → its price.
+        default: position of the configuration to beat.
+    """
+    objective = Objective(Expression("rps"), at_most=held_under)
+    beside = side_by_side(compared_again(finals, objective, usd_per_hour, default), objective)
+    found = {p: bounds_of(said.result) for p, said in beside.items() if said.result is not None}
+    return {p: bounds for p, bounds in found.items() if bounds is not None}

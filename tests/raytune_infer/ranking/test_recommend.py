@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from raytune_infer import recommend
-from raytune_infer.ranking import recommendation
+from raytune_infer.ranking import known_rates
 from raytune_infer.report.recommendation_report import ranking_table
 from raytune_infer.store.records import Outcome
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal, Trace
@@ -83,7 +83,7 @@ def test_rates_are_predicted_for_the_runs_own_arrivals_and_for_no_others(run, tm
         asked.append((at_most, arrivals))
         return 110.0
 
-    monkeypatch.setattr(recommendation, "predicted_rps", predicted_rps)
+    monkeypatch.setattr(known_rates, "predicted_rps", predicted_rps)
     monkeypatch.chdir(tmp_path)  # the run's folder is "."
     path = run("limits:", f"load: {{arrivals: {arrivals}}}\nlimits:")
     [found] = recommend(path, limits={"p99_ms": 60}).ranked

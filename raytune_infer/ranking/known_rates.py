@@ -1,0 +1,86 @@
+"""Bounds on the rate of one configuration, from all that its trials say of it under one set of limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from raytune_infer.ranking.predicted_rate import predicted_rps
+from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
+from raytune_infer.ranking.trial_answer import answer_of
+from raytune_infer.store.records import TrialRecord
+from serve_deployments.load.arrivals import Arrivals
+
+
+def known_rate(
+    trials: Sequence[TrialRecord],
+    limits: Limits,
+    precision: float,
+    arrivals: Arrivals | None,
+    *,
+    opened: bool,
+    compared: RateBounds | None = None,
+) -> RateBounds:
+    """Return bounds on one configuration's rate from its levels, its trials' own answers and the final comparison.
+
+    Args:
+        trials: its trials.
+        limits: the limits to keep, beside those of the run.
+        precision: relative distance between a rate that keeps the limits and one that breaks them, where a test ends.
+        arrivals: arrival pattern for predicting a rate that levels leave open; None to predict none.
+        opened: whether the run looked for a rate of arrivals, and not for the peak.
+        compared: its rate in the final comparison, under the run's own limits; None if it took no part.
+    """
+    known = _from_trials(trials, limits, precision, opened=opened)
+    if not limits.unchanged:
+        own = compared or _from_trials(trials, limits.of_the_run, precision, opened=opened)
+        known = consistent(known, own, limits)
+    return known if arrivals is None or not opened else _with_predicted(known, trials, limits, arrivals)
+
+
+def consistent(known: RateBounds, own: RateBounds, limits: Limits) -> RateBounds:
+    """Make the bounds under other limits agree with the rate that the run found under its own.
+
+    Whatever keeps tighter limits keeps looser ones. So a tighter limit gives no higher rate: a level of a second may
+    keep it by luck where longer levels, the trial's own answer or the rounds of the comparison say less. Nor does a
+    looser limit give a lower one.
+
+    Args:
+        known: the bounds that levels give under `limits`.
+        own: the bounds under the run's limits.
+        limits: the other limits, beside those of the run.
+    """
+    # Of a trial that ended early its interval is known; a busy load generator hides what more there is from any level.
+    most_rps = own.at_least_rps if own.resolved or own.client_limited else own.at_most_rps
+    if limits.tighter and known.level is not None and known.at_least_rps > most_rps:
+        if own.level is None:
+            return own
+        level = replace(known.level, rate_rps=most_rps)
+        return replace(own, level=level, estimate_rps=None, contradicted=known.contradicted)
+    if limits.looser and known.at_least_rps < own.at_least_rps:
+        above = known.estimate_rps is not None and known.estimate_rps > own.at_least_rps
+        return replace(
+            known,
+            level=own.level,
+            at_most_rps=max(known.at_most_rps, own.at_least_rps),
+            interval_rps=own.interval_rps,
+            estimate_rps=known.estimate_rps if above else None,
+            alone=None,
+        )
+    return known
+
+
+def _from_trials(trials: Sequence[TrialRecord], limits: Limits, precision: float, *, opened: bool) -> RateBounds:
+    levels = [level for t in trials for level in t.outcome.levels]
+    if not opened:
+        return clients_within(levels, limits, precision)
+    answers = [answer for t in trials if (answer := answer_of(t)) is not None]
+    return arrivals_within(levels, limits, precision, answers)
+
+
+def _with_predicted(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> RateBounds:
+    """Add a predicted rate as the estimate, if the levels leave the rate open and give no estimate."""
+    if known.resolved or known.estimate_rps is not None:
+        return known
+    rps = predicted_rps(trials, limits.at_most, arrivals)
+    return known if rps is None else replace(known, estimate_rps=min(max(rps, known.at_least_rps), known.at_most_rps))
