@@ -29,8 +29,8 @@ class WarmBackend:
 
     Cores are reserved in Ray for a serving replica, and stay reserved while it is idle until another trial of the study
     needs cores; its leases on the machine end as soon as it is idle. A replica that failed in any way is taken down:
-    one that raised or hangs, did not answer in time or came back as another process is never used again. If a change in place
-    failed, the trial gets a new replica: a configuration counts as failed only if it fails on a new one.
+    one that raised or hangs, did not answer in time or came back as another process is never used again. If a change in
+    place failed, the trial gets a new replica: a configuration counts as failed only if it fails on a new one.
 
     Args:
         fresh: backend that deploys new replicas.
