@@ -76,13 +76,13 @@ def _json(body: bytes) -> Any:
 
 def _text_in_json(body: bytes, media: str) -> str:
     try:
-        value = _json(body)
+        text = _json(body)
     except BadPayload as error:
         # A text that is sent as it is, and not named as one: the usual case where the body is not even JSON.
         raise BadPayload(f"a text is needed, and {error}; {_TEXT_FORM}") from None
-    if not isinstance(value, str):
+    if not isinstance(text, str):
         raise BadPayload(f"a text is needed, and as {media or 'JSON'} it is none; {_TEXT_FORM}")
-    return value
+    return text
 
 
 def _decoded(body: bytes) -> str:
