@@ -13,6 +13,8 @@ With two rounds there are so few degrees of freedom that the quantile of Student
 for sigma from other load tests can be added as d0 more degrees of freedom (Smyth, Linear Models and Empirical Bayes
 Methods, 2004, section 3: the moderated t-statistic).
 
+Figures that no load moves, such as prices, have no beta.
+
 | symbol | meaning |
 | --- | --- |
 | k, b | number of configurations, number of rounds |
@@ -36,11 +38,12 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class NoisePrior:
-    """Prior for sigma.
+    """What is known of figures before they are measured: a prior for sigma, and whether rounds move them.
 
     Args:
         sigma: relative standard deviation of one measurement.
         freedom: d0, the degrees of freedom that the prior counts as.
+        drifts: whether the speed of the machine moves all figures of a round together.
 
     Raises:
         ValueError: `sigma` or `freedom` is negative.
@@ -48,6 +51,7 @@ class NoisePrior:
 
     sigma: float = 0.0
     freedom: float = 0.0
+    drifts: bool = True
 
     def __post_init__(self) -> None:
         if not (self.sigma >= 0 and self.freedom >= 0):
@@ -74,6 +78,11 @@ class Estimate:
     def bounded(self) -> bool:
         """Whether the interval is finite."""
         return math.isfinite(self.high)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the interval is no wider than rounding makes it."""
+        return math.isclose(self.low, self.high, rel_tol=4 * _ROUNDING)
 
     def contains(self, value: float) -> bool:
         """Whether the interval contains this value."""
@@ -137,7 +146,7 @@ def fit(figures: np.ndarray, known: NoisePrior | None = None) -> Blocks:
 
     Args:
         figures: `[k, b]` positive figures; NaN for a missing cell.
-        known: prior for sigma; None for no prior.
+        known: what is known of the noise and the drift; None for no prior.
 
     Raises:
         ValueError: a figure is not positive, or a configuration has none.
@@ -147,13 +156,13 @@ def fit(figures: np.ndarray, known: NoisePrior | None = None) -> Blocks:
         raise ValueError(f"each configuration needs a positive figure, got {figures.tolist()}")
     k, b = figures.shape
     i, r = np.nonzero(there)
+    known = known or NoisePrior()
     # A single configuration cannot separate drift from noise, so drift counts as noise.
-    effects = np.vstack([np.eye(b - 1), -np.ones(b - 1)]) if k > 1 else np.zeros((b, 0))
+    effects = np.vstack([np.eye(b - 1), -np.ones(b - 1)]) if k > 1 and known.drifts else np.zeros((b, 0))
     design = np.hstack([np.eye(k)[i], effects[r]])
     y = np.log(figures[there])
     solved = np.linalg.pinv(design)
     theta = solved @ y
-    known = known or NoisePrior()
     freedom = len(y) - int(np.linalg.matrix_rank(design)) + known.freedom
     residual = float(((y - design @ theta) ** 2).sum()) + known.freedom * known.sigma**2
     return Blocks(

@@ -12,7 +12,9 @@ import numpy as np
 from raytune_infer.comparing.blocks import Blocks, Estimate, NoisePrior, fit
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
+from searchers.quantities import PRICE
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.metric_table import metric_of
 
 Round = dict[int, TrialRecord]
 """Position of a configuration → its trial in one round."""
@@ -27,6 +29,14 @@ USUAL = NoisePrior(sigma=0.05, freedom=4.0)
 (benchmarks/measuring/RESULTS.md, Repeatability). It counts as four degrees of freedom (our choice): two rounds of two
 configurations can then tell a ratio of 1.5 from 1, and a comparison with more degrees of freedom of its own soon
 outweighs it."""
+
+EXACT = NoisePrior(sigma=0.0, freedom=1.0, drifts=False)
+"""Prior for what is not measured: prices. One degree of freedom, the least that gives an interval, as there is no noise
+to estimate."""
+
+ANSWERED = NoisePrior(drifts=False)
+"""Prior for what is counted in answers: no load moves it, and every round asks the same samples anew. So the rounds
+alone show how far it varies: not at all for a model that repeats its answers."""
 
 
 def in_rounds(trials: Sequence[TrialRecord]) -> tuple[Round, ...]:
@@ -233,13 +243,22 @@ def compared(trials: Sequence[TrialRecord], objective: Objective, default: int |
         for position in dict.fromkeys(p for r in rounds for p in r)
     ]
     counting = [c for c in everyone if c.counts]
+    known = _prior(objective)
     if not counting:
         return Comparison(rounds, tuple(everyone), default, None)
     figures = np.array([[_figure(r.get(c.position), objective) for r in rounds] for c in counting])
-    order = np.argsort(fit(figures, USUAL).mu * (1 if objective.minimize else -1), kind="stable")
+    order = np.argsort(fit(figures, known).mu * (1 if objective.minimize else -1), kind="stable")
     best_first = tuple(counting[i] for i in order)
     others = tuple(c for c in everyone if not c.counts)
-    return Comparison(rounds, best_first + others, default, fit(figures[order], USUAL))
+    return Comparison(rounds, best_first + others, default, fit(figures[order], known))
+
+
+def _prior(objective: Objective) -> NoisePrior:
+    """Return what is known of the goal's figures beforehand, by what they are made of."""
+    measured = [metric for name in objective.goal.names - {PRICE} if (metric := metric_of(name)) is not None]
+    if not all(metric.of_answers for metric in measured):
+        return USUAL
+    return ANSWERED if measured else EXACT
 
 
 def _figure(trial: TrialRecord | None, objective: Objective) -> float:

@@ -9,6 +9,7 @@ from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.spec.goal_check import is_of_answers
 from searchers.objective import Metrics, Objective
 from searchers.quantities import PRICE
+from serve_deployments.measuring.slo import largest_within
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import LevelResult
 
@@ -43,13 +44,13 @@ def value_possible(
     """Return the value that the configuration would have if every rate up to `at_most_rps` kept the limits.
 
     The other metrics are taken from the highest level that kept the limits or, if none did, from the lightest measured
-    load; a limited metric that is missing or above its limit is set to the limit.
+    load; one that is above what the limits allow is set to that, and a limited one that is missing to its limit.
     """
     base = known.level or min(levels, key=lambda level: (level.mode == "open", level.asked))
     metrics = {**base.with_metrics(_names(objective)), **_figures(answers)}
-    for name, limit in objective.at_most.items():
-        if name != PRICE and not is_of_answers(name):  # no other rate changes its answers
-            metrics[name] = min(metrics.get(name, limit), limit)
+    # No other rate changes the price or the answers.
+    at_most = {name: at for name, at in objective.at_most.items() if name != PRICE and not is_of_answers(name)}
+    metrics = at_most | {name: min(value, largest_within(name, at_most)) for name, value in metrics.items()}
     rates = {min(known.at_most_rps, _BOUNDLESS_RPS), known.at_least_rps} - {0.0}
     values = [_judged(objective, {**metrics, "rps": rps}, usd_per_hour)[1] for rps in rates]
     return max((value for value in values if value is not None), default=None)

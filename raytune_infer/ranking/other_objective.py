@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raytune_infer.errors import UserError
-from raytune_infer.spec.goal_check import check_positive, is_lower_bound, out_of_range
+from raytune_infer.spec.goal_check import check_positive, check_rate, is_lower_bound, out_of_range
 from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
@@ -28,7 +28,8 @@ def changed(
     """Return the run's objective with other bounds or another goal; everything else stays as it was.
 
     Raises:
-        UserError: a metric is not measured, a bound or an expression is invalid, or there are two goals.
+        UserError: a metric is not measured, a bound or an expression is invalid, there are two goals, or the goal and
+            the bounds together ask for what is not measured.
     """
     if maximize is not None and minimize is not None:
         raise UserError(f"{maximize!r} is to be maximised and {minimize!r} minimised; give one goal")
@@ -53,11 +54,8 @@ def changed(
         at_most=_merged(objective.at_most, upper),
         at_least=_merged(objective.at_least, lower),
     )
-    if text is not None:
-        try:
-            check_positive(other)
-        except At as error:
-            raise UserError(str(error)) from None
+    if other != objective:  # the run's own may be of a version that did not refuse it
+        _check_goal(other)
     return other
 
 
@@ -97,6 +95,17 @@ def _goal(text: str) -> Expression:
     for name in sorted(goal.names):
         _check(name)
     return goal
+
+
+def _check_goal(objective: Objective) -> None:
+    try:
+        check_positive(objective)
+    except At as error:
+        raise UserError(str(error)) from None
+    try:
+        check_rate(objective)
+    except At as error:
+        raise UserError(f"{error} with `--at-least rps=none`") from None
 
 
 def _check(name: str) -> None:

@@ -54,10 +54,10 @@ def standings(comparison: Comparison, objective: Objective) -> Table:
 
 
 def quantity(estimate: Estimate | None) -> Quantity | None:
-    """Convert an estimate to a quantity, with its interval if it has one."""
+    """Convert an estimate to a quantity, with its interval if it has one and is not exact."""
     if estimate is None:
         return None
-    low, high = (estimate.low, estimate.high) if estimate.bounded else (None, None)
+    low, high = (estimate.low, estimate.high) if estimate.bounded and not estimate.exact else (None, None)
     return Quantity(estimate.value, low, high)
 
 

@@ -31,16 +31,15 @@ def check_positive(objective: Objective) -> None:
     raise At(("objective", key), f"{shown(goal.text)} is not always positive, as it must be; {remedy}")
 
 
-def check_rates(objective: Objective, find: str | None) -> None:
-    """Refuse limits and goals on a latency that would be judged at another rate than the one that is meant.
+def check_limits(objective: Objective, find: str | None) -> None:
+    """Refuse a limit on a latency where a load test looks for the peak, at which alone it would be judged.
 
     Args:
         objective: goal and limits.
         find: what the load test looks for, as `load.find` has it.
 
     Raises:
-        At: a limit on a latency would be judged at the peak, or a latency to optimise at another rate than the one
-            that `at_least` names.
+        At: there is such a limit.
     """
     limited = sorted(filter(_is_latency, objective.at_most))
     if find == "peak" and limited:
@@ -49,12 +48,20 @@ def check_rates(objective: Objective, find: str | None) -> None:
             "with `load.find: peak` it would be judged at the peak rate alone; leave out `load.find` to find the "
             "highest rate that keeps it, or leave out the limit",
         )
+
+
+def check_rate(objective: Objective) -> None:
+    """Refuse to optimise a latency at a rate that `at_least` names: it is measured at another one.
+
+    Raises:
+        At: the goal contains a latency, and there is a lower bound on `rps`.
+    """
     optimised = sorted(filter(_is_latency, objective.goal.names))
     if optimised and (rate_rps := objective.at_least.get("rps")) is not None:
         raise At(
             ("objective", "at_least", "rps"),
             f"{optimised[0]} is measured at the highest rate of each configuration, not at {rate_rps:g} requests/s; "
-            f"write `maximize: rps` with `limits: {{{optimised[0]}: …}}`, or leave out `at_least`",
+            f"maximize rps with a limit on {optimised[0]} instead, or leave out the lower bound on rps",
         )
 
 

@@ -11,7 +11,14 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import Document, RecordedDocument, shown
-from raytune_infer.spec.goal_check import check_bounds, check_positive, check_rates, is_lower_bound, is_of_answers
+from raytune_infer.spec.goal_check import (
+    check_bounds,
+    check_limits,
+    check_positive,
+    check_rate,
+    is_lower_bound,
+    is_of_answers,
+)
 from raytune_infer.spec.knob_spec import KnobSpec, check_concurrent, check_knobs, check_variables
 from raytune_infer.spec.quality_spec import QualitySpec
 from raytune_infer.spec.spec_errors import At, Part, explain
@@ -280,7 +287,8 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
         if document.strict:
             check_positive(spec.goal)
             check_bounds({("limits",): spec.limits, ("objective", "at_least"): spec.objective.at_least})
-            check_rates(spec.goal, spec.load.find)
+            check_limits(spec.goal, spec.load.find)
+            check_rate(spec.goal)
             check_concurrent(spec.model.concurrent, spec.knobs)
             check_variables(spec.knobs, document)
         return spec

@@ -40,6 +40,16 @@ def excess(level: LevelResult, at_most: Mapping[str, float]) -> str:
     return ", ".join(over)
 
 
+def largest_within(name: str, at_most: Mapping[str, float]) -> float:
+    """The largest value that a metric can have where all limits are kept; infinity if none bounds it.
+
+    A limit on the p99 bounds the p95 too, as the p95 is never above the p99.
+    """
+    metric = metric_of(name)
+    above = {} if metric is None else _limits_on(at_most, metric.is_never_above)
+    return min([at_most.get(name, math.inf), *above.values()])
+
+
 def tightest_ms(at_most: Mapping[str, float]) -> float:
     """The lowest limit on how long requests stay in the system, in ms; infinity if there is none."""
     return min(_limits_on(at_most, lambda metric: metric.is_sojourn).values(), default=math.inf)

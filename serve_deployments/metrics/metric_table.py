@@ -126,6 +126,15 @@ class Metric:
         """Whether it depends on the slowest requests only: at most 5 % of the requests are above it."""
         return self.share_above is not None and self.share_above <= _LARGEST_TAIL + 1e-9
 
+    def is_never_above(self, other: Metric) -> bool:
+        """Whether its value is never above another's of the same requests.
+
+        A percentile is never above a higher one of the same time, and no statistic of a time is above its maximum.
+        """
+        if self.time is None or self.time != other.time or other.share_above is None:
+            return False
+        return other.share_above == 0 or (self.share_above is not None and self.share_above >= other.share_above)
+
     @property
     def statistic(self) -> str:
         """Name of the statistic without its time's prefix, such as `p99_ms`."""

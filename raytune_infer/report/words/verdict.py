@@ -44,7 +44,7 @@ def remarks(comparison: Comparison, objective: Objective) -> list[str]:
     """Return what else the comparison shows, a sentence each: what is alike, and what is cheaper."""
     if comparison.recommended is None:
         return []
-    said = [_cheaper_than_default(comparison), _first_against_second(comparison, objective)]
+    said = [_cheaper_than_default(comparison, objective), _first_against_second(comparison, objective)]
     return [sentence for sentence in said if sentence is not None]
 
 
@@ -92,20 +92,21 @@ def _gain(comparison: Comparison, objective: Objective, default: Contestant | No
         return "the default was not measured, so there is nothing to compare it with"
     if (over := comparison.over_default) is None:
         return f"the default kept its limits in {_rounds(default)}, so there is no ratio to it"
-    return f"its {objective.goal.text} is {_ratio(over)} the default's ({_interval(over)})"
+    return f"its {objective.goal.text} is {_ratio(over)} the default's{_interval(over)}"
 
 
 def _why_kept(comparison: Comparison, objective: Objective) -> str:
-    """Return why the default is kept: the best of the others, and that it is not certainly better."""
+    """Return why the default is kept: the best of the others, and that it is the same or not certainly better."""
     default = comparison.recommended
     others = [c for c in comparison.counting if c is not default]
     if default is None or not others:
         return "none of the others that were compared counts"
     over = comparison.ratio(others[0], default)
-    named = f"{objective.goal.text} of the best of the others, {_what(others[0], default)}, is {_ratio(over)} as much"
-    if not over.contains(1):
-        return f"{named} ({_interval(over)})"
-    return f"{named} ({_interval(over)}), so the two cannot be told apart"
+    named = f"{objective.goal.text} of the best of the others, {_what(others[0], default)}, is"
+    if _same(over):
+        return f"{named} the same"
+    tied = ", so the two cannot be told apart" if over.contains(1) else ""
+    return f"{named} {_ratio(over)} as much{_interval(over)}{tied}"
 
 
 def _cost(comparison: Comparison, contestant: Contestant, default: Contestant | None) -> str:
@@ -124,8 +125,8 @@ def _usd_per_million(comparison: Comparison, contestant: Contestant) -> float | 
     return usd_per_million(contestant.usd_per_hour, result_of(comparison, contestant).metrics["rps"])
 
 
-def _cheaper_than_default(comparison: Comparison) -> str | None:
-    """Return that another one costs less than the default and cannot be told apart from it; None if none does."""
+def _cheaper_than_default(comparison: Comparison, objective: Objective) -> str | None:
+    """Return that another one costs less than the default and is as good as far as is known; None if none does."""
     default = comparison.recommended
     if default is None or default is not comparison.default_that_counts:
         return None
@@ -136,7 +137,9 @@ def _cheaper_than_default(comparison: Comparison) -> str | None:
     if not cheaper:
         return None
     other = min(cheaper, key=lambda c: c.usd_per_hour)
-    return f"{_what(other, default)} cannot be told apart from the default and is cheaper ({_prices(other, default)})"
+    same = _same(comparison.ratio(other, default))
+    alike = f"has the same {objective.goal.text} as" if same else "cannot be told apart from"
+    return f"{_what(other, default)} {alike} the default and is cheaper ({_prices(other, default)})"
 
 
 def _first_against_second(comparison: Comparison, objective: Objective) -> str | None:
@@ -149,28 +152,42 @@ def _first_against_second(comparison: Comparison, objective: Objective) -> str |
         return None
     ratio = comparison.ratio(first, second)
     one, other = marked("the first", first.answers), marked("the second", second.answers)
-    said = f"{objective.goal.text} of {one} is {_ratio(ratio)} that of {other} ({_interval(ratio)})"
+    said = f"{objective.goal.text} of {one} is {_ratio(ratio)} that of {other}{_interval(ratio)}"
     if len(comparison.alike) < 2:
         return said
     # A third one with fewer rounds may be indistinguishable from the first although the second is not.
-    tied = "so they cannot be told apart" if second in comparison.alike else "but not all can be told apart from it"
+    if _same(ratio):
+        said = f"{objective.goal.text} of {one} and {other} is the same"
+    else:
+        tied = second in comparison.alike
+        said += ", so they cannot be told apart" if tied else ", but not all can be told apart from it"
     if recommended is first:
-        return f"{said}, {tied}; none of these is cheaper than the first, which is recommended"
-    return f"{said}, {tied}; the cheaper is recommended ({_prices(recommended, first)})"
+        return f"{said}; none of these is cheaper than the first, which is recommended"
+    return f"{said}; the cheaper is recommended ({_prices(recommended, first)})"
 
 
 def _prices(one: Contestant, other: Contestant) -> str:
     return f"{significant(one.usd_per_hour)} against {significant(other.usd_per_hour)} USD per hour"
 
 
+def _same(ratio: Estimate) -> bool:
+    """Whether two figures are known to be equal: not only that nothing tells them apart."""
+    return ratio.exact and ratio.contains(1)
+
+
 def _ratio(ratio: Estimate) -> str:
-    return (estimate(ratio.value, ratio.low, ratio.high) if ratio.bounded else significant(ratio.value)) + "×"
+    if ratio.exact or not ratio.bounded:
+        return f"{significant(ratio.value)}×"
+    return f"{estimate(ratio.value, ratio.low, ratio.high)}×"
 
 
 def _interval(ratio: Estimate) -> str:
+    """Return the interval in brackets, after a space; empty for what is exact."""
+    if ratio.exact:
+        return ""
     if not ratio.bounded:
-        return "no interval: too few rounds"
-    return f"{100 * CONFIDENCE:g} %: {interval(ratio.value, ratio.low, ratio.high)}"
+        return " (no interval: too few rounds)"
+    return f" ({100 * CONFIDENCE:g} %: {interval(ratio.value, ratio.low, ratio.high)})"
 
 
 def _rounds(contestant: Contestant) -> str:

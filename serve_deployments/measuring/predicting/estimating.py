@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from serve_deployments.measuring.slo import largest_within
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import metric_of
 
@@ -27,8 +28,8 @@ def at_rate(
     """A level's metrics, with the latencies estimated at a higher rate at which the limits are just kept.
 
     Latencies are interpolated linearly in log latency over log rate, up to the next faster open level that kept up.
-    Queueing makes the true curve convex, so the estimates are rather too high. None exceeds its limit, as the limits
-    are kept at this rate.
+    Queueing makes the true curve convex, so the estimates are rather too high. None exceeds what the limits allow, as
+    they are kept at this rate: with the p99 at its limit, the p95 is not above it either.
 
     Args:
         rate_rps: the rate.
@@ -47,5 +48,5 @@ def at_rate(
         metric = metric_of(name)
         if metric is not None and metric.time is not None and 0 < (low := metrics.get(name, 0.0)) < high:
             between = on_log_line(rate_rps, (low_rps, low), (above.requested_rps or 0.0, high))
-            metrics[name] = max(low, min(between, at_most.get(name, math.inf)))
+            metrics[name] = max(low, min(between, largest_within(name, at_most)))
     return metrics

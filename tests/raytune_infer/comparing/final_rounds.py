@@ -19,11 +19,23 @@ def finals(
     prices: Mapping[int, float] | None = None,
     objective: Objective = GOAL,
     first: int = 1,
+    same: Mapping[int, Sequence[float]] | None = None,
 ) -> list[TrialRecord]:
-    """Measurements from (position, requests/s, p99) in the order in which they were made; None: could not run."""
+    """Measurements from (position, requests/s, p99) in the order in which they were made; None: could not run.
+
+    Args:
+        rounds: what was measured.
+        prices: position → US dollars per hour; 1 where it is not named.
+        objective: what the values are of.
+        first: number of the first measurement.
+        same: position → its share of same answers in each of its measurements.
+    """
+    shares = {position: iter(each) for position, each in (same or {}).items()}
     trials = []
     for number, (position, rps, *p99) in enumerate((cell for r in rounds for cell in r), start=first):
         metrics = None if rps is None else {"rps": rps, "p99_ms": p99[0] if p99 else OK}
+        if metrics is not None and position in shares:
+            metrics["answers_same"] = next(shares[position])
         price = (prices or {}).get(position, 1.0)
         outcome = Outcome(metrics, reason="Died: it did" if rps is None else None)
         value = objective.value(metrics, price)

@@ -82,6 +82,46 @@ def test_figures_that_are_known_exactly_tie_in_spite_of_rounding():
     assert comparison.over_default.value == pytest.approx(1 / 3)
 
 
+CHEAPEST = Objective(Expression("usd_per_hour"), minimize=True, at_least={"rps": 10})
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+@pytest.mark.parametrize(("usd", "wins"), [(1.0, 0), (0.99, 1), (1.01, 0)])
+def test_a_price_has_no_noise_so_the_cheaper_is_certainly_better(rounds, usd, wins):
+    """No load test moves it, so one round of whatever rates says as much as many."""
+    cells = [[(1, 20.0), (0, 90.0)], [(0, 300.0), (1, 11.0)]][:rounds]
+    comparison = compared(finals(*cells, prices={1: usd}, objective=CHEAPEST), CHEAPEST, 0)
+    ratio = comparison.ratio(comparison.of(1), comparison.of(0))
+    assert ratio.exact and ratio.contains(usd) and comparison.recommended.position == wins
+    assert (len(comparison.alike) == 2) == (usd == 1.0) and comparison.clear(0.05)
+    assert comparison.mean(comparison.of(0)).exact
+    told = standings(comparison, CHEAPEST).rows
+    assert all(figure.low is None for row in told for figure in row.cells[:2] if figure is not None)
+
+
+def test_prices_of_configurations_that_never_met_are_compared_all_the_same():
+    """The run was killed between the two, which for a rate is too little to say anything."""
+    trials = [*finals([(1, 90.0)], prices={1: 0.5}, objective=CHEAPEST), *finals([(0, 90.0)], first=3)]
+    assert compared(trials, CHEAPEST, 0).recommended.position == 1
+
+
+def test_of_what_is_counted_in_answers_the_rounds_alone_show_the_noise():
+    goal = Objective(Expression("answers_same / usd_per_hour"))
+    same = {1: [0.97, 0.97], 0: [0.96, 0.96]}
+    cells = [(1, 20.0), (0, 90.0)], [(0, 30.0), (1, 95.0)]
+    certain = compared(finals(*cells, objective=goal, same=same), goal, 0)
+    assert certain.recommended.position == 1 and certain.over_default.exact
+    # One round does not show whether it repeats its answers.
+    once = compared(finals(cells[0], objective=goal, same=same), goal, 0)
+    assert not once.ratio(*once.counting).bounded
+    varies = compared(finals(*cells, objective=goal, same={1: [0.97, 0.91], 0: [0.96, 0.90]}), goal, 0)
+    assert varies.recommended.position == 0 and not varies.ratio(*varies.counting).exact
+    # As soon as a rate is in it, it is as noisy as a rate.
+    noisy = Objective(Expression("answers_same * rps"))
+    of_a_rate = compared(finals(*cells, objective=noisy, same=same), noisy, 0)
+    assert not of_a_rate.ratio(*of_a_rate.counting).exact
+
+
 def test_a_limit_that_breaks_once_costs_a_round_and_twice_the_part():
     once = finals([(1, 100.0), (0, 50.0)], [(0, 50.5), (1, 9.0, BROKEN)], [(1, 101.0), (0, 50.0)])
     comparison = compared(once, GOAL, 0)

@@ -37,7 +37,7 @@ def test_another_goal_comes_with_its_direction():
     assert cheapest.goal == Expression("usd_per_hour") and cheapest.minimize and cheapest.at_most == OWN.at_most
     fastest = changed(cheapest, maximize="rps")
     assert fastest.goal == Expression("rps") and not fastest.minimize
-    assert changed(OWN, maximize="rps / p9995_ms").goal.text == "rps / p9995_ms"
+    assert changed(OWN, maximize="rps / p9995_ms", at_least={"rps": None}).goal.text == "rps / p9995_ms"
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,24 @@ def test_another_goal_comes_with_its_direction():
         ({"maximize": "rps / joules"}, "'joules' is not measured"),
         ({"minimize": "rps +"}, "not an arithmetic expression"),
         ({"minimize": ""}, "not an arithmetic expression"),
+        # Its own `at_least` is on rps.
+        ({"minimize": "p99_ms"}, "^p99_ms is measured at .*, not at 20 requests/s; maximize .*--at-least rps=none`$"),
+        ({"maximize": "rps / p97_ms", "at_least": {"rps": 30}}, "^p97_ms is measured .*, not at 30 requests/s"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(asked, says):
     with pytest.raises(UserError, match=says) as caught:
         changed(OWN, **asked)
     assert caught.value.__cause__ is None
+
+
+def test_a_latency_is_optimised_where_no_rate_is_asked_for_and_what_a_run_asked_itself_is_read():
+    assert changed(OWN, minimize="p99_ms", at_least={"rps": None}).at_least == {}
+    assert changed(OWN, minimize="usd_per_hour", at_least={"rps": 30}).at_least == {"rps": 30}
+    old = Objective(Expression("p99_ms"), minimize=True, at_least={"rps": 20.0})
+    assert changed(old) == old
+    with pytest.raises(UserError, match="not at 25 requests/s"):
+        changed(old, at_least={"rps": 25})
 
 
 def test_bounds_as_they_are_typed():

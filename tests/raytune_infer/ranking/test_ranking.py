@@ -103,6 +103,12 @@ def test_less_load_may_serve_a_goal_better_than_more():
     assert found.best.trials == (1,) and found.best.could_be == pytest.approx(1 / 100)
 
 
+def test_where_a_limit_is_kept_no_lower_percentile_is_above_it():
+    """The p50 was 80 ms beside a p99 of 90: where the p99 is at most 50, the p50 could be 50 too, and not 80."""
+    found = ranked(A, trial(2, 1, level(300, 90, p50_ms=80)), goal="p50_ms", minimize=True, p99_ms=50)
+    assert found.others[0].could_be == pytest.approx(1 / 50)
+
+
 def test_nothing_bounds_it_so_it_could_be_anything():
     found = ranked(trial(1, 0, level(100, 10), level(105, 60)), trial(2, 1, level(50, 10)), p99_ms=50)
     assert found.ranked[1].known.at_most_rps == math.inf and found.ranked[1].could_be == 1e9

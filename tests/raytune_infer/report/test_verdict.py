@@ -1,6 +1,7 @@
 """What is said of a comparison: every word and number of it, from figures of which the answer is known by hand."""
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -86,6 +87,27 @@ def test_the_default_is_kept_where_the_best_cannot_be_told_from_it_and_what_is_c
         "n=1 cannot be told apart from the default and is cheaper (1 against 2 USD per hour)"
     ]
     assert [row[-1] for row in lines(comparison)] == ["tied with the first", "default, recommended"]
+
+
+def test_of_what_is_exact_no_interval_is_said_and_what_is_equal_is_the_same():
+    goal = Objective(Expression("usd_per_hour"), minimize=True)
+    for usd, said in (
+        (1.0, "Keep the default, n=0: .*; usd_per_hour of the best of the others, n=1, is the same$"),
+        (2.0, "Keep the default, n=0: .*; usd_per_hour of the best of the others, n=1, is 2× as much$"),
+        (0.9, "Run n=1: .*; its usd_per_hour is 0.9× the default's; "),
+    ):
+        trials = finals([(1, 50.0), (0, 100.0)], [(0, 99.0), (1, 51.0)], prices={1: usd}, objective=goal)
+        assert re.match(said, answer(compared(trials, goal, 0), goal))
+    trials = finals([(1, 50.0), (2, 60.0)], [(2, 70.0), (1, 51.0)], objective=goal)
+    assert remarks(compared(trials, goal, None), goal) == [
+        "usd_per_hour of the first and the second is the same; none of these is cheaper than the first, which is "
+        "recommended"
+    ]
+    goal = Objective(Expression("answers_same"))
+    trials = finals(*[[(1, 50.0), (0, 60.0)]] * 2, prices={1: 0.5}, objective=goal, same={1: [0.9] * 2, 0: [0.9] * 2})
+    assert remarks(compared(trials, goal, 0), goal) == [
+        "n=1 has the same answers_same as the default and is cheaper (0.5 against 1 USD per hour)"
+    ]
 
 
 def test_of_three_alike_the_cheapest_and_how_much_it_saves():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from serve_deployments.measuring.slo import broken, check, excess, most_in_flight, room, tightest_s
+from serve_deployments.measuring.slo import broken, check, excess, largest_within, most_in_flight, room, tightest_s
 from serve_deployments.metrics.metric_table import STATISTICS
 from tests.levels import a_level
 
@@ -69,3 +69,20 @@ def test_what_can_be_limited_is_said():
         check({})
     with pytest.raises(ValueError, match="limit of p99_ms must be 0 or more, got -1"):
         check({"error_rate": 0.1, "p99_ms": -1})
+
+
+@pytest.mark.parametrize(
+    ("name", "at_most", "largest"),
+    [
+        ("p95_ms", {"p99_ms": 100.0}, 100.0),
+        ("p95_ms", {"p99_ms": 100.0, "p95_ms": 40.0, "p97_ms": 60.0}, 40.0),
+        ("p99_ms", {"p95_ms": 40.0}, math.inf),
+        ("mean_ms", {"p99_ms": 100.0}, math.inf),
+        ("mean_ms", {"max_ms": 100.0, "mean_ms": 30.0}, 30.0),
+        ("mean_ms", {"max_ms": 100.0}, 100.0),
+        ("error_rate", {"error_rate": 0.01, "p99_ms": 100.0}, 0.01),
+        ("rps", {"max_ms": 100.0}, math.inf),
+    ],
+)
+def test_a_limit_bounds_every_statistic_that_is_never_above_its_own(name, at_most, largest):
+    assert largest_within(name, at_most) == largest

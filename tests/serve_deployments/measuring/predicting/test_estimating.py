@@ -57,3 +57,16 @@ def test_a_latency_that_was_longer_below_stays_and_one_without_a_value_is_left_o
     assert at_rate(20.0, silent, [fast], {}) == {"rps": 20.0, "error_rate": 0.0}
     above = a_level(20.0, latency_s=[0.5])
     assert at_rate(15.0, above, [fast], {})["mean_ms"] == pytest.approx(500)  # it was faster already
+
+
+def test_statistics_of_one_time_stay_in_order_where_a_limit_bounds_one_of_them():
+    """The p99 is at its limit at the rate, so the p95 is not above it, and the mean is not above a limited maximum."""
+    slow, fast = a_level(10.0, latency_s=[0.02] * 9 + [0.05]), a_level(40.0, latency_s=[0.1] * 9 + [0.9])
+    for limited in ("p95_ms", "p99_ms", "max_ms", "p97_ms"):
+        found = at_rate(30.0, slow, [slow, fast], {limited: 60.0})
+        assert found[limited] == 60.0
+        in_order = [found[name] for name in ("p50_ms", "p75_ms", "p90_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms")]
+        assert in_order == sorted(in_order) and found["mean_ms"] <= found["max_ms"]
+    # What is higher, and the mean under a limited percentile, is not bounded by it.
+    found = at_rate(30.0, slow, [slow, fast], {"p95_ms": 60.0})
+    assert found["max_ms"] > 60.0
