@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from raytune_infer.commands.options import Address, Emulate, Prior, Seed, SpecPath, console_of_output
+
+if TYPE_CHECKING:
+    from raytune_infer.study.result import NothingToRecommend
 
 
 def tune(
@@ -36,6 +40,7 @@ def tune(
 
     console = console_of_output()
     service = load_spec(spec)
+    from raytune_infer.study.result import NothingToRecommend
     from raytune_infer.study.study import Study
 
     study = Study(
@@ -45,6 +50,9 @@ def tune(
     progress = ConsoleProgress(console)
     try:
         result = study.run(trials, parallel=parallel, resume=resume, progress=progress)
+    except NothingToRecommend as failed:
+        _tell_trials(console, failed)
+        raise
     except KeyboardInterrupt:
         console.print("stopped; to continue, run the command again with `--resume --out` and the run's folder")
         raise typer.Exit(130) from None
@@ -61,3 +69,15 @@ def tune(
     files = write_files(result, serve_config(service, settings, payload_type_of(result.run, service), said))
     console.print()
     print_view(console, result_view(result, files))
+
+
+def _tell_trials(console: Console, failed: NothingToRecommend) -> None:
+    """Write the trials of a study without a recommendation, and print what shows in them; why comes as its error."""
+    from raytune_infer.report.renderers.console_view import print_view
+    from raytune_infer.report.report_files import write_trials
+    from raytune_infer.report.view import Note, View
+    from raytune_infer.report.words.samples import sample_notes
+
+    path = write_trials(failed.run, failed.trials)
+    console.print()
+    print_view(console, View(notes=(*map(Note, sample_notes(failed.trials)), Note(f"the trials: {path}"))))

@@ -15,6 +15,7 @@ from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.report.figures import usd_per_million_of
 from raytune_infer.report.words.verdict import answer, on_other_work
 from raytune_infer.store.records import TrialRecord
+from raytune_infer.store.run_folder import RunFolder
 from raytune_infer.study.result import StudyResult
 
 
@@ -38,15 +39,21 @@ def _interval(trial: TrialRecord) -> dict[str, float]:
     return {"rate_low_rps": low, "rate_high_rps": high}
 
 
+def write_trials(run: RunFolder, trials: Sequence[TrialRecord]) -> Path:
+    """Write the table of a run's trials; returns its path."""
+    path = run.path / "trials.csv"
+    frame(trials).to_csv(path, index=False)
+    return path
+
+
 def write_files(result: StudyResult, serve_config: str) -> dict[str, Path]:
     """Write the run's files for people and programs; returns the description of each → its path."""
     folder = result.run.path
     files = {
-        "trials": folder / "trials.csv",
+        "trials": write_trials(result.run, result.trials),
         "recommendation": folder / "recommendation.json",
         "Serve config": folder / "serve_config.yaml",
     }
-    frame(result.trials).to_csv(files["trials"], index=False)
     summary = {
         "answer": answer(result.comparison, result.objective),
         "best": _summary(result.best),

@@ -15,6 +15,7 @@ from raytune_infer.store.run_folder import RunFolder
 from searchers.base import Problem
 from searchers.objective import Objective
 from searchers.space import Config
+from serve_deployments.metrics.level_result import first_error
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,20 @@ class StudyResult:
     def ratio_interval(self) -> Estimate | None:
         """`ratio` with its interval."""
         return self.comparison.over_default
+
+
+class NothingToRecommend(AllFailed):
+    """A study is over and none of its configurations counts; its trials are there all the same.
+
+    Args:
+        message: why none counts.
+        run: the run's folder.
+        trials: every finished trial.
+    """
+
+    def __init__(self, message: str, run: RunFolder, trials: Sequence[TrialRecord]) -> None:
+        super().__init__(message)
+        self.run, self.trials = run, tuple(trials)
 
 
 def best_of(trials: Sequence[TrialRecord], comparison: Comparison) -> ConfigurationResult | None:
@@ -86,11 +101,11 @@ def conclude(
     further measurements confirm is recommended. So the default itself is recommended if nothing surely beats it.
 
     Raises:
-        AllFailed: no configuration counts; the message says why.
+        NothingToRecommend: no configuration counts; the message says why.
     """
     comparison = compared(trials, problem.objective, default)
     if comparison.recommended is None:
-        raise AllFailed(_why(problem, trials))
+        raise NothingToRecommend(_why(problem, trials), run, trials)
     beaten = comparison.of(default)
     return StudyResult(
         run=run, trials=tuple(trials), best=result_of(comparison, comparison.recommended), prices=prices,
@@ -112,4 +127,6 @@ def _why(problem: Problem, trials: Sequence[TrialRecord]) -> str:
         sign = min if name in objective.at_most else max
         values = [t.metrics[name] for t in ran if name in t.metrics]
         lines.append(f"  {name}: limit {limit:g}, {f'best {sign(values):.4g}' if values else 'never measured'}")
+    if (failed := first_error(level for t in ran for level in t.outcome.levels)) is not None:
+        lines.append(f"requests failed, the first with {failed}")
     return "\n".join([*lines, "loosen a limit, or add values to the knobs"])

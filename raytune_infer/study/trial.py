@@ -16,6 +16,7 @@ from serve_deployments.backend import Backend, CouldNotRun, Lost, ReplicaFacts, 
 from serve_deployments.endpoint import first_line
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.level_result import first_error
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
@@ -173,8 +174,7 @@ def _what_failed(facts: ReplicaFacts, measurement: Measurement) -> str:
 
 def _first_error(measurement: Measurement | None) -> str | None:
     """Return the error of the first request that failed, in its sender's words; None if none did."""
-    levels = () if measurement is None else measurement.levels
-    return next((level.first_error for level in levels if level.first_error is not None), None)
+    return None if measurement is None else first_error(measurement.levels)
 
 
 def _seen_by_load_generator(measurement: Measurement | None, *, reached: bool = True) -> str:

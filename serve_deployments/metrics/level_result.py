@@ -26,6 +26,11 @@ def others_share(levels: Iterable[LevelResult]) -> float | None:
     return sum(usage.others_s for usage in told) / cores_s if cores_s else None
 
 
+def first_error(levels: Iterable[LevelResult]) -> str | None:
+    """Error of the first request that failed in these levels, in its sender's words; None if none did."""
+    return next((level.first_error for level in levels if level.first_error is not None), None)
+
+
 @dataclass(frozen=True)
 class LevelResult:
     """The result of one level of load, held until its question was answered.

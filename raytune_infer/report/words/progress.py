@@ -13,7 +13,7 @@ from raytune_infer.report.words.metric_columns import metric_column, shown_metri
 from raytune_infer.report.words.trials import state
 from raytune_infer.report.words.values import significant, spelled
 from raytune_infer.store.records import TrialRecord
-from searchers.objective import Objective
+from searchers.objective import Metrics, Objective
 from searchers.quantities import PRICE
 
 
@@ -58,8 +58,8 @@ class Telling:
             said.append(Note(f"at the second attempt: {trial.outcome.lost}", "warning"))
         measured = {**trial.metrics, PRICE: trial.usd_per_hour}
         if broken := self._objective.broken(measured):
-            told = ", ".join(f"{n} ({significant(measured.get(n, math.nan))})" for n in broken)
-            said.append(Note(f"breaks {told}", "warning"))
+            told = [f"{n} ({significant(measured.get(n, math.nan))}, {self._limit(n, measured)})" for n in broken]
+            said.append(Note(f"breaks {', '.join(told)}", "warning"))
         elif trial.value is not None and trial.purpose == "search" and trial.value > self._best:
             self._best = trial.value
             said.append(Note("best so far", "success"))
@@ -70,3 +70,10 @@ class Telling:
         if share := disturbed([trial]).get(trial.number):
             said.append(Note(f"other processes used {share:.0%} of its cores", "warning"))
         return said
+
+    def _limit(self, name: str, measured: Metrics) -> str:
+        """Return the limit that these metrics break by one of them, which may have an upper and a lower one."""
+        at_most, at_least = self._objective.at_most, self._objective.at_least
+        if name in at_least and not measured.get(name, math.nan) >= at_least[name]:
+            return f"at least {at_least[name]:g}"
+        return f"limit {at_most[name]:g}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
@@ -20,10 +21,12 @@ from raytune_infer.commands.app import app
 from raytune_infer.commands.export import Target, export
 from raytune_infer.report.console import ConsoleProgress
 from raytune_infer.report.view import Column, Row, Table
-from raytune_infer.store.records import Outcome
-from raytune_infer.store.run_folder import open_run
+from raytune_infer.store.records import Outcome, TrialRecord
+from raytune_infer.store.run_folder import RunFolder, open_run
+from raytune_infer.study.result import NothingToRecommend
 from raytune_infer.suites.replays import Plan, Results
 from raytune_infer.suites.workers import WorkerDied
+from tests.levels import a_level
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, write_run
 
 
@@ -107,6 +110,24 @@ def test_a_study_that_is_interrupted_says_how_to_go_on(studies, monkeypatch):
         "stopped; to continue, run the command again with `--resume --out` and the run's folder\n",
     )
     assert len(closed) == 1
+
+
+def test_a_study_without_a_recommendation_writes_its_trials_and_names_the_samples_that_fail(
+    studies, monkeypatch, tmp_path
+):
+    failing = a_level(5.0, samples=20, failed_samples=((13, "ValueError: no title"),))
+    outcome = Outcome({"rps": 5.0, "error_rate": 0.05}, levels=(failing,), reported=0)
+    trials = [TrialRecord(n, "search", n, {"batch": n}, 1.0, None, outcome, 1.0, False) for n in (1, 2)]
+
+    def fails(*args: Any, **options: Any) -> None:
+        raise NothingToRecommend("none keeps all limits", RunFolder(tmp_path, None, 1), trials)
+
+    monkeypatch.setattr("raytune_infer.study.study.Study.run", fails)
+    done = invoked("tune", "service.yaml")
+    assert str(done.exception) == "none keeps all limits"
+    said = " ".join(done.stdout.split())
+    assert "1 of 20 samples always fails: number 14 (ValueError: no title)" in said and "the trials:" in said
+    assert pd.read_csv(tmp_path / "trials.csv").trial.tolist() == [1, 2]
 
 
 def interrupted(*args: Any, **options: Any) -> None:

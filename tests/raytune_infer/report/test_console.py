@@ -102,21 +102,21 @@ CANNOT = "ended early: cannot beat the best so far"
     ("ended", "line"),
     [
         (trial(None), LIST),  # no limit is broken, and yet it has no value that counts
-        (trial(None, p99_ms=150.04), f"{LATE}  breaks p99_ms (150)"),
+        (trial(None, p99_ms=150.04), f"{LATE}  breaks p99_ms (150, limit 100)"),
         (trial(1.0, p99_ms=100.0), "100 requests/s, p50 20 ms, p95 60 ms, p99 100 ms, $0.278 per million  best so far"),
         (trial(1.0, usd=0.5), "100 requests/s, p50 20 ms, p95 60 ms, p99 80 ms, $1.39 per million  best so far"),
-        (trial(None, usd=0.75), f"{LIST.replace('0.278', '2.08')}  breaks usd_per_hour (0.75)"),
+        (trial(None, usd=0.75), f"{LIST.replace('0.278', '2.08')}  breaks usd_per_hour (0.75, limit 0.5)"),
         (
             trial(None, p99_ms=150.0, p95_ms=123.45),
-            f"{LATE.replace('p95 60', 'p95 123')}  breaks p99_ms (150), p95_ms (123.5)",
+            f"{LATE.replace('p95 60', 'p95 123')}  breaks p99_ms (150, limit 100), p95_ms (123.5, limit 90)",
         ),
         # What was not measured keeps no limit.
-        (trial(None, p95_ms=None), f"{LIST.replace('p95 60 ms, ', '')}  breaks p95_ms (nan)"),
+        (trial(None, p95_ms=None), f"{LIST.replace('p95 60 ms, ', '')}  breaks p95_ms (nan, limit 90)"),
         (trial(None, ended_early=True), f"{LIST}  {CANNOT}"),
         (trial(None, ended_early=False), LIST),
-        (trial(None, p99_ms=150.0, ended_early=True), f"{LATE}  breaks p99_ms (150)  {CANNOT}"),
+        (trial(None, p99_ms=150.0, ended_early=True), f"{LATE}  breaks p99_ms (150, limit 100)  {CANNOT}"),
         (trial(1.0, lost="TrialDied: [x]"), f"{LIST}  at the second attempt: TrialDied: [x]  best so far"),
-        (trial(None, p99_ms=150.0, lost="no"), f"{LATE}  at the second attempt: no  breaks p99_ms (150)"),
+        (trial(None, p99_ms=150.0, lost="no"), f"{LATE}  at the second attempt: no  breaks p99_ms (150, limit 100)"),
         (failed("TrialDied: gone", lost="TrialDied: gone"), "could not run  TrialDied: gone"),
         (trial(1.0, emulated=True), f"{LIST} [emulated]  best so far"),
         (trial(1.0, client_limited=True), f"≥ {LIST}  best so far"),
@@ -125,6 +125,13 @@ CANNOT = "ended early: cannot beat the best so far"
 )  # fmt: skip
 def test_beside_the_figures_stands_what_became_of_the_trial(ended, line):
     assert said(Watched(), ended) == line
+
+
+@pytest.mark.parametrize(("least", "most", "said"), [(200.0, 500.0, "at least 200"), (50.0, 75.0, "limit 75")])
+def test_of_two_limits_on_a_metric_the_broken_one_is_told(least, most, said):
+    between = Objective(Expression("rps"), at_most={"rps": most}, at_least={"rps": least})
+    [_, note] = Telling((), 9, between).finished(trial(None)).notes
+    assert note == Note(f"breaks rps (100, {said})", "warning")
 
 
 def test_what_is_measured_again_is_neither_counted_nor_the_best_so_far():

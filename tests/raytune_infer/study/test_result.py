@@ -10,10 +10,11 @@ from raytune_infer.comparing.comparison import compared
 from raytune_infer.errors import AllFailed
 from raytune_infer.store.records import Outcome, TrialRecord
 from raytune_infer.store.run_folder import RunFolder
-from raytune_infer.study.result import best_of, conclude, ranking
+from raytune_infer.study.result import NothingToRecommend, best_of, conclude, ranking
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
+from tests.levels import a_level
 
 RUN = RunFolder(Path("run"), None, 1)
 
@@ -95,6 +96,20 @@ def test_where_nothing_counts_the_nearest_to_each_limit_is_named():
         "  error_rate: limit 0.01, best 0.75\n"
         "loosen a limit, or add values to the knobs"
     )
+
+
+def test_where_nothing_counts_the_first_error_of_a_request_is_named_and_the_trials_are_there():
+    levels = (a_level(5.0), a_level(5.0, first_error="ValueError: no title"), a_level(5.0, first_error="later"))
+    ran = trial(2, 0, 5.0, p99_ms=30.0)
+    trials = [trial(1, 1, 5.0, p99_ms=30.0), replace(ran, outcome=replace(ran.outcome, levels=levels))]
+    asked = problem(p99_ms=10)
+    judged = [replace(t, value=None) for t in trials]
+    with pytest.raises(
+        NothingToRecommend, match=r"best 30\nrequests failed, the first with ValueError: no title\n"
+    ) as told:
+        conclude(RUN, asked, judged, None, "book")
+    assert "best 30\nrequests failed, the first with ValueError: no title\nloosen" in str(told.value)
+    assert told.value.run == RUN and told.value.trials == tuple(judged)
 
 
 def test_where_nothing_ran_each_reason_is_told_once_the_most_frequent_first():
