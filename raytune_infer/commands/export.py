@@ -38,7 +38,7 @@ def export(
     if best is None:
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")
     assert to is Target.serve, "the only one there is"
-    said = answer_so_far(best, comparison, spec.goal)
+    said = answer_so_far(best, comparison, spec.goal, unfinished=folder.unfinished())
     config = serve_config(spec, Settings(**best.settings), payload_type_of(folder, spec), said)
     # A file of Serve's is UTF-8, whatever the encoding of the terminal: characters that it lacks must not be replaced.
     typer.echo(config.encode(), nl=False)

@@ -21,4 +21,5 @@ def show(run: RunPath, form: Format = "console") -> None:
 
     spec = folder.spec_of(study)
     comparison = compared(trials, spec.goal, position_of(spec.default_config, trials))
-    render(trials_view(study, trials, best_of(trials, comparison), comparison, spec.goal), sys.stdout)
+    best, unfinished = best_of(trials, comparison), folder.unfinished()
+    render(trials_view(study, trials, best, comparison, spec.goal, unfinished=unfinished), sys.stdout)

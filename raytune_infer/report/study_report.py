@@ -54,6 +54,8 @@ def trials_view(
     best: ConfigurationResult | None,
     comparison: Comparison,
     objective: Objective,
+    *,
+    unfinished: bool = False,
 ) -> View:
     """Return the output of `show` for a run: its trials, notes on them, and the comparison as far as it has come.
 
@@ -63,6 +65,7 @@ def trials_view(
         best: the configuration to run, whose trials are marked; None if there is none.
         comparison: the final comparison.
         objective: the run's objective.
+        unfinished: whether a trial is under way, or was when the study was interrupted.
     """
     searched = sum(t.purpose == "search" for t in trials)
     return View(
@@ -71,7 +74,7 @@ def trials_view(
             f"{searched} of {study.trials} trials, searcher {study.searcher}, seed {study.seed}, "
             f"begun {study.created_at:%Y-%m-%d %H:%M} UTC"
         ),
-        answer=answer_so_far(best, comparison, objective),
+        answer=answer_so_far(best, comparison, objective, unfinished=unfinished),
         tables=(trials_table(trials, [] if best is None else [t.number for t in best.trials], objective),),
         notes=tuple(map(Note, [*footnotes(trials), *sample_notes(trials)])),
         sections=(comparison_view(comparison, objective),),

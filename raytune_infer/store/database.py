@@ -146,6 +146,12 @@ class Database:
                 row.state, row.finished_at = "interrupted", _now()
             return len(rows)
 
+    def unfinished(self, study: StudyRecord) -> bool:
+        """Whether a trial of the study is under way, or was when its driver ended: the study is not over."""
+        running = select(TrialRow.id).where(TrialRow.study_id == study.id, TrialRow.state == "running")
+        with Session(self._engine) as session:
+            return session.scalar(running.limit(1)) is not None
+
     def extend(self, study: StudyRecord, trials: int) -> StudyRecord:
         """Give a study a larger budget of trials; its comparison, which was of fewer, no longer counts."""
         with self._writing() as session:

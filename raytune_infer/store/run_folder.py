@@ -106,6 +106,14 @@ class RunFolder:
         finally:
             database.close()
 
+    def unfinished(self) -> bool:
+        """Whether a trial of the study is under way, or was when its driver ended: the study is not over."""
+        database, study = self.load()
+        try:
+            return database.unfinished(study)
+        finally:
+            database.close()
+
     def spec_of(self, study: StudyRecord) -> ServiceSpec:
         """Return the specification that is recorded in a study of this run; raises SpecError if it is invalid."""
         # Imported here because it is slow, and a folder without a run is refused without it.

@@ -31,10 +31,21 @@ def answer(comparison: Comparison, objective: Objective) -> str:
     return "; ".join(filter(None, parts))
 
 
-def answer_so_far(best: ConfigurationResult | None, comparison: Comparison, objective: Objective) -> str:
-    """Return the answer of a study that may not have been compared yet, then the best of its search."""
+def answer_so_far(
+    best: ConfigurationResult | None, comparison: Comparison, objective: Objective, *, unfinished: bool = False
+) -> str:
+    """Return the answer of a study that may not have been compared yet, then the best of its search.
+
+    Args:
+        best: the configuration to run; None if there is none.
+        comparison: the final comparison, as far as it has come.
+        objective: the goal and its limits.
+        unfinished: whether a trial is under way, or was when the study was interrupted.
+    """
     if comparison.rounds or best is None:
-        return answer(comparison, objective)
+        said = answer(comparison, objective)
+        begun = f"So far, in round {comparison.rounds} of a comparison that is not over: "
+        return f"{begun}{said}" if said and unfinished else said
     rate = number(best.metrics["rps"], *(best.interval_rps or (None, None)))
     named = marked(spelled(best.config), best.trials[-1].outcome.answers)
     return f"Best so far, not yet compared with the default: {named}: {rate} requests/s"

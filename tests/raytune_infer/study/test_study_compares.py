@@ -132,6 +132,23 @@ def test_a_comparison_that_was_killed_begins_a_round_anew_and_loses_nothing(in_t
     assert result.best.config == {"cpu_cores": 1, "max_batch_size": 4}
 
 
+@pytest.mark.parametrize("command", ["show", "export"])
+def test_what_is_told_before_a_comparison_is_over_says_so(in_turn, tmp_path, monkeypatch, capfd, command):
+    monkeypatch.setattr("sys.argv", ["raytune-infer", command, str(tmp_path / "run")])
+
+    def told() -> str:
+        with pytest.raises(SystemExit):
+            main()
+        return " ".join(capfd.readouterr().out.split())
+
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path / "run", machine := Machine(dies_in=7)).run()
+    assert "So far, in round 1 of a comparison that is not over: " in told()
+    result = study(tmp_path / "run", machine).run(resume=True)
+    whole = told()
+    assert "So far" not in whole and " ".join(answer(result.comparison, result.objective).split()) in whole
+
+
 def test_intervals_are_in_the_file_and_in_what_show_prints(in_turn, tmp_path, monkeypatch, capsys):
     result = study(tmp_path / "run", Machine()).run()
     told = json.loads(write_files(result, "")["recommendation"].read_text())
