@@ -171,6 +171,7 @@ async def open_level(
     max_in_flight: int | None = None,
     at_most: Mapping[str, float] | None = None,
     rule: StoppingRule | None = None,
+    background: float | None = None,
 ) -> LevelResult:
     """Holds one open level: requests at scheduled times, whether or not earlier ones have been answered.
 
@@ -184,18 +185,24 @@ async def open_level(
             default, `plan.max_in_flight`.
         at_most: metric → largest value allowed; the level ends once it is known whether all limits are kept.
         rule: when the level ends, if not by `at_most` alone.
+        background: the share that other work has of the replica's cores all the time; None: not known (`summarise`).
     """
     generator = generator_of(endpoint, payloads, clock or RealClock())
     bound = min(max_in_flight or plan.max_in_flight, plan.max_in_flight)
     rule = rule or UntilKnown(plan, rate_rps, at_most or {})
     while True:
-        level = await _open(generator, rate_rps, plan, bound, rule)
+        level = await _open(generator, rate_rps, plan, bound, rule, background)
         if not await _stronger(generator, level, plan):
             return replace(level, samples=len(payloads))
 
 
 async def _open(
-    generator: LoadGenerator, rate_rps: float, plan: LoadPlan, bound: int, rule: StoppingRule
+    generator: LoadGenerator,
+    rate_rps: float,
+    plan: LoadPlan,
+    bound: int,
+    rule: StoppingRule,
+    background: float | None,
 ) -> LevelResult:
     clock = generator.clock
     try:
@@ -209,7 +216,10 @@ async def _open(
         after, _ = await asyncio.gather(_usage(generator), generator.quiet(plan.drain_s))
         usage = _between(before, after)
         await generator.collect()
-        level = summarise(run, events, status, generator.ages_s(), until_s=stopped_s, ended=ended, usage=usage)
+        ages_s = generator.ages_s()
+        level = summarise(
+            run, events, status, ages_s, until_s=stopped_s, ended=ended, usage=usage, background=background
+        )
         return replace(level, senders=generator.size)
     finally:
         await generator.cancel()

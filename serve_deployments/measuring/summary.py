@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve_deployments.load.events import Events
-from serve_deployments.measuring.statistics.stalls import delayed_by_others
+from serve_deployments.measuring.statistics.stalls import delayed_by, stalls_by_others, taken_s
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult, Mode
@@ -52,6 +52,7 @@ def summarise(
     until_s: float,
     ended: int | None = None,
     usage: Usage | None = None,
+    background: float | None = None,
 ) -> LevelResult:
     """Computes the result of a level.
 
@@ -66,6 +67,8 @@ def summarise(
         ended: number of requests that had ended by then; all by default.
         usage: the replica's usage in the level. Requests of an open level that stalls delayed, if other work explains
             these, are left out of its times and are counted apart.
+        background: the share that other work has of the replica's cores all the time; None: not known, and then no
+            stall is explained by other work (`stalls.background_share`).
     """
     ended = events.count if ended is None else ended
     status = status or LevelStatus(events.span(0, ended, until_s=until_s), None)
@@ -74,7 +77,8 @@ def summarise(
     completed, errors = int(span.answered.sum()), int(span.requests.failed.sum())
     error_rate = errors / (completed + errors) if completed + errors else 1.0
     low, high = status.estimate.bounds() if status.estimate else (None, None)
-    delayed = delayed_by_others(events, usage.others_s if usage is not None and run.mode == "open" else 0.0)
+    stalls = stalls_by_others(events, taken_s(usage, background)) if run.mode == "open" else []
+    delayed = delayed_by(events, stalls)
     last = span.first + len(span.requests)
     timed = span.requests.where(~delayed[span.first : last])
     late = None if sure else events.requests(ended).where(~delayed[ended:])
@@ -105,6 +109,7 @@ def summarise(
         rate_high_rps=high,
         first_error=events.first_error,
         stalled=int(delayed[span.first : last].sum()),
+        stalled_s=sum(stall.length_s for stall in stalls),
         usage=usage,
         failed_samples=events.failed_samples,
         unanswered=len(ages_s),

@@ -80,6 +80,7 @@ class LevelResult:
         unanswered: number of requests that were given up: they had neither an answer nor an error when the level, and
             the wait after it, ended. Of a closed level only where no request of it ended, as its clients go on waiting.
         unanswered_s: seconds that each of these had waited at least; 0 if there are none.
+        stalled_s: how long these stalls lasted, warm-up included.
     """
 
     mode: Mode
@@ -112,6 +113,7 @@ class LevelResult:
     stalled: int = 0
     unanswered: int = 0
     unanswered_s: float = 0.0
+    stalled_s: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.concurrency if self.mode == "closed" else self.requested_rps) is None:

@@ -8,6 +8,7 @@ repeated, the rate found would be that of the luckiest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,13 @@ from serve_deployments.measuring.predicting.calibration import Arrived
 from serve_deployments.measuring.rates.locating import UntilLocated
 from serve_deployments.measuring.statistics.limit_verdict import evidence
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
-from serve_deployments.measuring.statistics.stalls import delayed_by_others, lapse_rate
+from serve_deployments.measuring.statistics.stalls import (
+    background_share,
+    delayed_by,
+    lapse_rate,
+    stalls_by_others,
+    taken_s,
+)
 from serve_deployments.metrics.level_result import LevelResult, others_share
 
 REPEATS = 1 / 3
@@ -32,10 +39,11 @@ def is_disturbed(level: LevelResult, precision: float) -> bool:
         level: the level.
         precision: relative precision of the rate, which is lower by about the share of the cores that others had.
     """
-    if level.mode != "open" or _others_share(level) <= precision:
+    if level.mode != "open":
         return False
     # A queue that does not return to what it was before a stall says nothing of the time after it.
-    return level.overloaded or not level.stalled
+    left_out = 0.0 if level.overloaded or not level.usage else level.stalled_s / (level.usage.seconds or math.inf)
+    return _others_share(level) - left_out > precision
 
 
 def is_repeated(level: LevelResult, levels: Sequence[LevelResult], plan: LoadPlan) -> bool:
@@ -61,14 +69,18 @@ def other_work(levels: Sequence[LevelResult], precision: float) -> str:
         levels: the levels.
         precision: relative precision of the rate.
     """
-    stalled, answered = (sum(getattr(one, name) for one in levels) for name in ("stalled", "completed"))
-    disturbed = sum(is_disturbed(one, precision) for one in levels)
+    # Nothing is looked for in closed levels, nor where the system does not report what others use.
+    looked_at = [one for one in levels if one.mode == "open" and one.usage is not None and one.usage.cores_s > 0]
+    stalled, answered = (sum(getattr(one, name) for one in looked_at) for name in ("stalled", "completed"))
+    disturbed = sum(is_disturbed(one, precision) for one in looked_at)
     told = ""
     if stalled:
         share = lapse_rate(stalled, answered)
         told += f"; {share:.1%} of requests were slow at every rate, as other processes stalled the replica: left out"
     if disturbed:
-        told += f"; {disturbed} of {len(levels)} levels shared cores with other processes: repeated while time was left"
+        told += (
+            f"; {disturbed} of {len(looked_at)} levels shared cores with other processes: repeated while time was left"
+        )
     return told
 
 
@@ -90,19 +102,31 @@ def posterior_after(level: LevelResult, rule: UntilLocated, levels: Sequence[Lev
         return rule.after.cannot(level.achieved_rps)
     if rule.checked is None or not level.stalled:
         return rule.after
-    requests = rule.checked[0].requests(0, rule.checked[1]).where(_measured(level, *rule.checked))
+    requests = rule.checked[0].requests(0, rule.checked[1]).where(_measured(level, levels, *rule.checked))
     return rule.before.after(rule.rate_rps, [evidence(name, limit, requests) for name, limit in rule.at_most.items()])
 
 
-def arrived_in(level: LevelResult, rule: UntilLocated) -> Arrived | None:
-    """The requests of a level, to compare a simulated queue with; None if other work or a long queue changed them."""
+def arrived_in(level: LevelResult, rule: UntilLocated, levels: Sequence[LevelResult]) -> Arrived | None:
+    """The requests of a level, to compare a simulated queue with; None if other work or a long queue changed them.
+
+    Args:
+        level: the level.
+        rule: the stopping rule that it was held by.
+        levels: all levels so far, this one included.
+    """
     if rule.checked is None or level.overloaded or is_disturbed(level, rule.plan.rate_precision):
         return None
     events, ended = rule.checked
-    return Arrived.of(rule.rate_rps, events.requests(0, ended), _measured(level, events, ended))
+    return Arrived.of(rule.rate_rps, events.requests(0, ended), _measured(level, levels, events, ended))
 
 
-def _measured(level: LevelResult, events: Events, ended: int) -> np.ndarray:
+def background_of(levels: Sequence[LevelResult]) -> float | None:
+    """The share of the replica's cores that other processes have all the time, by these levels; None: not known."""
+    return background_share(level.usage for level in levels)
+
+
+def _measured(level: LevelResult, levels: Sequence[LevelResult], events: Events, ended: int) -> np.ndarray:
     """`[ended]` which of a level's first requests to end are neither warm-up nor delayed by other work's stalls."""
-    delayed = delayed_by_others(events, 0.0 if level.usage is None else level.usage.others_s)[:ended]
+    background = background_of([one for one in levels if one is not level])
+    delayed = delayed_by(events, stalls_by_others(events, taken_s(level.usage, background)))[:ended]
     return (np.arange(ended) >= events.turned_over) & ~delayed

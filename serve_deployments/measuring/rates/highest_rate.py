@@ -13,7 +13,7 @@ from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.calibration import Arrived
 from serve_deployments.measuring.predicting.estimating import at_rate
 from serve_deployments.measuring.predicting.rate_prediction import predicted_rates
-from serve_deployments.measuring.rates.crediting import arrived_in, other_work, posterior_after
+from serve_deployments.measuring.rates.crediting import arrived_in, background_of, other_work, posterior_after
 from serve_deployments.measuring.rates.level_search import LATE, LevelSearch, beaten
 from serve_deployments.measuring.rates.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.rates.probe import probe
@@ -161,9 +161,10 @@ async def _locate(
             clock=search.clock,
             max_in_flight=most_in_flight(rate_rps, at_most),
             rule=rule,
+            background=background_of(search.levels),
         )
         search.add(level)
-        if (arrived := arrived_in(level, rule)) is not None:
+        if (arrived := arrived_in(level, rule, search.levels)) is not None:
             requests.append(arrived)
         posterior = _predicted(search, posterior_after(level, rule, search.levels), at_most, settings, requests)
         kept = _kept(search, at_most)

@@ -25,8 +25,10 @@ def beside(others_s, **changes):
 
 def test_a_level_is_disturbed_by_other_work_unless_it_is_left_out_of_it():
     assert is_disturbed(beside(0.6), 0.05) and not is_disturbed(beside(0.4), 0.05)
-    assert not is_disturbed(beside(0.6, stalled=3), 0.05)
-    assert is_disturbed(beside(0.6, stalled=3, overloaded=True), 0.05)  # a queue that never emptied
+    assert not is_disturbed(beside(0.6, stalled=3, stalled_s=0.5), 0.05)
+    # What was left out is the time of the stall, however much else others did, and slowed all batches with.
+    assert is_disturbed(beside(5.0, stalled=1, stalled_s=0.5), 0.05)
+    assert is_disturbed(beside(0.6, stalled=3, stalled_s=0.5, overloaded=True), 0.05)  # a queue that never emptied
     assert not is_disturbed(a_level(50.0, latency_s=[0.05]), 0.05)  # nothing was reported
     assert not is_disturbed(replace(a_level(clients=4, latency_s=[0.05]), usage=beside(5.0).usage), 0.05)
 
@@ -42,9 +44,17 @@ def test_a_disturbed_level_is_repeated_while_there_is_time_and_hope():
 
 def test_what_other_work_did_is_told():
     assert other_work([beside(0.0)], 0.05) == ""
-    said = other_work([beside(0.6, stalled=9), beside(0.0)], 0.05)
+    said = other_work([beside(0.6, stalled=9, stalled_s=0.5), beside(0.0)], 0.05)
     assert "4.7% of requests were slow at every rate" in said and "repeated" not in said
     assert "1 of 2 levels shared cores with other processes" in other_work([beside(5.0), beside(0.0)], 0.05)
+
+
+def test_what_other_work_did_is_told_of_the_levels_in_which_it_is_looked_for():
+    """Neither of a closed one, such as the probe's, nor of one that does not report what others use."""
+    closed = replace(a_level(clients=64, latency_s=[0.05] * 5000), usage=beside(0.0).usage)
+    silent = a_level(50.0, latency_s=[0.05] * 5000)
+    looked_at = [beside(5.0, stalled=9, stalled_s=0.5), beside(0.0)]
+    assert other_work([closed, silent, *looked_at], 0.05) == other_work(looked_at, 0.05) != ""
 
 
 def rate_found(**server):
@@ -67,7 +77,34 @@ def test_stalls_are_left_out_of_a_level_only_where_something_else_explains_them(
     """Two of 0.3 s in 8 s; if all cores were free, users would wait as long."""
     plan = LoadPlan(level_min_s=8.0, level_max_s=8.0, precision=1e-9)
     fake = FakeServer(lambda size: 0.01 + 0.003 * size, max_batch=8, stalls=STALLS[:2], stalled_by_others=others)
-    level = run_virtual(open_level(fake, ["x"], 100.0, plan, clock=VirtualClock()))
+    level = run_virtual(open_level(fake, ["x"], 100.0, plan, clock=VirtualClock(), background=0.0))
     assert (level.value("p99_ms") < 100.0) is others
     assert 60 <= level.stalled <= 120 if others else level.stalled == 0
     assert level.completed > 700  # they were answered, and count as such
+    assert level.stalled_s == pytest.approx(0.6 if others else 0.0, abs=0.1)
+
+
+class Beside(FakeServer):
+    """Other processes also have two fifths of its cores all the time."""
+
+    async def usage(self):
+        told = await super().usage()
+        return replace(told, others_s=told.others_s + 0.4 * told.seconds, cores_s=told.seconds)
+
+
+@pytest.mark.parametrize("burst", [True, False])
+@pytest.mark.parametrize("background", [0.4, None])
+def test_a_services_own_pauses_are_not_explained_by_what_runs_beside_it_all_the_time(burst, background):
+    """Nothing is left out where the machine has no stalls, nor where it is not known what runs all the time."""
+    plan = LoadPlan(level_min_s=8.0, level_max_s=8.0, precision=1e-9)
+    server = Beside(lambda size: 0.01 + 0.003 * size, max_batch=8, stalls=STALLS[:2], stalled_by_others=burst)
+    level = run_virtual(open_level(server, ["x"], 100.0, plan, clock=VirtualClock(), background=background))
+    assert bool(level.stalled) is (burst and background is not None)
+
+
+@pytest.mark.parametrize("burst", [True, False])
+def test_a_search_knows_what_runs_beside_the_service_all_the_time(burst):
+    test = LoadTest(LoadPlan(level_min_s=2.0, total_max_s=30.0), {"p99_ms": 100.0})
+    server = Beside(lambda size: 0.01 + 0.003 * size, max_batch=8, stalls=STALLS, stalled_by_others=burst)
+    found = run_virtual(test.run(server, ["x"], Settings(max_batch_size=8), clock=VirtualClock()))
+    assert any(level.stalled for level in found.levels) is burst

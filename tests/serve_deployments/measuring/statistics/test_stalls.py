@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from serve_deployments.load.events import Events
-from serve_deployments.measuring.statistics.stalls import delayed_by_others, lapse_rate
+from serve_deployments.measuring.statistics.stalls import (
+    background_share,
+    delayed_by,
+    lapse_rate,
+    stalls_by_others,
+    taken_s,
+)
 from serve_deployments.metrics.request_record import RequestRecord
+from serve_deployments.usage import Usage
 
 
 def events(stalls=(), service_s=0.02, gap_s=0.05, count=200):
@@ -30,7 +37,7 @@ def late(record):
 
 
 def delayed(record, others_s):
-    return set(np.flatnonzero(delayed_by_others(record, others_s)).tolist())
+    return set(np.flatnonzero(delayed_by(record, stalls_by_others(record, others_s))).tolist())
 
 
 def test_all_requests_that_a_stall_delayed_are_found_until_its_queue_has_gone():
@@ -56,7 +63,24 @@ def test_slow_requests_that_are_ordinary_for_a_service_stay():
 def test_of_a_steady_server_or_a_few_requests_nothing_is_left_out():
     assert not delayed(events(), 100.0)
     assert not delayed(events([(0.1, 0.5)], count=5), 100.0)
-    assert delayed_by_others(Events(0.0), 1.0).size == 0
+    assert not delayed(Events(0.0), 1.0)
+
+
+def used(others_s, seconds=10.0, cores=4):
+    return Usage(seconds=seconds, others_s=others_s, cores_s=seconds * cores)
+
+
+def test_what_other_work_has_all_the_time_explains_nothing():
+    background = background_share([used(8.0), None, Usage(), used(12.0)])
+    assert background == pytest.approx(0.2, abs=0.002)
+    assert taken_s(used(8.0), background) == 0.0
+    assert taken_s(used(12.0), background) == pytest.approx(1.0, abs=0.02)  # all four cores, for a second
+    assert taken_s(used(12.0), None) == taken_s(None, 0.2) == taken_s(Usage(), 0.2) == 0.0
+
+
+def test_a_level_that_is_too_short_to_see_other_work_does_not_say_that_there_is_none():
+    assert background_share([used(0.0, seconds=0.05)]) == pytest.approx(0.2)  # a tick in five
+    assert background_share([]) is background_share([None, Usage()]) is None
 
 
 @pytest.mark.parametrize(("few", "many", "expected"), [(0, 1000, 0.0), (12, 989, 13 / 1000), (1, 9, 0.1)])
