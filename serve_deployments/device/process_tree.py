@@ -26,30 +26,69 @@ class ProcessTree:
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._before = frozenset(self._process.children())
-        self._cpu_s = 0.0
+        self._counted_s = 0.0
+        self._seen_s = 0.0
+        self._others_children: set[psutil.Process] = set()
 
     def descendants(self) -> list[psutil.Process]:
         """All living processes that this one has started since, directly or not; parents before their children."""
+        return [process for process in self._started() if process.info["status"] != psutil.STATUS_ZOMBIE]
+
+    def _started(self) -> list[psutil.Process]:
+        """`descendants`, and those that have ended and that nobody has waited for yet; adopted ones are waited for."""
         if not _has_children():
             return []
         started = defaultdict(list)
         for process in psutil.process_iter(["ppid", "status"]):
-            if process.info["status"] != psutil.STATUS_ZOMBIE:
-                started[process.info["ppid"]].append(process)
-        found = [child for child in started[self._process.pid] if child not in self._before]
+            started[process.info["ppid"]].append(process)
+        mine = [child for child in started[self._process.pid] if child not in self._before]
+        found = [child for child in mine if not self._waited_for(child)]
         for process in found:  # grows meanwhile
             found += started[process.pid]
+        self._others_children = {
+            process for process in found if process in self._others_children or process not in mine
+        }
         return found
+
+    def _waited_for(self, child: psutil.Process) -> bool:
+        """Waits for a child that has ended if it was adopted, as nobody else does; whether it did.
+
+        The exit codes of the model's own children are for the model.
+        """
+        if child.info["status"] != psutil.STATUS_ZOMBIE or not self._is_adopted(child):
+            return False
+        with suppress(ChildProcessError):
+            os.waitpid(child.pid, os.WNOHANG)
+        return True
+
+    def _is_adopted(self, child: psutil.Process) -> bool:
+        """Whether a child was surely started by another process: it was that one's child, or is of its session."""
+        if child in self._others_children:
+            return True
+        with suppress(OSError):
+            # A process is in its parent's session, or leads a new one: a daemon's parent has led another one.
+            return sys.platform == "linux" and os.getsid(child.pid) not in (os.getsid(0), child.pid)
+        return False
 
     def cpu_s(self) -> float:
         """CPU seconds that all of them have used so far, including those that have ended.
 
-        Never less than before: the system keeps the times of an ended process only for the parent that waited for it.
+        Never less than before: the system keeps the times of an ended process only for a parent that waits for it.
         """
+        used_s = self._used_s()
+        if used_s < self._seen_s:
+            used_s = self._used_s()  # one was waited for after its parent's times were read: they include its now
+        # Times that the system has dropped stay counted, and what is used from now on comes on top of them.
+        self._counted_s += max(0.0, used_s - self._seen_s)
+        self._seen_s = used_s
+        return self._counted_s
+
+    def _used_s(self) -> float:
+        started = self._started()
+        # Parents first: of one that is waited for meanwhile nothing is counted twice.
         used_s = [sum(_own_and_waited_for(self._process))]
-        used_s += [sum(times) for process in self.descendants() for times in _tried(_own_and_waited_for, process)]
-        self._cpu_s = max(self._cpu_s, sum(used_s))
-        return self._cpu_s
+        used_s += [sum(times) for process in started for times in _tried(_own_and_waited_for, process)]
+        return sum(used_s)
 
     def memory_bytes(self) -> int:
         """Resident memory of this process, and what the others have for themselves: forked ones share its pages."""

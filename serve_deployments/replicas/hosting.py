@@ -7,7 +7,7 @@ import gc
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from serve_deployments.device.gpu_memory import clean_after
@@ -93,9 +93,10 @@ class HostedModel:
 
     def end(self, *, patience_s: float) -> None:
         """Closes the model, ends what it has started and gives the cores back, at the end of this process."""
-        self.live.end(patience_s=patience_s)
-        self.processes.end(grace_s=GRACE_S)
-        self.limits.release()
+        with ExitStack() as last:  # each is done, whatever becomes of the others
+            last.callback(self.limits.release)
+            last.callback(self.processes.end, grace_s=GRACE_S)
+            self.live.end(patience_s=patience_s)
 
     async def _apply(self, settings: Settings) -> None:
         if not settings.emulated:

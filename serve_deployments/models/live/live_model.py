@@ -124,7 +124,7 @@ class LiveModel:
         closing, self._batch = hook(self._batch, "close"), None
         if closing is not None:
             with suppress(Exception):  # there is nobody left to tell
-                result = self._thread.submit(closing).result(patience_s)
+                result = self._thread.submit(contained, closing).result(patience_s)
                 if inspect.isawaitable(result):
                     self._thread.begin(_awaited(result)).result(patience_s)
 

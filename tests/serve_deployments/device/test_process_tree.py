@@ -133,3 +133,87 @@ def test_the_watching_program_is_no_child_and_is_replaced_if_it_was_ended():
         os.kill(os.getpid(), signal.SIGKILL)
     """
     assert waited_for(run(script, ended_by=-signal.SIGKILL)) == []
+
+
+BURNS_1_S = "import time\nwhile time.process_time() < 1: pass\nprint(flush=True)\nimport sys; sys.stdin.read()"
+
+
+@LINUX
+def test_what_a_child_uses_is_counted_while_it_lives_when_it_has_ended_and_once_it_was_waited_for():
+    """This process only waits meanwhile, so the second is the child's; then it burns one itself, which comes on top."""
+    script = f"""
+        import json, os, subprocess, sys, time
+        from serve_deployments.device.process_tree import ProcessTree
+        tree = ProcessTree()
+        told = [tree.cpu_s()]
+        child = subprocess.Popen([sys.executable, "-c", {BURNS_1_S!r}], stdin=-1, stdout=-1)
+        child.stdout.readline()
+        told.append(tree.cpu_s())
+        child.stdin.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        told.append(tree.cpu_s())
+        until = time.process_time() + 0.5
+        while time.process_time() < until:
+            pass
+        told.append(tree.cpu_s())
+        assert child.wait() == 0
+        told.append(tree.cpu_s())
+        print(json.dumps(told))
+    """
+    none, alive, ended, more, waited_for = run(script)
+    assert 0.95 <= alive - none < 1.9  # once, and not twice
+    assert 0.0 <= ended - alive < 0.9 and 0.45 <= more - ended < 1.4 and 0.0 <= waited_for - more < 0.9
+
+
+@LINUX
+def test_what_a_process_uses_counts_after_the_times_of_an_ended_one_were_dropped():
+    """The system drops them where the parent ignores the signal of a child's end."""
+    script = f"""
+        import json, signal, subprocess, sys, time
+        from serve_deployments.device.process_tree import ProcessTree
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        tree = ProcessTree()
+        child = subprocess.Popen([sys.executable, "-c", {BURNS_1_S!r}], stdin=-1, stdout=-1)
+        child.stdout.readline()
+        told = [tree.cpu_s()]
+        child.stdin.close()
+        child.wait()
+        told.append(tree.cpu_s())
+        until = time.process_time() + 0.5
+        while time.process_time() < until:
+            pass
+        told.append(tree.cpu_s())
+        print(json.dumps(told))
+    """
+    alive, dropped, more = run(script)
+    assert alive <= dropped and 0.45 <= more - dropped < 1.4
+
+
+@LINUX
+def test_adopted_processes_that_have_ended_are_waited_for_and_the_models_own_keep_their_exit_code():
+    """One was seen as its parent's, one is a daemon, in a session of its parent's own."""
+    script = """
+        import json, os, subprocess, sys, psutil
+        from serve_deployments.device.process_tree import ProcessTree, adopt_orphans
+        adopt_orphans()
+        tree = ProcessTree()
+        own = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+        # It has a child, and both end when their input does.
+        seen = subprocess.Popen(["sh", "-c", "exec 3<&0; cat <&3 >/dev/null & echo $!; cat"], stdin=-1, stdout=-1)
+        pids = [int(seen.stdout.readline())]
+        assert set(pids) <= {process.pid for process in tree.descendants()}
+        seen.kill()
+        seen.wait()
+        seen.stdin.close()
+        shell = "exec 3<&0; cat <&3 >/dev/null & echo $!"
+        daemon = subprocess.Popen(["sh", "-c", shell], stdin=-1, stdout=-1, start_new_session=True)
+        pids.append(int(daemon.stdout.readline()))
+        daemon.wait()
+        daemon.stdin.close()
+        for pid in (own.pid, *pids):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        tree.descendants()
+        left = [process.pid for process in psutil.Process().children()]
+        print(json.dumps([left == [own.pid], own.wait()]))
+    """
+    assert run(script) == [True, 3]

@@ -119,6 +119,25 @@ def closes_later():
     return ClosesLater()
 
 
+def closes_with_exit():
+    class ClosesWithExit:
+        def __call__(self, payloads):
+            return payloads
+
+        def close(self):
+            events.append(("close", ""))
+            raise SystemExit(3)
+
+    return ClosesWithExit()
+
+
+def test_a_close_that_ends_the_process_does_not_keep_the_rest_from_being_ended():
+    live = built("closes_with_exit")
+    events.clear()
+    live.end(patience_s=DEADLINE_S)
+    assert events == [("close", "")] and not live.is_built
+
+
 TOGETHER = 8
 
 
