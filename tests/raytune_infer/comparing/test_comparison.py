@@ -13,6 +13,7 @@ from raytune_infer.comparing.comparison import MISSES, USUAL, Contestant, compar
 from raytune_infer.comparing.comparison_dict import as_dict
 from raytune_infer.comparing.configuration_result import result_of
 from raytune_infer.report.comparison_report import standings
+from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.verdict import answer, remarks
 from searchers.objective import Expression, Objective
 from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, OK, finals, positions
@@ -96,7 +97,8 @@ def test_a_price_has_no_noise_so_the_cheaper_is_certainly_better(rounds, usd, wi
     assert (len(comparison.alike) == 2) == (usd == 1.0) and comparison.clear(0.05)
     assert comparison.mean(comparison.of(0)).exact
     told = standings(comparison, CHEAPEST).rows
-    assert all(figure.low is None for row in told for figure in row.cells[:2] if figure is not None)
+    figures = [figure for row in told for figure in row.cells[:2] if figure is not None]
+    assert figures and all(isinstance(figure, Quantity) and figure.low is None for figure in figures)
 
 
 def test_prices_of_configurations_that_never_met_are_compared_all_the_same():
