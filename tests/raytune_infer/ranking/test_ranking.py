@@ -6,7 +6,7 @@ import pytest
 
 from cluster.prices import load_prices
 from raytune_infer.errors import UserError
-from raytune_infer.ranking import recommendation
+from raytune_infer.ranking import known_rates
 from raytune_infer.ranking.recommendation import rank
 from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
@@ -181,7 +181,7 @@ def test_whoever_held_only_clients_is_ranked_by_clients():
 
 @pytest.mark.parametrize(("predicted", "estimate"), [(150.0, 150.0), (20.0, 100.0), (9e9, 200.0), (None, None)])
 def test_what_is_predicted_stays_within_what_is_measured(monkeypatch, predicted, estimate):
-    monkeypatch.setattr(recommendation, "predicted_rps", lambda trials, at_most, arrivals: predicted)
+    monkeypatch.setattr(known_rates, "predicted_rps", lambda trials, at_most, arrivals: predicted)
     # Overloaded above: no latency to interpolate by.
     still_open = trial(1, 0, level(100, 10), level(200, 60, overloaded=True, completed=0))
     found = ranked(still_open, p99_ms=50, arrivals=POISSON)
