@@ -25,7 +25,7 @@ LEVEL: dict[str, Any] = {
     "distributions": {"latency": Distribution.of([0.1, 0.2, 0.3])}, "steady": True, "overloaded": True,
     "fell_behind": True, "client_cpu_share": 0.1, "client_lag_ms": 0.5, "client_limited": True, "warmup_s": 0.4,
     "started_at": 1e9, "ended_at": 1e9 + 3, "rate_low_rps": 9.0, "rate_high_rps": 10.0, "first_error": "Full: no",
-    "usage": Usage(**USAGE), "senders": 3, "stalled": 7, "stalled_s": 0.75,
+    "usage": Usage(**USAGE), "senders": 3, "stalled": 7, "stalled_s": 0.75, "unanswered": 2, "unanswered_s": 1.5,
     "failed_samples": ((4, "ValueError: no"),),
 }  # fmt: skip
 
