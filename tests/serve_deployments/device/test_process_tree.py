@@ -199,7 +199,7 @@ def test_adopted_processes_that_have_ended_are_waited_for_and_the_models_own_kee
         tree = ProcessTree()
         own = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
         # It has a child, and both end when their input does.
-        seen = subprocess.Popen(["sh", "-c", "exec 3<&0; cat <&3 >/dev/null & echo $!; cat"], stdin=-1, stdout=-1)
+        seen = subprocess.Popen(["sh", "-c", "exec 3<&0; cat <&3 >/dev/null & echo $!; exec cat"], stdin=-1, stdout=-1)
         pids = [int(seen.stdout.readline())]
         assert set(pids) <= {process.pid for process in tree.descendants()}
         seen.kill()
