@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 from ray import serve
+from ray.serve.exceptions import RayServeException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -204,8 +205,21 @@ class ReplicaServer:
         return None if self._meter is None else self._meter.read()
 
     def __del__(self) -> None:
-        if hasattr(self, "_model"):
+        if not hasattr(self, "_model"):
+            return
+        if _is_replica():
             self._model.end(patience_s=DRAIN_S)
+        else:  # the process is not this server's alone, and may have started others for itself meanwhile
+            self._model.limits.release()
+
+
+def _is_replica() -> bool:
+    """Whether this process is a replica of Serve, which belongs to one server."""
+    try:
+        serve.get_replica_context()
+    except RayServeException:
+        return False
+    return True
 
 
 Replica: serve.Deployment = serve.deployment(name="Replica", logging_config={"log_level": "WARNING"})(ReplicaServer)
