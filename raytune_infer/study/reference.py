@@ -112,7 +112,7 @@ def _notes(reference: ReferenceAnswers, itself: AnswerAgreement, ask: AskSamples
             f"answers are compared on {count} of {wanted} samples: the default did not answer more in a quarter of "
             "load.total_max_s, or they are too large, or it fails on some"
         )
-    if itself.differs or itself.figures["answers_same"] < 1:
+    if itself.figures["answers_same"] < 1:
         notes.append(
             f"asked twice, the default repeats {itself.figures['answers_same']:.0%} of its answers "
             f"({itself.words}); other configurations are judged by that"
