@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing import popen_fork
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -29,6 +33,7 @@ class ProcessTree:
         self._counted_s = 0.0
         self._seen_s = 0.0
         self._others_children: set[psutil.Process] = set()
+        self._awaited: set[psutil.Process] = set()  # ended ones whose exit code is for the model
 
     def descendants(self) -> list[psutil.Process]:
         """All living processes that this one has started since, directly or not; parents before their children."""
@@ -48,6 +53,7 @@ class ProcessTree:
         self._others_children = {
             process for process in found if process in self._others_children or process not in mine
         }
+        self._awaited.intersection_update(mine)
         return found
 
     def _waited_for(self, child: psutil.Process) -> bool:
@@ -62,12 +68,18 @@ class ProcessTree:
         return True
 
     def _is_adopted(self, child: psutil.Process) -> bool:
-        """Whether a child was surely started by another process: it was that one's child, or is of its session."""
+        """Whether a child that has ended was surely started by another process: its traces say so (Linux)."""
         if child in self._others_children:
             return True
+        if sys.platform != "linux" or child in self._awaited:
+            return False
         with suppress(OSError):
             # A process is in its parent's session, or leads a new one: a daemon's parent has led another one.
-            return sys.platform == "linux" and os.getsid(child.pid) not in (os.getsid(0), child.pid)
+            if os.getsid(child.pid) not in (os.getsid(0), child.pid):
+                return True
+            if child.pid in _of_main_thread() and child.pid not in _awaited_here():
+                return True
+        self._awaited.add(child)  # decided once, as the look at all objects takes its time
         return False
 
     def cpu_s(self) -> float:
@@ -105,6 +117,23 @@ class ProcessTree:
         for process in left:
             with suppress(psutil.Error):
                 process.kill()
+
+
+def _of_main_thread() -> set[int]:
+    """Children of this process's main thread, which the kernel makes the parent of orphans; models run in others.
+
+    See `find_new_reaper` in the kernel's kernel/exit.c, and proc_tid_children(5). A child of another thread becomes one
+    of the main thread's too once that thread has ended.
+    """
+    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+
+
+def _awaited_here() -> set[int]:
+    """Processes for whose exit code an object of this process may still ask."""
+    kinds = (subprocess.Popen, popen_fork.Popen)
+    # By `type`, as `isinstance` asks proxies, which may answer with an import or an error.
+    found = [each for each in gc.get_objects() if issubclass(type(each), kinds)]
+    return {each.pid for each in found if getattr(each, "pid", None) and each.returncode is None}
 
 
 def adopt_orphans(yes: bool = True) -> None:

@@ -135,6 +135,35 @@ def test_the_watching_program_is_no_child_and_is_replaced_if_it_was_ended():
     assert waited_for(run(script, ended_by=-signal.SIGKILL)) == []
 
 
+@LINUX
+def test_what_was_started_after_the_last_list_ends_too_also_where_its_own_parent_has_ended():
+    """By the mark in its environment; another's child with the mark of another process goes on."""
+    script = f"""
+        import json, os, signal, subprocess, sys
+        from serve_deployments.device.left_behind import LeftBehind
+        from serve_deployments.device.process_tree import adopt_orphans
+        from serve_deployments.device.watch_program import MARK, mark_of
+        left_behind = LeftBehind(os.getpid())
+        adopt_orphans()
+        stubborn = {STUBBORN!r}
+        def start(mark):
+            shell = 'exec 3>&1; "$0" -c "$1" & echo $!'
+            started = subprocess.Popen(
+                ["sh", "-c", shell, sys.executable, stubborn], stdout=-1, text=True, env={{**os.environ, MARK: mark}}
+            )
+            pid = int(started.stdout.readline())
+            started.stdout.readline()
+            started.wait()
+            return pid
+        left_behind.tell([subprocess.Popen([sys.executable, "-c", stubborn], stdout=-3).pid])
+        print(json.dumps([start(mark_of(os.getpid())), start(mark_of(os.getppid()))]), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    late, another = run(script, ended_by=-signal.SIGKILL)
+    assert waited_for([late]) == [] and lives(another)
+    psutil.Process(another).kill()
+
+
 BURNS_1_S = "import time\nwhile time.process_time() < 1: pass\nprint(flush=True)\nimport sys; sys.stdin.read()"
 
 
@@ -215,5 +244,42 @@ def test_adopted_processes_that_have_ended_are_waited_for_and_the_models_own_kee
         tree.descendants()
         left = [process.pid for process in psutil.Process().children()]
         print(json.dumps([left == [own.pid], own.wait()]))
+    """
+    assert run(script) == [True, 3]
+
+
+@LINUX
+@pytest.mark.parametrize("by", ["thread", "main", "gone"])
+def test_a_process_that_was_never_seen_under_its_parent_is_waited_for_once_it_has_ended(by):
+    """Of a double fork within the session; the model's own is started in a thread, the main one, or one that ended."""
+    script = f"""
+        import json, os, subprocess, sys, threading, psutil
+        from serve_deployments.device.process_tree import ProcessTree, adopt_orphans
+        adopt_orphans()
+        tree, own, orphans, end = ProcessTree(), [], [], threading.Event()
+        def start():
+            own.append(subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]))
+            shell = subprocess.Popen(["sh", "-c", "exec 3<&0; cat <&3 >/dev/null & echo $!"], stdin=-1, stdout=-1)
+            orphans.append(int(shell.stdout.readline()))
+            shell.wait()
+            shell.stdin.close()
+        def start_and_stay():
+            start()
+            started.set()
+            end.wait()
+        started = threading.Event()
+        if {by!r} == "main":
+            start()
+        else:
+            thread = threading.Thread(target=start if {by!r} == "gone" else start_and_stay)
+            thread.start()
+            thread.join() if {by!r} == "gone" else started.wait()
+        for pid in (own[0].pid, *orphans):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        for _ in range(2):
+            tree.descendants()
+        left = [process.pid for process in psutil.Process().children()]
+        print(json.dumps([left == [own[0].pid], own[0].wait()]))
+        end.set()
     """
     assert run(script) == [True, 3]
