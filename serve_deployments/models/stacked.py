@@ -9,6 +9,7 @@ import numpy as np
 
 from serve_deployments.endpoint import Payload
 from serve_deployments.enforcement import Enforcement
+from serve_deployments.models.exported import as_taken
 
 
 def of_stacked(
@@ -17,6 +18,7 @@ def of_stacked(
     device: str,
     *,
     cuda_graphs: bool,
+    takes: str | None = None,
     told: Sequence[Enforcement] = (),
     every_size: bool = False,
 ) -> Callable[[list[Payload]], list[Any]]:
@@ -27,6 +29,7 @@ def of_stacked(
         dtype: torch dtype to which floating-point input is converted.
         device: device that the module runs on.
         cuda_graphs: see `fast_batches`.
+        takes: NumPy's name of the numbers that the module takes, see `as_taken`; None: whatever the payloads have.
         told: see `fast_batches`.
         every_size: see `fast_batches`.
     """
@@ -36,7 +39,7 @@ def of_stacked(
     from serve_deployments.batches.fast_batches import fast_batches
 
     def collate(payloads: list[Payload]) -> Tensors:
-        batch = torch.from_numpy(np.stack([np.asarray(payload) for payload in payloads]))
+        batch = torch.from_numpy(np.stack([as_taken(np.asarray(payload), takes) for payload in payloads]))
         return {"batch": batch.to(dtype) if batch.is_floating_point() else batch}
 
     def forward(tensors: Tensors) -> Tensors:

@@ -10,7 +10,7 @@ import numpy as np
 
 from serve_deployments.endpoint import Payload
 from serve_deployments.models.context import ModelContext, ModelError
-from serve_deployments.models.exported import AS_EXPORTED, check_file, check_precision
+from serve_deployments.models.exported import AS_EXPORTED, as_taken, check_file, check_precision
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.onnx_inputs import input_names
 
@@ -45,7 +45,7 @@ def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[A
     wanted = _NUMBERS.get(taken.type)
 
     def batch(payloads: list[Payload]) -> list[Any]:
-        rows = np.stack([_as_taken(np.asarray(payload), wanted) for payload in payloads])
+        rows = np.stack([as_taken(np.asarray(payload), wanted) for payload in payloads])
         return list(session.run(None, {taken.name: rows})[0])
 
     return batch
@@ -68,32 +68,6 @@ _NUMBERS = {
     **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }  # fmt: skip
 """ONNX Runtime's name of an input's type → NumPy's."""
-
-
-def _as_taken(payload: np.ndarray, wanted: str | None) -> np.ndarray:
-    """A payload in the numbers that the file takes: what JSON or a text file holds is 64 bits wide otherwise.
-
-    Each is converted by itself and once: in an array with others, NumPy would first round whole numbers above 2^53
-    to floating-point ones if any of the others has these.
-
-    Args:
-        payload: the payload.
-        wanted: NumPy's name of the input's type; None for other inputs than numbers, which are passed as they are.
-
-    Raises:
-        ModelError: they are numbers of another kind, or too large for it.
-    """
-    if wanted is None or payload.dtype == wanted:
-        return payload
-    refused = ModelError(f"the file takes {wanted}, and payloads of {payload.dtype} have values that it cannot hold")
-    try:
-        with np.errstate(over="raise", invalid="ignore"):  # NaN as a whole number is no equal one
-            made = payload.astype(wanted)
-    except FloatingPointError:  # it would become infinite
-        raise refused from None
-    if np.dtype(wanted).kind in "iub" and not np.array_equal(made, payload):
-        raise refused
-    return made
 
 
 LOADER = Loader(

@@ -56,6 +56,59 @@ def test_exported_programs_answer_as_their_module(small, tmp_path):
         load(source, {}, ModelContext(precision="bfloat16"))
 
 
+class Adds(torch.nn.Module):
+    """Adds a small number, which single precision loses beside a large one."""
+
+    def __init__(self, small, dtype):
+        super().__init__()
+        self.small = torch.nn.Buffer(torch.tensor([small], dtype=dtype))
+
+    def forward(self, rows):
+        return rows + self.small
+
+
+@pytest.mark.parametrize(
+    ("dtype", "large", "small"),
+    [
+        (torch.float64, 2.0**30, 2.0**-20),
+        (torch.int64, 2**60, 1),
+        (torch.float32, 0.5, 0.25),
+        (torch.bfloat16, 2.0, 1.0),
+    ],
+)
+@pytest.mark.parametrize("written", [float, int, np.float64])
+def test_an_exported_program_is_given_the_numbers_that_it_takes(tmp_path, dtype, large, small, written):
+    """Of doubles none is rounded to single precision, whole numbers of JSON become what a program of others takes."""
+    payload = [written(large) if written(large) == large else large]
+    path = tmp_path / "adds.pt2"
+    dynamic = ({0: torch.export.Dim("batch")},)
+    example = torch.zeros(2, 1, dtype=dtype)
+    torch.export.save(torch.export.export(Adds(small, dtype), (example,), dynamic_shapes=dynamic), path)
+    model = load(Weights(str(path), "pt2"), {}, ModelContext())
+    assert [row.tolist() for row in model([payload, payload])] == [[large + small]] * 2
+
+
+def test_numbers_that_an_exported_program_cannot_hold_are_refused(tmp_path):
+    dynamic = ({0: torch.export.Dim("batch")},)
+    example = torch.zeros(2, 1, dtype=torch.int32)
+    torch.export.save(torch.export.export(Adds(1, torch.int32), (example,), dynamic_shapes=dynamic), tmp_path / "a.pt2")
+    model = load(Weights(str(tmp_path / "a.pt2"), "pt2"), {}, ModelContext())
+    assert [row.tolist() for row in model([[1.0], [2]])] == [[2], [3]]
+    for payload in ([1.5], [2**40]):
+        with pytest.raises(ModelError, match="the file takes int32, and payloads of .* that it cannot hold"):
+            model([payload])
+
+
+def test_an_exported_program_of_two_inputs_is_refused_with_the_remedy(tmp_path):
+    class Sum(torch.nn.Module):
+        def forward(self, one, other):
+            return one + other
+
+    torch.export.save(torch.export.export(Sum(), (torch.zeros(2), torch.zeros(2))), tmp_path / "sum.pt2")
+    with pytest.raises(ModelError, match=r"has 2 inputs \(one, other\); one input is supported: .* of your own"):
+        load(Weights(str(tmp_path / "sum.pt2"), "pt2"), {}, ModelContext())
+
+
 def test_torchscript_answers_as_its_module(small, tmp_path):
     source = scripted(small, tmp_path / "small.pt")
     model = load(source, {}, ModelContext())
