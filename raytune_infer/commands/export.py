@@ -27,7 +27,7 @@ def export(
     study, trials = folder.read()
     from raytune_infer.comparing.comparison import compared
     from raytune_infer.errors import AllFailed
-    from raytune_infer.report.export import payload_type_of, serve_config
+    from raytune_infer.report.export import payload_type_of, samples_of, serve_config
     from raytune_infer.report.words.verdict import answer_so_far
     from raytune_infer.study.result import best_of, position_of
     from serve_deployments.settings import Settings
@@ -39,6 +39,7 @@ def export(
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")
     assert to is Target.serve, "the only one there is"
     said = answer_so_far(best, comparison, spec.goal, unfinished=folder.unfinished())
-    config = serve_config(spec, Settings(**best.settings), payload_type_of(folder, spec), said)
+    settings, payload_type = Settings(**best.settings), payload_type_of(folder, spec)
+    config = serve_config(spec, settings, payload_type, said, samples=samples_of(spec))
     # A file of Serve's is UTF-8, whatever the encoding of the terminal: characters that it lacks must not be replaced.
     typer.echo(config.encode(), nl=False)

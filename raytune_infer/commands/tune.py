@@ -58,7 +58,7 @@ def tune(
         raise typer.Exit(130) from None
     finally:
         progress.close()
-    from raytune_infer.report.export import payload_type_of, serve_config
+    from raytune_infer.report.export import payload_type_of, samples_of, serve_config
     from raytune_infer.report.renderers.console_view import print_view
     from raytune_infer.report.report_files import write_files
     from raytune_infer.report.study_report import result_view
@@ -66,7 +66,9 @@ def tune(
     from serve_deployments.settings import Settings
 
     said, settings = answer(result.comparison, result.objective), Settings(**result.best.settings)
-    files = write_files(result, serve_config(service, settings, payload_type_of(result.run, service), said))
+    payload_type = payload_type_of(result.run, service)
+    config = serve_config(service, settings, payload_type, said, samples=samples_of(service))
+    files = write_files(result, config)
     console.print()
     print_view(console, result_view(result, files))
 

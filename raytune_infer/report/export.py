@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import yaml
 
 from raytune_infer.errors import SpecError
 from raytune_infer.report.renderers.console_table import plain
+from raytune_infer.spec.sample_order import distinct, spread
 from raytune_infer.spec.samples import read_samples
 from raytune_infer.spec.service import model_source
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.run_folder import RunFolder
+from serve_deployments.endpoint import Payload
+from serve_deployments.models.model import Builder, ModelSource
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
+from serve_deployments.replicas.http.warm_up import MOST_SAMPLES, in_config
 from serve_deployments.settings import Settings
 
 _HEAD = """\
@@ -25,6 +31,12 @@ _HEAD = """\
 # raytune-infer must be installed on each node.
 """
 _HOST = "host: 127.0.0.1"
+
+_WARM_UP = """\
+# `warm_up` holds samples of the study: each replica runs its first batches of them before it takes requests. Put others
+# in their place if these are not for everyone who reads this file.
+"""
+_COLD = "# No sample could be put into this file as `warm_up`: the first requests to a replica may be slow.\n"
 
 _REQUESTS = {
     "json": "# POST a payload as JSON:  curl -H 'Content-Type: application/json' -d 'PAYLOAD' http://127.0.0.1:8000/\n",
@@ -49,7 +61,22 @@ def payload_type_of(run: RunFolder, spec: ServiceSpec) -> PayloadType:
         return AS_JSON
 
 
-def serve_config(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answer: str = "") -> str:
+def samples_of(spec: ServiceSpec) -> Sequence[Payload]:
+    """Return the samples for the first batches of a service, a fair part of all; none if their file is gone."""
+    try:
+        return distinct(spread(read_samples(spec), np.random.default_rng(0)), MOST_SAMPLES)
+    except SpecError:
+        return ()
+
+
+def serve_config(
+    spec: ServiceSpec,
+    settings: Settings,
+    payload_type: PayloadType,
+    answer: str = "",
+    *,
+    samples: Sequence[Payload] = (),
+) -> str:
     """Return the YAML for `serve deploy`: the same replica with the settings that were measured.
 
     Args:
@@ -57,27 +84,18 @@ def serve_config(spec: ServiceSpec, settings: Settings, payload_type: PayloadTyp
         settings: settings of its replicas.
         payload_type: what it converts requests to.
         answer: what is said of this configuration, for a comment at the top.
+        samples: samples, of which replicas run their first batches before they take requests.
     """
-    options = settings.ray_actor_options
-    head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
-    head += _REQUESTS[payload_type.kind].format(array=_array(payload_type))
-    if answer:
-        # Knobs' values are a user's text: a line break in one would end the comment.
-        head += f"# {plain(answer).replace(chr(10), ' ').replace(chr(9), ' ')}\n"
-    if spec.model.path is not None and not spec.model.path.startswith("package:"):
-        head += "# The model's path must exist on each node.\n"
-    if "ray.io/node-id" in settings.node_labels:
-        head += "# No label tells this GPU type from others of the cluster, so its nodes are listed one by one.\n"
-    if spec.model.build is not None:
-        head += "# What the model needs of the folder of service.yaml (`folder` below) must be on each node.\n"
+    options, warm_up = settings.ray_actor_options, in_config(samples, payload_type)
     application: dict[str, Any] = {
         "name": spec.name,
         "route_prefix": "/",
         "import_path": "serve_deployments.replicas.application:application",
         "args": {
-            "model": asdict(model_source(spec)),
+            **_model(model_source(spec)),
             "settings": settings.as_dict(),
             "payload": payload_type.as_dict(),
+            **({"warm_up": warm_up} if warm_up else {}),
         },
         "deployments": [
             {
@@ -94,7 +112,33 @@ def serve_config(spec: ServiceSpec, settings: Settings, payload_type: PayloadTyp
         "applications": [application],
     }
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    head = _head(spec, settings, payload_type, answer) + (_WARM_UP if warm_up else _COLD)
     return head + text.replace(_HOST, f"{_HOST}  # for others than this machine, as on Kubernetes: 0.0.0.0", 1)
+
+
+def _head(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answer: str) -> str:
+    """What a reader of the config must know, as comments."""
+    head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
+    head += _REQUESTS[payload_type.kind].format(array=_array(payload_type))
+    if answer:
+        # Knobs' values are a user's text: a line break in one would end the comment.
+        head += f"# {plain(answer).replace(chr(10), ' ').replace(chr(9), ' ')}\n"
+    if spec.model.path is not None and not spec.model.path.startswith("package:"):
+        head += "# The model's path must exist on each node.\n"
+    if "ray.io/node-id" in settings.node_labels:
+        head += "# No label tells this GPU type from others of the cluster, so its nodes are listed one by one.\n"
+    if spec.model.build is not None:
+        head += "# What the model needs of the folder of service.yaml (`folder` below) must be on each node.\n"
+    return head
+
+
+def _model(source: ModelSource) -> dict[str, Any]:
+    """The model as arguments of the application; one that batches for itself with the longest wait for its answers."""
+    model = asdict(source)
+    if model.pop("wait", None) is None:
+        return {"model": model}
+    assert isinstance(source, Builder) and source.wait is not None, "no other source waits"
+    return {"model": model, "answers_within_s": source.wait.most_s}
 
 
 def _array(payload_type: PayloadType) -> str:

@@ -14,8 +14,9 @@ from raytune_infer.spec.paths import beside
 from raytune_infer.spec.quality_spec import Score
 from raytune_infer.spec.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
+from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.load.arrivals import Arrivals
-from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.plan import TURNS, LoadPlan
 from serve_deployments.models.context import ModelError, UnexpectedArgument
 from serve_deployments.models.model import Builder, ModelSource, Weights, check, check_precisions
 from serve_deployments.replicas.http.payload_type import PayloadType
@@ -65,7 +66,8 @@ def model_source(spec: ServiceSpec) -> ModelSource:
     model = spec.model
     try:
         if model.build is not None:
-            return Builder(model.build, str(spec.folder), concurrent=model.concurrent)
+            wait = _answer_wait(spec) if model.concurrent else None
+            return Builder(model.build, str(spec.folder), concurrent=model.concurrent, wait=wait)
         assert model.path is not None, "one of the two, checked when read"
         in_package = model.path.startswith("package:")
         path = model.path if in_package else str(beside(spec.folder, model.path))
@@ -103,12 +105,26 @@ def _refuse_hiding(spec: ServiceSpec) -> None:
 def _plan(spec: ServiceSpec, arrivals: Arrivals) -> LoadPlan:
     names = {f.name for f in fields(LoadPlan)}
     given = {k: v for k, v in spec.load.model_dump().items() if k in names}
-    # A time that the file states is a bound; the default follows a service whose requests take long.
-    stretch = 1.0 if "total_max_s" in spec.load.model_fields_set else _STRETCH
     try:
-        return LoadPlan(**{**given, "arrivals": arrivals, "stretch": stretch})
+        return LoadPlan(**{**given, "arrivals": arrivals, "stretch": _stretch(spec)})
     except ValueError as error:
         raise SpecError(f"{spec.place('load')}: {error}") from None
+
+
+def _stretch(spec: ServiceSpec) -> float:
+    """A time that the file states is a bound; the default follows a service whose requests take long."""
+    return 1.0 if "total_max_s" in spec.load.model_fields_set else _STRETCH
+
+
+def _answer_wait(spec: ServiceSpec) -> AnswerWait:
+    """Return how long a request waits for an engine: as long as the load test would wait for it itself.
+
+    That is a level and its last answers, as many turns of the longest answer as a search has time for, and before any
+    answer the time of a load test.
+    """
+    least_s = spec.load.level_max_s + LoadPlan.drain_s
+    first_s = max(least_s, spec.load.total_max_s)
+    return AnswerWait(least_s, first_s, max(first_s, _stretch(spec) * spec.load.total_max_s), TURNS)
 
 
 def _prices(spec: ServiceSpec) -> PriceBook:

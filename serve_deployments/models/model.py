@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.endpoint import Payload, first_line
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.loader import Loader
@@ -39,11 +40,14 @@ class Builder:
         folder: see `service_folder`; empty for the process's own.
         concurrent: whether the function is called for each request as it comes, by itself and while other calls run,
             as engines want it that batch for themselves; else for one batch after the other. None: not said.
+        wait: how long such a request waits for its answer; None: for ever. A batch is waited for by whoever changes
+            the replica.
     """
 
     reference: str
     folder: str = ""
     concurrent: bool | None = None
+    wait: AnswerWait | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", self.reference):

@@ -14,7 +14,7 @@ from serve_deployments.device.gpu_memory import clean_after
 from serve_deployments.device.left_behind import LeftBehind
 from serve_deployments.device.process_tree import ProcessTree, adopt_orphans
 from serve_deployments.device.replica_limits import ReplicaLimits, threads_of
-from serve_deployments.device.watch_program import GRACE_S
+from serve_deployments.device.watch_program import GRACE_S, MARK, mark_of
 from serve_deployments.endpoint import first_line, is_out_of_memory
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError
@@ -48,6 +48,7 @@ class HostedModel:
         self._source, self._samples = source, samples
         self._left_behind = LeftBehind(os.getpid())
         self.longest_batch_s = 0.0
+        self.longest_answer_s = 0.0  # the same of those that were answered
         self.unanswered = 0  # see `ReplicaFacts`
         self._answered = 0  # number of calls
         self._first = self._first_batches()
@@ -101,6 +102,7 @@ class HostedModel:
     async def _apply(self, settings: Settings) -> None:
         if not settings.emulated:
             adopt_orphans()
+            os.environ[MARK] = mark_of(os.getpid())
             # Read by the processes that the model starts; set here too, as a live replica changes its threads.
             os.environ["OMP_NUM_THREADS"] = settings.env.get("OMP_NUM_THREADS", str(threads_of(settings)))
         await self.live.in_thread(self.limits.apply, settings)
@@ -154,7 +156,9 @@ class HostedModel:
         """Runs one batch; records how long the longest took, exceptions, missing answers, and if memory ran out."""
         began_s, answered = time.monotonic(), self._answered
         try:
-            return await self._run(payloads)
+            results = await self._run(payloads)
+            self.longest_answer_s = max(self.longest_answer_s, time.monotonic() - began_s)
+            return results
         except asyncio.CancelledError:  # given up, as under too much load, but then others are answered meanwhile
             self.unanswered += answered == self._answered
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from serve_deployments.batches.passing_on import PassingOn
 from serve_deployments.device.cgroups import memory_free_share
 from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.endpoint import DescribedError, Payload, first_line
-from serve_deployments.models.model import ModelSource
+from serve_deployments.models.model import Builder, ModelSource
 from serve_deployments.models.service_folder import enter
 from serve_deployments.replicas.batching.dynamic_batching import DynamicBatching
 from serve_deployments.replicas.hosting import HostedModel, is_of_payload
@@ -54,6 +55,8 @@ class ReplicaServer:
             `change`. Otherwise Serve would retry a failing constructor three times and report only a traceback as text;
             and it replaces a replica that died, and the new one must not take cores that it was not given.
         payload_type: what a request over HTTP is to be converted to.
+        samples: payloads for the batches that are run before it takes requests, if it has settings: Serve counts it as
+            ready once this has returned.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -61,11 +64,13 @@ class ReplicaServer:
         source: ModelSource,
         settings: Mapping[str, Any] | None = None,
         payload_type: PayloadType = AS_JSON,
+        samples: Sequence[Payload] = (),
     ) -> None:
         enter(source.folder)
-        self._model = HostedModel(replace(source, folder=""))
+        self._model = HostedModel(replace(source, folder=""), samples)
         self._meter: Meter | None = None
         self._batching: DynamicBatching | PassingOn = PassingOn(self._run)
+        self._wait = source.wait if isinstance(source, Builder) else None
         self._failure: str | None = None
         self._open, self._serving = False, 0
         self._idle_with: str | None = None
@@ -138,7 +143,7 @@ class ReplicaServer:
         if self._meter is None:  # created once, so that readings can be subtracted, and after the device is known
             self._meter = meter_of(self._model.device, self._model.processes)
         self._meter.pinned(self._model.limits.cores)
-        self._batching = PassingOn(self._run) if self._model.live.concurrent else DynamicBatching(
+        self._batching = PassingOn(self._run, self._wait_s) if self._model.live.concurrent else DynamicBatching(
             self._run, settings.max_batch_size, settings.batch_wait_ms / 1e3,
             ahead=lambda: self._model.live.ahead, queued=self._meter.queued, is_of_payload=is_of_payload,
         )  # fmt: skip
@@ -154,6 +159,10 @@ class ReplicaServer:
             if asyncio.get_running_loop().time() >= until:
                 raise NotDrained(f"a running batch did not finish within {wait_s:.3g} s")
             await asyncio.sleep(_DRAIN_POLL_S)
+
+    def _wait_s(self) -> float:
+        """Seconds that a request of a model that batches for itself waits for its answer."""
+        return math.inf if self._wait is None else self._wait.until_s(self._model.longest_answer_s)
 
     async def _run(self, payloads: list[Any]) -> list[Any]:
         assert self._meter is not None, "made with the model"

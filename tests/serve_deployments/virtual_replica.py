@@ -8,6 +8,7 @@ import pytest
 from serve_deployments.fakes.virtual_replicas import run_virtual
 from serve_deployments.models.live import live_model
 from serve_deployments.replicas.replica import ReplicaServer
+from serve_deployments.settings import Settings
 
 
 class AtOnce:
@@ -20,12 +21,12 @@ class AtOnce:
         return await coroutine
 
 
-def served(source, settings, main):
+def served(source, settings, main, **more):
     """What `main` makes of a replica of this model under these settings; None: one that starts parked."""
 
     async def all_of_it():
         server: Any = object.__new__(ReplicaServer)
-        await server.__init__(source, None if settings is None else settings.as_dict())
+        await server.__init__(source, settings.as_dict() if isinstance(settings, Settings) else settings, **more)
         return await main(server)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,8 +12,9 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
 from serve_deployments.batches.batch_parts import TwoSteps
+from serve_deployments.endpoint import first_line
 from serve_deployments.enforcement import Enforcement
-from serve_deployments.models.context import ModelContext
+from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.live.contained import contained, contained_build, contained_later
 from serve_deployments.models.live.hooks import changeable, first_sizes, hook, told, two_steps
 from serve_deployments.models.live.model_thread import ModelThread
@@ -26,6 +28,8 @@ T = TypeVar("T")
 SyncFunction = Callable[[list[Any]], list[Any]]
 
 _NO_LOOP = "no running event loop"  # asyncio's words
+_IN_LOOP = re.compile("from a running event loop|another loop is running|event loop is already running")  # likewise
+
 _CALLED_ALONE = Enforcement(
     "calls at a time", "many", False,
     "the model is asynchronous, and was called for one batch at a time; if it can serve several calls at once, say "
@@ -90,16 +94,25 @@ class LiveModel:
         return await self._thread.call(function, *args, **kwargs)
 
     async def build(self, args: Mapping[str, Any], context: ModelContext) -> None:
-        """Builds the model, which there must not be yet."""
+        """Builds the model, which there must not be yet; its builder is called once, as it may have side effects.
+
+        The loop runs while an asynchronous builder does, and while one of a concurrent model is called, which usually
+        starts tasks there. Others are called while it is paused, so that they may run a loop of their own.
+
+        Raises:
+            ModelError: a plain builder wants it the other way round.
+        """
         try:
-            built = await self._thread.call(contained_build, construct, self._source, args, context)
+            if self.concurrent:
+                built = await self._thread.run(_called(contained_build, construct, self._source, args, context))
+            else:
+                built = await self._thread.call(contained_build, construct, self._source, args, context)
+            if inspect.isawaitable(built):
+                built = await self._thread.run(_awaited(built))
         except RuntimeError as error:
-            if str(error) != _NO_LOOP:
+            if (remedy := _remedy(error)) is None:
                 raise
-            # The builder is a plain function that needs a running loop, which others must not have (`asyncio.run`).
-            built = await self._thread.run(_called(contained_build, construct, self._source, args, context))
-        if inspect.isawaitable(built):
-            built = await self._thread.run(_awaited(built))
+            raise ModelError(f"{first_line(error)}; {remedy}") from error
         self._batch = as_batch(self._source, built)
         self._steps = two_steps(self._batch)
         if self.concurrent and not inspect.iscoroutinefunction(self._batch):
@@ -141,6 +154,18 @@ class LiveModel:
             results = await loop.run_in_executor(self._waiter, contained, self._steps.finish, begun)
             return checked("the model", payloads, results)
         return await self._thread.call(contained, batch, payloads)
+
+
+def _remedy(error: RuntimeError) -> str | None:
+    """What to write where a builder needs a running loop and has none, or must not have one; None for other errors."""
+    if str(error) == _NO_LOOP:
+        return "the builder needs a running event loop: make it `async def`"
+    if _IN_LOOP.search(str(error)):
+        return (
+            "the event loop runs while this builder is called: make it `async def`, and await there what is run now; "
+            "or run it in a thread"
+        )
+    return None
 
 
 async def _awaited(result: Awaitable[T]) -> T:

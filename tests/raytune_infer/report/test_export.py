@@ -9,10 +9,11 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from raytune_infer.report.export import payload_type_of, serve_config
+from raytune_infer.report.export import payload_type_of, samples_of, serve_config
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store.run_folder import RunFolder, open_run
+from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.replicas.application import application
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.settings import Settings
@@ -65,6 +66,22 @@ def test_the_replica_runs_under_all_that_was_measured():
     assert args["model"] == {"reference": "json:loads", "folder": "/srv/models", "concurrent": None}
     bound: Any = application(args)._bound_deployment
     assert bound.init_args[1] == args["settings"]
+
+
+@pytest.mark.parametrize(
+    ("load", "seconds"),
+    [("", 600.0), ("load: {total_max_s: 90}", 90.0), ("load: {total_max_s: 5, level_max_s: 5, level_min_s: 1}", 7.0)],
+)
+def test_a_request_to_an_engine_is_given_up_where_no_load_test_would_have_waited_for_it(load, seconds):
+    text = BUILT.replace("args: {size: 3}", "args: {size: 3}, concurrent: true") + load
+    args = exported(Settings(), text)["applications"][0]["args"]
+    assert args["answers_within_s"] == seconds and args["model"]["concurrent"] and "wait" not in args["model"]
+    bound: Any = application(args)._bound_deployment
+    assert bound.init_args[0].wait == AnswerWait.always(seconds)
+    del args["answers_within_s"]  # as in a config of an earlier version
+    older: Any = application(args)._bound_deployment
+    assert older.init_args[0].wait is None
+    assert "answers_within_s" not in exported()["applications"][0]["args"]
 
 
 def test_the_replica_has_the_resources_of_the_trial():
@@ -131,7 +148,7 @@ def test_the_payloads_are_of_the_type_of_the_samples_and_the_head_says_how_to_se
     args = exported(payload=payload)["applications"][0]["args"]
     assert args["payload"] == wanted
     bound: Any = application(args)._bound_deployment
-    assert bound.init_kwargs == {"payload_type": payload}
+    assert bound.init_kwargs == {"payload_type": payload, "samples": []}
     assert said in serve_config(parse_spec(Document(BUILT, "s.yaml"), folder=Path(".")), MEASURED, payload)
 
 
@@ -139,7 +156,25 @@ def test_a_config_of_an_earlier_version_takes_json():
     args = exported()["applications"][0]["args"]
     del args["payload"]
     bound: Any = application(args)._bound_deployment
-    assert bound.init_kwargs == {"payload_type": AS_JSON}
+    assert bound.init_kwargs == {"payload_type": AS_JSON, "samples": []}
+
+
+def test_replicas_run_their_first_batches_of_samples_of_the_study(tmp_path):
+    np.save(tmp_path / "rows.npy", np.arange(200, dtype=np.float32).reshape(100, 2))
+    spec = parse_spec(Document(BUILT.replace("[x]", "rows.npy"), "s.yaml"), folder=tmp_path)
+    samples = samples_of(spec)
+    firsts = sorted(sample[0] for sample in samples)
+    assert len(samples) == 16 and firsts[0] < 20 and firsts[-1] > 180  # from all parts of the file
+    payload = payload_type_of(RunFolder(tmp_path, None, 1), spec)
+    config = serve_config(spec, Settings(), payload, samples=samples)
+    args = yaml.safe_load(config)["applications"][0]["args"]
+    bound: Any = application(args)._bound_deployment
+    np.testing.assert_array_equal(np.stack(bound.init_kwargs["samples"]), np.stack(samples))
+    assert "`warm_up` holds samples of the study" in config and "may be slow" not in config
+    (tmp_path / "rows.npy").unlink()
+    cold = serve_config(spec, Settings(), payload, samples=samples_of(spec))
+    assert "warm_up" not in yaml.safe_load(cold)["applications"][0]["args"]
+    assert "the first requests to a replica may be slow" in cold
 
 
 def test_a_run_keeps_the_type_of_its_samples_and_an_older_one_has_that_of_its_file(tmp_path):

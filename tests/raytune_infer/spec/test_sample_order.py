@@ -40,5 +40,20 @@ def test_of_a_sorted_file_each_tenth_is_seen_by_a_hundred_requests():
     assert np.bincount(found // 400, minlength=10).min() >= 9
 
 
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_a_level_over_a_sorted_file_has_the_rate_of_a_shuffled_one(batch):
+    """Of a replica whose batch takes as long as its samples together, over the 400 requests of a level."""
+    seconds = np.linspace(0.0005, 0.0075, 4000)
+
+    def rate_rps(sent):
+        return sent.size / sent.reshape(-1, batch).sum(axis=1).sum()
+
+    of_all = 1 / seconds.mean()
+    assert rate_rps(seconds[:400]) > 3 * of_all  # as they are in the file
+    for seed in range(20):
+        sent = np.array(spread(seconds.tolist(), np.random.default_rng(seed))[:400])
+        assert rate_rps(sent) == pytest.approx(of_all, rel=0.05)
+
+
 def test_another_seed_gives_another_order():
     assert spread(range(50), np.random.default_rng(0)) != spread(range(50), np.random.default_rng(1))

@@ -1,6 +1,7 @@
 """A model that is changed while it lives: what is rebuilt, what is changed, which batches are tried before any load."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -8,11 +9,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import threadpoolctl
 import torch
 
 from serve_deployments.device import limits, replica_limits
 from serve_deployments.device.replica_limits import LEASE_DEADLINE_S
+from serve_deployments.device.watch_program import MARK, mark_of
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.hosting import HostedModel, NotRebuilt
@@ -184,6 +188,13 @@ def test_cores_are_leased_and_pinned_once_given_back_when_parked_and_leased_anew
     assert len(machine.leases) == 2 and host.limits.cores == (5, 6) and machine.pinned[-1] == (5, 6)
 
 
+def test_what_a_model_starts_has_the_mark_of_its_replica(machine, monkeypatch):
+    """By which it is found and ended wherever the replica is killed."""
+    monkeypatch.setenv(MARK, "of another process")
+    seen(HostedModel(Builder(f"{__name__}:without")), replace(FIRST, emulated=False))
+    assert os.environ[MARK] == mark_of(os.getpid())
+
+
 def test_cores_that_could_not_be_pinned_are_not_told_as_the_replicas_own(machine, monkeypatch):
     monkeypatch.setattr(limits, "can_pin", lambda: False)
     host = HostedModel(Builder(f"{__name__}:without"))
@@ -305,6 +316,30 @@ def test_threads_are_set_again_after_the_model_was_built_and_read_after_its_firs
         asyncio.run(host.take_on(Settings(emulated=True, threads=1)))
         told = {one.limit: one for one in host.told()}["threads"]
         assert told == Enforcement("threads", "1", enforced, how)
+    finally:
+        torch.set_num_threads(before)
+
+
+def of_numpy():
+    """Answers with the threads of numpy's library, as they are while it computes."""
+
+    def answer(payloads):
+        np.ones((64, 64)) @ np.ones((64, 64))
+        pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+        return [sorted(set(pools))] * len(payloads)
+
+    return answer
+
+
+def test_a_model_of_numpy_computes_with_the_threads_of_its_settings():
+    before = torch.get_num_threads()
+    try:
+        with threadpoolctl.threadpool_limits():
+            host = HostedModel(Builder(f"{__name__}:of_numpy"))
+            for threads in (2, 1):
+                asyncio.run(host.take_on(Settings(emulated=True, threads=threads)))
+                assert asyncio.run(host(["x"])) == [[threads]]
+                assert {one.limit: one for one in host.told()}["threads"].enforced
     finally:
         torch.set_num_threads(before)
 

@@ -3,12 +3,17 @@
 import asyncio
 import json
 import os
+import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.requests import Request
 
+from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.models.model import Builder
+from serve_deployments.replicas.application import application
 from serve_deployments.replicas.hosting import HostedModel
 from serve_deployments.replicas.replica import NotServing
 from serve_deployments.settings import Settings
@@ -245,6 +250,78 @@ def test_a_call_that_is_given_up_counts_unless_others_are_answered_meanwhile(at_
     answered, facts = served(Builder(f"{__name__}:hangs_at_nothing", concurrent=True), Settings(emulated=True), ask)
     assert answered == {"s": 1.0} and facts.failure is None and facts.raised == 0
     assert facts.unanswered == unanswered
+
+
+def test_a_request_that_an_engine_drops_ends_in_words_and_the_replica_serves_on():
+    """By what it took before: a second answer took a second here, of which sixteen are waited for."""
+
+    async def ask(server):
+        server._model.longest_answer_s = 1.0
+        dropped = asyncio.create_task(server.infer({"s": None}))
+        await asyncio.sleep(15.5)
+        fine = asyncio.create_task(server.infer({"s": 1.0}))
+        done, _ = await asyncio.wait({dropped}, timeout=1.0)
+        assert done == {dropped}
+        parked = await server.park("cores")
+        return str(dropped.exception()), await fine, parked
+
+    wait = AnswerWait(least_s=12.0, first_s=60.0, most_s=600.0, turns=16)
+    engine = Builder(f"{__name__}:hangs_at_nothing", concurrent=True, wait=wait)
+    words, fine, facts = served(engine, Settings(emulated=True), ask)
+    assert words == "the model never answered this request: given up after 16 s" and fine == {"s": 1.0}
+    assert facts.failure is None and facts.raised == 0 and facts.unanswered == 1
+
+
+def counts_calls():
+    def answer(payloads):
+        calls.append(f"{len(payloads)} of {sorted(set(payloads))}")
+        return payloads
+
+    return answer
+
+
+def test_an_exported_replica_is_ready_once_it_has_run_its_first_batches():
+    async def ask(server):
+        before = list(calls)
+        return before, await server.infer("c")
+
+    calls.clear()
+    args = {
+        "model": {"reference": f"{__name__}:counts_calls"},
+        "settings": replace(MEASURED, args={}).as_dict(),
+        "payload": {"kind": "text"},
+        "warm_up": ["a", "b"],
+    }
+    bound: Any = application(args)._bound_deployment
+    source, settings = bound.init_args
+    before, answer = served(source, settings, ask, **bound.init_kwargs)
+    assert before[:3] == ["3 of ['a', 'b']", "2 of ['a', 'b']", "1 of ['a']"] and answer == "c"
+
+
+def reads(weights):
+    words = Path(weights).read_text()
+    return lambda payloads: [words for _ in payloads]
+
+
+def test_an_exported_replica_finds_what_its_arguments_name_beside_its_service(tmp_path, monkeypatch):
+    """Wherever its process was started."""
+    service, elsewhere = tmp_path / "service", tmp_path / "elsewhere"
+    for folder in (service, elsewhere):
+        folder.mkdir()
+    (service / "weights.txt").write_text("beside")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(elsewhere)  # and back afterwards, as a replica goes to the folder of its service
+    args = {
+        "model": {"reference": f"{__name__}:reads", "folder": str(service)},
+        "settings": Settings(emulated=True, args={"weights": "weights.txt"}).as_dict(),
+    }
+    bound: Any = application(args)._bound_deployment
+    source, settings = bound.init_args
+
+    async def ask(server):
+        return await server.infer("x")
+
+    assert served(source, settings, ask, **bound.init_kwargs) == "beside"
 
 
 def test_a_model_is_reset_before_each_trial_and_closed_only_while_it_is_parked():

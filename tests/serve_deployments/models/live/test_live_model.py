@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import nullcontext
 
 import pytest
 
@@ -68,12 +69,57 @@ def built(name, **more):
     return live
 
 
-@pytest.mark.parametrize("name", ["of_the_current_loop", "of_the_running_loop", "later", "with_a_loop_of_its_own"])
-def test_a_builder_has_the_loop_that_it_wants(name):
-    live = built(name)
+@pytest.mark.parametrize(
+    ("name", "concurrent"),
+    [
+        ("of_the_current_loop", False),
+        ("of_the_current_loop", True),
+        ("of_the_running_loop", True),
+        ("later", False),
+        ("later", True),
+        ("with_a_loop_of_its_own", False),
+    ],
+)
+def test_a_builder_has_the_loop_that_it_wants(name, concurrent):
+    live = built(name, concurrent=concurrent)
     # Each in a loop of its own: the model's is another one, which goes on between calls.
     for payloads in ([1, 2], [3]):
         assert asyncio.run(live(payloads)) == [2 * payload for payload in payloads]
+
+
+def begins_and_wants_the_running_loop():
+    events.append("built")
+    return of_the_running_loop()
+
+
+def begins_and_runs_a_loop():
+    events.append("built")
+    return with_a_loop_of_its_own()
+
+
+def begins_and_runs_the_loop():
+    events.append("built")
+    return asyncio.get_event_loop().run_until_complete(later())
+
+
+@pytest.mark.parametrize(
+    ("name", "concurrent", "says"),
+    [
+        ("begins_and_wants_the_running_loop", True, None),
+        ("begins_and_wants_the_running_loop", None, "no running event loop; .* make it `async def`"),
+        ("begins_and_runs_a_loop", None, None),
+        ("begins_and_runs_a_loop", True, "from a running event loop; .* make it `async def`, and await there"),
+        ("begins_and_runs_the_loop", False, None),
+        ("begins_and_runs_the_loop", True, "event loop is already running; .* make it `async def`, and await there"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited")  # what `asyncio.run` has refused to run
+def test_a_builder_is_called_once_and_told_what_to_be_where_it_wants_another_loop(name, concurrent, says):
+    """A second call would start a second server on its port, or download again."""
+    events.clear()
+    with nullcontext() if says is None else pytest.raises(ModelError, match=says):
+        built(name, concurrent=concurrent)
+    assert events == ["built"]
 
 
 def test_an_asynchronous_builder_that_returns_no_function_is_refused():
@@ -183,7 +229,7 @@ def test_that_an_asynchronous_model_is_called_for_one_batch_at_a_time_is_said_un
     told = built("engine", concurrent=concurrent).told()
     assert [one.limit for one in told] == ["calls at a time"] * said
     assert all("`concurrent: true` under `model`" in one.how for one in told)
-    assert built("with_a_loop_of_its_own", concurrent=concurrent).told() == ()
+    assert built("in_threads", concurrent=concurrent).told() == ()
 
 
 def raises():
