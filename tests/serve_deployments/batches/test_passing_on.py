@@ -36,7 +36,7 @@ async def engine(payloads):
 
 async def ended(call):
     """What became of a call, and when."""
-    answers: list[Any] = await asyncio.gather(call, return_exceptions=True)
+    answers: Any = await asyncio.gather(call, return_exceptions=True)
     return answers[0], round(asyncio.get_running_loop().time(), 3)
 
 
