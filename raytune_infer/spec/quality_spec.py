@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import inspect
 import math
+import reprlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from raytune_infer.spec.spec_errors import Part
 from serve_deployments.backend import CouldNotRun
-from serve_deployments.metrics.answers.content import Content, Unanswered
+from serve_deployments.metrics.answers.content import Content, Unanswered, plain
 from serve_deployments.metrics.metric_table import ANSWER_METRICS
 from serve_deployments.models.context import ModelError
 from serve_deployments.models.model import Builder, callable_of
@@ -80,19 +84,28 @@ class Score:
                 scores.append(0.0)
                 continue
             try:
-                found = function(**{name: given[name] for name in taken})
-                score = float(found)
+                # Of its own: what it changes in them must not be compared, nor be the reference of the next trial.
+                found = function(**{name: deepcopy(given[name]) for name in taken})
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:  # the user's code may raise anything, also SystemExit or a Rust panic
                 why = f"{type(error).__name__}: {error}"
                 raise ScoreError(f"{self.reference} failed on sample {number}: {why}") from error
-            if not (math.isfinite(score) and score >= 0):
-                raise ScoreError(
-                    f"{self.reference} returned {found!r} for sample {number}; a number of 0 or more is needed"
-                )
-            scores.append(score)
+            scores.append(self._number(found, number))
         return fmean(scores)
+
+    def _number(self, found: Any, sample: int) -> float:
+        """Return what the function returned, as a number; also a truth value, or a tensor of one number."""
+        content = plain(found)
+        score = math.nan
+        if isinstance(content, int | float | np.ndarray) and np.size(content) == 1:
+            with suppress(OverflowError):  # of a whole number beyond all floats
+                score = float(np.reshape(content, ()))
+        if not (math.isfinite(score) and score >= 0):
+            raise ScoreError(
+                f"{self.reference} returned {reprlib.repr(found)} for sample {sample}; a number of 0 or more is needed"
+            )
+        return score
 
     def _function(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
         """Return the function, and the names of its arguments that it is called with."""
@@ -110,6 +123,8 @@ class Score:
             p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         }
         taken = tuple(name for name in _TAKES if anything or name in by_name)
+        if inspect.iscoroutinefunction(function):
+            raise ModelError(f"{self.reference} is `async def`; a function that returns its number is needed")
         if "answer" not in taken or needed - set(taken):
             raise ModelError(
                 f"{self.reference} takes {', '.join(p.name for p in parameters) or 'nothing'}; it is called with those "
