@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.metric_table import METRICS
 
 SHOWN = ("answers_same", "answers_cosine_min", "answers_relative_error_max", "answers_edit_similarity", "quality")
 """Metrics of answers that a recommendation shows whatever the objective is, as far as the answers have them."""
 
-_LIMITS = ("answers_cosine_min", "answers_edit_similarity", "answers_same")
-"""Metrics of which a limit is suggested, the first that the answers have."""
+_LIMITS = (
+    "answers_cosine_min",
+    "answers_edit_similarity",
+    "answers_relative_error_max",
+    "answers_same",
+)
+"""Metrics of which a limit is suggested: the first that tells the answers from the default's own."""
 
 
 def shown_of(*figures: Mapping[str, float]) -> tuple[str, ...]:
@@ -41,6 +48,7 @@ def warning(found: AnswerAgreement | None, who: str) -> str | None:
     if found is None or not found.differs:
         return None
     figures = found.figures
+    limit = suggested_limit(found)
     said = [f"{_same(figures)} of {found.samples} answers are the same"]
     if (error := figures.get("answers_relative_error_max", 0.0)) > 0:
         said.append(f"their numbers differ by up to {error:.2g} of their norm")
@@ -49,11 +57,31 @@ def warning(found: AnswerAgreement | None, who: str) -> str | None:
     if (similarity := figures.get("answers_edit_similarity", 1.0)) < 1:
         said.append(f"their texts are alike to {similarity:.1%}")
     own = "" if found.itself.get("answers_same", 1.0) == 1 else f" (the default's own: {_same(found.itself)})"
-    limit = next((name for name in _LIMITS if name in figures), "answers_same")
+    remedy = "" if limit is None else f", or set a limit that leaves it out, such as `limits: {{{limit}}}`"
+    beyond = "rounding explains" if found.itself.get("answers_same", 1.0) == 1 else "the default's own from one another"
     return (
-        f"{who} answers otherwise than the default, by more than rounding explains: {', '.join(said)}{own}; "
-        f"{found.words}. Make sure that this is good enough, or set a limit such as `limits: {{{limit}: 0.99}}`"
+        f"{who} answers otherwise than the default, by more than {beyond}: {', '.join(said)}{own}; "
+        f"{found.words}. Make sure that this is good enough{remedy}"
     )
+
+
+def suggested_limit(found: AnswerAgreement) -> str | None:
+    """Return a limit on answers that these break and the default's own keep, `METRIC: NUMBER`; None if none does.
+
+    It is half-way between the two, with as few decimals as lie between them.
+    """
+    for name in _LIMITS:
+        if name not in found.figures or name not in found.itself:
+            continue
+        off, own = found.figures[name], found.itself[name]
+        if not (own > off if METRICS[name].better == "higher" else own < off):
+            continue
+        low, high = sorted((off, own))
+        for digits in range(1, sys.float_info.dig + 1):
+            limit = round((low + high) / 2, digits)
+            if low < limit < high:
+                return f"{name}: {limit:.{digits}f}"
+    return None
 
 
 def _same(figures: Mapping[str, float]) -> str:

@@ -1,24 +1,58 @@
 """What is said of answers that differ: the figures, the yardstick, and a limit to set."""
 
-from raytune_infer.report.words.answers import differ_briefly, shown_of, warning
+import pytest
+
+from raytune_infer.report.words.answers import differ_briefly, shown_of, suggested_limit, warning
 from raytune_infer.report.words.trials import footnotes, state
+from searchers.objective import Expression, Objective
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.metric_table import METRICS
 from tests.raytune_infer.report.test_report import FAILED, trial
 
 FIGURES = {"answers_same": 0.25, "answers_cosine_min": 0.99999, "answers_relative_error_max": 0.0138}
-OFF = AnswerAgreement(32, FIGURES, {"answers_same": 1.0}, True, "sample 1: its numbers differ by 0.012 of their norm")
+OWN = {"answers_same": 1.0, "answers_cosine_min": 1.0, "answers_relative_error_max": 0.0}
+OFF = AnswerAgreement(32, FIGURES, OWN, True, "sample 1: its numbers differ by 0.012 of their norm")
 
 
 def test_a_warning_has_the_figures_and_a_limit_to_set():
     assert warning(OFF, "it") == (
         "it answers otherwise than the default, by more than rounding explains: 25% of 32 answers are the same, their "
         "numbers differ by up to 0.014 of their norm, with a cosine of 0.99999 or more; sample 1: its numbers differ "
-        "by 0.012 of their norm. Make sure that this is good enough, or set a limit such as "
-        "`limits: {answers_cosine_min: 0.99}`"
+        "by 0.012 of their norm. Make sure that this is good enough, or set a limit that leaves it out, such as "
+        "`limits: {answers_cosine_min: 0.999995}`"
     )
-    texts = AnswerAgreement(4, {"answers_same": 0.5, "answers_edit_similarity": 0.9}, {"answers_same": 0.75}, True, "x")
+    own = {"answers_same": 0.75, "answers_edit_similarity": 0.96}
+    texts = AnswerAgreement(4, {"answers_same": 0.5, "answers_edit_similarity": 0.9}, own, True, "x")
+    assert "by more than the default's own from one another: 50% of 4 answers" in warning(texts, "it")
     assert "their texts are alike to 90.0% (the default's own: 75%); x." in warning(texts, "it")
-    assert "`limits: {answers_edit_similarity: 0.99}`" in warning(texts, "it")
+    assert "`limits: {answers_edit_similarity: 0.93}`" in warning(texts, "it")
+
+
+@pytest.mark.parametrize(
+    ("figures", "own", "limit"),
+    [
+        ({"answers_cosine_min": 0.2, "answers_same": 0.0}, {"answers_cosine_min": 1.0, "answers_same": 1.0},
+         "answers_cosine_min: 0.6"),
+        # The texts are as far apart as the default's own, and a limit on that would leave nothing out.
+        ({"answers_edit_similarity": 0.9, "answers_same": 0.25}, {"answers_edit_similarity": 0.9, "answers_same": 1.0},
+         "answers_same: 0.6"),
+        ({"answers_cosine_min": 1.0, "answers_relative_error_max": 0.5, "answers_same": 0.0},
+         {"answers_cosine_min": 1.0, "answers_relative_error_max": 1e-7, "answers_same": 1.0},
+         "answers_relative_error_max: 0.3"),
+        ({"answers_same": 0.5}, {"answers_same": 0.5}, None),
+        ({"answers_same": 0.5, "quality": 0.1}, {"quality": 0.9}, None),
+    ],
+)  # fmt: skip
+def test_a_suggested_limit_leaves_the_configuration_out_and_keeps_the_default(figures, own, limit):
+    found = AnswerAgreement(32, figures, own, True, "x")
+    assert suggested_limit(found) == limit
+    assert warning(found, "it").endswith("good enough" if limit is None else f"such as `limits: {{{limit}}}`")
+    if limit is not None:
+        name, bound = limit.split(": ")
+        lower = METRICS[name].better == "higher"
+        bounds = {name: float(bound)}
+        objective = Objective(Expression("rps"), at_least=bounds if lower else {}, at_most={} if lower else bounds)
+        assert objective.broken(figures) == (name,) and objective.broken(own) == ()
 
 
 def test_where_rounding_explains_it_nothing_is_said():
