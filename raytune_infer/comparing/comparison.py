@@ -13,7 +13,7 @@ from raytune_infer.comparing.blocks import Blocks, Estimate, NoisePrior, fit
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 from searchers.quantities import PRICE
-from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.answers.agreement import AnswerAgreement, over_rounds
 from serve_deployments.metrics.metric_table import metric_of
 
 Round = dict[int, TrialRecord]
@@ -92,12 +92,8 @@ class Contestant:
 
     @property
     def answers(self) -> AnswerAgreement | None:
-        """How its answers agree with the reference's: in the first round in which they differ, else in the last.
-
-        None where it was not asked.
-        """
-        found = [t.outcome.answers for t in self.trials if t.outcome.answers is not None]
-        return next((each for each in found if each.differs), found[-1] if found else None)
+        """How its answers agree with the reference's, over all rounds; None where it was not asked."""
+        return over_rounds([t.outcome.answers for t in self.trials if t.outcome.answers is not None])
 
     @property
     def usd_per_hour(self) -> float:

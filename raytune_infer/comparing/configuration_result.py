@@ -11,6 +11,7 @@ from typing import Any
 from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.store.records import TrialRecord
 from searchers.space import Config
+from serve_deployments.metrics.answers.agreement import AnswerAgreement, over_rounds
 from serve_deployments.metrics.metric_table import metric_of
 
 
@@ -56,6 +57,11 @@ class ConfigurationResult:
     def emulated(self) -> bool:
         """Whether its devices were emulated."""
         return self.trials[-1].emulated
+
+    @property
+    def answers(self) -> AnswerAgreement | None:
+        """How its answers agree with the reference's, over its trials; None where it was not asked."""
+        return over_rounds([t.outcome.answers for t in self.trials if t.outcome.answers is not None])
 
     @property
     def client_limited(self) -> bool:

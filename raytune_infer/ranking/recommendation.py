@@ -26,7 +26,7 @@ from searchers.objective import Objective
 from searchers.quantities import PRICE
 from searchers.space import Config
 from serve_deployments.load.arrivals import Arrivals
-from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.answers.agreement import AnswerAgreement, over_rounds
 from serve_deployments.metrics.level_result import LevelResult
 
 
@@ -44,7 +44,7 @@ class Ranked:
         value: the value it is ranked by (larger is better), from measured levels alone; None if it is not certain to
             count.
         could_be: the same at the highest rate that the levels leave possible; None if it cannot count.
-        answers: how its answers agree with the default's, in the first of its trials that compared them; None if none.
+        answers: how its answers agree with the default's, over its trials; None if none compared them.
         failures: number → reason of its trials that could not run.
         emulated: whether the devices were emulated.
         limited: numbers of its trials in which the load generator was the bottleneck.
@@ -79,6 +79,8 @@ class Recommendation:
         failed: number → reason of the trials whose configuration never ran.
         untried: number of configurations of the space without a trial; None if the run did not record its size.
         comparison: the final comparison, if the best was found by it; else None.
+        not_loaded: numbers of the trials in `failed` that only a limit of the run on answers kept from being loaded,
+            and that keep the limits on answers of this objective.
     """
 
     objective: Objective
@@ -89,6 +91,7 @@ class Recommendation:
     failed: Mapping[int, str]
     untried: int | None
     comparison: Comparison | None = None
+    not_loaded: tuple[int, ...] = ()
 
     @property
     def best(self) -> Ranked | None:
@@ -215,7 +218,13 @@ def rank(
         failed={t.number: t.outcome.reason or "" for t in trials if t.position not in measured},
         untried=None if size is None else size - len(by_config),
         comparison=None if found is None else comparison,
+        not_loaded=tuple(t.number for t in trials if t.position not in measured and _lets_in(objective, t)),
     )
+
+
+def _lets_in(objective: Objective, trial: TrialRecord) -> bool:
+    """Whether a trial that broke a limit of the run on answers, and was not loaded, keeps those of this objective."""
+    return trial.outcome.answered_too_differently and not any(map(is_of_answers, objective.broken(trial.metrics)))
 
 
 def _ranked(
@@ -227,7 +236,7 @@ def _ranked(
 ) -> Ranked:
     """Return one configuration as it is ranked: by its means where the final comparison decides, else by its levels."""
     levels = tuple(level for t in trials for level in t.outcome.levels)
-    agreement = next((t.outcome.answers for t in trials if t.outcome.answers is not None), None)
+    agreement = over_rounds([t.outcome.answers for t in trials if t.outcome.answers is not None])
     figure, value = value_now(objective, known, agreement, usd_per_hour)
     if compared is not None:
         known = known if compared.result is None else bounds_of(compared.result) or known

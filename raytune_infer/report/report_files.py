@@ -79,7 +79,7 @@ def _summary(of: ConfigurationResult) -> dict[str, object]:
         "trials": [t.number for t in of.trials], "client_limited": of.client_limited, "emulated": of.emulated,
         "enforcements": [dict(e) for e in last.enforcements], "others_share": of.others_share,
         "hostname": last.hostname, "could_not_run": of.reason,
-        "answers": None if last.answers is None else asdict(last.answers),
+        "answers": None if of.answers is None else asdict(of.answers),
     }  # fmt: skip
 
 

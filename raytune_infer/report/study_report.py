@@ -39,7 +39,7 @@ def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
     """
     compared = comparison_view(result.comparison, result.objective)
     notes = tuple(map(Note, sample_notes(result.trials)))
-    if told := warning(result.best.trials[-1].outcome.answers, "the recommended configuration"):
+    if told := warning(result.best.answers, "the recommended configuration"):
         notes = (Note(told, "warning"), *notes)
     recommended = View(tables=(recommendation(result),), notes=notes)
     return View(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -36,6 +36,7 @@ class ReferenceAnswers:
             does not answer are left out.
         answers: its answer to each of them.
         again: its answers when asked a second time.
+        left_out: why there are fewer samples than were to be compared; None if there are not, or where unknown.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class ReferenceAnswers:
     numbers: tuple[int, ...]
     answers: tuple[Content, ...]
     again: tuple[Content | Unanswered, ...]
+    left_out: str | None = None
 
     def __post_init__(self) -> None:
         if not self.numbers or not len(self.numbers) == len(self.answers) == len(self.again):
@@ -50,6 +52,19 @@ class ReferenceAnswers:
                 f"one or more samples are needed, with two answers each; there are {len(self.numbers)} samples, "
                 f"{len(self.answers)} and {len(self.again)} answers"
             )
+
+    @property
+    def repeated(self) -> ReferenceAnswers:
+        """Those samples that it answered a second time; all if there are none."""
+        twice = [place for place, each in enumerate(self.again) if not isinstance(each, Unanswered)]
+        if not twice:
+            return self
+        return replace(
+            self,
+            numbers=tuple(self.numbers[place] for place in twice),
+            answers=tuple(self.answers[place] for place in twice),
+            again=tuple(self.again[place] for place in twice),
+        )
 
 
 def write(folder: Path, reference: ReferenceAnswers) -> None:
@@ -61,6 +76,7 @@ def write(folder: Path, reference: ReferenceAnswers) -> None:
         "numbers": list(reference.numbers),
         "answers": [_encoded(each, arrays) for each in reference.answers],
         "again": [_encoded(each, arrays) for each in reference.again],
+        "left_out": reference.left_out,
     }
     unfinished = folder / f"{FILE}.new"
     with unfinished.open("wb") as file:
@@ -81,6 +97,7 @@ def read(folder: Path) -> ReferenceAnswers | None:
                 numbers=tuple(table["numbers"]),
                 answers=tuple(_decoded(each, archive) for each in table["answers"]),
                 again=tuple(_decoded(each, archive) for each in table["again"]),
+                left_out=table.get("left_out"),
             )
     except FileNotFoundError:
         return None

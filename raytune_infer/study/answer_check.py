@@ -11,8 +11,8 @@ from raytune_infer.spec.quality_spec import Score
 from raytune_infer.store.reference_answers import ReferenceAnswers
 from serve_deployments.backend import Backend, CouldNotRun, Running
 from serve_deployments.load.asking import AskingBounds
-from serve_deployments.metrics.answers.agreement import AnswerAgreement, agreement, differences
-from serve_deployments.metrics.answers.content import Content, Unanswered
+from serve_deployments.metrics.answers.agreement import AnswerAgreement, agreement
+from serve_deployments.metrics.answers.content import Content, Unanswered, size_bytes
 from serve_deployments.metrics.answers.rounding import allowed_error
 from serve_deployments.metrics.metric_table import ANSWER_METRICS
 from serve_deployments.settings import Settings
@@ -73,24 +73,20 @@ class AnswerCheck:
         numbers = self.reference.numbers
         answers = list(self.ask(running, settings, numbers, AskingBounds(end_s=self.end_s)))
         answers += [Unanswered("it was not asked")] * (len(numbers) - len(answers))
-        return self._compared(answers)
+        return self._compared(self.reference, answers)
 
     def itself(self) -> AnswerAgreement:
-        """Return the agreement of the reference's second answers with its first."""
-        return self._compared(self.reference.again)
+        """Return the agreement of the reference's second answers with its first, where it answered twice."""
+        repeated = self.reference.repeated
+        return self._compared(repeated, repeated.again)
 
-    def _compared(self, answers: Sequence[Content | Unanswered]) -> AnswerAgreement:
-        reference = self.reference
+    def _compared(self, reference: ReferenceAnswers, answers: Sequence[Content | Unanswered]) -> AnswerAgreement:
         allowed = allowed_error(reference.precision)
         scores = {}
         if self.score is not None:
             samples = [self.ask.samples[number] for number in reference.numbers]
             scores["quality"] = self.score(samples, answers, reference.answers)
-        return agreement(
-            differences(reference.answers, answers, allowed),
-            differences(reference.answers, reference.again, allowed),
-            scores,
-        )
+        return agreement(reference.answers, reference.again, answers, allowed, scores)
 
     def broken(self, found: AnswerAgreement) -> str | None:
         """Return the limits that answers break, in words; None if they break none."""
@@ -148,7 +144,21 @@ def take_reference(
         numbers=numbers,
         answers=tuple(first[number] for number in numbers),
         again=tuple(again),
+        left_out=_left_out(len(everything), first, first_bounds.begin_s),
     )
+
+
+def _left_out(wanted: int, first: Sequence[Content | Unanswered], begin_s: float) -> str | None:
+    """Return why fewer samples are compared than were to be; None if all are."""
+    said = []
+    if failed := sum(isinstance(each, Unanswered) for each in first):
+        said.append(f"it did not answer {failed} of {len(first)}, the first with {_why(first)}")
+    if len(first) < wanted:
+        size = sum(size_bytes(each) for each in first if not isinstance(each, Unanswered))
+        large = f"its answers to {len(first)} are {size / 2**20:.0f} MiB, the most that is kept"
+        slow = f"after {len(first)} it had been asked for {begin_s:g} s, {ASKING_PART:.0%} of load.total_max_s"
+        said.append(large if size >= MOST_BYTES else slow)
+    return ", and ".join(said) or None
 
 
 def _why(answers: Sequence[Content | Unanswered]) -> str:

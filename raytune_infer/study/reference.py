@@ -17,6 +17,7 @@ from raytune_infer.study.space import ServiceSpace
 from raytune_infer.study.trial import TrialRuntime
 from searchers.objective import Objective
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.answers.content import Unanswered
 from serve_deployments.metrics.metric_table import ANSWER_METRICS
 
 
@@ -108,9 +109,12 @@ def _notes(reference: ReferenceAnswers, itself: AnswerAgreement, ask: AskSamples
     count, wanted = len(reference.numbers), len(ask.samples)
     notes = []
     if count < wanted:
+        why = "" if reference.left_out is None else f", as for the default {reference.left_out}"
+        notes.append(f"answers are compared on {count} of {wanted} samples{why}")
+    if lost := [each for each in reference.again if isinstance(each, Unanswered)]:
         notes.append(
-            f"answers are compared on {count} of {wanted} samples: the default did not answer more in a quarter of "
-            "load.total_max_s, or they are too large, or it fails on some"
+            f"asked a second time, the default did not answer {len(lost)} of {count} samples, the first with "
+            f"{lost[0].why}; whether it repeats its answers is judged by the others"
         )
     if itself.figures["answers_same"] < 1:
         notes.append(

@@ -250,14 +250,14 @@ _put(
 for _metric in (
     Metric("answers_same", "", "higher", "share of samples that are answered as by the default, up to rounding",
            of_answers=True, range=(0.0, 1.0)),
-    Metric("answers_cosine", "", "higher", "cosine between the numbers of an answer and of the default's, mean",
+    Metric("answers_cosine", "", "higher", "cosine between an answer's numbers and the default's, worst part, mean",
            of_answers=True, range=(-1.0, 1.0)),
     Metric("answers_cosine_min", "", "higher", "the same, smallest of all samples", of_answers=True, range=(-1.0, 1.0)),
-    Metric("answers_relative_error", "", "lower", "error of an answer's numbers relative to their norm, mean",
+    Metric("answers_relative_error", "", "lower", "error of an answer's numbers over their norm, worst part, mean",
            of_answers=True, range=(0.0, 2.0)),
     Metric("answers_relative_error_max", "", "lower", "the same, largest of all samples",
            of_answers=True, range=(0.0, 2.0)),
-    Metric("answers_edit_similarity", "", "higher", "1 - edit distance / length of the texts of an answer, mean",
+    Metric("answers_edit_similarity", "", "higher", "1 - edit distance / length of an answer's text, worst text, mean",
            of_answers=True, range=(0.0, 1.0)),
     Metric("quality", "", "higher", "mean of what the function `quality.score` says of each answer", of_answers=True),
 ):  # fmt: skip

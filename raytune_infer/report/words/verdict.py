@@ -47,7 +47,7 @@ def answer_so_far(
         begun = f"So far, in round {comparison.rounds} of a comparison that is not over: "
         return f"{begun}{said}" if said and unfinished else said
     rate = number(best.metrics["rps"], *(best.interval_rps or (None, None)))
-    named = marked(spelled(best.config), best.trials[-1].outcome.answers)
+    named = marked(spelled(best.config), best.answers)
     return f"Best so far, not yet compared with the default: {named}: {rate} requests/s"
 
 

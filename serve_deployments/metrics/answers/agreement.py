@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from scipy.special import bdtrc
-
+from serve_deployments.metrics.answers.chance import Triple, chance_of
 from serve_deployments.metrics.answers.content import Content, Unanswered
 from serve_deployments.metrics.answers.difference import Difference, difference
+from serve_deployments.metrics.answers.usual_norms import usual_norms
 
 _CHANCE = 0.05  # the convention
 
@@ -25,6 +25,7 @@ class AnswerAgreement:
         itself: the same figures of the reference, asked a second time: what agreement can be expected.
         differs: whether the answers differ by more than rounding, and more than the reference's own from one another.
         words: the first difference in words; None if all are the same.
+        chance: probability that answers differ as much if they are given as the reference's own; None where unknown.
     """
 
     samples: int
@@ -32,13 +33,63 @@ class AnswerAgreement:
     itself: Mapping[str, float] = field(default_factory=dict)
     differs: bool = False
     words: str | None = None
+    chance: float | None = None
 
 
-def differences(
-    reference: Sequence[Content], answers: Sequence[Content | Unanswered], allowed: float
-) -> tuple[Difference, ...]:
-    """Compare answers with the reference's, sample by sample; see `difference`."""
-    return tuple(difference(one, other, allowed) for one, other in zip(reference, answers, strict=True))
+def agreement(
+    reference: Sequence[Content],
+    again: Sequence[Content | Unanswered],
+    answers: Sequence[Content | Unanswered],
+    allowed: float,
+    scores: Mapping[str, float] | None = None,
+) -> AnswerAgreement:
+    """Return the agreement of a configuration with the reference.
+
+    Args:
+        reference: the reference's answers.
+        again: its answers when it was asked a second time; those that failed are no yardstick.
+        answers: the configuration's answers.
+        allowed: relative error that rounding explains.
+        scores: further figures, such as those of a function of the user's.
+    """
+    usual = usual_norms(reference)
+    triples = []
+    for first, second, answer in zip(reference, again, answers, strict=True):
+        both = not isinstance(second, Unanswered) and not isinstance(answer, Unanswered)
+        triples.append(
+            Triple(
+                found=difference(first, answer, allowed, usual),
+                own=difference(first, second, allowed, usual),
+                second=difference(second, answer, allowed, usual) if both else None,
+            )
+        )
+    found, own = [each.found for each in triples], [each.own for each in triples]
+    first_off = next((number for number, each in enumerate(found, 1) if not each.same), None)
+    chance = chance_of(triples)
+    return AnswerAgreement(
+        samples=len(found),
+        figures={**figures_of(found), **(scores or {})},
+        itself=figures_of([each for each in own if each.answered] or own),
+        differs=chance < _CHANCE,
+        words=None if first_off is None else f"sample {first_off}: {found[first_off - 1].words}",
+        chance=chance,
+    )
+
+
+def over_rounds(found: Sequence[AnswerAgreement]) -> AnswerAgreement | None:
+    """Return the agreement of a configuration that was asked more than once; None if it never was.
+
+    It is that of the round in which its answers differ with the smallest probability by chance, which counts as often
+    as there are rounds (Bonferroni): the more often a model that samples its answers is asked, the farther off is one
+    of its rounds. If none differs, it is that of the last.
+    """
+    if not found:
+        return None
+    chances = [(0.0 if each.differs else 1.0) if each.chance is None else each.chance for each in found]
+    chance = min(1.0, len(found) * min(chances))
+    if chance >= _CHANCE:
+        return replace(found[-1], differs=False, chance=chance)
+    return replace(found[chances.index(min(chances))], differs=True, chance=chance)
 
 
 def figures_of(found: Sequence[Difference]) -> dict[str, float]:
@@ -56,39 +107,3 @@ def figures_of(found: Sequence[Difference]) -> dict[str, float]:
         if known := [value for value in values if not math.isnan(value)]:
             figures[name] = float(statistic(known))
     return figures
-
-
-def agreement(
-    found: Sequence[Difference], itself: Sequence[Difference], scores: Mapping[str, float] | None = None
-) -> AnswerAgreement:
-    """Return the agreement of a configuration with the reference.
-
-    Args:
-        found: the differences of its answers from the reference's.
-        itself: the differences of the reference's second answers from its first.
-        scores: further figures, such as those of a function of the user's.
-    """
-    first = next((number for number, each in enumerate(found, 1) if not each.same), None)
-    return AnswerAgreement(
-        samples=len(found),
-        figures={**figures_of(found), **(scores or {})},
-        itself=figures_of(itself),
-        differs=_differs(found, itself),
-        words=None if first is None else f"sample {first}: {found[first - 1].words}",
-    )
-
-
-def _differs(found: Sequence[Difference], itself: Sequence[Difference]) -> bool:
-    """Whether answers differ more than the reference's own do.
-
-    If the reference repeats itself exactly, one difference is enough. Otherwise, as where a model samples its answers,
-    a sign test at the 5 % level decides (Dixon & Mood 1946): of the samples whose answers are farther off or less far
-    off than the reference's own second answer, half are farther off by chance.
-    """
-    if all(each.same for each in itself):
-        return not all(each.same for each in found)
-    farther = sum(one.distance > own.distance for one, own in zip(found, itself, strict=True))
-    nearer = sum(one.distance < own.distance for one, own in zip(found, itself, strict=True))
-    if not farther:
-        return False
-    return bool(bdtrc(farther - 1, farther + nearer, 0.5) < _CHANCE)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -47,12 +49,16 @@ def plain(value: Any, around: tuple[int, ...] = ()) -> Content:
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     if isinstance(value, np.generic):
-        return plain(value.item(), around) if not isinstance(value, np.void) else str(value)
+        return _scalar(value, around)
     if isinstance(value, Enum):
         return plain(value.value, around)
     for base in (str, bytes, int, float):  # of a class of its own
         if isinstance(value, base):
             return base(value)  # type: ignore[arg-type]
+    if isinstance(value, complex):
+        return np.array([value.real, value.imag])
+    if isinstance(value, Decimal | Fraction):
+        return float(value)
     if id(value) in around:
         return _ITSELF
     if len(around) >= _DEEPEST:
@@ -61,6 +67,17 @@ def plain(value: Any, around: tuple[int, ...] = ()) -> Content:
     if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
         return _array(value, inner)
     return _parts(value, inner)
+
+
+def _scalar(value: np.generic, around: tuple[int, ...]) -> Content:
+    """Return a number or text of numpy's as one of Python's; a short float as an array, whose type says how short."""
+    if isinstance(value, np.void):
+        return str(value)
+    if isinstance(value, np.float16):
+        return np.asarray(value)
+    if isinstance(value, np.complexfloating):
+        return plain(complex(value), around)
+    return float(value) if isinstance(value, np.floating) else plain(value.item(), around)
 
 
 def _parts(value: Any, inner: tuple[int, ...]) -> Content:

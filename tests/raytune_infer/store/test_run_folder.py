@@ -185,9 +185,11 @@ def test_two_may_have_a_lock_one_after_the_other(tmp_path):
 def test_answers_of_every_kind_are_read_as_they_were_written(tmp_path):
     answers = ({"label": "\ud800 ü\0", "scores": [0.1, 2, None, True, -math.inf]}, np.arange(6, dtype="float16"), b"\0")
     again = (Unanswered("OSError: gone"), np.zeros((2, 0)), "")
-    reference_answers.write(tmp_path, ReferenceAnswers({"precision": "float32"}, "float32", (0, 2, 5), answers, again))
+    kept = ReferenceAnswers({"precision": "float32"}, "float32", (0, 2, 5), answers, again, "it failed on one")
+    reference_answers.write(tmp_path, kept)
     found = reference_answers.read(tmp_path)
     assert found is not None and found.config == {"precision": "float32"} and found.numbers == (0, 2, 5)
+    assert found.left_out == "it failed on one"
     assert found.answers[0] == answers[0] and found.answers[2] == b"\0"
     assert found.answers[1].dtype == np.float16 and found.answers[1].tolist() == list(range(6))
     failed, empty, nothing = found.again
@@ -206,6 +208,13 @@ def test_a_file_that_is_something_else_is_refused_and_not_run(tmp_path, content)
         RunError, match=f"cannot read .*{reference_answers.FILE}: .*remove it, and the default is asked again"
     ):
         reference_answers.read(tmp_path)
+
+
+def test_those_that_were_answered_twice():
+    once = ReferenceAnswers({}, "float32", (0, 2, 5), ("a", "b", "c"), ("a", Unanswered("late"), "c"))
+    assert once.repeated == ReferenceAnswers({}, "float32", (0, 5), ("a", "c"), ("a", "c"))
+    never = ReferenceAnswers({}, "float32", (0,), ("a",), (Unanswered("late"),))
+    assert never.repeated == never
 
 
 def test_numbers_and_answers_go_together():

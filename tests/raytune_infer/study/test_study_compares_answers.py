@@ -103,7 +103,7 @@ def test_under_a_limit_what_answers_wrongly_is_neither_loaded_nor_recommended(tm
     assert result.best.config["precision"] == "float32" and loaded(machine) == {"float32"}
     [wrong, _] = [t for t in result.trials if t.config["precision"] == "bfloat16"]
     assert wrong.value is None and wrong.outcome.reason.startswith("AnswersDiffer: ")
-    assert wrong.outcome.reason.endswith("; sample 1: its numbers differ by 0.01 of their norm")
+    assert wrong.outcome.reason.endswith("; sample 1: score: 0.99 instead of 1")
     assert wrong.metrics["answers_same"] == 0.0 and "rps" not in wrong.metrics
     assert "answers otherwise" not in shown(result)
 
@@ -145,6 +145,22 @@ def test_a_default_that_does_not_repeat_itself_is_the_yardstick(tmp_path):
     result = run(tmp_path, Answering(moody=True), progress=notes)
     assert any("asked twice, the default repeats 0% of its answers" in note for note in notes.told)
     assert result.best.trials[-1].outcome.answers.itself["answers_same"] == 0.0
+
+
+def test_a_default_that_fails_once_is_told_of_and_still_repeats_its_answers(tmp_path):
+    class Stumbles(Answering):
+        def answer(self, settings, payload):
+            if len(self.requests) == 5:  # the second sample, when it is asked again
+                self.requests.append(payload)
+                raise ValueError("out of luck")
+            return super().answer(settings, payload)
+
+    notes = Notes()
+    result = run(tmp_path, Stumbles(), "limits: {answers_same: 0.9}\n", progress=notes)
+    [told] = [note for note in notes.told if "a second time" in note]
+    assert "did not answer 1 of 4 samples, the first with ValueError: out of luck" in told
+    assert not any("repeats" in note and "%" in note for note in notes.told)
+    assert result.best.config["precision"] == "float32"
 
 
 @pytest.mark.parametrize(
