@@ -19,7 +19,7 @@ from raytune_infer.report.level_figures import (
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
 from raytune_infer.report.words.answers import differ_briefly, shown_of, warning
 from raytune_infer.report.words.metric_columns import metric_column
-from raytune_infer.report.words.ranked import answer, asked, notes, trials_needed, why_not
+from raytune_infer.report.words.ranked import answer, asked, never_loaded, notes, trials_needed, why_not
 from raytune_infer.report.words.verdict import on_other_work
 from serve_deployments.metrics.metric_table import ANSWER_METRICS
 
@@ -101,7 +101,7 @@ def _answer_metrics(found: Recommendation) -> tuple[str, ...]:
 
 def _warnings(found: Recommendation) -> list[Note]:
     told = None if found.best is None else warning(found.best.answers, "the first configuration")
-    return [] if told is None else [Note(told, "warning")]
+    return [Note(each, "warning") for each in (told, never_loaded(found)) if each is not None]
 
 
 def possible(r: Ranked) -> tuple[float | None, float | None]:

@@ -12,6 +12,7 @@ from raytune_infer.report.level_figures import alone, estimated, measured
 from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import significant, spelled
 from raytune_infer.report.words.verdict import answer as answer_of_comparison
+from raytune_infer.store.records import ANSWERS_DIFFER
 
 
 def asked(found: Recommendation) -> str:
@@ -86,13 +87,28 @@ def notes(found: Recommendation) -> list[str]:
             said.append(f"{whose}: the load generator was the bottleneck, the replica may do more")
         if r.known.contradicted and r.known.level is not None:
             said.append(f"{who}: {_levels(r.known.contradicted)} the others, by chance or because batches fill better")
-        said += [f"trial {number} of the configuration of {who} could not run: {why}" for number, why in _sorted(r)]
-    said += [f"trial {number} could not run: {why}" for number, why in found.failed.items()]
+        said += [f"trial {number} of the configuration of {who} {_without_rate(why)}" for number, why in _sorted(r)]
+    said += [f"trial {number} {_without_rate(why)}" for number, why in found.failed.items()]
     if found.untried:
         said.append(f"{found.untried} configurations of the space were never tried; nothing is known of them")
     if any(r.emulated for r in everything):
         said.append(EMULATED_NOTE)
     return said
+
+
+def never_loaded(found: Recommendation) -> str | None:
+    """Return which trials may keep these limits and have no rate, as the run did not load them; None if there are none.
+
+    They kept the limits on answers of this question, and not those of the run.
+    """
+    if not found.not_loaded:
+        return None
+    one = len(found.not_loaded) == 1
+    numbers, have, them = ", ".join(map(str, found.not_loaded)), "has" if one else "have", "it" if one else "them"
+    return (
+        f"trial {numbers} {have} no rate, and so no place: the run's limits on answers kept {them} from being loaded, "
+        f"and these limits would not; a new run under these limits would measure {them}"
+    )
 
 
 def trials_needed(found: Recommendation) -> list[str]:
@@ -137,6 +153,14 @@ def _rates(known: RateBounds) -> str:
         return f"{near}below {most}" if near else f"below {most} requests/s"
     middle = f"about {significant(math.sqrt(low * max(low, high)))} requests/s, "
     return f"{near or middle}between {least} and {most}"
+
+
+def _without_rate(why: str) -> str:
+    """Return what became of a trial that has no rate."""
+    begun = f"{ANSWERS_DIFFER}: "
+    if why.startswith(begun):
+        return f"was not loaded, as it broke the run's limits on answers: {why.removeprefix(begun)}"
+    return f"could not run: {why}"
 
 
 def _named(r: Ranked) -> str:

@@ -14,7 +14,7 @@ from raytune_infer.report.words.ranked import answer, trials_needed, why_not
 from raytune_infer.store.records import Outcome
 from searchers.objective import Expression, Objective
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
-from tests.raytune_infer.ranking.measured_runs import measured, write_run
+from tests.raytune_infer.ranking.measured_runs import CONFIGS, SPEC, measured, write_run
 
 OFF = {"answers_same": 0.25, "answers_cosine_min": 0.9, "answers_relative_error_max": 0.1}
 SAME = {"answers_same": 1.0, "answers_cosine_min": 1.0, "answers_relative_error_max": 0.0}
@@ -126,3 +126,30 @@ def test_the_answers_of_a_trial_that_was_not_loaded_are_measured_too(tmp_path):
 
     run = write_run(tmp_path / "run", measure=refused)
     assert recommend(run, at_least={"quality": 0.9}).best is None
+
+
+def test_a_limit_that_is_lifted_says_which_trials_it_had_kept_from_being_loaded(tmp_path):
+    """They have no rate, so they are in no ranking, and their absence would look like a verdict."""
+
+    def refused(config, at_most):
+        outcome = with_answers(config, at_most)
+        if config["max_batch_size"] != 16:
+            return outcome
+        return Outcome(None, reason="AnswersDiffer: answers_same is 0.25, the limit 0.9", answers=outcome.answers)
+
+    run = write_run(
+        tmp_path / "run",
+        SPEC.replace("limits: {", "limits: {answers_same: 0.9, "),
+        [CONFIGS[0], CONFIGS[2]],
+        measure=refused,
+    )
+    said = (
+        "trial 2 has no rate, and so no place: the run's limits on answers kept it from being loaded, and these limits "
+        "would not; a new run under these limits would measure it"
+    )
+    for asked in ({"answers_same": None}, {"answers_same": 0.2}, {"answers_same": None, "answers_cosine_min": 0.9}):
+        assert recommend(run, limits=asked).not_loaded == (2,) and said in shown(recommend(run, limits=asked))
+    for asked in ({}, {"answers_same": 0.3}, {"answers_same": None, "answers_cosine_min": 0.95}):
+        found = recommend(run, limits=asked)
+        assert found.not_loaded == () and "has no rate" not in shown(found)
+        assert "trial 2 was not loaded, as it broke the run's limits on answers: answers_same is 0.25" in shown(found)
