@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.answers.number_parts import WHOLLY_OFF
 from serve_deployments.metrics.metric_table import METRICS
 
 SHOWN = ("answers_same", "answers_cosine_min", "answers_relative_error_max", "answers_edit_similarity", "quality")
@@ -29,7 +30,7 @@ def differ_briefly(found: AnswerAgreement | None) -> str | None:
     """Return a few words if a configuration answers otherwise than the default; else None."""
     if found is None or not found.differs:
         return None
-    return f"answers differ from the default's: {_same(found.figures)} the same"
+    return f"answers differ from the default's{_how_far(found.figures)}"
 
 
 def marked(who: str, found: AnswerAgreement | None) -> str:
@@ -82,6 +83,13 @@ def suggested_limit(found: AnswerAgreement) -> str | None:
             if low < limit < high:
                 return f"{name}: {limit:.{digits}f}"
     return None
+
+
+def _how_far(figures: Mapping[str, float]) -> str:
+    """Return how far answers are off, in one figure: hardly any numbers are equal, so their error; else a count."""
+    error = figures.get("answers_relative_error_max", 0.0)
+    numbers_only = "answers_edit_similarity" not in figures and 0 < error < WHOLLY_OFF
+    return f" by up to {error:.2g} of their norm" if numbers_only else f": {_same(figures)} the same"
 
 
 def _same(figures: Mapping[str, float]) -> str:

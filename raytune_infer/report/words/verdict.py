@@ -162,13 +162,12 @@ def _first_against_second(comparison: Comparison, objective: Objective) -> str |
     if second is None:
         return None
     ratio = comparison.ratio(first, second)
-    one, other = marked("the first", first.answers), marked("the second", second.answers)
-    said = f"{objective.goal.text} of {one} is {_ratio(ratio)} that of {other}{_interval(ratio)}"
+    said = f"{objective.goal.text} of the first is {_ratio(ratio)} that of the second{_interval(ratio)}"
     if len(comparison.alike) < 2:
         return said
     # A third one with fewer rounds may be indistinguishable from the first although the second is not.
     if _same(ratio):
-        said = f"{objective.goal.text} of {one} and {other} is the same"
+        said = f"{objective.goal.text} of the first and the second is the same"
     else:
         tied = second in comparison.alike
         said += ", so they cannot be told apart" if tied else ", but not all can be told apart from it"

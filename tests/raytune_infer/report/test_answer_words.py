@@ -6,6 +6,7 @@ from raytune_infer.report.words.answers import differ_briefly, shown_of, suggest
 from raytune_infer.report.words.trials import footnotes, state
 from searchers.objective import Expression, Objective
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
+from serve_deployments.metrics.answers.number_parts import WHOLLY_OFF
 from serve_deployments.metrics.metric_table import METRICS
 from tests.raytune_infer.report.test_report import FAILED, trial
 
@@ -65,4 +66,18 @@ def test_a_trial_whose_answers_break_a_limit_is_not_said_to_be_unable_to_run():
     broken = trial(**{**FAILED, "reason": "AnswersDiffer: answers_same is 0.25, the limit 0.9", "answers": OFF})
     assert state(broken) == "breaks a limit" and broken.metrics == FIGURES
     assert footnotes([broken]) == ["all: breaks a limit: AnswersDiffer: answers_same is 0.25, the limit 0.9"]
-    assert footnotes([trial(answers=OFF)]) == ["all: answers differ from the default's: 25% the same"]
+    assert footnotes([trial(answers=OFF)]) == ["all: answers differ from the default's by up to 0.014 of their norm"]
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"answers_relative_error_max": 0.0138, "answers_same": 0.0}, " by up to 0.014 of their norm"),
+        ({"answers_relative_error_max": WHOLLY_OFF, "answers_same": 0.5}, ": 50% the same"),
+        ({"answers_relative_error_max": 0.1, "answers_edit_similarity": 0.9, "answers_same": 0.5}, ": 50% the same"),
+        ({"answers_relative_error_max": 0.0, "answers_same": 0.75}, ": 75% the same"),
+        ({"answers_same": 0.75}, ": 75% the same"),
+    ],
+)
+def test_numbers_are_told_by_their_error_as_hardly_any_are_equal_and_all_else_by_how_many_are(figures, said):
+    assert differ_briefly(AnswerAgreement(32, figures, OWN, True, "x")) == f"answers differ from the default's{said}"
