@@ -15,7 +15,8 @@ from searchers.base import Problem, Searcher
 if TYPE_CHECKING:
     from searchers.surfaces.belief import SurfaceModel
 
-Factory = Callable[[Problem], Searcher]
+SearcherFactory = Callable[[Problem], Searcher]
+"""What makes a searcher for a problem: a registered one, or a function of the user's."""
 
 DEFAULT = "meta"
 """Name of the searcher that is used when none is given."""
@@ -82,7 +83,7 @@ TAKES_SURFACES: frozenset[str] = frozenset(name for name, listed in NAMED.items(
 _NEEDS: Mapping[str, str] = {name: listed.needs for name, listed in NAMED.items() if listed.needs is not None}
 
 
-def named(name: str, surfaces: SurfaceModel | None = None) -> Factory:
+def named(name: str, surfaces: SurfaceModel | None = None) -> SearcherFactory:
     """The factory of the searcher with this name; called with a problem, it makes the searcher.
 
     Args:

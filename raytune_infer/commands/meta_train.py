@@ -43,16 +43,14 @@ def meta_train(
     if model is Pretrained.morphling and studied:
         raise UserError("morphling's meta-model learns from synthetic services alone; leave --from out")
     measured = measured_tasks(studied) if studied else ()
-    from raytune_infer.priors.meta_train import Recipe, meta_train_shipped
+    from raytune_infer.priors.morphling_recipe import MorphlingRecipe, train_morphling
     from raytune_infer.priors.surface_recipe import recipe_of, train_surfaces
 
     with Progress(console=console_of_output()) as bar:
         if model is Pretrained.morphling:
-            episodes = steps or Recipe.episodes
-            task = bar.add_task("meta-training", total=episodes)
-            meta_train_shipped(
-                out, episodes=episodes, seed=seed, progress=lambda i, _: bar.update(task, completed=i + 1)
-            )
+            morphlings = MorphlingRecipe(episodes=steps or MorphlingRecipe.episodes, seed=seed)
+            task = bar.add_task("meta-training", total=morphlings.episodes)
+            train_morphling(out, morphlings, progress=lambda i, _: bar.update(task, completed=i + 1))
         else:
             recipe = recipe_of(steps=steps, seed=seed)
             task = bar.add_task("surfaces", total=recipe.training.steps)

@@ -18,7 +18,7 @@ from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.plan import TURNS, LoadPlan
 from serve_deployments.models.context import ModelError, UnexpectedArgument
-from serve_deployments.models.model import Builder, ModelSource, Weights, check, check_precisions
+from serve_deployments.models.model import Builder, ModelFiles, ModelSource, check, check_precisions
 from serve_deployments.replicas.http.payload_type import PayloadType
 
 _STRETCH = 10.0
@@ -71,7 +71,7 @@ def model_source(spec: ServiceSpec) -> ModelSource:
         assert model.path is not None, "one of the two, checked when read"
         in_package = model.path.startswith("package:")
         path = model.path if in_package else str(beside(spec.folder, model.path))
-        return Weights(path, model.loader, str(spec.folder))
+        return ModelFiles(path, model.loader, str(spec.folder))
     except ModelError as error:
         raise SpecError(f"{spec.place('model')}: {error}") from None
     except ValueError as error:

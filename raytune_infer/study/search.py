@@ -17,7 +17,7 @@ from raytune_infer.study.ledger import Ledger, Recorder
 from raytune_infer.study.space import Resolver, ServiceSpace
 from raytune_infer.study.suggestion import StudySearcher, Suggestion
 from raytune_infer.study.trial import Measure, TrialRuntime, run_trial
-from searchers.registry import Factory
+from searchers.registry import SearcherFactory
 from serve_deployments.backend import Backend
 
 _TRIAL_MEMORY_BYTES = 64 * 2**20
@@ -32,7 +32,7 @@ def search(
     parallel: int,
     seconds: float | None,
     stop_below: float | None,
-    searcher: Factory,
+    searcher: SearcherFactory,
     seed: int,
     known: tuple[TrialRecord, ...],
     ledger: Ledger,

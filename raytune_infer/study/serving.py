@@ -24,7 +24,7 @@ from serve_deployments.load.stored_samples import StoredSamples
 from serve_deployments.measuring.in_cluster.load_side import release_cores
 from serve_deployments.measuring.in_cluster.measure import AskWithLoadActor, WithLoadActor
 from serve_deployments.measuring.load_test import LoadTest
-from serve_deployments.models.model import ModelSource, Weights
+from serve_deployments.models.model import ModelFiles, ModelSource
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
 from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.replicas.warm_backend import WarmBackend
@@ -78,6 +78,6 @@ def _seen_from_replicas(source: ModelSource, spec: ServiceSpec) -> ModelSource:
         return source
     sent = Path.cwd() if JOB_VARIABLE in os.environ else spec.folder
     folder = str(spec.folder.relative_to(sent)) if spec.folder.is_relative_to(sent) else source.folder
-    if isinstance(source, Weights) and Path(source.path).is_relative_to(spec.folder):
+    if isinstance(source, ModelFiles) and Path(source.path).is_relative_to(spec.folder):
         source = replace(source, path=str(Path(source.path).relative_to(spec.folder)))
     return replace(source, folder=folder)

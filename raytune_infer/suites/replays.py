@@ -20,7 +20,7 @@ from raytune_infer.errors import SuiteError
 from raytune_infer.store.prior import read_prior
 from raytune_infer.suites.suites import Suite, load_suite
 from raytune_infer.suites.workers import WorkerDied, in_processes
-from searchers.registry import DEFAULT, TAKES_SURFACES, Factory, named
+from searchers.registry import DEFAULT, TAKES_SURFACES, SearcherFactory, named
 from searchers.replay import MeasuredTable, Step, replay
 
 COLUMNS = (
@@ -84,7 +84,7 @@ class Plan:
         unique = tuple(dict.fromkeys(self.searchers)), tuple(dict.fromkeys(objectives))
         return replace(self, searchers=unique[0], objectives=unique[1])
 
-    def factory(self, searcher: str) -> Factory:
+    def factory(self, searcher: str) -> SearcherFactory:
         """Return the factory of a searcher of this plan, which makes the searcher for a problem."""
         if self.prior is None or searcher not in TAKES_SURFACES:
             return named(searcher)
@@ -237,7 +237,7 @@ def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Search]:
                     yield Search(objective, task, unit.searcher, seed, best, _steps(table, plan, make, seed))
 
 
-def _steps(table: MeasuredTable, plan: Plan, make: Factory, seed: int) -> tuple[Step, ...]:
+def _steps(table: MeasuredTable, plan: Plan, make: SearcherFactory, seed: int) -> tuple[Step, ...]:
     """Run one search; the time to make its searcher counts towards that of its first suggestion."""
     start = perf_counter()
     made = make(table.problem)

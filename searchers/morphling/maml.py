@@ -159,6 +159,16 @@ def _episode_loss(
     return losses.mean()
 
 
+def _outer_step(theta: MlpWeights, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """One step of θ down the loss, by a gradient of norm 1 at most; none where the gradient is not finite."""
+    optimizer.zero_grad()
+    loss.backward()
+    # A task on which the inner loop diverges must not undo what the others taught.
+    norm = torch.nn.utils.clip_grad_norm_(theta.values(), 1.0)
+    if torch.isfinite(norm):
+        optimizer.step()
+
+
 def meta_train(
     tasks: Tasks,
     weights: MlpWeights,
@@ -205,12 +215,7 @@ def meta_train(
         mask = masks[int(torch.randint(len(masks), (1,), generator=generator))].to(tasks.y.dtype)
         drawn = tasks.draw(tasks_per_episode, mask.shape[1] + points_asked, generator)
         loss = _episode_loss(theta, order(theta, *drawn, generator), mask, step_size, unit_rule)
-        optimizer.zero_grad()
-        loss.backward()
-        # A task on which the inner loop diverges must not undo what the others taught.
-        norm = torch.nn.utils.clip_grad_norm_(theta.values(), 1.0)
-        if torch.isfinite(norm):
-            optimizer.step()
+        _outer_step(theta, loss, optimizer)
         decay.step()
         if progress is not None:
             progress(episode, loss.item())

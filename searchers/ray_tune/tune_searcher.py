@@ -10,7 +10,7 @@ import math
 import numbers
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeGuard
@@ -25,12 +25,11 @@ from searchers.objective import Expression, Metrics, Objective
 from searchers.quantities import PRICE
 from searchers.ray_tune.knob_paths import KnobPaths
 from searchers.ray_tune.param_space import paths_of, space_of
-from searchers.registry import DEFAULT, named
+from searchers.registry import DEFAULT, SearcherFactory, named
 from searchers.space import Space
 
 _log = logging.getLogger(__name__)
 
-Factory = Callable[[Problem], Searcher]
 FIGURE = "figure"
 """Name of the Tuner's metric in our objective, as Tune's names (`val/loss`) need not be identifiers."""
 
@@ -64,7 +63,7 @@ class TuneSearcher(ray.tune.search.Searcher):
     def __init__(
         self,
         space: Space | None = None,
-        searcher: str | Factory = DEFAULT,
+        searcher: str | SearcherFactory = DEFAULT,
         metric: str | None = None,
         mode: str | None = None,
         *,
@@ -88,7 +87,7 @@ class TuneSearcher(ray.tune.search.Searcher):
 
     @classmethod
     def for_problem(
-        cls, problem: Problem, searcher: str | Factory, history: History | None = None, seed: int = 0
+        cls, problem: Problem, searcher: str | SearcherFactory, history: History | None = None, seed: int = 0
     ) -> Self:
         """Make a TuneSearcher for a Problem, whose objective reads the metrics that trials report.
 

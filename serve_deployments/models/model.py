@@ -55,7 +55,7 @@ class Builder:
 
 
 @dataclass(frozen=True)
-class Weights:
+class ModelFiles:
     """A model that is loaded from a folder or file of weights.
 
     Args:
@@ -73,7 +73,7 @@ class Weights:
             raise ModelError(f"unknown loader {self.loader!r}; use one of {', '.join(LOADERS)}")
 
 
-ModelSource = Builder | Weights
+ModelSource = Builder | ModelFiles
 
 
 def identity(source: ModelSource) -> str:
@@ -134,7 +134,7 @@ def construct(source: ModelSource, args: Mapping[str, Any], context: ModelContex
         ModelError: as in `check`.
     """
     check(source, args)
-    if isinstance(source, Weights):
+    if isinstance(source, ModelFiles):
         path, loader = locate(source)
         return loader.build(path, context, **args)
     builder = _find(source)
@@ -173,7 +173,7 @@ def consumes(source: ModelSource) -> frozenset[str]:
     return locate(source)[1].consumes
 
 
-def locate(source: Weights) -> tuple[Path, Loader]:
+def locate(source: ModelFiles) -> tuple[Path, Loader]:
     """The path on disk and the loader of a model's weights.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from ray.serve import Application
 
 from serve_deployments.batches.passing_on import AnswerWait
-from serve_deployments.models.model import Builder, ModelSource, Weights
+from serve_deployments.models.model import Builder, ModelFiles, ModelSource
 from serve_deployments.replicas.http.payload_type import PayloadType
 from serve_deployments.replicas.http.warm_up import from_config
 from serve_deployments.replicas.replica import Replica
@@ -19,7 +19,7 @@ def application(args: Mapping[str, Any]) -> Application:
     """Builds the application of an exported config.
 
     Args:
-        args: `model`: the fields of a Builder or of Weights; `settings`: the fields of Settings; `payload`: the fields
+        args: `model`: the fields of a Builder or of ModelFiles; `settings`: the fields of Settings; `payload`: the fields
             of PayloadType, for JSON if it is left out; `answers_within_s`: seconds after which a request to a model
             that batches for itself is answered with an error, never if it is left out; `warm_up`: samples, see
             `warm_up`, none if it is left out.
@@ -28,7 +28,7 @@ def application(args: Mapping[str, Any]) -> Application:
         BadPayload: one of the samples is no payload of this service.
     """
     model = args["model"]
-    source: ModelSource = Builder(**model) if "reference" in model else Weights(**model)
+    source: ModelSource = Builder(**model) if "reference" in model else ModelFiles(**model)
     if isinstance(source, Builder) and "answers_within_s" in args:
         source = replace(source, wait=AnswerWait.always(args["answers_within_s"]))
     payload_type = PayloadType(**args.get("payload", {}))

@@ -237,19 +237,19 @@ SURFACES: dict[str, Any] = {"steps": 4000, "seed": 0, "measured": ()}
         ("--steps 7", "surfaces", SURFACES | {"steps": 7}),
         ("--seed 5", "surfaces", SURFACES | {"seed": 5}),
         ("--from run --from h.db", "surfaces", SURFACES | {"measured": "tasks of run, h.db"}),
-        ("--model morphling", "morphling", {"episodes": 4000, "seed": 0}),
-        ("--model morphling --steps 7", "morphling", {"episodes": 7, "seed": 0}),
-        ("--model morphling --seed 5", "morphling", {"episodes": 4000, "seed": 5}),
+        ("--model morphling", "morphling", {"steps": 4000, "seed": 0}),
+        ("--model morphling --steps 7", "morphling", {"steps": 7, "seed": 0}),
+        ("--model morphling --seed 5", "morphling", {"steps": 4000, "seed": 5}),
     ],
 )
 def test_meta_train_is_a_recipe(monkeypatch, words, name, options):
     home = "raytune_infer.priors"
-    monkeypatch.setattr(f"{home}.meta_train.meta_train_shipped", trained("morphling"))
+    monkeypatch.setattr(f"{home}.morphling_recipe.train_morphling", trained("morphling"))
     monkeypatch.setattr(f"{home}.surface_recipe.train_surfaces", trained("surfaces"))
     monkeypatch.setattr(f"{home}.studied_tasks.measured_tasks", lambda places: f"tasks of {', '.join(places)}")
-    (trainer, out, *recipe), given = call_of("meta-train", "--out", "w.safetensors", *words.split())
-    if recipe:
-        given |= {"steps": recipe[0].training.steps, "seed": recipe[0].seed}
+    (trainer, out, recipe), given = call_of("meta-train", "--out", "w.safetensors", *words.split())
+    steps = recipe.episodes if name == "morphling" else recipe.training.steps
+    given |= {"steps": steps, "seed": recipe.seed}
     assert (trainer, out, given) == (name, Path("w.safetensors"), options)
 
 

@@ -9,7 +9,7 @@ from cluster.gpu_names import find
 from cluster.gpus import FEATURE_NAMES
 from cluster.prices import load_prices
 from raytune_infer.priors.emulated_tasks import PAPER_KNOBS, emulate, random_architecture, random_table
-from raytune_infer.priors.meta_train import Recipe, meta_train_shipped, synthetic_tasks
+from raytune_infer.priors.morphling_recipe import MorphlingRecipe, synthetic_tasks, train_morphling
 from raytune_infer.spec.standard_knobs import encode
 from searchers.morphling.meta_model import MetaModel
 from searchers.objective import Expression, Objective
@@ -70,16 +70,14 @@ def test_random_tables_are_solvable_and_repeatable():
         assert math.isfinite(random_architecture(np.random.default_rng(seed)).flops)
 
 
-def test_tasks_are_standardised_and_a_training_writes_model_and_card(tmp_path, monkeypatch):
-    tasks, mean, scale = synthetic_tasks(Recipe(tasks=40, points=16))
+def test_tasks_are_standardised_and_a_training_writes_model_and_card(tmp_path):
+    tasks, mean, scale = synthetic_tasks(MorphlingRecipe(tasks=40, points=16))
     assert tasks.x.shape == (40, 16, len(tasks.columns)) and mean.shape == scale.shape
     assert tasks.y.min() >= 0 and tasks.y.max() == 1 and tasks.x.mean((0, 1)).abs().max() < 1e-5
 
-    small = Recipe(tasks=20, points=40, shots=3, tasks_per_episode=4)
-    monkeypatch.setattr("raytune_infer.priors.meta_train.Recipe", lambda episodes, seed: small.__class__(
-        **{**small.__dict__, "episodes": episodes, "seed": seed}))  # fmt: skip
+    small = MorphlingRecipe(tasks=20, points=40, episodes=3, shots=3, tasks_per_episode=4, seed=1)
     seen: list[int] = []
-    model = meta_train_shipped(tmp_path / "m.safetensors", episodes=3, seed=1, progress=lambda i, _: seen.append(i))
+    model = train_morphling(tmp_path / "m.safetensors", small, progress=lambda i, _: seen.append(i))
     assert seen == [0, 1, 2]
     again = MetaModel.load(tmp_path / "m.safetensors")
     assert again.columns == model.columns and again.card["recipe"]["seed"] == 1
@@ -89,6 +87,8 @@ def test_tasks_are_standardised_and_a_training_writes_model_and_card(tmp_path, m
 
 def test_where_a_search_ends_up_is_learned_from_most():
     """All points from the best tenth of each service, or none of them chosen for being good."""
-    good, any_of_them = (synthetic_tasks(Recipe(tasks=8, points=24, good_share=share))[0].y for share in (1.0, 0.0))
+    good, any_of_them = (
+        synthetic_tasks(MorphlingRecipe(tasks=8, points=24, good_share=share))[0].y for share in (1.0, 0.0)
+    )
     assert good.min(dim=1).values.mean() > any_of_them.mean() and good.mean() > 0.6
     assert any_of_them.min(dim=1).values.mean() < 0.3

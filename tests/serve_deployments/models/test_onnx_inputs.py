@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from serve_deployments.models.context import ModelError
-from serve_deployments.models.model import Weights, check
+from serve_deployments.models.model import ModelFiles, check
 from serve_deployments.models.onnx_inputs import input_names
 
 
@@ -43,7 +43,7 @@ def test_a_file_of_another_kind_has_none_that_are_known(tmp_path):
     ("inputs", "has"), [(["ids", "mask"], r"2 inputs \(ids, mask\)"), ([], "no input"), (["rows"], None)]
 )
 def test_one_input_is_supported_which_is_said_before_the_file_is_loaded(tmp_path, inputs, has):
-    source = Weights(str(written(tmp_path / "m.onnx", inputs, ["w"])))
+    source = ModelFiles(str(written(tmp_path / "m.onnx", inputs, ["w"])))
     if has is None:
         check(source, {})
         return

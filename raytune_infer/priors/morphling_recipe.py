@@ -24,7 +24,7 @@ from searchers.replay import MeasuredTable
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MorphlingRecipe:
     """Parameters of the shipped model's training. Values are our choice, by the final loss of short runs.
 
     Args:
@@ -50,7 +50,7 @@ class Recipe:
     seed: int = 0
 
 
-def synthetic_tasks(recipe: Recipe) -> tuple[Tasks, np.ndarray, np.ndarray]:
+def synthetic_tasks(recipe: MorphlingRecipe) -> tuple[Tasks, np.ndarray, np.ndarray]:
     """Return the tasks to learn from, and the `[d]` mean and scale that standardise their columns."""
     rng = np.random.default_rng(recipe.seed)
     books = [load_prices(name) for name in built_in()]
@@ -67,7 +67,7 @@ def synthetic_tasks(recipe: Recipe) -> tuple[Tasks, np.ndarray, np.ndarray]:
 
 
 def _sample(
-    rng: np.random.Generator, table: MeasuredTable, recipe: Recipe
+    rng: np.random.Generator, table: MeasuredTable, recipe: MorphlingRecipe
 ) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """Draw configurations: `[points, c]` raw inputs, their c columns, `[points]` values as fractions of the best."""
     features, columns = inputs_of(table.problem)
@@ -79,26 +79,24 @@ def _sample(
     return features[chosen], columns, values[chosen]
 
 
-def meta_train_shipped(
+def train_morphling(
     out: Path,
+    recipe: MorphlingRecipe,
     *,
-    episodes: int = Recipe.episodes,
-    seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
 ) -> MetaModel:
-    """Train the shipped model and write it to `out`, with a card for people beside it (`.md`).
+    """Meta-train a model and write it to `out`, with a card for people beside it (`.md`).
 
     Args:
         out: the safetensors file; its folder is created.
-        episodes: number of outer steps; the shipped model has the default.
-        seed: seed of tasks, weights and episodes.
+        recipe: parameters of the training; the shipped model has the defaults.
         progress: called with the episode and its loss.
     """
     threads = torch.get_num_threads()
     # Matrices of 128 columns are too small for several threads; one thread also makes runs repeatable.
     torch.set_num_threads(1)
     try:
-        model = train(Recipe(episodes=episodes, seed=seed), progress)
+        model = train(recipe, progress)
     finally:
         torch.set_num_threads(threads)
     model.save(out)
@@ -146,7 +144,7 @@ def _counts(most: int) -> list[int]:
     return sorted({min(most, k + k * k // 12) for k in range(1, most + 1)})
 
 
-def train(recipe: Recipe, progress: Callable[[int, float], None] | None = None) -> MetaModel:
+def train(recipe: MorphlingRecipe, progress: Callable[[int, float], None] | None = None) -> MetaModel:
     """Meta-train from random weights; the recipe determines the result on one machine."""
     tasks, mean, scale = synthetic_tasks(recipe)
     generator = torch.Generator().manual_seed(recipe.seed)

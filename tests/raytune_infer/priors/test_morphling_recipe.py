@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from raytune_infer.priors import meta_train
-from raytune_infer.priors.meta_train import Recipe, card_text, train
+from raytune_infer.priors import morphling_recipe
+from raytune_infer.priors.morphling_recipe import MorphlingRecipe, card_text, train
 from searchers.morphling.maml import Tasks
 from searchers.morphling.meta_model import MetaModel
 
-RECIPE = Recipe(tasks=3, points=4, episodes=250, shots=2, seed=7)
+RECIPE = MorphlingRecipe(tasks=3, points=4, episodes=250, shots=2, seed=7)
 NAN = float("nan")
 
 
@@ -27,8 +27,8 @@ def losses(monkeypatch):
 
     tasks = Tasks(torch.zeros(3, 4, 2), torch.full((3, 4), 0.25), ("a", "log2_b"))
     known = tasks, np.array([1.5, -2.0]), np.array([0.5, 3.0])
-    monkeypatch.setattr(meta_train, "meta_train", trained)
-    monkeypatch.setattr(meta_train, "synthetic_tasks", lambda recipe: known)
+    monkeypatch.setattr(morphling_recipe, "meta_train", trained)
+    monkeypatch.setattr(morphling_recipe, "synthetic_tasks", lambda recipe: known)
     return given
 
 
