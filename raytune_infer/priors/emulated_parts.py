@@ -5,12 +5,11 @@ All ranges are our choice, wide enough to cover usual services.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cluster.catalogue import CATALOGUE
 from cluster.emulated.generation import HEAD_WIDTH, LanguageModel, Runtime
 from cluster.gpus import Gpu
 from raytune_infer.spec.standard_knobs import NO_GPU
@@ -82,12 +81,13 @@ def random_runtime(rng: np.random.Generator) -> Runtime:
     )
 
 
-def random_cards(rng: np.random.Generator, count: int) -> dict[str, Gpu]:
-    """Draw GPUs of the catalogue; in half of the cases their figures are changed by a factor of about 1.3 each.
+def random_cards(rng: np.random.Generator, gpus: Sequence[Gpu], count: int) -> dict[str, Gpu]:
+    """Draw `count` of the GPUs, or all if there are fewer.
 
-    The surface f sees a GPU as four figures. With those of the catalogue alone, it could memorise the catalogue.
+    In half of the cases their figures are changed by a factor of about 1.3 each. The surface f sees a GPU as four
+    figures. With those of the GPUs as they are, it could memorise them.
     """
-    chosen = [CATALOGUE[i] for i in rng.choice(len(CATALOGUE), count, replace=False)]
+    chosen = [gpus[i] for i in rng.choice(len(gpus), min(count, len(gpus)), replace=False)]
     if rng.random() < 0.5:
         chosen = [_like(rng, card) for card in chosen]
     return {card.name: card for card in chosen}

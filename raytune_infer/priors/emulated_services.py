@@ -1,19 +1,19 @@
 """Random services as tasks, from which the shipped surfaces are learned. Nothing here is a measurement.
 
 Two families, batch inference (`cluster.emulated.roofline`) and generation (`cluster.emulated.generation`), over random
-spaces: GPUs of the whole catalogue and invented ones; knobs that are in the space or fixed at a value that the task
+spaces: GPUs that are given and invented ones like them; knobs that are in the space or fixed at a value that the task
 does not show; and in a third of the spaces a knob of unknown meaning, such as an engine. Each service deviates from the
 formulas by its own software: efficiencies, overheads, GPUs on which it is slower (`emulated_parts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from cluster.catalogue import NO_GPU_FEATURES
+from cluster.catalogue import CATALOGUE, NO_GPU_FEATURES
 from cluster.emulated.generation import serve
 from cluster.emulated.profiles import random_profiles
 from cluster.gpus import FEATURE_NAMES, Gpu
@@ -43,24 +43,25 @@ _LEAST_RUNNING = 8
 _TRIES = 50
 
 
-def random_service(rng: np.random.Generator, configurations: int = 160) -> Task:
+def random_service(rng: np.random.Generator, configurations: int = 160, gpus: Sequence[Gpu] = CATALOGUE) -> Task:
     """Draw a service of either family, evaluated on at most `configurations` random configurations of its space.
 
-    At least eight of them run, or all if there are fewer: a service that can hardly run teaches nothing else.
+    At least eight of them run, or all if there are fewer: a service that can hardly run teaches nothing else. Its GPUs
+    are some of `gpus`: with others, or in another order, the same random numbers draw another service.
     """
     for _ in range(_TRIES):
         family = random_generation if rng.random() < _GENERATION_SHARE else random_batch_inference
-        task = family(rng, configurations)
+        task = family(rng, configurations, gpus)
         if sum(o.metrics is not None for o in task.observed) >= min(_LEAST_RUNNING, len(task.observed)):
             return task
     raise AssertionError(f"{_TRIES} services in a row cannot run; are their ranges still sensible?")
 
 
-def random_generation(rng: np.random.Generator, configurations: int = 160) -> Task:
+def random_generation(rng: np.random.Generator, configurations: int = 160, gpus: Sequence[Gpu] = CATALOGUE) -> Task:
     """Draw a language model on an engine with continuous batching; metrics `rps`, `ttft_ms`, `tpot_ms`, `p99_ms`."""
     model, runtime = random_language_model(rng), random_runtime(rng)
     input_tokens, output_tokens = (float(round(between(rng, *r))) for r in ((16, 8192), (8, 2048)))
-    cards = random_cards(rng, int(rng.integers(2, 10)))
+    cards = random_cards(rng, gpus, int(rng.integers(2, 10)))
     knobs = [_gpu_knob(cards)]
     sometimes: list[tuple[float, str, Callable[[], tuple[Value, ...]]]] = [
         (0.9, "num_gpus", lambda: some(rng, [1, 2, 4, 8], 2, 4)),
@@ -102,10 +103,12 @@ def random_generation(rng: np.random.Generator, configurations: int = 160) -> Ta
     return _task("generation", space, chosen, rows, facts)
 
 
-def random_batch_inference(rng: np.random.Generator, configurations: int = 160) -> Task:
+def random_batch_inference(
+    rng: np.random.Generator, configurations: int = 160, gpus: Sequence[Gpu] = CATALOGUE
+) -> Task:
     """Draw a model that answers whole batches, on shares of GPUs or on CPU cores alone; metrics `rps`, `p99_ms`."""
     profile = random_profiles(rng, 1)[0] if rng.random() < 0.3 else random_architecture(rng)
-    cards = random_cards(rng, int(rng.integers(1, 6))) if rng.random() < 0.85 else {}
+    cards = random_cards(rng, gpus, int(rng.integers(1, 6))) if rng.random() < 0.85 else {}
     knobs = [_gpu_knob(cards, or_none=rng.random() < 0.2)] if cards else []
     shares = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0]
     precisions = list(PRECISION_BITS) if cards else ["float32", "int8"]
@@ -119,7 +122,7 @@ def random_batch_inference(rng: np.random.Generator, configurations: int = 160) 
     knobs += [encode(name, values()) for share, name, values in sometimes if rng.random() < share]
     software, unknown = random_software(rng, cards, overhead_s=(1e-5, 1e-2))
     if not knobs and not unknown:
-        return random_batch_inference(rng, configurations)
+        return random_batch_inference(rng, configurations, gpus)
     space = Space([*knobs, *unknown])
     timing = time_batches(profile, space, lambda name: cards[name])
     chosen, column = _draw(rng, space, configurations)

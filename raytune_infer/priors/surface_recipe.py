@@ -10,12 +10,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cluster.gpu_names import find
 from raytune_infer.priors.emulated_services import random_service
 from raytune_infer.priors.surface_judge import judge
 from raytune_infer.priors.weights_card import how_it_is_made, libraries
 from searchers.base import Task
 from searchers.surfaces.belief import SurfaceModel
 from searchers.surfaces.training import Training, train
+
+GPUS = (
+    "K80", "M60", "P4", "P100", "V100", "V100-32G", "T4", "A10", "A10G", "A30", "A100-40G", "A100-80G", "L4", "L40S",
+    "H100-PCIe", "H100-SXM", "H200", "B200", "RTX-A6000", "RTX-PRO-6000", "MI250", "MI300X",
+)  # fmt: skip
+"""GPUs of the services that the shipped surfaces are trained on: the catalogue of that day, at revision ed2af19. A GPU
+that is added must not change what the recipe draws, so it belongs here only once the surfaces are trained anew."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class SurfaceRecipe:
 
     Args:
         services: number of emulated services.
+        gpus: names of the GPUs that these may have; their order counts, too.
         measured_weight: how many times as often a measured task is drawn as an emulated one. Otherwise ten measured
             tasks would have no effect among thousands of emulated ones; with twenty, our choice, ten measured tasks
             weigh as much as two hundred emulated ones.
@@ -33,6 +42,7 @@ class SurfaceRecipe:
     """
 
     services: int = 10_000
+    gpus: tuple[str, ...] = GPUS
     measured_weight: float = 20.0
     held_out: int = 300
     training: Training = field(default_factory=Training)
@@ -72,12 +82,20 @@ def train_surfaces(
     return model
 
 
+def emulated_services(recipe: SurfaceRecipe) -> tuple[list[Task], list[Task]]:
+    """Draw the services to learn from, and those to judge the result on."""
+    rng, unseen = (np.random.default_rng(s) for s in np.random.SeedSequence(recipe.seed).spawn(2))
+    gpus, points = [find(name) for name in recipe.gpus], recipe.training.points
+    return (
+        [random_service(rng, points, gpus) for _ in range(recipe.services)],
+        [random_service(unseen, points, gpus) for _ in range(recipe.held_out)],
+    )
+
+
 def _train(
     recipe: SurfaceRecipe, measured: Sequence[Task], progress: Callable[[int, float], None] | None
 ) -> SurfaceModel:
-    rng, unseen = (np.random.default_rng(s) for s in np.random.SeedSequence(recipe.seed).spawn(2))
-    emulated = [random_service(rng, recipe.training.points) for _ in range(recipe.services)]
-    held_out = [random_service(unseen, recipe.training.points) for _ in range(recipe.held_out)]
+    emulated, held_out = emulated_services(recipe)
     weights = np.concatenate([np.ones(len(emulated)), np.full(len(measured), recipe.measured_weight)])
     model = train([*emulated, *measured], recipe.training, recipe.seed, weights=weights, progress=progress)
     card = {

@@ -11,6 +11,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,27 @@ def replayed() -> Any:
         folder = planes(Path(temporary))
         frame = run(Plan(folder, SEARCHERS, ("tight",), 6, 1, 1, True, None), load_suite(folder)).frame()
     return table(frame.drop(columns=["suite", "objective", "seed", "suggest_s"]))
+
+
+# What ships was trained on these
+
+
+@case
+def drawn_for_training() -> Any:
+    from raytune_infer.priors.morphling_recipe import MorphlingRecipe, synthetic_tasks
+    from raytune_infer.priors.surface_recipe import SurfaceRecipe, emulated_services
+
+    services, _ = emulated_services(replace(SurfaceRecipe(), services=20, held_out=0))
+    found: dict[str, Any] = {
+        f"surfaces {i}": [
+            task.group, dict(task.facts), len(task.space), float(task.space.features.sum()),
+            [sum(v for o in task.observed for v in (o.metrics or {}).values()), sum(o.position for o in task.observed)],
+        ]
+        for i, task in enumerate(services)
+    }  # fmt: skip
+    tasks, mean, scale = synthetic_tasks(replace(MorphlingRecipe(), tasks=20))
+    columns = zip(tasks.columns, mean.tolist(), scale.tolist(), strict=True)
+    return found | {"morphling columns": list(columns), "morphling values": tasks.y.double().sum(1).tolist()}
 
 
 def planes(folder: Path) -> Path:

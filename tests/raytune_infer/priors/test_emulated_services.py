@@ -57,13 +57,22 @@ def test_a_service_is_a_function_of_its_seed(family):
     assert np.array_equal(one.space.features, two.space.features)
 
 
+def test_a_service_has_none_but_the_gpus_that_it_may_have():
+    given = [gpu for gpu in CATALOGUE if gpu.name in {"T4", "H200"}]
+    for family in (random_generation, random_batch_inference, random_service):
+        tasks = [family(np.random.default_rng(seed), 20, given) for seed in range(12)]
+        types = [set(knob.values) for task in tasks for knob in task.space.knobs if knob.name == "gpu_type"]
+        assert set.union(*types) - {"none"} == {"T4", "H200"}
+
+
 def test_models_and_cards_can_be_built():
     rng = np.random.default_rng(1)
     models = [random_language_model(rng) for _ in range(200)]
     assert 0.25 < np.mean([m.experts > 1 for m in models]) < 0.55
     assert all(1 <= m.layers < 250 and m.kv_width <= m.width for m in models)
     figures = {
-        name: {tuple(random_cards(rng, len(CATALOGUE))[name].features()) for _ in range(12)} for name in ("T4", "H200")
+        name: {tuple(random_cards(rng, CATALOGUE, len(CATALOGUE))[name].features()) for _ in range(12)}
+        for name in ("T4", "H200")
     }
     assert all(len(seen) > 2 for seen in figures.values())  # the catalogue's own, and cards like it
 
@@ -119,7 +128,7 @@ def test_cards_like_real_ones_have_each_figure_off_by_a_factor_of_its_own():
     rng, real, factors = np.random.default_rng(2), {gpu.name: gpu for gpu in CATALOGUE}, []
     changed = 0
     for _ in range(800):
-        [(name, card)] = random_cards(rng, 1).items()
+        [(name, card)] = random_cards(rng, CATALOGUE, 1).items()
         assert card.name == name and card.peak_flops.keys() == real[name].peak_flops.keys()
         if card == real[name]:
             continue

@@ -132,7 +132,7 @@ def test_what_is_trained_on_how_often_and_by_what_it_is_judged(tmp_path, monkeyp
         return {}
 
     home = "raytune_infer.priors.surface_recipe"
-    monkeypatch.setattr(f"{home}.random_service", lambda rng, points: (int(rng.integers(10**12)), points))
+    monkeypatch.setattr(f"{home}.random_service", lambda rng, points, gpus: (int(rng.integers(10**12)), points))
     monkeypatch.setattr(f"{home}.train", train)
     monkeypatch.setattr(f"{home}.judge", judge)
     recipe = replace(TINY, services=4, held_out=3, measured_weight=7.0, seed=5)
