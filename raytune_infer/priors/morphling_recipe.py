@@ -15,7 +15,7 @@ import torch
 
 from cluster.prices import load_prices
 from raytune_infer.priors.emulated_tasks import random_table
-from raytune_infer.priors.weights_card import how_it_is_made, libraries
+from raytune_infer.priors.weights_card import how_it_is_made, libraries, recipe_table
 from searchers.morphling.maml import Tasks, as_searched, meta_train, unit_of
 from searchers.morphling.meta_model import MetaModel
 from searchers.morphling.mlp import initial_weights
@@ -110,7 +110,6 @@ def train_morphling(
 def card_text(model: MetaModel) -> str:
     """Return the model card as markdown: what the model is, how it was made, and its limits."""
     card = model.card
-    recipe = "\n".join(f"| {name} | {value} |" for name, value in card["recipe"].items())
     columns = "\n".join(
         f"| `{name}` | {mean:.3f} | {scale:.3f} |"
         for name, mean, scale in zip(model.columns, model.mean, model.scale, strict=True)
@@ -132,9 +131,7 @@ the last 100 {card["loss_last_100"]:.4f}. `python -m benchmarks adaptation` judg
 **Limits.** Trained on a formula's numbers, not on measurements. Columns that are not listed below start without
 influence.
 
-| recipe | |
-|:---|---:|
-{recipe}
+{recipe_table(card["recipe"])}
 
 | column | mean | scale |
 |:---|---:|---:|

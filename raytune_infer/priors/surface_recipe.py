@@ -13,7 +13,7 @@ import torch
 from cluster.gpu_names import find
 from raytune_infer.priors.emulated_services import random_service
 from raytune_infer.priors.surface_judge import judge
-from raytune_infer.priors.weights_card import how_it_is_made, libraries
+from raytune_infer.priors.weights_card import how_it_is_made, libraries, recipe_table
 from searchers.base import Task
 from searchers.surfaces.belief import SurfaceModel
 from searchers.surfaces.training import Training, train
@@ -153,9 +153,7 @@ services where some configurations can and some cannot.
 **Limits.** Formulas leave out what nobody wrote into them: kernels that fall off a cliff, software that does not
 support a card. Knobs without a column of known meaning (an engine's name) are ignored.
 
-| recipe | |
-|:---|---:|
-{chr(10).join(f"| {name} | {value} |" for name, value in recipe.items())}
+{recipe_table(recipe)}
 
 | input | mean | scale |
 |:---|---:|---:|

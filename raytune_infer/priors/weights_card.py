@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 _LIBRARIES = ("torch", "numpy")
 """Libraries that training computes with; other versions may give weights that differ in their last digits."""
@@ -12,6 +14,12 @@ _LIBRARIES = ("torch", "numpy")
 def libraries() -> str:
     """Return the versions of the libraries that training computes with, for the card."""
     return ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+
+
+def recipe_table(recipe: Mapping[str, Any]) -> str:
+    """Return the parameters of a training as a table in markdown; several values of one parameter are a list."""
+    cells = {name: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for name, v in recipe.items()}
+    return "\n".join(["| recipe | |", "|:---|---:|", *(f"| {name} | {cell} |" for name, cell in cells.items())])
 
 
 def how_it_is_made(model: str, *, steps: int, seed: int, measured: int = 0) -> str:

@@ -19,7 +19,7 @@ def application(args: Mapping[str, Any]) -> Application:
     """Builds the application of an exported config.
 
     Args:
-        args: `model`: the fields of a Builder or of ModelFiles; `settings`: the fields of Settings; `payload`: the fields
+        args: `model`: the fields of a Builder or ModelFiles; `settings`: the fields of Settings; `payload`: the fields
             of PayloadType, for JSON if it is left out; `answers_within_s`: seconds after which a request to a model
             that batches for itself is answered with an error, never if it is left out; `warm_up`: samples, see
             `warm_up`, none if it is left out.

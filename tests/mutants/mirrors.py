@@ -47,9 +47,10 @@ class Mirrors:
         """What each test file imports, helpers beside it included."""
         direct = {file: set(self._resolved(file)) for file in self._tests}
         found = {}
+        named = {name_of(file.relative_to(self._root)): file for file in self._tests}
         for file in self._tests:
             if file.name.startswith("test_"):
-                helpers = {h for h in self._tests if name_of(h.relative_to(self._root)) in names_in(file)}
+                helpers = {named[name] for name in names_in(file) & named.keys()}
                 found[file.relative_to(self._root).as_posix()] = direct[file].union(*(direct[h] for h in helpers))
         return found
 

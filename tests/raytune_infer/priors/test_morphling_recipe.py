@@ -61,7 +61,7 @@ def test_the_card_has_a_line_for_each_part_of_the_recipe_and_each_column(losses)
     recipe = dict(re.findall(r"^\| (\w+) \| ([^|]+) \|$", text, re.MULTILINE))
     assert recipe.pop("column", None) is None
     assert recipe == {
-        "tasks": "3", "price_books": "('cloud-2026', 'morphling-2021')", "points": "4", "episodes": "250", "shots": "2",
+        "tasks": "3", "price_books": "cloud-2026, morphling-2021", "points": "4", "episodes": "250", "shots": "2",
         "step_size": "0.05", "meta_step_size": "0.003", "tasks_per_episode": "16", "good_share": "0.4", "seed": "7",
     }  # fmt: skip
     assert "\nraytune-infer meta-train --model morphling --steps 250 --seed 7 --out morphling.safetensors\n" in text

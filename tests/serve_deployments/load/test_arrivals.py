@@ -40,6 +40,13 @@ def test_gaps_have_the_mean_and_the_variation_asked_for(cv):
 
 
 @pytest.mark.parametrize("cv", [0.5, 1.0, 2.0])
+def test_the_schedule_is_that_of_gaps_drawn_one_by_one(cv):
+    rng, shape = np.random.default_rng(7), cv**-2
+    units = itertools.accumulate(rng.standard_gamma(shape) / shape for _ in range(1500))
+    assert first(Renewal(cv).offsets(3.0, seed=7), 1500).tolist() == [each / 3.0 for each in units]
+
+
+@pytest.mark.parametrize("cv", [0.5, 1.0, 2.0])
 def test_counts_vary_as_much_as_their_mean_times_cv_squared(cv):
     """The counts of a renewal process have the variance cv^2 x mean over spans of many gaps (Cox 1962, 4.1)."""
     offsets = first(Renewal(cv).offsets(100, seed=2), 100_000)
