@@ -15,6 +15,7 @@ from typing import Self
 
 import numpy as np
 
+from serve_deployments.measuring.predicting.mean_times import MeanTimes
 from serve_deployments.measuring.statistics import interval
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.settings import Settings
@@ -37,19 +38,20 @@ class BatchQueue:
             runs, and so they do in the simulation.
         wait_s: how long a request waits for others while no batch runs.
         way_s: seconds of an answer besides its batch and the wait for it.
+        fitted: number of parameters of `mean_s` that are estimated.
+        slowness: factor by which batches take longer than was observed of them, as `mean_s` has it.
     """
 
     mean_s: np.ndarray
     factors: np.ndarray
     wait_s: float = 0.0
     way_s: float = 0.0
+    fitted: float = 1.0
+    slowness: float = 1.0
 
     @classmethod
     def of(cls, batches: Sequence[BatchTime], largest: int, wait_s: float = 0.0) -> Self | None:
         """The queue of a replica from the observed times of its batches; None if too few are known.
-
-        Times of sizes that were not observed are interpolated; beyond the largest observed size they rise with the
-        slope of a line through all.
 
         Args:
             batches: observed batches, in order.
@@ -59,22 +61,23 @@ class BatchQueue:
         if len(batches) < FEWEST:
             return None
         sizes, took_s = np.array([batch.size for batch in batches]), np.array([batch.seconds for batch in batches])
-        counts = np.bincount(sizes, minlength=largest + 1)
-        had = np.flatnonzero(counts)
-        seen_s = np.bincount(sizes, took_s)[had] / counts[had]
-        every = np.arange(1, max(largest, had[-1]) + 1)
-        mean_s = np.interp(every, had, seen_s)
-        if had.size > 1:
-            slope_s, _ = np.polyfit(had, seen_s, 1, w=np.sqrt(counts[had]))
-            mean_s += max(0.0, slope_s) * np.maximum(every - had[-1], 0)
-        mean_s = np.maximum(mean_s, 1e-9)
-        return cls(mean_s[:largest], took_s / mean_s[sizes - 1], wait_s)
+        means = MeanTimes.of(sizes, took_s, largest)
+        factors = took_s / means.seconds[sizes - 1]
+        # Those that are fitted to the batches lie too close to them.
+        free = max(1.0, factors.size - means.fitted) / (factors.size - 1)
+        spread = np.maximum(1 + (factors - 1) / math.sqrt(free), factors.min())
+        return cls(means.seconds[:largest], spread, wait_s, fitted=means.fitted)
 
     @property
     def error(self) -> float:
-        """Relative standard error of the batch times: how far all of them together may be off."""
+        """Relative standard error of the batch times: how far those of a size may be off.
+
+        It is the more, the more is fitted to the batches: the mean variance of a fit is that of a mean, times the
+        number of its parameters.
+        """
         known = interval.mean(self.factors)
-        return known.error if known else float(self.factors.std() / math.sqrt(self.factors.size))
+        one = known.error if known else float(self.factors.std() / math.sqrt(self.factors.size))
+        return math.sqrt(self.fitted) * one
 
     def latencies_s(self, arrived_s: np.ndarray, first_factor: np.ndarray) -> np.ndarray:
         """`[queues, n]` latency of each request in seconds, in order of arrival, in parallel queues that begin empty.
@@ -114,6 +117,11 @@ class BatchQueue:
         sizes = np.diff(np.append(at[order], queues * count))
         return np.asarray((np.repeat(batch_ended_s[order], sizes) - due_s + self.way_s).reshape(queues, count))
 
+    def with_batches(self, batches: Sequence[BatchTime]) -> Self:
+        """The queue in which these batches follow one another, in the time that each took."""
+        sizes, took_s = np.array([batch.size for batch in batches]), np.array([batch.seconds for batch in batches])
+        return replace(self, factors=self.slowness * took_s / self.mean_s[np.minimum(sizes, self.mean_s.size) - 1])
+
     def under(self, arrived_s: np.ndarray, queues: int) -> np.ndarray:
         """`[queues, n]` latencies in seconds under the same arrivals, with batches that differ by queue.
 
@@ -151,7 +159,7 @@ def queue_of(levels: Sequence[LevelResult], settings: Settings) -> BatchQueue | 
     if queue is None or alone is None:
         return None
     slowness = _slowness(told, settings.max_batch_size)
-    return replace(queue, mean_s=slowness * queue.mean_s, way_s=_way_s(*alone, wait_s))
+    return replace(queue, mean_s=slowness * queue.mean_s, way_s=_way_s(*alone, wait_s), slowness=slowness)
 
 
 def _slowness(told: Sequence[tuple[LevelResult, Usage]], largest: int) -> float:

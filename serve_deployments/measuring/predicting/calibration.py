@@ -1,9 +1,10 @@
 """How far the simulated latencies of a replica are off, from levels that are simulated with their own arrivals.
 
-What a short level shows depends on when its requests happened to arrive. A queue of the replica's batches under the
-very same arrivals had the same luck, so the difference between what was measured and what is simulated is free of it: a
-control variate (Lavenberg and Welch, Management Science 27, 1981). It is regressed towards zero, as a simulated latency
-is seldom far off, and the rest of it corrects what the queue says of the long run.
+What a short level shows depends on when its requests happened to arrive, and on which batches happened to be slow. A
+queue under the very same arrivals, with the very same batches, had the same luck, so the difference between what was
+measured and what is simulated is free of it: a control variate (Lavenberg and Welch, Management Science 27, 1981). It
+is regressed towards zero, as a simulated latency is seldom far off, and the rest of it corrects what the queue says of
+the long run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue
 from serve_deployments.measuring.statistics import interval
 from serve_deployments.metrics.request_record import Requests
+from serve_deployments.usage import BatchTime, Usage
 
 OFF = 0.1
 """Relative error of a predicted latency, as a standard deviation, like `SPEED`. With both, the errors against levels of
@@ -43,19 +45,31 @@ class Arrived:
         due_s: `[n]` when each was due, ascending.
         latency_s: `[n]` their latencies.
         measured: `[n]` which of them are measured.
+        batches: the level's batches from the first on, in order; empty if they are not known.
     """
 
     rate_rps: float
     due_s: np.ndarray
     latency_s: np.ndarray
     measured: np.ndarray
+    batches: tuple[BatchTime, ...] = ()
 
     @classmethod
-    def of(cls, rate_rps: float, requests: Requests, measured: np.ndarray) -> Self:
-        """The requests of a level in the order of their ends, and which are measured; of these, failed ones are not."""
+    def of(cls, rate_rps: float, requests: Requests, measured: np.ndarray, usage: Usage | None = None) -> Self:
+        """The requests of a level.
+
+        Args:
+            rate_rps: its rate.
+            requests: its requests in the order of their ends.
+            measured: which of them are measured; of these, failed ones are not.
+            usage: the usage of its replica; None: not reported.
+        """
         order = np.argsort(requests.due_s, kind="stable")
+        # Of very many batches only the last are reported: which requests were in them is then not known.
+        whole = usage is not None and sum(usage.batches.values()) == len(usage.recent)
         return cls(
-            rate_rps, requests.due_s[order], requests.latency_s[order], (measured & ~requests.failed)[order]
+            rate_rps, requests.due_s[order], requests.latency_s[order], (measured & ~requests.failed)[order],
+            usage.recent if usage is not None and whole else (),
         )  # fmt: skip
 
 
@@ -75,8 +89,8 @@ class LatencyError:
 def latency_error(queue: BatchQueue, held: Sequence[Arrived], share: float | None, near_rps: float) -> LatencyError:
     """The error of the slowest latencies near a rate.
 
-    Each level has its own error besides a common one: by chance, as simulated with other batches; as the replica's
-    speed changes from level to level; and the more, the farther its rate is from the one asked for.
+    Each level has its own error besides a common one: by chance, if it is simulated with other batches; as the
+    replica's speed changes from level to level; and the more, the farther its rate is from the one asked for.
 
     Args:
         queue: the simulated queue.
@@ -89,14 +103,25 @@ def latency_error(queue: BatchQueue, held: Sequence[Arrived], share: float | Non
     for level in held:
         if level.measured.sum() < interval.FEWEST * interval.SMALLEST:
             continue
-        queues = int(np.clip(_REQUESTS // level.due_s.size, _FEWEST, _MOST))
-        simulated_s = queue.under(level.due_s - level.due_s[0], queues)[:, level.measured]
-        simulated = _log_of_slowest(simulated_s, tail)
+        simulated = _log_of_slowest(_simulated_s(queue, level), tail)
         off = float(_log_of_slowest(level.latency_s[level.measured], tail) - simulated.mean())
         far = OFF * math.log(level.rate_rps / near_rps)
-        error = math.hypot(max(_LEAST, float(simulated.std(ddof=1))), SPEED, far)
-        found.append((off, error))
+        by_batches = float(simulated.std(ddof=1)) if simulated.size > 1 else 0.0
+        found.append((off, math.hypot(max(_LEAST, by_batches), SPEED, far)))
     return _combined(*np.array(found).reshape(-1, 2).T)
+
+
+def _simulated_s(queue: BatchQueue, level: Arrived) -> np.ndarray:
+    """`[queues, n]` latencies in seconds of a level's measured requests as the queue simulates them.
+
+    With the level's own batches, where they are known, the luck of their times is the level's, too: one queue. Else
+    queues that begin at any of the batches show how much that luck does.
+    """
+    arrived_s = level.due_s - level.due_s[0]
+    if level.batches:
+        return queue.with_batches(level.batches).latencies_s(arrived_s[None], np.zeros(1, dtype=int))[:, level.measured]
+    queues = int(np.clip(_REQUESTS // level.due_s.size, _FEWEST, _MOST))
+    return queue.under(arrived_s, queues)[:, level.measured]
 
 
 def _combined(off: np.ndarray, error: np.ndarray) -> LatencyError:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from serve_deployments.load.events import Events
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.calibration import Arrived
+from serve_deployments.measuring.rates.level_evidence import LevelEvidence
 from serve_deployments.measuring.rates.locating import UntilLocated
 from serve_deployments.measuring.statistics.limit_verdict import evidence
-from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.measuring.statistics.stalls import (
     background_share,
     delayed_by,
@@ -88,8 +89,8 @@ def _others_share(level: LevelResult) -> float:
     return others_share([level]) or 0.0
 
 
-def posterior_after(level: LevelResult, rule: UntilLocated, levels: Sequence[LevelResult]) -> RatePosterior:
-    """The posterior of the highest rate after a level.
+def shown_by(level: LevelResult, rule: UntilLocated, levels: Sequence[LevelResult]) -> LevelEvidence | None:
+    """What a level shows of the highest rate; None if it is not believed, and repeated.
 
     Args:
         level: the level.
@@ -97,27 +98,20 @@ def posterior_after(level: LevelResult, rule: UntilLocated, levels: Sequence[Lev
         levels: all levels so far, this one included.
     """
     if is_repeated(level, levels, rule.plan):
-        return rule.before
-    if level.overloaded:
-        return rule.after.cannot(level.achieved_rps)
-    if rule.checked is None or not level.stalled:
-        return rule.after
-    requests = rule.checked[0].requests(0, rule.checked[1]).where(_measured(level, levels, *rule.checked))
-    return rule.before.after(rule.rate_rps, [evidence(name, limit, requests) for name, limit in rule.at_most.items()])
-
-
-def arrived_in(level: LevelResult, rule: UntilLocated, levels: Sequence[LevelResult]) -> Arrived | None:
-    """The requests of a level, to compare a simulated queue with; None if other work or a long queue changed them.
-
-    Args:
-        level: the level.
-        rule: the stopping rule that it was held by.
-        levels: all levels so far, this one included.
-    """
-    if rule.checked is None or level.overloaded or is_disturbed(level, rule.plan.rate_precision):
         return None
+    shown = rule.shown
+    if level.overloaded:
+        return replace(shown, cannot_rps=(*shown.cannot_rps, level.achieved_rps))
+    if rule.checked is None:
+        return shown
     events, ended = rule.checked
-    return Arrived.of(rule.rate_rps, events.requests(0, ended), _measured(level, levels, events, ended))
+    requests, measured = events.requests(0, ended), _measured(level, levels, events, ended)
+    if level.stalled:
+        kept = requests.where(measured)
+        shown = replace(shown, seen=tuple(evidence(name, limit, kept) for name, limit in rule.at_most.items()))
+    if is_disturbed(level, rule.plan.rate_precision):
+        return shown  # other work changed what a queue of the replica's batches knows nothing of
+    return replace(shown, arrived=Arrived.of(rule.rate_rps, requests, measured, level.usage))
 
 
 def background_of(levels: Sequence[LevelResult]) -> float | None:

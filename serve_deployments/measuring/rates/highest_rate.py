@@ -10,10 +10,10 @@ from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
 from serve_deployments.measuring.level import open_level
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.predicting.calibration import Arrived
 from serve_deployments.measuring.predicting.estimating import at_rate
 from serve_deployments.measuring.predicting.rate_prediction import predicted_rates
-from serve_deployments.measuring.rates.crediting import arrived_in, background_of, other_work, posterior_after
+from serve_deployments.measuring.rates.crediting import background_of, other_work, shown_by
+from serve_deployments.measuring.rates.level_evidence import LevelEvidence, posterior_of
 from serve_deployments.measuring.rates.level_search import LATE, LevelSearch, beaten
 from serve_deployments.measuring.rates.locating import UntilLocated, is_precise, target_rps
 from serve_deployments.measuring.rates.probe import probe
@@ -147,8 +147,8 @@ async def _locate(
     Returns:
         The posterior, and whether the search ended because the rate to beat is out of reach.
     """
-    late, requests = 0, list[Arrived]()
-    posterior = _predicted(search, posterior, at_most, settings, requests)
+    late, first, shown = 0, posterior, list[LevelEvidence]()
+    posterior = _predicted(search, first, shown, at_most, settings, posterior)
     while True:
         rate_rps = _next_rate(search, posterior, at_most)
         plan = search.level_plan(1.0 if _kept(search, at_most) else _FAIR)
@@ -164,9 +164,9 @@ async def _locate(
             background=background_of(search.levels),
         )
         search.add(level)
-        if (arrived := arrived_in(level, rule, search.levels)) is not None:
-            requests.append(arrived)
-        posterior = _predicted(search, posterior_after(level, rule, search.levels), at_most, settings, requests)
+        if (its := shown_by(level, rule, search.levels)) is not None:
+            shown.append(its)
+        posterior = _predicted(search, first, shown, at_most, settings, posterior if its is None else rule.after)
         kept = _kept(search, at_most)
         # A level whose senders were the bottleneck says too little of the replica: it may be able to do more.
         its_own = not any(held.client_limited for held in search.levels if held.mode == "open")
@@ -183,14 +183,25 @@ async def _locate(
 
 def _predicted(
     search: LevelSearch,
-    posterior: RatePosterior,
+    first: RatePosterior,
+    shown: Sequence[LevelEvidence],
     at_most: Mapping[str, float],
     settings: Settings,
-    requests: Sequence[Arrived],
+    so_far: RatePosterior,
 ) -> RatePosterior:
-    """The posterior with the priors of a simulated queue that knows batches and requests of all levels so far."""
-    near_rps, arrivals = posterior.quantile(0.5), search.plan.arrivals
-    return posterior.with_priors(predicted_rates(search.levels, settings, arrivals, at_most, near_rps, requests))
+    """The posterior after all levels so far, with the priors of a queue that knows their batches and requests.
+
+    Args:
+        search: the search.
+        first: the posterior before any open level.
+        shown: what these levels show.
+        at_most: metric → largest value allowed.
+        settings: the replica's settings.
+        so_far: what is known of the rate, to simulate near it.
+    """
+    requests = [one.arrived for one in shown if one.arrived is not None]
+    near_rps, arrivals = so_far.quantile(0.5), search.plan.arrivals
+    return posterior_of(first, shown, predicted_rates(search.levels, settings, arrivals, at_most, near_rps, requests))
 
 
 def _next_rate(search: LevelSearch, posterior: RatePosterior, at_most: Mapping[str, float]) -> float:

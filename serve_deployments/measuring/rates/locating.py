@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from serve_deployments.load.events import Events
 from serve_deployments.measuring.plan import LoadPlan
+from serve_deployments.measuring.rates.level_evidence import LevelEvidence
 from serve_deployments.measuring.statistics.limit_verdict import evidence
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.measuring.stopping_rules import BEATEN, LevelStatus, UntilKnown
@@ -38,7 +39,8 @@ class UntilLocated:
         at_most: metric → largest value allowed.
         before: posterior before this level.
         beat_rps: also ends when the highest rate is almost certainly below this; 0: never.
-        after: posterior that includes this level's evidence so far.
+        shown: what this level shows so far.
+        after: posterior that includes it.
         checked: the events at the last check, and the number of them then; None before it.
     """
 
@@ -47,12 +49,13 @@ class UntilLocated:
     at_most: Mapping[str, float]
     before: RatePosterior
     beat_rps: float = 0.0
+    shown: LevelEvidence = field(init=False)
     after: RatePosterior = field(init=False)
     checked: tuple[Events, int] | None = field(init=False, default=None)
     check_after: ClassVar[float] = 0.1  # a posterior may be checked at any time; relative, so that checks stay cheap
 
     def __post_init__(self) -> None:
-        self.after = self.before
+        self.shown, self.after = LevelEvidence(self.rate_rps, (None,) * len(self.at_most)), self.before
 
     def check(self, events: Events, *, last: bool = False) -> LevelStatus | None:
         """See `StoppingRule`."""
@@ -60,12 +63,13 @@ class UntilLocated:
         if status is None:
             return None
         span = status.span
-        seen = [evidence(name, limit, span.requests) for name, limit in self.at_most.items()]
+        seen = tuple(evidence(name, limit, span.requests) for name, limit in self.at_most.items())
         self.checked = events, events.count
-        self.after = self.before.after(self.rate_rps, seen)
-        if status.overloaded and status.estimate:
-            # Even the rate that it answered breaks the limits, or it would not have fallen behind.
-            self.after = self.after.cannot(min(self.rate_rps, status.estimate.bounds()[1]))
+        # Even the rate that it answered breaks the limits, or it would not have fallen behind.
+        behind = status.estimate if status.overloaded else None
+        cannot_rps = () if behind is None else (min(self.rate_rps, behind.bounds()[1]),)
+        self.shown = LevelEvidence(self.rate_rps, seen, cannot_rps)
+        self.after = self.shown.added_to(self.before)
         keeps = all(one is not None and one.holds for one in seen)
         beaten = self.beat_rps > 0 and self.after.below(self.beat_rps) > BEATEN
         long_enough = span.duration_s >= self.plan.level_min_s - 1e-9 and None not in seen

@@ -138,7 +138,7 @@ class RatePosterior:
         limit without a prior of its own (on errors) is assumed to be broken anywhere from the lowest prior's rate on,
         as a server that fails requests is mostly overloaded.
         """
-        sure = [prior if prior is not None and prior.spread < _WIDTH else None for prior in priors]
+        sure = informative(priors)
         lowest = min((prior for prior in sure if prior is not None), key=lambda prior: prior.rate_rps, default=None)
         if lowest is None:
             return self
@@ -191,6 +191,11 @@ class RatePosterior:
         odds = math.log(seen.share / (1 - seen.share)) - math.log(seen.share) * rise
         above = np.clip(expit(odds), 1e-6, 1 - 1e-6)
         return np.asarray(seen.above * np.log(above) + (seen.count - seen.above) * np.log1p(-above))
+
+
+def informative(priors: Sequence[RatePrior | None]) -> list[RatePrior | None]:
+    """The priors that are used, None for the others: those that are narrower than the first prior."""
+    return [prior if prior is not None and prior.spread < _WIDTH else None for prior in priors]
 
 
 def _log_t(x: np.ndarray) -> np.ndarray:

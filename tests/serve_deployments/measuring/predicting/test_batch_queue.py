@@ -158,7 +158,8 @@ def test_what_sizes_take_is_the_mean_between_them_a_line_and_beyond_them_no_less
     seen = [BatchTime(1, 0.01), BatchTime(1, 0.03), BatchTime(3, 0.04), BatchTime(3, 0.04)]
     queue = BatchQueue.of(seen, 4, 0.25)
     assert queue.mean_s == pytest.approx([0.02, 0.03, 0.04, 0.05]) and queue.wait_s == 0.25
-    assert queue.factors == pytest.approx([0.5, 1.5, 1.0, 1.0])
+    # A line is fitted to four batches, so two are left to say how much they vary: their spread is wider than it seems.
+    assert queue.factors == pytest.approx([0.5, 1 + 0.5 * np.sqrt(1.5), 1.0, 1.0])
     falling = BatchQueue.of([BatchTime(1, 0.04)] * 2 + [BatchTime(3, 0.02)] * 2, 5)
     assert falling.mean_s == pytest.approx([0.04, 0.03, 0.02, 0.02, 0.02])
     # What is larger than the queue's batches tells too.
@@ -169,6 +170,26 @@ def test_what_sizes_take_is_the_mean_between_them_a_line_and_beyond_them_no_less
     assert np.diff(bent.mean_s) == pytest.approx([1.0, 0.0, 4 / 7, 4 / 7])
     alike = BatchQueue.of([BatchTime(2, 0.02)] * 4, 4)
     assert alike.mean_s == pytest.approx([0.02] * 4)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(12, 8), (60, 8), (60, 1)])
+def test_the_stated_error_is_that_of_the_times_though_most_sizes_had_a_batch_or_two(count, sizes):
+    """Affine times that vary by a tenth: two standard errors hold the true time of a middle size in nine of ten."""
+    rng, off = np.random.default_rng(4), []
+    for _ in range(200):
+        drawn = rng.integers(1, sizes + 1, count)
+        queue = BatchQueue.of([BatchTime(int(k), service_s(k) * rng.gamma(100, 0.01)) for k in drawn], sizes)
+        at = sizes // 2
+        off.append(abs(queue.mean_s[at] / service_s(at + 1) - 1) / queue.error)
+        assert queue.factors.std() == pytest.approx(0.1, rel=0.75)
+    assert np.quantile(off, 0.9) < 2.0 and np.quantile(off, 0.5) > 0.25
+
+
+def test_the_same_queue_with_given_batches_takes_what_these_took_in_their_order():
+    batches = [BatchTime(1, 0.05), BatchTime(2, 0.02), BatchTime(1, 0.03)]
+    queue = BatchQueue(np.array([0.02, 0.04]), ONE, way_s=0.001, slowness=2.0).with_batches(batches)
+    arrived_s = np.array([[0.0, 0.01, 0.02, 1.0]])  # the second and third wait for the first
+    assert queue.latencies_s(arrived_s, np.zeros(1, dtype=int))[0] - 0.001 == pytest.approx([0.1, 0.13, 0.12, 0.06])
 
 
 def test_few_times_are_known_by_their_spread():

@@ -8,6 +8,7 @@ import pytest
 
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue
 from serve_deployments.measuring.predicting.calibration import Arrived, latency_error
+from serve_deployments.usage import BatchTime, Usage
 from tests.levels import requests
 
 SERVICE_S = 0.01
@@ -47,6 +48,31 @@ def test_the_luck_of_arrivals_is_no_error():
     assert np.quantile(unlucky.latency_s, 0.95) > 1.5 * np.quantile(lucky.latency_s, 0.95)
     for level in (lucky, unlucky):
         assert latency_error(QUEUE, [level], 0.01, 70.0).log_ratio == pytest.approx(0.0, abs=1e-6)
+
+
+def slow_at_first(batches=()):
+    """A level whose first hundred batches took half as long again."""
+    due_s = held(count=400).due_s
+    took_s = SERVICE_S * np.where(np.arange(400) < 100, 1.5, 1.0)
+    free_s, ended_s = 0.0, np.empty(400)
+    for i, at_s in enumerate(due_s):
+        ended_s[i] = free_s = max(free_s, at_s) + took_s[i]
+    its = tuple(BatchTime(1, float(took)) for took in took_s)
+    return Arrived(70.0, due_s, ended_s - due_s, np.ones(400, dtype=bool), its if batches else ())
+
+
+def test_the_luck_of_batches_is_no_error_where_they_are_known():
+    assert latency_error(QUEUE, [slow_at_first(batches=True)], 0.01, 70.0).log_ratio == pytest.approx(0.0, abs=1e-6)
+    assert latency_error(QUEUE, [slow_at_first()], 0.01, 70.0).log_ratio > 0.3
+
+
+def test_batches_are_known_if_all_of_the_level_are_reported():
+    sent, measured = requests([0.3, 0.1], ended_s=[1.3, 1.35]), np.ones(2, dtype=bool)
+    recent = (BatchTime(1, 0.1), BatchTime(1, 0.2))
+    for count, known in ((2, recent), (3, ())):
+        usage = Usage(seconds=1.0, batches={1: count}, busy_s=0.3, recent=recent)
+        assert Arrived.of(5.0, sent, measured, usage).batches == known
+    assert Arrived.of(5.0, sent, measured).batches == ()
 
 
 def test_a_level_at_a_far_rate_says_less():
