@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ from serve_deployments.metrics.answers.usual_norms import key_path, place_path
 _WORDS = 60
 """Most characters of a value in the words on a difference. Our choice: it stays on one line."""
 
+_PLACE = re.compile(r"\[\d+\]")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -35,7 +38,8 @@ class Difference:
         cosine: cosine of the angle between a part's numbers; NaN where no part has two or more; 0 where NaN or infinity
             stands on one side only.
         edit_similarity: 1 - edit distance / length of the longer text, 0 to 1; NaN where neither answer has texts.
-        distance: one number for how far the answer is off, for putting differences in order: 0 if it is the same.
+        parts: kind of part → how far it is off, above 0; those that are the same are left out. The items of a list are
+            of one kind.
         words: the first difference in words; None if there is none.
         answered: whether there is an answer.
     """
@@ -43,7 +47,7 @@ class Difference:
     relative_error: float = math.nan
     cosine: float = math.nan
     edit_similarity: float = math.nan
-    distance: float = 0.0
+    parts: Mapping[str, float] = field(default_factory=dict)
     words: str | None = None
     answered: bool = True
 
@@ -51,6 +55,11 @@ class Difference:
     def same(self) -> bool:
         """Whether texts, labels and whole numbers are equal, and other numbers equal up to rounding."""
         return self.words is None
+
+    @property
+    def distance(self) -> float:
+        """How far off the part is that differs most; 0 if the answer is the same."""
+        return max(self.parts.values(), default=0.0)
 
 
 def difference(
@@ -80,7 +89,7 @@ def difference(
         relative_error=max(found.errors, default=math.nan),
         cosine=min(found.cosines, default=math.nan),
         edit_similarity=min(found.similarities, default=math.nan),
-        distance=found.distance,
+        parts=found.distances,
         words=found.words,
         answered=answered,
     )
@@ -95,12 +104,13 @@ class _Parts:
     errors: list[float] = field(default_factory=list)
     cosines: list[float] = field(default_factory=list)
     similarities: list[float] = field(default_factory=list)
-    distance: float = 0.0
+    distances: dict[str, float] = field(default_factory=dict)
     words: str | None = None
 
     def unlike(self, path: str, words: str, distance: float) -> None:
         """Note a part that differs."""
-        self.distance = max(self.distance, distance)
+        kind = _PLACE.sub("[]", path)
+        self.distances[kind] = max(self.distances.get(kind, 0.0), distance)
         if self.words is None:
             self.words = f"{path.removeprefix('.')}: {words}" if path else words
 

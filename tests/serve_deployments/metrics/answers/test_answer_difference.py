@@ -65,6 +65,13 @@ def test_a_truth_value_that_differs_is_wholly_off_whatever_else_the_answer_holds
     assert of([7, 8, 9, 9], [7, 8, 9, 5]).distance == 0.25  # tokens: those that differ
 
 
+def test_how_far_each_kind_of_part_is_off_is_known_by_itself():
+    found = of(
+        {"items": [{"n": 1}, {"n": 2}], "text": "ab", "v": 1.0}, {"items": [{"n": 1}, {"n": 3}], "text": "a", "v": 1.0}
+    )
+    assert found.parts == {".items[].n": 1.0, ".text": 0.5} and found.distance == 1.0
+
+
 def test_a_number_near_zero_is_compared_with_what_it_usually_is():
     """As the difference of larger numbers, it has their rounding error."""
     usual = usual_norms([{"score": score, "id": 7} for score in (0.5, 1.0, -1.5, 1e-6, 100.0)])

@@ -34,8 +34,8 @@ def of(one, other) -> Difference:
 
 def alike(one: Difference, other: Difference) -> bool:
     """The same figures, whichever part the words name."""
-    left, right = (replace(each, words=each.words and "differs") for each in (one, other))
-    return repr(left) == repr(right)  # NaN included
+    left, right = (replace(each, words=each.words and "differs", parts={}) for each in (one, other))
+    return repr(left) == repr(right) and one.parts == other.parts  # NaN included
 
 
 def worst(combine, *values: float) -> float:
