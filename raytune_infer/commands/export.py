@@ -29,7 +29,7 @@ def export(
     from raytune_infer.errors import AllFailed
     from raytune_infer.report.export import payload_type_of, samples_of, serve_config
     from raytune_infer.report.words.verdict import answer_so_far
-    from raytune_infer.study.result import best_of, position_of
+    from raytune_infer.study.result import best_of, comparison_left, position_of
     from serve_deployments.settings import Settings
 
     spec = folder.spec_of(study)
@@ -38,7 +38,7 @@ def export(
     if best is None:
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")
     assert to is Target.serve, "the only one there is"
-    said = answer_so_far(best, comparison, spec.goal, unfinished=folder.unfinished())
+    said = answer_so_far(best, comparison, spec.goal, comparison_left(folder, trials, spec))
     settings, payload_type = Settings(**best.settings), payload_type_of(folder, spec)
     config = serve_config(spec, settings, payload_type, said, samples=samples_of(spec))
     # A file of Serve's is UTF-8, whatever the encoding of the terminal: characters that it lacks must not be replaced.

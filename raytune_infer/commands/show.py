@@ -17,9 +17,9 @@ def show(run: RunPath, form: Format = "console") -> None:
     study, trials = folder.read()
     from raytune_infer.comparing.comparison import compared
     from raytune_infer.report.study_report import trials_view
-    from raytune_infer.study.result import best_of, position_of
+    from raytune_infer.study.result import best_of, comparison_left, position_of
 
     spec = folder.spec_of(study)
     comparison = compared(trials, spec.goal, position_of(spec.default_config, trials))
-    best, unfinished = best_of(trials, comparison), folder.unfinished()
-    render(trials_view(study, trials, best, comparison, spec.goal, unfinished=unfinished), sys.stdout)
+    best, left = best_of(trials, comparison), comparison_left(folder, trials, spec)
+    render(trials_view(study, trials, best, comparison, spec.goal, left), sys.stdout)

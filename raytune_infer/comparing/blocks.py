@@ -13,6 +13,11 @@ With two rounds there are so few degrees of freedom that the quantile of Student
 for sigma from other load tests can be added as d0 more degrees of freedom (Smyth, Linear Models and Empirical Bayes
 Methods, 2004, section 3: the moderated t-statistic).
 
+A ratio is of figures of the same rounds, so their beta cancels out. A mean is of these rounds, and others would have
+another beta: its variance is that of one measurement on another occasion, sigma^2 + sigma_beta^2, over b. The mean
+squares between rounds, which expects sigma^2 + k sigma_beta^2, and within them give it, with degrees of freedom by
+Satterthwaite (Biometrics Bulletin 2, 1946; Montgomery, section 13.7.1), to which the prior is added as to sigma.
+
 Figures that no load moves, such as prices, have no beta.
 
 | symbol | meaning |
@@ -104,6 +109,8 @@ class Blocks:
             to the row of the identity where mu is estimable.
         sigma: residual standard deviation of one logarithm; NaN without degrees of freedom.
         freedom: degrees of freedom of sigma, those of the prior included.
+        spread: standard deviation of one logarithm from round to round, drift included; NaN as above.
+        spread_freedom: degrees of freedom of `spread`, those of the prior included.
     """
 
     mu: np.ndarray
@@ -111,10 +118,12 @@ class Blocks:
     estimable: np.ndarray
     sigma: float
     freedom: float
+    spread: float
+    spread_freedom: float
 
     def mean(self, i: int) -> Estimate:
-        """Geometric mean of configuration i over these rounds; its interval leaves out the drift between rounds."""
-        return self._estimate(np.eye(len(self.mu))[i], comparisons=1)
+        """Geometric mean of configuration i over the rounds; rounds that differ make its interval wide."""
+        return self._estimate(np.eye(len(self.mu))[i], 1, self.spread, self.spread_freedom)
 
     def ratio(self, i: int, j: int, *, comparisons: int) -> Estimate:
         """Ratio of configuration i to configuration j.
@@ -127,17 +136,17 @@ class Blocks:
                 break).
         """
         unit = np.eye(len(self.mu))
-        return self._estimate(unit[i] - unit[j], comparisons)
+        return self._estimate(unit[i] - unit[j], comparisons, self.sigma, self.freedom)
 
-    def _estimate(self, contrast: np.ndarray, comparisons: int) -> Estimate:
+    def _estimate(self, contrast: np.ndarray, comparisons: int, sigma: float, freedom: float) -> Estimate:
         value = math.exp(contrast @ self.mu)
         known = np.allclose(contrast @ self.estimable, np.pad(contrast, (0, self.estimable.shape[1] - len(self.mu))))
-        if self.freedom < 1 or not known:
+        if freedom < 1 or not known:
             return Estimate(value, 0.0, math.inf)
         from scipy.special import stdtrit  # its import takes longer than showing a run's trials
 
-        quantile = stdtrit(self.freedom, 1 - (1 - CONFIDENCE) / (2 * comparisons))
-        half = max(quantile * self.sigma * math.sqrt(max(contrast @ self.inverse @ contrast, 0.0)), _ROUNDING)
+        quantile = stdtrit(freedom, 1 - (1 - CONFIDENCE) / (2 * comparisons))
+        half = max(quantile * sigma * math.sqrt(max(contrast @ self.inverse @ contrast, 0.0)), _ROUNDING)
         return Estimate(value, value * math.exp(-half), value * math.exp(half))
 
 
@@ -163,9 +172,49 @@ def fit(figures: np.ndarray, known: NoisePrior | None = None) -> Blocks:
     y = np.log(figures[there])
     solved = np.linalg.pinv(design)
     theta = solved @ y
-    freedom = len(y) - int(np.linalg.matrix_rank(design)) + known.freedom
-    residual = float(((y - design @ theta) ** 2).sum()) + known.freedom * known.sigma**2
+    rank = int(np.linalg.matrix_rank(design))
+    within = _Squares(float(((y - design @ theta) ** 2).sum()), len(y) - rank)
+    means = np.array([y[i == one].mean() for one in range(k)])
+    between = _Squares(float(((y - means[i]) ** 2).sum()) - within.sum, rank - k)
+    noise = within.with_prior(known)
+    spread = _one_measurement(within, between, cells=len(y) / b).with_prior(known) if between.freedom else noise
     return Blocks(
-        mu=theta[:k], inverse=(solved @ solved.T)[:k, :k], estimable=(solved @ design)[:k], freedom=freedom,
-        sigma=math.sqrt(residual / freedom) if freedom else math.nan,
+        mu=theta[:k], inverse=(solved @ solved.T)[:k, :k], estimable=(solved @ design)[:k],
+        sigma=noise.deviation, freedom=noise.freedom, spread=spread.deviation, spread_freedom=spread.freedom,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Squares:
+    """A sum of squares with its degrees of freedom."""
+
+    sum: float
+    freedom: float
+
+    @property
+    def mean(self) -> float:
+        """The mean square; 0 without degrees of freedom."""
+        return self.sum / self.freedom if self.freedom else 0.0
+
+    @property
+    def deviation(self) -> float:
+        """The root of the mean square; NaN without degrees of freedom."""
+        return math.sqrt(self.mean) if self.freedom else math.nan
+
+    def with_prior(self, known: NoisePrior) -> _Squares:
+        return _Squares(self.sum + known.freedom * known.sigma**2, self.freedom + known.freedom)
+
+
+def _one_measurement(within: _Squares, between: _Squares, cells: float) -> _Squares:
+    """The variance of one measurement in another round, as a mean square with Satterthwaite's degrees of freedom.
+
+    Args:
+        within: squares of the residuals.
+        between: squares between rounds.
+        cells: mean number of configurations of a round.
+    """
+    parts = ((max(between.mean, 0.0) / cells, between.freedom), ((1 - 1 / cells) * within.mean, within.freedom))
+    variance = sum(part for part, _ in parts)
+    uncertainty = sum(part**2 / freedom for part, freedom in parts if freedom)
+    freedom = variance**2 / uncertainty if variance > _ROUNDING**2 else between.freedom
+    return _Squares(variance * freedom, freedom)

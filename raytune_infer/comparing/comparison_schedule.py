@@ -8,8 +8,16 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from raytune_infer.comparing.comparison import Comparison, compared, in_rounds
+from raytune_infer.spec.service_spec import BudgetSpec
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
+
+WORTHWHILE = 0.05
+"""Smallest gain worth searching for, as a fraction of the best value so far; what is less apart counts as equal."""
+
+_COMPARE_PART = 0.5
+"""Default budget of the comparison as a fraction of the search's duration. Our choice: sixteen trials leave time for
+two rounds of three candidates and the default, eight trials for two rounds of the best and the default."""
 
 CANDIDATES = 3
 """Largest number of the search's best configurations that take part. Our choice: the cheapest configuration that keeps
@@ -32,6 +40,18 @@ class Turn(NamedTuple):
 
     position: int
     round: int
+
+
+class Left(NamedTuple):
+    """How far a comparison has come that is not over.
+
+    Args:
+        done: number of its measurements so far.
+        least: the least number of all its measurements.
+    """
+
+    done: int
+    least: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +108,22 @@ class ComparisonSchedule:
             return None
         return Turn(_in_order(field, now + 1)[0], now + 1)
 
+    def left(self, trials: Sequence[TrialRecord]) -> Left | None:
+        """Return how far the comparison has come; None when it is over.
+
+        Args:
+            trials: finished trials of the study.
+        """
+        turn = self.turn(trials)
+        if turn is None:
+            return None
+        rounds = in_rounds(trials)
+        field = self._field(compared(trials, self.objective, self.default), _seconds(trials))
+        measured = rounds[-1] if len(rounds) == turn.round else {}
+        missing = sum(p not in measured for p in field) + max(0, MIN_ROUNDS - turn.round) * len(field)
+        done = sum(len(r) for r in rounds)
+        return Left(done, done + missing)
+
     def _field(self, comparison: Comparison, spent_s: float) -> list[int]:
         """Return the positions still in the comparison; the search's next best enters when all before it are out."""
         ranked = [p for p in self.ranking if p != self.default]
@@ -113,6 +149,29 @@ class ComparisonSchedule:
         if comparison.rounds >= MAX_ROUNDS or _seconds(trials) + next_s > self.budget_s:
             return True
         return not undecided and comparison.clear(self.within)
+
+
+def schedule_of(
+    trials: Sequence[TrialRecord], objective: Objective, default: int | None, budget: BudgetSpec, parallel: int
+) -> ComparisonSchedule:
+    """Return the comparison that follows a search.
+
+    Args:
+        trials: finished trials of the study.
+        objective: the objective whose figures are compared.
+        default: position of the configuration to beat; None if it does not fit on this cluster.
+        budget: the budget of the study.
+        parallel: number of trials at a time in the search.
+    """
+    searched_s = sum(t.seconds for t in trials if t.purpose == "search") / parallel
+    budget_s = budget.compare_s or _COMPARE_PART * searched_s
+    return ComparisonSchedule(ranking(trials), default, objective, budget_s, usual_seconds(trials), WORTHWHILE)
+
+
+def ranking(trials: Sequence[TrialRecord]) -> list[int]:
+    """Return the positions that counted in the search, the best first."""
+    counted = [t for t in trials if t.purpose == "search" and t.value is not None]
+    return [t.position for t in sorted(counted, key=lambda t: -(t.value or 0.0))]
 
 
 def usual_seconds(trials: Sequence[TrialRecord]) -> float:

@@ -69,6 +69,11 @@ class ConfigurationResult:
         return any(t.outcome.client_limited for t in self.trials)
 
     @property
+    def estimated(self) -> bool:
+        """Whether the rate of a round did not reach the precision in its time, so that the mean is an estimate."""
+        return any(not t.outcome.steady for t in self.trials)
+
+    @property
     def reason(self) -> str | None:
         """Why it could not run in its last round; None if it did."""
         return self.trials[-1].outcome.reason

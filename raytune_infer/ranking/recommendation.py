@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
 from raytune_infer.comparing.comparison import Comparison
+from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.errors import AllFailed, SpecError, UserError
 from raytune_infer.ranking.goal_value import value_now, value_possible
 from raytune_infer.ranking.known_rates import known_rate
@@ -22,6 +23,7 @@ from raytune_infer.spec.goal_check import is_of_answers
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import open_run
+from raytune_infer.study.result import comparison_left
 from searchers.objective import Objective
 from searchers.quantities import PRICE
 from searchers.space import Config
@@ -81,6 +83,7 @@ class Recommendation:
         comparison: the final comparison, if the best was found by it; else None.
         not_loaded: numbers of the trials in `failed` that only a limit of the run on answers kept from being loaded,
             and that keep the limits on answers of this objective.
+        left: how far that has come if it is not over; None if it is, or has not begun.
     """
 
     objective: Objective
@@ -92,6 +95,7 @@ class Recommendation:
     untried: int | None
     comparison: Comparison | None = None
     not_loaded: tuple[int, ...] = ()
+    left: Left | None = None
 
     @property
     def best(self) -> Ranked | None:
@@ -146,7 +150,7 @@ def recommend(
     if maximize is not None or minimize is not None:
         asked |= objective.goal.names
     check_measured(asked, trials, str(run))
-    return rank(
+    ranking = rank(
         trials,
         objective,
         arrivals=_arrivals(spec),
@@ -158,6 +162,7 @@ def recommend(
         default=default,
         concluded=objective == spec.goal and book is None,
     )
+    return replace(ranking, left=comparison_left(folder, trials, spec))
 
 
 def rank(

@@ -7,12 +7,12 @@ import math
 from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
 from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.comparing.configuration_result import result_of
-from raytune_infer.comparing.other_processes import NOTICEABLE
 from raytune_infer.report.figures import OTHERS_SHARE
 from raytune_infer.report.view import Column, Note, Quantity, Row, Table, View
 from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.report.words.verdict import on_other_work, remarks
 from searchers.objective import Objective
+from serve_deployments.metrics.level_result import TOLERATED_SHARE
 
 
 def comparison_view(comparison: Comparison, objective: Objective) -> View:
@@ -27,7 +27,7 @@ def standings(comparison: Comparison, objective: Objective) -> Table:
     """Return the table of all configurations that took part, one per row, the best mean first."""
     rounds = f"{comparison.rounds} round" + ("" if comparison.rounds == 1 else "s")
     shares = [result_of(comparison, c).others_share for c in comparison.contestants]
-    told = any(share is not None and share >= NOTICEABLE for share in shares)
+    told = any(share is not None and share >= TOLERATED_SHARE for share in shares)
     columns = (
         Column("figure", objective.goal.text, kind="quantity"),
         Column("over_recommended", "× the recommended", kind="quantity", digits=".2f"),

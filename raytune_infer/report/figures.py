@@ -18,6 +18,7 @@ EMULATED = "emulated"
 
 EMULATED_NOTE = "emulated: the numbers are of a model of the devices, not of devices"
 ESTIMATE_NOTE = "~: the precision was not reached in its time; the rate is an estimate"
+AT_LEAST_NOTE = "≥: the load generator was the bottleneck, the replica can do more"
 
 
 OTHERS_SHARE = Column("others_share", "cores used by other processes", digits=".0%")
@@ -48,7 +49,14 @@ def mean_rate(of: ConfigurationResult) -> Quantity | None:
     if "rps" not in of.metrics:
         return None
     low, high = of.interval_rps or (None, None)
-    return Quantity(of.metrics["rps"], low, high, at_least=of.client_limited)
+    return Quantity(of.metrics["rps"], low, high, at_least=of.client_limited, estimated=of.estimated)
+
+
+def legend(rates: Iterable[Quantity | None]) -> list[str]:
+    """Return what the marks of rates mean, each that is used once."""
+    shown = [rate for rate in rates if rate is not None]
+    said = [ESTIMATE_NOTE] if any(rate.estimated for rate in shown) else []
+    return said + ([AT_LEAST_NOTE] if any(rate.at_least for rate in shown) else [])
 
 
 def figures(trial: TrialRecord, shown: Iterable[str] = ("p50_ms", "p99_ms")) -> str:

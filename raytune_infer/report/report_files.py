@@ -76,7 +76,8 @@ def _summary(of: ConfigurationResult) -> dict[str, object]:
     return {
         "config": of.config, "metrics": dict(of.metrics), "interval_rps": of.interval_rps,
         "usd_per_hour": _finite(of.usd_per_hour), "usd_per_million_requests": usd_per_million_of(of),
-        "trials": [t.number for t in of.trials], "client_limited": of.client_limited, "emulated": of.emulated,
+        "trials": [t.number for t in of.trials], "client_limited": of.client_limited, "estimated": of.estimated,
+        "emulated": of.emulated,
         "enforcements": [dict(e) for e in last.enforcements], "others_share": of.others_share,
         "hostname": last.hostname, "could_not_run": of.reason,
         "answers": None if of.answers is None else asdict(of.answers),

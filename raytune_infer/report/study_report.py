@@ -8,12 +8,13 @@ from pathlib import Path
 
 from raytune_infer.comparing.blocks import CONFIDENCE
 from raytune_infer.comparing.comparison import Comparison
+from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.comparing.configuration_result import ConfigurationResult
-from raytune_infer.comparing.other_processes import NOTICEABLE
 from raytune_infer.report.comparison_report import comparison_view, quantity
 from raytune_infer.report.figures import (
     EMULATED,
     OTHERS_SHARE,
+    legend,
     mean_rate,
     others_shares,
     rate,
@@ -28,6 +29,7 @@ from raytune_infer.report.words.verdict import answer, answer_so_far
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.study.result import StudyResult
 from searchers.objective import Objective
+from serve_deployments.metrics.level_result import TOLERATED_SHARE
 
 
 def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
@@ -38,7 +40,8 @@ def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
         files: description of each file → its path.
     """
     compared = comparison_view(result.comparison, result.objective)
-    notes = tuple(map(Note, sample_notes(result.trials)))
+    compared_rates = [mean_rate(each) for each in (result.best, result.default) if each is not None]
+    notes = tuple(map(Note, [*legend(compared_rates), *sample_notes(result.trials)]))
     if told := warning(result.best.answers, "the recommended configuration"):
         notes = (Note(told, "warning"), *notes)
     recommended = View(tables=(recommendation(result),), notes=notes)
@@ -54,8 +57,7 @@ def trials_view(
     best: ConfigurationResult | None,
     comparison: Comparison,
     objective: Objective,
-    *,
-    unfinished: bool = False,
+    left: Left | None = None,
 ) -> View:
     """Return the output of `show` for a run: its trials, notes on them, and the comparison as far as it has come.
 
@@ -65,7 +67,7 @@ def trials_view(
         best: the configuration to run, whose trials are marked; None if there is none.
         comparison: the final comparison.
         objective: the run's objective.
-        unfinished: whether a trial is under way, or was when the study was interrupted.
+        left: how far the comparison has come if it is not over; None if it is, or has not begun.
     """
     searched = sum(t.purpose == "search" for t in trials)
     return View(
@@ -74,7 +76,7 @@ def trials_view(
             f"{searched} of {study.trials} trials, searcher {study.searcher}, seed {study.seed}, "
             f"begun {study.created_at:%Y-%m-%d %H:%M} UTC"
         ),
-        answer=answer_so_far(best, comparison, objective, unfinished=unfinished),
+        answer=answer_so_far(best, comparison, objective, left),
         tables=(trials_table(trials, [] if best is None else [t.number for t in best.trials], objective),),
         notes=tuple(map(Note, [*footnotes(trials), *sample_notes(trials)])),
         sections=(comparison_view(comparison, objective),),
@@ -88,7 +90,7 @@ def recommendation(result: StudyResult) -> Table:
     named = [("the default" if same else "recommended", best)]
     if default is not None and not same:
         named.append(("default", default))
-    told = any((each.others_share or 0.0) >= NOTICEABLE for _, each in named)
+    told = any((each.others_share or 0.0) >= TOLERATED_SHARE for _, each in named)
     always = (*_PERCENTILES, *shown_of(*(each.metrics for _, each in named)))
     shown = shown_metrics(result.objective, always)
     rows = []

@@ -17,6 +17,9 @@ Purpose = Literal["search", "final"]
 ANSWERS_DIFFER = "AnswersDiffer"
 """First word of the reason of a trial that broke a limit on its answers."""
 
+REPEATED = "repeated"
+"""Activity in a trial's overhead: a measurement on more disturbed cores than the one that is believed."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -60,6 +63,11 @@ class Outcome:
     def overhead_s(self) -> float:
         """Seconds of the trial that were not spent on measuring, as far as they are known."""
         return sum(self.overhead.values())
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it was measured twice, as other processes had its cores the first time."""
+        return REPEATED in self.overhead
 
     @property
     def others_share(self) -> float | None:

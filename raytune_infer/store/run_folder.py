@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ class RunFolder:
         learns: whether the search learns from earlier studies.
         prior: label of its custom prior, of which the folder has a copy; None for the shipped prior.
         payload_type: the fields of the type of its samples, for the export; None in runs that did not keep it.
+        concluded: whether the study has come to its end; None in runs that did not keep it.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class RunFolder:
     learns: bool = True
     prior: str | None = None
     payload_type: Mapping[str, Any] | None = None
+    concluded: bool | None = None
 
     @property
     def url(self) -> URL:
@@ -63,7 +65,7 @@ class RunFolder:
         """
         pointer = {
             "database": self.database_url, "study": self.study_id, "learns": self.learns, "prior": self.prior,
-            "payload": self.payload_type,
+            "payload": self.payload_type, "concluded": self.concluded,
         }  # fmt: skip
         unfinished = self.path / f"{_POINTER}.new"
         mode = 0o600 if has_secret(self.url) else 0o666  # less what the process's umask takes away
@@ -72,6 +74,13 @@ class RunFolder:
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
             file.write(json.dumps(pointer, indent=2) + "\n")
         unfinished.replace(self.path / _POINTER)
+
+    def mark(self, *, concluded: bool) -> RunFolder:
+        """Return the run with the mark that its study has come to its end, or has not; it is kept in the folder."""
+        run = replace(self, concluded=concluded)
+        if run != self:
+            run.save()
+        return run
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -173,7 +182,7 @@ def open_run(path: str | Path) -> RunFolder:
         database, study = pointer["database"], int(pointer["study"])
         # Runs from before this choice existed did not learn from others, and resume in the same way.
         learns, prior = bool(pointer.get("learns", False)), pointer.get("prior")
-        return RunFolder(path, database, study, learns, prior, pointer.get("payload"))
+        return RunFolder(path, database, study, learns, prior, pointer.get("payload"), pointer.get("concluded"))
     except FileNotFoundError:
         hint = f"; runs here: {found}" if (found := _hint(path)) else ""
         raise RunError(f"no run in {path} (it has no {_POINTER}); `raytune-infer tune` makes one{hint}") from None

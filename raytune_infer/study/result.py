@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from raytune_infer.comparing.blocks import Estimate
 from raytune_infer.comparing.comparison import Comparison, compared
+from raytune_infer.comparing.comparison_schedule import Left, schedule_of
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of, result_of_search
 from raytune_infer.errors import AllFailed
+from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import RunFolder
 from searchers.base import Problem
@@ -86,10 +88,23 @@ def position_of(config: Config, trials: Sequence[TrialRecord]) -> int | None:
     return next((t.position for t in trials if t.config == config), None)
 
 
-def ranking(trials: Sequence[TrialRecord]) -> list[int]:
-    """Return the positions that counted in the search, the best first."""
-    counted = [t for t in trials if t.purpose == "search" and t.value is not None]
-    return [t.position for t in sorted(counted, key=lambda t: -(t.value or 0.0))]
+def comparison_left(run: RunFolder, trials: Sequence[TrialRecord], spec: ServiceSpec) -> Left | None:
+    """Return how far the final comparison of a run has come, if it has begun and is not over; else None.
+
+    Args:
+        run: the run.
+        trials: the study's finished trials.
+        spec: its specification.
+    """
+    if run.concluded or not any(t.purpose == "final" for t in trials):
+        return None
+    unfinished = run.unfinished()
+    if run.concluded is None and not unfinished:
+        return None  # a run from before this was kept, of which nothing says that it was stopped
+    default = position_of(spec.default_config, trials)
+    left = schedule_of(trials, spec.goal, default, spec.budget, spec.budget.parallel).left(trials)
+    done = sum(t.purpose == "final" for t in trials)
+    return left or (Left(done, done + 1) if unfinished else None)
 
 
 def conclude(

@@ -10,12 +10,13 @@ from typing import Any
 
 from ray import tune
 
+from raytune_infer.comparing.other_processes import least_share
 from raytune_infer.environment import environment, unless_set
 from raytune_infer.store.records import TrialRecord, observations
 from raytune_infer.study.answer_check import AnswerCheck
 from raytune_infer.study.ledger import Ledger, Recorder
 from raytune_infer.study.space import Resolver, ServiceSpace
-from raytune_infer.study.suggestion import StudySearcher, Suggestion
+from raytune_infer.study.suggestion import OTHERS_SHARE, StudySearcher, Suggestion
 from raytune_infer.study.trial import Measure, TrialRuntime, run_trial
 from searchers.registry import SearcherFactory
 from serve_deployments.backend import Backend
@@ -62,6 +63,7 @@ def search(
     if seconds is not None:
         algorithm.end_after(seconds)
     algorithm.stop_below = stop_below or 0.0
+    algorithm.usual_share = least_share(t.outcome.others_share for t in known)
     trainable = tune.with_resources(
         tune.with_parameters(
             _trainable, resolver=space.resolver, backend=runtime.backend, measure=runtime.measure, check=runtime.check
@@ -108,6 +110,7 @@ def _trainable(
     suggestion = Suggestion.of(config)
     outcome = run_trial(
         resolver.settings(suggestion.config), tune.get_context().get_trial_id(), backend=backend, measure=measure,
-        check=check, to_beat_rps=suggestion.to_beat_rps,
+        check=check, to_beat_rps=suggestion.to_beat_rps, usual_share=suggestion.usual_share,
     )  # fmt: skip
-    tune.report({**(outcome.metrics or {}), "could_not_run": outcome.reason, "outcome": outcome})
+    told = {"could_not_run": outcome.reason, OTHERS_SHARE: outcome.others_share, "outcome": outcome}
+    tune.report({**(outcome.metrics or {}), **told})

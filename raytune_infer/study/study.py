@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster import inventory as ray_inventory
+from raytune_infer.comparing.comparison_schedule import WORTHWHILE
 from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.database import Database, absolute, shown_url
 from raytune_infer.store.prior import PriorFile, kept_prior, read_prior
-from raytune_infer.store.records import StudyRecord, TrialRecord
+from raytune_infer.store.records import StudyRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
 from raytune_infer.study.fingerprint import differences, fingerprint
 from raytune_infer.study.progress import Progress, Silent
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 
 Serving = Callable[[StudyRecord], AbstractContextManager[TrialRuntime]]
 """Function from a study's record to a context with the runtime that runs and loads its replicas."""
-
-_COMPARE_PART = 0.5
-"""Default budget of the comparison as a fraction of the search's duration. Our choice: sixteen trials leave time for
-two rounds of three candidates and the default, eight trials for two rounds of the best and the default."""
 
 
 class Study:
@@ -116,16 +113,13 @@ class Study:
             AllFailed: no trial gave a configuration to recommend; the message says why.
             UserError: there is nothing to resume, there is no cluster, or nothing fits on it.
         """
-        progress = progress or Silent()
+        progress, parallel = progress or Silent(), parallel or self.spec.budget.parallel
         run = open_run(self._out or latest_run(self.spec.name)) if resume else None
         emulate = self._emulate if run is None else self._agreed(run, trials).emulated
         prior = self._prior if run is None else kept_prior(run)
         check_session(address=self._address, emulate=emulate)
         if run is None:
             self._refuse_unusable()
-        from raytune_infer.study.ledger import Ledger
-        from raytune_infer.study.trial_log import TrialLog
-
         if prior is not None:
             progress.note(prior.note())
         with ray_session(address=self._address, emulate=emulate, folder=self.spec.folder):
@@ -135,23 +129,36 @@ class Study:
             if warning := caution(self._service.source):
                 progress.note(warning)
             with run.locked(), self._opened(run, space) as (database, study):
-                if lost := database.interrupt_running(study):
-                    progress.note(f"{lost} unfinished trials of the interrupted run are ignored")
-                if trials is not None and trials > study.trials:
-                    study = database.extend(study, trials)
+                run = run.mark(concluded=False)
+                study = _continued(database, study, trials, progress)
                 space = self._taught(space, run, study, progress)
-                ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
+                default = space.position(self.spec.default_config)
                 with self._serving(study) as runtime:
-                    runtime = with_answer_check(runtime, self._service, space, run.path, progress)
-                    log = TrialLog(space, database, study, ledger, runtime)
-                    parallel = parallel or self.spec.budget.parallel
+                    log = self._log(run, space, database, study, runtime, progress)
                     self._search(log, run, parallel, progress, prior)
-                    default = space.position(self.spec.default_config)
                     if default is None:
                         progress.note("the default configuration does not fit on this cluster: nothing to compare with")
-                    log.compare(default, self._compare_s(log.trials(), parallel))
+                    log.compare(default, self.spec.budget, parallel)
+                run = run.mark(concluded=True)
                 book = self._service.prices
                 return conclude(run, space.problem, database.trials(study), default, f"{book.name}, {book.date}")
+
+    def _log(
+        self,
+        run: RunFolder,
+        space: ServiceSpace,
+        database: Database,
+        study: StudyRecord,
+        runtime: TrialRuntime,
+        progress: Progress,
+    ) -> TrialLog:
+        """Return the log that runs and records the study's trials, with a check of their answers."""
+        from raytune_infer.study.ledger import Ledger
+        from raytune_infer.study.trial_log import TrialLog
+
+        ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
+        runtime = with_answer_check(runtime, self._service, space, run.path, progress)
+        return TrialLog(space, database, study, ledger, runtime)
 
     def _on_ray_serve(self, study: StudyRecord) -> AbstractContextManager[TrialRuntime]:
         from raytune_infer.study.serving import on_ray_serve
@@ -199,7 +206,6 @@ class Study:
         self, log: TrialLog, run: RunFolder, parallel: int, progress: Progress, prior: PriorFile | None
     ) -> None:
         from raytune_infer.study.search import search
-        from raytune_infer.study.suggestion import WORTHWHILE
 
         known = [t for t in log.trials() if t.purpose == "search"]
         study = log.study
@@ -216,11 +222,6 @@ class Study:
             )  # fmt: skip
             if left is not None:
                 progress.note(f"stopped: the chance that a configuration {WORTHWHILE:.0%} better is left is {left:.0%}")
-
-    def _compare_s(self, trials: Sequence[TrialRecord], parallel: int) -> float:
-        """Return the budget of the comparison in seconds."""
-        searched_s = sum(t.seconds for t in trials if t.purpose == "search") / parallel
-        return self.spec.budget.compare_s or _COMPARE_PART * searched_s
 
     def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
         path = self._new_folder()
@@ -271,3 +272,10 @@ class Study:
             yield database, study
         finally:
             database.close()
+
+
+def _continued(database: Database, study: StudyRecord, trials: int | None, progress: Progress) -> StudyRecord:
+    """Return the study that goes on, with what a kill has cut off ended, and with more trials if more are asked for."""
+    if lost := database.interrupt_running(study):
+        progress.note(f"{lost} unfinished trials of the interrupted run are ignored")
+    return database.extend(study, trials) if trials is not None and trials > study.trials else study

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from raytune_infer.comparing.comparison_schedule import WORTHWHILE
+from raytune_infer.comparing.other_processes import least_share
 from raytune_infer.comparing.to_beat import rate_to_beat
 from searchers.base import PredictsGain
 from searchers.ray_tune.tune_searcher import TuneSearcher
 from searchers.space import Config
 
-WORTHWHILE = 0.05
-"""Smallest gain worth searching for, as a fraction of the best value so far."""
+OTHERS_SHARE = "others_share"
+"""Key in what a trial reports to Tune: the share of its cores that other processes had."""
 
 _KEY = "suggestion"
 
@@ -27,11 +29,13 @@ class Suggestion:
         position: its number in the space.
         config: the values of its knobs.
         to_beat_rps: rate in requests/s that it needs to become the best; None where there is no such rate.
+        usual_share: the least share of its cores that other processes had in a trial so far; None: not known.
     """
 
     position: int
     config: Config
     to_beat_rps: float | None = None
+    usual_share: float | None = None
 
     def __str__(self) -> str:
         return ",".join(f"{name}={value}" for name, value in self.config.items())  # Tune names the trial's folder by it
@@ -53,6 +57,7 @@ class StudySearcher(TuneSearcher):
 
     stop_below: float = 0.0
     left: float | None = None
+    usual_share: float | None = None
     _deadline_s: float = math.inf
 
     def end_after(self, seconds: float) -> None:
@@ -67,7 +72,15 @@ class StudySearcher(TuneSearcher):
         if not isinstance(config, dict):
             return config
         position = self.position_of(trial_id)
-        return Suggestion(position, self.problem.space[position], self._to_beat_rps(position)).for_tune()
+        suggested = Suggestion(
+            position, self.problem.space[position], self._to_beat_rps(position), usual_share=self.usual_share
+        )
+        return suggested.for_tune()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """See `TuneSearcher.on_trial_complete`; what other processes had of its cores is remembered too."""
+        super().on_trial_complete(trial_id, result, error)
+        self.usual_share = least_share([self.usual_share, (result or {}).get(OTHERS_SHARE)])
 
     def _to_beat_rps(self, position: int) -> float | None:
         best = self.problem.best(self.history)

@@ -7,16 +7,16 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from raytune_infer.comparing.other_processes import NOTICEABLE
-from raytune_infer.store.records import ANSWERS_DIFFER, Outcome
+from raytune_infer.comparing.other_processes import is_repeated, less_disturbed
+from raytune_infer.store.records import ANSWERS_DIFFER, REPEATED, Outcome
 from raytune_infer.study.answer_check import AnswerCheck, AskSamples
 from serve_deployments.backend import Backend, CouldNotRun, Lost, ReplicaFacts, Running, Startup
 from serve_deployments.endpoint import first_line
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
-from serve_deployments.metrics.level_result import first_error
+from serve_deployments.metrics.level_result import TOLERATED_SHARE, first_error
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
@@ -61,8 +61,11 @@ def run_trial(
     measure: Measure,
     check: AnswerCheck | None = None,
     to_beat_rps: float | None = None,
+    usual_share: float | None = None,
 ) -> Outcome:
     """Start a replica, ask it, measure it and release it; retry once if what it ran on is lost.
+
+    A measurement on disturbed cores is repeated once, on the same replica (`other_processes.is_repeated`).
 
     Args:
         settings: the replica's settings.
@@ -71,16 +74,18 @@ def run_trial(
         measure: measures the replica.
         check: compares its answers with the default's; a replica that breaks a limit on them is not loaded.
         to_beat_rps: rate in requests/s that it needs to become the best; None where there is no such rate.
+        usual_share: the least share of its cores that other processes had in a trial of this study; None: not known.
 
     Returns:
         The measurement, or the reason why the configuration could not run.
     """
+    measure_well = _Repeating(measure, usual_share)
     try:
-        return _attempt(settings, name, backend, measure, check, to_beat_rps)
+        return _attempt(settings, name, backend, measure_well, check, to_beat_rps)
     except Lost as error:
         lost = _words(error)
     try:
-        return replace(_attempt(settings, name, backend, measure, check, to_beat_rps), lost=lost)
+        return replace(_attempt(settings, name, backend, measure_well, check, to_beat_rps), lost=lost)
     except Lost as error:
         return Outcome(metrics=None, reason=_words(error), settings=settings.as_dict(), lost=lost)
 
@@ -89,16 +94,49 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+class _Measured(NamedTuple):
+    """A measurement, and the one on more disturbed cores whose place it takes; None if it was not repeated."""
+
+    believed: Measurement
+    other: Measurement | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Duration of all measuring."""
+        return self.believed.seconds + (0.0 if self.other is None else self.other.seconds)
+
+
+@dataclass(frozen=True)
+class _Repeating:
+    """Measures a replica, and once more if that was on disturbed cores and its answer could matter.
+
+    Args:
+        measure: measures the replica.
+        usual_share: see `run_trial`.
+    """
+
+    measure: Measure
+    usual_share: float | None
+
+    def __call__(self, running: Running, settings: Settings, to_beat_rps: float | None) -> _Measured:
+        first = self.measure(running, settings, to_beat_rps=to_beat_rps)
+        if not is_repeated(first, self.usual_share, to_beat_rps):
+            return _Measured(first)
+        second = self.measure(running, settings, to_beat_rps=to_beat_rps)
+        believed = less_disturbed(first, second)
+        return _Measured(believed, second if believed is first else first)
+
+
 def _attempt(
     settings: Settings,
     name: str,
     backend: Backend,
-    measure: Measure,
+    measure: _Repeating,
     check: AnswerCheck | None,
     to_beat_rps: float | None,
 ) -> Outcome:
     """Make one attempt at a trial; raises Lost if what it ran on is lost."""
-    measurement = None
+    measured: _Measured | None = None
     try:
         with backend.running(settings, name) as replica:
             up = time.monotonic()
@@ -107,16 +145,16 @@ def _attempt(
                 reason = f"{ANSWERS_DIFFER}: {why}"
                 return Outcome(metrics=None, reason=reason, settings=settings.as_dict(), answers=answers)
             asked = up if check is None else time.monotonic()
-            measurement = measure(replica, settings, to_beat_rps=to_beat_rps)
+            measured = measure(replica, settings, to_beat_rps)
             facts, startup = replica.facts(), replica.startup
-            measured = time.monotonic()
+            done = time.monotonic()
         left = time.monotonic()
     except Lost as error:
-        if not (seen := _seen_by_load_generator(measurement)):
+        if not (seen := _seen_by_load_generator(measured and measured.believed)):
             raise
         raise type(error)(f"{error}{seen}") from error
     except CouldNotRun as error:
-        reason = f"{_words(error)}{_seen_by_load_generator(measurement)}"
+        reason = f"{_words(error)}{_seen_by_load_generator(measured and measured.believed)}"
         return Outcome(metrics=None, reason=reason, settings=settings.as_dict())
     except Exception as error:
         # Unexpected, so the whole traceback is logged; but one failed trial must not end the search.
@@ -126,10 +164,11 @@ def _attempt(
         **startup.seconds,
         **({} if answers is None else {"answers": asked - up}),
         # A measurement in virtual time is longer than the real time that passes here.
-        "load": max(0.0, measured - asked - measurement.seconds),
-        "leave": left - measured,
+        "load": max(0.0, done - asked - measured.seconds),
+        **({} if measured.other is None else {REPEATED: measured.other.seconds}),
+        "leave": left - done,
     }
-    return _outcome(settings, measurement, facts, answers, replace(startup, seconds=overhead))
+    return _outcome(settings, measured.believed, facts, answers, replace(startup, seconds=overhead))
 
 
 def _outcome(
@@ -202,6 +241,7 @@ def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:
     apart, share = measurement.apart, measurement.others_share
     told = [Enforcement("load on other cores", "yes", apart, "pinned" if apart else _NO_CORES)]
     if share is not None:
-        had = f"less than {NOTICEABLE:.0%}" if share < NOTICEABLE else f"about {max(10, round(100 * share, -1)):.0f}%"
-        told.append(Enforcement("cores to itself", "yes", share < NOTICEABLE, f"other processes used {had} of them"))
+        alone = share < TOLERATED_SHARE
+        had = f"less than {TOLERATED_SHARE:.0%}" if alone else f"about {max(10, round(100 * share, -1)):.0f}%"
+        told.append(Enforcement("cores to itself", "yes", alone, f"other processes used {had} of them"))
     return tuple(told)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raytune_infer.comparing.comparison_schedule import ComparisonSchedule, Turn, usual_seconds
+from raytune_infer.comparing.comparison_schedule import Turn, schedule_of
+from raytune_infer.comparing.other_processes import least_share
+from raytune_infer.spec.service_spec import BudgetSpec
 from raytune_infer.store.database import Database
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.study.ledger import Ledger
-from raytune_infer.study.result import ranking
 from raytune_infer.study.space import ServiceSpace
-from raytune_infer.study.suggestion import WORTHWHILE
 from raytune_infer.study.trial import TrialRuntime, run_trial
 
 
@@ -36,20 +36,26 @@ class TrialLog:
         """Return the study's finished trials."""
         return self.database.trials(self.study)
 
-    def compare(self, default: int | None, budget_s: float) -> None:
-        """Run what is left of the final comparison: the search's best and the default, side by side in rounds."""
-        searched = self.trials()
-        objective = self.space.problem.objective
-        schedule = ComparisonSchedule(
-            ranking(searched), default, objective, budget_s, usual_seconds(searched), WORTHWHILE
-        )
-        while (turn := schedule.turn(self.trials())) is not None:
-            self._measured_again(turn)
+    def compare(self, default: int | None, budget: BudgetSpec, parallel: int) -> None:
+        """Run what is left of the final comparison: the search's best and the default, side by side in rounds.
 
-    def _measured_again(self, turn: Turn) -> None:
+        Args:
+            default: position of the configuration to beat; None if it does not fit on this cluster.
+            budget: the budget of the study.
+            parallel: number of trials at a time in the search.
+        """
+        trials = self.trials()
+        schedule = schedule_of(trials, self.space.problem.objective, default, budget, parallel)
+        while (turn := schedule.turn(trials)) is not None:
+            self._measured_again(turn, least_share(t.outcome.others_share for t in trials))
+            trials = self.trials()
+
+    def _measured_again(self, turn: Turn, usual_share: float | None) -> None:
         key = self.ledger.start(turn.position, "final")
         settings = self.space.resolver.settings(self.space.problem.space[turn.position])
         name, runtime = f"final-{turn.round}-{turn.position}", self.runtime
         measure = runtime.measure_in(turn.round)
-        outcome = run_trial(settings, name, backend=runtime.backend, measure=measure, check=runtime.check)
+        outcome = run_trial(
+            settings, name, backend=runtime.backend, measure=measure, check=runtime.check, usual_share=usual_share
+        )
         self.ledger.finish(key, turn.position, outcome)

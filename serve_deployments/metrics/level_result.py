@@ -26,6 +26,30 @@ def others_share(levels: Iterable[LevelResult]) -> float | None:
     return sum(usage.others_s for usage in told) / cores_s if cores_s else None
 
 
+TOLERATED_SHARE = 0.05
+"""Share of a replica's cores from which on other processes disturb what is measured.
+
+A replica that is bound by its cores loses about the share of them that others take, and a share below the relative
+standard deviation of load tests cannot be seen in their rates (benchmarks/measuring/RESULTS.md, Repeatability).
+"""
+
+
+def disturbing_share(levels: Iterable[LevelResult]) -> float:
+    """Share of the replica's core time that other processes used in these levels, 0 to 1, less what is left out.
+
+    That is the time of stalls, unless their level was overloaded: a queue that does not return to what it was before a
+    stall says nothing of the time after it. 0 where nothing is reported.
+    """
+    told = [(level, level.usage) for level in levels if level.usage is not None and level.usage.cores_s > 0]
+    cores_s = sum(usage.cores_s for _, usage in told)
+    left_out_s = sum(
+        usage.cores_s * level.stalled_s / usage.seconds
+        for level, usage in told
+        if level.stalled_s and usage.seconds and not level.overloaded
+    )
+    return (sum(usage.others_s for _, usage in told) - left_out_s) / cores_s if cores_s else 0.0
+
+
 def first_error(levels: Iterable[LevelResult]) -> str | None:
     """Error of the first request that failed in these levels, in its sender's words; None if none did."""
     return next((level.first_error for level in levels if level.first_error is not None), None)

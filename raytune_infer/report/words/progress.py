@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from raytune_infer.comparing.other_processes import disturbed
-from raytune_infer.report.figures import figures, rate, usd_per_million_of
+from raytune_infer.report.figures import figures, legend, rate, usd_per_million_of
 from raytune_infer.report.view import Column, Note, Row, Table, View
 from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
@@ -29,6 +29,7 @@ class Telling:
     def __init__(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
         self._done, self._budget, self._objective = len(known), budget, objective
         self._best = max((t.value or 0.0 for t in known), default=0.0)
+        self._explained: set[str] = set()
         self._shown = shown_metrics(objective, ("p50_ms", "p99_ms"))
         self._columns = (
             Column("trial", digits="d", key=True), Column("rate_rps", unit="requests/s", kind="quantity"),
@@ -54,6 +55,9 @@ class Telling:
         if trial.outcome.reason is not None:
             return [Note(state(trial) or "", "failure"), Note(trial.outcome.reason)]
         said = [Note(figures(trial, self._shown), "conclusion")]
+        new = [note for note in legend([rate(trial)]) if note not in self._explained]
+        self._explained.update(new)
+        said += map(Note, new)
         if trial.outcome.lost:
             said.append(Note(f"at the second attempt: {trial.outcome.lost}", "warning"))
         measured = {**trial.metrics, PRICE: trial.usd_per_hour}
@@ -67,6 +71,8 @@ class Telling:
             said.append(Note(differ, "warning"))
         if trial.outcome.ended_early:
             said.append(Note("ended early: cannot beat the best so far"))
+        if trial.outcome.repeated:
+            said.append(Note("measured twice, as other processes had its cores"))
         if share := disturbed([trial]).get(trial.number):
             said.append(Note(f"other processes used {share:.0%} of its cores", "warning"))
         return said

@@ -12,6 +12,7 @@ from raytune_infer.report.level_figures import alone, estimated, measured
 from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import significant, spelled
 from raytune_infer.report.words.verdict import answer as answer_of_comparison
+from raytune_infer.report.words.verdict import so_far
 from raytune_infer.store.records import ANSWERS_DIFFER
 
 
@@ -30,7 +31,7 @@ def answer(found: Recommendation) -> str:
     if best is None:
         return ""
     if found.comparison is not None:
-        return answer_of_comparison(found.comparison, found.objective)
+        return so_far(answer_of_comparison(found.comparison, found.objective), found.comparison, found.left)
     rate = "" if best.known.level is None else f", {significant(best.known.level.rate_rps)} requests/s"
     return (
         f"Run {_named(best)}: {found.objective.goal.text} of {significant(best.figure)}{rate}, from its own "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE
+from raytune_infer.report.figures import AT_LEAST_NOTE, EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.store.records import TrialRecord
 
@@ -40,8 +40,10 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
             notes.append(differ)
         if t.outcome.ended_early:
             notes.append("ended early: could not beat the best at that time; the rate is an estimate")
+        if t.outcome.repeated:
+            notes.append("measured twice, as other processes had its cores; the less disturbed measurement counts")
         if t.outcome.client_limited:
-            notes.append("≥: the load generator was the bottleneck, the replica can do more")
+            notes.append(AT_LEAST_NOTE)
         if t.emulated:
             notes.append(EMULATED_NOTE)
         else:

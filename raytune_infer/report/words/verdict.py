@@ -7,12 +7,14 @@ import math
 from cluster.prices import usd_per_million
 from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
 from raytune_infer.comparing.comparison import Comparison, Contestant
+from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
-from raytune_infer.comparing.other_processes import NOTICEABLE, disturbed, largest_spread
+from raytune_infer.comparing.other_processes import disturbed, largest_spread
 from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import estimate, interval, number, significant, spelled
 from searchers.objective import Objective
 from searchers.space import Config
+from serve_deployments.metrics.level_result import TOLERATED_SHARE
 
 
 def answer(comparison: Comparison, objective: Objective) -> str:
@@ -32,7 +34,7 @@ def answer(comparison: Comparison, objective: Objective) -> str:
 
 
 def answer_so_far(
-    best: ConfigurationResult | None, comparison: Comparison, objective: Objective, *, unfinished: bool = False
+    best: ConfigurationResult | None, comparison: Comparison, objective: Objective, left: Left | None = None
 ) -> str:
     """Return the answer of a study that may not have been compared yet, then the best of its search.
 
@@ -40,15 +42,24 @@ def answer_so_far(
         best: the configuration to run; None if there is none.
         comparison: the final comparison, as far as it has come.
         objective: the goal and its limits.
-        unfinished: whether a trial is under way, or was when the study was interrupted.
+        left: how far the comparison has come if it is not over; None if it is, or has not begun.
     """
     if comparison.rounds or best is None:
-        said = answer(comparison, objective)
-        begun = f"So far, in round {comparison.rounds} of a comparison that is not over: "
-        return f"{begun}{said}" if said and unfinished else said
+        return so_far(answer(comparison, objective), comparison, left)
     rate = number(best.metrics["rps"], *(best.interval_rps or (None, None)))
     named = marked(spelled(best.config), best.answers)
     return f"Best so far, not yet compared with the default: {named}: {rate} requests/s"
+
+
+def so_far(said: str, comparison: Comparison, left: Left | None) -> str:
+    """Return an answer of a comparison with how far that has come, if it is not over."""
+    if left is None:
+        return said
+    begun = (
+        f"So far, in round {comparison.rounds} of a comparison that is not over ({left.done} of at least {left.least} "
+        "measurements; `tune --resume` goes on)"
+    )
+    return f"{begun}: {said or 'no configuration counts yet'}"
 
 
 def remarks(comparison: Comparison, objective: Objective) -> list[str]:
@@ -70,7 +81,7 @@ def on_other_work(comparison: Comparison) -> str | None:
         f"The machine was not its own: other processes used {had} of the cores in {len(shares)} of {len(trials)} "
         "measurements of the comparison, so alone on it each rate would be higher than stated"
     )
-    if largest_spread(comparison) < NOTICEABLE:
+    if largest_spread(comparison) < TOLERATED_SHARE:
         return f"{said}; within each round their share was about the same, so the ratios hold"
     return (
         f"{said}; within a round their share differed by up to {largest_spread(comparison):.0%} of the cores, so the "
@@ -94,7 +105,7 @@ def _what(contestant: Contestant, default: Contestant | None) -> str:
 
 def _rate(comparison: Comparison, contestant: Contestant) -> str:
     result = result_of(comparison, contestant)
-    bound = "at least " if result.client_limited else ""
+    bound = ("at least " if result.client_limited else "") + ("about " if result.estimated else "")
     return f"{bound}{number(result.metrics['rps'], *(result.interval_rps or (None, None)))} requests/s"
 
 

@@ -8,7 +8,6 @@ repeated, the rate found would be that of the luckiest.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,24 +26,15 @@ from serve_deployments.measuring.statistics.stalls import (
     stalls_by_others,
     taken_s,
 )
-from serve_deployments.metrics.level_result import LevelResult, others_share
+from serve_deployments.metrics.level_result import TOLERATED_SHARE, LevelResult, disturbing_share, others_share
 
 REPEATS = 1 / 3
 """Largest share of a search's time for levels that are repeated, for one reason each. Our choice."""
 
 
-def is_disturbed(level: LevelResult, precision: float) -> bool:
-    """Whether other work had a part in what an open level showed, other than by stalls that are left out of it.
-
-    Args:
-        level: the level.
-        precision: relative precision of the rate, which is lower by about the share of the cores that others had.
-    """
-    if level.mode != "open":
-        return False
-    # A queue that does not return to what it was before a stall says nothing of the time after it.
-    left_out = 0.0 if level.overloaded or not level.usage else level.stalled_s / (level.usage.seconds or math.inf)
-    return _others_share(level) - left_out > precision
+def is_disturbed(level: LevelResult) -> bool:
+    """Whether other work had a part in what an open level showed, other than by stalls that are left out of it."""
+    return level.mode == "open" and disturbing_share([level]) >= TOLERATED_SHARE
 
 
 def is_repeated(level: LevelResult, levels: Sequence[LevelResult], plan: LoadPlan) -> bool:
@@ -58,22 +48,17 @@ def is_repeated(level: LevelResult, levels: Sequence[LevelResult], plan: LoadPla
         levels: all levels so far, this one included.
         plan: the plan of the search.
     """
-    spent_s = sum(one.ended_at - one.started_at for one in levels if is_disturbed(one, plan.rate_precision))
-    alone = any(_others_share(one) <= plan.rate_precision for one in levels)
-    return is_disturbed(level, plan.rate_precision) and alone and spent_s <= REPEATS * plan.total_max_s
+    spent_s = sum(one.ended_at - one.started_at for one in levels if is_disturbed(one))
+    alone = any((others_share([one]) or 0.0) < TOLERATED_SHARE for one in levels)
+    return is_disturbed(level) and alone and spent_s <= REPEATS * plan.total_max_s
 
 
-def other_work(levels: Sequence[LevelResult], precision: float) -> str:
-    """What other work did to the levels, as a clause that begins with a semicolon; empty if it did nothing.
-
-    Args:
-        levels: the levels.
-        precision: relative precision of the rate.
-    """
+def other_work(levels: Sequence[LevelResult]) -> str:
+    """What other work did to the levels, as a clause that begins with a semicolon; empty if it did nothing."""
     # Nothing is looked for in closed levels, nor where the system does not report what others use.
     looked_at = [one for one in levels if one.mode == "open" and one.usage is not None and one.usage.cores_s > 0]
     stalled, answered = (sum(getattr(one, name) for one in looked_at) for name in ("stalled", "completed"))
-    disturbed = sum(is_disturbed(one, precision) for one in looked_at)
+    disturbed = sum(is_disturbed(one) for one in looked_at)
     told = ""
     if stalled:
         share = lapse_rate(stalled, answered)
@@ -83,10 +68,6 @@ def other_work(levels: Sequence[LevelResult], precision: float) -> str:
             f"; {disturbed} of {len(looked_at)} levels shared cores with other processes: repeated while time was left"
         )
     return told
-
-
-def _others_share(level: LevelResult) -> float:
-    return others_share([level]) or 0.0
 
 
 def shown_by(level: LevelResult, rule: UntilLocated, levels: Sequence[LevelResult]) -> LevelEvidence | None:
@@ -109,7 +90,7 @@ def shown_by(level: LevelResult, rule: UntilLocated, levels: Sequence[LevelResul
     if level.stalled:
         kept = requests.where(measured)
         shown = replace(shown, seen=tuple(evidence(name, limit, kept) for name, limit in rule.at_most.items()))
-    if is_disturbed(level, rule.plan.rate_precision):
+    if is_disturbed(level):
         return shown  # other work changed what a queue of the replica's batches knows nothing of
     return replace(shown, arrived=Arrived.of(rule.rate_rps, requests, measured, level.usage))
 

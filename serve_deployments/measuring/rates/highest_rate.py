@@ -83,7 +83,7 @@ def _found(
     plan = search.plan
     low, high = posterior.quantile(0.025), posterior.quantile(0.975)
     reason = f"the highest rate is between {low:.3g} and {high:.3g} requests/s"
-    reason += other_work(search.levels, plan.rate_precision)
+    reason += other_work(search.levels)
     estimate_rps = None
     if gave_up is not None:
         reason += f", so {gave_up}"

@@ -56,9 +56,11 @@ def positions(contestants) -> list[int]:
 def halves(k: int, rounds: int) -> tuple[float, float]:
     """Half of the interval of a ratio and of a mean, in logarithms, of figures that repeat exactly.
 
-    0.05 for their noise, worth four degrees of freedom, is what is known beforehand.
+    0.05 for their noise, worth one degree of freedom, is what is known beforehand.
     """
-    freedom = (k - 1) * (rounds - 1) + 4
-    sigma = 0.05 * math.sqrt(4 / freedom)
+    freedom = (k - 1) * (rounds - 1) + 1
+    sigma = 0.05 / math.sqrt(freedom)
     ratio = stats.t.ppf(1 - 0.05 / (2 * (k - 1)), freedom) * sigma * math.sqrt(2 / rounds)
-    return ratio, stats.t.ppf(0.975, freedom) * sigma / math.sqrt(rounds)
+    # A mean is known from its rounds alone, however many configurations were measured in each.
+    of_rounds = rounds - 1 + 1
+    return ratio, stats.t.ppf(0.975, of_rounds) * 0.05 / math.sqrt(of_rounds * rounds)

@@ -32,7 +32,13 @@ def test_full_blocks_are_those_of_the_analysis_of_variance():
     assert math.log(ratio.value) == pytest.approx(y[1].mean() - y[2].mean())
     assert math.log(ratio.high / ratio.value) == pytest.approx(half)
     assert math.log(ratio.value / ratio.low) == pytest.approx(half)
-    assert math.log(blocks.mean(0).high / blocks.mean(0).value) == pytest.approx(stats.t.ppf(0.975, 6) * sigma / 2)
+    # A mean is of one measurement on another day: Montgomery's components of variance, with Satterthwaite's freedom.
+    between = 3 * ((y.mean(axis=0) - y.mean()) ** 2).sum() / 3
+    variance = between / 3 + 2 / 3 * sigma**2
+    freedom = variance**2 / ((between / 3) ** 2 / 3 + (2 / 3 * sigma**2) ** 2 / 6)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(variance / 4)
+    assert math.log(blocks.mean(0).high / blocks.mean(0).value) == pytest.approx(half)
+    assert (blocks.spread, blocks.spread_freedom) == (pytest.approx(math.sqrt(variance)), pytest.approx(freedom))
 
 
 def test_two_configurations_are_the_paired_t_test():

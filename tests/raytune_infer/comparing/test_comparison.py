@@ -16,7 +16,7 @@ from raytune_infer.report.comparison_report import standings
 from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.verdict import answer, remarks
 from searchers.objective import Expression, Objective
-from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, OK, finals, positions
+from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, OK, finals, halves, positions
 
 REPEATS = 0.05
 """Relative standard deviation of load tests side by side: one time in six, two of them differ by more than 10 %."""
@@ -24,7 +24,7 @@ REPEATS = 0.05
 
 def test_load_tests_are_taken_to_repeat_to_five_per_cent():
     """Written out, so that figures by hand and simulations below do not follow whatever the code assumes."""
-    assert USUAL == NoisePrior(sigma=REPEATS, freedom=4.0)
+    assert USUAL == NoisePrior(sigma=REPEATS, freedom=1.0)
 
 
 def test_a_round_ends_where_a_configuration_returns_or_the_run_was_killed():
@@ -67,7 +67,7 @@ def test_a_cheaper_one_that_is_worse_does_not_win():
     assert "; its rps is 2.02× the default's (95 %: 1." in answer(comparison, GOAL)
 
 
-@pytest.mark.parametrize(("rps", "wins"), [(99.0, 0), (50.0, 1)])
+@pytest.mark.parametrize(("rps", "wins"), [(99.0, 0), (30.0, 1)])
 def test_one_round_is_judged_by_how_load_tests_usually_repeat(rps, wins):
     comparison = compared(finals([(1, 100.0), (0, rps)], prices={0: 0.1}), GOAL, 0)
     assert comparison.recommended.position == wins
@@ -188,13 +188,13 @@ def test_the_interval_of_each_ratio_holds_for_all_of_them_together():
     )
     comparison = compared(trials, GOAL, 0)
     assert positions(comparison.counting) == [1, 2, 3, 0]
-    freedom = 3 * 1 + 4
-    sigma = math.sqrt(4 * REPEATS**2 / freedom)
+    freedom = 3 * 1 + 1
+    sigma = REPEATS / math.sqrt(freedom)
     half = stats.t.ppf(1 - 0.05 / (2 * 3), freedom) * sigma * math.sqrt(2 / 2)
     for over, value in ((comparison.over_default, 2.5), (comparison.ratio(*comparison.counting[:2]), 1.25)):
         assert over.value == pytest.approx(value)
         assert (over.low, over.high) == pytest.approx((value * math.exp(-half), value * math.exp(half)))
-    half = stats.t.ppf(0.975, freedom) * sigma / math.sqrt(2)  # a mean is compared with nothing
+    half = halves(4, 2)[1]  # a mean is compared with nothing
     mean = comparison.mean(comparison.first)
     assert (mean.low, mean.value, mean.high) == pytest.approx((100 * math.exp(-half), 100, 100 * math.exp(half)))
     same = comparison.ratio(comparison.first, comparison.first)
@@ -280,7 +280,7 @@ def test_what_cannot_be_told_from_the_default_does_not_replace_it():
 
 def test_of_those_alike_none_is_recommended_that_cannot_be_told_from_the_default():
     """Configuration 2 is cheaper than the first and like it, but also like the default."""
-    trials = finals(*[[(1, 110.0), (2, 105.0), (0, 100.0)]] * 4, prices={2: 0.1})
+    trials = finals(*[[(1, 105.0), (2, 102.5), (0, 100.0)]] * 4, prices={2: 0.1})
     comparison = compared(trials, GOAL, 0)
     assert positions(comparison.alike) == [1, 2] and comparison.ratio(*comparison.counting[1:]).contains(1)
     assert comparison.recommended.position == 1
@@ -332,26 +332,59 @@ def wavering_finals(rng, ratios, rounds, noise):
     return finals(*cells)
 
 
-@pytest.mark.parametrize(("candidates", "rounds"), [(1, 2), (3, 4)])
-def test_of_equal_ones_hardly_any_is_called_better_than_the_default(candidates, rounds):
+@pytest.mark.parametrize(("candidates", "rounds", "least"), [(1, 2, 0.0), (3, 4, 0.005)])
+def test_of_equal_ones_hardly_any_is_called_better_than_the_default(candidates, rounds, least):
     """In 5 % of comparisons at most, all candidates together, though the best of them is looked at.
 
-    Some seconds for many comparisons: a rate of 5 % is not told from one of 10 % by fewer. Both cases are at 2 to 3 %.
+    Some seconds for many comparisons: a rate of 5 % is not told from one of 10 % by fewer.
+    Two rounds of two are below 1 %, four of four at 2 to 3 %.
     """
     rng, tries = np.random.default_rng([candidates, rounds]), 500
     better = sum(
         not compared(wavering_finals(rng, [1.0] * (candidates + 1), rounds, REPEATS), GOAL, 0).over_default.contains(1)
         for _ in range(tries)
     )
-    assert 0.005 <= better / tries <= 0.05
+    assert least <= better / tries <= 0.05
 
 
-@pytest.mark.parametrize(("candidates", "rounds", "power"), [(1, 2, 0.75), (3, 4, 0.9)])
-def test_a_fifth_more_is_found(candidates, rounds, power):
+@pytest.mark.parametrize(
+    ("candidates", "rounds", "gain", "power"), [(1, 2, 1.4, 0.9), (1, 4, 1.2, 0.9), (3, 4, 1.2, 0.9)]
+)
+def test_a_fifth_more_is_found_and_in_two_rounds_two_fifths(candidates, rounds, gain, power):
     """As often as the two of them meet in rounds of usual noise; without rounds, the drift of 30 % would hide it."""
     rng, tries = np.random.default_rng([candidates, rounds]), 150
     found = 0
     for _ in range(tries):
-        comparison = compared(wavering_finals(rng, [1.0] * candidates + [1.2], rounds, REPEATS), GOAL, 0)
+        comparison = compared(wavering_finals(rng, [1.0] * candidates + [gain], rounds, REPEATS), GOAL, 0)
         found += comparison.recommended.position == candidates and comparison.over_default.low > 1
     assert found / tries >= power
+
+
+@pytest.mark.parametrize(("candidates", "rounds"), [(1, 2), (3, 2), (3, 4)])
+@pytest.mark.parametrize(("noise", "drift", "least"), [(1, 0, 0.93), (1, 0.05, 0.93), (3, 0, 0.855), (1, 0.15, 0.855)])
+def test_the_intervals_of_the_headline_hold_also_where_noise_is_thrice_the_usual(
+    candidates, rounds, noise, drift, least
+):
+    """The rate as on any day, and its ratio to the default's: 95 % and 90 % of intervals, less two and three errors."""
+    rng, tries = np.random.default_rng([candidates, rounds, noise, round(100 * drift)]), 400
+    means = ratios = 0
+    for _ in range(tries):
+        cells = [
+            [(i, 100 * math.exp(noise * REPEATS * rng.standard_normal() + shift)) for i in range(candidates + 1)]
+            for shift in drift * rng.standard_normal(rounds)
+        ]
+        comparison = compared(finals(*cells), GOAL, 0)
+        default = comparison.of(0)
+        mean = comparison.mean_of("rps", default)
+        means += mean.contains(100)
+        ratios += comparison.blocks.ratio(*map(comparison.counting.index, (comparison.of(1), default)),
+                                          comparisons=1).contains(1)  # fmt: skip
+    assert means / tries >= least and ratios / tries >= least
+
+
+def test_the_interval_of_a_mean_is_no_narrower_than_its_rounds_are_apart():
+    """Others slowed both configurations down in the second round: the ratio is as sure as before, the rate is not."""
+    comparison = compared(finals([(1, 400.0), (0, 200.0)], [(0, 150.0), (1, 300.0)]), GOAL, 0)
+    mean = comparison.mean_of("rps", comparison.first)
+    assert mean.low < 300 and mean.high > 400
+    assert comparison.over_default.value == pytest.approx(2) and comparison.over_default.low > 1.7

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from raytune_infer.report.console import ConsoleProgress
+from raytune_infer.report.figures import AT_LEAST_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.view import Note, Quantity
 from raytune_infer.report.words.progress import Telling
 from raytune_infer.store.records import Outcome, Purpose, TrialRecord
@@ -81,7 +82,10 @@ def test_what_is_said_of_a_trial_has_its_numbers_as_numbers():
     assert (view.title, view.subtitle) == ("1/9", "cpu_cores=1  mode=[a]")
     [table] = view.tables
     assert table.rows[0].cells == (1, Quantity(100.0, at_least=True), 20.0, 60.0, 80.0, 1e6 * 0.1 / 3600 / 100, 12.4)
-    assert view.notes == (Note(f"≥ {LIST}", "conclusion"), Note("best so far", "success"))
+    legend = Note("≥: the load generator was the bottleneck, the replica can do more")
+    assert view.notes == (Note(f"≥ {LIST}", "conclusion"), legend, Note("best so far", "success"))
+    # What a mark means is told once.
+    assert telling.finished(trial(2.0, client_limited=True)).notes == (Note(f"≥ {LIST}", "conclusion"),)
     assert telling.finished(failed("no [room]")).notes == (Note("could not run", "failure"), Note("no [room]"))
 
 
@@ -94,6 +98,7 @@ def test_after_a_resume_the_count_and_the_best_go_on():
     assert said(Watched((failed("no"), trial(None))), trial(1e-9)) == f"{LIST}  best so far"
 
 
+UNSTEADY = (a_level(5.0), a_level(5.0, steady=False))
 LATE = "100 requests/s, p50 20 ms, p95 60 ms, p99 150 ms, $0.278 per million"
 CANNOT = "ended early: cannot beat the best so far"
 
@@ -119,8 +124,8 @@ CANNOT = "ended early: cannot beat the best so far"
         (trial(None, p99_ms=150.0, lost="no"), f"{LATE}  at the second attempt: no  breaks p99_ms (150, limit 100)"),
         (failed("TrialDied: gone", lost="TrialDied: gone"), "could not run  TrialDied: gone"),
         (trial(1.0, emulated=True), f"{LIST} [emulated]  best so far"),
-        (trial(1.0, client_limited=True), f"≥ {LIST}  best so far"),
-        (trial(1.0, levels=(a_level(5.0), a_level(5.0, steady=False)), reported=1), f"~{LIST}  best so far"),
+        (trial(1.0, client_limited=True), f"≥ {LIST}  {AT_LEAST_NOTE}  best so far"),
+        (trial(1.0, levels=UNSTEADY, reported=1), f"~{LIST}  {ESTIMATE_NOTE}  best so far"),
     ],
 )  # fmt: skip
 def test_beside_the_figures_stands_what_became_of_the_trial(ended, line):

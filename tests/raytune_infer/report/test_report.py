@@ -200,9 +200,9 @@ def result(folder: Path, default: int | None = 1, usd: float = 0.36, **more: Any
     return conclude(RunFolder(folder, None, 1), problem, trials, default, "ours, 2026-01-15")
 
 
-# Of figures that repeat exactly in two rounds of two: 0.05 √(4/5) is sigma, worth 1 + 4 degrees of freedom, for which
-# Student's factor is 2.5706. So each mean has 2.5706 · 0.05 · √(4/5) / √2 of its logarithm on both sides: ×/÷ 1.0847.
-INTERVALS = ["113.8 to 133.9", "56.9 to 67.0"]
+# Of figures that repeat exactly in two rounds: 0.05 √(1/2) is sigma, worth 1 + 1 degrees of freedom, for which
+# Student's factor is 4.3027. So each mean has 4.3027 · 0.05 · √(1/2) / √2 of its logarithm on both sides: ×/÷ 1.1136.
+INTERVALS = ["111 to 137", "55.4 to 68.7"]
 
 
 def test_the_recommendation_stands_beside_the_default():
@@ -214,7 +214,7 @@ def test_the_recommendation_stands_beside_the_default():
     assert rows_of(table) == {
         "role": ["recommended", "default"],
         "batch": ["1", "2"],
-        "requests/s": [f"123.5 ({INTERVALS[0]})", f"61.7 ({INTERVALS[1]})"],
+        "requests/s": [f"123 ({INTERVALS[0]})", f"61.7 ({INTERVALS[1]})"],
         "p50, ms": ["12.34", "12.34"],
         "p95, ms": ["23.46", "23.46"],
         "p99, ms (limit 50)": ["34.57", "44"],
@@ -234,7 +234,7 @@ def test_of_a_goal_to_minimise_the_least_is_recommended_and_said_to_be():
     found = conclude(RunFolder(Path("run"), None, 1), problem, judged, 1, "ours")
     rows = rows_of(recommendation(found))
     assert rows["batch"] == ["1", "2"] and rows["p99, ms"] == ["34.57", "69.13"]
-    assert rows["least p99_ms"] == ["34.6 (31.9 to 37.5)", "69.1 (63.7 to 75.0)"]
+    assert rows["least p99_ms"] == ["34.6 (31.0 to 38.5)", "69.1 (62.1 to 77.0)"]
 
 
 def test_a_mean_is_that_of_the_rounds_that_count_and_who_does_not_count_has_none():
@@ -271,7 +271,7 @@ def test_what_tune_ends_with_says_where_all_is_kept():
     assert [table.name for section in view.sections for table in section.tables] == [
         "recommendation", "comparison", "files",
     ]  # fmt: skip
-    assert view.answer.startswith(f"Run batch=1: 123.5 ({INTERVALS[0]}) requests/s; its rps is 2.00× the default's")
+    assert view.answer.startswith(f"Run batch=1: 123 ({INTERVALS[0]}) requests/s; its rps is 2.00× the default's")
     assert compared.notes == first.notes == ()
     [files] = last.tables
     assert (files.layout, texts(files)) == ("list", [["ours, 2026-01-15", "run/trials.csv", "run/s.yaml"]])
@@ -318,10 +318,11 @@ def test_the_files_of_a_run(tmp_path):
     assert (told["objective"], told["limits"], told["prices"]) == ("rps", {"p99_ms": 50}, "ours, 2026-01-15")
     assert told["answer"] == answer(found.comparison, OBJECTIVE) and told["other_processes"] is None
     assert told["best"] == {
-        "config": {"batch": 1}, "metrics": pytest.approx(METRICS), "interval_rps": pytest.approx([113.8174, 133.9108]),
+        "config": {"batch": 1}, "metrics": pytest.approx(METRICS), "interval_rps": pytest.approx([110.8656, 137.4762]),
         "trials": [3, 6], "others_share": None, "usd_per_hour": 0.36,
-        "usd_per_million_requests": pytest.approx(0.81, rel=1e-4), "client_limited": False, "emulated": False,
-        "enforcements": [{"limit": "cores", "enforced": True, "how": "pinned"}], "hostname": "box",
+        "usd_per_million_requests": pytest.approx(0.81, rel=1e-4), "client_limited": False,
+        "estimated": False, "emulated": False, "hostname": "box",
+        "enforcements": [{"limit": "cores", "enforced": True, "how": "pinned"}],
         "could_not_run": None, "answers": None,
     }  # fmt: skip
     assert told["default"]["config"] == {"batch": 2} and told["default"]["metrics"]["rps"] == pytest.approx(61.728)
@@ -354,7 +355,7 @@ def test_what_is_said_of_a_configuration_in_the_file_is_all_that_its_trial_has(t
         "config": {"batch": 4}, "metrics": METRICS, "interval_rps": [1.0, 200.0], "usd_per_hour": 0.5,
         "trials": [9], "others_share": 0.4,
         "usd_per_million_requests": pytest.approx(1e6 * 0.5 / 3600 / 123.456), "client_limited": True,
-        "emulated": True, "enforcements": [kept], "hostname": "other", "could_not_run": None,
+        "estimated": False, "emulated": True, "enforcements": [kept], "hostname": "other", "could_not_run": None,
         "answers": None,
     }  # fmt: skip
     assert told["default"]["could_not_run"] == "OutOfMemory: no" and told["default"]["metrics"] == {}

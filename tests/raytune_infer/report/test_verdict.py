@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from raytune_infer.comparing.comparison import compared
-from raytune_infer.comparing.other_processes import NOTICEABLE
 from raytune_infer.report.comparison_report import comparison_view, standings
 from raytune_infer.report.view import View
 from raytune_infer.report.words.values import interval, number
 from raytune_infer.report.words.verdict import answer, answer_so_far, on_other_work, remarks
 from searchers.objective import Expression, Objective
+from serve_deployments.metrics.level_result import TOLERATED_SHARE
 from serve_deployments.usage import Usage
 from tests.levels import a_level
 from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, answering_otherwise, finals, halves
@@ -115,14 +115,14 @@ def test_of_three_alike_the_cheapest_and_how_much_it_saves():
     comparison = compared(trials, GOAL, 0)
     assert f"; its rps is 2.00× the default's {over(2, 4, 2)}; " in answer(comparison, GOAL)
     assert remarks(comparison, GOAL) == [
-        f"rps of the first is 1.01× that of the second {over(102 / 101, 4, 2)}, so they cannot be told apart; the "
+        f"rps of the first is 1.010× that of the second {over(102 / 101, 4, 2)}, so they cannot be told apart; the "
         "cheaper is recommended (0.125 against 1.5 USD per hour)"
     ]
     assert [(row[-2], row[-1]) for row in lines(comparison)] == [
         ("n=1", "tied with the first"), ("n=2", "tied with the first"), ("n=3", "recommended"), ("n=0", "default")
     ]  # fmt: skip
     # Ratios are to the recommended, not to the first.
-    assert [row[1].split(" ")[0] for row in lines(comparison)] == ["1.02", "1.01", "–", "0.500"]
+    assert [row[1].split(" ")[0] for row in lines(comparison)] == ["1.020", "1.010", "–", "0.500"]
 
 
 DIFFER = "answers differ from the default's: 25% the same"
@@ -137,7 +137,7 @@ def test_who_answers_otherwise_is_marked_wherever_it_is_named():
     assert [row[-1] for row in lines(kept)] == [f"tied with the first, {DIFFER}", "default, recommended"]
     three = finals(*[[(1, 102.0), (2, 101.0), (3, 100.0), (0, 50.0)]] * 2, prices={1: 1.5, 2: 1.25, 3: 0.125})
     second = remarks(compared(answering_otherwise(three, 2), GOAL, 0), GOAL)[0]
-    assert second.startswith("rps of the first is 1.01× that of the second (95 %")
+    assert second.startswith("rps of the first is 1.010× that of the second (95 %")
     first = compared(answering_otherwise(three, 1, 3), GOAL, 0)
     assert answer(first, GOAL).startswith(f"Run n=3 ({DIFFER}): ")
     assert [row[-1] for row in lines(first)] == [
@@ -151,12 +151,12 @@ def test_one_round_in_which_answers_differ_is_enough_for_the_mark():
 
 
 def test_the_second_differs_from_the_first_and_a_third_of_fewer_rounds_does_not():
-    trials = finals(*[[(1, 100.0), (2, 88.0)]] * 4, [(3, 87.5), (1, 100.0)], prices={3: 0.5})
+    trials = finals(*[[(1, 100.0), (2, 93.0)]] * 4, [(3, 92.5), (1, 100.0)], prices={3: 0.5})
     comparison = compared(trials, GOAL, None)
     assert [c.position for c in comparison.counting] == [1, 2, 3]
     assert [c.position for c in comparison.alike] == [1, 3]
     [said] = remarks(comparison, GOAL)
-    assert said.startswith("rps of the first is 1.136× that of the second (95 %: 1.") and said.endswith(
+    assert said.startswith("rps of the first is 1.075× that of the second (95 %: 1.") and said.endswith(
         "), but not all can be told apart from it; the cheaper is recommended (0.5 against 1 USD per hour)"
     )
 
@@ -206,7 +206,7 @@ def shared(*shares: float | None) -> list[Any]:
 
 def test_a_machine_that_was_not_its_own_is_named_with_the_share_and_what_it_means():
     quiet = compared(shared(0.01, 0.02, None, 0.049), GOAL, 0)
-    assert NOTICEABLE == 0.05 and on_other_work(quiet) is None
+    assert TOLERATED_SHARE == 0.05 and on_other_work(quiet) is None
     assert "cores used by other processes" not in headings(standings(quiet, GOAL))
     steady = compared(shared(0.6, 0.62, 0.6, 0.58), GOAL, 0)
     assert on_other_work(steady) == (

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from raytune_infer.comparing.comparison import compared
+from raytune_infer.comparing.comparison_schedule import ranking
 from raytune_infer.errors import AllFailed
 from raytune_infer.store.records import Outcome, TrialRecord
 from raytune_infer.store.run_folder import RunFolder
-from raytune_infer.study.result import NothingToRecommend, best_of, conclude, ranking
+from raytune_infer.study.result import NothingToRecommend, best_of, conclude
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space

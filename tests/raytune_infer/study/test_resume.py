@@ -145,7 +145,7 @@ def test_the_comparison_takes_the_seconds_asked_for_or_half_of_those_that_the_se
         def turn(self, trials):
             return None
 
-    monkeypatch.setattr("raytune_infer.study.trial_log.ComparisonSchedule", ComparisonSchedule)
+    monkeypatch.setattr("raytune_infer.comparing.comparison_schedule.ComparisonSchedule", ComparisonSchedule)
     monkeypatch.setattr("raytune_infer.study.study.conclude", lambda *found: found)
     by_our_clock(monkeypatch, (machine := Machine()).clock)
     study(tmp_path / "a", machine, searcher="random").run(4)
@@ -289,6 +289,7 @@ def test_a_run_is_where_it_is_told_and_its_study_says_what_it_was_asked(tmp_path
     study(tmp_path / "deep" / "run", searcher="random", seed=4, folder=tmp_path).run(3)
     assert json.loads((tmp_path / "deep" / "run" / "run.json").read_text()) == {
         "database": None, "study": 1, "learns": True, "prior": None, "payload": {"kind": "text"},
+        "concluded": True,
     }  # fmt: skip
     database, record = open_run(tmp_path / "deep" / "run").load()
     database.close()

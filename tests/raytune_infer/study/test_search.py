@@ -282,3 +282,24 @@ def test_the_default_is_in_the_comparison_though_the_search_never_tried_it(monke
     # Each in every round, and the rounds by their numbers: two of them at least, each under arrivals of its own.
     rounds = [number for number, _, _ in machine.asked if number]
     assert set(rounds) == set(range(1, max(rounds) + 1)) and max(rounds) >= 2
+
+
+@pytest.mark.parametrize(("disturbed", "could_win"), [(1, True), (2, False), (3, True), (4, False), (5, True)])
+def test_a_trial_that_others_took_the_cores_of_changes_neither_the_best_nor_the_number_of_trials(
+    monkeypatch, tmp_path, disturbed, could_win
+):
+    """Where it could be the best alone, it is made again, within its trial and by the study's clock."""
+    without_ray(monkeypatch)
+    quiet = study(tmp_path / "quiet", searcher="random").run(5)
+    machine = Machine(disturbed_in=disturbed)
+    by_our_clock(monkeypatch, machine.clock)
+    result = study(tmp_path / "run", machine, searcher="random").run(5)
+    assert [t.config for t in searched(result)] == [t.config for t in searched(quiet)]
+    assert result.best.config == quiet.best.config
+    again = next((t for t in result.trials if t.outcome.repeated), None)
+    assert (again is not None) is could_win
+    if again is None:
+        return
+    assert [t.metrics for t in result.trials] == [t.metrics for t in quiet.trials]
+    assert again.number == disturbed and again.seconds == pytest.approx(2 * TRIAL_S, abs=0.1)
+    assert again.outcome.overhead["repeated"] == TRIAL_S

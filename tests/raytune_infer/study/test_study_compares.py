@@ -132,6 +132,23 @@ def test_a_comparison_that_was_killed_begins_a_round_anew_and_loses_nothing(in_t
     assert result.best.config == {"cpu_cores": 1, "max_batch_size": 4}
 
 
+@pytest.mark.parametrize("command", ["show", "recommend", "export"])
+@pytest.mark.parametrize("trials", [5, 6, 8])
+def test_a_comparison_that_ended_between_two_trials_is_not_over(in_turn, tmp_path, monkeypatch, capfd, command, trials):
+    """As after a kill: no trial is under way, and nobody said that the study had come to its end."""
+    monkeypatch.setattr("sys.argv", ["raytune-infer", command, str(tmp_path / "run")])
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path / "run", machine := Machine()).run(progress=StopAfter(trials))
+    with pytest.raises(SystemExit):
+        main()
+    said = " ".join(capfd.readouterr().out.replace("# ", "").split())
+    assert f"comparison that is not over ({trials - 4} of at least 8 measurements; `tune --resume` goes on): " in said
+    study(tmp_path / "run", machine).run(resume=True)
+    with pytest.raises(SystemExit):
+        main()
+    assert "not over" not in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["show", "export"])
 def test_what_is_told_before_a_comparison_is_over_says_so(in_turn, tmp_path, monkeypatch, capfd, command):
     monkeypatch.setattr("sys.argv", ["raytune-infer", command, str(tmp_path / "run")])
@@ -143,7 +160,9 @@ def test_what_is_told_before_a_comparison_is_over_says_so(in_turn, tmp_path, mon
 
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path / "run", machine := Machine(dies_in=7)).run()
-    assert "So far, in round 1 of a comparison that is not over: " in told()
+    # In the file the text goes on in comments.
+    cut = told().replace("# ", "")
+    assert "So far, in round 1 of a comparison that is not over (2 of at least 8 measurements; `tune --resume`" in cut
     result = study(tmp_path / "run", machine).run(resume=True)
     whole = told()
     assert "So far" not in whole and " ".join(answer(result.comparison, result.objective).split()) in whole

@@ -258,7 +258,7 @@ def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
     settings = Settings(cpu_cores=2, max_batch_size=8)
     measure: Any = lambda *given, to_beat_rps=None: measured  # noqa: E731
     asks: Any = Asks()
-    outcome = run_trial(settings, "trial", backend=Told(), measure=measure, check=asks)
+    outcome = run_trial(settings, "trial", backend=Told(), measure=measure, check=asks, usual_share=0.3)
     assert outcome == Outcome(
         metrics={"rps": 55.0, "p99_ms": 12.0, "answers_same": 0.75},  # what is no number is not measured
         reason=None,
@@ -338,3 +338,42 @@ def test_each_attempt_knows_the_rate_that_it_has_to_beat(lost):
     backend, settings = FakeBackend(lambda settings, batch: 0.01), Settings(cpu_cores=3)
     outcome = run_trial(settings, "trial", backend=backend, measure=measure, to_beat_rps=7.0)
     assert outcome.reason is None and asked == [(settings, 7.0)] * (1 + lost)
+
+
+def disturbed_by(*shares: float, rate_rps: float = 50.0, **more: Any):
+    """A load test that others had these shares of its cores in, one after another; the rate is lower by as much."""
+    left = list(shares)
+
+    def measure(running, settings, *, to_beat_rps=None) -> Measurement:
+        share = left.pop(0)
+        rps = rate_rps * (1 - share)
+        found = level(achieved_rps=rps, rate_rps=rps, usage=Usage(seconds=10.0, others_s=10 * share, cores_s=10.0))
+        return Measurement(
+            method="peak_rate", levels=(found,), reported=0, found=True, client_limited=False, seconds=10.0,
+            reason="known", rate_low_rps=rps, rate_high_rps=rps, **more,
+        )  # fmt: skip
+
+    return measure, left
+
+
+@pytest.mark.parametrize(
+    ("shares", "usual", "to_beat_rps", "rps", "measured"),
+    [
+        ((0.04, 0.0), 0.0, None, 48.0, 1),  # less than what is tolerated
+        ((0.3, 0.0), 0.0, None, 50.0, 2),
+        ((0.3, 0.0), None, None, 50.0, 2),  # the first trial of a study
+        ((0.3, 0.0), 0.27, None, 35.0, 1),  # others always have as much
+        ((0.3, 0.5), 0.0, None, 35.0, 2),  # the less disturbed one counts, whichever came first
+        ((0.3, 0.0), 0.0, 49.0, 50.0, 2),  # alone it could win
+        ((0.3, 0.0), 0.0, 51.0, 35.0, 1),  # alone it could not either
+    ],
+)
+def test_a_trial_on_disturbed_cores_is_repeated_where_that_helps_and_matters(shares, usual, to_beat_rps, rps, measured):
+    measure, left = disturbed_by(*shares)
+    outcome = run_trial(
+        Settings(), "trial", backend=FakeBackend(lambda settings, batch: 0.01), measure=measure,
+        to_beat_rps=to_beat_rps, usual_share=usual,
+    )  # fmt: skip
+    assert outcome.metrics["rps"] == pytest.approx(rps) and len(left) == 2 - measured
+    assert outcome.repeated is (measured == 2)
+    assert outcome.overhead.get("repeated", 0.0) == (10.0 if measured == 2 else 0.0)

@@ -24,6 +24,7 @@ from serve_deployments.backend import CouldNotRun
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualAsk
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
+from serve_deployments.usage import Usage
 from tests.levels import a_level
 
 SPEC = """\
@@ -43,11 +44,12 @@ def rate_rps(settings: Settings) -> float:
     return 40.0 * settings.cpu_cores**0.5 * settings.max_batch_size**0.5
 
 
-def measurement(rps: float, **more: Any) -> Measurement:
+def measurement(rps: float, others_share: float = 0.0, **more: Any) -> Measurement:
     """A level whose numbers are as given: 20 ms at the median, 30 ms at p99."""
     level = a_level(
         clients=4, latency_s=[0.02] * 90 + [0.03] * 10, achieved_rps=rps, duration_s=TRIAL_S,
         completed=round(rps * TRIAL_S), client_lag_ms=0.1, warmup_s=0.0, started_at=0.0, ended_at=TRIAL_S,
+        usage=Usage(seconds=TRIAL_S, others_s=others_share * TRIAL_S, cores_s=TRIAL_S) if others_share else None,
     )  # fmt: skip
     ends = {"rate_low_rps": 0.99 * rps, "rate_high_rps": 1.01 * rps}
     rest: dict[str, Any] = {"method": "peak_rate", "reported": 0, "found": True, "client_limited": False}
@@ -75,6 +77,7 @@ class Machine:
     Args:
         refuses: settings → why they cannot run.
         killed_in: the measurement (1, 2, …) in which the driver is killed; 0 for never.
+        disturbed_in: the measurement in which other processes have 40 % of the replica's cores; 0 for none.
         samples: the samples whose answers are compared; the model has the same answer for all.
     """
 
@@ -83,10 +86,11 @@ class Machine:
         refuses: Callable[[Settings], CouldNotRun | None] = lambda settings: None,
         killed_in: int = 0,
         samples: Sequence[Any] = (),
+        disturbed_in: int = 0,
     ) -> None:
         self.backend = FakeBackend(lambda settings, batch: 0.01, refuses)
         self.clock = Clock()
-        self.killed_in = killed_in
+        self.killed_in, self.disturbed_in = killed_in, disturbed_in
         self.ask = VirtualAsk(samples) if samples else None
         self.asked: list[tuple[int, Settings, float | None]] = []
         """Of each measurement its round, settings and rate to beat."""
@@ -98,7 +102,8 @@ class Machine:
         if len(self.asked) == self.killed_in:
             raise KeyboardInterrupt
         self.clock.now_s += TRIAL_S
-        return measurement(rate_rps(settings))
+        share = 0.4 if len(self.asked) == self.disturbed_in else 0.0
+        return measurement((1 - share) * rate_rps(settings), others_share=share)
 
     @contextmanager
     def serving(self, study: Any) -> Iterator[TrialRuntime]:

@@ -24,13 +24,13 @@ def beside(others_s, **changes):
 
 
 def test_a_level_is_disturbed_by_other_work_unless_it_is_left_out_of_it():
-    assert is_disturbed(beside(0.6), 0.05) and not is_disturbed(beside(0.4), 0.05)
-    assert not is_disturbed(beside(0.6, stalled=3, stalled_s=0.5), 0.05)
+    assert is_disturbed(beside(0.6)) and not is_disturbed(beside(0.4))
+    assert not is_disturbed(beside(0.6, stalled=3, stalled_s=0.5))
     # What was left out is the time of the stall, however much else others did, and slowed all batches with.
-    assert is_disturbed(beside(5.0, stalled=1, stalled_s=0.5), 0.05)
-    assert is_disturbed(beside(0.6, stalled=3, stalled_s=0.5, overloaded=True), 0.05)  # a queue that never emptied
-    assert not is_disturbed(a_level(50.0, latency_s=[0.05]), 0.05)  # nothing was reported
-    assert not is_disturbed(replace(a_level(clients=4, latency_s=[0.05]), usage=beside(5.0).usage), 0.05)
+    assert is_disturbed(beside(5.0, stalled=1, stalled_s=0.5))
+    assert is_disturbed(beside(0.6, stalled=3, stalled_s=0.5, overloaded=True))  # a queue that never emptied
+    assert not is_disturbed(a_level(50.0, latency_s=[0.05]))  # nothing was reported
+    assert not is_disturbed(replace(a_level(clients=4, latency_s=[0.05]), usage=beside(5.0).usage))
 
 
 def test_a_disturbed_level_is_repeated_while_there_is_time_and_hope():
@@ -43,10 +43,10 @@ def test_a_disturbed_level_is_repeated_while_there_is_time_and_hope():
 
 
 def test_what_other_work_did_is_told():
-    assert other_work([beside(0.0)], 0.05) == ""
-    said = other_work([beside(0.6, stalled=9, stalled_s=0.5), beside(0.0)], 0.05)
+    assert other_work([beside(0.0)]) == ""
+    said = other_work([beside(0.6, stalled=9, stalled_s=0.5), beside(0.0)])
     assert "4.7% of requests were slow at every rate" in said and "repeated" not in said
-    assert "1 of 2 levels shared cores with other processes" in other_work([beside(5.0), beside(0.0)], 0.05)
+    assert "1 of 2 levels shared cores with other processes" in other_work([beside(5.0), beside(0.0)])
 
 
 def test_what_other_work_did_is_told_of_the_levels_in_which_it_is_looked_for():
@@ -54,7 +54,7 @@ def test_what_other_work_did_is_told_of_the_levels_in_which_it_is_looked_for():
     closed = replace(a_level(clients=64, latency_s=[0.05] * 5000), usage=beside(0.0).usage)
     silent = a_level(50.0, latency_s=[0.05] * 5000)
     looked_at = [beside(5.0, stalled=9, stalled_s=0.5), beside(0.0)]
-    assert other_work([closed, silent, *looked_at], 0.05) == other_work(looked_at, 0.05) != ""
+    assert other_work([closed, silent, *looked_at]) == other_work(looked_at) != ""
 
 
 def rate_found(**server):
