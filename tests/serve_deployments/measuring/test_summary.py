@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from serve_deployments.measuring.statistics.interval import MeanEstimate
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.measuring.summary import LevelRun, client_limited, rate_of, summarise
 from serve_deployments.metrics.metric_table import METRICS, Metric
+from serve_deployments.usage import Usage
 from tests.levels import events
 
 OPEN = LevelRun("open", None, 10.0, 1e9, 1e9 + 4)
@@ -91,6 +93,27 @@ def test_a_level_stands_for_the_rate_that_was_asked_if_it_kept_up():
     stopped = summarise(replace(OPEN, stopped=True), whole, LevelStatus(whole.span(2), None), [], until_s=12.0)
     assert stopped.rate_rps == pytest.approx(5 / 8) and stopped.overloaded and not stopped.fell_behind
     assert summarise(OPEN, whole, LevelStatus(whole.span(2), None, overloaded=True), [], until_s=12.0).fell_behind
+
+
+def stalled_once():
+    """Sixty requests, one each 0.1 s, one after the other in 40 ms each; before number 20, nothing for a second."""
+    due_s, ended_s = np.arange(60) / 10, np.zeros(60)
+    for n, at_s in enumerate(due_s):
+        ended_s[n] = max(at_s, ended_s[n - 1] if n else 0.0) + (1.04 if n == 20 else 0.04)
+    in_flight = [int((due_s <= end_s).sum()) - n for n, end_s in enumerate(ended_s)]
+    return events(ended_s, ended_s - due_s, in_flight)
+
+
+def test_requests_that_a_stall_by_others_delayed_are_counted_apart_from_the_times_of_a_level():
+    made = stalled_once()
+    usage = Usage(seconds=6.0, cores_s=6.0, others_s=1.2)
+    for background, others in ((0.0, True), (None, False), (0.2, False)):
+        status = LevelStatus(made.span(0), None, sure=True)
+        found = summarise(OPEN, made, status, [], until_s=6.0, usage=usage, background=background)
+        assert found.completed == 60 and found.value("max_ms") == pytest.approx(40 if others else 1040, rel=1e-3)
+        # The one after n others has waited 1000 - 60 n ms for its turn, and the 18th not at all.
+        assert found.stalled == (17 if others else 0)
+        assert found.stalled_s == pytest.approx(1.0 if others else 0.0, abs=0.06)
 
 
 def test_the_first_error_is_kept_in_its_own_words():

@@ -272,6 +272,25 @@ def test_a_request_that_an_engine_drops_ends_in_words_and_the_replica_serves_on(
     assert facts.failure is None and facts.raised == 0 and facts.unanswered == 1
 
 
+def needs_too_much():
+    def answer(payloads):
+        calls.append(f"{len(payloads)} at once")
+        raise MemoryError("9 GiB do not fit")
+
+    return answer
+
+
+def test_a_batch_that_runs_out_of_memory_fails_as_a_whole_and_is_not_tried_in_parts():
+    async def ask(server):
+        before = len(calls)
+        failed = await asyncio.gather(*(server.infer({"x": x}) for x in range(3)), return_exceptions=True)
+        return calls[before:], [str(each) for each in failed], await server.park("cores")
+
+    once, said, facts = served(Builder(f"{__name__}:needs_too_much"), replace(MEASURED, args={}), ask)
+    assert once == ["3 at once"] and ["9 GiB do not fit" in each for each in said] == [True] * 3
+    assert facts.out_of_memory == "9 GiB do not fit"
+
+
 def counts_calls():
     def answer(payloads):
         calls.append(f"{len(payloads)} of {sorted(set(payloads))}")
