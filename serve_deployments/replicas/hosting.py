@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from serve_deployments.batches.passing_on import PassingOn
 from serve_deployments.device.gpu_memory import clean_after
 from serve_deployments.device.left_behind import LeftBehind
 from serve_deployments.device.process_tree import ProcessTree, adopt_orphans
@@ -19,7 +21,7 @@ from serve_deployments.endpoint import first_line, is_out_of_memory
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.live.live_model import LiveModel
-from serve_deployments.models.model import ModelSource, consumes
+from serve_deployments.models.model import Builder, ModelSource, consumes
 from serve_deployments.replicas.batching.first_batches import FirstBatches
 from serve_deployments.settings import Settings
 
@@ -76,7 +78,18 @@ class HostedModel:
 
     def _first_batches(self) -> FirstBatches:
         """The first batches of a model that has not run any."""
-        return FirstBatches(self, self._samples, is_of_payload)
+        return FirstBatches(self._run_first, self._samples, is_of_payload)
+
+    async def _run_first(self, payloads: list[Any]) -> list[Any]:
+        """Runs a first batch as the load will: one that an engine drops ends in words, and not at a deadline."""
+        if not self.live.concurrent:
+            return await self(payloads)
+        return await asyncio.gather(*map(PassingOn(self, self.answer_wait_s), payloads))
+
+    def answer_wait_s(self) -> float:
+        """Seconds that a request of a model that batches for itself waits for its answer."""
+        wait = self._source.wait if isinstance(self._source, Builder) else None
+        return math.inf if wait is None else wait.until_s(self.longest_answer_s)
 
     def warm_up_with(self, samples: Sequence[Any]) -> None:
         """Use these payloads for first batches, unless there are some already."""

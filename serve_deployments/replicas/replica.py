@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from serve_deployments.batches.passing_on import PassingOn
 from serve_deployments.device.cgroups import memory_free_share
 from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.endpoint import DescribedError, Payload, first_line
-from serve_deployments.models.model import Builder, ModelSource
+from serve_deployments.models.model import ModelSource
 from serve_deployments.models.service_folder import enter
 from serve_deployments.replicas.batching.dynamic_batching import DynamicBatching
 from serve_deployments.replicas.hosting import HostedModel, is_of_payload
@@ -70,7 +69,6 @@ class ReplicaServer:
         self._model = HostedModel(replace(source, folder=""), samples)
         self._meter: Meter | None = None
         self._batching: DynamicBatching | PassingOn = PassingOn(self._run)
-        self._wait = source.wait if isinstance(source, Builder) else None
         self._failure: str | None = None
         self._open, self._serving = False, 0
         self._idle_with: str | None = None
@@ -143,7 +141,8 @@ class ReplicaServer:
         if self._meter is None:  # created once, so that readings can be subtracted, and after the device is known
             self._meter = meter_of(self._model.device, self._model.processes)
         self._meter.pinned(self._model.limits.cores)
-        self._batching = PassingOn(self._run, self._wait_s) if self._model.live.concurrent else DynamicBatching(
+        wait_s = self._model.answer_wait_s
+        self._batching = PassingOn(self._run, wait_s) if self._model.live.concurrent else DynamicBatching(
             self._run, settings.max_batch_size, settings.batch_wait_ms / 1e3,
             ahead=lambda: self._model.live.ahead, queued=self._meter.queued, is_of_payload=is_of_payload,
         )  # fmt: skip
@@ -159,10 +158,6 @@ class ReplicaServer:
             if asyncio.get_running_loop().time() >= until:
                 raise NotDrained(f"a running batch did not finish within {wait_s:.3g} s")
             await asyncio.sleep(_DRAIN_POLL_S)
-
-    def _wait_s(self) -> float:
-        """Seconds that a request of a model that batches for itself waits for its answer."""
-        return math.inf if self._wait is None else self._wait.until_s(self._model.longest_answer_s)
 
     async def _run(self, payloads: list[Any]) -> list[Any]:
         assert self._meter is not None, "made with the model"

@@ -117,6 +117,14 @@ def test_torchscript_answers_as_its_module(small, tmp_path):
     np.testing.assert_allclose(np.stack(coarse(PAYLOADS)), expected(small), atol=0.05)
 
 
+def test_whole_numbers_for_torchscript_stay_whole_numbers(tmp_path):
+    """As ids of tokens, of which an embedding takes no others."""
+    words = torch.nn.Embedding(4, 2)
+    model = load(scripted(words, tmp_path / "words.pt"), {}, ModelContext())
+    [row] = model([[1, 3]])
+    np.testing.assert_array_equal(row, words.weight.detach().numpy()[[1, 3]])
+
+
 def test_a_model_that_was_saved_while_it_was_trained_answers_as_when_it_is_not(tmp_path):
     """Each time the same, alone as in a batch: no dropout, and no statistics of the batch."""
     torch.manual_seed(0)

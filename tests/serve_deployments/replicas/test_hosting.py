@@ -263,9 +263,18 @@ def in_steps():
 def test_the_longest_batch_is_known_so_that_it_can_be_waited_for():
     host = HostedModel(Builder(f"{__name__}:without"))
     asyncio.run(host.take_on(FIRST))
-    assert host.longest_batch_s == 0.0
+    assert host.longest_batch_s == host.longest_answer_s == 0.0
     asyncio.run(host(["x"]))
-    assert host.longest_batch_s > 0.0
+    assert host.longest_batch_s >= host.longest_answer_s > 0.0
+
+
+def test_what_was_not_answered_says_nothing_of_how_long_an_answer_takes():
+    """Else requests that an engine drops would be waited for longer each time."""
+    host = HostedModel(Builder(f"{__name__}:moody"))
+    asyncio.run(host.take_on(Settings(emulated=True)))
+    with pytest.raises(ValueError, match="bad"):
+        asyncio.run(host(["bad"]))
+    assert host.longest_batch_s > 0.0 and host.longest_answer_s == 0.0
 
 
 def test_what_a_model_raises_is_counted_and_the_first_is_kept():

@@ -12,6 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from serve_deployments.batches.passing_on import AnswerWait
+from serve_deployments.endpoint import DescribedError
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.application import application
 from serve_deployments.replicas.hosting import HostedModel
@@ -341,6 +342,29 @@ def test_an_exported_replica_finds_what_its_arguments_name_beside_its_service(tm
         return await server.infer("x")
 
     assert served(source, settings, ask, **bound.init_kwargs) == "beside"
+
+
+def drops_the_first():
+    dropped = []
+
+    async def answer(payloads):
+        if not dropped:
+            dropped.append(asyncio.get_running_loop().create_future())
+            await dropped[0]
+        return payloads
+
+    return answer
+
+
+def test_a_replica_whose_engine_drops_its_first_request_does_not_start_for_ever():
+    """Serve starts it again."""
+
+    async def ask(server):
+        raise AssertionError("not reached")
+
+    engine = Builder(f"{__name__}:drops_the_first", concurrent=True, wait=AnswerWait.always(20.0))
+    with pytest.raises(DescribedError, match="the model never answered this request: given up after 20 s"):
+        served(engine, Settings(emulated=True), ask, samples=["a", "b"])
 
 
 def test_a_model_is_reset_before_each_trial_and_closed_only_while_it_is_parked():
