@@ -345,7 +345,7 @@ def test_an_exported_replica_finds_what_its_arguments_name_beside_its_service(tm
 
 
 def drops_the_first():
-    dropped = []
+    dropped: list[asyncio.Future] = []
 
     async def answer(payloads):
         if not dropped:
