@@ -97,7 +97,7 @@ async def replica_of(args):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """The port of a server with a route for each kind of samples, and the samples of each."""
-    folder = tmp_path_factory.mktemp("services")
+    folder, here, found_in = tmp_path_factory.mktemp("services"), Path.cwd(), list(sys.path)
     for name, content in SAMPLES.items():
         write(folder, name, content)
     made = {name: exported(folder, name) for name in SAMPLES}
@@ -131,6 +131,8 @@ def served(tmp_path_factory):
     yield port[0], {name: samples for name, (_, samples) in made.items()}
     server.should_exit = True
     thread.join()
+    os.chdir(here)  # replicas go to the folder of their service
+    sys.path[:] = found_in
 
 
 def posted(served, name, body, content_type=JSON, accept="*/*", method="POST"):
