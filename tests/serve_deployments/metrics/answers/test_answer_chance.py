@@ -76,7 +76,7 @@ def records(rng: np.random.Generator, at: np.ndarray, other: float = 0.0):
     """Labels of which some are wrong, beside an id and a time that are new in every answer."""
     ids = rng.integers(2**60, size=len(at))
     return [
-        {"id": f"answer-{new:x}", "created": 1.7e9 + float(rng.random()), "choices": [{"label": label}]}
+        {"id": int(new), "created": 1.7e9 + float(rng.random()), "choices": [{"label": label}]}
         for new, label in zip(ids, labels(rng, at, other), strict=True)
     ]
 
