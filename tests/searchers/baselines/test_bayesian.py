@@ -143,3 +143,10 @@ def test_the_residual_process_starts_at_the_sources_best_and_without_any_is_bo()
     alone, bo = ResidualProcess(Problem(SPACE, GOAL)), BayesianOptimisation(Problem(SPACE, GOAL))
     assert [alone.suggest(History(), RNG(s)) for s in range(9)] == [bo.suggest(History(), RNG(s)) for s in range(9)]
     assert isinstance(alone, bayesian.ResidualProcess) and rgpe.SAMPLES == 256
+
+
+def test_vizier_without_sources_is_bo():
+    alone, history = Problem(SPACE, GOAL), seen((0, 1.0), (2, 3.0))
+    for seed in range(3):
+        expected = BayesianOptimisation(alone).suggest(history, RNG(seed))
+        assert vizier.Vizier(alone).suggest(history, RNG(seed)) == expected and expected in (1, 3)

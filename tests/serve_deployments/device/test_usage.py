@@ -50,6 +50,17 @@ def test_a_level_is_the_difference_of_two_readings():
     assert level.gpu_utilisation is None and level.gpu_memory_bytes is None
 
 
+def test_the_seconds_of_a_call_among_many_are_no_time_of_a_batch():
+    """From them a queue of one batch after the other would be simulated."""
+    time = FakeTime()
+    meter = Meter(FakeProcess(), now=time.clock)
+    for alone in (False, True):
+        with meter.running(2, alone=alone):
+            time.now_s += 3.0
+    found = meter.read()
+    assert found.batches == {2: 2} and found.busy_s == 6.0 and found.recent == ((2, 3.0),)
+
+
 def test_time_in_which_two_batches_run_counts_once():
     """From 0 to 4 and from 1 to 3, then from 10 to 12 and from 11 to 15: nine seconds in all."""
     time = FakeTime()

@@ -329,6 +329,14 @@ def test_threads_are_set_again_after_the_model_was_built_and_read_after_its_firs
         torch.set_num_threads(before)
 
 
+def test_sizes_that_were_not_run_before_the_load_are_told(monkeypatch):
+    monkeypatch.setattr("serve_deployments.replicas.batching.first_batches.READY_S", 0.0)
+    host = HostedModel(Builder(f"{__name__}:without"), ["x"])
+    asyncio.run(host.take_on(replace(FIRST, max_batch_size=4)))
+    [told] = [one for one in host.told() if one.limit == "first batches before the load"]
+    assert not told.enforced and told.how.startswith("batches of 2, 1 would have taken more than 0 s")
+
+
 def of_numpy():
     """Answers with the threads of numpy's library, as they are while it computes."""
 
