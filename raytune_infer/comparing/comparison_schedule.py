@@ -152,7 +152,12 @@ class ComparisonSchedule:
 
 
 def schedule_of(
-    trials: Sequence[TrialRecord], objective: Objective, default: int | None, budget: BudgetSpec, parallel: int
+    trials: Sequence[TrialRecord],
+    objective: Objective,
+    default: int | None,
+    budget: BudgetSpec,
+    parallel: int,
+    again: float = 1.0,
 ) -> ComparisonSchedule:
     """Return the comparison that follows a search.
 
@@ -162,10 +167,12 @@ def schedule_of(
         default: position of the configuration to beat; None if it does not fit on this cluster.
         budget: the budget of the study.
         parallel: number of trials at a time in the search.
+        again: about how many times as long a measurement in a round takes as one in the search.
     """
     searched_s = sum(t.seconds for t in trials if t.purpose == "search") / parallel
-    budget_s = budget.compare_s or _COMPARE_PART * searched_s
-    return ComparisonSchedule(ranking(trials), default, objective, budget_s, usual_seconds(trials), WORTHWHILE)
+    budget_s = budget.compare_s or _COMPARE_PART * again * searched_s
+    trial_s = again * usual_seconds(trials)
+    return ComparisonSchedule(ranking(trials), default, objective, budget_s, trial_s, WORTHWHILE)
 
 
 def ranking(trials: Sequence[TrialRecord]) -> list[int]:

@@ -17,6 +17,8 @@ from raytune_infer.store.run_folder import RunFolder
 from searchers.base import Problem
 from searchers.objective import Objective
 from searchers.space import Config
+from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.metrics.level_result import first_error
 
 
@@ -102,7 +104,8 @@ def comparison_left(run: RunFolder, trials: Sequence[TrialRecord], spec: Service
     if run.concluded is None and not unfinished:
         return None  # a run from before this was kept, of which nothing says that it was stopped
     default = position_of(spec.default_config, trials)
-    left = schedule_of(trials, spec.goal, default, spec.budget, spec.budget.parallel).left(trials)
+    again = LoadTest(LoadPlan(), spec.latency_limits, spec.load.find).again
+    left = schedule_of(trials, spec.goal, default, spec.budget, spec.budget.parallel, again).left(trials)
     done = sum(t.purpose == "final" for t in trials)
     return left or (Left(done, done + 1) if unfinished else None)
 

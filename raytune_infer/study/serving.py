@@ -51,11 +51,11 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
         """Return the load test of round `number` of the comparison, with its own random arrivals; 0 for the search."""
         plan = replace(service.plan, seed=service.plan.seed + number)
         load_test = LoadTest(plan, service.spec.latency_limits, service.spec.load.find)
-        return WithLoadActor(load_test, stored, order)
+        return WithLoadActor(load_test if number else load_test.for_search(), stored, order)
 
     try:
         with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:
-            yield TrialRuntime(backend, measure(0), measure, ask)
+            yield TrialRuntime(backend, measure(0), measure, ask, again=measure(1).load_test.again)
     finally:
         release_cores()
         delete_left_behind(prefix)

@@ -44,6 +44,7 @@ class TrialRuntime:
         measure_in: round of the final comparison → measures a replica in that round, by the same rules with other
             random arrivals. All replicas of a round get the same arrivals, so the effect of chance is common to them,
             like the machine's drift; between rounds it differs, so that it shows as noise.
+        again: about how many times as long a measurement in a round takes as one in the search, which may be coarser.
     """
 
     backend: Backend
@@ -51,6 +52,7 @@ class TrialRuntime:
     measure_in: Callable[[int], Measure]
     ask: AskSamples | None = None
     check: AnswerCheck | None = None
+    again: float = 1.0
 
 
 def run_trial(

@@ -45,7 +45,7 @@ class TrialLog:
             parallel: number of trials at a time in the search.
         """
         trials = self.trials()
-        schedule = schedule_of(trials, self.space.problem.objective, default, budget, parallel)
+        schedule = schedule_of(trials, self.space.problem.objective, default, budget, parallel, self.runtime.again)
         while (turn := schedule.turn(trials)) is not None:
             self._measured_again(turn, least_share(t.outcome.others_share for t in trials))
             trials = self.trials()

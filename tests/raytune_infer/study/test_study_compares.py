@@ -43,10 +43,11 @@ class Machine:
 
     Args:
         dies_in: the measurement (1, 2, …) in which the run is killed; 0 for never.
+        again: how many times as long a measurement of the comparison is expected to take as one of the search.
     """
 
-    def __init__(self, *, dies_in: int = 0) -> None:
-        self.measured, self.dies_in = 0, dies_in
+    def __init__(self, *, dies_in: int = 0, again: float = 1.0) -> None:
+        self.measured, self.dies_in, self.again = 0, dies_in, again
         self.seeds: list[tuple[int, int]] = []
 
     def service_s(self, settings: Settings, batch: int) -> float:
@@ -65,7 +66,7 @@ class Machine:
 
     @contextmanager
     def serving(self, study):
-        yield TrialRuntime(FakeBackend(self.service_s), self.measure, self.measure_in)
+        yield TrialRuntime(FakeBackend(self.service_s), self.measure, self.measure_in, again=self.again)
 
 
 @pytest.fixture
@@ -92,6 +93,13 @@ def study(out: Path, machine: Machine, text: str = SPEC) -> Study:
 
 def rounds(result: StudyResult) -> list[list[int]]:
     return [list(r) for r in in_rounds(result.trials)]
+
+
+@pytest.mark.parametrize(("again", "first"), [(1.0, 4), (1e6, 2)])
+def test_a_comparison_plans_with_what_its_own_measurements_take(in_turn, tmp_path, again, first):
+    """Two rounds of four that are so much longer than in the search do not fit into the stated time."""
+    result = study(tmp_path / "run", Machine(again=again)).run()
+    assert len(rounds(result)[0]) == first and len(rounds(result)) >= 2
 
 
 def test_drift_decides_nothing_and_the_cheaper_of_two_alike_wins(in_turn, tmp_path):

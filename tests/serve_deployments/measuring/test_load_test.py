@@ -4,7 +4,7 @@ import pytest
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT
-from serve_deployments.measuring.load_test import LoadTest
+from serve_deployments.measuring.load_test import COARSER, LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings
 
@@ -41,3 +41,17 @@ def test_the_peak_of_batches_begins_with_clients_that_fill_one():
 def test_what_is_to_be_beaten_ends_it_early(at_most):
     question = LoadTest(LoadPlan(), at_most)
     assert asked(question, to_beat_rps=1000.0).ended_early and not asked(question).ended_early
+
+
+def test_a_search_knows_a_highest_rate_less_precisely_and_sooner():
+    precise = LoadTest(LoadPlan(), {"p99_ms": 150.0})
+    coarse = precise.for_search()
+    assert coarse.plan.rate_precision == COARSER * precise.plan.rate_precision and coarse.at_most == precise.at_most
+    found, again = (asked(test, batch=8) for test in (coarse, precise))
+    assert found.seconds < again.seconds <= precise.again * found.seconds
+    assert found.metrics["rps"] == pytest.approx(again.metrics["rps"], rel=0.2)
+
+
+def test_a_peak_is_measured_alike_in_a_search():
+    for peak in (LoadTest(PLAN), LoadTest(PLAN, {"p99_ms": 60.0}, find="peak")):
+        assert peak.for_search() == peak and peak.again == 1.0
