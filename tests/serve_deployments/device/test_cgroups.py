@@ -40,6 +40,8 @@ def v1(name: str, top: str = "/") -> str:
         }, 0.5),
         # A container that sees the whole machine's tree of names, but has only its own part mounted.
         ("0::/docker/abc", V2.format(top="/docker/abc"), {"cpu.max": "25000 50000"}, 0.5),
+        # The kernel writes a blank in a path of a mount as an octal number.
+        ("0::/", V2.format(top="/").replace("cgroup rw", r"cgroup/a\040b rw"), {"a b/cpu.max": "25000 50000"}, 0.5),
         ("3:cpu,cpuacct:/", v1("cpu"), {"cpu/cpu.cfs_quota_us": "150000", "cpu/cpu.cfs_period_us": "100000"}, 1.5),
         ("3:cpu,cpuacct:/", v1("cpu"), {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, math.inf),
         ("3:cpu:/a/b\n0::/", v1("cpu"), {"cpu/a/cpu.cfs_quota_us": "300000", "cpu/a/cpu.cfs_period_us": "100000"}, 3),
