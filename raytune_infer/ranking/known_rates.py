@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from raytune_infer.ranking.breaking_rate import BreakingRate, FoundRate
+from raytune_infer.ranking.curve import in_order
 from raytune_infer.ranking.predicted_rate import predicted_rps
 from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
 from raytune_infer.ranking.trial_answer import answer_of
@@ -34,6 +36,8 @@ def known_rate(
     known = _from_trials(trials, limits, precision, opened=opened)
     if not limits.unchanged:
         own = compared or _from_trials(trials, limits.of_the_run, precision, opened=opened)
+        if opened and limits.at_most and limits.looser and (found := _found(own)) is not None:
+            known = _together(known, trials, limits, found)
         known = consistent(known, own, limits)
     return known if arrivals is None or not opened else _with_predicted(known, trials, limits, arrivals)
 
@@ -50,8 +54,8 @@ def consistent(known: RateBounds, own: RateBounds, limits: Limits) -> RateBounds
         own: the bounds under the run's limits.
         limits: the other limits, beside those of the run.
     """
-    # Of a trial that ended early its interval is known; a busy load generator hides what more there is from any level.
-    most_rps = own.at_least_rps if own.resolved or own.client_limited else own.at_most_rps
+    # Also of a trial that ended early, whose rate may be higher: under its own limit no more is shown of it either.
+    most_rps = own.at_least_rps
     if limits.tighter and known.level is not None and known.at_least_rps > most_rps:
         if own.level is None:
             return own
@@ -65,9 +69,42 @@ def consistent(known: RateBounds, own: RateBounds, limits: Limits) -> RateBounds
             at_most_rps=max(known.at_most_rps, own.at_least_rps),
             interval_rps=own.interval_rps,
             estimate_rps=known.estimate_rps if above else None,
+            estimate_interval_rps=known.estimate_interval_rps if above else None,
             alone=None,
         )
     return known
+
+
+def _together(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, found: FoundRate) -> RateBounds:
+    """Take the lower bound under looser limits from all levels together, where a single lucky one says more.
+
+    It is the highest level that kept the limits up to the rate from which on all levels together put them broken. So it
+    never falls as limits are loosened, and a small change of a limit makes no leap that only one level carries.
+    """
+    opened = [level for t in trials for level in t.outcome.levels if level.mode == "open"]
+    if not opened:
+        return known
+    silent = [level for level in opened if level.overloaded and limits.kept(level) is None]
+    rate_rps, interval_rps = BreakingRate(opened, limits.held_under, found).under(limits.at_most, silent)
+    kept = [level for level in in_order(opened, "open") if limits.kept(level) and level.asked <= rate_rps]
+    level = kept[-1] if kept else None
+    if known.resolved and known.level == level:
+        return known
+    beyond = [other.asked for other in opened if other.asked > rate_rps]
+    return replace(
+        known,
+        level=level,
+        at_most_rps=max(known.at_most_rps, min(beyond, default=0.0), rate_rps),
+        resolved=False,
+        estimate_rps=rate_rps,
+        estimate_interval_rps=interval_rps,
+    )
+
+
+def _found(own: RateBounds) -> FoundRate | None:
+    """Return the rate that was found under the run's own limits; None if they leave it open."""
+    rate_rps = own.at_least_rps if own.resolved else own.estimate_rps
+    return FoundRate(rate_rps, own.interval_rps) if rate_rps else None
 
 
 def _from_trials(trials: Sequence[TrialRecord], limits: Limits, precision: float, *, opened: bool) -> RateBounds:

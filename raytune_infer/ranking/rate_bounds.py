@@ -113,6 +113,7 @@ class RateBounds:
             broken one.
         client_limited: whether the load generator was the bottleneck at or above `level`.
         interval_rps: 95 % interval of the rate, where the bounds come from the trials' own answers.
+        estimate_interval_rps: 95 % interval of `estimate_rps`, where it is known.
     """
 
     level: LevelResult | None
@@ -124,6 +125,7 @@ class RateBounds:
     contradicted: int = 0
     client_limited: bool = False
     interval_rps: tuple[float, float] | None = None
+    estimate_interval_rps: tuple[float, float] | None = None
 
     @property
     def at_least_rps(self) -> float:

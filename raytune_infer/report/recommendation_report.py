@@ -16,7 +16,7 @@ from raytune_infer.report.level_figures import (
     told_usage,
     usage,
 )
-from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
+from raytune_infer.report.view import Cell, Column, Emphasis, Note, Quantity, Row, Table, View
 from raytune_infer.report.words.answers import differ_briefly, shown_of, warning
 from raytune_infer.report.words.metric_columns import metric_column
 from raytune_infer.report.words.ranked import answer, asked, never_loaded, notes, trials_needed, why_not
@@ -62,7 +62,7 @@ def ranking_table(found: Recommendation) -> Table:
         Column("config", "configuration", kind="config", key=True),
         Column("rate_rps", unit="requests/s", kind="quantity"),
         Column("below_rps", "could be <", "requests/s"),
-        Column("estimate_rps", "could be ≈", "requests/s"),
+        Column("estimate_rps", "could be ≈", "requests/s", kind="quantity"),
         Column("remarks", "remarks", kind="text"),
         *(Column(name, name.removesuffix("_ms"), "ms") for name in names),
         *map(metric_column, answers),
@@ -104,10 +104,12 @@ def _warnings(found: Recommendation) -> list[Note]:
     return [Note(each, "warning") for each in (told, never_loaded(found)) if each is not None]
 
 
-def possible(r: Ranked) -> tuple[float | None, float | None]:
+def possible(r: Ranked) -> tuple[float | None, Quantity | None]:
     """Return the upper bound of the rate and the estimate of where the limit is crossed; None where unknown."""
     known = r.known
-    return (None, None) if known.resolved else (_known(known.at_most_rps), known.estimate_rps)
+    if known.resolved or known.estimate_rps is None:
+        return None if known.resolved else _known(known.at_most_rps), None
+    return _known(known.at_most_rps), Quantity(known.estimate_rps, *(known.estimate_interval_rps or (None, None)))
 
 
 def remarks(found: Recommendation, r: Ranked) -> str | None:

@@ -76,8 +76,9 @@ def notes(found: Recommendation) -> list[str]:
         said.append("≥: that rate kept the limits, and no level rules out a higher one, up to `could be <`")
     if any(k.estimate_rps is not None for k in knowns):
         said.append(
-            "≈: an estimate, not used for ranking: an interpolation of log latency over log rate between two levels, "
-            "the estimate of a trial that ended early, or the result of a simulated queue of the replica's batches"
+            "≈: an estimate, not used for ranking: under looser limits where all levels together put them, else an "
+            "interpolation of log latency over log rate between two levels, the estimate of a trial that ended early, "
+            "or the result of a simulated queue of the replica's batches"
         )
     if any(map(estimated, everything)):
         said.append(ESTIMATE_NOTE)

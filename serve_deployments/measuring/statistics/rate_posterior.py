@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import expit, logsumexp, softmax
 
 from serve_deployments.measuring.statistics.limit_verdict import LimitEvidence
 
@@ -172,11 +172,33 @@ class RatePosterior:
         """Whether even the lowest rate of interest probably breaks a limit."""
         return self.below(self.floor_rps * (1 + precision)) > 0.5
 
+    @property
+    def steepness(self) -> np.ndarray:
+        """`[limits, a]` posterior probability of each steepness, whatever the rate."""
+        return np.asarray(softmax(logsumexp(self._log_posterior, axis=1), axis=1))
+
+    def with_steepness(self, weights: np.ndarray) -> Self:
+        """The posterior where the steepness has these probabilities, whatever these levels say of it.
+
+        Of a given steepness, fewer requests above a limit never make a lower rate more likely. So with the same
+        weights, a looser limit has no lower rate; without them, its levels may say another steepness, and it may.
+
+        Args:
+            weights: `[limits, a]` positive probabilities, of sum 1 for each limit.
+        """
+        known = np.log(weights) - logsumexp(self._log_posterior, axis=1)
+        return replace(self, log_prior=self.log_prior + known[:, None, :])
+
+    @cached_property
+    def _log_posterior(self) -> np.ndarray:
+        """`[limits, m, a]` log posterior of each rate and steepness, for each limit; up to a constant per limit."""
+        weight = np.where(self.counted > 0, self.independent / np.maximum(self.counted, 1.0), 1.0)  # 1 / D
+        return np.asarray(self.log_prior + self.log_shown + self.log_counted * weight[:, None, None])
+
     @cached_property
     def _cumulated(self) -> np.ndarray:
         """`[m]` posterior probability that some limit is broken at each rate: 1 minus that of all limits being kept."""
-        weight = np.where(self.counted > 0, self.independent / np.maximum(self.counted, 1.0), 1.0)  # 1 / D
-        by_rate = logsumexp(self.log_prior + self.log_shown + self.log_counted * weight[:, None, None], axis=2)
+        by_rate = logsumexp(self._log_posterior, axis=2)
         mass = np.exp(by_rate - by_rate.max(axis=1, keepdims=True))
         up_to = np.cumsum(mass, axis=1) / mass.sum(axis=1, keepdims=True)
         return np.asarray(1 - np.prod(1 - up_to, axis=0))

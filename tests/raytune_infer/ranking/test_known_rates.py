@@ -43,20 +43,21 @@ def test_a_lucky_level_gives_a_tighter_limit_no_higher_rate_than_the_run_found()
     assert held.at_least_rps == tighter.at_least_rps == 350 and tighter.interval_rps == (330.0, 370.0)
     assert (tighter.at_most_rps, tighter.resolved, tighter.contradicted) == (350, True, 1)
     assert rate(own, p99_ms=42).at_least_rps == 300  # by its levels, as they are below what the run found
-    assert rate(own, p99_ms=101).at_least_rps == 650  # a looser one may have a higher rate
+    # A looser one may have a higher rate, but not by a leap for one per cent.
+    assert rate(own, p99_ms=101).at_least_rps == 350 and 350 < rate(own, p99_ms=101).estimate_rps < 360
 
 
-def test_a_trial_that_ended_early_bounds_a_tighter_limit_by_its_interval():
+def test_a_trial_that_ended_early_bounds_a_tighter_limit_by_what_it_showed():
     early = trial(1, 0, *LUCKY, rps=350.0, reported=0, interval_rps=(250.0, 420.0), ended_early=True)
-    assert rate(early, p99_ms=99).at_least_rps == rate(early, p99_ms=HELD).at_most_rps == 420
+    assert rate(early, p99_ms=99).at_least_rps == rate(early, p99_ms=HELD).at_least_rps == 300
 
 
 def test_a_looser_limit_gives_no_lower_rate_than_the_run_found():
     own = trial(1, 0, level(300, 40), level(400, 400), rps=350.0, reported=0, interval_rps=(330.0, 370.0))
     looser = rate(own, p99_ms=110)
     assert (looser.at_least_rps, looser.at_most_rps, looser.resolved) == (350, 400, False)
-    assert looser.estimate_rps is None and looser.interval_rps == (330.0, 370.0)  # the estimate was below 350
-    assert 350 < rate(own, p99_ms=150).estimate_rps < 400
+    assert looser.interval_rps == (330.0, 370.0)
+    assert 350 <= looser.estimate_rps <= rate(own, p99_ms=150).estimate_rps < 400
 
 
 def test_the_rounds_of_the_comparison_say_what_a_tighter_limit_can_reach_at_most():

@@ -12,6 +12,7 @@ from raytune_infer.commands.app import main
 from raytune_infer.errors import AllFailed, RunError, UserError
 from raytune_infer.ranking.recommendation import rank
 from raytune_infer.report.recommendation_report import ranking_table
+from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.ranked import notes, trials_needed
 from raytune_infer.store.records import Outcome
 from raytune_infer.store.run_folder import open_run
@@ -148,7 +149,7 @@ def test_a_trial_that_ended_early_is_not_taken_at_its_word():
     table = ranking_table(found)
     assert found.ranked[0].known.resolved and not found.needed
     assert column(table, "rate_rps") == ["300.0 (295.0 to 310.0)", "≥ 100"]
-    assert table.column("below_rps") == [None, 260] and table.column("estimate_rps") == [None, 180]
+    assert table.column("below_rps") == [None, 260] and table.column("estimate_rps") == [None, Quantity(180)]
 
 
 def test_a_configuration_measured_again_is_one_configuration_with_both_curves():

@@ -12,7 +12,7 @@ from raytune_infer.report import level_figures
 from raytune_infer.report.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.recommendation_report import possible, ranking_table, recommendation_view, remarks
 from raytune_infer.report.renderers.cell_text import cell_text
-from raytune_infer.report.view import Column, Note
+from raytune_infer.report.view import Column, Note, Quantity
 from raytune_infer.report.words.ranked import asked, notes, trials_needed, where, why_not
 from searchers.objective import Expression, Objective
 from serve_deployments.usage import Usage
@@ -119,10 +119,12 @@ def test_a_rate_says_whether_more_is_possible_and_whether_it_is_an_estimate():
 
 
 def test_what_else_a_rate_could_be():
-    assert possible(SURE) == (None, None) and possible(OPEN) == (200.0, 150.0)
+    assert possible(SURE) == (None, None) and possible(OPEN) == (200.0, Quantity(150.0))
     unbounded = ranked(RateBounds(KEPT, math.inf, False, 123.45678))
-    assert possible(unbounded) == (None, 123.45678) and remarks(found(), unbounded) == "no bound"
+    assert possible(unbounded) == (None, Quantity(123.45678)) and remarks(found(), unbounded) == "no bound"
     assert remarks(found(), SURE) is remarks(found(), OPEN) is None
+    known = RateBounds(KEPT, 200.0, False, 150.0, estimate_interval_rps=(140.0, 160.0))
+    assert possible(ranked(known)) == (200.0, Quantity(150.0, 140.0, 160.0))
     hopeful = ranked(RateBounds(None, math.inf, False), value=None)
     assert remarks(found(), hopeful) == "no bound, no rate surely kept the limits"
 

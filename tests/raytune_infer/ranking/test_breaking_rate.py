@@ -1,0 +1,114 @@
+"""Where limits break by all levels of a configuration together: a function of the limit without jumps, and no luck."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raytune_infer.ranking.breaking_rate import BreakingRate, FoundRate
+from raytune_infer.ranking.known_rates import known_rate
+from raytune_infer.ranking.rate_bounds import Limits
+from tests.raytune_infer.ranking.ranked_trials import level, trial
+
+HELD = {"p99_ms": 300.0}
+CAPACITY_RPS = 367.0 + math.log(100) / 0.3
+"""Of an M/M/1 queue whose p99 is 300 ms at 367 requests/s."""
+
+
+def queue_level(rps: float, **more):
+    """A level of such a queue, without any luck."""
+    return level(rps, 1e3 * math.log(100) / (CAPACITY_RPS - rps), **{"completed": 3000, **more})
+
+
+LEVELS = (queue_level(280), queue_level(330), queue_level(350), queue_level(362), queue_level(371))
+LUCKY = level(668, 250, completed=130)
+"""A short one far above, whose p99 is no more than the largest but one of its latencies."""
+
+OVER = level(450, 900, overloaded=True, fell_behind=True, completed=500, achieved_rps=378.0)
+
+
+def rate(levels, p99_ms: float, found=None) -> float:
+    return BreakingRate(levels, HELD, found).under({"p99_ms": p99_ms})[0]
+
+
+@pytest.mark.parametrize("p99_ms", [150.0, 200.0, 250.0, 300.0, 350.0, 500.0])
+def test_the_rate_is_that_of_the_queue(p99_ms):
+    assert rate((*LEVELS, OVER), p99_ms) == pytest.approx(CAPACITY_RPS - math.log(100) / p99_ms * 1e3, rel=0.02)
+
+
+@pytest.mark.parametrize("p99_ms", [299.0, 301.0, 310.0])
+def test_a_single_lucky_level_moves_the_rate_by_little(p99_ms):
+    found = FoundRate(367.0, (355.0, 380.0))
+    without = rate((*LEVELS, OVER), p99_ms, found)
+    assert rate((*LEVELS, OVER, LUCKY), p99_ms, found) == pytest.approx(without, rel=0.03)
+
+
+def test_a_limit_that_is_looser_by_a_third_of_a_per_cent_is_no_leap():
+    """The trial found 367 requests/s under 300 ms; of the levels, one kept 301 ms at 668."""
+    one = trial(1, 0, *LEVELS[:4], LUCKY, rps=367.0, reported=3, interval_rps=(355.0, 380.0))
+    known = known_rate([one], Limits({"p99_ms": 301.0}, HELD), 0.05, None, opened=True)
+    assert (known.at_least_rps, known.resolved) == (367, False)
+    assert known.estimate_rps == pytest.approx(367.5, abs=1)
+    assert known.estimate_interval_rps == pytest.approx((355, 380), rel=0.02)
+
+
+def test_under_the_runs_own_limits_the_rate_and_its_interval_are_those_that_it_found():
+    found = FoundRate(350.0, (330.0, 371.0))
+    assert BreakingRate(LEVELS, HELD, found).under(HELD) == (pytest.approx(350), pytest.approx((330, 371)))
+    assert BreakingRate(LEVELS, HELD, replace(found, interval_rps=None)).under(HELD) == (pytest.approx(350), None)
+
+
+def test_far_from_what_was_measured_the_interval_is_wider():
+    breaking = BreakingRate((*LEVELS, OVER), HELD, FoundRate(367.0, (355.0, 380.0)))
+
+    def width(p99_ms: float) -> float:
+        low, high = breaking.under({"p99_ms": p99_ms})[1]
+        return math.log(high / low)
+
+    assert width(300) == pytest.approx(math.log(380 / 355))
+    assert width(20) > 2 * width(300)
+
+
+def test_of_two_limits_both_count():
+    breaking = BreakingRate((*LEVELS, OVER), HELD)
+    both = breaking.under({"p99_ms": 300.0, "p50_ms": 20.0})[0]
+    assert both <= min(breaking.under({"p99_ms": 300.0})[0], breaking.under({"p50_ms": 20.0})[0])
+
+
+a_load = st.builds(
+    lambda rps, p99_ms, part, completed, overloaded: level(
+        rps, p99_ms, p50_ms=part * p99_ms, completed=completed, overloaded=overloaded, achieved_rps=0.9 * rps
+    ),
+    st.integers(10, 900), st.floats(5, 900), st.floats(0.1, 0.9), st.integers(0, 4000), st.booleans(),
+)  # fmt: skip
+a_limit = st.floats(2, 1500)
+
+
+@given(st.lists(a_load, min_size=1, max_size=8), a_limit, a_limit, st.sampled_from(["p99_ms", "p50_ms", "mean_ms"]))
+def test_a_looser_limit_never_has_a_lower_rate(levels, one, other, name):
+    low, high = sorted((one, other))
+    levels = [replace(at, error_rate=0.0) for at in levels]
+    breaking = BreakingRate(levels, HELD, FoundRate(100.0, (80.0, 120.0)))
+    tight, loose = ({"p99_ms": 300.0, name: limit} for limit in (low, high))
+    assert breaking.under(tight)[0] <= breaking.under(loose)[0] * (1 + 1e-9)
+
+
+@given(st.lists(a_load, min_size=1, max_size=8), a_limit, a_limit, st.floats(5, 900), st.booleans())
+def test_nor_has_what_is_told_of_a_configuration(levels, one, other, rps, early):
+    low, high = sorted((one, other))
+    own = trial(1, 0, *levels, rps=rps, reported=0, interval_rps=(0.9 * rps, 1.1 * rps), ended_early=early)
+    tight, loose = (
+        known_rate([own], Limits({"p99_ms": limit}, HELD), 0.05, None, opened=True).at_least_rps
+        for limit in (low, high)
+    )
+    assert tight <= loose * (1 + 1e-9)
+
+
+@given(st.lists(a_load, min_size=2, max_size=8), a_limit)
+def test_a_limit_that_is_looser_by_a_little_changes_the_rate_by_little(levels, limit):
+    """By no more than a level's requests between the two limits are worth: here a thousandth of the limit."""
+    breaking = BreakingRate(levels, HELD, FoundRate(100.0))
+    before, after = (breaking.under({"p99_ms": p99_ms})[0] for p99_ms in (limit, 1.001 * limit))
+    assert before * (1 - 1e-9) <= after <= 1.1 * before
