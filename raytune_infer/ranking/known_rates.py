@@ -90,14 +90,15 @@ def _together(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, 
     level = kept[-1] if kept else None
     if known.resolved and known.level == level:
         return known
-    beyond = [other.asked for other in opened if other.asked > rate_rps]
+    beyond = [other.asked for other in opened if other.asked > rate_rps and limits.kept(other) is not None]
     return replace(
         known,
         level=level,
         at_most_rps=max(known.at_most_rps, min(beyond, default=0.0), rate_rps),
         resolved=False,
-        estimate_rps=rate_rps,
-        estimate_interval_rps=interval_rps,
+        # Above all levels a simulated queue says more.
+        estimate_rps=rate_rps if beyond else None,
+        estimate_interval_rps=interval_rps if beyond else None,
     )
 
 
