@@ -207,6 +207,8 @@ for old, new, limit_s in [("", "", 60), ("2", "3", 60), ("import", "No Python", 
     print(json.dumps([outcome.noticed, outcome.by]))
     assert (copy / "searchers/shape.py").read_text() == good
 print(json.dumps([run_tests(copy, ["tests/test_shape.py"], 60, "ray").by, run_tests(copy, [], 60).by]))
+with in_place(changed(copy, "searchers/shared.py", "a fault", "No Python"), copy):
+    print(json.dumps(run_tests(copy, ["tests/test_shape.py"], 60).by))
 """
 
 
@@ -214,6 +216,8 @@ def test_a_fault_is_noticed_where_a_test_fails_where_nothing_imports_and_where_n
     root = written(tmp_path / "main", {
         "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\nmarkers = ["ray: x", "slow: x"]\n',
         "searchers/__init__.py": "",
+        "searchers/shared.py": "KEY = 2",
+        "tests/conftest.py": "from searchers.shared import KEY",
         "searchers/shape.py": "import math\n\n\ndef area(side):\n    pass\n    return side * 2\n",
         "tests/test_shape.py": "from searchers.shape import area\n\n\ndef test_area():\n    assert area(3) == 6\n",
     })  # fmt: skip
@@ -228,6 +232,7 @@ def test_a_fault_is_noticed_where_a_test_fails_where_nothing_imports_and_where_n
         [True, "tests/test_shape.py (import)"],
         [True, "not over after 4 s"],
         ["no test", "no test"],
+        "what the tests share could not be imported",
     ]
 
 

@@ -102,7 +102,10 @@ def run_tests(
         tests: files relative to it, in the order in which they run.
         limit_s: after so many seconds all of it is ended, which counts as noticed: the fault made something hang.
         marked: pytest's expression for which tests run.
-        lines_of: files of which to say which lines ran.
+        lines_of: files of which to say which lines ran, for a run without a fault.
+
+    Raises:
+        ValueError: pytest does not take the tests although there is no fault.
     """
     if not tests:
         return Outcome(False, "no test", 0.0)
@@ -123,8 +126,10 @@ def run_tests(
     if not ended:
         return Outcome(True, f"not over after {limit_s:.0f} s", seconds)
     code = os.waitstatus_to_exitcode(status)
-    if code == 4:
+    if code == 4 and lines_of:
         raise ValueError(f"pytest does not take {list(tests)}")
+    if code == 4:  # it took them without the fault: what all tests of a folder share cannot be imported with it
+        return Outcome(True, failed or "what the tests share could not be imported", seconds)
     if code == 5:
         return Outcome(False, "no test", seconds)
     lines = json.loads((copy.parent / LINES).read_text(encoding="utf-8")) if lines_of and code == 0 else {}
