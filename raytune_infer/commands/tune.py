@@ -11,7 +11,8 @@ from rich.console import Console
 from raytune_infer.commands.options import Address, Emulate, Prior, Seed, SpecPath, console_of_output
 
 if TYPE_CHECKING:
-    from raytune_infer.study.result import NothingToRecommend
+    from raytune_infer.spec.service_spec import ServiceSpec
+    from raytune_infer.study.result import NothingToRecommend, StudyResult
 
 
 def tune(
@@ -58,6 +59,11 @@ def tune(
         raise typer.Exit(130) from None
     finally:
         progress.close()
+    _tell_result(console, service, result)
+
+
+def _tell_result(console: Console, service: ServiceSpec, result: StudyResult) -> None:
+    """Write the files of a study that has ended, and print what came of it: files first, as printing may fail."""
     from raytune_infer.report.export import payload_type_of, samples_of, serve_config
     from raytune_infer.report.renderers.console_view import print_view
     from raytune_infer.report.report_files import write_files

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from raytune_infer.ranking.rate_bounds import RateBounds
-from raytune_infer.spec.goal_check import is_of_answers
+from raytune_infer.spec.goals.goal_check import is_of_answers
 from searchers.objective import Metrics, Objective
 from searchers.quantities import PRICE
 from serve_deployments.measuring.slo import largest_within

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raytune_infer.errors import UserError
-from raytune_infer.spec.goal_check import check_positive, check_rate, is_lower_bound, out_of_range
+from raytune_infer.spec.goals.goal_check import check_positive, check_rate, is_lower_bound, out_of_range
 from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE

@@ -19,7 +19,7 @@ from raytune_infer.ranking.rate_bounds import Limits, RateBounds
 from raytune_infer.ranking.side_by_side import SideBySide, bounds_of, bounds_under, compared_again, side_by_side
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.demand import price
-from raytune_infer.spec.goal_check import is_of_answers
+from raytune_infer.spec.goals.goal_check import is_of_answers
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import open_run

@@ -11,8 +11,8 @@ import yaml
 
 from raytune_infer.errors import SpecError
 from raytune_infer.report.renderers.console_table import plain
-from raytune_infer.spec.sample_order import distinct, spread
-from raytune_infer.spec.samples import read_samples
+from raytune_infer.spec.samples.sample_order import distinct, spread
+from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service import model_source
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.run_folder import RunFolder

@@ -11,7 +11,8 @@ from pydantic import field_validator
 
 from cluster import gpu_names
 from raytune_infer.spec.document import Document, shown
-from raytune_infer.spec.spec_errors import At, Part
+from raytune_infer.spec.parts import Part
+from raytune_infer.spec.spec_errors import At
 from raytune_infer.spec.standard_knobs import STANDARD_KNOBS
 from searchers.space import Value
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from raytune_infer.spec.spec_errors import Part
+from raytune_infer.spec.parts import Part
 from serve_deployments.backend import CouldNotRun
 from serve_deployments.metrics.answers.content import Content, Unanswered, plain
 from serve_deployments.metrics.metric_table import ANSWER_METRICS

@@ -12,7 +12,7 @@ from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.knob_spec import KnobSpec
 from raytune_infer.spec.paths import beside
 from raytune_infer.spec.quality_spec import Score
-from raytune_infer.spec.samples import read_samples
+from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.load.arrivals import Arrivals

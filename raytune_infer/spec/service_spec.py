@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import Document, RecordedDocument, shown
-from raytune_infer.spec.goal_check import (
+from raytune_infer.spec.goals.goal_check import (
     check_bounds,
     check_limits,
     check_positive,
@@ -19,21 +19,15 @@ from raytune_infer.spec.goal_check import (
     is_lower_bound,
     is_of_answers,
 )
+from raytune_infer.spec.goals.objective_spec import ObjectiveSpec, check_known
 from raytune_infer.spec.knob_spec import KnobSpec, check_concurrent, check_knobs, check_variables
+from raytune_infer.spec.load_spec import ArrivalsSpec, GammaSpec, LoadSpec
+from raytune_infer.spec.parts import MOST, Count, Part, Seconds, Text
 from raytune_infer.spec.quality_spec import QualitySpec
-from raytune_infer.spec.spec_errors import At, Part, explain
+from raytune_infer.spec.spec_errors import At, explain
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
 from searchers.space import Config, Value
-from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.metrics.metric_table import METRICS, metric_of
-
-_MOST = 10**9
-"""Largest number in a service.yaml. Our choice: 30 years in seconds; every database and every clock can hold it."""
-
-Text = Annotated[str, Field(min_length=1, max_length=1000)]  # for names and paths; a longer text is a mistake
-Count = Annotated[int, Field(ge=1, le=_MOST)]
-Seconds = Annotated[float, Field(gt=0, le=_MOST, strict=False)]
 
 
 class ModelSpec(Part):
@@ -56,20 +50,6 @@ class ModelSpec(Part):
         return self
 
 
-class ObjectiveSpec(Part):
-    """What to maximise or minimise; `at_least` is for goals such as the lowest cost with enough requests/s."""
-
-    maximize: str | None = None
-    minimize: str | None = None
-    at_least: dict[str, Annotated[float, Field(strict=False)]] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_goal(self) -> ObjectiveSpec:
-        if (self.maximize is None) == (self.minimize is None):
-            raise ValueError("give either `maximize:` or `minimize:` (for example `rps / usd_per_hour`)")
-        return self
-
-
 class BudgetSpec(Part):
     """Budget of the search and of the comparison after it."""
 
@@ -81,48 +61,12 @@ class BudgetSpec(Part):
     deploy_s: Seconds = 120.0
 
 
-class GammaSpec(Part):
-    """Bursty arrivals: gaps between requests are independent and gamma distributed."""
-
-    cv: float = Field(ge=0, le=10, strict=False)
-
-
-class ArrivalsSpec(Part):
-    """An arrival pattern with parameters: `gamma` or `trace`."""
-
-    gamma: GammaSpec | None = None
-    trace: Text | None = None
-
-    @model_validator(mode="after")
-    def _one_pattern(self) -> ArrivalsSpec:
-        if (self.gamma is None) == (self.trace is None):
-            raise ValueError("give either `gamma: {cv: 2}` or `trace: FILE.csv`, or one of the words poisson, constant")
-        return self
-
-
-class LoadSpec(Part):
-    """How a replica is measured.
-
-    `find: peak` raises the concurrency until the rate stops growing; `find: highest_rate` looks for the
-    highest rate of arrivals that keeps the limits. Without `find`, the limits decide which of the two is used.
-    """
-
-    find: Literal["peak", "highest_rate"] | None = None
-    arrivals: Literal["poisson", "constant"] | ArrivalsSpec = "poisson"
-    precision: float = Field(default=LoadPlan.precision, gt=0, lt=1, strict=False)
-    level_min_s: Seconds = LoadPlan.level_min_s
-    level_max_s: Seconds = LoadPlan.level_max_s
-    total_max_s: Seconds = LoadPlan.total_max_s
-    max_concurrency: Count = LoadPlan.max_concurrency
-    rate_precision: float = Field(default=LoadPlan.rate_precision, gt=0, lt=1)
-
-
 class ServiceSpec(Part):
     """A complete service.yaml; docs/service-yaml.md describes each key."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]  # names folders too
     model: ModelSpec
-    samples: Text | list[Any] | dict[str, Annotated[float, Field(gt=0, le=_MOST, strict=False)]]
+    samples: Text | list[Any] | dict[str, Annotated[float, Field(gt=0, le=MOST, strict=False)]]
     knobs: dict[str, list[Value] | KnobSpec] = Field(min_length=1)
     default: Config = Field(default_factory=dict)
     objective: ObjectiveSpec
@@ -158,27 +102,7 @@ class ServiceSpec(Part):
 
     @model_validator(mode="after")
     def _known_metrics(self) -> ServiceSpec:
-        goal_key = "maximize" if self.objective.maximize is not None else "minimize"
-        try:
-            goal = Expression(getattr(self.objective, goal_key))
-        except ValueError as error:
-            raise At(("objective", goal_key), str(error)) from None
-        places: list[tuple[tuple[str, ...], str]] = [(("objective", goal_key), name) for name in sorted(goal.names)]
-        places += [(("objective", "at_least", name), name) for name in self.objective.at_least]
-        places += [(("limits", name), name) for name in self.limits]
-        for place, name in places:
-            if name not in METRICS and name != PRICE and not (place[0] == "limits" and metric_of(name)):
-                other = ", and as a limit any other percentile, such as p97_ms"
-                raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICE))}{other}")
-            if why := self.quality.lacks(name):
-                raise At(place, why)
-        for name in self.limits:
-            if is_lower_bound(name):
-                if name in self.objective.at_least:
-                    raise At(("limits", name), "is also under `objective: at_least`; keep one of them")
-            elif (metric := metric_of(name)) is not None and not metric.is_limited_above:
-                remedy = f"for a lower bound on {name} write `at_least: {{{name}: …}}` under `objective`"
-                raise At(("limits", name), f"limits are upper bounds; {remedy}")
+        check_known(self.objective, self.limits, self.quality.lacks)
         return self
 
     @model_validator(mode="after")
@@ -219,11 +143,9 @@ class ServiceSpec(Part):
     @property
     def goal(self) -> Objective:
         """The objective with its limits."""
-        text = self.objective.maximize or self.objective.minimize
-        assert text is not None, "checked when built"
         return Objective(
-            Expression(text),
-            minimize=self.objective.minimize is not None,
+            Expression(self.objective.text),
+            minimize=self.objective.key == "minimize",
             at_most={name: limit for name, limit in self.limits.items() if not is_lower_bound(name)},
             at_least={**self.objective.at_least, **{n: limit for n, limit in self.limits.items() if is_lower_bound(n)}},
         )

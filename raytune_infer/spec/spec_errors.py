@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from raytune_infer.spec.document import Document, dotted, shown
 
 _MOST_LINES = 5
@@ -31,12 +29,6 @@ _BOUNDS: Mapping[str, str] = {
 Keys = tuple[str | int, ...]
 Allowed = Callable[[Keys], Iterable[str]]
 """Function from the place of a part of the file to the keys that it may have."""
-
-
-class Part(BaseModel):
-    """Base class of the parts of a specification: unknown keys are errors, types are not converted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class At(ValueError):

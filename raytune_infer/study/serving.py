@@ -14,7 +14,7 @@ import ray
 from ray import serve
 from ray.serve.context import _get_global_client as get_global_client
 
-from raytune_infer.spec.sample_order import distinct, spread
+from raytune_infer.spec.samples.sample_order import distinct, spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord

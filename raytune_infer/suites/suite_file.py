@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raytune_infer.errors import SpecError, SuiteError
 from raytune_infer.spec.document import Document, dotted
-from raytune_infer.spec.goal_check import check_positive, out_of_range
+from raytune_infer.spec.goals.goal_check import check_positive, out_of_range
 from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE

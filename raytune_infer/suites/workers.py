@@ -43,33 +43,15 @@ def in_processes(
     Raises:
         WorkerDied: a process was killed, or its work raised.
     """
-    context = get_context("spawn")
+    processes = _started(work, common, min(jobs, len(units)))
     waiting = list(reversed(units))
-    processes: dict[Connection, Any] = {}
-    with _quiet_single_threaded_children():
-        for _ in range(min(jobs, len(units))):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, work, common), daemon=True)
-            process.start()
-            theirs.close()
-            processes[ours] = process
     try:
         while processes:
             for ready in connection.wait(list(processes)):
                 assert isinstance(ready, Connection)
-                try:
-                    kind, content = ready.recv()
-                except EOFError:
-                    process = processes.pop(ready)
-                    process.join()
-                    raise WorkerDied(
-                        f"a process ended with exit code {process.exitcode} in the middle of its work; if memory "
-                        "ran out, ask for fewer jobs"
-                    ) from None
+                kind, content = _received(ready, processes)
                 if kind == "result":
                     yield content
-                elif kind == "raised":
-                    raise WorkerDied(f"a process failed:\n{content}")
                 elif waiting:
                     ready.send(waiting.pop())
                 else:
@@ -79,6 +61,36 @@ def in_processes(
         for process in processes.values():
             process.terminate()
             process.join()
+
+
+def _started(work: Work[Common, Unit, Result], common: Common, count: int) -> dict[Connection, Any]:
+    """Start worker processes, and return our ends of their pipes with them."""
+    context = get_context("spawn")
+    processes: dict[Connection, Any] = {}
+    with _quiet_single_threaded_children():
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, work, common), daemon=True)
+            process.start()
+            theirs.close()
+            processes[ours] = process
+    return processes
+
+
+def _received(ready: Connection, processes: dict[Connection, Any]) -> tuple[str, Any]:
+    """Return what a worker sends, `result` or `next`; raises WorkerDied if it ended or its work raised."""
+    try:
+        kind, content = ready.recv()
+    except EOFError:
+        process = processes.pop(ready)
+        process.join()
+        raise WorkerDied(
+            f"a process ended with exit code {process.exitcode} in the middle of its work; if memory ran out, ask for "
+            "fewer jobs"
+        ) from None
+    if kind == "raised":
+        raise WorkerDied(f"a process failed:\n{content}")
+    return kind, content
 
 
 def _serve(pipe: Connection, work: Work[Common, Unit, Result], common: Common) -> None:

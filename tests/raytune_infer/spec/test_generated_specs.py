@@ -19,7 +19,7 @@ from cluster.prices import PriceBookError, built_in, load_prices
 from raytune_infer.commands.app import main
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.arrivals import read_arrivals
-from raytune_infer.spec.samples import read_samples
+from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import load_spec
 from tests.repository import ROOT

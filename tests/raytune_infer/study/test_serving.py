@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from raytune_infer.spec.document import Document
-from raytune_infer.spec.sample_order import spread
+from raytune_infer.spec.samples.sample_order import spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.study import serving

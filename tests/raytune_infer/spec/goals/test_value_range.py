@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytune_infer.spec.value_range import value_range
+from raytune_infer.spec.goals.value_range import value_range
 from searchers.objective import Expression
 
 RANGES = {"rps": (0.0, math.inf), "p99_ms": (0.0, math.inf), "error_rate": (0.0, 1.0), "usd_per_hour": (0.0, math.inf)}

@@ -10,7 +10,7 @@ import pytest
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.document import Document
-from raytune_infer.spec.samples import mixed, read_samples
+from raytune_infer.spec.samples.samples import mixed, read_samples
 from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal, Trace
 

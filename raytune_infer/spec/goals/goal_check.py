@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from raytune_infer.spec.document import shown
+from raytune_infer.spec.goals.value_range import Range, value_range
 from raytune_infer.spec.spec_errors import At
-from raytune_infer.spec.value_range import Range, value_range
 from searchers.objective import Objective
 from searchers.quantities import PRICE
 from serve_deployments.metrics.metric_table import Metric, metric_of

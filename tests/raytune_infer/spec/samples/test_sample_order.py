@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytune_infer.spec.sample_order import spread
+from raytune_infer.spec.samples.sample_order import spread
 
 FILES = {
     "sorted": lambda n: np.arange(n),
