@@ -36,10 +36,26 @@ def known_rate(
     known = _from_trials(trials, limits, precision, opened=opened)
     if not limits.unchanged:
         own = compared or _from_trials(trials, limits.of_the_run, precision, opened=opened)
-        if opened and limits.at_most and limits.looser and (found := _found(own)) is not None:
-            known = _together(known, trials, limits, found)
+        if limits.looser:
+            known = _under_looser(known, trials, limits, own, opened=opened)
+        elif not limits.tighter:
+            # What of them is looser than the run's bounds them all, as one more limit never gives a higher rate.
+            loose = limits.loosened
+            most = _under_looser(
+                _from_trials(trials, loose, precision, opened=opened), trials, loose, own, opened=opened
+            )
+            known = consistent(known, most, Limits(limits.at_most, loose.at_most))
         known = consistent(known, own, limits)
     return known if arrivals is None or not opened else _with_predicted(known, trials, limits, arrivals)
+
+
+def _under_looser(
+    known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, own: RateBounds, *, opened: bool
+) -> RateBounds:
+    """Make the bounds under looser limits agree with the rate that the run found, and with all levels together."""
+    if opened and limits.at_most and (found := _found(own)) is not None:
+        known = _together(known, trials, limits, found)
+    return consistent(known, own, limits)
 
 
 def consistent(known: RateBounds, own: RateBounds, limits: Limits) -> RateBounds:

@@ -81,6 +81,12 @@ class Limits:
         """Whether whatever keeps the run's limits keeps these."""
         return all(self.held_under.get(name, math.inf) <= limit for name, limit in self.at_most.items())
 
+    @property
+    def loosened(self) -> Limits:
+        """The run's limits as far as these have them, each at the looser of both: whatever keeps these keeps them."""
+        loose = {n: max(limit, self.held_under[n]) for n, limit in self.at_most.items() if n in self.held_under}
+        return Limits(loose, self.held_under)
+
     def keeps(self, level: LevelResult, name: str) -> bool:
         """Whether a level kept the limit on one metric; a metric without a value does not."""
         value = level.value(name)

@@ -112,3 +112,22 @@ def test_a_limit_that_is_looser_by_a_little_changes_the_rate_by_little(levels, l
     breaking = BreakingRate(levels, HELD, FoundRate(100.0))
     before, after = (breaking.under({"p99_ms": p99_ms})[0] for p99_ms in (limit, 1.001 * limit))
     assert before * (1 - 1e-9) <= after <= 1.1 * before
+
+
+@pytest.mark.parametrize("more", [{"error_rate": 0.5}, {"p50_ms": 1e5}])
+def test_beside_a_looser_limit_one_that_is_kept_anyway_changes_nothing(more):
+    one = trial(1, 0, *LEVELS[:4], LUCKY, rps=367.0, reported=3, interval_rps=(355.0, 380.0))
+    alone, beside = (
+        known_rate([one], Limits({"p99_ms": 301.0, **other}, HELD), 0.05, None, opened=True) for other in ({}, more)
+    )
+    assert beside.at_least_rps == alone.at_least_rps == 367
+
+
+@given(st.lists(a_load, min_size=1, max_size=8), a_limit, a_limit, st.floats(5, 900), st.booleans())
+def test_one_more_limit_never_gives_a_higher_rate(levels, limit, other, rps, early):
+    own = trial(1, 0, *levels, rps=rps, reported=0, interval_rps=(0.9 * rps, 1.1 * rps), ended_early=early)
+    alone, both = (
+        known_rate([own], Limits({"p99_ms": limit, **more}, HELD), 0.05, None, opened=True).at_least_rps
+        for more in ({}, {"p50_ms": other})
+    )
+    assert both <= alone * (1 + 1e-9)
