@@ -93,6 +93,7 @@ class FakeServer:
         cores: number of batches served at once.
         max_queue: largest number of waiting requests; further ones fail at once. None: no bound.
         fails: number of a request in the order of arrival, from 0 → whether it fails when served.
+        drops: number of a request → whether it is served but never answered, like one that an engine has lost.
         stalls: pairs (start, length) in seconds of the loop's time, during which no batch is started.
         stalled_by_others: whether other work on the cores is what stalls it. The CPU times of other processes are only
             reported with stalls.
@@ -109,6 +110,7 @@ class FakeServer:
     cores: int = 1
     max_queue: int | None = None
     fails: Callable[[int], bool] = lambda number: False
+    drops: Callable[[int], bool] = lambda number: False
     stalls: tuple[tuple[float, float], ...] = ()
     stalled_by_others: bool = True
     answers: Callable[[Payload], Any] = lambda payload: None
@@ -158,7 +160,7 @@ class FakeServer:
             busy_s=sum(batch.seconds for batch in self._ended),
             others_s=self.cores * others_s if self.stalled_by_others else 0.0,
             cores_s=self.cores * now_s if self.stalls else 0.0,
-            recent=tuple(self._ended[-RECENT:]),
+            recent=tuple(self._ended[-RECENT:]) if self.cores == 1 else (),
         )
 
     def _serve(self) -> None:
@@ -184,7 +186,7 @@ class FakeServer:
         self._busy -= 1
         self._ended.append(BatchTime(len(batch), took_s))
         for _, number, answer in batch:
-            if answer.done():
+            if answer.done() or self.drops(number):
                 continue
             if self.fails(number):
                 answer.set_exception(ConnectionError(f"request {number} fails, as arranged"))

@@ -102,6 +102,11 @@ class Events:
         columns = {name: np.array(column[first:last]) for name, column in self._filled().items()}
         return Requests(failed=np.array(self._failed[first:last], dtype=bool), **columns)
 
+    def dropped_after(self, count: int) -> Requests:
+        """Those of the requests after the first `count` to end that were dropped: they were under way already."""
+        later = self.requests(count)
+        return later.where(later.dropped)
+
     def _filled(self) -> dict[str, array[float]]:
         """The columns with all requests so far; new ones are added together, which is cheaper than one by one."""
         if self._new:

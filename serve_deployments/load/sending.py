@@ -6,11 +6,12 @@ import asyncio
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from serve_deployments.endpoint import WHOLE, Answer, Endpoint, Payload, first_line
 from serve_deployments.load.arrivals import Arrivals, nth
 from serve_deployments.load.clock import Clock
+from serve_deployments.load.lost_requests import LostRequests
 from serve_deployments.metrics.request_record import RequestRecord
 
 TICK_S = 0.02
@@ -103,11 +104,21 @@ class Sender(Protocol):
         ...
 
 
+class _InFlight(NamedTuple):
+    due_s: float
+    sent_s: float
+    sample: int
+    task: asyncio.Task[Any] | None
+
+
 @dataclass
 class OwnSender:
     """A sender in this process: number `index` of `of` senders that share a load.
 
     It takes arrival number `index` of a schedule and every `of`-th after it, and the payloads in the same way.
+
+    A request that seems dropped (`LostRequests`) is not waited for: a client goes on with its next one, and once it
+    counts as lost, it counts as failed.
     """
 
     endpoint: Endpoint
@@ -117,14 +128,17 @@ class OwnSender:
     of: int = 1
     _sent: int = 0
     _wanted: int = 0
-    _due_s: dict[int, float] = field(default_factory=dict)  # of the requests in flight
+    _in_flight: dict[int, _InFlight] = field(default_factory=dict)
     _next_due_s: float = math.inf
     _gave_up: bool = False
     _happened: Happened = field(default_factory=list)
     _late: list[tuple[float, float]] = field(default_factory=list)
     _clients: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _requests: set[asyncio.Task[bool]] = field(default_factory=set)
+    _unwaited: set[asyncio.Task[Any]] = field(default_factory=set)  # whose requests seem dropped
     _steady: list[asyncio.Task[None]] = field(default_factory=list)  # the schedule's, or the timer's
+    _lost: LostRequests = field(default_factory=LostRequests)
+    _looked_s: float = -math.inf
 
     def __post_init__(self) -> None:
         if not self.payloads:
@@ -133,31 +147,39 @@ class OwnSender:
     async def clients(self, count: int, wait_s: float) -> None:
         """See `Sender`."""
         self._wanted = count
+        self._lost.begin()
         dismissed = [task for index, task in self._clients.items() if index >= count and not task.done()]
         if dismissed:
             await asyncio.wait(dismissed, timeout=wait_s)
         for index in range(count):
             if index not in self._clients or self._clients[index].done():
-                self._clients[index] = asyncio.create_task(self._client(index))
+                self._start_client(index)
         if count and not self._steady:
             self._steady.append(asyncio.create_task(self._watch_timer()))
 
     async def follow(self, schedule: Schedule) -> None:
         """See `Sender`."""
+        self._lost.begin()
         self._steady.append(asyncio.create_task(self._send_all(schedule)))
 
     async def quiet(self, wait_s: float) -> None:
         """See `Sender`."""
         self._wanted = 0
         await self._end_steady()
-        if busy := {*self._requests, *(task for task in self._clients.values() if not task.done())}:
-            await asyncio.wait(busy, timeout=wait_s)
+        until_s = self.clock.now() + wait_s
+        while busy := {*self._requests, *(task for task in self._clients.values() if not task.done())}:
+            left_s = max(0.0, until_s - self.clock.now())
+            await asyncio.wait(busy, timeout=min(left_s, TICK_S))
+            if left_s <= TICK_S:
+                break
+            self._look_for_lost()
+        self._record_lost(self._lost.left(self._times_due()))
 
     async def cancel(self) -> None:
         """See `Sender`."""
         self._wanted = 0
         await self._end_steady()
-        await _end([*self._requests, *self._clients.values()])
+        await _end([*self._requests, *self._clients.values(), *self._unwaited])
 
     async def log(self) -> Log:
         """See `Sender`."""
@@ -167,9 +189,8 @@ class OwnSender:
         happened, late = self._happened, self._late
         self._happened, self._late = [], []
         now = self.clock.now()
-        return Log(
-            now, happened, list(self._due_s.values()), self._next_due_s, late, self.clock.cpu_s(), self._gave_up
-        )  # fmt: skip
+        waiting_s = list(self._times_due().values())
+        return Log(now, happened, waiting_s, self._next_due_s, late, self.clock.cpu_s(), self._gave_up)
 
     async def _end_steady(self) -> None:
         await _end(self._steady)
@@ -177,8 +198,11 @@ class OwnSender:
         # These belong to the ended schedule: else the next level would be over before it has begun.
         self._next_due_s, self._gave_up = math.inf, False
 
+    def _start_client(self, index: int) -> None:
+        self._clients[index] = asyncio.create_task(self._client(index))
+
     async def _client(self, index: int) -> None:
-        while index < self._wanted:
+        while index < self._wanted and self._clients[index] is asyncio.current_task():
             sent_s = self.clock.now()
             if not await self._send(sent_s):
                 await self.clock.sleep_until(sent_s + _AFTER_ERROR_S)
@@ -190,6 +214,7 @@ class OwnSender:
             due_s = max(due_s + TICK_S, self.clock.now())
             await self.clock.sleep_until(due_s)
             self._was_late(due_s)
+            self._look_for_lost()
 
     async def _send_all(self, schedule: Schedule) -> None:
         """Sends on schedule until too many are in flight."""
@@ -197,6 +222,7 @@ class OwnSender:
             due_s = self._next_due_s = schedule.start_s + offset_s
             await self.clock.sleep_until(due_s)
             self._was_late(due_s)
+            self._look_for_lost()
             if len(self._requests) >= schedule.most_in_flight:
                 self._gave_up = True
                 return
@@ -211,6 +237,38 @@ class OwnSender:
         now = self.clock.now()
         self._late.append((now, now - due_s))
 
+    def _look_for_lost(self) -> None:
+        """Leaves requests that seem dropped to themselves, and records as failed those that are lost."""
+        now = self.clock.now()
+        if now < self._looked_s + TICK_S:  # to look at all in flight for each that is sent would keep the sender busy
+            return
+        self._looked_s = now
+        suspected, lost = self._lost.look(self._times_due(), self._sent, now)
+        for number in suspected:
+            self._wait_no_longer(self._in_flight[number].task)
+        self._record_lost(lost)
+
+    def _times_due(self) -> dict[int, float]:
+        return {number: one.due_s for number, one in self._in_flight.items()}
+
+    def _record_lost(self, lost: Iterable[int]) -> None:
+        now = self.clock.now()
+        for number in lost:
+            one = self._in_flight.pop(number)
+            self._lost.ended(number)
+            error = f"no answer within {now - one.due_s:.3g} s, while requests that were sent later had one"
+            nothing = RequestRecord(one.due_s, one.sent_s, now, error, parts=0, sample=one.sample)
+            self._happened.append((now, nothing))
+
+    def _wait_no_longer(self, task: asyncio.Task[Any] | None) -> None:
+        """Takes a task out of those that are waited for; in the place of a client comes another."""
+        assert task is not None, "a request is sent by a task"
+        self._unwaited.add(task)
+        task.add_done_callback(self._unwaited.discard)
+        self._requests.discard(task)
+        for index in [index for index, client in self._clients.items() if client is task]:
+            self._start_client(index)
+
     async def _send(self, due_s: float) -> bool:
         """Sends one request, waits until it has ended and returns whether it was answered.
 
@@ -218,21 +276,25 @@ class OwnSender:
         """
         number = self._sent
         self._sent += 1
-        self._due_s[number] = due_s
         self._happened.append((due_s, None))
         sample = (self.index + self.of * number) % len(self.payloads)
         sent_s = self.clock.now()
+        self._in_flight[number] = _InFlight(due_s, sent_s, sample, asyncio.current_task())
         answer, error = WHOLE, _CANCELLED
         try:
             answer, error = await self._ask(self.payloads[sample])
         finally:
             now = self.clock.now()
-            del self._due_s[number]
-            first_s = sent_s + answer.first_after_s
-            ended = RequestRecord(
-                due_s, sent_s, now, error, first_s, answer.parts, answer.size_in, answer.size_out, sample
-            )
-            self._happened.append((now, ended))
+            was_lost = self._in_flight.pop(number, None) is None
+            self._lost.ended(number)
+            if error is None:
+                self._lost.answered(number, now - due_s, was_lost=was_lost)
+            if not was_lost:
+                first_s = sent_s + answer.first_after_s
+                ended = RequestRecord(
+                    due_s, sent_s, now, error, first_s, answer.parts, answer.size_in, answer.size_out, sample
+                )
+                self._happened.append((now, ended))
         return error is None
 
     async def _ask(self, payload: Payload) -> tuple[Answer, str | None]:

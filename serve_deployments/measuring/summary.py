@@ -74,16 +74,19 @@ def summarise(
     status = status or LevelStatus(events.span(0, ended, until_s=until_s), None)
     span, overloaded = status.span, run.stopped or status.overloaded
     sure = status.sure and not overloaded
-    completed, errors = int(span.answered.sum()), int(span.requests.failed.sum())
+    dropped = events.dropped_after(ended)
+    requests = span.requests.and_then(dropped)
+    completed, errors = int(span.answered.sum()), int(requests.failed.sum())
     error_rate = errors / (completed + errors) if completed + errors else 1.0
     low, high = status.estimate.bounds() if status.estimate else (None, None)
     stalls = stalls_by_others(events, taken_s(usage, background)) if run.mode == "open" else []
     delayed = delayed_by(events, stalls)
     last = span.first + len(span.requests)
-    timed = span.requests.where(~delayed[span.first : last])
-    late = None if sure else events.requests(ended).where(~delayed[ended:])
+    timed = span.requests.where(~delayed[span.first : last]).and_then(dropped)
+    late = events.requests(ended)
+    late = None if sure else late.where(~delayed[ended:] & ~late.dropped)
     distributions = {name: _distribution(of, timed, late, ages_s) for name, of in REQUEST_TIMES.items()}
-    counted = {n: m.count(span.requests, span.duration_s) for n, m in METRICS.items() if m.is_in_counts}
+    counted = {n: m.count(requests, span.duration_s) for n, m in METRICS.items() if m.is_in_counts}
     lag_ms = 1e3 * _p99(span.lag_s.tolist())
     return LevelResult(
         mode=run.mode,

@@ -22,7 +22,8 @@ class RequestRecord(NamedTuple):
         last_s: when the last part of its answer arrived, or when it failed.
         error: description of the failure, such as the exception's type and message; None if it was answered.
         first_s: when the first part of its answer arrived; NaN if the answer came in one part, or the request failed.
-        parts: number of parts that the answer came in.
+        parts: number of parts that the answer came in; 0: none came, as the request was dropped, and was waited for
+            until `last_s`.
         size_in: size of the request in the endpoint's unit, such as tokens; NaN where the endpoint does not count.
         size_out: size of the answer in the same unit; NaN likewise.
         sample: place of its payload among the payloads; None where it is not known.
@@ -55,7 +56,7 @@ class Requests:
         last_s: `[n]` when each ended, ascending.
         failed: `[n]` whether each failed.
         first_s: `[n]` when the first part of the answer arrived; NaN where the answer came in one part.
-        parts: `[n]` number of parts of the answer.
+        parts: `[n]` number of parts of the answer; 0 where the request was dropped.
         size_in: `[n]` size of the request; NaN where it is not known.
         size_out: `[n]` size of the answer; NaN where it is not known.
     """
@@ -80,7 +81,20 @@ class Requests:
         """Those of the requests that a mask `[n]` selects."""
         return Requests(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
+    def and_then(self, later: Requests) -> Requests:
+        """These requests and later ones."""
+        columns = [field.name for field in fields(self)]
+        return Requests(**{name: np.concatenate([getattr(self, name), getattr(later, name)]) for name in columns})
+
     @property
     def latency_s(self) -> np.ndarray:
-        """`[n]` seconds from when each was due, not sent, lest a stalled sender hide a queue. NaN where it failed."""
-        return np.where(self.failed, np.nan, self.last_s - self.due_s)
+        """`[n]` seconds from when each was due, not sent, lest a stalled sender hide a queue. NaN where it failed.
+
+        Of one that was dropped, how long it was waited for: its answer would have taken longer.
+        """
+        return np.where(self.failed & ~self.dropped, np.nan, self.last_s - self.due_s)
+
+    @property
+    def dropped(self) -> np.ndarray:
+        """`[n]` which were dropped: they failed, as no part of an answer came while they were waited for."""
+        return self.failed & (self.parts == 0)

@@ -87,11 +87,12 @@ def shown_by(level: LevelResult, rule: UntilLocated, levels: Sequence[LevelResul
         return shown
     events, ended = rule.checked
     requests, measured = events.requests(0, ended), _measured(level, levels, events, ended)
-    if level.stalled:
-        kept = requests.where(measured)
+    dropped = events.dropped_after(ended)
+    if level.stalled or len(dropped):
+        kept = requests.where(measured).and_then(dropped)
         shown = replace(shown, seen=tuple(evidence(name, limit, kept) for name, limit in rule.at_most.items()))
-    if is_disturbed(level):
-        return shown  # other work changed what a queue of the replica's batches knows nothing of
+    if is_disturbed(level) or requests.dropped.any() or len(dropped):
+        return shown  # a queue of the replica's batches knows nothing of other work, nor of requests that are dropped
     return replace(shown, arrived=Arrived.of(rule.rate_rps, requests, measured, level.usage))
 
 

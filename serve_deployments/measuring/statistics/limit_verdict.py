@@ -104,11 +104,13 @@ def evidence(name: str, limit: float, requests: Requests) -> LimitEvidence | Non
         counts = np.asarray(metric.counted(requests), dtype=bool)
         return _of_share(counts, counts.astype(float), limit)
     assert metric.time is not None, "a metric counts requests or is a statistic of a time"
-    times_s = metric.time.of(requests)
-    times_s = times_s[~np.isnan(times_s)]
+    # A request that was dropped is slow, whatever the limit: whoever sent it still waits.
+    times_s = np.where(requests.dropped, requests.latency_s, metric.time.of(requests))
+    known = ~np.isnan(times_s)
     if metric.share_above is None:
-        return _of_mean(times_s, limit / 1e3)
-    return _of_share(times_s > limit / 1e3, times_s, metric.share_above)
+        return _of_mean(times_s[known], limit / 1e3)
+    above = (times_s > limit / 1e3) | requests.dropped
+    return _of_share(above[known], times_s[known], metric.share_above)
 
 
 def kept(name: str, limit: float, requests: Requests, precision: float) -> bool | None:

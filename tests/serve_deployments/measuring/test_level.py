@@ -197,9 +197,16 @@ class Untold(FakeServer):
         return None
 
 
+class Told(FakeServer):
+    """Says what took long, though many requests are served at the same time."""
+
+    async def usage(self):
+        return replace(await super().usage(), recent=tuple(self._ended))
+
+
 def answered_and_sent(drain_s, error=None, told=True):
     """Of three clients whose requests take 0.4 s, once the level of a second is over."""
-    server = (FakeServer if told else Untold)(lambda size: 0.4, cores=9)
+    server = (Told if told else Untold)(lambda size: 0.4, cores=9)
 
     async def level():
         plan = LoadPlan(precision=1e-12, level_min_s=0.9, level_max_s=0.9, drain_s=drain_s)

@@ -11,7 +11,7 @@ from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.measuring.summary import LevelRun, client_limited, rate_of, summarise
 from serve_deployments.metrics.metric_table import METRICS, Metric
 from serve_deployments.usage import Usage
-from tests.levels import events
+from tests.levels import a_request, events
 
 OPEN = LevelRun("open", None, 10.0, 1e9, 1e9 + 4)
 CLOSED = LevelRun("closed", 4, None, 1e9, 1e9 + 4)
@@ -164,3 +164,15 @@ def test_the_latency_that_a_lag_is_a_fifth_of_is_that_of_the_slowest_requests(la
         100, rel=1e-3
     )
     assert found.client_limited is limited
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_requests_that_were_dropped_count_in_a_level_though_that_is_known_only_after_it(sure):
+    """Of those that ended after the level, one was dropped; one was answered, and counts where the question is open."""
+    whole = record()
+    whole.end(a_request(11.0, 5.0), 2)
+    whole.end(a_request(12.0, math.nan)._replace(due_s=10.0, parts=0, error="none"), 1)
+    found = summarise(OPEN, whole, LevelStatus(whole.span(2, 10), None, sure=sure), [], until_s=12.0, ended=10)
+    assert (found.completed, found.errors, found.error_rate) == (5, 4, 4 / 9)
+    assert found.value("max_ms") == pytest.approx(2000 if sure else 5000)
+    assert found.value("mean_ms") == pytest.approx(2340 / 6 if sure else 7340 / 7)

@@ -1,17 +1,21 @@
 """What a level says where other work had the replica's cores: stalls are left out, disturbed levels repeated."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
+from serve_deployments.load.events import Events
 from serve_deployments.measuring.level import open_level
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.measuring.rates.crediting import is_disturbed, is_repeated, other_work
+from serve_deployments.measuring.rates.crediting import is_disturbed, is_repeated, other_work, shown_by
+from serve_deployments.measuring.rates.locating import UntilLocated
+from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
-from tests.levels import a_level
+from tests.levels import a_level, a_request
 
 PLAN = LoadPlan()
 STALLS = tuple((2.1 + 3.3 * number, 0.3) for number in range(10))
@@ -108,3 +112,18 @@ def test_a_search_knows_what_runs_beside_the_service_all_the_time(burst):
     server = Beside(lambda size: 0.01 + 0.003 * size, max_batch=8, stalls=STALLS, stalled_by_others=burst)
     found = run_virtual(test.run(server, ["x"], Settings(max_batch_size=8), clock=VirtualClock()))
     assert any(level.stalled for level in found.levels) is burst
+
+
+@pytest.mark.parametrize("late", [0, 3])
+def test_a_level_shows_its_dropped_requests_and_no_queue_is_compared_with_them(late):
+    """Of 300 requests three more were dropped, which is known after the level."""
+    rule = UntilLocated(PLAN, 50.0, {"p99_ms": 100.0}, RatePosterior.about(50.0, 1, floor_rps=1.0))
+    events = Events(0.0)
+    for number in range(300):
+        events.end(a_request((number + 1) / 50, 0.01), 1)
+    assert rule.check(events) is not None
+    for _ in range(late):
+        events.end(a_request(6.5, math.nan)._replace(due_s=5.5, parts=0), 1)
+    level = a_level(50.0, latency_s=[0.01])
+    shown = shown_by(level, rule, [level])
+    assert shown is not None and shown.seen[0].above == late and (shown.arrived is None) is (late > 0)

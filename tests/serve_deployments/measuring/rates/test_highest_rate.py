@@ -149,6 +149,23 @@ def test_while_no_rate_has_passed_up_to_two_more_are_tried_than_there_is_time_fo
     assert all(late > limit_ms for late in p99_ms[:-1]) and p99_ms[-1] < limit_ms
 
 
+def test_requests_that_are_dropped_fail_and_break_a_limit_on_errors_at_every_rate():
+    """Each 50th: more than one in a hundred, less than one in twenty."""
+
+    def found(most):
+        server = FakeServer(lambda size: 0.05, cores=8, drops=lambda number: number % 50 == 49)
+        at_most = {"p90_ms": 200.0, "error_rate": most}
+        plan = LoadPlan(total_max_s=30.0, level_min_s=4.0)
+        return run_virtual(highest_rate(server, ["x"], plan, at_most, Settings(), clock=VirtualClock()))
+
+    allowed, broke = found(0.05), found(0.01)
+    assert allowed.found and 130 < allowed.metrics["rps"] < 180
+    of = [one for one in allowed.levels if one.mode == "open"]
+    errors = sum(one.errors for one in of)
+    assert errors / (errors + sum(one.completed for one in of)) == pytest.approx(1 / 50, rel=0.25)
+    assert not broke.found or broke.metrics["rps"] < 50
+
+
 # --- where no rate is found
 
 

@@ -151,3 +151,13 @@ def test_a_climb_whose_time_is_up_says_so():
     found = peak(FakeServer(lambda size: 0.05, cores=1000), replace(PLAN, total_max_s=4.0))
     assert found.reason == f"out of time after {clients_of(found)[-1]} clients" and 2 <= len(found.levels) <= 4
     assert found.seconds <= 5.0
+
+
+def test_an_engine_that_drops_requests_has_the_rate_of_the_rest_and_errors():
+    """Eight calls at once of 50 ms are 160 a second, of which each 50th has no answer."""
+    found = peak(FakeServer(lambda size: 0.05, cores=8, drops=lambda number: number % 50 == 49))
+    assert found.metrics["rps"] == pytest.approx(160 * 49 / 50, rel=0.02)
+    levels = [one for one in found.levels if 2 <= one.concurrency <= 16]
+    errors, answers = sum(one.errors for one in levels), sum(one.completed for one in levels)
+    assert errors / (errors + answers) == pytest.approx(1 / 50, rel=0.25)
+    assert "no answer within" in next(one.first_error for one in levels if one.errors)
