@@ -83,8 +83,8 @@ def summarise(
     delayed = delayed_by(events, stalls)
     last = span.first + len(span.requests)
     timed = span.requests.where(~delayed[span.first : last]).and_then(dropped)
-    late = events.requests(ended)
-    late = None if sure else late.where(~delayed[ended:] & ~late.dropped)
+    later = events.requests(ended)
+    late = None if sure else later.where(~delayed[ended:] & ~later.dropped)
     distributions = {name: _distribution(of, timed, late, ages_s) for name, of in REQUEST_TIMES.items()}
     counted = {n: m.count(requests, span.duration_s) for n, m in METRICS.items() if m.is_in_counts}
     lag_ms = 1e3 * _p99(span.lag_s.tolist())
