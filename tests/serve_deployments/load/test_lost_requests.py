@@ -106,7 +106,8 @@ def test_a_client_goes_on_after_a_dropped_request_as_the_arithmetic_says(clients
     assert 60 * 50 * clients / most_s * 0.97 <= len(ended) <= 60 * 50 * clients / least_s * 1.03
     assert len(dropped) / len(ended) == pytest.approx(1 / 50, rel=0.1)
     for one in dropped:
-        assert one.parts == 0 and WAIT_S < one.last_s - one.due_s < WAIT_S + SERVICE_S + 3 * TICK_S
+        # The next one that is sent tells, or if that is dropped, too, the one after it.
+        assert one.parts == 0 and WAIT_S < one.last_s - one.due_s < WAIT_S + 2 * SERVICE_S + 3 * TICK_S
         assert one.error == (
             f"no answer within {one.last_s - one.due_s:.3g} s, while requests that were sent later had one"
         )
