@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 
 import numpy as np
 
@@ -63,6 +64,7 @@ class Contestant:
     Args:
         position: its number in the space.
         trials: its trials, one per round; at least one.
+        falls_short: whether its mean over the rounds is below a lower bound on a rate.
 
     Raises:
         ValueError: there is no trial.
@@ -70,6 +72,7 @@ class Contestant:
 
     position: int
     trials: tuple[TrialRecord, ...]
+    falls_short: bool = False
 
     def __post_init__(self) -> None:
         if not self.trials:
@@ -87,8 +90,8 @@ class Contestant:
 
     @property
     def counts(self) -> bool:
-        """Whether it may be recommended: it is not out, and kept the limits in most of its rounds."""
-        return not self.out and 2 * self.kept > len(self.trials)
+        """Whether it may be recommended: it is not out, kept the limits in most rounds, and does not fall short."""
+        return not self.out and 2 * self.kept > len(self.trials) and not self.falls_short
 
     @property
     def answers(self) -> AnswerAgreement | None:
@@ -227,15 +230,18 @@ def compared(trials: Sequence[TrialRecord], objective: Objective, default: int |
     """Evaluate the final comparison as far as it has come.
 
     A round in which a configuration broke a limit gives it no figure: a rate at which a limit is broken is not ranked.
+    A lower bound on a rate is for the mean of the rounds: without the rounds below it, the mean would be too high.
 
     Args:
         trials: trials of a study; those of its search are ignored.
         objective: the objective whose figures are compared.
         default: position of the configuration to beat.
     """
-    rounds = in_rounds(trials)
+    bounds = {name: bound for name, bound in objective.at_least.items() if _moves_with_load(name)}
+    in_a_round = replace(objective, at_least={n: b for n, b in objective.at_least.items() if n not in bounds})
+    rounds = in_rounds([_judged(t, in_a_round) for t in trials] if bounds else trials)
     everyone = [
-        Contestant(position, tuple(r[position] for r in rounds if position in r))
+        _contestant(position, tuple(r[position] for r in rounds if position in r), bounds)
         for position in dict.fromkeys(p for r in rounds for p in r)
     ]
     counting = [c for c in everyone if c.counts]
@@ -247,6 +253,28 @@ def compared(trials: Sequence[TrialRecord], objective: Objective, default: int |
     best_first = tuple(counting[i] for i in order)
     others = tuple(c for c in everyone if not c.counts)
     return Comparison(rounds, best_first + others, default, fit(figures[order], known))
+
+
+def _contestant(position: int, trials: tuple[TrialRecord, ...], bounds: Mapping[str, float]) -> Contestant:
+    """Return a contestant, and whether its mean falls short of one of these lower bounds on rates."""
+    kept = [t for t in trials if t.value is not None]
+    means = {name: _geometric_mean([t.metrics.get(name, math.nan) for t in kept]) for name in bounds}
+    return Contestant(position, trials, any(not mean >= bounds[name] for name, mean in means.items()))
+
+
+def _judged(trial: TrialRecord, objective: Objective) -> TrialRecord:
+    """Return a trial with its value under an objective."""
+    return replace(trial, value=objective.value(trial.outcome.metrics, trial.usd_per_hour))
+
+
+def _moves_with_load(name: str) -> bool:
+    metric = metric_of(name)
+    return metric is not None and not metric.of_answers
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    """Return the mean of rates; NaN of none, or where one is not known or not positive."""
+    return math.exp(fmean(map(math.log, values))) if values and all(value > 0 for value in values) else math.nan
 
 
 def _prior(objective: Objective) -> NoisePrior:

@@ -388,3 +388,16 @@ def test_the_interval_of_a_mean_is_no_narrower_than_its_rounds_are_apart():
     mean = comparison.mean_of("rps", comparison.first)
     assert mean.low < 300 and mean.high > 400
     assert comparison.over_default.value == pytest.approx(2) and comparison.over_default.low > 1.7
+
+
+@pytest.mark.parametrize(("bound", "counting"), [(None, [0, 1]), (400.0, [0, 1]), (470.0, [0]), (600.0, [])])
+def test_a_lower_bound_on_the_rate_is_for_the_mean_and_changes_no_mean(bound, counting):
+    """One round of 329 requests/s among 528 and 523 is below 400, their mean is not; it counts too."""
+    at_least = {} if bound is None else {"rps": bound}
+    goal = Objective(Expression("rps"), at_most={"p99_ms": 100}, at_least=at_least)
+    rounds = [[(0, 519.0), (1, 329.0)], [(1, 528.0), (0, 520.0)], [(0, 521.0), (1, 523.0)]]
+    comparison = compared(finals(*rounds, objective=goal), goal, 0)
+    assert positions(comparison.counting) == counting
+    for contestant in comparison.counting:
+        own = [r[i][1] for r in rounds for i in range(2) if r[i][0] == contestant.position]
+        assert comparison.mean(contestant).value == pytest.approx(math.exp(sum(map(math.log, own)) / 3))
