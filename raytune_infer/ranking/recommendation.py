@@ -84,6 +84,7 @@ class Recommendation:
         not_loaded: numbers of the trials in `failed` that only a limit of the run on answers kept from being loaded,
             and that keep the limits on answers of this objective.
         left: how far that has come if it is not over; None if it is, or has not begun.
+        best_is_default: whether the best is the configuration to beat.
     """
 
     objective: Objective
@@ -96,6 +97,7 @@ class Recommendation:
     comparison: Comparison | None = None
     not_loaded: tuple[int, ...] = ()
     left: Left | None = None
+    best_is_default: bool = False
 
     @property
     def best(self) -> Ranked | None:
@@ -214,15 +216,18 @@ def rank(
     ranked = [_ranked(ts, objective, known[p], prices_usd[p], beside.get(p)) for p, ts in measured.items()]
     counted = sorted((r for r in ranked if r.value is not None), key=lambda r: -(r.value or 0.0))
     found = _by_comparison(counted, comparison, concluded=concluded)
+    in_order = counted if found is None else [found, *(r for r in counted if r is not found)]
+    defaults = {t.number for t in trials if t.position == default}
     return Recommendation(
         objective=objective,
         prices=prices,
         arrivals=opened,
-        ranked=tuple(counted if found is None else [found, *(r for r in counted if r is not found)]),
+        ranked=tuple(in_order),
         others=tuple(sorted((r for r in ranked if r.value is None), key=lambda r: -(r.could_be or 0.0))),
         failed={t.number: t.outcome.reason or "" for t in trials if t.position not in measured},
         untried=None if size is None else size - len(by_config),
         comparison=None if found is None else comparison,
+        best_is_default=bool(in_order) and not defaults.isdisjoint(in_order[0].trials),
         not_loaded=tuple(t.number for t in trials if t.position not in measured and _lets_in(objective, t)),
     )
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE
-from raytune_infer.report.level_figures import alone, estimated, measured
+from raytune_infer.report.level_figures import alone, estimated, measured, rate
 from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import significant, spelled
 from raytune_infer.report.words.verdict import answer as answer_of_comparison
-from raytune_infer.report.words.verdict import so_far
+from raytune_infer.report.words.verdict import rate_in_words, so_far
 from raytune_infer.store.records import ANSWERS_DIFFER
 
 
@@ -32,11 +32,12 @@ def answer(found: Recommendation) -> str:
         return ""
     if found.comparison is not None:
         return so_far(answer_of_comparison(found.comparison, found.objective), found.comparison, found.left)
-    rate = "" if best.known.level is None else f", {significant(best.known.level.rate_rps)} requests/s"
-    return (
-        f"Run {_named(best)}: {found.objective.goal.text} of {significant(best.figure)}{rate}, from its own "
-        "levels; under this question it was not measured side by side with the default"
-    )
+    goal = f"{found.objective.goal.text} of {significant(best.figure)}"
+    told = ", ".join(filter(None, (goal, rate_in_words(rate(best)), "from its own levels")))
+    if found.best_is_default:
+        return f"Keep the default, {_named(best)}: {told}; under this question no other is surely better"
+    unlike = "under this question it was not measured side by side with the default"
+    return f"Run {_named(best)}: {told}; {unlike}"
 
 
 def why_not(found: Recommendation, r: Ranked) -> str:

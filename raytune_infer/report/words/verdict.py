@@ -10,6 +10,8 @@ from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.comparing.other_processes import disturbed, largest_spread
+from raytune_infer.report.figures import mean_rate
+from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import estimate, interval, number, significant, spelled
 from searchers.objective import Objective
@@ -46,9 +48,16 @@ def answer_so_far(
     """
     if comparison.rounds or best is None:
         return so_far(answer(comparison, objective), comparison, left)
-    rate = number(best.metrics["rps"], *(best.interval_rps or (None, None)))
     named = marked(spelled(best.config), best.answers)
-    return f"Best so far, not yet compared with the default: {named}: {rate} requests/s"
+    return f"Best so far, not yet compared with the default: {named}: {rate_in_words(mean_rate(best))}"
+
+
+def rate_in_words(rate: Quantity | None) -> str:
+    """Return a rate with its interval, as in `at least about 950 (850 to 2040) requests/s`; empty for None."""
+    if rate is None:
+        return ""
+    marks = ("at least " if rate.at_least else "") + ("about " if rate.estimated else "")
+    return f"{marks}{number(rate.value, rate.low, rate.high)} requests/s"
 
 
 def so_far(said: str, comparison: Comparison, left: Left | None) -> str:
@@ -104,9 +113,7 @@ def _what(contestant: Contestant, default: Contestant | None) -> str:
 
 
 def _rate(comparison: Comparison, contestant: Contestant) -> str:
-    result = result_of(comparison, contestant)
-    bound = ("at least " if result.client_limited else "") + ("about " if result.estimated else "")
-    return f"{bound}{number(result.metrics['rps'], *(result.interval_rps or (None, None)))} requests/s"
+    return rate_in_words(mean_rate(result_of(comparison, contestant)))
 
 
 def _gain(comparison: Comparison, objective: Objective, default: Contestant | None) -> str:

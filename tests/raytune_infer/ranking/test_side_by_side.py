@@ -79,6 +79,15 @@ def test_of_another_goal_the_first_decides_whether_it_was_compared():
     )
 
 
+def test_the_default_is_kept_where_it_is_the_best_by_its_own_levels():
+    dear = Objective(Expression("rps ** 2"), at_most=LIMITS)
+    kept = rank(TRIALS, dear, held_under=LIMITS, precision=0.1, default=2)
+    assert kept.comparison is None and recommendation_view(kept).answer == (
+        "Keep the default, n=2: rps ** 2 of 90000, 300 requests/s, from its own levels; under this question no other "
+        "is surely better"
+    )
+
+
 def test_under_other_limits_the_levels_decide():
     tighter = ranked(TRIALS, replace(GOAL, at_most={"p99_ms": 60.0}), concluded=False)
     assert tighter.comparison is None and all(r.compared is None for r in tighter.ranked)
