@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from raytune_infer.comparing.comparison import Comparison, compared
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.ranking.rate_bounds import RateBounds
+from raytune_infer.ranking.trial_answer import with_figures
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Expression, Objective
 
@@ -65,9 +66,9 @@ def bounds_of(result: ConfigurationResult) -> RateBounds | None:
     outcome = result.trials[-1].outcome
     if outcome.reported is None:
         return None
-    rate_rps, limited = result.metrics["rps"], result.client_limited
-    level = replace(outcome.levels[outcome.reported], rate_rps=rate_rps)
-    at_most_rps = math.inf if limited else rate_rps
+    limited = result.client_limited
+    level = with_figures(outcome.levels[outcome.reported], result.metrics)
+    at_most_rps = math.inf if limited else level.rate_rps
     return RateBounds(level, at_most_rps, not limited, client_limited=limited, interval_rps=result.interval_rps)
 
 

@@ -95,12 +95,15 @@ def test_a_level_broken_by_chance_below_several_kept_ones_is_not_believed():
 
 def test_a_trials_own_answer_counts_however_few_requests_it_rests_on():
     """The slow ones rest on few: to leave them out would leave the lucky one alone."""
-    slow = [TrialAnswer(arrivals(rps, 40, completed=39), rps) for rps in (11.0, 14.0)]
-    known = within([TrialAnswer(arrivals(81, 60, completed=5000), 81.0), *slow], p99_ms=100)
+    slow = [TrialAnswer(arrivals(rps, 40, completed=39), {"rps": rps}) for rps in (11.0, 14.0)]
+    known = within([TrialAnswer(arrivals(81, 60, completed=5000), {"rps": 81.0}), *slow], p99_ms=100)
     assert (known.level.rate_rps, known.at_most_rps, known.resolved) == (14, 14, True)
     # One whose own figures break the limit is no answer.
-    broke = TrialAnswer(arrivals(5, 140, completed=39), 5.0)
-    assert within([*slow, broke, TrialAnswer(arrivals(13, 90, completed=39), 13.0)], p99_ms=100).level.rate_rps == 13
+    broke = TrialAnswer(arrivals(5, 140, completed=39), {"rps": 5.0})
+    assert (
+        within([*slow, broke, TrialAnswer(arrivals(13, 90, completed=39), {"rps": 13.0})], p99_ms=100).level.rate_rps
+        == 13
+    )
 
 
 def test_a_busy_load_side_hides_what_more_there_is():
@@ -224,7 +227,7 @@ def test_the_tightest_latency_decides_what_an_early_stop_still_says():
 def said(rps, *, low=None, high=None, early=False, asked=None, **more) -> TrialAnswer:
     """A level that stands for its trial, which reported a rate of its own."""
     interval = None if low is None else (low, high)
-    return TrialAnswer(arrivals(asked or rps, 50, achieved=asked or rps, **more), rps, interval, early)
+    return TrialAnswer(arrivals(asked or rps, 50, achieved=asked or rps, **more), {"rps": rps}, interval, early)
 
 
 def test_under_the_runs_own_limits_its_trials_stand_by_what_they_said():
@@ -240,7 +243,7 @@ def test_under_the_runs_own_limits_its_trials_stand_by_what_they_said():
     # Under any other limits the levels do.
     assert within(levels, p99_ms=101).level.rate_rps == 295
     # A level that did not keep them stands for nothing.
-    broken = TrialAnswer(arrivals(300, 150), 300.0)
+    broken = TrialAnswer(arrivals(300, 150), {"rps": 300.0})
     assert within([broken, arrivals(100, 10)], p99_ms=100).level.rate_rps == 100
 
 
@@ -404,3 +407,9 @@ def test_a_limit_that_both_levels_keep_moves_no_estimate():
         for rps, p99, p50 in ((100, 10, 20), (200, 40, 10))
     ]
     assert within(levels, p99_ms=22.5, p50_ms=30).estimate_rps == pytest.approx(150)
+
+
+def test_beside_a_trials_rate_stand_its_times_at_that_rate_and_not_those_of_a_slower_level():
+    """It was held at 333 requests/s and estimated at 560, where the p99 is the limit."""
+    known = within([TrialAnswer(arrivals(333, 15), {"rps": 560.0, "p99_ms": 100.0})], p99_ms=100)
+    assert (known.level.rate_rps, known.level.value("p99_ms")) == (560, 100)
