@@ -118,7 +118,8 @@ def test_a_limit_that_is_looser_by_a_little_changes_the_rate_by_little(levels, l
 def test_beside_a_looser_limit_one_that_is_kept_anyway_changes_nothing(more):
     one = trial(1, 0, *LEVELS[:4], LUCKY, rps=367.0, reported=3, interval_rps=(355.0, 380.0))
     alone, beside = (
-        known_rate([one], Limits({"p99_ms": 301.0, **other}, HELD), 0.05, None, opened=True) for other in ({}, more)
+        known_rate([one], Limits({"p99_ms": 301.0, **other}, HELD), 0.05, None, opened=True)
+        for other in (dict[str, float](), more)
     )
     assert beside.at_least_rps == alone.at_least_rps == 367
 
@@ -128,6 +129,6 @@ def test_one_more_limit_never_gives_a_higher_rate(levels, limit, other, rps, ear
     own = trial(1, 0, *levels, rps=rps, reported=0, interval_rps=(0.9 * rps, 1.1 * rps), ended_early=early)
     alone, both = (
         known_rate([own], Limits({"p99_ms": limit, **more}, HELD), 0.05, None, opened=True).at_least_rps
-        for more in ({}, {"p50_ms": other})
+        for more in (dict[str, float](), {"p50_ms": other})
     )
     assert both <= alone * (1 + 1e-9)

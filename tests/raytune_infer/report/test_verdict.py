@@ -235,8 +235,13 @@ def test_before_the_comparison_the_best_of_the_search_is_named_as_what_it_is():
         "Best so far, not yet compared with the default: n=1: 100 requests/s"
     )
     assert answer_so_far(None, nothing, GOAL) == ""
-    unsure = {"levels": (a_level(100.0, steady=False),), "reported": 0}
-    outcome = replace(trial.outcome, client_limited=True, interval_rps=(95.0, 204.0), **unsure)
+    outcome = replace(
+        trial.outcome,
+        client_limited=True,
+        interval_rps=(95.0, 204.0),
+        levels=(a_level(100.0, steady=False),),
+        reported=0,
+    )
     lower = answer_so_far(best_of([replace(trial, outcome=outcome)], nothing), nothing, GOAL)
     assert lower.endswith(": n=1: at least about 100.0 (95.0 to 204.0) requests/s")
     otherwise = answer_so_far(best_of(answering_otherwise([trial], 1), nothing), nothing, GOAL)
