@@ -95,6 +95,7 @@ class ReplicaFacts:
         unanswered: how many calls of the model were given up by their callers although no other had been answered since
             they began: the model may hang. Only of models that batch for themselves; the others' batches are not given
             up but waited for.
+        spoilt: why its process must not be used for another trial, though it serves; None if it may.
     """
 
     hostname: str
@@ -112,6 +113,7 @@ class ReplicaFacts:
     idle_with: str | None = None
     longest_batch_s: float = 0.0
     unanswered: int = 0
+    spoilt: str | None = None
 
 
 class Running(Protocol):

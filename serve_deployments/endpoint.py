@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from serve_deployments.out_of_memory import says_out_of_memory
 from serve_deployments.usage import Usage
 
 Payload = Any
@@ -47,11 +48,6 @@ class DescribedError(RuntimeError):
     """
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that a device or the machine ran out of memory."""
-    return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory")
-
-
 def first_line(error: BaseException) -> str:
     """The words of a failure: the first line of its message, cut after `LONGEST_WORDS`.
 
@@ -61,7 +57,7 @@ def first_line(error: BaseException) -> str:
     line, *rest = _message(error).strip().splitlines() or [""]
     while rest and line.endswith(":"):
         line = f"{line} {rest.pop(0).strip()}"
-    whole = isinstance(error, DescribedError) or is_out_of_memory(error)
+    whole = isinstance(error, DescribedError) or says_out_of_memory(error)
     words = line if whole and line else f"{type(error).__name__}: {line}".removesuffix(": ")
     return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 1]}…"
 

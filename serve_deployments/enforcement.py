@@ -1,6 +1,7 @@
 """The record of whether a limit is enforced: how, or why not."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -18,3 +19,18 @@ class Enforcement:
     asked: str
     enforced: bool
     how: str
+
+
+def corrected(limits: Sequence[Enforcement], of_model: Sequence[Enforcement]) -> tuple[Enforcement, ...]:
+    """All records; where a model says that a limit does not hold for it, that counts.
+
+    Args:
+        limits: records of the limits of the process.
+        of_model: the model's own records; those of a limit that the process has have no `asked`.
+    """
+    own = {each.limit: each for each in of_model}
+    names = {each.limit for each in limits}
+    held = [
+        replace(own[each.limit], asked=each.asked) if each.enforced and each.limit in own else each for each in limits
+    ]
+    return (*held, *(each for each in of_model if each.limit not in names))

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.recording.origin import ROOT
-from serve_deployments.device.gpu_memory import clean_after
-from serve_deployments.device.limits import enforce_gpu
+from serve_deployments.device.gpu.limits import enforce_gpu
+from serve_deployments.device.gpu.memory import clean_after
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.settings import Settings
 

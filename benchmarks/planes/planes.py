@@ -31,10 +31,14 @@ from benchmarks.planes.profile import facts
 from benchmarks.planes.timing import Patience, Row
 from benchmarks.recording.arguments import parser_of
 from benchmarks.recording.origin import ROOT, command_of
+from benchmarks.recording.said_lines import SaidLines, end
 
 WORKER = (sys.executable, "-m", "benchmarks.planes.worker")
 QUICK_MODELS = ("dlrm", "minilm-l6")
 QUICK_PATIENCE = Patience(least_s=0.02, most_s=0.05)
+
+# Seconds for a model to be built or a configuration to be measured, which takes 10 at most; a GPU may hang. Our choice.
+SILENT_S = 600.0
 
 # Load average above which a warning says that the machine is busy; our choice.
 BUSY = 0.5
@@ -50,7 +54,7 @@ def answers(
     """Yields the workers' results; a configuration that killed its worker has failed, and a new worker continues.
 
     Raises:
-        RuntimeError: a worker failed for another reason than memory.
+        RuntimeError: a worker failed for another reason than memory, or said nothing for `SILENT_S`.
     """
     rows: list[Row] = []
     left = list(configs)
@@ -60,18 +64,24 @@ def answers(
         env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(cores), "MKL_NUM_THREADS": str(cores)}
         if "gpu_share" in left[0]:
             env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{100 * float(left[0]['gpu_share']):g}"
-        with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
-            assert worker.stdin and worker.stdout
+        worker = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        try:
+            assert worker.stdin
             json.dump({**job, "rows": rows, "patience": asdict(patience)}, worker.stdin)
             worker.stdin.close()
             trying = None
-            for line in worker.stdout:
+            for line in SaidLines(worker, f"the worker for {model.name}").until_end(SILENT_S):
                 said = json.loads(line)
                 trying = said.get("trying")
                 if trying is None:
                     left.pop(0)
                     rows += [said["row"]] if "row" in said else []
                     yield said
+            worker.wait(SILENT_S)
+        finally:
+            end(worker)
         if worker.returncode == -9 and trying is not None:  # the kernel killed it for lack of memory
             rows.append(left.pop(0))
             yield {"row": rows[-1], "spread": None, "batches": 0}

@@ -20,6 +20,7 @@ import torch
 from benchmarks.planes.models.catalogue import MODELS
 from benchmarks.planes.timing import BATCH, Patience, Row, Timing, left_out, measure
 from cluster.gpus import GIB
+from serve_deployments.out_of_memory import is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,9 @@ def inputs_of(model: str, precision: str, device: str, batch: int) -> list[torch
     return [t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t for t in typed]
 
 
-def out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     # A recording that runs out of memory fails once more when it ends, and that second error is the one raised.
-    lacks = any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__))
-    return lacks or "can't allocate memory" in str(error)
+    return is_out_of_memory(error) or (error.__context__ is not None and is_out_of_memory(error.__context__))
 
 
 def point(job: Job, net: torch.nn.Module, config: Row) -> Timing | None:
@@ -100,7 +100,10 @@ def point(job: Job, net: torch.nn.Module, config: Row) -> Timing | None:
 
 
 def rows(job: Job) -> Iterator[dict[str, object]]:
-    """Yields for each configuration that it is tried, then its result; or that it is left out as too long."""
+    """Yields for each configuration that it is tried, then its result; or that it is left out as too long.
+
+    On a GPU it ends after one that ran out of memory: if that was while a graph was recorded, torch keeps the memory.
+    """
     known, net, precision = list(job.rows), torch.nn.Module(), None
     for config in job.configs:
         if left_out(config, known, job.patience):
@@ -127,6 +130,8 @@ def rows(job: Job) -> Iterator[dict[str, object]]:
             row |= {"rps": int(config[BATCH]) / timing.median_s, "latency_ms": 1e3 * timing.median_s}
         known.append(row)
         yield {"row": row, "spread": timing and timing.spread, "batches": timing.batches if timing else 0}
+        if timing is None and job.device == "cuda":
+            return
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import torch
 
+from serve_deployments.device.gpu import share
+
 
 class Event(Protocol):
     """A point in a stream's work."""
@@ -68,8 +70,12 @@ class Accelerator(Protocol):
         """Records the work that `run` puts into the stream, without running it; returns a function that replays it.
 
         Raises:
-            Exception: the work cannot be recorded.
+            Exception: the work cannot be recorded. The allocator of this process may keep what it took for it.
         """
+        ...
+
+    def forget_recordings(self) -> None:
+        """Frees the scratch memory of all recordings; none of them may be replayed any more."""
         ...
 
 
@@ -102,8 +108,8 @@ class Cuda:
         return stream
 
     def copy_stream(self) -> Stream:
-        """A stream of torch's pool."""
-        stream: Stream = torch.cuda.Stream(self._device)
+        """A stream of the green context if there is one, so that all memory belongs to it; else of torch's pool."""
+        stream: Stream = share.new_stream() or torch.cuda.Stream(self._device)
         return stream
 
     def on(self, stream: Any) -> AbstractContextManager[Any]:
@@ -134,3 +140,8 @@ class Cuda:
             raise
         replay: Callable[[], None] = graph.replay
         return replay
+
+    def forget_recordings(self) -> None:
+        """See `Accelerator`; torch frees a pool once no graph of it is left."""
+        self._pool = None
+        torch.cuda.empty_cache()

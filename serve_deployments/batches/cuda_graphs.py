@@ -16,6 +16,7 @@ import torch
 from serve_deployments.batches.accelerator import Accelerator, Stream
 from serve_deployments.batches.batch_parts import Tensors
 from serve_deployments.batches.packing import Layout
+from serve_deployments.endpoint import first_line
 from serve_deployments.enforcement import Enforcement
 
 MOST = 256
@@ -61,6 +62,12 @@ class Graphs:
     The first failure to record ends all recording: it is caused by what the model does, not by a shape, and each
     attempt takes time. Running out of memory ends it too; graphs recorded before stay in use.
 
+    `recording` says whether a shape that is seen for the first time is recorded; it takes many times as long as a run,
+    so that it is switched off while a load is measured.
+
+    `spoilt` says why this process must record nothing any more, None if it may. After a recording that failed torch
+    gives back neither its pool nor its entry for it, which then refers to memory that is used otherwise.
+
     Args:
         forward: the model.
         accelerator: the device.
@@ -78,6 +85,8 @@ class Graphs:
         self._kept: OrderedDict[Layout, _Graph] = OrderedDict()
         self._recorded = self._replayed = self._without = 0
         self._failure: str | None = None
+        self.recording = True
+        self.spoilt: str | None = None
 
     def __call__(self, layout: Layout, given: torch.Tensor, room: Room) -> Layout:
         """Like `run_packed`; a shape is recorded when it is first seen, and replayed from then on."""
@@ -85,7 +94,7 @@ class Graphs:
         if graph is None:
             outputs = run_packed(self._forward, layout, given, room)
             self._without += 1
-            if self._failure is None:
+            if self.recording and self._failure is None:
                 self._record(layout, given, outputs)
             return outputs
         self._kept.move_to_end(layout)
@@ -102,6 +111,19 @@ class Graphs:
             how += f"; recording failed: {self._failure}"
         return Enforcement("cuda_graphs", "True", self._failure is None, how)
 
+    @property
+    def most(self) -> int:
+        """Largest number of graphs that are kept."""
+        return self._most
+
+    def forget(self) -> None:
+        """Discards all graphs with their memory: they compute what the model was when they were recorded."""
+        self._kept.clear()
+        self._recorded = self._replayed = self._without = 0
+        if self.spoilt is None:  # else there may be work in the pool that torch counts as being recorded still
+            self._accelerator.forget_recordings()
+            self._failure = None
+
     def _record(self, layout: Layout, given: torch.Tensor, outputs: Layout) -> None:
         while len(self._kept) >= self._most:
             self._kept.popitem(last=False)
@@ -115,7 +137,21 @@ class Graphs:
 
             for _ in range(_WARM_UPS):
                 once()
-            self._kept[layout] = _Graph(self._accelerator.capture(once, self._stream), kept, made, outputs)
+            self._kept[layout] = _Graph(self._captured(once), kept, made, outputs)
             self._recorded += 1
         except Exception as error:  # a model that cannot be recorded can still be run
-            self._failure = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+            self._failure = first_line(_at_first(error))
+
+    def _captured(self, once: Callable[[], None]) -> Callable[[], None]:
+        try:
+            return self._accelerator.capture(once, self._stream)
+        except BaseException:
+            self.spoilt = "a CUDA graph could not be recorded, and torch keeps its memory until the process ends"
+            raise
+
+
+def _at_first(error: BaseException) -> BaseException:
+    """The error that came first: a recording in which something was raised fails once more when it is ended."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error

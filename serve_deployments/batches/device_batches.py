@@ -11,16 +11,18 @@ which waits for the computing of batch 1. Two sets of buffers: one batch compute
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from serve_deployments.batches import kept_on_device
 from serve_deployments.batches.accelerator import Accelerator, Stream
 from serve_deployments.batches.batch_parts import Parts
 from serve_deployments.batches.cuda_graphs import Graphs, run_packed
 from serve_deployments.batches.packing import Layout, first_sizes
+from serve_deployments.batches.shapes import batches_of, combinations, shapes_of
 from serve_deployments.endpoint import Payload
 from serve_deployments.enforcement import Enforcement
 
@@ -112,10 +114,11 @@ class DeviceBatches:
         self._copy_in, self._copy_out = accelerator.copy_stream(), accelerator.copy_stream()
         self._compute = accelerator.compute_stream()
         self._graphs = Graphs(parts.forward, accelerator, self._compute) if cuda_graphs else None
-        self._free = deque(_Slot(accelerator, self._copy_in, self._compute) for _ in range(IN_FLIGHT))
+        self._free = self._slots()
         self._told = tuple(told)
         # Recording a graph is a one-time cost too, which must not occur under load, where it would be measured.
         self._every_size = every_size or cuda_graphs
+        kept_on_device.add(self)
 
     def __call__(self, payloads: list[Payload]) -> list[Any]:
         """Runs one batch, from payloads to results."""
@@ -167,9 +170,50 @@ class DeviceBatches:
         """Batch sizes to run before any load, the largest first."""
         return first_sizes(max_batch_size, every_size=self._every_size)
 
+    def shapes(
+        self, samples: Iterable[Payload], max_batch_size: int, enough: Callable[[], bool]
+    ) -> Sequence[tuple[int, ...]]:
+        """Numbers of the samples of each batch to run before any load, so that no new shape is recorded under it.
+
+        Args:
+            samples: payloads that the model may write to.
+            max_batch_size: largest batch size.
+            enough: whether to leave out the rest of the samples, as looking at them takes too long.
+        """
+        if self._graphs is None:
+            return ()
+        most = self._graphs.most
+        combined = combinations(shapes_of(self.parts, samples, enough), max_batch_size, most)
+        return batches_of(combined, self.first_sizes(max_batch_size))[:most]
+
+    def record(self, on: bool) -> None:
+        """Whether CUDA graphs are recorded of shapes that are seen for the first time."""
+        if self._graphs is not None:
+            self._graphs.recording = on
+
+    def give_up(self) -> None:
+        """Frees the buffers and graphs; they are made again when they are needed.
+
+        Raises:
+            RuntimeError: a batch is in progress.
+        """
+        if len(self._free) < IN_FLIGHT:
+            raise RuntimeError("a batch is in progress; call finish() before buffers are given up")
+        self._free = self._slots()
+        if self._graphs is not None:
+            self._graphs.forget()
+
+    @property
+    def spoilt(self) -> str | None:
+        """Why this process must take on no other settings and models; None if it may."""
+        return None if self._graphs is None else self._graphs.spoilt
+
     def told(self) -> tuple[Enforcement, ...]:
         """Records of whether and how the model's options took effect."""
         return self._told if self._graphs is None else (*self._told, self._graphs.told())
+
+    def _slots(self) -> deque[_Slot]:
+        return deque(_Slot(self._accelerator, self._copy_in, self._compute) for _ in range(IN_FLIGHT))
 
     def _bring(self, slot: _Slot, tensors: dict[str, torch.Tensor]) -> tuple[Layout, int, int]:
         """Packs the inputs and starts the copy in; returns the layout, and the rows without and with padding."""

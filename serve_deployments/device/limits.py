@@ -1,4 +1,4 @@
-"""Enforcement of a replica's limits on cores, threads and GPU: Ray's num_cpus and num_gpus only reserve, not isolate.
+"""Enforcement of a replica's limit on cores: Ray's num_cpus only reserves, it does not isolate.
 
 Each core is leased by a file lock. The kernel releases the locks when the process ends, however it ends, so a lease
 needs no server, does not outlive a crash, and also works between studies, users' Ray clusters and "nodes" that share
@@ -18,16 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from serve_deployments.device.cgroups import Quota, cpu_quota
-from serve_deployments.device.gpu_share import CannotConfine, confine
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.settings import Settings
-
-
-class NoDevice(RuntimeError):
-    """A GPU was requested, but there is none."""
 
 
 class NoCores(RuntimeError):
@@ -227,49 +222,3 @@ def enforce_cpu(settings: Settings, *, lease: Callable[[int], CoreLease]) -> tup
     if settings.cpu_cores > (quota := _quota().cores):
         return held, Enforcement("cpu_cores", asked, False, f"the quota of this container is {quota:g} cores")
     return held, Enforcement("cpu_cores", asked, True, f"affinity to cores {list(held.cores)}")
-
-
-def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:
-    """Limits this process's GPU memory, and this thread's share of the multiprocessors.
-
-    The share is enforced by MPS where its daemon runs (an environment variable, see `Settings`), else by a green
-    context.
-
-    Args:
-        settings: the requested settings.
-        torch: the torch module (an argument, so that tests need no GPU).
-
-    Raises:
-        NoDevice: a GPU was requested, but torch sees none: the measured numbers would be the CPU's.
-    """
-    if settings.gpu_type is None:
-        return ()
-    cuda = torch.cuda.is_available()
-    if not cuda and not settings.emulated:
-        raise NoDevice(
-            f"{settings.gpu_type} requested, but torch {torch.__version__} sees no CUDA device on this node; "
-            "install a CUDA build of torch there (make install TORCH_INDEX=…)"
-        )
-    done = []
-    if settings.gpu_memory:
-        if cuda:
-            # Converted, as torch refuses an integer, such as a 1 from YAML.
-            torch.cuda.set_per_process_memory_fraction(float(settings.gpu_memory))
-        how = "torch.cuda.set_per_process_memory_fraction" if cuda else "emulated"
-        done.append(Enforcement("gpu_memory", f"{settings.gpu_memory:g}", cuda, how))
-    if 0 < settings.gpu_share < 1:
-        done.append(_share(settings, torch, cuda))
-    return tuple(done)
-
-
-def _share(settings: Settings, torch: Any, cuda: bool) -> Enforcement:
-    asked = f"{settings.gpu_share:g}"
-    if not cuda:
-        return Enforcement("gpu_share", asked, False, "emulated")
-    if settings.mps:
-        return Enforcement("gpu_share", asked, True, "CUDA MPS, active thread percentage")
-    try:
-        return Enforcement("gpu_share", asked, True, confine(settings.gpu_share, torch))
-    except CannotConfine as error:
-        how = f"CUDA MPS does not run on this node (nvidia-cuda-mps-control -d starts it), and {error}"
-        return Enforcement("gpu_share", asked, False, how)

@@ -5,9 +5,11 @@ A model's builder may set threads or affinity of its own, and may start processe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from serve_deployments.device import limits
+from serve_deployments.device.gpu.limits import checked, enforce_gpu, too_much_is_held
 from serve_deployments.device.limits import CoreLease
 from serve_deployments.device.process_tree import ProcessTree
 from serve_deployments.device.threads import enforced_threads, set_threads
@@ -48,7 +50,7 @@ class ReplicaLimits:
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # memory cached from a larger batch counts towards the cap
-        self._gpu = limits.enforce_gpu(settings, torch)
+        self._gpu = enforce_gpu(settings, torch)
         self.hold(settings)
         self.check(settings)
 
@@ -66,7 +68,13 @@ class ReplicaLimits:
             cpu = Enforcement("cpu_cores", cpu.asked, False, "the model moved its threads to other cores")
         # Where no number was asked for, the cores are limit enough for other processes.
         threads = enforced_threads(threads_of(settings), processes=len(others) if settings.threads else 0)
-        self.enforcements = (cpu, threads, *self._gpu)
+        self.enforcements = (cpu, threads, *self._checked_gpu(settings, others))
+
+    def too_much_is_held(self, settings: Settings) -> str | None:
+        """What the process holds of its GPU's memory beyond its cap, in words; None if it holds to it."""
+        import torch
+
+        return too_much_is_held(settings, torch)
 
     def release(self) -> None:
         """Gives the leased cores back; the processes may run anywhere until the next `apply`."""
@@ -76,6 +84,13 @@ class ReplicaLimits:
             # The little work of an idle process (Serve's health checks) must not stay on a core that is being measured.
             if limits.can_pin():
                 limits.pin(limits.machine_cores(), self._others())
+
+    def _checked_gpu(self, settings: Settings, others: Sequence[int]) -> tuple[Enforcement, ...]:
+        if not self._gpu:
+            return ()
+        import torch
+
+        return checked(self._gpu, settings, torch, others)
 
     def _others(self) -> list[int]:
         return [process.pid for process in self._processes.descendants()]

@@ -131,3 +131,7 @@ class FakeAccelerator:
             raise self._cannot_record
         self.journal.append("record")
         return run
+
+    def forget_recordings(self) -> None:
+        """Notes that the scratch memory of recordings is free."""
+        self.journal.append("forget")

@@ -10,13 +10,19 @@ from serve_deployments.models.context import ModelError
 
 MODES = ("none", "default", "reduce-overhead", "max-autotune")
 
-_WITH_OUR_GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
-"""Mode → mode to use if we record CUDA graphs: these modes of torch record CUDA graphs themselves, and a graph cannot
-be recorded within a graph."""
+_WITHOUT_GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
+"""Mode in which torch records CUDA graphs → the same without them. A graph cannot be recorded within a graph, and torch
+records on a stream of its own (`torch._inductor.cudagraph_trees`), whose work has all multiprocessors of the GPU."""
 
 
 def compiled(
-    model: Any, mode: str, *, device: str, cuda_graphs: bool, compile: Callable[..., Any] | None = None
+    model: Any,
+    mode: str,
+    *,
+    device: str,
+    cuda_graphs: bool,
+    in_stream: bool = False,
+    compile: Callable[..., Any] | None = None,
 ) -> tuple[Any, tuple[Enforcement, ...]]:
     """Compiles a model in the requested mode.
 
@@ -27,6 +33,8 @@ def compiled(
         mode: one of `MODES`.
         device: the device that it runs on.
         cuda_graphs: whether CUDA graphs are recorded around the model.
+        in_stream: whether it has to compute in one stream (`ModelContext.cuda_stream`), so that graphs of torch's own
+            would escape its share of the GPU.
         compile: function that compiles; `torch.compile` by default.
 
     Returns:
@@ -43,6 +51,10 @@ def compiled(
         import torch
 
         compile = torch.compile
-    taken = _WITH_OUR_GRAPHS.get(mode, mode) if cuda_graphs and device.startswith("cuda") else mode
-    how = f"torch.compile, mode {taken}" + (", as CUDA graphs are recorded around it" if taken != mode else "")
-    return compile(model, mode=taken), (Enforcement("compile", mode, True, how),)
+    taken = _WITHOUT_GRAPHS.get(mode, mode) if device.startswith("cuda") and (cuda_graphs or in_stream) else mode
+    how = f"torch.compile, mode {taken}"
+    if taken != mode:
+        how += ", as CUDA graphs are recorded around it" if cuda_graphs else (
+            ", as torch would record CUDA graphs outside the model's gpu_share; `cuda_graphs: true` records them within"
+        )  # fmt: skip
+    return compile(model, mode=taken), (Enforcement("compile", mode, taken == mode or cuda_graphs, how),)

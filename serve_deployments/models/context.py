@@ -40,6 +40,8 @@ class ModelContext:
         gpu_type: type of the GPU; None without one.
         gpu_share: fraction of that GPU's compute.
         gpu_memory_gib: GPU memory in GiB that the model may use; None if not limited.
+        cuda_stream: handle of the CUDA stream in which the model must compute to be held to its share of the GPU; None
+            if all streams are, or there is no share. Torch computes there by itself.
     """
 
     precision: str = "float32"
@@ -49,6 +51,7 @@ class ModelContext:
     gpu_type: str | None = None
     gpu_share: float = 0.0
     gpu_memory_gib: float | None = None
+    cuda_stream: int | None = None
 
 
 def dtype_of(context: ModelContext) -> torch.dtype:

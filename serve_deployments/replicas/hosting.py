@@ -7,22 +7,26 @@ import gc
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from serve_deployments.batches import kept_on_device
 from serve_deployments.batches.passing_on import PassingOn
-from serve_deployments.device.gpu_memory import clean_after
+from serve_deployments.device.gpu import share
+from serve_deployments.device.gpu.memory import clean_after
 from serve_deployments.device.left_behind import LeftBehind
 from serve_deployments.device.process_tree import ProcessTree, adopt_orphans
 from serve_deployments.device.replica_limits import ReplicaLimits, threads_of
 from serve_deployments.device.watch_program import GRACE_S, MARK, mark_of
-from serve_deployments.endpoint import first_line, is_out_of_memory
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.endpoint import first_line
+from serve_deployments.enforcement import Enforcement, corrected
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.live.live_model import LiveModel
 from serve_deployments.models.model import Builder, ModelSource, consumes
-from serve_deployments.replicas.batching.first_batches import FirstBatches
+from serve_deployments.models.sendable import as_sent
+from serve_deployments.out_of_memory import is_out_of_memory
+from serve_deployments.replicas.batching.first_batches import SHAPES_S, FirstBatches
 from serve_deployments.settings import Settings
 
 
@@ -53,12 +57,20 @@ class HostedModel:
         self.longest_answer_s = 0.0  # the same of those that were answered
         self.unanswered = 0  # see `ReplicaFacts`
         self._answered = 0  # number of calls
+        self._spoilt: str | None = None
+        self._on_device: Iterable[kept_on_device.Keeper] = ()
         self._first = self._first_batches()
 
     def told(self) -> tuple[Enforcement, ...]:
         """Whether and how each limit, and each request to the model such as `cuda_graphs`, took effect."""
         said = () if self._first.told is None else (self._first.told,)
-        return (*self.limits.enforcements, *said, *self.live.told())
+        return corrected((*self.limits.enforcements, *said), self.live.told())
+
+    @property
+    def spoilt(self) -> str | None:
+        """Why this process can take on no other settings; None if it can."""
+        self._spoilt = self._spoilt or kept_on_device.why_spoilt(self._on_device)
+        return self._spoilt
 
     async def take_on(self, settings: Settings) -> None:
         """Apply settings: enforce the limits, build or change the model, run its first batches, and `reset` it.
@@ -66,12 +78,20 @@ class HostedModel:
         They take the one-time costs (lazy initialisation, allocation, new shapes), and show before any load whether the
         largest batch fits in memory. A batch is skipped if the same model has already run one of its size under these
         arguments. Their results are serialised, as a caller's would be: one that cannot be sent fails here.
+
+        Raises:
+            NotRebuilt: only a new process can run the model under these settings.
         """
+        if self.spoilt is not None:
+            raise NotRebuilt(f"{self.spoilt}; a new replica is needed")
         with self._noting_memory():
             await self._apply(settings)
+        self._on_device = await self.live.in_thread(kept_on_device.of_this_thread)
         if self._samples:
+            await self.live.in_thread(kept_on_device.record_all, True)
             needed = self.live.first_sizes(settings.max_batch_size)
             await self._first.make_ready(needed, settings.max_batch_size)
+            await self._run_shapes(settings.max_batch_size)
         await self.live.in_thread(self.limits.check, settings)
         self.watch()
         await self.live.call("reset")
@@ -79,6 +99,18 @@ class HostedModel:
     def _first_batches(self) -> FirstBatches:
         """The first batches of a model that has not run any."""
         return FirstBatches(self._run_first, self._samples, is_of_payload)
+
+    async def _run_shapes(self, max_batch_size: int) -> None:
+        """Runs a batch of each shape that the samples can make, if shapes cost anything; then no more is recorded."""
+        if self._first.shapes_up_to != max_batch_size:
+            until_s = time.monotonic() + SHAPES_S
+            samples = map(as_sent, self._first.samples)
+            batches = await self.live.shapes(samples, max_batch_size, lambda: time.monotonic() >= until_s)
+            if batches is None:
+                return
+            await self._first.run_shapes(batches, until_s)
+            self._first.shapes_up_to = max_batch_size
+        await self.live.in_thread(kept_on_device.record_all, False)
 
     async def _run_first(self, payloads: list[Any]) -> list[Any]:
         """Runs a first batch as the load will: one that an engine drops ends in words, and not at a deadline."""
@@ -102,6 +134,7 @@ class HostedModel:
 
     async def close(self) -> None:
         """Closes the model and forgets it: the next `take_on` builds it anew."""
+        _ = self.spoilt  # asked for as long as it is known
         self._first = self._first_batches()
         await self.live.close()
 
@@ -118,19 +151,29 @@ class HostedModel:
             os.environ[MARK] = mark_of(os.getpid())
             # Read by the processes that the model starts; set here too, as a live replica changes its threads.
             os.environ["OMP_NUM_THREADS"] = settings.env.get("OMP_NUM_THREADS", str(threads_of(settings)))
+        if self.settings is not None and settings.max_batch_size < self.settings.max_batch_size:
+            await self._give_up()  # what larger batches took must not count against this trial
         await self.live.in_thread(self.limits.apply, settings)
         self.device = "cuda" if settings.gpu_type and _has_cuda() else "cpu"
         before, self.settings = self.settings, settings
-        if not self.live.is_built or before is None or self._ingredients(before) != self._ingredients(settings):
+        anew = not self.live.is_built or self.limits.too_much_is_held(settings) is not None
+        if anew or before is None or self._ingredients(before) != self._ingredients(settings):
             await self.close()  # before the next one is built: there may be no room for both
             await self._build(settings)
         else:
             await self._change(before, settings)
         await self.live.in_thread(self.limits.hold, settings)
 
+    async def _give_up(self) -> None:
+        """Frees the buffers and CUDA graphs of earlier batches; the first batches make them again."""
+        if await self.live.in_thread(kept_on_device.give_up_all):
+            self._first = self._first_batches()
+
     async def _build(self, settings: Settings) -> None:
         if _has_cuda():
             await self.live.in_thread(_empty_gpu)
+            if (why := self.limits.too_much_is_held(settings)) is not None:
+                raise NotRebuilt(f"of the GPU's memory {why}, though no model is loaded; a new replica is needed")
         if self.processes.descendants():
             raise NotRebuilt(
                 "processes that the model has started still run, so it cannot be built again beside them; end them in "
@@ -142,6 +185,7 @@ class HostedModel:
         if before.args != settings.args:
             changed = {name: value for name, value in settings.args.items() if before.args[name] != value}
             await self.live.call("change", **changed)
+            await self.live.in_thread(kept_on_device.give_up_all)  # graphs compute what the model was
             self._first = self._first_batches()
         if before.threads != settings.threads:
             self._first = self._first_batches()
@@ -163,6 +207,7 @@ class HostedModel:
             gpu_type=settings.gpu_type,
             gpu_share=settings.gpu_share or 1.0,
             gpu_memory_gib=settings.gpu_memory_gib,
+            cuda_stream=share.held_stream(),
         )
 
     async def __call__(self, payloads: list[Any]) -> list[Any]:

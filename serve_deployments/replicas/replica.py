@@ -202,6 +202,7 @@ class ReplicaServer:
             idle_with=self._idle_with,
             longest_batch_s=model.longest_batch_s,
             unanswered=model.unanswered,
+            spoilt=model.spoilt,
         )
 
     async def usage(self) -> Usage | None:

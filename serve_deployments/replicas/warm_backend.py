@@ -49,7 +49,8 @@ class WarmBackend:
             replica = ServeReplica(kept.app, lease.startup)
             yield replica
             after = check_same(facts.pid, replica.park(lease.group, longest_batch_s=facts.longest_batch_s))
-            if after.raised == after.unanswered == 0:  # else it may work, but the state of its model is uncertain
+            # Else it may work, but the state of its model or process is uncertain.
+            if after.raised == after.unanswered == 0 and after.spoilt is None:
                 lease.leave(kept, after)
         finally:
             lease.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from serve_deployments.batches.batch_parts import TwoSteps
@@ -41,6 +41,14 @@ def first_sizes(batch: BatchFunction, max_batch_size: int) -> Sequence[int]:
     """Batch sizes to run before any load, the largest first; only the largest unless the model defines more."""
     sizes = getattr(getattr(batch, "built", batch), "first_sizes", None)
     return (max_batch_size,) if sizes is None else sizes(max_batch_size)
+
+
+def shapes(
+    batch: BatchFunction, samples: Iterable[Any], max_batch_size: int, enough: Callable[[], bool]
+) -> Sequence[tuple[int, ...]] | None:
+    """Numbers of the samples of each batch to run before any load (`DeviceBatches.shapes`); None: shapes are free."""
+    found = getattr(getattr(batch, "built", batch), "shapes", None)
+    return None if found is None else found(samples, max_batch_size, enough)
 
 
 def told(batch: BatchFunction) -> tuple[Enforcement, ...]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
 from serve_deployments.batches.batch_parts import TwoSteps
+from serve_deployments.device.gpu import share
 from serve_deployments.endpoint import first_line
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.live.contained import contained, contained_build, contained_later
-from serve_deployments.models.live.hooks import changeable, first_sizes, hook, told, two_steps
+from serve_deployments.models.live.hooks import changeable, first_sizes, hook, shapes, told, two_steps
 from serve_deployments.models.live.model_thread import ModelThread
 from serve_deployments.models.model import BatchFunction, Builder, ModelSource, as_batch, construct
 from serve_deployments.models.rows import checked
@@ -89,6 +90,13 @@ class LiveModel:
         assert self._batch is not None, "it has been built"
         return list(first_sizes(self._batch, max_batch_size))
 
+    async def shapes(
+        self, samples: Iterable[Any], max_batch_size: int, enough: Callable[[], bool]
+    ) -> Sequence[tuple[int, ...]] | None:
+        """Numbers of the samples of each batch to run before any load; None: their shapes do not matter."""
+        assert self._batch is not None, "it has been built"
+        return await self._thread.call(contained, shapes, self._batch, samples, max_batch_size, enough)
+
     async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls a function in the model's thread, to which some of a device's settings belong."""
         return await self._thread.call(function, *args, **kwargs)
@@ -116,7 +124,7 @@ class LiveModel:
         self._batch = as_batch(self._source, built)
         self._steps = two_steps(self._batch)
         if self.concurrent and not inspect.iscoroutinefunction(self._batch):
-            self._callers = ThreadPoolExecutor(let_in(1), thread_name_prefix="model")
+            self._callers = ThreadPoolExecutor(let_in(1), thread_name_prefix="model", initializer=share.join)
 
     async def call(self, name: str, **arguments: Any) -> None:
         """Calls a method of the model, synchronous or not; does nothing if it has none of this name."""

@@ -11,8 +11,10 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
+
+from serve_deployments.device.gpu import share
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +32,8 @@ class ModelThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        # As asyncio's own (`asyncio.to_thread`), but within the GPU share.
+        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio", initializer=share.join))
         self._jobs: _Jobs = deque()
         ended = threading.Event()
         # Neither the thread nor the finalizer may hold `self`: the thread ends once nobody can call it any more.

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 
 from serve_deployments.endpoint import Payload
+from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.exported import AS_EXPORTED, as_taken, check_file, check_precision
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.onnx_inputs import input_names
+from serve_deployments.out_of_memory import is_out_of_memory
+
+_CUDA = "CUDAExecutionProvider"
 
 
 def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
@@ -25,30 +29,70 @@ def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[A
     check_precision("onnx", context)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = context.threads
-    provider, limits = "CPUExecutionProvider", {}
-    if context.device.startswith("cuda"):
-        provider = "CUDAExecutionProvider"  # has its own allocator, to which torch's cap does not apply
-        if context.gpu_memory_gib is not None:
-            limits = {"gpu_mem_limit": str(int(context.gpu_memory_gib * 2**30))}
+    on_gpu = context.device.startswith("cuda")
+    provider = _CUDA if on_gpu else "CPUExecutionProvider"
     missing = ModelError(f"onnxruntime has no {provider} here; pip install onnxruntime-gpu on the GPU nodes")
     if provider not in onnxruntime.get_available_providers():
         raise missing
+    limits = _limits(context) if on_gpu else {}
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, limits)])
-    except MemoryError:
-        raise
     except Exception as error:  # onnxruntime's exceptions have no other base class
+        if is_out_of_memory(error):
+            raise
         raise ModelError(f"onnxruntime cannot read {path}: {error}; export the model again") from error
     if provider not in session.get_providers():  # it is built in, but system libraries that it needs are missing
         raise missing
-    taken = session.get_inputs()[0]
-    wanted = _NUMBERS.get(taken.type)
+    return OnnxBatches(session, _not_held(session, context) if on_gpu else ())
 
-    def batch(payloads: list[Payload]) -> list[Any]:
+
+class OnnxBatches:
+    """Runs batches in a session of ONNX Runtime.
+
+    Args:
+        session: the session.
+        told: records of limits that do not hold for it.
+    """
+
+    def __init__(self, session: Any, told: tuple[Enforcement, ...]) -> None:
+        self.session, self._told = session, told
+        self._taken = session.get_inputs()[0]
+
+    def __call__(self, payloads: list[Payload]) -> list[Any]:
+        """Runs one batch."""
+        wanted = _NUMBERS.get(self._taken.type)
         rows = np.stack([as_taken(np.asarray(payload), wanted) for payload in payloads])
-        return list(session.run(None, {taken.name: rows})[0])
+        return list(self.session.run(None, {self._taken.name: rows})[0])
 
-    return batch
+    def told(self) -> tuple[Enforcement, ...]:
+        """Records of limits of the process that do not hold for ONNX Runtime, as far as it has any."""
+        return self._told
+
+
+def _limits(context: ModelContext) -> dict[str, str]:
+    """The CUDA provider's options: it has an allocator and a stream of its own, so that torch's limits do not apply."""
+    limits = {}
+    if context.gpu_memory_gib is not None:
+        limits["gpu_mem_limit"] = str(int(context.gpu_memory_gib * 2**30))
+    if context.cuda_stream is not None:
+        limits["user_compute_stream"] = str(context.cuda_stream)
+    return limits
+
+
+def _not_held(session: Any, context: ModelContext) -> tuple[Enforcement, ...]:
+    """The records of limits that do not hold, by what the session says of itself."""
+    taken = session.get_provider_options().get(_CUDA, {})
+    told = []
+    if context.gpu_memory_gib is not None:
+        how = (
+            f"gpu_mem_limit, {context.gpu_memory_gib:.2f} GiB, bounds ONNX Runtime's arena, but not what its kernels "
+            "and CUDA's libraries take beside it"
+        )
+        told.append(Enforcement("gpu_memory", "", False, how))
+    if context.cuda_stream is not None and taken.get("user_compute_stream") != str(context.cuda_stream):
+        how = "this version of ONNX Runtime computes in a stream of its own, on all multiprocessors"
+        told.append(Enforcement("gpu_share", "", False, how))
+    return tuple(told)
 
 
 def _check(path: Path) -> None:
@@ -78,5 +122,5 @@ LOADER = Loader(
     check=_check,
     build=build,
     precisions=AS_EXPORTED,
-    consumes=frozenset({"precision", "device", "threads", "gpu_memory_gib"}),
+    consumes=frozenset({"precision", "device", "threads", "gpu_memory_gib", "cuda_stream"}),
 )

@@ -30,7 +30,9 @@ def build(
     program = torch.export.load(path)
     dtype = _input_dtype(path, program)
     module = program.module().to(context.device)
-    model, told = compiled(module, compile, device=context.device, cuda_graphs=cuda_graphs)
+    model, told = compiled(
+        module, compile, device=context.device, cuda_graphs=cuda_graphs, in_stream=context.cuda_stream is not None
+    )
     return of_stacked(
         model,
         dtype,

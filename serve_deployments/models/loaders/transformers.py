@@ -51,7 +51,9 @@ def build(
     positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
     limit = max_length or min(tokenizer.model_max_length, positions)
 
-    run, told = compiled(model, compile, device=context.device, cuda_graphs=cuda_graphs)
+    run, told = compiled(
+        model, compile, device=context.device, cuda_graphs=cuda_graphs, in_stream=context.cuda_stream is not None
+    )
     forward, split = _classification(run, model.config.id2label) if asked == "classification" else _embedding(run)
 
     def collate(texts: list[str]) -> Tensors:

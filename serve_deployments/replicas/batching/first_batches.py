@@ -9,11 +9,16 @@ from typing import Any
 
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.sendable import as_sent, check_sendable
+from serve_deployments.out_of_memory import is_out_of_memory
 from serve_deployments.replicas.batching.batch_answers import Failed, answer_each
 
 READY_S = 10.0
 """Seconds after which no further batch is run that the model does not ask for. Our choice: a twelfth of the usual
 `budget.deploy_s`."""
+
+SHAPES_S = 30.0
+"""Seconds after which no further batch is run for its shape alone. Our choice: a quarter of the usual
+`budget.deploy_s`, as a model whose shapes have one-time costs of seconds would be compiled otherwise."""
 
 _TWICE = 2.0  # how many times as long as the same batch again a first one takes that had a one-time cost (our choice)
 _CONFIRMED = 2  # how many repeats must be faster: a stall of the machine seldom meets the first of all (our choice)
@@ -37,6 +42,7 @@ class FirstBatches:
         clock: time in seconds.
         tried: sizes that have been run already.
         told: what could not be made ready in time; None if there is nothing to say.
+        shapes_up_to: largest batch size up to which `run_shapes` has been called; 0: it has not.
     """
 
     run: Callable[[list[Any]], Awaitable[list[Any]]]
@@ -45,6 +51,7 @@ class FirstBatches:
     clock: Callable[[], float] = time.monotonic
     tried: set[int] = field(default_factory=set)
     told: Enforcement | None = None
+    shapes_up_to: int = 0
     _costly: bool | None = None  # whether a new shape has a one-time cost; None: not known yet
 
     async def make_ready(self, needed: Sequence[int], max_batch_size: int) -> None:
@@ -69,6 +76,26 @@ class FirstBatches:
         elif len(self.tried) > tried and self._has_more_shapes(max_batch_size):
             if await self._costs_by_shape(max_batch_size):
                 await self._go_on(max_batch_size, until_s)
+
+    async def run_shapes(self, batches: Sequence[tuple[int, ...]], until_s: float) -> None:
+        """Run batches whose shapes have a one-time cost, as long as there is time; raises if memory runs out.
+
+        Args:
+            batches: numbers of the samples of each.
+            until_s: time of the clock at which `SHAPES_S` have passed.
+        """
+        for done, numbers in enumerate(batches):
+            if self.clock() >= until_s:
+                self._tell(
+                    f"{len(batches) - done} of the {len(batches)} shapes that batches of the samples can have were not "
+                    f"recorded within {SHAPES_S:g} s: such batches run without a CUDA graph"
+                )
+                return
+            try:
+                await self.run([as_sent(self.samples[number]) for number in numbers])
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise  # a sample that is refused is counted by the load test
 
     async def _first(self, size: int) -> None:
         """Run a batch of this size unless one has been run; it is run again without the samples that are refused."""
@@ -142,4 +169,5 @@ class FirstBatches:
         return [as_sent(self.samples[(shift + i) % len(self.samples)]) for i in range(size)]
 
     def _tell(self, how: str) -> None:
-        self.told = Enforcement("first batches before the load", "yes", False, how)
+        before = "" if self.told is None else f"{self.told.how}; "
+        self.told = Enforcement("first batches before the load", "yes", False, before + how)

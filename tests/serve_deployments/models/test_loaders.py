@@ -153,14 +153,23 @@ def test_onnx_that_cannot_be_read_is_an_error_of_the_model_with_the_runtimes_wor
 
 
 class Session:
-    """In place of onnxruntime's: remembers what it was made with."""
+    """In place of onnxruntime's: remembers what it was made with, and refuses options that it does not have."""
 
     made: list["Session"] = []
     has: tuple[str, ...] = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    knows: tuple[str, ...] = ("device_id", "gpu_mem_limit", "user_compute_stream")
 
     def __init__(self, path, options, providers):
+        for _, taken in providers:
+            for name, value in taken.items():
+                if name not in self.knows or not isinstance(value, str):
+                    raise RuntimeError(f'Unknown provider option: "{name}" = {value!r}')
         self.path, self.options, self.providers = path, options, providers
         Session.made.append(self)
+
+    def get_provider_options(self):
+        """As onnxruntime says them: all as text."""
+        return {name: {"device_id": "0", **taken} for name, taken in self.providers}
 
     def get_providers(self):
         return list(self.has)
@@ -194,7 +203,22 @@ def test_onnx_runs_on_the_threads_and_the_device_that_it_is_given(linear, sessio
         [("CUDAExecutionProvider", {"gpu_mem_limit": str(3 * 2**29)})],
         [("CUDAExecutionProvider", {})],
     ]
-    assert {"threads", "gpu_memory_gib", "device"} <= consumes(ModelFiles(str(linear)))
+    assert {"threads", "gpu_memory_gib", "device", "cuda_stream"} <= consumes(ModelFiles(str(linear)))
+
+
+def test_onnx_computes_in_the_share_of_its_replica_and_says_where_a_limit_does_not_hold(
+    linear, sessions, with_a_gpu, monkeypatch
+):
+    context = ModelContext(device="cuda", gpu_memory_gib=1.5, cuda_stream=4096)
+    batch = load(ModelFiles(str(linear)), {}, context)
+    [made] = sessions.made
+    assert made.providers[0][1] == {"gpu_mem_limit": str(3 * 2**29), "user_compute_stream": "4096"}
+    [memory] = told(batch)
+    assert (memory.limit, memory.enforced) == ("gpu_memory", False) and "bounds ONNX Runtime's arena" in memory.how
+    assert told(load(ModelFiles(str(linear)), {}, ModelContext(device="cuda", cuda_stream=4096))) == ()
+    monkeypatch.setattr(Session, "get_provider_options", lambda self: {"CUDAExecutionProvider": {}})
+    [share] = told(load(ModelFiles(str(linear)), {}, ModelContext(device="cuda", cuda_stream=4096)))
+    assert (share.limit, share.enforced) == ("gpu_share", False) and "a stream of its own" in share.how
 
 
 def test_onnx_never_passes_the_cpu_for_a_gpu(linear, sessions, with_a_gpu, monkeypatch):
@@ -209,13 +233,18 @@ def test_onnx_never_passes_the_cpu_for_a_gpu(linear, sessions, with_a_gpu, monke
     assert sessions.made == []
 
 
-def test_memory_that_runs_out_while_onnx_is_read_stays_that(linear, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("no room for weights"), RuntimeError("CUDA failure 2: out of memory ; GPU=0, no room for weights")],
+)
+def test_memory_that_runs_out_while_onnx_is_read_stays_that(linear, monkeypatch, error):
     def full(*args, **kwargs):
-        raise MemoryError("no room for weights")
+        raise error
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", full)
-    with pytest.raises(MemoryError, match="no room for weights"):
+    with pytest.raises(type(error), match="no room for weights") as caught:
         load(ModelFiles(str(linear)), {}, ModelContext())
+    assert caught.value is error
 
 
 @pytest.fixture(scope="module")

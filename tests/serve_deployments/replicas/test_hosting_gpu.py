@@ -3,14 +3,19 @@
 import asyncio
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from serve_deployments.device.gpu import driver, share
+from serve_deployments.enforcement import Enforcement, corrected
+from serve_deployments.fakes.fake_cuda import FakeCuda, FakeDriver
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas import hosting
-from serve_deployments.replicas.hosting import HostedModel
+from serve_deployments.replicas.hosting import HostedModel, NotRebuilt
 from serve_deployments.settings import Settings
 
 GIB = 2**30
@@ -33,6 +38,7 @@ def a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("empty"))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fraction)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (16 * GIB, 16 * GIB))
     gc.freeze()  # what is there already need not be gone through each time
     yield calls
     gc.unfreeze()
@@ -70,54 +76,153 @@ def test_a_gpu_is_emptied_of_the_old_model_before_the_next_one_is_built(a_gpu, m
     assert a_gpu == [*anew, *anew, "empty", *anew] and sum(ref() is not None for ref in there) == 1
 
 
-class Card:
-    """A GPU's memory as torch hands it out: the cap is looked at when more is asked for, and never again."""
-
-    def __init__(self, total_gib):
-        self.total, self.cap, self.held = total_gib * GIB, total_gib * GIB, 0
-
-    def set_fraction(self, fraction):
-        self.cap = fraction * self.total
-
-    def take(self, size):
-        if self.held + size > self.cap:
-            raise torch.OutOfMemoryError(f"{size / GIB:g} GiB more than {self.held / GIB:g} of {self.cap / GIB:g}")
-        self.held += size
+CUDA = FakeCuda()
 
 
-CARD = Card(16)
+@pytest.fixture
+def card(monkeypatch):
+    """torch.cuda of a machine with a GPU of 16 GiB, by the books of a fake that refuses what torch refuses."""
+    cuda = FakeCuda()
+    monkeypatch.setitem(globals(), "CUDA", cuda)
+    for name in (
+        "is_available empty_cache set_per_process_memory_fraction memory_reserved mem_get_info "
+        "reset_peak_memory_stats current_stream default_stream set_stream memory_snapshot synchronize "
+        "current_device get_device_properties green_contexts"
+    ).split():
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+    real = torch.empty
+
+    def empty(*sizes, device=None, **how):
+        return cuda.take(*sizes) if device == "cuda" else real(*sizes, device=device, **how)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(driver, "library", lambda: FakeDriver(cuda))
+    monkeypatch.setattr(share, "_held", {})
+    monkeypatch.setattr(share, "_now", [])
+    return cuda
 
 
 def recorded():
     """A model with 2 GiB of weights that keeps the 4 GiB of its first batch, as one with CUDA graphs does."""
-    CARD.take(2 * GIB)
-    kept: list[None] = []
+    kept = [CUDA.take(2 * GIB)]
 
     def batch(payloads):
-        if not kept:
-            CARD.take(4 * GIB)
-            kept.append(None)
+        if len(kept) == 1:
+            kept.append(CUDA.take(4 * GIB))
         return payloads
 
     return batch
 
 
-def test_a_live_model_is_not_held_to_a_lower_cap_so_another_cap_needs_another_replica(a_gpu, monkeypatch):
-    whole, half = (Settings(emulated=True, gpu_type="T4", gpu_memory=part) for part in (1.0, 0.25))
+WHOLE, QUARTER = (Settings(emulated=True, gpu_type="T4", gpu_memory=part) for part in (1.0, 0.25))
 
-    def new():
-        monkeypatch.setitem(globals(), "CARD", Card(16))
-        monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda f: CARD.set_fraction(f))
-        monkeypatch.setattr(hosting, "clean_after", lambda error, torch: None)
-        return HostedModel(Builder(f"{__name__}:recorded"), ["x"])
 
-    with pytest.raises(torch.OutOfMemoryError, match="4 GiB more than 2 of 4"):
-        asyncio.run(new().take_on(half))
-    live = new()
-    asyncio.run(live.take_on(whole))
-    asyncio.run(live.take_on(half))  # and it answers, with 6 GiB under a cap of 4
-    assert asyncio.run(live(["x"])) == ["x"] and CARD.held > CARD.cap
-    assert whole.placement() != half.placement()
+def test_a_model_that_holds_more_than_a_lower_cap_is_built_again_under_it(card):
+    """Torch looks at a cap when more memory is asked for: the live model would answer with 6 GiB under a cap of 4."""
+    live = HostedModel(Builder(f"{__name__}:recorded"), ["x"])
+    asyncio.run(live.take_on(WHOLE))
+    assert card.memory_reserved() == 6 * GIB
+    with pytest.raises(RuntimeError, match="CUDA out of memory. Tried to allocate 4.00 GiB"):
+        asyncio.run(live.take_on(QUARTER))
+    assert live.out_of_memory is not None and card.memory_reserved() <= 4 * GIB
+    assert WHOLE.placement() != QUARTER.placement()  # a trial has a new replica for it anyway
+
+
+def test_a_model_that_holds_less_than_a_lower_cap_lives_on(card):
+    live = HostedModel(Builder(f"{__name__}:recorded"), ["x"])
+    asyncio.run(live.take_on(WHOLE))
+    before = [segment for segment in card.segments if segment["allocated_size"]]
+    asyncio.run(live.take_on(replace(QUARTER, gpu_memory=0.5)))
+    assert asyncio.run(live(["x"])) == ["x"] and card.fraction == 0.5
+    assert all(any(segment is each for each in card.segments) for segment in before)
+
+
+def test_a_process_that_holds_too_much_without_a_model_wants_to_be_replaced(card):
+    live = HostedModel(Builder(f"{__name__}:recorded"), ["x"])
+    asyncio.run(live.take_on(WHOLE))
+    leaked = card.take(5 * GIB)
+    with pytest.raises(NotRebuilt, match="5.00 GiB are held, more than the 4.00 GiB .*; a new replica is needed"):
+        asyncio.run(live.take_on(QUARTER))
+    assert leaked
+
+
+def parallel():
+    """As `model.build`: computes in the threads in which it is called, and says where."""
+
+    def batch(payloads):
+        return [CUDA.current_stream().multiprocessors for _ in payloads]
+
+    return batch
+
+
+async def elsewhere():
+    """The same in threads of asyncio's."""
+
+    async def batch(payloads):
+        return await asyncio.to_thread(parallel(), payloads)
+
+    return batch
+
+
+@pytest.mark.parametrize("concurrent", [False, True])
+@pytest.mark.parametrize("build", [parallel, elsewhere])
+def test_all_threads_that_a_replica_calls_a_model_in_are_held_to_its_share(card, build, concurrent):
+    async def run():
+        host = HostedModel(Builder(f"{__name__}:{build.__name__}", concurrent=concurrent), ["x"])
+        await host.take_on(Settings(emulated=True, gpu_type="H100", gpu_share=0.25))
+        return await asyncio.gather(*(host(["x"]) for _ in range(4 if concurrent else 1))), host.told()
+
+    answers, told = asyncio.run(run())
+    assert {count for [count] in answers} == {32}
+    [share_of] = [each for each in told if each.limit == "gpu_share"]
+    assert share_of.enforced and "32 of 132" in share_of.how
+
+
+def own_thread():
+    """As `model.build`: computes in a thread that it starts, as engines do."""
+    own = ThreadPoolExecutor(1)
+    held = []
+
+    def batch(payloads):
+        held.append(own.submit(CUDA.take, GIB).result(10))
+        return payloads
+
+    return batch
+
+
+def test_a_share_is_not_said_to_be_enforced_for_a_model_that_computes_in_its_own_thread(card):
+    host = HostedModel(Builder(f"{__name__}:own_thread"), ["x"])
+    asyncio.run(host.take_on(Settings(emulated=True, gpu_type="H100", gpu_share=0.25)))
+    [told] = [each for each in host.told() if each.limit == "gpu_share"]
+    assert not told.enforced and "held by 1 of the model's streams outside it" in told.how
+
+
+def with_stream(cuda_stream=None):
+    return lambda payloads: [cuda_stream] * len(payloads)
+
+
+def test_a_builder_is_told_the_stream_of_its_share(card):
+    """For libraries that compute in a stream of their own otherwise, as ONNX Runtime does."""
+
+    def answer(settings):
+        host = HostedModel(Builder(f"{__name__}:with_stream"))
+        asyncio.run(host.take_on(settings))
+        return asyncio.run(host(["x"]))[0]
+
+    stream = answer(Settings(emulated=True, gpu_type="H100", gpu_share=0.25))
+    assert card.streams[stream].multiprocessors == 32
+    assert answer(Settings(emulated=True, gpu_type="H100")) is None
+    assert answer(Settings(emulated=True, gpu_type="H100", gpu_share=0.25, mps=True)) is None
+
+
+def test_what_a_model_says_of_a_limit_counts_only_where_the_process_holds_to_it():
+    held = Enforcement("gpu_memory", "0.25", True, "by torch")
+    not_held = Enforcement("gpu_share", "0.5", False, "no green contexts")
+    own = Enforcement("gpu_memory", "", False, "an arena of its own")
+    stream = Enforcement("gpu_share", "", False, "a stream of its own")
+    graphs = Enforcement("cuda_graphs", "True", True, "3 recorded")
+    assert corrected((held, not_held), (own, stream, graphs)) == (replace(own, asked="0.25"), not_held, graphs)
+    assert corrected((held,), (graphs,)) == (held, graphs)
 
 
 class Heavy:

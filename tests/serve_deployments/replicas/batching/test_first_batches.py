@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from serve_deployments.fakes.virtual_replicas import run_virtual
-from serve_deployments.replicas.batching.first_batches import FirstBatches, usual_sizes
+from serve_deployments.replicas.batching.first_batches import SHAPES_S, FirstBatches, usual_sizes
 
 
 class Model:
@@ -130,3 +130,43 @@ def test_one_time_costs_are_seen_of_a_model_that_changes_its_payloads():
     model = Taking(by_shape)
     first, _ = ready(model, [{"text": "x"}], 7)
     assert {size for size, _ in model.shapes} == {1, 2, 3, 4, 5, 6, 7} and first.told is None
+
+
+def shapes_run(model, batches):
+    async def made():
+        first = FirstBatches(model, ["a", "b", "bad"], clock=asyncio.get_running_loop().time)
+        await first.run_shapes(batches, SHAPES_S)
+        return first
+
+    return run_virtual(made())
+
+
+def test_shapes_are_run_until_the_time_is_up_and_what_is_left_is_said():
+    model = Model(lambda model, payloads: SHAPES_S / 4)
+    first = shapes_run(model, [(0, 1), (0,), (1,), (1, 1), (0, 0)])
+    assert model.batches == [["a", "b"], ["a"], ["b"], ["b", "b"]] and not first.told.enforced
+    assert first.told.how.startswith("1 of the 5 shapes that batches of the samples can have were not recorded within")
+    assert shapes_run(Model(), [(0, 1), (0,)]).told is None
+
+
+def test_a_shape_of_a_refused_sample_is_passed_over_but_not_one_without_room():
+    model = Model()
+    shapes_run(model, [(2, 2), (0,)])
+    assert model.batches == [["bad", "bad"], ["a"]]
+
+    def full(model, payloads):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        shapes_run(Model(full), [(0, 1)])
+
+
+def test_what_was_said_before_is_not_forgotten():
+    async def made():
+        first = FirstBatches(Model(lambda model, payloads: 20.0), ["a"], clock=asyncio.get_running_loop().time)
+        await first.make_ready((8, 6), 8)
+        await first.run_shapes([(0,)], asyncio.get_running_loop().time())
+        return first.told.how
+
+    how = run_virtual(made())
+    assert "batches of 4, 2, 1 would have taken more than 10 s" in how and "; 1 of the 1 shapes" in how

@@ -1,0 +1,1 @@
+"""A replica's part of a GPU: memory and multiprocessors, enforced, asked of the device, and said where not."""
