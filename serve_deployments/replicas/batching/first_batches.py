@@ -11,6 +11,7 @@ from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.sendable import as_sent, check_sendable
 from serve_deployments.out_of_memory import is_out_of_memory
 from serve_deployments.replicas.batching.batch_answers import Failed, answer_each
+from serve_deployments.replicas.http.results import check_forms
 
 READY_S = 10.0
 """Seconds after which no further batch is run that the model does not ask for. Our choice: a twelfth of the usual
@@ -101,7 +102,9 @@ class FirstBatches:
         """Run a batch of this size unless one has been run; it is run again without the samples that are refused."""
         while size not in self.tried:
             try:
-                check_sendable(await self.run(self._batch(size)))
+                results = await self.run(self._batch(size))
+                check_sendable(results)
+                check_forms(results)
             except Exception as error:
                 if not self.is_of_payload(error) or not await self._leave_out(size):
                     raise

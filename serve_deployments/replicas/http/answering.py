@@ -34,6 +34,8 @@ async def answer(
     if request.method != "POST":
         return _refused(405, "send the payload as the body of a POST request", {"Allow": "POST"})
     headers = request.headers
+    if (coding := headers.get("content-encoding", "").strip().lower()) not in ("", "identity"):
+        return _refused(400, f"the body must be the payload: it is compressed ({coding}); send it as it is")
     try:
         payload = payload_of(await request.body(), headers.get("content-type", ""), expected)
     except BadPayload as error:

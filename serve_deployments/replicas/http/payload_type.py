@@ -71,11 +71,13 @@ class PayloadType:
         Args:
             value: nested lists of JSON, in which null stands for NaN; or an array of another dtype.
         """
+        if isinstance(value, np.ndarray) and self.dtype is not None and not _alike(value.dtype, np.dtype(self.dtype)):
+            raise BadPayload(f"it is an array of {value.dtype}, and the samples had {self.dtype}")
         try:
-            with np.errstate(over="raise"):
+            with np.errstate(over="raise", invalid="ignore"):
                 made = np.asarray(value, dtype=self.dtype)
             same = made.dtype.kind not in "iub" or np.array_equal(made, np.asarray(value))
-        except (ValueError, TypeError, ArithmeticError) as error:
+        except (ValueError, TypeError, ArithmeticError, MemoryError, RecursionError) as error:
             raise BadPayload(f"it is no array of {self.dtype}: {error}") from None
         if not same:
             raise BadPayload(f"it has values that {self.dtype} cannot hold")
@@ -102,6 +104,11 @@ def _name(dtype: np.dtype[Any]) -> str | None:
         except TypeError:  # the name of a record
             continue
     return None
+
+
+def _alike(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Whether values of one dtype may become those of another: numbers other numbers, all else its own kind."""
+    return given.kind == wanted.kind or (given.kind in "biuf" and wanted.kind in "biufc")
 
 
 def _common(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:

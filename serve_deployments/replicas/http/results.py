@@ -10,16 +10,22 @@ import io
 import json
 import math
 import uuid
-from collections.abc import Mapping
+from collections import UserString
+from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
+from serve_deployments.models.context import ModelError
 from serve_deployments.replicas.http.bodies import BYTES, IN_BASE64, JSON, NPY
 
 PNG = "image/png"
+
+_NESTED = "the result is nested too deeply, or contains itself, so it cannot be sent as JSON"
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 
 class NoForm(TypeError):
@@ -55,9 +61,40 @@ def to_json(result: object) -> bytes:
         try:
             text = _dumped(_cleaned(result))
         except RecursionError:
-            raise NoForm("the result is nested too deeply, or contains itself, so it cannot be sent as JSON") from None
+            raise NoForm(_NESTED) from None
     # A text may hold half of a surrogate pair, which UTF-8 does not have.
     return text.encode("utf-8", errors="replace")
+
+
+def check_forms(results: Sequence[Any]) -> None:
+    """Check that each result of a batch can be sent as JSON, without converting the numbers of arrays.
+
+    Raises:
+        ModelError: one cannot; the message is that of `NoForm`.
+    """
+    try:
+        _check_forms(results)
+    except NoForm as error:
+        raise ModelError(str(error)) from None
+    except RecursionError:
+        raise ModelError(_NESTED) from None
+
+
+def _check_forms(values: Any) -> None:
+    if _PLAIN.issuperset(map(type, values)):
+        return
+    for value in values:
+        match value:
+            case None | bool() | int() | float() | str() | bytes() | bytearray() | memoryview():
+                continue
+            case np.ndarray() | np.generic() if value.dtype.kind not in "OV":
+                continue
+            case Mapping():
+                _check_forms(value.values())
+            case list() | tuple():
+                _check_forms(value)
+            case _ if not _is_image(value) and not hasattr(value, "detach"):  # tensors are numbers
+                _check_forms([_plainer(value)])
 
 
 def _dumped(value: object) -> str:
@@ -78,7 +115,14 @@ def _cleaned(value: object) -> object:
 
 
 def _key(key: object) -> object:
-    return key if isinstance(key, str | int | None) else str(key)
+    match key:
+        case None | str() | int():
+            return key
+        case enum.Enum():
+            return _key(key.value)
+        case bytes():
+            return key.decode(errors="replace")
+    return str(key)
 
 
 def _plainer(value: Any) -> object:
@@ -90,18 +134,22 @@ def _plainer(value: Any) -> object:
             return {IN_BASE64: base64.b64encode(value).decode()}
         case Mapping():
             return dict(value)
-        case set() | frozenset():
+        case uuid.UUID() | PurePath() | UserString():
+            return str(value)
+        case Set() | Sequence():  # such as a range or a deque
             return list(value)
         case datetime.date() | datetime.time():
-            return value.isoformat()
+            return value.isoformat() if value == value else None  # noqa: PLR0124, pandas' NaT is a date
         case datetime.timedelta():
             return value.total_seconds()
-        case Decimal():
+        case Decimal() | Fraction():
             return float(value)
-        case uuid.UUID() | PurePath():
-            return str(value)
-        case np.ndarray() | np.generic() if value.dtype.kind in "mM":  # times, which tolist() makes plain numbers
-            return value.astype(str).tolist()
+        case complex() | np.complexfloating():
+            return [value.real, value.imag]
+        case np.floating():  # not `tolist()`, which of a longdouble is itself
+            return float(value)
+        case np.ndarray() | np.generic() if value.dtype.kind in "mM":  # which tolist() makes plain numbers
+            return _times(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if _is_image(value):
@@ -115,6 +163,15 @@ def _plainer(value: Any) -> object:
         f"the result has a value of type {type(value).__name__}, which JSON does not have; return numbers, texts, "
         "arrays, lists or mappings"
     )
+
+
+def _times(value: Any) -> object:
+    """Times of NumPy as texts, and durations in seconds; those of months and years, which vary, are texts too."""
+    if value.dtype.kind == "m" and np.datetime_data(value.dtype)[0] not in ("Y", "M"):
+        return (value / np.timedelta64(1, "s")).tolist()
+    texts: Any = value.astype(str)
+    known: Any = np.where(np.isnat(value), None, texts)
+    return known.tolist()
 
 
 def _npy(result: Any) -> bytes:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from serve_deployments.fakes.virtual_replicas import run_virtual
+from serve_deployments.models.context import ModelError
 from serve_deployments.replicas.batching.first_batches import SHAPES_S, FirstBatches, usual_sizes
 
 
@@ -41,6 +42,14 @@ def ready(model, samples, size, needed=None):
         return first, asyncio.get_running_loop().time()
 
     return run_virtual(made())
+
+
+def test_a_result_that_no_client_could_get_over_http_ends_it_with_the_words_of_the_answer():
+    async def odd(payloads):
+        return [{"found": object.__init__} for _ in payloads]
+
+    with pytest.raises(ModelError, match="the result has a value of type wrapper_descriptor, which JSON does not have"):
+        ready(odd, ["a"], 2)
 
 
 def test_the_usual_sizes_are_the_largest_and_the_powers_of_two_below():

@@ -2,6 +2,7 @@
 Serve, but there is no Ray."""
 
 import asyncio
+import gzip
 import io
 import json
 import os
@@ -135,11 +136,10 @@ def served(tmp_path_factory):
     sys.path[:] = found_in
 
 
-def posted(served, name, body, content_type=JSON, accept="*/*", method="POST"):
+def posted(served, name, body, content_type=JSON, accept="*/*", method="POST", encoding="identity"):
     """Status, media type and body of an answer."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{served[0]}/{name}", body, {"Content-Type": content_type, "Accept": accept}, method=method
-    )
+    headers = {"Content-Type": content_type, "Accept": accept, "Content-Encoding": encoding}
+    request = urllib.request.Request(f"http://127.0.0.1:{served[0]}/{name}", body, headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=60) as answer:
@@ -207,6 +207,20 @@ def test_a_client_that_asks_for_an_array_gets_one(served):
 def test_an_error_is_an_answer_with_its_words(served, name, body, status, said):
     found, media, answer = posted(served, name, body)
     assert (found, media) == (status, JSON) and json.loads(answer)["error"].startswith(said)
+
+
+def test_a_picture_sent_to_a_service_of_arrays_is_the_clients_mistake(served):
+    for content_type in ("image/png", OCTETS, NPY):
+        status, media, answer = posted(served, "rows.npy", b"\x89PNG\r\n\x1a\n\0", content_type)
+        said = json.loads(answer)["error"]
+        assert (status, media) == (400, JSON) and said.startswith("the body must be the payload: ")
+        assert NPY in said or ".npy" in said
+
+
+def test_a_compressed_body_is_not_taken_for_the_payload(served):
+    for name in SAMPLES:
+        status, _, answer = posted(served, name, gzip.compress(b"[1, 2, 3]"), encoding="gzip")
+        assert (status, "it is compressed (gzip); send it as it is" in json.loads(answer)["error"]) == (400, True)
 
 
 def test_only_a_post_has_a_payload(served):

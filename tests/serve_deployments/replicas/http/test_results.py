@@ -1,10 +1,12 @@
 """Whatever a model may return comes back as JSON that any client reads, or in the form that the client asks for."""
 
+import array
 import collections
 import dataclasses
 import datetime as dt
 import decimal
 import enum
+import fractions
 import io
 import json
 import pathlib
@@ -17,7 +19,8 @@ import pydantic
 import pytest
 import torch
 
-from serve_deployments.replicas.http.results import NoForm, body_of, to_json
+from serve_deployments.models.context import ModelError
+from serve_deployments.replicas.http.results import NoForm, body_of, check_forms, to_json
 
 
 @dataclasses.dataclass
@@ -33,6 +36,14 @@ class Answer(pydantic.BaseModel):
 
 class Colour(enum.Enum):
     RED = "red"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Word(enum.StrEnum):
+    A = "a"
 
 
 Pair = collections.namedtuple("Pair", "left right")
@@ -77,6 +88,33 @@ NAN = float("nan")
         (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]),
         (pd.Series([1.0, NAN]), [1.0, None]),
         ("cut \ud83d", "cut ?"),
+        (1.5 - 2j, [1.5, -2.0]),
+        (np.complex64(1 + 2j), [1.0, 2.0]),
+        (np.array([1j, complex(NAN, 1)]), [[0.0, 1.0], [None, 1.0]]),
+        (np.clongdouble(1 + 2j), [1.0, 2.0]),
+        (np.longdouble("0.5"), 0.5),
+        (np.array([0.5, NAN], np.longdouble), [0.5, None]),
+        (collections.deque([1, {"a": range(2)}]), [1, {"a": [0, 1]}]),
+        (range(1, 4), [1, 2, 3]),
+        ({1: 2}.keys(), [1]),
+        (collections.UserList([1]), [1]),
+        (collections.UserString("ab"), "ab"),
+        (collections.UserDict({"a": 1}), {"a": 1}),
+        (collections.ChainMap({"a": 1}), {"a": 1}),
+        (array.array("d", [0.5]), [0.5]),
+        (fractions.Fraction(1, 4), 0.25),
+        (np.timedelta64(1500, "ms"), 1.5),
+        (np.array([1, "NaT"], "timedelta64[m]"), [60.0, None]),
+        (np.timedelta64("NaT"), None),
+        (np.timedelta64(3, "M"), "3 months"),
+        (np.datetime64("NaT"), None),
+        (np.array(["2024-06-01", "NaT"], "datetime64[D]"), ["2024-06-01", None]),
+        (pd.NaT, None),
+        ([pd.Timestamp("2024-06-01"), pd.Timedelta("1min")], ["2024-06-01T00:00:00", 60.0]),
+        (pd.DataFrame({"at": [pd.Timestamp("2024-06-01"), pd.NaT]}), [{"at": "2024-06-01T00:00:00"}, {"at": None}]),
+        ({Colour.RED: 1, Level.LOW: 2, Word.A: 3, b"raw": 4}, {"red": 1, "1": 2, "a": 3, "raw": 4}),
+        ({Colour.RED: {Colour.RED: Level.LOW}}, {"red": {"red": 1}}),
+        (np.array([(1, 0.5)], [("a", "i4"), ("b", "f4")]), [[1, 0.5]]),
     ],
 )
 def test_a_result_is_json_that_any_client_reads(result, read):
@@ -86,6 +124,7 @@ def test_a_result_is_json_that_any_client_reads(result, read):
     body, media = body_of(result, "*/*")
     assert media == "application/json"
     assert json.loads(body.decode("utf-8"), parse_constant=refuse) == read
+    check_forms([result])
 
 
 def test_texts_stay_readable_where_they_are_looked_at():
@@ -111,10 +150,10 @@ def test_bytes_are_sent_as_they_are_unless_json_is_asked_for():
 )
 def test_an_array_is_sent_as_a_npy_file_if_the_client_asks_for_one(result, dtype):
     body, media = body_of(result, "application/x-npy")
-    array = np.load(io.BytesIO(body), allow_pickle=False)
+    read = np.load(io.BytesIO(body), allow_pickle=False)
     wanted = result.detach().float().numpy() if isinstance(result, torch.Tensor) else np.asarray(result)
-    assert media == "application/x-npy" and array.dtype == dtype
-    np.testing.assert_array_equal(array, wanted)
+    assert media == "application/x-npy" and read.dtype == dtype
+    np.testing.assert_array_equal(read, wanted)
 
 
 def test_an_image_is_sent_as_png():
@@ -129,7 +168,7 @@ def test_an_image_is_sent_as_png():
     ("result", "accepted", "said"),
     [
         (object(), "*/*", "a value of type object, which JSON does not have; return numbers, texts, arrays"),
-        ([{"a": 1j}], "*/*", "a value of type complex"),
+        ([{"a": len}], "*/*", "a value of type builtin_function_or_method"),
         (iter([]), "*/*", "a value of type list_iterator"),
         (SimpleNamespace, "*/*", "a value of type type"),
         ({"a": 1}, "application/x-npy", "the result is a dict, which is no array"),
@@ -141,8 +180,29 @@ def test_what_has_no_form_is_said_with_its_type(result, accepted, said):
         body_of(result, accepted)
 
 
-def test_a_result_that_contains_itself_is_no_json():
-    result: list = []
-    result.append(result)
+@pytest.mark.parametrize("kind", [list, collections.deque, dict])
+def test_a_result_that_contains_itself_is_no_json(kind):
+    result = kind()
+    result.update(a=result) if kind is dict else result.append(result)
     with pytest.raises(NoForm, match="contains itself"):
         to_json(result)
+    with pytest.raises(ModelError, match="contains itself"):
+        check_forms([1, result])
+
+
+def test_a_first_batch_is_refused_with_the_words_of_an_http_answer():
+    for result in (object(), [{"a": len}], (1, {2: SimpleNamespace}), np.array([object()])):
+        with pytest.raises(NoForm) as of_http:
+            to_json(result)
+        with pytest.raises(ModelError) as of_trial:
+            check_forms(["a", result])
+        assert str(of_trial.value) == str(of_http.value)
+
+
+def test_what_is_answered_passes_and_large_arrays_are_not_converted_for_it(monkeypatch):
+    class Large(np.ndarray):
+        def tolist(self):
+            raise AssertionError("converted")
+
+    check_forms([np.zeros(3).view(Large), {"a": [torch.ones(2), np.float32(1), "x"]}, None, [1.0] * 1000])
+    check_forms(list(np.zeros((2, 3))))
