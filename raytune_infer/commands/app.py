@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -59,22 +59,43 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal of another encoding does not end a run
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(words)
+        code = app(words, standalone_mode=False)  # else Typer tells wrong words in a box of its own
+    except typer.Abort:  # the end of what it reads
+        sys.exit(1)
     except Exception as error:
+        if hasattr(error, "format_message"):  # Typer's errors, whose class is not the same in all of its versions
+            _tell_usage(error)
+            sys.exit(getattr(error, "exit_code", 2))
         _tell(error)
         if _DEBUG in sys.argv[1:]:
             raise
         sys.exit(1)
+    sys.exit(code)
+
+
+def _tell_usage(error: Any) -> None:
+    """Tell what is wrong with the words of a command; where there are none, show its help."""
+    said = error.format_message().strip().removesuffix(".")
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(said, err=True, nl=bool(said))  # empty where rich has shown it already
+        return
+    context = getattr(error, "ctx", None)
+    _print(said if context is None else f"{said}; `{context.command_path} --help` says what it takes")
 
 
 def _tell(error: Exception) -> None:
     from cluster.prices import PriceBookError
     from raytune_infer.errors import UserError
-    from raytune_infer.report.renderers.console_table import plain
 
     said = str(error)
     if not isinstance(error, UserError | PriceBookError):
         said = f"{type(error).__name__}: {said}\nthis was not foreseen; to see where it comes from, add {_DEBUG}"
+    _print(said)
+
+
+def _print(said: str) -> None:
+    from raytune_infer.report.renderers.console_table import plain
+
     # As text, not as markup: it may hold what a user typed, or what a file or a model says.
     words = Text.assemble(("error", "red"), " " + plain(said))
     Console(stderr=True, soft_wrap=True).print(words, highlight=False)

@@ -13,6 +13,7 @@ import pandas as pd
 from raytune_infer.comparing.comparison_dict import as_dict
 from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.report.figures import usd_per_million_of
+from raytune_infer.report.words.metric_columns import in_order
 from raytune_infer.report.words.verdict import answer, on_other_work
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import RunFolder
@@ -20,17 +21,32 @@ from raytune_infer.study.result import StudyResult
 
 
 def frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
-    """Return the trials as a table, one per row, with knobs, metrics and remarks as columns."""
+    """Return the trials as a table, one per row: number and purpose, knobs, metrics, remarks.
+
+    Columns have a fixed order: knobs as in service.yaml, metrics as in the table of all metrics. A knob with the name
+    of another column is called `config.NAME`.
+    """
+    metrics = in_order({name for t in trials for name in t.metrics})
+    remarks = [_remarks(t) for t in trials]
+    taken = {"trial", "purpose", *metrics, *(name for each in remarks for name in each)}
     return pd.DataFrame(
         {
-            "trial": t.number, "purpose": t.purpose, **t.config, **t.metrics, **_interval(t),
-            "usd_per_hour": t.usd_per_hour, "value": t.value, "seconds": t.seconds,
-            "client_limited": t.outcome.client_limited, "emulated": t.emulated,
-            "could_not_run": t.outcome.reason, "lost": t.outcome.lost,
-            "ended_early": t.outcome.ended_early, "others_share": t.outcome.others_share,
+            "trial": t.number, "purpose": t.purpose,
+            **{f"config.{name}" if name in taken else name: value for name, value in t.config.items()},
+            **{name: t.metrics.get(name, math.nan) for name in metrics}, **said,
         }
-        for t in trials
+        for t, said in zip(trials, remarks, strict=True)
     )  # fmt: skip
+
+
+def _remarks(t: TrialRecord) -> dict[str, object]:
+    """Return what is known of a trial beside its configuration and its metrics."""
+    return {
+        **_interval(t), "usd_per_hour": t.usd_per_hour, "value": t.value, "seconds": t.seconds,
+        "client_limited": t.outcome.client_limited, "emulated": t.emulated,
+        "could_not_run": t.outcome.reason, "lost": t.outcome.lost,
+        "ended_early": t.outcome.ended_early, "others_share": t.outcome.others_share,
+    }  # fmt: skip
 
 
 def _interval(trial: TrialRecord) -> dict[str, float]:

@@ -87,8 +87,9 @@ class Column:
 
     @property
     def words(self) -> str:
-        """The heading with its unit."""
-        return ", ".join(filter(None, (self.heading, self.unit)))
+        """The heading with its unit, or with what stands in brackets in place of one."""
+        between = " " if self.unit.startswith("(") else ", "
+        return between.join(filter(None, (self.heading, self.unit)))
 
 
 @dataclass(frozen=True)

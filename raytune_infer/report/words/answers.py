@@ -48,22 +48,37 @@ def warning(found: AnswerAgreement | None, who: str) -> str | None:
     """
     if found is None or not found.differs:
         return None
-    figures = found.figures
     limit = suggested_limit(found)
-    said = [f"{_same(figures)} of {found.samples} answers are the same"]
+    remedy = "" if limit is None else f", or set a limit that leaves it out, such as `limits: {{{limit}}}`"
+    beyond = "rounding explains" if _repeats(found) else "the default's own from one another"
+    return (
+        f"{who} answers otherwise than the default, by more than {beyond}: {_in_figures(found)}; "
+        f"{found.words}. Make sure that this is good enough{remedy}"
+    )
+
+
+def _in_figures(found: AnswerAgreement) -> str:
+    """Return how far answers are off in all figures, the one that says most first: how many are the same comes last.
+
+    Of answers of numbers alone it is left out, as hardly any are equal after any rounding.
+    """
+    figures, own, said = found.figures, found.itself, []
     if (error := figures.get("answers_relative_error_max", 0.0)) > 0:
-        said.append(f"their numbers differ by up to {error:.2g} of their norm")
+        itself = "" if _repeats(found) else f" (the default's own by {own.get('answers_relative_error_max', 0.0):.2g})"
+        said.append(f"numbers differ by up to {error:.2g} of their norm{itself}")
     if (cosine := figures.get("answers_cosine_min", 1.0)) < 1:
         said.append(f"with a cosine of {_below_one(cosine)} or more")
     if (similarity := figures.get("answers_edit_similarity", 1.0)) < 1:
-        said.append(f"their texts are alike to {similarity:.1%}")
-    own = "" if found.itself.get("answers_same", 1.0) == 1 else f" (the default's own: {_same(found.itself)})"
-    remedy = "" if limit is None else f", or set a limit that leaves it out, such as `limits: {{{limit}}}`"
-    beyond = "rounding explains" if found.itself.get("answers_same", 1.0) == 1 else "the default's own from one another"
-    return (
-        f"{who} answers otherwise than the default, by more than {beyond}: {', '.join(said)}{own}; "
-        f"{found.words}. Make sure that this is good enough{remedy}"
-    )
+        said.append(f"texts are alike to {similarity:.1%}")
+    if _in_numbers_alone(figures):
+        return f"in {found.samples} answers {', '.join(said)}"
+    itself = "" if _repeats(found) else f" (the default's own: {_same(own)})"
+    return ", ".join([*said, f"{_same(figures)} of {found.samples} answers are the same{itself}"])
+
+
+def _repeats(found: AnswerAgreement) -> bool:
+    """Whether the default gave the same answers when it was asked again."""
+    return found.itself.get("answers_same", 1.0) == 1
 
 
 def suggested_limit(found: AnswerAgreement) -> str | None:
@@ -87,9 +102,14 @@ def suggested_limit(found: AnswerAgreement) -> str | None:
 
 def _how_far(figures: Mapping[str, float]) -> str:
     """Return how far answers are off, in one figure: hardly any numbers are equal, so their error; else a count."""
-    error = figures.get("answers_relative_error_max", 0.0)
-    numbers_only = "answers_edit_similarity" not in figures and 0 < error < WHOLLY_OFF
-    return f" by up to {error:.2g} of their norm" if numbers_only else f": {_same(figures)} the same"
+    if not _in_numbers_alone(figures):
+        return f": {_same(figures)} the same"
+    return f" by up to {figures['answers_relative_error_max']:.2g} of their norm"
+
+
+def _in_numbers_alone(figures: Mapping[str, float]) -> bool:
+    """Whether answers differ in numbers and in nothing else that was compared."""
+    return "answers_edit_similarity" not in figures and 0 < figures.get("answers_relative_error_max", 0.0) < WHOLLY_OFF
 
 
 def _same(figures: Mapping[str, float]) -> str:

@@ -21,8 +21,13 @@ def shown_metrics(objective: Objective | None, always: Iterable[str]) -> tuple[s
     """
     named = set() if objective is None else {*objective.goal.names, *objective.limited} - set(_BESIDE)
     wanted = {*always, *(name for name in named if metric_of(name) is not None)}
+    return in_order(wanted)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return metrics in the order of the table of all metrics; what is not in it follows by name."""
     order = {name: place for place, name in enumerate(METRICS)}
-    return tuple(sorted(wanted, key=lambda name: (order.get(name, len(order)), name)))
+    return tuple(sorted(names, key=lambda name: (order.get(name, len(order)), name)))
 
 
 def metric_column(name: str, objective: Objective | None = None, *, digits: str = ".4g") -> Column:

@@ -2,9 +2,9 @@
 
 import io
 import os
-import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ def ended(monkeypatch, capsys):
     """Called with what the command raises and the words: exit code or exception, and what was said."""
 
     def run(error, *words):
-        def command(given):
+        def command(given, **options):
             assert "--debug" not in given
             raise error
 
@@ -64,8 +64,9 @@ def test_a_terminal_of_another_encoding_ends_nothing_and_loses_nothing(monkeypat
     out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "argv", ["raytune-infer"])
-    monkeypatch.setattr(module, "app", lambda words: print("≥ 5 ms, für immer"))
-    module.main()
+    monkeypatch.setattr(module, "app", lambda words, **options: print("≥ 5 ms, für immer"))
+    with pytest.raises(SystemExit):
+        module.main()
     out.seek(0)
     assert out.read() == "\\u2265 5 ms, für immer\n"
 
@@ -77,8 +78,53 @@ def test_a_seed_that_cannot_be_used_is_refused_by_its_bounds(monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["raytune-infer", "tune", "service.yaml", "--seed", seed])
     with pytest.raises(SystemExit) as refused:
         module.main()
-    said = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().err).split())
+    said = capsys.readouterr().err
     assert refused.value.code == 2 and "'--seed'" in said and bound in said
+
+
+WRONG_WORDS = {
+    "export run --to k8s": "error Invalid value for '--to': *'serve'; `* export --help` says what it takes",
+    "tune s.yaml --trails 3": "error No such option: --trails *; `* tune --help` says what it takes",
+    "tune": "error Missing argument 'SERVICE_YAML'; `* tune --help` says what it takes",
+    "tune s.yaml --trials x": "error Invalid value for '--trials': *; `* tune --help` says what it takes",
+    "tune s.yaml --trials 0": "error Invalid value for '--trials': *; `* tune --help` says what it takes",
+    "tune s.yaml other.yaml": "error Got unexpected extra argument*other.yaml*; `* tune --help` says what it takes",
+    "tune s.yaml --out": "error Option '--out' requires an argument*",
+    "tun s.yaml": "error No such command 'tun'*; `* --help` says what it takes",
+    "--no-such": "error No such option: --no-such*; `* --help` says what it takes",
+    "show [red]a[/] --x": "error No such option: --x*; `* show --help` says what it takes",
+    "meta-train --model x --out y": "error Invalid value for '--model': *; `* meta-train --help` says what it takes",
+}
+
+
+@pytest.mark.parametrize("words", WRONG_WORDS)
+def test_wrong_words_are_told_in_the_style_of_any_other_error(monkeypatch, capsys, words):
+    monkeypatch.setattr(sys, "argv", ["raytune-infer", *words.split()])
+    with pytest.raises(SystemExit) as refused:
+        module.main()
+    [line] = capsys.readouterr().err.splitlines()
+    assert refused.value.code == 2 and fnmatch(line, WRONG_WORDS[words]), line
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["--help"], 0), (["--version"], 0), (["tune", "--help"], 0)])
+def test_help_is_no_error(monkeypatch, capsys, words, code):
+    monkeypatch.setattr(sys, "argv", ["raytune-infer", *words])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    said = capsys.readouterr()
+    assert (ended.value.code or 0) == code and "error" not in said.err.splitlines()[:1]
+    assert "raytune-infer" in said.out + said.err or "Usage" in said.out + said.err
+
+
+def test_the_code_that_a_command_ends_with_is_the_codes_of_the_process(monkeypatch, capsys):
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("raytune_infer.spec.service_spec.load_spec", stopped)
+    monkeypatch.setattr(sys, "argv", ["raytune-infer", "tune", "s.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 130 and "error" not in capsys.readouterr().err
 
 
 def test_modules_of_the_current_folder_do_not_hide_ours(tmp_path):

@@ -1,5 +1,7 @@
 """What is said of answers that differ: the figures, the yardstick, and a limit to set."""
 
+import re
+
 import pytest
 
 from raytune_infer.report.words.answers import differ_briefly, shown_of, suggested_limit, warning
@@ -17,16 +19,34 @@ OFF = AnswerAgreement(32, FIGURES, OWN, True, "sample 1: its numbers differ by 0
 
 def test_a_warning_has_the_figures_and_a_limit_to_set():
     assert warning(OFF, "it") == (
-        "it answers otherwise than the default, by more than rounding explains: 25% of 32 answers are the same, their "
-        "numbers differ by up to 0.014 of their norm, with a cosine of 0.99999 or more; sample 1: its numbers differ "
+        "it answers otherwise than the default, by more than rounding explains: in 32 answers numbers differ by up to "
+        "0.014 of their norm, with a cosine of 0.99999 or more; sample 1: its numbers differ "
         "by 0.012 of their norm. Make sure that this is good enough, or set a limit that leaves it out, such as "
         "`limits: {answers_cosine_min: 0.999995}`"
     )
     own = {"answers_same": 0.75, "answers_edit_similarity": 0.96}
     texts = AnswerAgreement(4, {"answers_same": 0.5, "answers_edit_similarity": 0.9}, own, True, "x")
-    assert "by more than the default's own from one another: 50% of 4 answers" in warning(texts, "it")
-    assert "their texts are alike to 90.0% (the default's own: 75%); x." in warning(texts, "it")
+    assert (
+        "by more than the default's own from one another: texts are alike to 90.0%, 50% of 4 answers are the same (the "
+        "default's own: 75%); x."
+    ) in warning(texts, "it")
     assert "`limits: {answers_edit_similarity: 0.93}`" in warning(texts, "it")
+
+
+def test_the_figure_that_says_most_comes_first_and_how_many_are_equal_does_not_alarm():
+    """After any rounding hardly any numbers are equal, beside a cosine of 0.9999."""
+    none_same = AnswerAgreement(32, FIGURES | {"answers_same": 0.0}, OWN, True, "x")
+    assert "0%" not in warning(none_same, "it") and "explains: in 32 answers numbers differ by up to 0.014" in warning(
+        none_same, "it"
+    )
+    noisy = AnswerAgreement(32, FIGURES, {"answers_same": 0.0, "answers_relative_error_max": 0.002}, True, "x")
+    assert "numbers differ by up to 0.014 of their norm (the default's own by 0.002)" in warning(noisy, "it")
+    both = AnswerAgreement(4, FIGURES | {"answers_edit_similarity": 0.5}, OWN, True, "x")
+    assert re.search(
+        r"explains: numbers differ .*, texts are alike to 50.0%, 25% of 4 answers are the same; x", warning(both, "it")
+    )
+    labels = AnswerAgreement(4, {"answers_same": 0.5}, OWN, True, "x")
+    assert "explains: 50% of 4 answers are the same; x" in warning(labels, "it")
 
 
 @pytest.mark.parametrize(

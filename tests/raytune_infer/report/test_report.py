@@ -28,6 +28,7 @@ from raytune_infer.study.result import StudyResult, conclude
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
+from serve_deployments.metrics.metric_table import METRICS as METRIC_TABLE
 from serve_deployments.usage import Usage
 from tests.levels import a_level
 from tests.raytune_infer.report.shown_views import column, headings, texts
@@ -302,6 +303,26 @@ def test_the_table_for_programs_has_a_row_a_trial():
     }  # fmt: skip
     assert (second["trial"], second["batch"], second["could_not_run"]) == (2, 2, "OutOfMemory: no")
     assert all(math.isnan(second[name]) for name in ("rps", "rate_low_rps", "rate_high_rps"))
+
+
+def test_the_columns_of_the_table_have_a_fixed_order_and_each_a_name_of_its_own():
+    """Knobs as in service.yaml, metrics as in the table of all metrics; whatever the first trial has, or lacks."""
+    config = {"zeta": 1, "seconds": 2, "alpha": 3, "rps": 4}
+    metrics = {"own": 1.0, "error_rate": 0.0, "another": 2.0, "p99_ms": 9.0, "rps": 5.0, "p50_ms": 8.0}
+    failed = replace(trial(1, **FAILED), config=config)
+    measured = replace(trial(2, metrics=metrics), config=config)
+    turned = replace(trial(3, metrics=dict(reversed(metrics.items()))), config=config)
+    named = [name for name in METRIC_TABLE if name in metrics]
+    assert set(named) == {"rps", "p50_ms", "p99_ms", "error_rate"}
+    for trials in ([failed, measured], [measured, failed], [turned], [turned, measured]):
+        table = frame(trials)
+        assert list(table.columns) == [
+            "trial", "purpose", "zeta", "config.seconds", "alpha", "config.rps", *named, "another", "own",
+            "rate_low_rps", "rate_high_rps", "usd_per_hour", "value", "seconds", "client_limited", "emulated",
+            "could_not_run", "lost", "ended_early", "others_share",
+        ]  # fmt: skip
+        row = table[table.trial != 1].iloc[0]
+        assert (row["config.seconds"], row["seconds"], row["config.rps"], row["rps"]) == (2, 7.5, 4, 5.0)
 
 
 def test_the_files_of_a_run(tmp_path):

@@ -5,6 +5,8 @@ import math
 import pytest
 
 from raytune_infer.report.view import Axis, Cell, Column, Curve, Point, Quantiles, Quantity, Row, Table
+from raytune_infer.report.words.metric_columns import metric_column
+from searchers.objective import Expression, Objective
 
 BOTH = (Column("name", kind="text"), Column("rate_rps", "rate", "requests/s"))
 
@@ -64,3 +66,16 @@ def test_a_curve_has_no_point_that_is_nowhere(point: Point):
     assert Curve("a", "p99", *axes, (Point(1.0, 2.0),), limit=3.0).limit == 3.0
     with pytest.raises(ValueError, match="the curve 'p99' of 'a' has a number that is not finite"):
         Curve("a", "p99", *axes, (point,))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("p99_ms", "p99, ms (limit 50)"), ("answers_same", "answers_same (at least 0.9)"),
+        ("error_rate", "error_rate (limit 0.01)"), ("p50_ms", "p50, ms"), ("quality", "quality"),
+    ],
+)  # fmt: skip
+def test_a_comma_stands_before_a_unit_alone(name, words):
+    limits = {"p99_ms": 50.0, "error_rate": 0.01}
+    objective = Objective(Expression("rps"), at_most=limits, at_least={"answers_same": 0.9})
+    assert metric_column(name, objective).words == words
