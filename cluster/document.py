@@ -34,6 +34,7 @@ _REMEDIES = {
     "expected ',' or": "close the bracket that is open; "
     "put a text that holds a colon, a quotation mark or a bracket in quotes",
     "more than 64 bits": "put it in quotes if it is a text",
+    "the character NUL": "leave it out, as neither variables nor databases can hold it",
     "cannot be written": "put the whole character, not half of it",
 }
 """Words in PyYAML's error message → the usual remedy."""
@@ -164,7 +165,9 @@ class _Loader(yaml.SafeLoader):
             raise _Misread(None, None, f"a !!{tag} is not taken; use a text, list or mapping", node.start_mark)
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise _no_value(node, "a whole number that takes more than 64 bits")
-        if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+        if isinstance(value, str) and "\0" in value:
+            raise _no_value(node, r"a text with the character NUL, \0")
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
             raise _no_value(node, "a text with a character that cannot be written")
         return value
 
@@ -285,7 +288,8 @@ def _short(text: str) -> str:
 
 def _child(node: yaml.Node | None, key: str | int) -> yaml.Node | None:
     if isinstance(node, yaml.MappingNode):
-        return next((value for k, value in node.value if k.value == str(key)), None)
+        # The last one: what `<<` merges in comes first, and yields to the mapping's own keys.
+        return next((value for k, value in reversed(node.value) if k.value == str(key)), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
         return node.value[key]
     return None

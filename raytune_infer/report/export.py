@@ -13,11 +13,10 @@ from raytune_infer.errors import SpecError
 from raytune_infer.report.renderers.console_table import plain
 from raytune_infer.spec.samples.sample_order import distinct, spread
 from raytune_infer.spec.samples.samples import read_samples
-from raytune_infer.spec.service import model_source
+from raytune_infer.spec.service import model_source, service_wait
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.run_folder import RunFolder
 from serve_deployments.endpoint import Payload
-from serve_deployments.models.model import Builder, ModelSource
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.replicas.http.warm_up import MOST_SAMPLES, in_config
 from serve_deployments.settings import Settings
@@ -35,6 +34,10 @@ _HOST = "host: 127.0.0.1"
 _WARM_UP = """\
 # `warm_up` holds samples of the study: each replica runs its first batches of them before it takes requests. Put others
 # in their place if these are not for everyone who reads this file.
+"""
+_WAIT = """\
+# A request that the model has not answered within {seconds:g} s is answered with an error: `answers_within_s` below,
+# {origin}. Put the time limit of your service there.
 """
 _COLD = "# No sample could be put into this file as `warm_up`: the first requests to a replica may be slow.\n"
 
@@ -92,7 +95,7 @@ def serve_config(
         "route_prefix": "/",
         "import_path": "serve_deployments.replicas.application:application",
         "args": {
-            **_model(model_source(spec)),
+            **_model(spec),
             "settings": settings.as_dict(),
             "payload": payload_type.as_dict(),
             **({"warm_up": warm_up} if warm_up else {}),
@@ -118,11 +121,18 @@ def serve_config(
 
 def _head(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answer: str) -> str:
     """What a reader of the config must know, as comments."""
-    head = _HEAD.format(name=spec.name, emulated=" of emulated devices" if settings.emulated else "")
-    head += _REQUESTS[payload_type.kind].format(array=_array(payload_type))
+    head = _HEAD.format(name=_one_line(spec.name), emulated=" of emulated devices" if settings.emulated else "")
+    head += _REQUESTS[payload_type.kind].format(array=_one_line(_array(payload_type)))
     if answer:
-        # Knobs' values are a user's text: a line break in one would end the comment.
-        head += f"# {plain(answer).replace(chr(10), ' ').replace(chr(9), ' ')}\n"
+        head += f"# {_one_line(answer)}\n"
+    if spec.model.concurrent:
+        seconds, origin = service_wait(spec)
+        head += _WAIT.format(seconds=seconds, origin=origin)
+    if not spec.folder.is_dir():
+        head += (
+            f"# {_one_line(str(spec.folder))}, the folder of service.yaml in the run, is not on this machine.\n"
+            "# If it was moved, put its new path wherever this one is below, or resume the run from there once.\n"
+        )
     if spec.model.path is not None and not spec.model.path.startswith("package:"):
         head += "# The model's path must exist on each node.\n"
     if "ray.io/node-id" in settings.node_labels:
@@ -132,13 +142,15 @@ def _head(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answ
     return head
 
 
-def _model(source: ModelSource) -> dict[str, Any]:
+def _one_line(text: str) -> str:
+    """Return a text for a comment, which a line break in it would end: what a user wrote may hold any character."""
+    return plain(text).replace("\n", " ").replace("\t", " ")
+
+
+def _model(spec: ServiceSpec) -> dict[str, Any]:
     """The model as arguments of the application; one that batches for itself with the longest wait for its answers."""
-    model = asdict(source)
-    if model.pop("wait", None) is None:
-        return {"model": model}
-    assert isinstance(source, Builder) and source.wait is not None, "no other source waits"
-    return {"model": model, "answers_within_s": source.wait.most_s}
+    model = {name: value for name, value in asdict(model_source(spec)).items() if name != "wait"}
+    return {"model": model, "answers_within_s": service_wait(spec)[0]} if spec.model.concurrent else {"model": model}
 
 
 def _array(payload_type: PayloadType) -> str:

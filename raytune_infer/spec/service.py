@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
@@ -124,7 +125,22 @@ def _answer_wait(spec: ServiceSpec) -> AnswerWait:
     """
     least_s = spec.load.level_max_s + LoadPlan.drain_s
     first_s = max(least_s, spec.load.total_max_s)
-    return AnswerWait(least_s, first_s, max(first_s, _stretch(spec) * spec.load.total_max_s), TURNS)
+    most_s = max(first_s, _stretch(spec) * spec.load.total_max_s)
+    limit_s = math.inf if spec.model.answers_within_s is None else spec.model.answers_within_s
+    return AnswerWait(min(least_s, limit_s), min(first_s, limit_s), min(most_s, limit_s), TURNS)
+
+
+def service_wait(spec: ServiceSpec) -> tuple[float, str]:
+    """Return how many seconds a deployed engine has for an answer, and where that number comes from.
+
+    A load test that was cut short says nothing about it, so the default does not follow `load.total_max_s` below.
+    """
+    if (stated := spec.model.answers_within_s) is not None:
+        return stated, "as `model.answers_within_s` of service.yaml says"
+    default = _STRETCH * LoadPlan.total_max_s
+    if spec.load.total_max_s > default:
+        return spec.load.total_max_s, "as long as a load test (`load.total_max_s` of service.yaml)"
+    return default, "the default, as service.yaml has no `model.answers_within_s`"
 
 
 def _prices(spec: ServiceSpec) -> PriceBook:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from raytune_infer.errors import SpecError
-from raytune_infer.spec.document import Document, RecordedDocument, shown
+from raytune_infer.spec.document import Document, RecordedDocument, check_spelling, shown
 from raytune_infer.spec.goals.goal_check import (
     check_bounds,
     check_limits,
@@ -38,6 +38,7 @@ class ModelSpec(Part):
     loader: Text | None = None
     args: dict[str, Any] = Field(default_factory=dict)
     concurrent: bool | None = None
+    answers_within_s: Seconds | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelSpec:
@@ -47,6 +48,8 @@ class ModelSpec(Part):
             raise ValueError("`loader` goes with `path`; `build` names its own code")
         if self.path is not None and self.concurrent is not None:
             raise ValueError("`concurrent` goes with `build`; the loaders' models answer batches, one after the other")
+        if self.answers_within_s is not None and not self.concurrent:
+            raise ValueError("`answers_within_s` goes with `concurrent: true`; batches are waited for until they end")
         return self
 
 
@@ -213,11 +216,23 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
             check_rate(spec.goal)
             check_concurrent(spec.model.concurrent, spec.knobs)
             check_variables(spec.knobs, document)
+            for keys in _of_any_type(spec):
+                check_spelling(document, keys)
         return spec
     except ValidationError as error:
         raise SpecError(explain(document, error.errors(), _allowed)) from None
     except At as error:
         raise SpecError(f"{document.place(error.keys)}: {error}") from None
+
+
+def _of_any_type(spec: ServiceSpec) -> Iterator[tuple[str, ...]]:
+    """Yield the places where a text may stand as well as a number; that of a standard knob is clear from its name."""
+    yield ("model", "args")
+    if isinstance(spec.samples, list):
+        yield ("samples",)
+    for name, knob in spec.knobs.items():
+        if isinstance(knob, KnobSpec):
+            yield from (("knobs", name, "values"), ("default", name))
 
 
 def _allowed(keys: Sequence[str | int]) -> list[str]:

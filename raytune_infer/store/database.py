@@ -163,6 +163,14 @@ class Database:
             session.flush()
             return _study_record(row)
 
+    def move(self, study: StudyRecord, folder: str) -> StudyRecord:
+        """Record where the folder of a study's service.yaml is now."""
+        with self._writing() as session:
+            row = session.get_one(StudyRow, study.id, with_for_update=True)
+            row.folder = folder
+            session.flush()
+            return _study_record(row)
+
     def trials(self, study: StudyRecord, *, before: dt.datetime | None = None) -> tuple[TrialRecord, ...]:
         """Return a study's finished trials by number; if `before` (UTC) is given, only those that ended before it."""
         finished = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.state == "finished")

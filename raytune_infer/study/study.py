@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster import inventory as ray_inventory
 from raytune_infer.comparing.comparison_schedule import WORTHWHILE
@@ -19,7 +19,7 @@ from raytune_infer.store.database import Database, absolute, shown_url
 from raytune_infer.store.prior import PriorFile, kept_prior, read_prior
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
-from raytune_infer.study.fingerprint import differences, fingerprint
+from raytune_infer.study.fingerprint.fingerprint import differences, fingerprint
 from raytune_infer.study.progress import Progress, Silent
 from raytune_infer.study.reference import with_answer_check
 from raytune_infer.study.result import StudyResult, conclude
@@ -124,13 +124,14 @@ class Study:
             progress.note(prior.note())
         with ray_session(address=self._address, emulate=emulate, folder=self.spec.folder):
             space = self._space(progress)
-            run = run or self._create(space, trials or self.spec.budget.trials)
+            identity = fingerprint(self._service, space)
+            run = run or self._create(identity, trials or self.spec.budget.trials)
             progress.note(f"the run's folder is {run.path}")
             if warning := caution(self._service.source):
                 progress.note(warning)
-            with run.locked(), self._opened(run, space) as (database, study):
+            with run.locked(), self._opened(run, identity) as (database, study):
                 run = run.mark(concluded=False)
-                study = _continued(database, study, trials, progress)
+                study = _continued(database, study, trials, self.spec.folder, progress)
                 space = self._taught(space, run, study, progress)
                 default = space.position(self.spec.default_config)
                 with self._serving(study) as runtime:
@@ -139,6 +140,8 @@ class Study:
                     if default is None:
                         progress.note("the default configuration does not fit on this cluster: nothing to compare with")
                     log.compare(default, self.spec.budget, parallel)
+                if changed := differences(identity, fingerprint(self._service, space)):
+                    progress.note(f"{', '.join(changed)} changed during the run, so its trials may not be of one model")
                 run = run.mark(concluded=True)
                 book = self._service.prices
                 return conclude(run, space.problem, database.trials(study), default, f"{book.name}, {book.date}")
@@ -223,7 +226,7 @@ class Study:
             if left is not None:
                 progress.note(f"stopped: the chance that a configuration {WORTHWHILE:.0%} better is left is {left:.0%}")
 
-    def _create(self, space: ServiceSpace, trials: int) -> RunFolder:
+    def _create(self, identity: Mapping[str, Any], trials: int) -> RunFolder:
         path = self._new_folder()
         path.mkdir(parents=True, exist_ok=True)
         run = RunFolder(path, self._db, 0, learns=self._history is not False)
@@ -234,7 +237,7 @@ class Study:
             study = database.create_study(
                 name=self.spec.name, spec=self.spec.text, folder=str(self.spec.folder.resolve()),
                 searcher=self._searcher or DEFAULT, seed=self._seed or 0, trials=trials,
-                fingerprint=fingerprint(self._service, space), emulated=self._emulate,
+                fingerprint=identity, emulated=self._emulate,
             )  # fmt: skip
             database.close()
             run = replace(run, study_id=study.id, payload_type=self._service.payload_type.as_dict())
@@ -261,21 +264,28 @@ class Study:
         return study
 
     @contextmanager
-    def _opened(self, run: RunFolder, space: ServiceSpace) -> Iterator[tuple[Database, StudyRecord]]:
+    def _opened(self, run: RunFolder, identity: Mapping[str, Any]) -> Iterator[tuple[Database, StudyRecord]]:
         database, study = run.load()
         try:
-            if changed := differences(dict(study.fingerprint), fingerprint(self._service, space)):
+            if changed := differences(study.fingerprint, identity):
                 raise RunError(
                     f"cannot resume {run.path}: {', '.join(changed)} changed since it was started, so its numbers "
-                    "would not be comparable; start a new run with another --out"
+                    "would not be comparable; start a new run with another --out, or put back what was there"
                 )
             yield database, study
         finally:
             database.close()
 
 
-def _continued(database: Database, study: StudyRecord, trials: int | None, progress: Progress) -> StudyRecord:
-    """Return the study that goes on, with what a kill has cut off ended, and with more trials if more are asked for."""
+def _continued(
+    database: Database, study: StudyRecord, trials: int | None, folder: Path, progress: Progress
+) -> StudyRecord:
+    """Return the study that goes on, with what a kill has cut off ended, and with more trials if more are asked for.
+
+    The folder of its service.yaml may have been moved since, and what is exported names it.
+    """
     if lost := database.interrupt_running(study):
         progress.note(f"{lost} unfinished trials of the interrupted run are ignored")
+    if (here := str(folder.resolve())) != study.folder:
+        study = database.move(study, here)
     return database.extend(study, trials) if trials is not None and trials > study.trials else study

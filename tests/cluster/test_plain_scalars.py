@@ -1,11 +1,15 @@
 """What YAML 1.1 takes for something else is refused where it stands; what is clear is read as everybody means it."""
 
+import json
 import math
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluster.document import Document
+from cluster.plain_scalars import unlike
 
 
 class Plain(Document):
@@ -104,6 +108,11 @@ def test_values_that_json_does_not_have_are_refused_where_they_are_to_be_stored(
         ("[1, 2", "close the bracket"),
         ("\tx", "indent with spaces"),
         ("12345678901234567890", "put it in quotes if it is a text"),
+        (
+            '"a\\0b"',
+            r"a text with the character NUL, \0); leave it out, as neither variables nor databases can hold it",
+        ),
+        (r'"\ud83d"', "put the whole character, not half of it"),
     ],
 )
 def test_text_that_looks_like_yaml_is_refused_with_what_to_do(written, remedy):
@@ -118,3 +127,65 @@ def test_what_was_accepted_once_is_read_as_it_was_then():
 
     text = "a: [on, 010, 12:30, 1e-3, 2024-06-01]"
     assert Recorded(text, "s.yaml").values == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("3.10", "YAML takes 3.10 for 3.1; write 3.1, or put it in quotes if it is a text"),
+        ("1.00", "YAML takes 1.00 for 1.0; write 1.0"),
+        ("1_000", "YAML takes 1_000 for 1000; write 1000"),
+        ("0x10", "YAML takes 0x10 for 16; write 16"),
+        ("0b11", "YAML takes 0b11 for 3"),
+        ("+5", "YAML takes +5 for 5"),
+        (".5", "YAML takes .5 for 0.5"),
+        ("5.", "YAML takes 5. for 5.0"),
+        ("~", "YAML takes ~ for null; write null"),
+        ("0.1000000000000000055511151231257827", "for 0.1; write 0.1"),
+        ("1.5E3", None), ("1e3", None), ("1e-5", None), ("-2.5e+1", None),
+        ("0.00001", None), ("3.1", None), ("-7", None), ("0", None), ("0.0", None), ("12345678901", None),
+        (".inf", None),
+        ("null", None), ("Null", None), ("", None), ("true", None), ("False", None),
+        ("09", "YAML takes 09 for a text; put it in quotes, or write it as JSON has it if it is a number"),
+        (".5e1", "YAML takes .5e1 for a text"),
+        ("1.2.3", None), ("a", None), ("1e3x", None), ("1,000", None), ("v3.10", None),
+        ("'3.10'", None), ('"~"', None), ("'09'", None),
+    ],
+)  # fmt: skip
+def test_where_a_text_may_stand_too_a_number_is_written_as_json_has_it(written, said):
+    document = Document(f"a: {written}", "s.yaml")
+    plain = document.written(("a",))
+    found = None if plain is None else unlike(plain, document.values["a"])
+    assert found is said is None or said in found
+
+
+@given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), st.booleans()))
+def test_what_json_writes_is_always_clear(value):
+    """And so is what we propose to write instead."""
+    text = json.dumps(value)
+    document = Document(f"a: {text}", "s.yaml")
+    assert document.values["a"] == value and unlike(text, document.values["a"]) is None
+    assert unlike(repr(value), value) is None
+
+
+def test_a_key_of_a_mapping_is_its_own_although_another_one_is_merged_in():
+    document = Document("base: &base {a: 3.10, b: 2}\nc:\n  <<: *base\n  a: 4\n", "s.yaml")
+    assert document.values["c"] == {"a": 4, "b": 2}
+    assert document.written(("c", "a")) == "4" and document.line(("c", "a")) == "s.yaml:4"
+    assert document.written(("c", "b")) == "2"
+
+
+@pytest.mark.parametrize("begin", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_file_of_any_editor_has_the_same_values_and_lines(tmp_path, begin, end):
+    (tmp_path / "s.yaml").write_bytes((begin + end.join(["a: 1", "b: [x,", "  y]", "c: on", ""])).encode())
+    with pytest.raises(ValueError, match=r"s.yaml:4: YAML takes on for true"):
+        Document.read(tmp_path / "s.yaml")
+    (tmp_path / "s.yaml").write_bytes((begin + end.join(["a: 1", "b: [x,", "  y]", "c: |", "  l", "  m", ""])).encode())
+    assert Document.read(tmp_path / "s.yaml").values == {"a": 1, "b": ["x", "y"], "c": "l\nm\n"}
+
+
+@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a:\n  b: 1\n\tc: 2\n", "\ta: 1\n", "a:\n  - x\n\t- y\n"])
+def test_a_tab_that_indents_is_refused_with_the_remedy(text):
+    with pytest.raises(ValueError, match=r"s.yaml:\d: .*; indent with spaces, not with tabs"):
+        Document(text, "s.yaml")

@@ -35,7 +35,7 @@ AREAS = {
     "models": ("serve_deployments/models/**/*.py", "serve_deployments/batches/*.py"),
     "device": ("serve_deployments/device/*.py", "serve_deployments/usage.py"),
     "store": ("raytune_infer/store/*.py",),
-    "study": ("raytune_infer/study/*.py",),
+    "study": ("raytune_infer/study/**/*.py",),
     "prices": ("cluster/prices.py",),
     "inventory": ("cluster/inventory.py",),
 }

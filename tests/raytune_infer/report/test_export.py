@@ -1,5 +1,6 @@
 """The exported config says what was measured: the same model, resources, batches and waits, for `serve deploy`."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 from ray.serve.schema import ServeDeploySchema
 
+from raytune_infer.comparing.comparison import compared
+from raytune_infer.comparing.configuration_result import result_of_search
 from raytune_infer.report.export import payload_type_of, samples_of, serve_config
+from raytune_infer.report.words.values import spelled
+from raytune_infer.report.words.verdict import answer_so_far
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store.run_folder import RunFolder, open_run
@@ -17,6 +24,7 @@ from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.replicas.application import application
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.settings import Settings
+from tests.raytune_infer.report.test_report import OBJECTIVE, trial
 
 BUILT = """\
 name: my-service
@@ -69,12 +77,26 @@ def test_the_replica_runs_under_all_that_was_measured():
 
 
 @pytest.mark.parametrize(
-    ("load", "seconds"),
-    [("", 600.0), ("load: {total_max_s: 90}", 90.0), ("load: {total_max_s: 5, level_max_s: 5, level_min_s: 1}", 7.0)],
+    ("model", "load", "seconds", "origin"),
+    [
+        ("", "", 600.0, "600 s .*the default, as service.yaml has no `model.answers_within_s`"),
+        # How long a load test may take says nothing of how long a user waits.
+        ("", "load: {total_max_s: 5, level_max_s: 5, level_min_s: 1}", 600.0, "600 s .*the default"),
+        ("", "load: {total_max_s: 900}", 900.0, "900 s .*`load.total_max_s` of service.yaml"),
+        (", answers_within_s: 2.5", "", 2.5, "2.5 s .*as `model.answers_within_s` of service.yaml says"),
+        (", answers_within_s: 7200", "", 7200.0, "7200 s .*as `model.answers_within_s` of service.yaml says"),
+    ],
 )
-def test_a_request_to_an_engine_is_given_up_where_no_load_test_would_have_waited_for_it(load, seconds):
-    text = BUILT.replace("args: {size: 3}", "args: {size: 3}, concurrent: true") + load
+def test_a_request_to_an_engine_is_given_up_after_a_time_that_the_head_names_with_its_origin(
+    model, load, seconds, origin
+):
+    text = BUILT.replace("args: {size: 3}", f"args: {{size: 3}}, concurrent: true{model}") + load
     args = exported(Settings(), text)["applications"][0]["args"]
+    head = serve_config(parse_spec(Document(text, "s.yaml"), folder=Path(".")), Settings(), AS_JSON)
+    assert re.search(f"A request that the model has not answered within {origin}", head.replace("\n# ", " "))
+    assert "not answered" not in serve_config(
+        parse_spec(Document(BUILT, "s.yaml"), folder=Path(".")), MEASURED, AS_JSON
+    )
     assert args["answers_within_s"] == seconds and args["model"]["concurrent"] and "wait" not in args["model"]
     bound: Any = application(args)._bound_deployment
     assert bound.init_args[0].wait == AnswerWait.always(seconds)
@@ -185,3 +207,30 @@ def test_a_run_keeps_the_type_of_its_samples_and_an_older_one_has_that_of_its_fi
     assert payload_type_of(older, spec) == AS_JSON  # its file is gone
     np.save(tmp_path / "rows.npy", np.zeros((2, 3)))
     assert payload_type_of(older, spec) == PayloadType("array", "float64", (3,))
+
+
+@given(st.text(), st.text(st.characters(categories=["Cc", "Zl", "Zp", "Zs"])), st.sampled_from(["n", "json:loads"]))
+@example("a\nproxy_location: Disabled", "", "n")
+@example("\r\x85\u2028\u2029\x0b\x0c\x1c\x1d\x1e\x00\ud800", "", "n")
+def test_no_text_of_a_user_leaves_the_comment_that_it_is_in(said, controls, dtype):
+    """Of a knob's value, a name or whatever else is told in the head: the config below stays what it is."""
+    spec = parse_spec(Document(BUILT, "s.yaml"), folder=Path("."))
+    knob = spelled({"PROMPT": said + controls, said or "x": 1, "other": f"{controls}{said}"})
+    config = serve_config(spec, MEASURED, PayloadType("array", "float32"), f"Run {knob} ({said}{controls})")
+    config.encode()
+    head, _, body = config.partition("\nproxy_location:")
+    assert all(line.startswith("#") for line in re.split("[\n\r\x85\u2028\u2029\x0b\x0c\x1c-\x1e]", head))
+    assert all(c.isprintable() or c == "\n" for c in head)
+    assert yaml.safe_load(config) == exported(payload=PayloadType("array", "float32"), folder=Path("."))
+    assert body
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "a\r\nb", "tab\t", "\x1b[31m", "# no comment", "{{", "{name}"])
+def test_a_knobs_value_in_the_answer_of_a_run_is_on_one_line_of_the_head(value):
+    """As `export` puts it together: what is said of the run, then the config."""
+    only = replace(trial(), config={"PROMPT": value, "LAST": "end of the answer"})
+    said = answer_so_far(result_of_search(only), compared((only,), OBJECTIVE, None), OBJECTIVE)
+    config = serve_config(parse_spec(Document(BUILT, "s.yaml"), folder=Path(".")), MEASURED, AS_JSON, said)
+    [line] = [line for line in config.splitlines() if "PROMPT=" in line]
+    assert line.startswith("# ") and "LAST=end of the answer" in line
+    assert yaml.safe_load(config) == exported(folder=Path("."))

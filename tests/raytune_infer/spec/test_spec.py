@@ -254,6 +254,7 @@ IN_WORDS: dict[str, object] = {
     "no limit": None, "never": None, "guessed": None, "this or `path`": None, "this or `build`": None,
     "`cloud-2026`": None, "half of what the search took; twice of it under limits": None,
     "the former where there are such limits": None,
+    "the longest of a load test; when exported ten minutes, or `load.total_max_s` if longer": None,
     "one batch after the other": None, "none": {}, "no function": None, "the first value of each": {},
 }  # fmt: skip
 """What the page says where the model has no value of its own: what is taken is found out later."""

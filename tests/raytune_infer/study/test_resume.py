@@ -10,7 +10,7 @@ import pytest
 from raytune_infer.errors import RunError
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import RunFolder, open_run
-from raytune_infer.study.fingerprint import differences
+from raytune_infer.study.fingerprint.fingerprint import differences
 from raytune_infer.study.result import StudyResult
 from tests.raytune_infer.study.stop_after import StopAfter
 from tests.raytune_infer.study.whole_studies import (

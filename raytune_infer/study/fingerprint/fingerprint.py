@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 from raytune_infer.spec.quality_spec import QualitySpec
 from raytune_infer.spec.service import Service
+from raytune_infer.study.fingerprint.file_digests import changed_files, model_digests, named_digests
 from raytune_infer.study.space import ServiceSpace
 from serve_deployments.load.arrivals import Trace
+
+_LATER = ("concurrent", "answers_within_s")
+"""Keys of `model` that were added later."""
+
+_FILES = {"files": True, "named_files": False}
+"""Part with digests of files → whether a file that is new is a change: an argument may name what the model writes."""
 
 
 def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
@@ -18,7 +26,7 @@ def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
     goal = problem.objective
     return {
         # Without what was not said, as studies from before it could be said do not have it.
-        "model": spec.model.model_dump(mode="json", exclude=None if spec.model.concurrent else {"concurrent"}),
+        "model": spec.model.model_dump(mode="json", exclude={n for n in _LATER if not getattr(spec.model, n)}),
         "samples": _digest(pickle.dumps(service.samples, protocol=4)),
         "knobs": {knob.name: list(knob.values) for knob in problem.space.knobs},
         # Positions number the configurations that fit, so on another cluster they could mean others.
@@ -33,12 +41,20 @@ def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
         # None for what is compared unless told otherwise, as in studies from before answers were compared.
         "quality": None if spec.quality == QualitySpec() else spec.quality.model_dump(mode="json"),
         "prices": _digest(problem.usd_per_hour.tobytes()),
+        "files": model_digests(service),
+        "named_files": named_digests(service),
     }
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the names of the parts that differ."""
-    return [name for name in now if before.get(name) != now[name]]
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names of the parts that differ, and the files that changed; of a study without digests, none did."""
+    parts = [name for name in now if name not in _FILES and before.get(name) != now[name]]
+    changed = [
+        changed_files(before[name], now[name], added=added)
+        for name, added in _FILES.items()
+        if name in before and name in now
+    ]
+    return parts + sum(changed, [])
 
 
 def _digest(data: bytes) -> str:
