@@ -42,6 +42,7 @@ MODELS = (
     Shape("BERT-base", 12, 768, 12, 3072),  # Devlin et al. 2019, section 3
 )
 TINY = Shape("tiny", 1, 8, 2, 16, 100)
+BY_NAME = {shape.name: shape for shape in (*MODELS, TINY)}
 
 
 def encoder(shape: Shape, device: str, dtype: torch.dtype) -> torch.nn.Module:

@@ -7,6 +7,7 @@ of a step's rate as a multiple of the plain loop's rate in the same round.
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,9 +18,10 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.encoders import Shape, Text, drawn, embedding, encoder
-from serve_deployments.batches.accelerator import Accelerator
+from serve_deployments.batches.accelerator import Accelerator, Cuda
 from serve_deployments.batches.batch_parts import Parts
 from serve_deployments.batches.device_batches import IN_FLIGHT, DeviceBatches
+from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models.compiling import compiled
 
 Results = list[list[float]]
@@ -44,6 +46,13 @@ class Machine:
     synchronize: Callable[[], None]
     clock: Callable[[], float]
     compile: Callable[..., Any]
+
+
+def machine(device: str) -> Machine:
+    """The GPU; for "cpu" a fake of it, to check that the script works."""
+    if device == "cpu":
+        return Machine("cpu", FakeAccelerator, lambda: None, time.perf_counter, lambda model, mode: model)
+    return Machine(device, Cuda, torch.cuda.synchronize, time.perf_counter, torch.compile)
 
 
 @dataclass(frozen=True)
@@ -149,14 +158,14 @@ def bare(shape: Shape, machine: Machine, batches: Sequence[list[Text]]) -> Calla
 
 
 def ladder(
-    shape: Shape, batch: int, machine: Machine, *, batches: int, rounds: int, with_compile: bool
+    shape: Shape, machine: Machine, *, batch: int, batches: int, rounds: int, with_compile: bool
 ) -> Iterable[Rung]:
     """Measures each step on the same batches, in turns.
 
     Args:
         shape: sizes of the model.
-        batch: texts in a batch.
         machine: the device to measure on.
+        batch: texts in a batch.
         batches: batches in a round.
         rounds: rounds after the first, which is not counted: in it graphs are recorded and kernels compiled.
         with_compile: whether `torch.compile` is a step too; it takes a minute.

@@ -3,15 +3,21 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.gpu.checks import Job
+from benchmarks.gpu.computing import COMPUTING
+from benchmarks.gpu.dry import in_this_process
 from benchmarks.gpu.encoders import TINY, drawn
-from benchmarks.gpu.gpu import DRY, Plan, in_this_process, machine, main, report, share
+from benchmarks.gpu.gpu import DRY, Plan, main, report
+from benchmarks.gpu.sections import held, share, words
 from benchmarks.gpu.speed import _rungs
-from benchmarks.gpu.worker import Job, together
+from benchmarks.gpu.worker import together
 from benchmarks.recording.origin import ROOT
+from benchmarks.recording.said_lines import Silent
 from serve_deployments.enforcement import Enforcement
 
 ENFORCED = dataclasses.asdict(Enforcement("gpu_share", "0.25", True, "green context, 32 of 132 multiprocessors"))
@@ -21,14 +27,30 @@ def test_a_dry_run_goes_through_every_part_and_keeps_nothing(tmp_path, capsys):
     main(["--dry", "--out", str(tmp_path / "RESULTS.md")])
     said = capsys.readouterr().out
     assert "Failed" not in said and not list(tmp_path.iterdir())
-    for part in ("110 % of the cap | MemoryError", "two together, to all | 2.000", "+ torch.compile", "3 recorded"):
+    assert "WRONG" not in said and "NOT recognised" not in said
+    for part in (
+        "is enforced: torch.cuda.set_per_process_memory_fraction", "110 % of the cap | OutOfMemoryError",
+        "25 % is enforced: green context, 32 of 132", "two together, to all | 2.000",
+        "25 recorded, 80 batches replayed, 25 run without; answers right", "its process | a CUDA graph could not be",
+        "torch's allocator | RuntimeError", "+ torch.compile", "3 recorded",
+    ):  # fmt: skip
         assert part in said
+    for kind in COMPUTING:
+        assert f"| {kind} | 1.000" in said
+    assert "| torch, in a thread of the model's | 1.000 | – | NOT enforced: green context, 32 of 132" in said
+    assert "mode default, as torch would record CUDA graphs outside the model's gpu_share" in said
 
 
 def test_a_plan_says_what_and_how_long_and_fits_a_short_loan_of_a_gpu(capsys):
     main(["--plan"])
-    assert "speed path of BERT-base, batches of 1, 32: about" in capsys.readouterr().out
-    assert sum(seconds for _, seconds in dataclasses.replace(Plan(), mps=True).lines()) < 600
+    said = capsys.readouterr().out
+    for part in (
+        "memory: a cap of 25 %, asked of the device", "speed path of BERT-base, batches of 32: about",
+        "whom a share of 25 % holds", "CUDA graphs: all shapes recorded before the load", "out of memory in torch",
+    ):  # fmt: skip
+        assert part in said
+    parts = dataclasses.replace(Plan(), mps=True).parts(in_this_process)
+    assert sum(seconds for _, seconds, _ in parts) < 600
     main(["--plan", "--quick"])
     assert "BERT-base, batches of 8" in capsys.readouterr().out
 
@@ -46,8 +68,8 @@ def test_shares_are_compared_as_ratios():
         slower = 2 if len(jobs) == 2 else 1
         return [{"told": [ENFORCED], "rate": each[job.share] / slower} for job in jobs]
 
-    said = share(Job("products"), run, {})
-    assert "25 % is enforced: green context, 32 of 132" in said and "| 25 % of the share, to all | 0.240 |" in said
+    said = share(Job("held"), run, {})
+    assert "25 % is enforced: green context, 32 of 132" in said and "| 25 % of the share, to all | 0.240 | – |" in said
     assert (
         said.count("to one alone") == 2
         and "first of two at 50 %, to one alone | 0.500 |" in said
@@ -55,14 +77,41 @@ def test_shares_are_compared_as_ratios():
     )
 
 
+def test_whom_a_share_does_not_hold_is_seen_beside_what_is_said():
+    elsewhere = {**ENFORCED, "enforced": False, "how": "4 MiB are held by 1 of the model's streams outside it"}
+
+    def run(jobs, env):
+        [job] = jobs
+        if job.kind == "ONNX Runtime":
+            return [{"told": [], "left_out": "onnxruntime is not installed"}]
+        alone = job.kind == "torch, in a thread of the model's"
+        rate = 100 if job.share == 1 or alone else 25
+        return [{"told": [elsewhere if alone else ENFORCED], "rate": rate, "seen": 132 if job.share == 1 else 32}]
+
+    said = held(Job("held"), run)
+    assert "| torch | 0.250 | 32 | enforced: green context, 32 of 132 multiprocessors |" in said
+    assert "| torch, in a thread of the model's | 1.000 | 32 | NOT enforced: 4 MiB are held" in said
+    assert "| ONNX Runtime | – | – | left out: onnxruntime is not installed |" in said
+
+
+def test_words_that_are_not_recognised_stand_out():
+    raised = [["cuBLAS", "RuntimeError", "no room", False], ["torch's allocator", "OutOfMemoryError", "no room", True]]
+    said = words(Job("held"), lambda jobs, env: [{"told": [], "raised": raised}])
+    assert "| cuBLAS | RuntimeError | no room | NOT recognised |" in said and "| no room | recognised |" in said
+
+
 def test_a_part_that_fails_does_not_lose_the_others(capsys):
     def broken(jobs, env):
         raise RuntimeError("a process on the GPU failed: no driver")
 
     plan = dataclasses.replace(DRY, models=())
-    said = report(plan, machine(dry=True), broken)
-    assert said.count("Failed: RuntimeError: a process on the GPU failed: no driver") == 2
-    assert "Failed" not in report(plan, machine(dry=True), in_this_process)
+    assert report(plan, broken).count("Failed: RuntimeError: a process on the GPU failed: no driver") == 5
+
+    def without_shares(jobs, env):
+        return broken(jobs, env) if jobs[0].what == "held" else in_this_process(jobs, env)
+
+    said = report(plan, without_shares)
+    assert said.count("Failed") == 2 and "### Memory\n" in said and "### CUDA graphs\n" in said
 
 
 def test_ratios_are_of_the_same_round():
@@ -78,17 +127,45 @@ def test_texts_are_always_the_same_and_of_the_lengths_said():
 
 
 def test_a_process_of_its_own_measures_when_it_is_told_to():
-    [found] = together([Job("products", share=0.25, seconds=0.01, size=8, device="cpu")], {"OMP_NUM_THREADS": "1"})
+    [found] = together([Job("held", share=0.25, seconds=0.01, size=8, device="cpu")], {"OMP_NUM_THREADS": "1"})
     assert found["rate"] > 0 and found["told"][0]["how"] == "emulated"
 
 
-def test_a_process_that_fails_says_why(monkeypatch, tmp_path):
-    broken = tmp_path / "python"
-    broken.write_text("#!/bin/sh\necho no driver >&2\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(broken))
-    with pytest.raises(RuntimeError, match="failed: no driver"):
-        together([Job("products", device="cpu")], {})
+@pytest.fixture
+def python(monkeypatch, tmp_path):
+    """Makes a script of the shell stand in for the processes on the GPU."""
+
+    def made(script):
+        stands_in = tmp_path / "python"
+        stands_in.write_text(f"#!/bin/sh\n{script}\n")
+        stands_in.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(stands_in))
+        return tmp_path
+
+    return made
+
+
+def test_a_process_that_fails_says_why_however_much_it_says(python):
+    python("head -c 1000000 /dev/zero | tr '\\0' 'x' >&2; echo no driver >&2")
+    with pytest.raises(RuntimeError, match="failed: x*no driver"):
+        together([Job("held", device="cpu")], {})
+
+
+@pytest.mark.parametrize("script", ["sleep 600", "echo ready; sleep 600"])
+def test_a_process_that_hangs_is_ended_with_what_it_has_started(python, monkeypatch, script):
+    folder = python(f"sleep 600 & echo $! >>$(dirname $0)/pids; echo $$ >>$(dirname $0)/pids; {script}")
+    monkeypatch.setattr(Job, "within_s", 0.2)
+    with pytest.raises(Silent, match="the process of 'held' on the GPU said nothing for (0.2|2) s, so it was ended"):
+        together([Job("held", device="cpu")] * 2, {}, ready_s=2.0)
+    pids = [int(pid) for pid in (folder / "pids").read_text().split()]
+    assert len(pids) >= 2 and not any(is_running(pid) for pid in pids)
+
+
+def is_running(pid):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_neither_ray_nor_anything_else_heavy_is_needed():

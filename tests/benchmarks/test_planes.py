@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,16 @@ import pytest
 import torch
 from scipy.stats import binom
 
+from benchmarks.planes import planes, worker
 from benchmarks.planes.grid import Grid, physical_cpus, planned_s
 from benchmarks.planes.models.catalogue import MODELS
 from benchmarks.planes.planes import answers, main
 from benchmarks.planes.profile import facts, profile
 from benchmarks.planes.roofline_fit import Measured, calibrate, judge
 from benchmarks.planes.timing import Patience, expected_s, interval, left_out, measure, timing
+from benchmarks.recording.said_lines import Silent
 from cluster.emulated.roofline import Rates, batch_time_s, datasheet_rates
+from serve_deployments.fakes.fake_cuda import FakeCuda
 
 BY_NAME = {model.name: model for model in MODELS}
 
@@ -197,6 +201,37 @@ for config in json.load(sys.stdin)["configs"]:
     script.write_text("raise SystemExit(3)")
     with pytest.raises(RuntimeError, match="ended with 3"):
         list(answers(MODELS[0], grid.configs(), grid, Patience(), (sys.executable, str(script))))
+
+
+def test_a_worker_that_hangs_is_ended(tmp_path, monkeypatch):
+    script = tmp_path / "worker.py"
+    script.write_text("import sys, time; sys.stdin.read(); time.sleep(600)")
+    grid = Grid("cpu", {"cpu_cores": (1,), "precision": ("float32",), "max_batch_size": (1,)}, 0.04, 0, "test")
+    monkeypatch.setattr(planes, "SILENT_S", 0.5)
+    with pytest.raises(Silent, match="the worker for .* said nothing for 0.5 s, so it was ended"):
+        list(answers(MODELS[0], grid.configs(), grid, Patience(), (sys.executable, str(script))))
+
+
+def test_on_a_gpu_a_worker_ends_after_it_ran_out_of_memory(monkeypatch):
+    """If that was while a graph was recorded, torch keeps the memory: what follows is for a new process."""
+    configs: list[dict] = [{"precision": "float32", "max_batch_size": n, "gpu_memory_gib": 1.0} for n in (1, 2, 4)]
+    cuda = FakeCuda()
+    cuda.device = 0
+    for name in ("empty_cache", "set_per_process_memory_fraction", "get_device_properties"):
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+    monkeypatch.setattr(worker, "prepared", lambda *args: torch.nn.Identity())
+
+    def inputs_of(model, precision, device, batch):
+        if batch == 2:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return [torch.ones(batch)]
+
+    monkeypatch.setattr(worker, "inputs_of", inputs_of)
+    monkeypatch.setattr(worker, "batch_loop", lambda net, inputs, device: lambda: net(*inputs))
+    patience = Patience(least_s=0.001, most_s=0.01)
+    said: list[dict[str, Any]] = list(worker.rows(worker.Job("m", "cuda", [0], configs, [], patience)))
+    assert [each["row"].get("rps") is not None for each in said if "row" in each] == [True, False]
+    assert said[-1]["row"]["max_batch_size"] == 2
 
 
 def test_more_cores_than_there_are():
