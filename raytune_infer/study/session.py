@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -97,6 +98,21 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
             cores = len(machine_cores())
             with _connected("local", _local_environment(folder), num_cpus=cores, include_dashboard=False):
                 yield
+
+
+@contextmanager
+def no_running_loop() -> Iterator[None]:
+    """Hide the event loop that runs in this thread inside the context, as in a notebook, whose cells run in one.
+
+    What is called here blocks that loop anyway. Ray Serve refuses to wait inside of one, and `asyncio.run` to begin
+    another.
+    """
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(running)
 
 
 def _own_ray() -> dict[str, str]:

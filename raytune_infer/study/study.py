@@ -23,7 +23,7 @@ from raytune_infer.study.fingerprint.fingerprint import differences, fingerprint
 from raytune_infer.study.progress import Progress, Silent
 from raytune_infer.study.reference import with_answer_check
 from raytune_infer.study.result import StudyResult, conclude
-from raytune_infer.study.session import check_session, ray_session
+from raytune_infer.study.session import check_session, no_running_loop, ray_session
 from raytune_infer.study.space import ServiceSpace, service_space
 from raytune_infer.study.trial import TrialRuntime
 from searchers.registry import DEFAULT, LEARNS, PREDICT_GAINS, named
@@ -122,7 +122,7 @@ class Study:
             self._refuse_unusable()
         if prior is not None:
             progress.note(prior.note())
-        with ray_session(address=self._address, emulate=emulate, folder=self.spec.folder):
+        with no_running_loop(), ray_session(address=self._address, emulate=emulate, folder=self.spec.folder):
             space = self._space(progress)
             identity = fingerprint(self._service, space)
             run = run or self._create(identity, trials or self.spec.budget.trials)

@@ -172,15 +172,19 @@ def test_tests_mirror_what_they_import_and_else_what_leads_there(tmp_path):
             "searchers/deep.py": "",
             "searchers/user.py": "from searchers import deep\n",
             "searchers/unseen.py": "",
+            "searchers/inner/stood_in_for.py": "",
             "tests/helper.py": "import searchers.user\n",
             "tests/test_deep_down.py": "from tests.helper import x\n",
             "tests/test_handed_on.py": "def test():\n    from searchers import shape\n",
             "tests/a/test_other.py": "from searchers import shape\nimport searchers.user\n",
+            "tests/fakes.py": "WHERE = 'searchers.inner.stood_in_for.Clock.now'\nSAID = 'searchers.unseen is a text'",
+            "tests/test_with_a_fake.py": "from tests.fakes import WHERE\n",
         })
     )  # fmt: skip
     assert mirrors.of("searchers/handed_on.py") == ["tests/test_handed_on.py", "tests/a/test_other.py"]
     assert mirrors.of("searchers/user.py") == ["tests/a/test_other.py", "tests/test_deep_down.py"]
     assert mirrors.of("searchers/deep.py") == ["tests/a/test_other.py", "tests/test_deep_down.py"]
+    assert mirrors.of("searchers/inner/stood_in_for.py") == ["tests/test_with_a_fake.py"]
     with pytest.raises(LookupError, match=r"no test imports searchers/unseen\.py"):
         mirrors.of("searchers/unseen.py")
 

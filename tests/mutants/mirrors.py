@@ -58,12 +58,19 @@ class Mirrors:
         """Modules of ours that a file imports; a name that a package hands on counts for the module it comes from."""
         for node in parsed(file):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield from {node.value.split(":")[0]} & self._files.keys()  # what is imported on demand, by its name
+                yield from self._named(node.value.split(":")[0])
             elif isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names if alias.name in self._files)
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 for alias in node.names:
                     yield from self._origin(node.module, alias.name)
+
+    def _named(self, text: str) -> Iterator[str]:
+        """The module that a text names: what is imported on demand, or is stood in for (`package.module.function`)."""
+        name = text if all(part.isidentifier() for part in text.split(".")) else ""
+        while "." in name and name not in self._files:
+            name = name.rpartition(".")[0]
+        yield from {name} & self._files.keys()
 
     def _origin(self, module: str, name: str) -> Iterator[str]:
         if f"{module}.{name}" in self._files:
