@@ -23,12 +23,17 @@ CATALOGUE: tuple[Gpu, ...] = (
           "die",
           float32=4.825),
     _card("P4", 8, 192, "NVIDIA Tesla P4 datasheet: nvidia.com/tesla-p4", float32=5.5, int8=22),
-    # The PCIe card, which clouds offer; the SXM2 module is 14 % faster (10.6 and 21.2 TFLOP/s).
+    # The PCIe card, which clouds offer.
     _card("P100", 16, 732, "NVIDIA Tesla P100 PCIe datasheet, 16 GB", float32=9.3, float16=18.7),
-    # SXM2; the PCIe card is 11 % slower (14 and 112 TFLOP/s).
+    _card("P100-12G", 12, 549, "NVIDIA Tesla P100 PCIe datasheet, 12 GB", float32=9.3, float16=18.7),
+    _card("P100-SXM", 16, 732, "NVIDIA Tesla P100 datasheet, for NVLink (SXM2)", float32=10.6, float16=21.2),
+    # Ray's "V100" is taken for the SXM2 module.
     _card("V100", 16, 900, "NVIDIA V100 datasheet (SXM2, 16 GB): nvidia.com/v100", float32=15.7, float16=125),
     _card("V100-32G", 32, 900, "NVIDIA V100 datasheet (SXM2, 32 GB): nvidia.com/v100", "Tesla V100-DGXS-32GB",
           float32=15.7, float16=125),
+    _card("V100-PCIe", 16, 900, "NVIDIA V100 datasheet (PCIe, 16 GB): nvidia.com/v100", float32=14, float16=112),
+    _card("V100-32G-PCIe", 32, 900, "NVIDIA V100 datasheet (PCIe, 32 GB): nvidia.com/v100", float32=14, float16=112),
+    _card("V100S", 32, 1134, "NVIDIA V100 datasheet (V100S PCIe): nvidia.com/v100", float32=16.4, float16=130),
     _card("T4", 16, 320, "NVIDIA T4 datasheet: nvidia.com/t4", float32=8.1, float16=65, int8=130),
     _card("A10", 24, 600, "NVIDIA A10 datasheet: nvidia.com/a10", float32=31.2, float16=125, bfloat16=125, int8=250),
     _card("A10G", 24, 600, "NVIDIA A10G datasheet (the A10 of EC2 G5)", float32=35, float16=70, bfloat16=70, int8=140),
@@ -36,20 +41,30 @@ CATALOGUE: tuple[Gpu, ...] = (
     # Ray labels both sizes "A100": until NVML has named the card, the smaller one is assumed.
     _card("A100-40G", 40, 1555, "NVIDIA A100 datasheet, 40 GB: nvidia.com/a100", "A100",
           float32=19.5, float16=312, bfloat16=312, int8=624),
-    # SXM; the PCIe card has 1,935 GB/s. An SXM module named without its size is taken for this one: today's datasheet
-    # has no smaller one.
+    # SXM. A module named without its size is taken for this one: today's datasheet has no smaller one.
     _card("A100-80G", 80, 2039, "NVIDIA A100 datasheet, 80 GB SXM: nvidia.com/a100", "A100-SXM",
           float32=19.5, float16=312, bfloat16=312, int8=624),
+    _card("A100-80G-PCIe", 80, 1935, "NVIDIA A100 datasheet, 80 GB PCIe: nvidia.com/a100",
+          float32=19.5, float16=312, bfloat16=312, int8=624),
+    # Made for one supercomputer: 124 multiprocessors where the others have 108, at the same clock.
+    _card("A100-64G", 64, 1638.4,
+          "Turisini et al. 2023 (Leonardo), arXiv 2307.16885; tensor rates: 124 / 108 of the A100's",
+          float32=22.4, float16=358.2, bfloat16=358.2, int8=716.4),
     _card("L4", 24, 300, "NVIDIA L4 datasheet: nvidia.com/l4; sparse rates halved",
           float32=30.3, float16=121, bfloat16=121, int8=242.5),
     _card("L40S", 48, 864, "NVIDIA L40S datasheet: nvidia.com/l40s",
           float32=91.6, float16=362.05, bfloat16=362.05, int8=733),
-    _card("H100-PCIe", 80, 2000, "NVIDIA H100 datasheet, PCIe, 80 GB; sparse rates halved",
+    # Of the cards of 80 GB only this one has HBM2e.
+    _card("H100-PCIe", 80, 2000, "NVIDIA H100 datasheet, PCIe, 80 GB; sparse rates halved", "H100 80GB HBM2e",
           float32=51, float16=756.5, bfloat16=756.5, int8=1513),
     # Ray's "H100" is taken for the SXM module, the form in nearly all clouds; on real nodes NVML names the form.
     _card("H100-SXM", 80, 3350,
           "NVIDIA H100 datasheet, SXM5, 80 GB: nvidia.com/h100; sparse rates halved", "H100", "H100 80GB HBM3",
           float32=67, float16=989.5, bfloat16=989.5, int8=1979),
+    _card("H100-NVL", 94, 3900, "NVIDIA H100 datasheet, NVL, one card of 94 GB: nvidia.com/h100; sparse rates halved",
+          float32=60, float16=835.5, bfloat16=835.5, int8=1670.5),
+    _card("H200-NVL", 141, 4800, "NVIDIA H200 datasheet, NVL: nvidia.com/h200; sparse rates halved",
+          float32=60, float16=835.5, bfloat16=835.5, int8=1670.5),
     _card("H200", 141, 4800, "NVIDIA H200 datasheet, SXM: nvidia.com/h200; sparse rates halved",
           float32=67, float16=989.5, bfloat16=989.5, int8=1979),
     _card("GH200", 96, 4000,

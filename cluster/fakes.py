@@ -10,13 +10,21 @@ from cluster.gpus import GIB
 
 @dataclass
 class FakeDevice:
-    """One GPU of a `FakeNvml`; `mig`: whether it is split into MIG instances, None for a card that has no MIG."""
+    """One GPU of a `FakeNvml`, or a slice of one.
+
+    Attributes:
+        mig: whether it is split into MIG instances; None for a card that has no MIG.
+        slices: its MIG instances by number; None where there is none of that number.
+        capability: compute capability; None where the driver is too old to tell.
+    """
 
     name: str
     memory_gib: float
     used_gib: float = 0.0
     utilisation_percent: int = 0
     mig: bool | None = None
+    slices: tuple["FakeDevice | None", ...] = ()
+    capability: tuple[int, int] | None = None
 
 
 class FakeNvml:
@@ -70,6 +78,23 @@ class FakeNvml:
         if handle.mig is None:
             raise self.NVMLError("Not Supported")
         return [int(handle.mig), int(handle.mig)]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: FakeDevice) -> int:  # noqa: D102
+        if handle.mig is None:
+            raise self.NVMLError("Not Supported")
+        return len(handle.slices)
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: FakeDevice, index: int) -> FakeDevice:  # noqa: D102
+        if not handle.mig or not 0 <= index < len(handle.slices):
+            raise self.NVMLError("Invalid Argument")
+        if (found := handle.slices[index]) is None:
+            raise self.NVMLError("Not Found")
+        return found
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle: FakeDevice) -> list[int]:  # noqa: D102
+        if handle.capability is None:  # also of a slice: it is the card's
+            raise self.NVMLError("Not Supported")
+        return list(handle.capability)
 
     def nvmlDeviceGetUtilizationRates(self, handle: FakeDevice) -> Any:  # noqa: D102
         if handle.mig:

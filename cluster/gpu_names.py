@@ -6,12 +6,18 @@ from dataclasses import dataclass
 
 from cluster.catalogue import CATALOGUE
 from cluster.gpus import Gpu
+from cluster.mig import profiles, slice_of
 
 _MAKERS = frozenset("nvidia amd intel habana tesla geforce instinct data center gpu accelerator".split())
 """Words of a product's name that do not distinguish one card from another."""
 
 _FORMS = ("sxm", "pcie", "oam")
 """Form factors: part of a card's name only where its forms differ, as the H100's do."""
+
+
+_SLICE = re.compile(r"(?P<card>.+?)[ _-]+(?:mig[ _-]+)?(?P<profile>\d+g\.\d+gb)(?:\+[a-z.]+)*", re.IGNORECASE)
+"""Name of a card and of a MIG profile, as in NVML's `NVIDIA A100-SXM4-40GB MIG 1g.5gb` and in ours. What follows a plus
+sign are media engines, which no service uses."""
 
 
 class UnknownGpu(ValueError):
@@ -53,8 +59,15 @@ def _spelling(name: str) -> _Spelling:
 _BY_SPELLING: dict[_Spelling, Gpu] = {_spelling(n): gpu for gpu in CATALOGUE for n in (gpu.name, *gpu.aliases)}
 
 
-def _known(name: str) -> Gpu | None:
+def known(name: str) -> Gpu | None:
     """The GPU of that name, the most specific spelling tried first; None if there is none of the size in the name."""
+    if (part := _SLICE.fullmatch(name.strip())) is not None:
+        card = _whole(part["card"])
+        return None if card is None else slice_of(card, part["profile"].lower())
+    return _whole(name)
+
+
+def _whole(name: str) -> Gpu | None:
     asked = _spelling(name)
     for form, gib in ((asked.form, asked.gib), ("", asked.gib), (asked.form, 0), ("", 0)):
         gpu = _BY_SPELLING.get(_Spelling(asked.model, form, gib))
@@ -69,20 +82,24 @@ def find(name: str) -> Gpu:
     Raises:
         UnknownGpu: there is no such GPU; the message names the closest ones.
     """
-    gpu = _known(name)
+    gpu = known(name)
     if gpu is not None:
         return gpu
+    part = _SLICE.fullmatch(name.strip())
+    if part is not None and (card := _whole(part["card"])) is not None:
+        offered = ", ".join(profiles(card)) or "no slices"
+        raise UnknownGpu(f"{card.name} has no MIG profile {part['profile']}; it has {offered}; use one of them")
     name = name if len(name) <= 60 else name[:59] + "…"
     by_name = {n.lower(): gpu.name for gpu in CATALOGUE for n in (gpu.name, *gpu.aliases)}
     close = difflib.get_close_matches(name.strip().lower(), by_name, n=8, cutoff=0.4)
-    known = sorted({by_name[match] for match in close}) or [gpu.name for gpu in CATALOGUE]
+    there = sorted({by_name[match] for match in close}) or [gpu.name for gpu in CATALOGUE]
     raise UnknownGpu(
         f"no GPU {name!r} in the catalogue; {'closest are' if close else 'there are'} "
-        f"{', '.join(known)}; use one of them or add its datasheet to cluster/catalogue.py"
+        f"{', '.join(there)}; use one of them or add its datasheet to cluster/catalogue.py"
     )
 
 
 def canonical(name: str) -> str:
     """The catalogue's name for a GPU; the given name, stripped, where the catalogue has no such GPU."""
-    gpu = _known(name)
+    gpu = known(name)
     return name.strip() if gpu is None else gpu.name

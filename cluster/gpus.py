@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 GIB = 2**30
@@ -28,6 +28,8 @@ class Gpu:
         peak_flops: precision → peak FLOP/s (operations/s for int8), dense.
         aliases: other names of the card (Ray accelerator types, NVML products) that the rules of `find` do not cover.
         source: where the figures come from.
+        part_of: name of the card that it is a slice of; None for a whole card.
+        part: the part of that card that it takes, and of which nothing is left to others.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Gpu:
     peak_flops: Mapping[str, float]
     aliases: tuple[str, ...]
     source: str
+    part_of: str | None = None
+    part: float = 1.0
 
     def __post_init__(self) -> None:
         figures = (self.memory_gib, self.bandwidth_gb_s, *self.peak_flops.values())
@@ -49,7 +53,8 @@ class Gpu:
 
     def __reduce__(self) -> tuple[type["Gpu"], tuple[object, ...]]:
         # A mappingproxy cannot be pickled, and a Gpu travels to Ray's workers.
-        return Gpu, (self.name, self.memory_gib, self.bandwidth_gb_s, dict(self.peak_flops), self.aliases, self.source)
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Gpu, tuple({**values, "peak_flops": dict(self.peak_flops)}.values())
 
     def peak(self, precision: str) -> float:
         """Peak FLOP/s at `precision`; that of float32 where the card has none of its own for it."""

@@ -15,6 +15,8 @@ ACCELERATOR_RESOURCE = "accelerator_type:"
 UNKNOWN_GPU = "unknown GPU"
 # Enough for a worker to start and import on a busy node; a node that gave no reading is kept, with datasheet figures.
 NVML_TIMEOUT_S = 60.0
+_LEAST_TOLD = 0.9
+"""Least part of a card's printed memory that NVML shows: ECC and firmware take up to 8 % (14.7 GiB of a T4)."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Node:
         emulated: whether its GPUs are emulated (`cluster.emulated.devices`).
         has_mps: whether an MPS control daemon runs, so that a share of a GPU can be enforced.
         ray_label: the node's label `ray.io/accelerator-type`: Ray's name for the card, "A100" for both sizes.
+        unusable: why nothing can run on its GPUs; None if something can, as far as is known.
     """
 
     node_id: str
@@ -43,6 +46,7 @@ class Node:
     emulated: bool = False
     has_mps: bool = False
     ray_label: str | None = None
+    unusable: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.cpu_cores, self.memory_gib, self.gpus, self.gpu_memory_gib) < 0:
@@ -77,8 +81,9 @@ class Inventory:
 
     @property
     def gpu_types(self) -> tuple[str, ...]:
-        """The cluster's GPU types in alphabetical order."""
-        return tuple(sorted({node.gpu_type for node in self.nodes if node.gpu_type is not None}))
+        """The cluster's GPU types on which something can run, in alphabetical order."""
+        usable = {node.gpu_type for node in self.nodes if node.gpu_type is not None and node.unusable is None}
+        return tuple(sorted(usable))
 
     @property
     def emulated(self) -> bool:
@@ -86,7 +91,10 @@ class Inventory:
         return any(node.emulated for node in self.nodes)
 
     def with_gpu(self, gpu_type: str) -> tuple[Node, ...]:
-        """The nodes with GPUs of this type, given by name or alias."""
+        """The nodes with GPUs of this type on which something can run, given by name or alias."""
+        return tuple(node for node in self._of_type(gpu_type) if node.unusable is None)
+
+    def _of_type(self, gpu_type: str) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.gpu_type == gpu_names.canonical(gpu_type))
 
     def label_selector(self, gpu_type: str) -> dict[str, str]:
@@ -113,6 +121,8 @@ class Inventory:
         if demand.gpu_type is not None:
             nodes = self.with_gpu(demand.gpu_type)
             kind = gpu_names.canonical(demand.gpu_type)
+            if not nodes and (there := self._of_type(demand.gpu_type)):
+                return f"{_a(kind)} on {there[0].hostname} cannot be used: {there[0].unusable}"
             if not nodes:
                 return (
                     f"needs {_a(kind)}, but the cluster has {self._types()}; add {_a(kind)} node or choose another "
@@ -179,26 +189,38 @@ def _node(entry: Mapping[str, Any], reading: nvml.NodeGpus | None) -> Node:
         emulated=labels.get(EMULATED_LABEL) == "true",
         has_mps=reading is not None and reading.has_mps,
         ray_label=label if count else None,
+        unusable=_unusable(reading) if count else None,
     )
+
+
+def _unusable(reading: nvml.NodeGpus | None) -> str | None:
+    """Why torch cannot run on a node's GPUs: on the first that it cannot, as Ray may give any of them."""
+    if reading is None or reading.torch is None:
+        return None
+    known = [device.capability for device in reading.devices if device.capability is not None]
+    return next((why for each in known if (why := reading.torch.why_not(each)) is not None), None)
 
 
 def _gpu(label: str | None, reading: nvml.NodeGpus | None) -> tuple[str, float]:
     """Type and memory in GiB of a node's GPU: from NVML, else from Ray's label; the smallest card if they differ."""
     if reading is not None and reading.devices:
         device = min(reading.devices, key=lambda device: device.memory_gib)
-        name = device.name if _known(device.name) or label is None else label
+        name = label if label is not None and _may_be(label, device) else device.name
         return gpu_names.canonical(name), device.memory_gib
     if label is None:
         return UNKNOWN_GPU, 0.0
-    return gpu_names.canonical(label), gpu_names.find(label).memory_gib if _known(label) else 0.0
+    return gpu_names.canonical(label), card.memory_gib if (card := gpu_names.known(label)) is not None else 0.0
 
 
-def _known(name: str) -> bool:
-    try:
-        gpu_names.find(name)
-    except gpu_names.UnknownGpu:
+def _may_be(label: str, device: nvml.Device) -> bool:
+    """Whether a product that the catalogue lacks may be the card of Ray's label, which Ray makes of the product's name.
+
+    Ray's "H100" stands for cards of 80, 94 and 96 GB: one with other memory is another card.
+    """
+    card = gpu_names.known(label)
+    if gpu_names.known(device.name) is not None or card is None:
         return False
-    return True
+    return _LEAST_TOLD * card.memory_gib <= device.memory_gib <= card.memory_gib
 
 
 def _ask(node_ids: Sequence[str]) -> dict[str, nvml.NodeGpus]:

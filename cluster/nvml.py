@@ -9,41 +9,53 @@ import importlib
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cluster.gpus import GIB
+from cluster.torch_build import TorchBuild, torch_here
 
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU: NVML's index, product name and total memory; `mig`: whether it is split into MIG instances."""
+    """One GPU, or one slice of a GPU that is split by MIG.
+
+    Attributes:
+        index: NVML's number of the GPU.
+        name: product name; of a slice with its profile, as in `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
+        memory_gib: total memory.
+        mig: whether it is a slice.
+        capability: compute capability of the GPU; None where NVML does not tell.
+    """
 
     index: int
     name: str
     memory_gib: float
     mig: bool
+    capability: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class NodeGpus:
-    """The GPUs of one node, and whether an MPS daemon runs there."""
+    """The GPUs of one node, whether an MPS daemon runs there, and its torch; None where that was not asked."""
 
     devices: tuple[Device, ...]
     has_mps: bool
+    torch: TorchBuild | None = None
 
 
 def devices(nvml: Any = None) -> tuple[Device, ...]:
-    """The GPUs of this machine; empty without a driver."""
+    """The GPUs of this machine, those that are split by MIG as their slices; empty without a driver."""
     with _session(nvml) as api:
-        return () if api is None else tuple(_device(api, index, handle) for index, handle in _handles(api))
+        return () if api is None else tuple(d for at, handle in _handles(api) for d in _devices(api, at, handle))
 
 
 def reading(nvml: Any = None) -> NodeGpus:
-    """The GPUs of this machine and whether MPS runs; call it on the node in question."""
-    return NodeGpus(devices(nvml), mps_running())
+    """The GPUs of this machine, whether MPS runs, and its torch; call it on the node in question."""
+    found = devices(nvml)
+    return NodeGpus(found, mps_running(), torch_here() if found else None)  # its import takes seconds
 
 
 def mps_running(pipe_directory: Path | None = None) -> bool:
@@ -100,17 +112,30 @@ def _handles(nvml: Any) -> Iterator[tuple[int, Any]]:
         yield index, nvml.nvmlDeviceGetHandleByIndex(index)
 
 
-def _device(nvml: Any, index: int, handle: Any) -> Device:
+def _devices(nvml: Any, index: int, handle: Any) -> Iterator[Device]:
     try:
         mig = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
     except nvml.NVMLError:  # a card that has no MIG
         mig = False
-    return Device(
-        index,
-        _text(nvml.nvmlDeviceGetName(handle)),
-        nvml.nvmlDeviceGetMemoryInfo(handle).total / GIB,
-        mig,
-    )
+    capability = _capability(nvml, handle)
+    # Nothing runs on the whole of a GPU that is split: what there is of it are its slices.
+    for each in _slices(nvml, handle) if mig else (handle,):
+        memory_gib = nvml.nvmlDeviceGetMemoryInfo(each).total / GIB
+        yield Device(index, _text(nvml.nvmlDeviceGetName(each)), memory_gib, mig, capability)
+
+
+def _slices(nvml: Any, handle: Any) -> Iterator[Any]:
+    for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        with suppress(nvml.NVMLError):  # there is none of this number
+            yield nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+
+
+def _capability(nvml: Any, handle: Any) -> tuple[int, int] | None:
+    try:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except nvml.NVMLError:
+        return None
+    return int(major), int(minor)
 
 
 def _text(value: str | bytes) -> str:

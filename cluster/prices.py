@@ -98,6 +98,8 @@ class PriceBook:
 
     def _gpu_price(self, gpu_type: str) -> float:
         usd = self.gpu_usd_per_hour.get(gpu_names.canonical(gpu_type))
+        if usd is None and (found := gpu_names.known(gpu_type)) is not None and found.part_of is not None:
+            return self._gpu_price(found.part_of) * found.part
         if usd is None:
             raise NoPrice(
                 f"price book {self.name!r} has no price for a {gpu_type}, only for "

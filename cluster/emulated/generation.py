@@ -33,8 +33,8 @@ LINK_GB_S: Mapping[str, float] = {
     "H100-SXM": 450, "H200": 450, "B200": 900,  # NVLink 4 and 5, 900 and 1,800 GB/s
     "MI250": 150, "MI300X": 448,  # Infinity Fabric: 3 of 100 GB/s to other dies; 7 of 128 GB/s
 }  # fmt: skip
-PCIE_4_CARDS = frozenset({"A10", "A10G", "A30", "L4", "L40S", "RTX-A6000"})
-PCIE_5_CARDS = frozenset({"H100-PCIe", "RTX-PRO-6000"})
+PCIE_4_CARDS = frozenset({"A100-80G-PCIe", "A100-64G", "A10", "A10G", "A30", "L4", "L40S", "RTX-A6000"})
+PCIE_5_CARDS = frozenset({"H100-NVL", "H200-NVL", "H100-PCIe", "RTX-PRO-6000"})
 PCIE_GB_S = {3: 16.0, 4: 32.0, 5: 64.0}  # 16 lanes, one direction (PCI-SIG)
 
 # Latency of an all-reduce and of each hop, of the order of NCCL's own cost model (its tuning table: 3.6 us a ring, then

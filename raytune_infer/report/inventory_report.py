@@ -40,6 +40,7 @@ def _remarks(node: Node, price: float | None) -> list[str]:
     said = [EMULATED] if node.emulated else []
     if node.gpu_type and not node.emulated:
         said.append("MPS runs" if node.has_mps else "no MPS: GPU share by a green context")
+    said += [] if node.unusable is None else [f"cannot be used: {node.unusable}"]
     return [*said, "no price"] if node.gpu_type and price is None else said
 
 

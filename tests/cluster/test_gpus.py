@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ray.util.accelerators import accelerators
 
-from cluster import gpu_names, gpus
+from cluster import gpu_names, gpus, mig
 from cluster.catalogue import CATALOGUE, NO_GPU_FEATURES
 from cluster.gpu_names import find
 from cluster.gpus import FEATURE_NAMES
@@ -39,7 +39,12 @@ DATASHEETS = {
     "M60": (8, 160, 4.825, 4.825),
     "P4": (8, 192, 5.5, 5.5),
     "P100": (16, 732, 9.3, 18.7),
+    "P100-12G": (12, 549, 9.3, 18.7),
+    "P100-SXM": (16, 732, 10.6, 21.2),
     "V100": (16, 900, 15.7, 125),
+    "V100-PCIe": (16, 900, 14, 112),
+    "V100-32G-PCIe": (32, 900, 14, 112),
+    "V100S": (32, 1134, 16.4, 130),
     "V100-32G": (32, 900, 15.7, 125),
     "T4": (16, 320, 8.1, 65),
     "A10": (24, 600, 31.2, 125),
@@ -47,10 +52,14 @@ DATASHEETS = {
     "A30": (24, 933, 10.3, 165),
     "A100-40G": (40, 1555, 19.5, 312),
     "A100-80G": (80, 2039, 19.5, 312),
+    "A100-80G-PCIe": (80, 1935, 19.5, 312),
+    "A100-64G": (64, 1638.4, 22.4, 358.2),
     "L4": (24, 300, 30.3, 242 / 2),
     "L40S": (48, 864, 91.6, 362.05),
     "H100-PCIe": (80, 2000, 51, 1513 / 2),
     "H100-SXM": (80, 3350, 67, 1979 / 2),
+    "H100-NVL": (94, 3900, 60, 1671 / 2),
+    "H200-NVL": (141, 4800, 60, 1671 / 2),
     "H200": (141, 4800, 67, 1979 / 2),
     "GH200": (96, 4000, 67, 1979 / 2),
     "B200": (180, 8000, 75, 4500 / 2),
@@ -109,7 +118,24 @@ def test_known_relations_between_cards():
         ("A100", "A100-40G"),
         ("Tesla K80", "K80"),
         ("A100-80GB", "A100-80G"),
-        ("NVIDIA A100 80GB PCIe", "A100-80G"),
+        ("NVIDIA A100 80GB PCIe", "A100-80G-PCIe"),
+        ("NVIDIA A100-SXM-64GB", "A100-64G"),
+        ("NVIDIA H100 NVL", "H100-NVL"),
+        ("NVIDIA H200 NVL", "H200-NVL"),
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA H100 80GB HBM2e", "H100-PCIe"),
+        ("Tesla V100-SXM2-16GB", "V100"),
+        ("Tesla V100-PCIE-16GB", "V100-PCIe"),
+        ("Tesla V100-PCIE-32GB", "V100-32G-PCIe"),
+        ("Tesla V100S-PCIE-32GB", "V100S"),
+        ("Tesla P100-PCIE-12GB", "P100-12G"),
+        ("Tesla P100-SXM2-16GB", "P100-SXM"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "A100-40G-1g.5gb"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb+me", "A100-40G-1g.5gb"),
+        ("NVIDIA A100 80GB PCIe MIG 3g.40gb", "A100-80G-PCIe-3g.40gb"),
+        ("NVIDIA H100 80GB HBM3 MIG 2g.20gb", "H100-SXM-2g.20gb"),
+        ("H200-1g.18gb", "H200-1g.18gb"),
+        ("a100_80g 7g.80gb", "A100-80G-7g.80gb"),
         ("NVIDIA A100-PCIE-40GB", "A100-40G"),
         ("Tesla V100-SXM2-32GB", "V100-32G"),
         ("Tesla P100-PCIE-16GB", "P100"),
@@ -133,11 +159,55 @@ def test_find_by_product_name(product, name):
 
 
 @pytest.mark.parametrize(
-    "product", ["", "GPU", "H100 NVL", "L40", "T4 32GB", "RTX 4090 Laptop GPU", "NVIDIA A100-SXM4-40GB MIG 1g.5gb"]
-)
+    "product", ["", "GPU", "L40", "T4 32GB", "RTX 4090 Laptop GPU", "NVIDIA H100 96GB HBM3",
+                "NVIDIA A100-SXM4-40GB MIG 9g.5gb", "NVIDIA A100-SXM4-80GB MIG 1g.5gb", "Tesla T4 MIG 1g.5gb",
+                "NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb"]
+)  # fmt: skip
 def test_a_card_of_another_size_or_kind_is_not_taken_for_one_that_is_known(product):
     with pytest.raises(gpu_names.UnknownGpu):
         find(product)
+
+
+# Profile, GB, and parts of memory and multiprocessors: the rows of NVIDIA's MIG user guide, "Supported MIG profiles".
+MIG = {
+    "A30": (("1g.6gb", 1 / 4, 1 / 4), ("2g.12gb", 2 / 4, 2 / 4), ("4g.24gb", 1, 1)),
+    "A100-40G": (
+        ("1g.5gb", 1 / 8, 1 / 7), ("1g.10gb", 1 / 4, 1 / 7), ("2g.10gb", 2 / 8, 2 / 7), ("3g.20gb", 4 / 8, 3 / 7),
+        ("4g.20gb", 4 / 8, 4 / 7), ("7g.40gb", 1, 1),
+    ),
+    "H100-SXM": (("1g.10gb", 1 / 8, 1 / 7), ("1g.20gb", 1 / 4, 1 / 7), ("3g.40gb", 4 / 8, 3 / 7), ("7g.80gb", 1, 1)),
+    "H200": (("1g.18gb", 1 / 8, 1 / 7), ("2g.35gb", 2 / 8, 2 / 7), ("7g.141gb", 1, 1)),
+    "RTX-PRO-6000": (("1g.24gb", 1 / 4, 1 / 4), ("2g.48gb", 1 / 2, 1 / 2), ("4g.96gb", 1, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("card", "profile", "memory", "compute"), [(c, *row) for c, rows in MIG.items() for row in rows]
+)
+def test_a_slice_has_its_parts_of_the_card_as_the_guide_has_them(card, profile, memory, compute):
+    whole, part = find(card), find(f"{card}-{profile}")
+    assert part.memory_gib == pytest.approx(memory * whole.memory_gib)
+    assert part.memory_gib == pytest.approx(float(profile.split(".")[1].removesuffix("gb")), rel=0.05)
+    assert part.bandwidth_gb_s == pytest.approx(memory * whole.bandwidth_gb_s)
+    assert dict(part.peak_flops) == pytest.approx({name: compute * peak for name, peak in whole.peak_flops.items()})
+    assert (part.part_of, part.part) == (card, pytest.approx(max(memory, compute)))
+    assert pickle.loads(pickle.dumps(part)) == part and find(part.name) == part
+
+
+def test_every_card_that_can_be_cut_is_in_the_catalogue_and_its_slices_have_the_sizes_of_their_names():
+    for name in mig._SIZES_GB:
+        whole = find(name)
+        for profile in mig.profiles(whole):
+            size_gb = float(profile.split(".")[1].removesuffix("gb"))
+            assert find(f"{name}-{profile}").memory_gib == pytest.approx(size_gb, rel=0.05), (name, profile)
+    assert mig.profiles(find("T4")) == {} and mig.slice_of(find("T4"), "1g.5gb") is None
+
+
+def test_a_profile_that_a_card_has_not_is_answered_with_those_that_it_has():
+    with pytest.raises(gpu_names.UnknownGpu, match=r"A100-80G has no MIG profile 1g\.5gb; it has 1g\.10gb, 1g\.20gb"):
+        find("NVIDIA A100-SXM4-80GB MIG 1g.5gb")
+    with pytest.raises(gpu_names.UnknownGpu, match=r"T4 has no MIG profile 1g\.5gb; it has no slices"):
+        find("T4-1g.5gb")
 
 
 def test_knows_the_names_of_ray():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cluster import gpu_names, inventory, nvml
 from cluster.fakes import ray_node
 from cluster.inventory import UNKNOWN_GPU, Demand, Inventory, Node, parse
+from cluster.torch_build import TorchBuild
 
 T4 = Node("t", "t", 4, 16, "T4", 1, 16.0, ray_label="T4")
 V100 = Node("v", "v", 8, 64, "V100", 2, 16.0, ray_label="V100")
@@ -245,6 +246,64 @@ def test_a_product_that_is_not_known_is_what_the_label_says_with_its_own_memory(
     assert (node.gpu_type, node.gpu_memory_gib) == ("T4", 14.7)
     (silent,) = parse([ray_node("n", cpus=1, gpu_type="T4", gpus=1)], {"n": nvml.NodeGpus((), True)}).nodes
     assert (silent.gpu_type, silent.gpu_memory_gib, silent.has_mps) == ("T4", 16.0, True)
+
+
+@pytest.mark.parametrize(
+    ("product", "gib", "label", "name"),
+    [
+        ("NVIDIA H100 NVL", 93.6, "H100", "H100-NVL"),
+        ("NVIDIA H100 80GB HBM2e", 79.6, "H100", "H100-PCIe"),
+        ("NVIDIA A100-SXM-64GB", 63.4, "A100", "A100-64G"),
+        ("NVIDIA A100 80GB PCIe", 79.3, "A100", "A100-80G-PCIe"),
+        ("NVIDIA H100 96GB HBM3", 95.0, "H100", "NVIDIA H100 96GB HBM3"),  # none of the catalogue
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", 4.75, "A100", "A100-40G-1g.5gb"),
+        ("NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb", 19.5, "A100", "NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb"),
+    ],
+)
+def test_a_card_is_not_its_sibling_of_the_same_label(product, gib, label, name):
+    reading = nvml.NodeGpus((nvml.Device(0, product, gib, "MIG" in product),), False)
+    (node,) = parse([ray_node("n", cpus=1, gpu_type=label, gpus=1)], {"n": reading}).nodes
+    assert (node.gpu_type, node.gpu_memory_gib) == (name, gib)
+
+
+TODAY = TorchBuild("2.13.0+cu130", ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"))
+
+
+def of_torch(*capabilities, build=TODAY):
+    cards = tuple(nvml.Device(i, "Tesla V100-SXM2-16GB", 15.8, False, each) for i, each in enumerate(capabilities))
+    return nvml.NodeGpus(cards, False, build)
+
+
+def test_a_card_that_the_nodes_torch_cannot_run_is_left_out_with_that_reason():
+    nodes = [ray_node(name, cpus=8, gpu_type="V100", gpus=1) for name in ("a", "b")]
+    neither = parse(nodes, {"a": of_torch((7, 0)), "b": of_torch((7, 0))})
+    assert neither.gpu_types == () and neither.with_gpu("V100") == ()
+    reason = neither.why_not(Demand(1, "V100", 1.0))
+    assert reason == (
+        "a V100 on host-a cannot be used: torch 2.13.0+cu130 there has no kernels for its compute capability 7.0 "
+        "(it has sm_75, sm_80, sm_86, sm_90, sm_100, sm_120); install a build of torch that has them"
+    )
+    older = TorchBuild("2.7.0+cu126", ("sm_70", "sm_90"))
+    one = parse(nodes, {"a": of_torch((7, 0)), "b": of_torch((7, 0), build=older)})
+    assert [node.node_id for node in one.with_gpu("V100")] == ["b"] and one.why_not(Demand(1, "V100", 1.0)) is None
+    assert one.label_selector("V100") == {"ray.io/node-id": "b"}  # never the other one
+    # A model without a GPU runs there all the same.
+    assert neither.why_not(Demand(8)) is None
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [of_torch(None), of_torch((7, 0), build=None), of_torch(), None],
+    ids=["driver", "torch", "nvml", "silent"],
+)
+def test_of_what_is_not_known_nothing_is_left_out(reading):
+    found = parse([ray_node("n", cpus=1, gpu_type="V100", gpus=1)], {} if reading is None else {"n": reading})
+    assert found.why_not(Demand(1, "V100", 1.0)) is None
+
+
+def test_one_card_of_a_node_that_cannot_be_used_is_enough_as_ray_may_give_it():
+    (node,) = parse([ray_node("n", cpus=1, gpu_type="V100", gpus=2)], {"n": of_torch((8, 0), (7, 0))}).nodes
+    assert "7.0" in (node.unusable or "")
 
 
 LABELS = st.sampled_from([None, "T4", "A100", "A100-80G"])

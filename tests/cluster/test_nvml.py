@@ -6,6 +6,7 @@ import pytest
 
 from cluster import nvml
 from cluster.fakes import FakeDevice, FakeNvml
+from cluster.torch_build import TorchBuild
 
 
 def test_no_driver_is_no_devices():
@@ -13,10 +14,17 @@ def test_no_driver_is_no_devices():
 
 
 def test_devices():
-    fake = FakeNvml([FakeDevice("Tesla T4", 15.0), FakeDevice("NVIDIA A100-SXM4-80GB", 79.5, mig=True)])
+    one, three = (
+        FakeDevice(f"NVIDIA A100-SXM4-80GB MIG {p}", gib) for p, gib in (("1g.10gb", 9.5), ("3g.40gb", 39.25))
+    )
+    cut = FakeDevice("NVIDIA A100-SXM4-80GB", 79.5, mig=True, slices=(three, None, one, None), capability=(8, 0))
+    empty = FakeDevice("NVIDIA A100-SXM4-80GB", 79.5, mig=True, slices=(None,) * 7)
+    fake = FakeNvml([FakeDevice("Tesla T4", 15.0, capability=(7, 5)), cut, empty])
+    # What is split is its slices, and nothing where it has none.
     assert nvml.devices(fake) == (
-        nvml.Device(0, "Tesla T4", 15.0, False),
-        nvml.Device(1, "NVIDIA A100-SXM4-80GB", 79.5, True),
+        nvml.Device(0, "Tesla T4", 15.0, False, (7, 5)),
+        nvml.Device(1, "NVIDIA A100-SXM4-80GB MIG 3g.40gb", 39.25, True, (8, 0)),
+        nvml.Device(1, "NVIDIA A100-SXM4-80GB MIG 1g.10gb", 9.5, True, (8, 0)),
     )
     assert fake.open == 0  # every init has its shutdown
 
@@ -89,7 +97,10 @@ def test_without_the_binding_there_are_no_devices(monkeypatch):
 def test_a_reading_is_of_devices_and_mps_together(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     fake = FakeNvml([FakeDevice("Tesla T4", 15.0)])
-    assert nvml.reading(fake) == nvml.NodeGpus(nvml.devices(fake), has_mps=False)
+    build = TorchBuild("2", ("sm_75",))
+    monkeypatch.setattr(nvml, "torch_here", lambda: build)
+    assert nvml.reading(fake) == nvml.NodeGpus(nvml.devices(fake), has_mps=False, torch=build)
+    assert nvml.reading(FakeNvml()).torch is None  # where there is no GPU it is not imported
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
         daemon.bind(str(tmp_path / "control"))
         daemon.listen()

@@ -190,6 +190,22 @@ def test_scaled_prices_scale_every_configuration_so_no_order_changes(cores, shar
     assert dearer.usd_per_hour(**asked) == pytest.approx(3 * book.usd_per_hour(**asked))
 
 
+def test_a_slice_costs_its_part_of_the_card_unless_it_has_a_price_of_its_own():
+    """The larger of its parts of memory and multiprocessors: nobody else can have the rest of these."""
+    book = mine(**{"A100-40G": 7.0, "A30": 4.0})
+
+    def usd(name, share=1.0, of=book):
+        return of.usd_per_hour(cpu_cores=0, gpu_type=name, gpu_share=share) - 0.5
+
+    assert usd("NVIDIA A100-SXM4-40GB MIG 1g.5gb") == pytest.approx(1.0)
+    assert usd("A100-40G-1g.10gb") == pytest.approx(7 / 4) and usd("A100-40G-3g.20gb") == pytest.approx(7 / 2)
+    assert usd("A100-40G-7g.40gb") == pytest.approx(7.0) and usd("A30-1g.6gb", share=0.5) == pytest.approx(0.5)
+    assert usd("A100-40G-1g.5gb", of=mine(**{"A100-40G": 7.0, "A100-40G MIG 1g.5gb": 0.9})) == pytest.approx(0.9)
+    for name in ("H200-1g.18gb", "A100-80G-PCIe"):  # neither it nor its card has a price; a sibling's is not its own
+        with pytest.raises(NoPrice, match=name.split("-1g")[0]):
+            usd(name)
+
+
 def test_both_sizes_of_a_card_have_prices_of_their_own():
     book = mine(**{"A100-40G": 2.0, "A100-80G": 3.0})
     for name, usd in (("A100", 2.0), ("NVIDIA A100-PCIE-40GB", 2.0), ("NVIDIA A100-SXM4-80GB", 3.0)):
