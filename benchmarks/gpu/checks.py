@@ -10,6 +10,7 @@ from benchmarks.gpu.computing import COMPUTING
 from benchmarks.gpu.graph_checks import graphs
 from benchmarks.gpu.words import words
 from serve_deployments.device.gpu.memory import clean_after
+from serve_deployments.device.gpu.outside import cap_fraction, outside_bytes
 from serve_deployments.settings import Settings
 
 _AT_ONCE = 10  # products between two readings of the clock; our choice: some 0.2 s of the largest on an H100
@@ -60,9 +61,7 @@ class Job:
     @property
     def settings(self) -> Settings:
         """The settings of a replica under these limits."""
-        return Settings(
-            gpu_type="this", gpu_share=self.share, gpu_memory=self.memory, mps=self.mps, emulated=self.device == "cpu"
-        )
+        return Settings(gpu_type="this", gpu_share=self.share, gpu_memory=self.memory, emulated=self.device == "cpu")
 
     @property
     def within_s(self) -> float:
@@ -126,9 +125,10 @@ def memory(job: Job, torch: Any, clock: Callable[[], float]) -> Measure:
     kept: list[int] = []
 
     def measure() -> dict[str, Any]:
-        cap = job.memory * torch.cuda.mem_get_info()[1]
+        cap = cap_fraction(job.settings, torch) * torch.cuda.mem_get_info()[1]
         within, beyond, again = (fits(part * cap) for part in (0.9, 1.1, 0.9))
-        return {"cap_gib": cap / 2**30, "within": within, "beyond": beyond, "again": again, "kept_bytes": kept[:1]}
+        found = {"within": within, "beyond": beyond, "again": again, "kept_bytes": kept[:1]}
+        return {"cap_gib": cap / 2**30, "cuda_gib": outside_bytes(torch) / 2**30, **found}
 
     return measure
 

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.gpu.checks import Job
 from benchmarks.gpu.worker import prepare
-from serve_deployments.device.gpu import driver, share
+from serve_deployments.device.gpu import driver, outside, share
 from serve_deployments.fakes.fake_cuda import FakeTorch
 
 
@@ -46,6 +46,7 @@ def in_this_process(jobs: Sequence[Job], env: Mapping[str, str]) -> list[dict[st
         fake = DryTorch()
         with (
             patch.object(driver, "library", return_value=fake.driver),
+            patch.object(outside, "_found", None),
             patch.object(share, "_held", {}),
             patch.object(share, "_now", []),
         ):

@@ -37,7 +37,10 @@ def memory(job: Job, run: Together) -> str:
         ["kept on the device after that", f"{kept[0] / 2**20:.0f} MiB" if kept else "–"],
         ["90 % again", found["again"] or "fits"],
     ]
-    about = f"A cap of 25 %, {found['cap_gib']:.1f} GiB, is {in_words(told(found, 'gpu_memory'))}."
+    about = (
+        f"A cap of 25 %, {found['cap_gib']:.1f} GiB beside the {found['cuda_gib']:.2f} GiB of CUDA itself, is "
+        f"{in_words(told(found, 'gpu_memory'))}."
+    )
     return f"### Memory\n{about}\n\n{markdown(['allocation', 'outcome'], rows)}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -56,6 +57,9 @@ class FakeCuda:
         major: first digit of its compute capability.
         holds: whether a cap on memory has an effect, as it has none with PYTORCH_NO_CUDA_MEMORY_CACHING.
         given: multiprocessors asked for → those that a green context has; raises what torch raises.
+        context_bytes: memory that CUDA takes for this process once it uses the GPU.
+        has_nvml: whether NVML tells what is in use.
+        mps: whether this process is a client of MPS; None: the driver is too old to tell.
     """
 
     device = 1
@@ -69,11 +73,15 @@ class FakeCuda:
         *,
         holds: bool = True,
         given: Callable[[int], int] = lambda asked: asked,
+        context_bytes: int = 0,
+        has_nvml: bool = True,
+        mps: bool | None = None,
     ) -> None:
         self.total_bytes, self.others_bytes, self._holds, self._given = total_bytes, others_bytes, holds, given
         self.properties = SimpleNamespace(
             multi_processor_count=multiprocessors, major=major, minor=0, total_memory=total_bytes, name="fake"
         )
+        self.context_bytes, self.has_nvml, self.mps = context_bytes, has_nvml, mps
         self.streams: dict[int, FakeStream] = {0: FakeStream(0, multiprocessors, green=False)}
         self.segments: list[dict[str, int]] = []
         self.fraction = 1.0
@@ -112,7 +120,17 @@ class FakeCuda:
 
     def mem_get_info(self) -> tuple[int, int]:
         """Free and total bytes of the GPU, all processes counted."""
-        return self.total_bytes - self.others_bytes - self.memory_reserved(), self.total_bytes
+        self._begun = True
+        return self.total_bytes - self._used_bytes(), self.total_bytes
+
+    def device_memory_used(self) -> int:
+        """Bytes of the GPU in use, all processes counted, as NVML tells them; does not use the GPU."""
+        if not self.has_nvml:
+            raise ModuleNotFoundError("nvidia-ml-py does not seem to be installed or it can't be imported.")
+        return self._used_bytes()
+
+    def _used_bytes(self) -> int:
+        return self.others_bytes + self.memory_reserved() + (self.context_bytes if self._begun else 0)
 
     def memory_reserved(self) -> int:
         """Bytes that the allocator of this process has, used or not."""
@@ -199,6 +217,14 @@ class FakeTorch:
         self.cuda = cuda or FakeCuda()
         self.driver = FakeDriver(self.cuda)
 
+    def ones(self, *shape: int, device: str) -> FakeTensor:
+        """A small tensor on the device."""
+        return self.cuda.take(4 * math.prod(shape))
+
+    def matmul(self, one: FakeTensor, other: FakeTensor) -> FakeTensor:
+        """A product, by cuBLAS."""
+        return self.cuda.take(256)
+
     def empty(self, size_bytes: int, *, dtype: str, device: str) -> FakeTensor:
         """Allocates bytes on the device."""
         if dtype != self.uint8 or not device.startswith("cuda"):
@@ -213,10 +239,34 @@ class FakeDriver:
         cuda: the GPU.
     """
 
-    _INVALID_VALUE = 1  # CUDA_ERROR_INVALID_VALUE
+    _INVALID_VALUE, _NOT_INITIALIZED, _INVALID_DEVICE = 1, 3, 101  # CUDA_ERROR_…
+    _MPS_ENABLED = 133  # CU_DEVICE_ATTRIBUTE_MPS_ENABLED
 
     def __init__(self, cuda: FakeCuda) -> None:
-        self._cuda = cuda
+        self._cuda, self._begun = cuda, False
+
+    def cuInit(self, flags: int) -> int:
+        """Begins; flags must be 0."""
+        self._begun = flags == 0
+        return 0 if self._begun else self._INVALID_VALUE
+
+    def cuDeviceGet(self, handle: Any, ordinal: int) -> int:
+        """Writes the handle of a GPU, which is not its number."""
+        if not self._begun:
+            return self._NOT_INITIALIZED
+        if ordinal != self._cuda.device:
+            return self._INVALID_DEVICE
+        handle._obj.value = 10 + ordinal
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, handle: Any) -> int:
+        """Writes an attribute of a GPU; one that the driver is too old to know is refused."""
+        if handle.value < 10:
+            return self._INVALID_DEVICE
+        if attribute != self._MPS_ENABLED or self._cuda.mps is None:
+            return self._INVALID_VALUE
+        value._obj.value = int(self._cuda.mps)
+        return 0
 
     def cuStreamGetGreenCtx(self, stream: ctypes.c_void_p, green: Any) -> int:
         """Writes the stream's green context, which is empty for another stream."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from serve_deployments.device.gpu import share
 from serve_deployments.device.gpu.memory import why_not_capped, why_over_cap
+from serve_deployments.device.gpu.mps import LEAST_CAPABILITY, under_mps
+from serve_deployments.device.gpu.outside import GIB, cap_fraction, outside_bytes
 from serve_deployments.device.gpu.share import CannotConfine, confine
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.settings import Settings
@@ -23,8 +25,8 @@ class NoDevice(RuntimeError):
 def enforce_gpu(settings: Settings, torch: Any) -> tuple[Enforcement, ...]:
     """Limits this process's GPU memory, and this thread's share of the multiprocessors.
 
-    The share is enforced by MPS where its daemon runs (an environment variable, see `Settings`), else by a green
-    context.
+    The share is enforced by MPS where this process is its client (an environment variable, see `Settings`), else by a
+    green context: never by both, which would be a share of the share.
 
     Args:
         settings: the requested settings.
@@ -71,7 +73,7 @@ def too_much_is_held(settings: Settings, torch: Any) -> str | None:
     """What this process holds of the GPU's memory beyond its cap, in words; None if it holds to it or has no cap."""
     if not settings.gpu_memory or not torch.cuda.is_available():
         return None
-    return why_over_cap(_fraction(settings), torch)
+    return why_over_cap(cap_fraction(settings, torch), torch)
 
 
 def uses_a_gpu(pid: int, proc: Path = Path("/proc")) -> bool:
@@ -84,20 +86,17 @@ def uses_a_gpu(pid: int, proc: Path = Path("/proc")) -> bool:
     return False
 
 
-def _fraction(settings: Settings) -> float:
-    """The cap on what torch's allocator takes, as a fraction of the device's memory; a float, as torch wants one."""
-    return float(settings.gpu_memory)
-
-
 def _memory(settings: Settings, torch: Any, cuda: bool) -> Enforcement:
     asked, how = f"{settings.gpu_memory:g}", "torch.cuda.set_per_process_memory_fraction"
     if not cuda:
         return Enforcement("gpu_memory", asked, False, "emulated")
+    fraction = cap_fraction(settings, torch)
+    how += f", {outside_bytes(torch) / GIB:.2f} GiB of it left to CUDA itself"
     try:
-        torch.cuda.set_per_process_memory_fraction(_fraction(settings))
+        torch.cuda.set_per_process_memory_fraction(fraction)
     except RuntimeError as error:  # an allocator of the user's own, by PYTORCH_CUDA_ALLOC_CONF
         return Enforcement("gpu_memory", asked, False, f"torch's allocator takes no cap: {error}")
-    why = why_not_capped(_fraction(settings), torch)
+    why = None if settings.gpu_memory == 1 else why_not_capped(fraction, torch)  # of all of it there is no more
     return Enforcement("gpu_memory", asked, why is None, f"{how}: {why}" if why else how)
 
 
@@ -105,13 +104,23 @@ def _share(settings: Settings, torch: Any, cuda: bool) -> Enforcement:
     asked = f"{settings.gpu_share:g}"
     if not cuda:
         return Enforcement("gpu_share", asked, False, "emulated")
-    if settings.mps:
-        return Enforcement("gpu_share", asked, True, "CUDA MPS, active thread percentage")
+    device = torch.cuda.current_device()
+    if under_mps(device):
+        return _share_by_mps(asked, torch.cuda.get_device_properties(device))
     try:
         return Enforcement("gpu_share", asked, True, confine(settings.gpu_share, torch))
     except CannotConfine as error:
         how = f"CUDA MPS does not run on this node (nvidia-cuda-mps-control -d starts it), and {error}"
         return Enforcement("gpu_share", asked, False, how)
+
+
+def _share_by_mps(asked: str, device: Any) -> Enforcement:
+    """What a client of MPS has of a GPU: torch's properties of it are of the client's part."""
+    if device.major < LEAST_CAPABILITY:
+        how = f"MPS limits no client to a share on cards before Volta (this has compute capability {device.major})"
+        return Enforcement("gpu_share", asked, False, how)
+    given = f"{device.multi_processor_count} multiprocessors"
+    return Enforcement("gpu_share", asked, True, f"CUDA MPS, active thread percentage: {given}", given)
 
 
 def _checked(told: Enforcement, settings: Settings, torch: Any, others: int) -> Enforcement:

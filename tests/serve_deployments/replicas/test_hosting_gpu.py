@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from serve_deployments.device.gpu import driver, share
+from serve_deployments.device.gpu import driver, outside, share
 from serve_deployments.enforcement import Enforcement, corrected
 from serve_deployments.fakes.fake_cuda import FakeCuda, FakeDriver
 from serve_deployments.models.model import Builder
@@ -39,6 +39,7 @@ def a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("empty"))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fraction)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (16 * GIB, 16 * GIB))
+    monkeypatch.setattr(outside, "_found", 0)  # of what CUDA itself takes
     gc.freeze()  # what is there already need not be gone through each time
     yield calls
     gc.unfreeze()
@@ -99,6 +100,7 @@ def card(monkeypatch):
     monkeypatch.setattr(driver, "library", lambda: FakeDriver(cuda))
     monkeypatch.setattr(share, "_held", {})
     monkeypatch.setattr(share, "_now", [])
+    monkeypatch.setattr(outside, "_found", 0)
     return cuda
 
 
@@ -212,7 +214,8 @@ def test_a_builder_is_told_the_stream_of_its_share(card):
     stream = answer(Settings(emulated=True, gpu_type="H100", gpu_share=0.25))
     assert card.streams[stream].multiprocessors == 32
     assert answer(Settings(emulated=True, gpu_type="H100")) is None
-    assert answer(Settings(emulated=True, gpu_type="H100", gpu_share=0.25, mps=True)) is None
+    card.mps = True
+    assert answer(Settings(emulated=True, gpu_type="H100", gpu_share=0.25)) is None
 
 
 def test_what_a_model_says_of_a_limit_counts_only_where_the_process_holds_to_it():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments.device.gpu import memory, share
+from serve_deployments.device.gpu import driver, memory, outside, share
 from serve_deployments.device.gpu.limits import NoDevice, checked, enforce_gpu, too_much_is_held, uses_a_gpu
 from serve_deployments.fakes.fake_cuda import FakeCuda, FakeTorch
 from serve_deployments.settings import Settings
@@ -17,7 +17,8 @@ QUARTER = Settings(gpu_type="T4", gpu_memory=0.25)  # 4 of 16 GiB
 
 @pytest.fixture(autouse=True)
 def a_new_process(monkeypatch):
-    """No share is held yet."""
+    """No share is held yet; of what CUDA itself takes see test_gpu_parts."""
+    monkeypatch.setattr(outside, "_found", 0)
     monkeypatch.setattr(share, "_held", {})
     monkeypatch.setattr(share, "_now", [])
 
@@ -29,14 +30,16 @@ class NoTorchCuda:
     cuda = SimpleNamespace(is_available=lambda: False)
 
 
-def test_gpu_memory_is_capped_and_the_share_is_a_matter_of_mps():
-    torch = FakeTorch()
-    told = enforce_gpu(replace(QUARTER, gpu_share=0.5, mps=True), torch)
+def test_gpu_memory_is_capped_and_the_share_is_a_matter_of_mps(monkeypatch):
+    torch = FakeTorch(FakeCuda(mps=True))
+    monkeypatch.setattr(driver, "library", lambda: torch.driver)
+    told = enforce_gpu(replace(QUARTER, gpu_share=0.5), torch)
     assert torch.cuda.fraction == 0.25
     assert [(each.limit, each.asked, each.enforced) for each in told] == [
         ("gpu_memory", "0.25", True),
         ("gpu_share", "0.5", True),
     ]
+    torch.driver = FakeTorch().driver
     _, without = enforce_gpu(replace(QUARTER, gpu_share=0.5), FakeTorch())
     assert not without.enforced and "MPS does not run" in without.how
 
@@ -69,7 +72,7 @@ def test_that_a_cap_holds_is_tried_and_leaves_nothing_behind(held_gib):
     weights = torch.cuda.take(int(held_gib * GIB)) if held_gib else None
     before = torch.cuda.memory_reserved()
     [told] = enforce_gpu(QUARTER, torch)
-    assert told.enforced and told.how == "torch.cuda.set_per_process_memory_fraction"
+    assert told.enforced and told.how.startswith("torch.cuda.set_per_process_memory_fraction")
     assert torch.cuda.memory_reserved() == before and (weights is None) == (held_gib == 0)
 
 
@@ -153,8 +156,9 @@ def test_a_process_uses_a_gpu_if_it_has_one_open(proc):
 
 
 def test_processes_of_the_model_on_the_gpu_are_not_held_to_its_limits(monkeypatch):
-    torch = FakeTorch()
-    both = replace(QUARTER, gpu_share=0.5, mps=True)
+    torch = FakeTorch(FakeCuda(mps=True))
+    monkeypatch.setattr(driver, "library", lambda: torch.driver)
+    both = replace(QUARTER, gpu_share=0.5)
     told = enforce_gpu(both, torch)
     monkeypatch.setattr("serve_deployments.device.gpu.limits.uses_a_gpu", lambda pid: pid in (7, 8))
     assert checked(told, both, torch, [9, 10]) == told

@@ -92,8 +92,8 @@ def test_other_threads_join_the_share_each_in_a_stream_of_its_own(gpu):
 
 
 def test_mps_goes_first(gpu):
-    torch = gpu()
-    [told] = enforce_gpu(Settings(gpu_type="H100", gpu_share=0.25, mps=True), torch)
+    torch = gpu(mps=True)
+    [told] = enforce_gpu(QUARTER, torch)
     assert told.enforced and "MPS" in told.how and torch.cuda.created == [] and held_stream() is None
     assert checked((told,), QUARTER, torch) == (told,)
 
