@@ -2,6 +2,7 @@
 
 CouldNotRun
 ├── DeployTimeout    no replica was ready in time: no node has room for it, or the model takes too long to load
+│   └── NoRoom       no node had the resources free in time
 ├── DeployFailed     the replica started and reported why the model does not run
 ├── OutOfMemory      the model or a batch did not fit in the memory allowed
 ├── ModelStuck       a batch did not finish
@@ -29,6 +30,10 @@ class CouldNotRun(RuntimeError):
 
 class DeployTimeout(CouldNotRun):
     """No replica was ready before the deadline."""
+
+
+class NoRoom(DeployTimeout):
+    """No node had the requested resources free in time."""
 
 
 class DeployFailed(CouldNotRun):
@@ -96,6 +101,8 @@ class ReplicaFacts:
             they began: the model may hang. Only of models that batch for themselves; the others' batches are not given
             up but waited for.
         spoilt: why its process must not be used for another trial, though it serves; None if it may.
+        node: id of the Ray node that it runs on; empty outside of Ray.
+        visible_gpus: GPUs that its process may use, in the form of `CUDA_VISIBLE_DEVICES`; None where that is not set.
     """
 
     hostname: str
@@ -114,6 +121,8 @@ class ReplicaFacts:
     longest_batch_s: float = 0.0
     unanswered: int = 0
     spoilt: str | None = None
+    node: str = ""
+    visible_gpus: str | None = None
 
 
 class Running(Protocol):
@@ -154,4 +163,22 @@ class Backend(Protocol):
 
     def remove(self, name: str) -> None:
         """Take down what is left of a trial whose process died inside `running`; harmless otherwise."""
+        ...
+
+
+class Beside(Protocol):
+    """Function that runs a neighbour of a running replica, on the same GPU, for as long as the context lasts."""
+
+    def __call__(self, replica: Running, settings: Settings, name: str) -> AbstractContextManager[Running]:
+        """Start the neighbour; Ray's books need not have room for it on the GPU, which the replica holds as a whole.
+
+        Args:
+            replica: the running replica.
+            settings: settings that the neighbour runs under.
+            name: the neighbour's name; unique within the study.
+
+        Raises:
+            NoRoom: its node has no cores for a neighbour.
+            CouldNotRun: another of its subclasses: the neighbour does not run beside the replica, or lacked memory.
+        """
         ...

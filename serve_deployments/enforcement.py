@@ -13,12 +13,14 @@ class Enforcement:
         asked: the value asked for.
         enforced: whether the replica is unable to exceed it.
         how: means of enforcement, or the reason why it is not enforced.
+        given: the value that there is, as far as the device tells; None where it does not, or is the one asked for.
     """
 
     limit: str
     asked: str
     enforced: bool
     how: str
+    given: str | None = None
 
 
 def corrected(limits: Sequence[Enforcement], of_model: Sequence[Enforcement]) -> tuple[Enforcement, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from serve_deployments.serve_path import REPLICA_ENVIRONMENT
 
@@ -23,13 +23,15 @@ def let_in(max_batch_size: int) -> int:
 
 
 def gpu_part(gpu_share: float, gpu_memory: float) -> float:
-    """Fraction of a GPU that a replica has and pays for: the larger of two fractions, or 1 if both are 0.
+    """Fraction of a GPU that a replica takes and pays for: the larger of two fractions, or 1 if compute is not limited.
+
+    Memory alone is no fraction: a replica that may compute on the whole GPU leaves no known part of it to others.
 
     Args:
         gpu_share: fraction of the GPU's compute; 0 if compute is not limited.
         gpu_memory: fraction of the GPU's memory; 0 if memory is not limited.
     """
-    return max(gpu_share, gpu_memory) or 1.0
+    return max(gpu_share, gpu_memory) if gpu_share else 1.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ that keeps its buffers, as with CUDA graphs, would run under a smaller cap than 
 room would not record any under a larger cap."""
 
 
+_FRACTIONS = ("gpu_share", "gpu_memory", "gpu_memory_gib", "batch_wait_ms")
+_FORMER = frozenset({"mps"})
+"""Names of former settings: a replica now finds out for itself whether MPS runs on its node."""
+_WHOLE = ("cpu_cores", "max_batch_size", "threads")
+
+
 def fixed(name: str, value: Any) -> Any:
     """The part of a setting that a live replica cannot change: equal for two values that it can change between."""
     return IN_PLACE[name].fixed(value) if name in IN_PLACE else value
@@ -72,7 +80,6 @@ class Settings:
         cpu_cores: number of whole cores, leased for this replica alone.
         gpu_type: type of GPU to run on; None for no GPU.
         node_labels: Ray's label selector of the nodes that have this GPU type.
-        mps: whether CUDA's Multi-Process Service (MPS) runs on all those nodes, so that it enforces `gpu_share`.
         gpu_share: fraction of one GPU's compute (0 … 1]; 0 without a GPU.
         gpu_memory: fraction of one GPU's memory (0 … 1]; 0 without a GPU.
         gpu_memory_gib: the same limit in GiB, for this GPU type; None if not limited.
@@ -91,7 +98,6 @@ class Settings:
     cpu_cores: int = 1
     gpu_type: str | None = None
     node_labels: Mapping[str, str] = field(default_factory=dict)
-    mps: bool = False
     gpu_share: float = 0.0
     gpu_memory: float = 0.0
     gpu_memory_gib: float | None = None
@@ -104,6 +110,7 @@ class Settings:
     emulated: bool = False
 
     def __post_init__(self) -> None:
+        self._as_libraries_take_them()
         if self.cpu_cores < 1 or self.max_batch_size < 1 or self.batch_wait_ms < 0:
             raise ValueError(
                 "cpu_cores and max_batch_size must be at least 1 and batch_wait_ms at least 0, got "
@@ -115,6 +122,26 @@ class Settings:
             )
         if self.gpu_type is None and (self.gpu_share or self.gpu_memory):
             raise ValueError("gpu_share and gpu_memory need a gpu_type")
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the settings in what `as_dict` gave, also that of an earlier version, which had some more."""
+        return cls(**{name: value for name, value in stored.items() if name not in _FORMER})
+
+    def _as_libraries_take_them(self) -> None:
+        """Give every number its type: YAML reads `1` as an integer and `8.0` as a fraction, and JSON may do the same.
+
+        torch refuses an integer as a fraction of memory and a fraction as a number of threads; and settings of equal
+        values must be equal as JSON too, by which a live replica is found that has them.
+        """
+        for name in _FRACTIONS:
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, float(value))
+        for name in _WHOLE:
+            if (value := getattr(self, name)) is not None:
+                if value != int(value):
+                    raise ValueError(f"{name} must be a whole number, got {value}")
+                object.__setattr__(self, name, int(value))
 
     @property
     def num_gpus(self) -> float:
@@ -151,13 +178,16 @@ class Settings:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables of the replica's process: Serve's fast path, the user's, and the GPU share for MPS."""
+        """Environment variables of the replica's process: Serve's fast path, the user's, its part of a GPU for MPS."""
         env = {**REPLICA_ENVIRONMENT, **self.env}
         if self.gpu_type is not None and 0 < self.gpu_share < 1:
             # Read by the CUDA MPS client library when the context is created (CUDA MPS guide, section 4.2.5).
             env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{100 * self.gpu_share:g}"
+        if self.gpu_memory_gib is not None:
+            # Likewise (section 4.2.7); the process sees one GPU, number 0. It caps the context and libraries too.
+            env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={int(1024 * self.gpu_memory_gib)}M"
         return env
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain values for JSON and YAML; `Settings(**d)` restores them."""
+        """The settings as plain values for JSON and YAML; `Settings.of` restores them."""
         return {key: dict(v) if isinstance(v, Mapping) else v for key, v in asdict(self).items()}

@@ -14,6 +14,7 @@ from typing import Any
 
 from cluster import gpu_names, gpus
 from cluster.emulated import profiles, roofline
+from cluster.emulated.shared_card import SharedCard, card_here
 from cluster.inventory import ACCELERATOR_LABEL, ACCELERATOR_RESOURCE, EMULATED_LABEL
 
 HEAD_CPU_CORES = 4
@@ -78,7 +79,7 @@ class EmulatedModel:
     The device serves one batch at a time: a second batch starts when the first one ends. Each batch has a
     deadline on a monotonic clock, so time spent outside the sleep is part of it. The overshoot of a sleep is
     subtracted from a batch that follows at once, so that timers late by a millisecond do not add up to a slower
-    model.
+    model. Other processes on the same card, whose batches run when one begins, leave it less of the memory bandwidth.
     """
 
     def __init__(
@@ -92,17 +93,18 @@ class EmulatedModel:
         precision: str,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        card: SharedCard | None = None,
     ) -> None:
         self._profile, self._gpu, self._precision = profile, gpu, precision
         self._cpu_cores, self._gpu_share = cpu_cores, gpu_share
         self._memory_gib = gpu_memory_gib if gpu_memory_gib is not None else gpu.memory_gib if gpu else 0.0
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._card = clock, sleep, card
         self._free_at_s, self._overshoot_s = clock(), 0.0
         self._check_memory(batch=0)
         self.service_time_s(1)  # rejects a wrong share, cores or precision now and not at the first request
 
     def service_time_s(self, batch: int) -> float:
-        """Seconds the device takes for a batch."""
+        """Seconds the device takes for a batch that begins now."""
         return roofline.service_time_s(
             self._profile,
             self._gpu,
@@ -110,6 +112,7 @@ class EmulatedModel:
             cpu_cores=self._cpu_cores,
             gpu_share=self._gpu_share,
             precision=self._precision,
+            others=0.0 if self._card is None else self._card.others_ask(self._clock()),
         )
 
     async def __call__(self, payloads: list[Any]) -> list[Any]:
@@ -121,6 +124,8 @@ class EmulatedModel:
         takes_s = self.service_time_s(len(payloads))
         deadline_s = max(self._free_at_s, called_s - self._overshoot_s) + takes_s
         self._free_at_s = deadline_s
+        if self._card is not None:
+            self._card.busy_until(deadline_s)
         while (left_s := deadline_s - self._clock()) > 0:
             await self._sleep(left_s)
         if self._free_at_s == deadline_s:  # no batch is waiting: the next one may start this much earlier,
@@ -152,6 +157,7 @@ def model(
     precision: str = "float32",
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    card: SharedCard | None = None,
 ) -> EmulatedModel:
     """Builds an emulated model: an async callable that takes a batch and returns one result per item.
 
@@ -164,11 +170,15 @@ def model(
         precision: precision of weights and arithmetic.
         clock: monotonic clock in seconds.
         sleep: waits for so many seconds.
+        card: the card that it shares with other processes; None: in a replica on Ray the one that Ray gave it, else
+            one of its own.
 
     Raises:
         torch.OutOfMemoryError: the weights do not fit (`OutOfMemory` where torch is not loaded); calling the model
             with a batch that does not fit raises the same.
     """
+    if card is None and gpu_type is not None:
+        card = card_here(roofline.bandwidth_asked(gpu_share))
     return EmulatedModel(
         profiles.profile(profile),
         None if gpu_type is None else gpu_names.find(gpu_type),
@@ -178,6 +188,7 @@ def model(
         precision=precision,
         clock=clock,
         sleep=sleep,
+        card=card,
     )
 
 

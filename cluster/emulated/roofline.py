@@ -152,6 +152,7 @@ def service_time_s(
     cpu_cores: float,
     gpu_share: float = 1.0,
     precision: str = "float32",
+    others: float = 0.0,
 ) -> float: ...
 @overload
 def service_time_s(
@@ -162,6 +163,7 @@ def service_time_s(
     cpu_cores: float | Array,
     gpu_share: float | Array = 1.0,
     precision: str = "float32",
+    others: float = 0.0,
 ) -> float | Array: ...
 def service_time_s(
     profile: ModelProfile,
@@ -171,8 +173,9 @@ def service_time_s(
     cpu_cores: float | Array,
     gpu_share: float | Array = 1.0,
     precision: str = "float32",
+    others: float = 0.0,
 ) -> float | Array:
-    """Seconds that one batch takes, alone on its share of the device.
+    """Seconds that one batch takes on its share of the device.
 
     Args:
         profile: the model.
@@ -181,6 +184,8 @@ def service_time_s(
         cpu_cores: cores, more than 0. An item is prepared by one core, so at most `batch` of them help.
         gpu_share: part of the GPU's multiprocessors, in (0, 1]; without effect where there is no GPU.
         precision: precision of weights, activations and arithmetic on the device.
+        others: memory bandwidth that other processes on the GPU ask for meanwhile, in units of all of it
+            (`bandwidth_asked` of their shares); where all together ask for more than there is, each has its part of it.
     """
     b, c, s = (np.asarray(value, dtype=np.float64) for value in (batch, cpu_cores, gpu_share))
     if not (np.all(b >= 1) and np.all(c > 0) and np.all((s > 0) & (s <= 1))):
@@ -190,7 +195,8 @@ def service_time_s(
         )
     # Without a GPU, the share only affects the shape of the result.
     units = c * np.ones_like(s) if gpu is None else s
-    bandwidth_units = units if gpu is None else np.minimum(1.0, s / SHARE_FOR_FULL_BANDWIDTH)
+    asked = np.minimum(1.0, s / SHARE_FOR_FULL_BANDWIDTH)
+    bandwidth_units = units if gpu is None else asked / np.maximum(1.0, asked + others)
     device_s = batch_time_s(
         profile,
         datasheet_rates(gpu),
@@ -202,6 +208,11 @@ def service_time_s(
     host_s = b * profile.cpu_s / np.minimum(c, b)
     total_s = device_s + host_s
     return float(total_s) if total_s.ndim == 0 else total_s
+
+
+def bandwidth_asked(gpu_share: float) -> float:
+    """Part of a GPU's memory bandwidth that a process with this share of its multiprocessors can use."""
+    return min(1.0, gpu_share / SHARE_FOR_FULL_BANDWIDTH)
 
 
 def memory_gib(profile: ModelProfile, *, batch: float, precision: str = "float32") -> float:

@@ -39,7 +39,7 @@ def export(
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")
     assert to is Target.serve, "the only one there is"
     said = answer_so_far(best, comparison, spec.goal, comparison_left(folder, trials, spec))
-    settings, payload_type = Settings(**best.settings), payload_type_of(folder, spec)
+    settings, payload_type = Settings.of(best.settings), payload_type_of(folder, spec)
     config = serve_config(spec, settings, payload_type, said, samples=samples_of(spec))
     # A file of Serve's is UTF-8, whatever the encoding of the terminal: characters that it lacks must not be replaced.
     typer.echo(config.encode(), nl=False)

@@ -71,7 +71,7 @@ def _tell_result(console: Console, service: ServiceSpec, result: StudyResult) ->
     from raytune_infer.report.words.verdict import answer
     from serve_deployments.settings import Settings
 
-    said, settings = answer(result.comparison, result.objective), Settings(**result.best.settings)
+    said, settings = answer(result.comparison, result.objective), Settings.of(result.best.settings)
     payload_type = payload_type_of(result.run, service)
     config = serve_config(service, settings, payload_type, said, samples=samples_of(service))
     files = write_files(result, config)

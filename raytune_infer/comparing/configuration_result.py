@@ -69,6 +69,11 @@ class ConfigurationResult:
         return any(t.outcome.client_limited for t in self.trials)
 
     @property
+    def alone(self) -> bool:
+        """Whether it had a GPU to itself in a round, of which it pays for a part."""
+        return any(t.outcome.alone for t in self.trials)
+
+    @property
     def estimated(self) -> bool:
         """Whether the rate of a round did not reach the precision in its time, so that the mean is an estimate."""
         return any(not t.outcome.steady for t in self.trials)

@@ -39,8 +39,9 @@ def emulate(
 ) -> MeasuredTable:
     """Emulate a model as a service over all combinations of these knobs.
 
-    A replica pays for the larger of its shares of the GPU's compute (`gpu_share`) and memory
-    (`gpu_memory`); the memory share limits what fits, not how fast it runs, as in the Morphling paper. The
+    It costs what a real one does (`demand.price`): a part of a GPU where its share of the compute (`gpu_share`) is held
+    back, else all of it. The memory share (`gpu_memory`) limits what fits, not how fast it runs, as in the Morphling
+    paper, which charged for it alone. The times are those of a replica alone on its share, as a search measures it. The
     default of a knob that is left out is one core, no GPU, the whole GPU, batches of 1, float32.
     """
     space = Space([encode(name, values) for name, values in knobs.items()])

@@ -23,7 +23,7 @@ def predicted_rps(trials: Sequence[TrialRecord], at_most: Mapping[str, float], a
     if not latencies or not all(name in METRICS and METRICS[name].time is LATENCY for name in latencies):
         return None
     levels = [level for trial in trials for level in trial.outcome.levels]
-    settings = next(Settings(**trial.outcome.settings) for trial in trials if trial.outcome.levels)
+    settings = next(Settings.of(trial.outcome.settings) for trial in trials if trial.outcome.levels)
     near_rps = max(level.requested_rps or level.achieved_rps for level in levels)
     if not near_rps > 0:
         return None

@@ -51,6 +51,7 @@ class Ranked:
         emulated: whether the devices were emulated.
         limited: numbers of its trials in which the load generator was the bottleneck.
         compared: what the final comparison says about it; None if it took no part, or its limits were others.
+        alone: whether its numbers are of a GPU of which it pays for a part, and which it had to itself.
     """
 
     config: Config
@@ -66,6 +67,7 @@ class Ranked:
     limited: tuple[int, ...] = ()
     compared: SideBySide | None = None
     answers: AnswerAgreement | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def rank(
     by_config: dict[int, list[TrialRecord]] = {}
     for t in trials:
         by_config.setdefault(t.position, []).append(t)
-    measured = {position: ts for position, ts in by_config.items() if any(t.outcome.levels for t in ts)}
+    measured = {p: believed for p, ts in by_config.items() if (believed := _as_it_will_run(ts))}
     opened = any(level.mode == "open" for t in trials for level in t.outcome.levels)
     limits = Limits({n: at for n, at in objective.at_most.items() if n != PRICE and not is_of_answers(n)}, held_under)
     prices_usd = {position: _usd_per_hour(ts[0], book, objective) for position, ts in measured.items()}
@@ -230,6 +232,15 @@ def rank(
         best_is_default=bool(in_order) and not defaults.isdisjoint(in_order[0].trials),
         not_loaded=tuple(t.number for t in trials if t.position not in measured and _lets_in(objective, t)),
     )
+
+
+def _as_it_will_run(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return a configuration's trials; without those alone on its GPU where others were among neighbours.
+
+    Empty if it was never loaded.
+    """
+    crowded = [t for t in trials if t.outcome.levels and not t.outcome.alone]
+    return [t for t in trials if not t.outcome.alone or not crowded] if any(t.outcome.levels for t in trials) else []
 
 
 def _lets_in(objective: Objective, trial: TrialRecord) -> bool:
@@ -265,6 +276,7 @@ def _ranked(
         limited=tuple(t.number for t in trials if any(level.client_limited for level in t.outcome.levels)),
         compared=compared,
         answers=agreement,
+        alone=any(t.outcome.alone for t in trials if t.outcome.levels),
     )
 
 

@@ -7,7 +7,7 @@ import math
 from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
 from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.comparing.configuration_result import result_of
-from raytune_infer.report.figures import OTHERS_SHARE
+from raytune_infer.report.figures import ALONE, OTHERS_SHARE
 from raytune_infer.report.view import Column, Note, Quantity, Row, Table, View
 from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.report.words.verdict import on_other_work, remarks
@@ -74,9 +74,10 @@ def _ratio(contestant: Contestant, comparison: Comparison) -> Estimate | None:
 
 
 def _marks(contestant: Contestant, comparison: Comparison) -> list[str]:
-    """Return the remarks on a contestant: its place in the comparison, and whether its answers differ."""
+    """Return the remarks on a contestant: its place in the comparison, if its answers differ, and if it was alone."""
     differ = differ_briefly(contestant.answers)
-    return [*_places(contestant, comparison), *([] if differ is None else [differ])]
+    alone = [ALONE] if result_of(comparison, contestant).alone else []
+    return [*_places(contestant, comparison), *([] if differ is None else [differ]), *alone]
 
 
 def _places(contestant: Contestant, comparison: Comparison) -> list[str]:

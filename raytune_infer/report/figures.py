@@ -16,6 +16,14 @@ from raytune_infer.store.records import TrialRecord
 EMULATED = "emulated"
 """Mark beside every number that does not come from a real device."""
 
+ALONE = "measured alone"
+"""Mark beside every number of a replica that pays for a part of a GPU and had it to itself."""
+
+ALONE_NOTE = (
+    "measured alone: it pays for a part of a GPU and had all of its caches and bandwidth; among others it is slower, "
+    "as the final comparison measures it"
+)
+
 EMULATED_NOTE = "emulated: the numbers are of a model of the devices, not of devices"
 ESTIMATE_NOTE = "~: the precision was not reached in its time; the rate is an estimate"
 AT_LEAST_NOTE = "≥: the load generator was the bottleneck, the replica can do more"
@@ -72,7 +80,8 @@ def figures(trial: TrialRecord, shown: Iterable[str] = ("p50_ms", "p99_ms")) -> 
     parts += [f"{column.heading} {significant(metrics[column.name], 3)} {column.unit}".strip() for column in columns]
     if (per_million := usd_per_million_of(trial)) is not None:
         parts.append(f"${significant(per_million, 3)} per million")
-    return ", ".join(parts) + (f" [{EMULATED}]" if trial.emulated else "")
+    marked = [mark for mark, holds in ((EMULATED, trial.emulated), (ALONE, trial.outcome.alone)) if holds]
+    return ", ".join(parts) + (f" [{', '.join(marked)}]" if marked else "")
 
 
 def usd_per_million_of(trial: TrialRecord | ConfigurationResult) -> float | None:

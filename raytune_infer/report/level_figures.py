@@ -9,7 +9,7 @@ from cluster.prices import usd_per_million
 from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.ranking.curve import in_order
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
-from raytune_infer.report.figures import mean_rate
+from raytune_infer.report.figures import ALONE, mean_rate
 from raytune_infer.report.view import Axis, Curve, Point, PointKind, Quantity
 from searchers.quantities import PRICE
 from serve_deployments.metrics.level_result import LevelResult
@@ -138,4 +138,5 @@ def _points(levels: Sequence[LevelResult], name: str, kind: PointKind) -> list[P
 def _label(r: Ranked, drawn: Sequence[Ranked]) -> str:
     """Return the knobs that differ between the drawn configurations; all knobs if only one is drawn."""
     differ = {name: value for name, value in r.config.items() if any(other.config[name] != value for other in drawn)}
-    return ", ".join(f"{name}={value}" for name, value in (differ or r.config).items())
+    label = ", ".join(f"{name}={value}" for name, value in (differ or r.config).items())
+    return f"{label} ({ALONE})" if r.alone else label

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
-from raytune_infer.report.figures import EMULATED
+from raytune_infer.report.figures import ALONE, EMULATED
 from raytune_infer.report.level_figures import (
     cost_per_million,
     latency_curves,
@@ -113,11 +113,12 @@ def possible(r: Ranked) -> tuple[float | None, Quantity | None]:
 
 
 def remarks(found: Recommendation, r: Ranked) -> str | None:
-    """Return the remarks on a configuration: that its rate has no bound, why it does not count, how answers differ."""
+    """Return the remarks on a configuration: no bound, why it does not count, how answers differ, if it was alone."""
     unbounded = not r.known.resolved and math.isinf(r.known.at_most_rps)
     said = ["no bound"] if unbounded else []
     said += [] if r.value is not None else [why_not(found, r)]
     said += [] if (differ := differ_briefly(r.answers)) is None else [differ]
+    said += [ALONE] if r.alone and r.known.level is not None else []
     return ", ".join(said) or None
 
 

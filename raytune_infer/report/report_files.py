@@ -46,6 +46,7 @@ def _remarks(t: TrialRecord) -> dict[str, object]:
         "client_limited": t.outcome.client_limited, "emulated": t.emulated,
         "could_not_run": t.outcome.reason, "lost": t.outcome.lost,
         "ended_early": t.outcome.ended_early, "others_share": t.outcome.others_share,
+        "measured_alone": t.outcome.alone,
     }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def _summary(of: ConfigurationResult) -> dict[str, object]:
         "config": of.config, "metrics": dict(of.metrics), "interval_rps": of.interval_rps,
         "usd_per_hour": _finite(of.usd_per_hour), "usd_per_million_requests": usd_per_million_of(of),
         "trials": [t.number for t in of.trials], "client_limited": of.client_limited, "estimated": of.estimated,
-        "emulated": of.emulated,
+        "emulated": of.emulated, "measured_alone": of.alone,
         "enforcements": [dict(e) for e in last.enforcements], "others_share": of.others_share,
         "hostname": last.hostname, "could_not_run": of.reason,
         "answers": None if of.answers is None else asdict(of.answers),

@@ -12,6 +12,8 @@ from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.report.comparison_report import comparison_view, quantity
 from raytune_infer.report.figures import (
+    ALONE,
+    ALONE_NOTE,
     EMULATED,
     OTHERS_SHARE,
     legend,
@@ -41,7 +43,8 @@ def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
     """
     compared = comparison_view(result.comparison, result.objective)
     compared_rates = [mean_rate(each) for each in (result.best, result.default) if each is not None]
-    notes = tuple(map(Note, [*legend(compared_rates), *sample_notes(result.trials)]))
+    alone = any(each.alone for each in (result.best, result.default) if each is not None)
+    notes = tuple(map(Note, [*legend(compared_rates), *([ALONE_NOTE] if alone else []), *sample_notes(result.trials)]))
     if told := warning(result.best.answers, "the recommended configuration"):
         notes = (Note(told, "warning"), *notes)
     recommended = View(tables=(recommendation(result),), notes=notes)
@@ -140,11 +143,12 @@ def _measured(of: ConfigurationResult, shown: Sequence[str]) -> tuple[Cell, ...]
 
 
 def _judged(of: ConfigurationResult, result: StudyResult) -> tuple[Cell, ...]:
-    """Return the goal's mean, if it has a column, and the remark that the configuration does not count."""
+    """Return the goal's mean, if it has a column, and remarks: that the configuration does not count, or was alone."""
     contestant = result.comparison.of(of.position)
     counts = contestant is not None and contestant.counts
     figure = quantity(result.comparison.mean(contestant)) if contestant is not None and counts else None
-    return *((figure,) if _goal_column(result.objective) else ()), None if counts else "does not count"
+    said = [*([] if counts else ["does not count"]), *([ALONE] if of.alone else [])]
+    return *((figure,) if _goal_column(result.objective) else ()), ", ".join(said) or None
 
 
 def _files(result: StudyResult, files: Mapping[str, Path]) -> Table:

@@ -18,6 +18,7 @@ from searchers.space import Value
 
 _SET_BY_US = {
     "OMP_NUM_THREADS": "threads", "MKL_NUM_THREADS": "threads", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "gpu_share",
+    "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "gpu_memory",
 }  # fmt: skip
 """Environment variable that a standard knob sets → that knob."""
 

@@ -11,11 +11,15 @@ from searchers.base import History, Observation
 from searchers.space import Config
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import LevelResult, others_share
+from serve_deployments.settings import gpu_part
 
 Purpose = Literal["search", "final"]
 
 ANSWERS_DIFFER = "AnswersDiffer"
 """First word of the reason of a trial that broke a limit on its answers."""
+
+NEIGHBOURS = "neighbours"
+"""Name under which `Outcome.enforcements` tell how many copies ran beside a replica that pays for a part of its GPU."""
 
 REPEATED = "repeated"
 """Activity in a trial's overhead: a measurement on more disturbed cores than the one that is believed."""
@@ -63,6 +67,15 @@ class Outcome:
     def overhead_s(self) -> float:
         """Seconds of the trial that were not spent on measuring, as far as they are known."""
         return sum(self.overhead.values())
+
+    @property
+    def alone(self) -> bool:
+        """Whether it had a GPU to itself of which it pays for a part: beside others that have the rest it is slower."""
+        told = [each for each in self.enforcements if each["limit"] == NEIGHBOURS]
+        if told:
+            return bool(told[-1].get("given") == "0")
+        share, memory = (float(self.settings.get(name) or 0.0) for name in ("gpu_share", "gpu_memory"))
+        return bool(self.settings.get("gpu_type")) and gpu_part(share, memory) <= 0.5
 
     @property
     def repeated(self) -> bool:

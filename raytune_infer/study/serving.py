@@ -25,6 +25,7 @@ from serve_deployments.measuring.in_cluster.load_side import release_cores
 from serve_deployments.measuring.in_cluster.measure import AskWithLoadActor, WithLoadActor
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.models.model import ModelFiles, ModelSource
+from serve_deployments.replicas.neighbours import ServeNeighbours
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
 from serve_deployments.replicas.shared_pool import shared_pool
 from serve_deployments.replicas.warm_backend import WarmBackend
@@ -55,7 +56,8 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
 
     try:
         with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:
-            yield TrialRuntime(backend, measure(0), measure, ask, again=measure(1).load_test.again)
+            beside, again = ServeNeighbours(fresh, pool), measure(1).load_test.again
+            yield TrialRuntime(backend, measure(0), measure, ask, again=again, beside=beside)
     finally:
         release_cores()
         delete_left_behind(prefix)

@@ -67,7 +67,6 @@ class Resolver:
         else:
             standard["gpu_type"] = gpu_names.canonical(gpu)
             standard["node_labels"] = self._inventory.label_selector(gpu)
-            standard["mps"] = all(node.has_mps for node in self._inventory.with_gpu(gpu))
             if "gpu_memory" in standard:
                 standard["gpu_memory_gib"] = standard["gpu_memory"] * self._memory_gib(gpu)
         return Settings(

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple, Protocol
 
+from raytune_infer.comparing.neighbours import among_neighbours
 from raytune_infer.comparing.other_processes import is_repeated, less_disturbed
 from raytune_infer.store.records import ANSWERS_DIFFER, REPEATED, Outcome
 from raytune_infer.study.answer_check import AnswerCheck, AskSamples
-from serve_deployments.backend import Backend, CouldNotRun, Lost, ReplicaFacts, Running, Startup
+from serve_deployments.backend import Backend, Beside, CouldNotRun, Lost, ReplicaFacts, Running, Startup
 from serve_deployments.endpoint import first_line
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
@@ -45,6 +46,7 @@ class TrialRuntime:
             random arrivals. All replicas of a round get the same arrivals, so the effect of chance is common to them,
             like the machine's drift; between rounds it differs, so that it shows as noise.
         again: about how many times as long a measurement in a round takes as one in the search, which may be coarser.
+        beside: starts neighbours of a replica on its GPU, among which it is measured in a round; None: it is alone.
     """
 
     backend: Backend
@@ -53,6 +55,7 @@ class TrialRuntime:
     ask: AskSamples | None = None
     check: AnswerCheck | None = None
     again: float = 1.0
+    beside: Beside | None = None
 
 
 def run_trial(
@@ -64,6 +67,7 @@ def run_trial(
     check: AnswerCheck | None = None,
     to_beat_rps: float | None = None,
     usual_share: float | None = None,
+    beside: Beside | None = None,
 ) -> Outcome:
     """Start a replica, ask it, measure it and release it; retry once if what it ran on is lost.
 
@@ -77,17 +81,18 @@ def run_trial(
         check: compares its answers with the default's; a replica that breaks a limit on them is not loaded.
         to_beat_rps: rate in requests/s that it needs to become the best; None where there is no such rate.
         usual_share: the least share of its cores that other processes had in a trial of this study; None: not known.
+        beside: starts as many neighbours as fit on its GPU, if it pays for a part of one; None: it is measured alone.
 
     Returns:
         The measurement, or the reason why the configuration could not run.
     """
-    measure_well = _Repeating(measure, usual_share)
+    measure_well = _Measuring(measure, usual_share, to_beat_rps, beside)
     try:
-        return _attempt(settings, name, backend, measure_well, check, to_beat_rps)
+        return _attempt(settings, name, backend, measure_well, check)
     except Lost as error:
         lost = _words(error)
     try:
-        return replace(_attempt(settings, name, backend, measure_well, check, to_beat_rps), lost=lost)
+        return replace(_attempt(settings, name, backend, measure_well, check), lost=lost)
     except Lost as error:
         return Outcome(metrics=None, reason=_words(error), settings=settings.as_dict(), lost=lost)
 
@@ -97,10 +102,15 @@ def _words(error: Exception) -> str:
 
 
 class _Measured(NamedTuple):
-    """A measurement, and the one on more disturbed cores whose place it takes; None if it was not repeated."""
+    """A measurement, and the one on more disturbed cores whose place it takes; None if it was not repeated.
+
+    `neighbours` tells of those that there were, which took `neighbours_s` to start.
+    """
 
     believed: Measurement
     other: Measurement | None = None
+    neighbours: Enforcement | None = None
+    neighbours_s: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -109,22 +119,31 @@ class _Measured(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Repeating:
-    """Measures a replica, and once more if that was on disturbed cores and its answer could matter.
+class _Measuring:
+    """Measures a replica among its neighbours, and once more if that was on disturbed cores and could matter.
 
     Args:
         measure: measures the replica.
         usual_share: see `run_trial`.
+        to_beat_rps: see `run_trial`.
+        beside: see `run_trial`.
     """
 
     measure: Measure
     usual_share: float | None
+    to_beat_rps: float | None
+    beside: Beside | None
 
-    def __call__(self, running: Running, settings: Settings, to_beat_rps: float | None) -> _Measured:
-        first = self.measure(running, settings, to_beat_rps=to_beat_rps)
-        if not is_repeated(first, self.usual_share, to_beat_rps):
+    def __call__(self, replica: Running, settings: Settings, name: str) -> _Measured:
+        with among_neighbours(replica, settings, name, self.beside) as among:
+            measured = self._measured(among if among.neighbours else replica, settings)
+        return measured._replace(neighbours=among.told, neighbours_s=among.start_s)
+
+    def _measured(self, running: Running, settings: Settings) -> _Measured:
+        first = self.measure(running, settings, to_beat_rps=self.to_beat_rps)
+        if not is_repeated(first, self.usual_share, self.to_beat_rps):
             return _Measured(first)
-        second = self.measure(running, settings, to_beat_rps=to_beat_rps)
+        second = self.measure(running, settings, to_beat_rps=self.to_beat_rps)
         believed = less_disturbed(first, second)
         return _Measured(believed, second if believed is first else first)
 
@@ -133,9 +152,8 @@ def _attempt(
     settings: Settings,
     name: str,
     backend: Backend,
-    measure: _Repeating,
+    measure: _Measuring,
     check: AnswerCheck | None,
-    to_beat_rps: float | None,
 ) -> Outcome:
     """Make one attempt at a trial; raises Lost if what it ran on is lost."""
     measured: _Measured | None = None
@@ -147,7 +165,7 @@ def _attempt(
                 reason = f"{ANSWERS_DIFFER}: {why}"
                 return Outcome(metrics=None, reason=reason, settings=settings.as_dict(), answers=answers)
             asked = up if check is None else time.monotonic()
-            measured = measure(replica, settings, to_beat_rps)
+            measured = measure(replica, settings, name)
             facts, startup = replica.facts(), replica.startup
             done = time.monotonic()
         left = time.monotonic()
@@ -166,10 +184,13 @@ def _attempt(
         **startup.seconds,
         **({} if answers is None else {"answers": asked - up}),
         # A measurement in virtual time is longer than the real time that passes here.
-        "load": max(0.0, done - asked - measured.seconds),
+        "load": max(0.0, done - asked - measured.seconds - measured.neighbours_s),
+        **({"neighbours": measured.neighbours_s} if measured.neighbours_s else {}),
         **({} if measured.other is None else {REPEATED: measured.other.seconds}),
         "leave": left - done,
     }
+    told = () if measured.neighbours is None else (measured.neighbours,)
+    facts = replace(facts, enforcements=(*facts.enforcements, *told))
     return _outcome(settings, measured.believed, facts, answers, replace(startup, seconds=overhead))
 
 
@@ -194,7 +215,7 @@ def _outcome(
         interval_rps=measurement.interval_rps,
         ended=ended,
         client_limited=measurement.client_limited,
-        enforcements=tuple(asdict(e) for e in (*facts.enforcements, *_surroundings(measurement))),
+        enforcements=tuple(map(_as_dict, (*facts.enforcements, *_surroundings(measurement)))),
         hostname=facts.hostname,
         settings=settings.as_dict(),
         in_place=beside.in_place,
@@ -202,6 +223,11 @@ def _outcome(
         overhead=beside.seconds,
         answers=answers,
     )
+
+
+def _as_dict(told: Enforcement) -> dict[str, object]:
+    """Return what is stored of an enforcement: what is not known of it is left out."""
+    return {name: value for name, value in asdict(told).items() if value is not None}
 
 
 def _what_failed(facts: ReplicaFacts, measurement: Measurement) -> str:

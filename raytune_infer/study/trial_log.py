@@ -56,6 +56,7 @@ class TrialLog:
         name, runtime = f"final-{turn.round}-{turn.position}", self.runtime
         measure = runtime.measure_in(turn.round)
         outcome = run_trial(
-            settings, name, backend=runtime.backend, measure=measure, check=runtime.check, usual_share=usual_share
-        )
+            settings, name, backend=runtime.backend, measure=measure, check=runtime.check, usual_share=usual_share,
+            beside=runtime.beside,
+        )  # fmt: skip
         self.ledger.finish(key, turn.position, outcome)

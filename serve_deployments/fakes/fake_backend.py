@@ -27,10 +27,12 @@ class FakeReplica:
     Args:
         endpoint: the server.
         startup: how it was brought to its settings, with times in virtual seconds.
+        card: the servers on its GPU, itself among them.
     """
 
     endpoint: Endpoint
     startup: Startup = field(default_factory=Startup)
+    card: list[FakeServer] = field(default_factory=list)
 
     def facts(self) -> ReplicaFacts:
         """Facts of a healthy replica that is on no machine."""
@@ -49,7 +51,10 @@ class FakeBackend:
         change_s: virtual seconds that a change in place takes.
         answers: settings and payload → what the model answers.
         model: identity of the replicas' model, for pools with replicas of several models.
+        crowding: number of other replicas on a GPU that have requests → factor by which a batch takes longer there.
+        refuses_beside: settings and number of replicas that a GPU has → error to raise if it has no room for another.
         alive: number of replicas that are running now, without the idle ones.
+        most_alive: the largest value that `alive` has had.
     """
 
     service_s: Callable[[Settings, int], float]
@@ -59,7 +64,10 @@ class FakeBackend:
     change_s: float = 0.0
     answers: Callable[[Settings, Payload], Any] = lambda settings, payload: None
     model: str = ""
+    crowding: Callable[[int], float] = lambda busy: 1.0
+    refuses_beside: Callable[[Settings, int], CouldNotRun | None] = lambda settings, there: None
     alive: int = field(default=0, init=False)
+    most_alive: int = field(default=0, init=False)
 
     @contextmanager
     def running(self, settings: Settings, name: str) -> Iterator[FakeReplica]:
@@ -71,23 +79,48 @@ class FakeBackend:
         if self.pool is not None and kept is None:
             kept = WarmReplica(name, settings, node="fake", model=self.model)
             self.pool.add(name, kept)
-        self.alive += 1
+        self._count(1)
         try:
-            yield FakeReplica(
-                FakeServer(
-                    lambda batch: self.service_s(settings, batch),
-                    max_batch=settings.max_batch_size,
-                    wait_s=settings.batch_wait_ms / 1000,
-                    answers=lambda payload: self.answers(settings, payload),
-                ),
-                startup,
-            )
+            yield self._on_card(settings, [], startup)
             if self.pool is not None and kept is not None:
                 for gone in self.pool.park(name, replace(kept, settings=settings)):
                     self.pool.forget(gone.app)
         finally:
             self.remove(name)
-            self.alive -= 1
+            self._count(-1)
+
+    @contextmanager
+    def beside(self, replica: Running, settings: Settings, name: str) -> Iterator[FakeReplica]:
+        """See `Beside`: on the card of a replica of this backend."""
+        assert isinstance(replica, FakeReplica), "a replica of this backend"
+        if (refusal := self.refuses_beside(settings, len(replica.card))) is not None:
+            raise refusal
+        neighbour = self._on_card(settings, replica.card, Startup(False, {"deploy": self.new_s}))
+        self._count(1)
+        try:
+            yield neighbour
+        finally:
+            self._count(-1)
+
+    def _on_card(self, settings: Settings, card: list[FakeServer], startup: Startup) -> FakeReplica:
+        """Makes a replica on a GPU, given by the servers that are on it already."""
+
+        def service_s(batch: int) -> float:
+            busy = sum(other.in_flight > 0 for other in card if other is not server)
+            return self.service_s(settings, batch) * self.crowding(busy)
+
+        server = FakeServer(
+            service_s,
+            max_batch=settings.max_batch_size,
+            wait_s=settings.batch_wait_ms / 1000,
+            answers=lambda payload: self.answers(settings, payload),
+        )
+        card.append(server)
+        return FakeReplica(server, startup, card)
+
+    def _count(self, more: int) -> None:
+        self.alive += more
+        self.most_alive = max(self.most_alive, self.alive)
 
     def remove(self, name: str) -> None:
         """See `Backend.remove`; a fake replica is part of the process that died."""

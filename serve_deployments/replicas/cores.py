@@ -10,6 +10,8 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
@@ -20,16 +22,19 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
-from serve_deployments.backend import DeployTimeout
+from serve_deployments.backend import NodeDied, NoRoom
+from serve_deployments.settings import Settings
+
+NODE_ID = "ray.io/node-id"
+"""Ray's label of a node with its id."""
+SHORT_S = 2.0
+"""Seconds to wait for cores on the node of an idle replica before any node is considered, and for a GPU before an
+idle replica is taken down for it. Ray takes up to 1 s to see that a resource has become free."""
 
 _SEEN_S = 0.3
 """Seconds to wait for Ray to see that cores were given back. It does after 0.1 s (Ray 2.60), but a placement group that
 is requested earlier is retried only after up to 1 s more."""
 _POLL_S = 0.01
-
-
-class NoRoom(DeployTimeout):
-    """No node had the requested resources free in time."""
 
 
 def reserve(name: str, cores: int, labels: Mapping[str, str], *, wait_s: float, gpus: int = 0) -> str:
@@ -90,6 +95,25 @@ def reserved(prefix: str) -> tuple[str, ...]:
 def is_alive(node: str) -> bool:
     """Whether a node is alive, as far as Ray knows: it notices a sudden death only after seconds."""
     return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
+
+
+def check_alive(node: str) -> None:
+    """Raise NodeDied if a node is gone, as far as Ray knows."""
+    if not is_alive(node):
+        raise NodeDied(f"node {node} is gone")
+
+
+def options_on(settings: Settings, node: str, more: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """Serve's `ray_actor_options` for a replica on a node where its cores are reserved.
+
+    Args:
+        settings: settings of the replica.
+        node: id of the node.
+        more: environment variables beside those of the settings.
+    """
+    # The cores are reserved by the trial, not the actor, from whose number Ray would derive OpenMP's threads.
+    environment = {"OMP_NUM_THREADS": str(settings.cpu_cores), **settings.environment, **more}
+    return {"num_cpus": 0, "label_selector": {NODE_ID: node}, "runtime_env": {"env_vars": environment}}
 
 
 def release(name: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import psutil
+import ray
 from ray import serve
 from ray.serve.exceptions import RayServeException
 from starlette.requests import Request
@@ -74,7 +75,7 @@ class ReplicaServer:
         self._idle_with: str | None = None
         self._payload_type = payload_type
         if settings is not None:
-            await self._take_on(Settings(**settings))
+            await self._take_on(Settings.of(settings))
 
     async def change(
         self, settings: Mapping[str, Any], pid: int | None = None, samples: Sequence[Payload] = ()
@@ -95,7 +96,7 @@ class ReplicaServer:
                 raise NotServing(f"process {pid} has ended")
             await self._drain()
             self._model.warm_up_with(samples)
-            await self._take_on(Settings(**settings))
+            await self._take_on(Settings.of(settings))
         except Exception as error:
             self._failure = first_line(error)
         return await self.facts()
@@ -203,6 +204,8 @@ class ReplicaServer:
             longest_batch_s=model.longest_batch_s,
             unanswered=model.unanswered,
             spoilt=model.spoilt,
+            node=ray.get_runtime_context().get_node_id() if ray.is_initialized() else "",
+            visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
         )
 
     async def usage(self) -> Usage | None:

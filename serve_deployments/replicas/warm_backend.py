@@ -6,21 +6,24 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from serve_deployments.backend import CouldNotRun, NodeDied, ReplicaFacts, Startup
+from serve_deployments.backend import CouldNotRun, NoRoom, ReplicaFacts, Startup
 from serve_deployments.models.model import identity
-from serve_deployments.replicas.cores import NoRoom, is_alive, release, reserve, reserved
+from serve_deployments.replicas.cores import (
+    NODE_ID,
+    SHORT_S,
+    check_alive,
+    is_alive,
+    options_on,
+    release,
+    reserve,
+    reserved,
+)
 from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, applications, check, check_same, delete
 from serve_deployments.replicas.shared_pool import SharedPool
 from serve_deployments.replicas.transition import WarmReplica
 from serve_deployments.settings import Settings
-
-_NODE_ID = "ray.io/node-id"
-_SHORT_S = 2.0
-"""Seconds to wait for cores on the node of an idle replica before any node is considered, and for a GPU before an
-idle replica is taken down for it. Ray takes up to 1 s to see that a resource has become free."""
 
 
 @dataclass(frozen=True)
@@ -188,13 +191,13 @@ class _ReplicaLease:
             if self.group:
                 return kept.node
             try:
-                return self._reserve({_NODE_ID: kept.node}, _SHORT_S)
+                return self._reserve({NODE_ID: kept.node}, SHORT_S)
             except NoRoom:
                 pool.park(self.name, kept)
                 self.mine = None
         labels = dict(self.settings.node_labels)
         if self.settings.gpu_type is not None:
-            labels = {_NODE_ID: self._node_with_gpu(labels)}
+            labels = {NODE_ID: self._node_with_gpu(labels)}
         node = self._reserve(labels, self.backend.fresh.queue_s)
         self._take(node)
         return node
@@ -234,7 +237,7 @@ class _ReplicaLease:
         name, until = _asking(self.backend.fresh.app(self.name)), time.monotonic() + self.backend.fresh.queue_s
         while True:
             try:
-                node = reserve(name, self.settings.cpu_cores, labels, wait_s=_SHORT_S, gpus=1)
+                node = reserve(name, self.settings.cpu_cores, labels, wait_s=SHORT_S, gpus=1)
             except NoRoom:
                 if time.monotonic() >= until:
                     raise
@@ -260,11 +263,7 @@ class _ReplicaLease:
         kept = self.mine = WarmReplica(fresh.app(self.name), settings, node, model=identity(fresh.source))
         for old in self.backend.pool.add(self.name, replace(kept, group=self.group)):
             self._end(old)
-        # The cores are reserved by the trial, not the actor, from whose number Ray would derive OpenMP's threads.
-        environment = {"OMP_NUM_THREADS": str(settings.cpu_cores), **settings.environment}
-        options: dict[str, Any] = {
-            "num_cpus": 0, "label_selector": {_NODE_ID: node}, "runtime_env": {"env_vars": environment},
-        }  # fmt: skip
+        options = options_on(settings, node)
         if settings.gpu_type is not None:
             options["num_gpus"] = 1  # a GPU to itself while it is measured, whatever its share of it
         facts = fresh.deploy(kept.app, settings, options, while_waiting=lambda: self._make_room(node))
@@ -272,8 +271,7 @@ class _ReplicaLease:
 
     def _make_room(self, node: str) -> None:
         """Take down an idle replica if the new one waits for its GPU; raises NodeDied if the node is gone."""
-        if not is_alive(node):
-            raise NodeDied(f"node {node} is gone")
+        check_alive(node)
         if self.settings.gpu_type is not None:
             self._evict(node)  # another trial may have been faster
 

@@ -3,8 +3,11 @@
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serve_deployments.serve_path import LOAD_ENVIRONMENT, REPLICA_ENVIRONMENT
 from serve_deployments.settings import Settings
@@ -18,11 +21,37 @@ FAST = {
 """What a replica's process has in its environment besides the user's."""
 
 
-def test_ray_reserves_the_scarcer_of_compute_and_memory():
+def test_ray_reserves_the_scarcer_of_compute_and_memory_and_all_where_compute_is_not_held_back():
     assert Settings().num_gpus == 0
     assert Settings(gpu_type="T4").num_gpus == 1
-    assert Settings(gpu_type="T4", gpu_memory=0.25).num_gpus == 0.25
+    assert Settings(gpu_type="T4", gpu_memory=0.25).num_gpus == 1
     assert Settings(gpu_type="T4", gpu_memory=0.25, gpu_share=0.5).num_gpus == 0.5
+    assert Settings(gpu_type="T4", gpu_memory=0.5, gpu_share=0.25).num_gpus == 0.5
+
+
+@given(
+    st.fixed_dictionaries(
+        {"cpu_cores": st.integers(1, 4), "max_batch_size": st.integers(1, 4), "threads": st.none() | st.integers(1, 4),
+         "batch_wait_ms": st.integers(0, 4), "gpu_share": st.integers(0, 1), "gpu_memory": st.integers(0, 1),
+         "gpu_memory_gib": st.none() | st.integers(1, 4)}
+    )
+)  # fmt: skip
+def test_a_number_has_the_type_that_libraries_take_however_it_was_written(numbers: dict[str, Any]):
+    """YAML and JSON read 1 and 1.0 as numbers of two types; torch takes one of them, and JSON tells them apart."""
+    ones = Settings(gpu_type="T4", **numbers)
+    fractions: dict[str, Any] = {name: v if v is None else float(v) for name, v in numbers.items()}
+    others = Settings(gpu_type="T4", **fractions)
+    assert ones.placement() == others.placement() and json.dumps(ones.as_dict()) == json.dumps(others.as_dict())
+    kinds = {name: type(value) for name, value in ones.as_dict().items() if name in numbers and value is not None}
+    whole = {"cpu_cores", "max_batch_size", "threads"}
+    assert kinds == {name: int if name in whole else float for name in kinds}
+
+
+@pytest.mark.parametrize("name", ["cpu_cores", "max_batch_size", "threads"])
+def test_what_is_counted_is_whole(name):
+    half: dict[str, Any] = {name: 1.5}
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, got 1.5"):
+        Settings(**half)
 
 
 @pytest.mark.parametrize(("max_batch_size", "let_in"), [(1, 1024), (64, 1024), (512, 1024), (513, 1026), (4096, 8192)])
@@ -57,6 +86,14 @@ def test_a_share_of_compute_is_told_to_mps_in_per_cent(settings, percentage):
     assert settings.environment.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE") == percentage
 
 
+def test_memory_of_a_gpu_is_told_to_mps_which_caps_all_of_a_process():
+    """One GPU is seen, number 0; in whole MiB."""
+    settings = Settings(gpu_type="T4", gpu_memory=0.25, gpu_memory_gib=3.6875)
+    assert settings.environment["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=3776M"
+    for other in (Settings(), Settings(gpu_type="T4"), Settings(gpu_type="T4", gpu_share=0.5)):
+        assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" not in other.environment
+
+
 def test_the_fast_path_is_what_serve_reads():
     """And gRPC reads which addresses need no proxy: all, for who sends load; a model keeps its own."""
     assert LOAD_ENVIRONMENT == {
@@ -89,7 +126,6 @@ FIRST = Settings(cpu_cores=2, gpu_type="T4", gpu_share=0.5, args={"size": 1, "be
         ({"gpu_type": "L4"}, False),
         ({"gpu_share": 0.25}, False),
         ({"node_labels": {"a": "b"}}, False),
-        ({"mps": True}, False),
         ({"env": {"A": "1"}}, False),
         ({"emulated": True}, False),
     ],
@@ -102,8 +138,12 @@ def test_what_needs_another_process_and_what_does_not(changes, same):
 
 def test_a_dictionary_is_the_way_back():
     settings = Settings(cpu_cores=2, gpu_type="T4", gpu_memory=0.5, env={"A": "1"}, args={"n": [1]})
-    assert Settings(**settings.as_dict()) == settings
-    assert Settings(**json.loads(json.dumps(settings.as_dict()))) == settings
+    assert Settings.of(settings.as_dict()) == settings
+    assert Settings.of(json.loads(json.dumps(settings.as_dict()))) == settings
+    # What an earlier version wrote, which asked the driver whether MPS ran.
+    assert Settings.of({**settings.as_dict(), "mps": True}) == settings
+    with pytest.raises(TypeError, match="gpu_shared"):
+        Settings.of({**settings.as_dict(), "gpu_shared": 0.5})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
-from raytune_infer.report.figures import EMULATED_NOTE, ESTIMATE_NOTE
+from raytune_infer.report.figures import ALONE_NOTE, EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.level_figures import alone, estimated, measured, rate
 from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import significant, spelled
@@ -33,7 +33,7 @@ def answer(found: Recommendation) -> str:
     if found.comparison is not None:
         return so_far(answer_of_comparison(found.comparison, found.objective), found.comparison, found.left)
     goal = f"{found.objective.goal.text} of {significant(best.figure)}"
-    told = ", ".join(filter(None, (goal, rate_in_words(rate(best)), "from its own levels")))
+    told = ", ".join(filter(None, (goal, rate_in_words(rate(best), best.alone), "from its own levels")))
     if found.best_is_default:
         return f"Keep the default, {_named(best)}: {told}; under this question no other is surely better"
     unlike = "under this question it was not measured side by side with the default"
@@ -94,6 +94,8 @@ def notes(found: Recommendation) -> list[str]:
     said += [f"trial {number} {_without_rate(why)}" for number, why in found.failed.items()]
     if found.untried:
         said.append(f"{found.untried} configurations of the space were never tried; nothing is known of them")
+    if any(r.alone and r.known.level is not None for r in everything):
+        said.append(ALONE_NOTE)
     if any(r.emulated for r in everything):
         said.append(EMULATED_NOTE)
     return said

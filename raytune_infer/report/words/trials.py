@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raytune_infer.report.figures import AT_LEAST_NOTE, EMULATED_NOTE, ESTIMATE_NOTE
+from raytune_infer.report.figures import ALONE, ALONE_NOTE, AT_LEAST_NOTE, EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.words.answers import differ_briefly
-from raytune_infer.store.records import TrialRecord
+from raytune_infer.store.records import NEIGHBOURS, TrialRecord
 
 _LIMITS = {"cores to itself": "exclusive use of its cores"}
 """Name of a limit in the database → name for people, where they differ."""
@@ -17,9 +17,14 @@ _REMARKS = frozenset({"calls at a time"})
 
 
 def state(trial: TrialRecord) -> str | None:
-    """Return a remark of two or three words on a trial; None for a complete trial of the search that counts."""
+    """Return a remark of a few words on a trial; None for a complete trial of the search that counts."""
     if trial.outcome.reason is not None:
         return "breaks a limit" if trial.outcome.answered_too_differently else "could not run"
+    said = [] if (how := _how_it_ended(trial)) is None else [how]
+    return ", ".join([*said, ALONE] if trial.outcome.alone else said) or None
+
+
+def _how_it_ended(trial: TrialRecord) -> str | None:
     if trial.value is None:
         return "breaks a limit"
     if trial.outcome.ended_early:
@@ -44,10 +49,14 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
             notes.append("measured twice, as other processes had its cores; the less disturbed measurement counts")
         if t.outcome.client_limited:
             notes.append(AT_LEAST_NOTE)
+        if t.outcome.alone and not t.outcome.reason:
+            notes.append(ALONE_NOTE)
+        notes += [str(e["how"]) for e in t.outcome.enforcements if e["limit"] == NEIGHBOURS and not t.outcome.alone]
         if t.emulated:
             notes.append(EMULATED_NOTE)
         else:
-            notes += [_not_enforced(e) for e in t.outcome.enforcements if not e["enforced"]]
+            others = [e for e in t.outcome.enforcements if e["limit"] != NEIGHBOURS]
+            notes += [_not_enforced(e) for e in others if not e["enforced"]]
         for note in notes:
             said.setdefault(note, []).append(t.number)
     every = len(trials)

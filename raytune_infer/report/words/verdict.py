@@ -10,7 +10,7 @@ from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.comparing.other_processes import disturbed, largest_spread
-from raytune_infer.report.figures import mean_rate
+from raytune_infer.report.figures import ALONE, mean_rate
 from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import estimate, interval, number, significant, spelled
@@ -49,15 +49,20 @@ def answer_so_far(
     if comparison.rounds or best is None:
         return so_far(answer(comparison, objective), comparison, left)
     named = marked(spelled(best.config), best.answers)
-    return f"Best so far, not yet compared with the default: {named}: {rate_in_words(mean_rate(best))}"
+    return f"Best so far, not yet compared with the default: {named}: {rate_in_words(mean_rate(best), best.alone)}"
 
 
-def rate_in_words(rate: Quantity | None) -> str:
-    """Return a rate with its interval, as in `at least about 950 (850 to 2040) requests/s`; empty for None."""
+def rate_in_words(rate: Quantity | None, alone: bool = False) -> str:
+    """Return a rate with its interval, as in `at least about 950 (850 to 2040) requests/s`; empty for None.
+
+    Args:
+        rate: the rate.
+        alone: whether it was measured alone on a GPU that is paid for in part.
+    """
     if rate is None:
         return ""
     marks = ("at least " if rate.at_least else "") + ("about " if rate.estimated else "")
-    return f"{marks}{number(rate.value, rate.low, rate.high)} requests/s"
+    return f"{marks}{number(rate.value, rate.low, rate.high)} requests/s" + (f", {ALONE}" if alone else "")
 
 
 def so_far(said: str, comparison: Comparison, left: Left | None) -> str:
@@ -113,7 +118,8 @@ def _what(contestant: Contestant, default: Contestant | None) -> str:
 
 
 def _rate(comparison: Comparison, contestant: Contestant) -> str:
-    return rate_in_words(mean_rate(result_of(comparison, contestant)))
+    result = result_of(comparison, contestant)
+    return rate_in_words(mean_rate(result), result.alone)
 
 
 def _gain(comparison: Comparison, objective: Objective, default: Contestant | None) -> str:

@@ -21,10 +21,11 @@ name: tiny
 model: {build: "cluster.emulated:model", args: {profile: bert-large}}
 samples: [a text]
 knobs:
-  gpu_memory: [0.3, 0.4]  # bert-large fits in both, so one replica does for all trials
+  gpu_memory: [0.3, 0.4]  # bert-large fits in both
+  gpu_share: [0.5]  # so that each is compared beside another like it
   max_batch_size: [1, 8]
   gpu_type: [V100, H100-SXM]
-default: {gpu_memory: 0.4, max_batch_size: 1, gpu_type: V100}
+default: {gpu_memory: 0.4, gpu_share: 0.5, max_batch_size: 1, gpu_type: V100}
 objective: {maximize: rps / usd_per_hour}
 limits: {p99_ms: 2000}
 budget: {trials: 2}
@@ -88,10 +89,13 @@ def test_a_killed_study_is_resumed_shown_and_exported(tmp_path, monkeypatch, cap
     knobs = ["gpu_memory", "max_batch_size", "gpu_type"]
     assert len(searched) == len(searched.drop_duplicates(knobs)) == 2
     assert trials.emulated.all()
+    # Alone in the search, and beside a neighbour in every round of the comparison.
+    assert (trials.measured_alone == (trials.purpose == "search")).all()
 
     monkeypatch.chdir(tmp_path)
     shown = in_process(monkeypatch, capsys, "show", "run")
     assert "2 of 2 trials" in shown and "emulated: the numbers are" in shown
+    assert "beside 1 copy of itself on the same GPU under the same load" in " ".join(shown.split())
 
     exported = in_process(monkeypatch, capsys, "export", "run", "--to", "serve")
     from ray.serve.schema import ServeDeploySchema
@@ -100,7 +104,7 @@ def test_a_killed_study_is_resumed_shown_and_exported(tmp_path, monkeypatch, cap
     [application] = schema.applications
     assert application.name == "tiny"
     best = json.loads((tmp_path / "run" / "recommendation.json").read_text())["best"]["config"]
-    assert application.deployments[0].ray_actor_options.num_gpus == pytest.approx(best["gpu_memory"])
+    assert application.deployments[0].ray_actor_options.num_gpus == 0.5
     assert application.args["settings"]["max_batch_size"] == best["max_batch_size"]
 
 

@@ -44,7 +44,7 @@ def test_the_papers_space_by_hand():
     table = emulate(bert, PAPER_KNOBS, RPS_PER_USD, BOOK)
     assert len(table.metrics) == 720
     at = table.problem.space.position({"cpu_cores": 2, "gpu_type": "T4", "gpu_memory": 0.1, "max_batch_size": 8})
-    assert table.problem.usd_per_hour[at] == pytest.approx(2 * 0.03375 + 0.1 * 0.48)
+    assert table.problem.usd_per_hour[at] == pytest.approx(2 * 0.03375 + 0.48)
     seconds = roofline.service_time_s(bert, find("T4"), batch=8, cpu_cores=2)
     assert table.metrics[at] == pytest.approx({"rps": 8 / seconds, "p99_ms": 2000 * seconds})
     for i, metrics in enumerate(table.metrics):

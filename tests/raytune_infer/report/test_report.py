@@ -299,7 +299,7 @@ def test_the_table_for_programs_has_a_row_a_trial():
     assert first == {
         "trial": 1, "purpose": "search", "batch": 1, **METRICS, "rate_low_rps": 100.0, "rate_high_rps": 140.0,
         "usd_per_hour": 0.36, "value": 123.456, "seconds": 7.5, "client_limited": False, "emulated": False,
-        "lost": "died", "ended_early": True, "others_share": None,
+        "lost": "died", "ended_early": True, "others_share": None, "measured_alone": False,
     }  # fmt: skip
     assert (second["trial"], second["batch"], second["could_not_run"]) == (2, 2, "OutOfMemory: no")
     assert all(math.isnan(second[name]) for name in ("rps", "rate_low_rps", "rate_high_rps"))
@@ -319,7 +319,7 @@ def test_the_columns_of_the_table_have_a_fixed_order_and_each_a_name_of_its_own(
         assert list(table.columns) == [
             "trial", "purpose", "zeta", "config.seconds", "alpha", "config.rps", *named, "another", "own",
             "rate_low_rps", "rate_high_rps", "usd_per_hour", "value", "seconds", "client_limited", "emulated",
-            "could_not_run", "lost", "ended_early", "others_share",
+            "could_not_run", "lost", "ended_early", "others_share", "measured_alone",
         ]  # fmt: skip
         row = table[table.trial != 1].iloc[0]
         assert (row["config.seconds"], row["seconds"], row["config.rps"], row["rps"]) == (2, 7.5, 4, 5.0)
@@ -344,7 +344,7 @@ def test_the_files_of_a_run(tmp_path):
         "usd_per_million_requests": pytest.approx(0.81, rel=1e-4), "client_limited": False,
         "estimated": False, "emulated": False, "hostname": "box",
         "enforcements": [{"limit": "cores", "enforced": True, "how": "pinned"}],
-        "could_not_run": None, "answers": None,
+        "could_not_run": None, "answers": None, "measured_alone": False,
     }  # fmt: skip
     assert told["default"]["config"] == {"batch": 2} and told["default"]["metrics"]["rps"] == pytest.approx(61.728)
     assert (told["direction"], told["at_least"]) == ("maximize", {})
@@ -377,6 +377,6 @@ def test_what_is_said_of_a_configuration_in_the_file_is_all_that_its_trial_has(t
         "trials": [9], "others_share": 0.4,
         "usd_per_million_requests": pytest.approx(1e6 * 0.5 / 3600 / 123.456), "client_limited": True,
         "estimated": False, "emulated": True, "enforcements": [kept], "hostname": "other", "could_not_run": None,
-        "answers": None,
+        "answers": None, "measured_alone": False,
     }  # fmt: skip
     assert told["default"]["could_not_run"] == "OutOfMemory: no" and told["default"]["metrics"] == {}

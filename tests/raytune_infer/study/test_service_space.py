@@ -58,9 +58,9 @@ def test_nothing_fits():
 
 def test_prices_are_the_papers():
     # Cost = core price x cores + GPU price x share; T4: 0.75 - 8 x 0.54 / 16 (SYSTEMS: Morphling, instances).
-    found = space("knobs: {cpu_cores: [1, 4], gpu_type: [T4], gpu_memory: [0.05, 0.4]}", node("T4")).problem
+    found = space("knobs: {cpu_cores: [1, 4], gpu_type: [T4], gpu_share: [0.05, 0.4]}", node("T4")).problem
     core, t4 = 0.54 / 16, 0.75 - 8 * 0.54 / 16
-    expected = [core * c["cpu_cores"] + t4 * c["gpu_memory"] for c in (found.space[i] for i in range(4))]
+    expected = [core * c["cpu_cores"] + t4 * c["gpu_share"] for c in (found.space[i] for i in range(4))]
     np.testing.assert_allclose(found.usd_per_hour, expected)
 
 
@@ -89,7 +89,7 @@ def test_settings_carry_every_knob_to_where_it_acts():
     settings = found.resolver.settings(found.problem.space[0])
     assert (settings.cpu_cores, settings.max_batch_size, settings.batch_wait_ms) == (2, 8, 3)
     assert settings.gpu_memory_gib == pytest.approx(4.0)
-    assert settings.num_gpus == 0.25
+    assert settings.num_gpus == 1
     assert settings.env == {"DEBUG": "7"}
     assert settings.args == {"size": 3, "beams": 4}
     options = settings.ray_actor_options
@@ -108,17 +108,6 @@ def settings_on(*nodes: Node, knobs: str = "gpu_type: [T4]"):
     """What the first configuration runs under."""
     found = space(f"knobs: {{{knobs}}}", *nodes)
     return found.resolver.settings(found.problem.space[0])
-
-
-def test_mps_runs_for_a_gpu_type_only_if_it_runs_on_every_node_that_has_it():
-    with_mps = replace(node("T4"), node_id="a", has_mps=True)
-    without = replace(node("T4"), node_id="b")
-    assert settings_on(with_mps).mps and not settings_on(without).mps
-    assert not settings_on(with_mps, without).mps and not settings_on(without, with_mps).mps
-    assert settings_on(with_mps, replace(with_mps, node_id="c")).mps
-    # Nodes with other cards, or with none, say nothing of it.
-    assert settings_on(with_mps, node("V100"), node(None)).mps
-    assert not settings_on(without, replace(node("V100"), has_mps=True)).mps
 
 
 def test_memory_of_a_gpu_is_what_nvml_says_and_the_least_of_its_nodes():
@@ -171,20 +160,22 @@ def test_a_replica_pays_for_the_larger_of_its_shares_and_a_whole_card_where_it_a
     both = space("knobs: {gpu_type: [T4], gpu_share: [0.25], gpu_memory: [0.5]}", node("T4")).problem
     other = space("knobs: {gpu_type: [T4], gpu_share: [0.5], gpu_memory: [0.25]}", node("T4")).problem
     whole = space("knobs: {gpu_type: [T4]}", node("T4")).problem
+    memory = space("knobs: {gpu_type: [T4], gpu_memory: [0.25]}", node("T4")).problem
     core, t4 = 0.54 / 16, 0.75 - 8 * 0.54 / 16
     assert both.usd_per_hour == pytest.approx([core + t4 / 2]) and other.usd_per_hour == pytest.approx([core + t4 / 2])
     assert whole.usd_per_hour == pytest.approx([core + t4])
+    assert memory.usd_per_hour == pytest.approx([core + t4])  # it may compute on all of it
     cpu = space("knobs: {cpu_cores: [3]}", node(None)).problem
     assert cpu.usd_per_hour == pytest.approx([3 * core])
 
 
-def test_shares_of_compute_are_enforced_where_every_such_node_can():
+def test_a_share_of_compute_is_the_same_on_every_node_and_each_finds_out_how_to_enforce_it():
     knobs = "knobs: {gpu_type: [T4], gpu_share: [0.5]}"
     with_mps = replace(node("T4"), has_mps=True)
-    for nodes, mps in (((with_mps,), True), ((with_mps, node("T4")), False), ((node("T4"),), False)):
-        found = space(knobs, *nodes)
-        settings = found.resolver.settings(found.problem.space[0])
-        assert (settings.mps, settings.gpu_share, settings.gpu_memory_gib) == (mps, 0.5, None)
+    found = [space(knobs, *nodes) for nodes in ((with_mps,), (with_mps, node("T4")), (node("T4"),))]
+    settings = [each.resolver.settings(each.problem.space[0]) for each in found]
+    assert {(each.gpu_share, each.gpu_memory_gib) for each in settings} == {(0.5, None)}
+    assert settings[0] == settings[2]
     with pytest.raises(ValueError, match="no node has a V100"):
         space(knobs, node("T4")).resolver.settings({"gpu_type": "V100", "gpu_share": 0.5})
 

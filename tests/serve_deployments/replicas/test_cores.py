@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from serve_deployments.backend import NoRoom
 from serve_deployments.replicas import cores
-from serve_deployments.replicas.cores import NoRoom, is_alive, release, reserve, reserved
+from serve_deployments.replicas.cores import is_alive, release, reserve, reserved
 
 
 class FakeRay:

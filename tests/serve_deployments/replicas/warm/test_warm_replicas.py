@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from serve_deployments.backend import DeployFailed, DeployTimeout, NodeDied, ReplicaDied
+from serve_deployments.backend import DeployFailed, DeployTimeout, NodeDied, NoRoom, ReplicaDied
 from serve_deployments.models.model import ModelFiles, identity
 from serve_deployments.replicas import warm_backend
-from serve_deployments.replicas.cores import NoRoom
 from serve_deployments.replicas.transition import WarmReplica
 from serve_deployments.replicas.warm_backend import WarmBackend
 from tests.serve_deployments.replicas.warm.warm_cluster import (

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serve_deployments.backend import ReplicaDied, ReplicaFacts
+from serve_deployments.backend import NodeDied, NoRoom, ReplicaDied, ReplicaFacts
 from serve_deployments.models.model import Builder, identity
-from serve_deployments.replicas import warm_backend
-from serve_deployments.replicas.cores import NoRoom
+from serve_deployments.replicas import neighbours, warm_backend
 from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
@@ -39,7 +38,7 @@ class Running:
         return ReplicaFacts(
             self.node, self.pid, (), (), "cpu", failure, None, self.raised, changeable=frozenset({"k"}),
             free_memory=free_memory, idle_with=self.idle_with, closes=self.closes,
-            unanswered=self.unanswered,
+            unanswered=self.unanswered, node=self.node, visible_gpus=self.options.get("visible"),
         )  # fmt: skip
 
 
@@ -88,6 +87,10 @@ class Cluster:
     def is_alive(self, node):
         return node not in self.dead
 
+    def check_alive(self, node):
+        if node in self.dead:
+            raise NodeDied(f"node {node} is gone")
+
     # --- Serve
     def app(self, name):
         return f"study-{name}"
@@ -113,6 +116,11 @@ class Cluster:
     def replica(self, app, startup=None):
         return Handle(self, app, startup)
 
+    # --- a GPU
+    def seen(self, app, gpus):
+        """What a replica's process sees of its node's GPUs."""
+        self.apps[app].options["visible"] = gpus
+
 
 @dataclass
 class Handle:
@@ -120,7 +128,7 @@ class Handle:
 
     cluster: Cluster
     app: str
-    startup: object
+    startup: object = None
 
     @property
     def now(self):
@@ -156,9 +164,12 @@ class Handle:
 def warm(monkeypatch, cpus=None, gpus=None, pool=None):
     """(cluster, backend) of so many cores and GPUs."""
     cluster = Cluster(cpus or {"n": 2}, gpus)
-    for name in ("reserve", "release", "reserved", "is_alive", "applications", "delete"):
+    for name in ("reserve", "release", "reserved", "is_alive", "check_alive", "applications", "delete"):
         monkeypatch.setattr(warm_backend, name, getattr(cluster, name))
+    for name in ("reserve", "release", "check_alive", "delete"):
+        monkeypatch.setattr(neighbours, name, getattr(cluster, name))
     monkeypatch.setattr(warm_backend, "ServeReplica", cluster.replica)
+    monkeypatch.setattr(neighbours, "ServeReplica", cluster.replica)
     monkeypatch.setattr(warm_backend, "time", cluster)
     fresh: Any = cluster
     return cluster, WarmBackend(fresh, pool or Pool())

@@ -1,0 +1,116 @@
+"""Neighbours of a replica that pays for a part of a GPU: copies of it on the other parts, under the same load.
+
+A replica alone on a GPU has all of its caches and memory bandwidth, and without MPS all of its time, whatever share of
+it its threads are held to. What it can do on the part that it pays for shows only while the other parts work too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from raytune_infer.store.records import NEIGHBOURS
+from serve_deployments.backend import Beside, CouldNotRun, NoRoom, ReplicaFacts, Running, Startup
+from serve_deployments.endpoint import Endpoint
+from serve_deployments.enforcement import Enforcement
+from serve_deployments.load.among_copies import AmongCopies
+from serve_deployments.settings import Settings
+
+
+def neighbours_that_fit(settings: Settings) -> int:
+    """Return how many copies of a replica fit on its GPU beside it, by the part of it that each pays for."""
+    # 1 / 0.1 is 10 and 1 / 0.05 is 20, but of 1 / 0.7 and the like only rounding may lack.
+    return 0 if settings.gpu_type is None else math.floor(1 / settings.num_gpus + 1e-9) - 1
+
+
+@dataclass(frozen=True)
+class Among:
+    """A replica among its neighbours, to be measured.
+
+    Args:
+        replica: the replica.
+        neighbours: its neighbours.
+        told: how many neighbours there are of those that fit; None where it has the whole GPU, or none.
+    """
+
+    replica: Running
+    neighbours: tuple[Running, ...] = ()
+    told: Enforcement | None = None
+
+    @property
+    def startup(self) -> Startup:
+        """How the replica was brought to its settings."""
+        return self.replica.startup
+
+    @property
+    def start_s(self) -> float:
+        """Seconds that it took to start the neighbours."""
+        return sum(sum(each.startup.seconds.values()) for each in self.neighbours)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the replica, from which its neighbours get the same load."""
+        if not self.neighbours:
+            return self.replica.endpoint
+        return AmongCopies(self.replica.endpoint, [each.endpoint for each in self.neighbours])
+
+    def facts(self) -> ReplicaFacts:
+        """The state of the replica itself."""
+        return self.replica.facts()
+
+
+@contextmanager
+def among_neighbours(replica: Running, settings: Settings, name: str, beside: Beside | None) -> Iterator[Among]:
+    """Start as many neighbours of a replica as fit on its GPU, and as its node has cores for; all end with the context.
+
+    Args:
+        replica: the running replica.
+        settings: its settings, which its neighbours have too.
+        name: name of the trial.
+        beside: starts a neighbour; None: the replica is measured alone.
+
+    Raises:
+        CouldNotRun: a neighbour does not run beside the others, or ran out of memory: the part of the GPU that is paid
+            for is not enough.
+    """
+    fit = neighbours_that_fit(settings)
+    with ExitStack() as stack:
+        there: list[Running] = []
+        why = ""
+        while beside is not None and len(there) < fit and not why:
+            try:
+                with _in_words(len(there), fit):
+                    there.append(stack.enter_context(beside(replica, settings, f"{name}-beside-{len(there) + 1}")))
+            except NoRoom as error:
+                why = f"; more found no room: {error}"
+        yield Among(replica, tuple(there), _told(len(there), fit, why))
+        with _in_words(len(there), fit):
+            stack.close()
+
+
+@contextmanager
+def _in_words(there: int, fit: int) -> Iterator[None]:
+    """Say of what goes wrong with a neighbour that it is one."""
+    try:
+        yield
+    except NoRoom:
+        raise
+    except CouldNotRun as error:
+        raise type(error)(
+            f"{there} of {fit} copies of it beside it on its GPU, where as many fit by the part that each pays for: "
+            f"{error}; raise gpu_share or gpu_memory"
+        ) from error
+
+
+def _told(there: int, fit: int, why: str) -> Enforcement | None:
+    """Return what is said of the neighbours; None where none fit."""
+    if not fit:
+        return None
+    copies = f"{there} cop{'y' if there == 1 else 'ies'} of itself on the same GPU under the same load"
+    if there:
+        how = f"beside {copies}" + ("" if there == fit else f", though {fit} fit{why}")
+    else:
+        how = f"measured alone, though {fit} more such replica{' fits' if fit == 1 else 's fit'} on its GPU{why}"
+    return Enforcement(NEIGHBOURS, str(fit), there == fit, how, given=str(there))
