@@ -1,8 +1,16 @@
-"""Checks what a model returned for a batch: an answer for each payload, or else answers reach the wrong callers."""
+"""Checks what a model returned for a batch: an answer for each payload, or else answers reach the wrong callers.
+
+The next batch starts before the answers of this one are serialised. So what a model may write to again, such as a
+buffer for its outputs that it has once and for all, is copied first; as are rows that are views of a whole batch, which
+a tensor would be sent with.
+"""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from serve_deployments.endpoint import Payload
@@ -10,9 +18,14 @@ from serve_deployments.models.context import ModelError
 
 _REMEDY = "return a list, one result for each payload"
 
+_UNCHANGING = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Types of what a model cannot write to."""
+
 
 def checked(what: str, payloads: Sequence[Payload], results: Any) -> list[Any]:
-    """The results as a list, in the order of the payloads.
+    """The results as a list, in the order of the payloads, which what the model does later does not change.
+
+    To be called where the model is, before it is called again.
 
     Args:
         what: name of the model, for errors.
@@ -26,7 +39,54 @@ def checked(what: str, payloads: Sequence[Payload], results: Any) -> list[Any]:
         raise ModelError(f"{what} returned {odd}; {_REMEDY}")
     if len(results) != len(payloads):
         raise ModelError(f"{what} returned {len(results)} results for {len(payloads)} payloads; one each is needed")
-    return list(results)
+    return [owned(row) for row in results]
+
+
+def owned(result: Any) -> Any:
+    """A result that shares no memory with the model: arrays and plain containers are copied, whatever is inside.
+
+    Nothing is known of other objects, which are handed on as they are.
+    """
+    with suppress(Exception):  # one that contains itself, or cannot be copied: whoever sends it says so
+        return _copied(result)
+    return result
+
+
+def _copied(value: Any) -> Any:
+    if type(value) in _UNCHANGING:
+        return value
+    if isinstance(value, list | tuple):
+        return _sequence(value)
+    if isinstance(value, dict):
+        made = copy.copy(value)
+        if not _UNCHANGING.issuperset(map(type, value.values())):
+            made.update((key, _copied(part)) for key, part in value.items())
+        return made
+    if isinstance(value, memoryview):
+        return bytes(value)
+    if isinstance(value, bytearray):
+        return value.copy()
+    if hasattr(value, "shape"):  # an array or a tensor of any library; NumPy's record, which is a view
+        return _array(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        mine = copy.copy(value)
+        for field in dataclasses.fields(value):
+            object.__setattr__(mine, field.name, _copied(getattr(value, field.name)))  # it may be frozen
+        return mine
+    return value
+
+
+def _sequence(value: list[Any] | tuple[Any, ...]) -> Any:
+    if _UNCHANGING.issuperset(map(type, value)):
+        return copy.copy(value)
+    parts = map(_copied, value)
+    return value._make(parts) if hasattr(value, "_make") else type(value)(parts)  # a named tuple
+
+
+def _array(value: Any) -> Any:
+    if callable(getattr(value, "detach", None)):  # torch's, which are sent with all memory that they are a part of
+        return value.detach().clone()
+    return value.copy() if callable(getattr(value, "copy", None)) else value
 
 
 def with_article(kind: type) -> str:

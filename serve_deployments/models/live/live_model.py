@@ -159,9 +159,13 @@ class LiveModel:
             return await loop.run_in_executor(self._callers, contained, batch, payloads)
         if self._steps is not None:
             begun = await self._thread.call(contained, self._steps.begin, payloads)
-            results = await loop.run_in_executor(self._waiter, contained, self._steps.finish, begun)
-            return checked("the model", payloads, results)
+            return await loop.run_in_executor(self._waiter, contained, _finished, self._steps, begun, payloads)
         return await self._thread.call(contained, batch, payloads)
+
+
+def _finished(steps: TwoSteps, begun: Any, payloads: list[Any]) -> list[Any]:
+    """The results of a batch that was begun, checked before another one may end in the same buffers."""
+    return checked("the model", payloads, steps.finish(begun))
 
 
 def _remedy(error: RuntimeError) -> str | None:

@@ -1,15 +1,18 @@
 """What a model returns is in rows, one for each payload, or refused with the remedy."""
 
+import pickle
 from array import array
 from collections import OrderedDict, deque
+from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 from serve_deployments.models.context import ModelError
-from serve_deployments.models.rows import checked
+from serve_deployments.models.rows import checked, owned
 
 
 @pytest.mark.parametrize(
@@ -80,3 +83,77 @@ def test_a_result_that_has_to_be_awaited_is_refused():
 def test_as_many_results_are_needed_as_payloads():
     with pytest.raises(ModelError, match="^m returned 2 results for 3 payloads; one each is needed$"):
         checked("m", ["a", "b", "c"], [1, 2])
+
+
+class Pair(NamedTuple):
+    scores: Any
+    label: str
+
+
+@dataclass(frozen=True)
+class Found:
+    scores: Any
+    label: str
+
+
+WRAPPED = [
+    lambda a: a, lambda a: a[1:3], lambda a: [a, "x"], lambda a: (a, 1), lambda a: {"a": {"b": [a]}, "c": 1},
+    lambda a: OrderedDict(a=a), lambda a: Pair(a, "x"), lambda a: Found(a, "x"), lambda a: [Found([a], "x")],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrap", WRAPPED)
+@pytest.mark.parametrize("array", [np.zeros(4), np.zeros((4, 4), order="F"), torch.zeros(4), torch.zeros(4, 4).T])
+def test_what_is_written_to_an_array_afterwards_does_not_change_a_result(wrap, array):
+    array = array.copy() if isinstance(array, np.ndarray) else array.clone()
+    result = wrap(array)
+    before = pickle.dumps(result)
+    mine = owned(result)
+    assert type(mine) is type(result) and repr(mine) == repr(pickle.loads(before))
+    array[:] = 1
+    assert repr(mine) == repr(pickle.loads(before)) != repr(result)
+
+
+@pytest.mark.parametrize(
+    ("result", "write"),
+    [
+        ([1, 2], lambda it: it.append(3)),
+        ({"a": 1}, lambda it: it.update(a=2)),
+        ({"a": [1]}, lambda it: it["a"].append(2)),
+        (([1], 2), lambda it: it[0].append(2)),
+        (bytearray(b"ab"), lambda it: it.extend(b"c")),
+        (np.zeros(2, dtype=[("x", "f4")])[0], lambda it: it.__setitem__("x", 1)),
+    ],
+)
+def test_plain_containers_and_records_are_copied_too(result, write):
+    mine, before = owned(result), repr(result)
+    write(result)
+    assert repr(mine) == before != repr(result) and type(mine) is type(result)
+
+
+def test_a_view_of_bytes_becomes_the_bytes_that_it_shows():
+    buffer = bytearray(b"abc")
+    mine = owned(memoryview(buffer)[1:])
+    buffer[:] = b"xyz"
+    assert mine == b"bc"
+
+
+def test_what_cannot_be_copied_is_handed_on_as_it_is():
+    class Odd(dict[str, Any]):
+        def update(self, *args: Any, **kwargs: Any) -> None:
+            raise TypeError("it is frozen")
+
+    endless: list[Any] = []
+    endless.append(endless)
+    for result in (object(), Odd(a=[1]), endless, Found):
+        assert owned(result) is result
+
+
+def test_a_row_of_a_tensor_is_sent_without_the_rest_of_its_batch():
+    rows = checked("m", range(100), torch.zeros(100, 100))
+    assert len(pickle.dumps(rows[0])) < 2 * 100 * 4
+
+
+def test_a_tensor_with_a_gradient_is_sent_without_what_it_was_computed_from():
+    [row] = checked("m", ["a"], torch.ones(1, 2, requires_grad=True) * 2)
+    assert not row.requires_grad and row.tolist() == [2, 2]
