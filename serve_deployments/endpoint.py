@@ -35,6 +35,11 @@ class Answer:
 WHOLE = Answer()
 """An answer in one part, of which only the time counts."""
 
+TURNS = 16
+"""How many times as long as the longest request so far one waits: for an answer that may have been lost, and for all
+levels of a search. Our choice, by the search: four requests from one client, so that a queue of such batches can be
+simulated; as many full batches; and the rest at the rate. A peak needs seven for the interval of its first level."""
+
 LONGEST_WORDS = 600
 """Number of characters at which the words of a failure are cut. Our choice: a paragraph; the sentences of gRPC, CUDA
 and compilers that we have seen are shorter, and a table or a database row with more would hide what is beside it."""

@@ -16,8 +16,9 @@ from raytune_infer.spec.quality_spec import Score
 from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.batches.passing_on import AnswerWait
+from serve_deployments.endpoint import TURNS
 from serve_deployments.load.arrivals import Arrivals
-from serve_deployments.measuring.plan import TURNS, LoadPlan
+from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.context import ModelError, UnexpectedArgument
 from serve_deployments.models.model import Builder, ModelFiles, ModelSource, check, check_precisions
 from serve_deployments.replicas.http.payload_type import PayloadType

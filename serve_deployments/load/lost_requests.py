@@ -11,14 +11,15 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-TURNS = 16
-"""How many times as long as the longest answer of its level a request waits before it may be one that was dropped; and
-the least number of answers from which this is known. Our choice, the same as that of a replica for its engine."""
+from serve_deployments.endpoint import TURNS
 
 
 @dataclass
 class LostRequests:
     """What one sender knows of its answers, and so of the requests that have none.
+
+    A request may be lost once it waits `TURNS` times as long as the longest answer of its level, which is known after
+    as many answers.
 
     If one that was taken for lost is answered after all, the service's requests differ too much for anybody to tell,
     and none is taken for lost any more.

@@ -6,12 +6,12 @@ import asyncio
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from serve_deployments.endpoint import WHOLE, Answer, Endpoint, Payload, first_line
 from serve_deployments.load.arrivals import Arrivals, nth
 from serve_deployments.load.clock import Clock
-from serve_deployments.load.lost_requests import LostRequests
+from serve_deployments.load.in_flight import InFlight, Sent
 from serve_deployments.metrics.request_record import RequestRecord
 
 TICK_S = 0.02
@@ -104,13 +104,6 @@ class Sender(Protocol):
         ...
 
 
-class _InFlight(NamedTuple):
-    due_s: float
-    sent_s: float
-    sample: int
-    task: asyncio.Task[Any] | None
-
-
 @dataclass
 class OwnSender:
     """A sender in this process: number `index` of `of` senders that share a load.
@@ -126,9 +119,8 @@ class OwnSender:
     clock: Clock
     index: int = 0
     of: int = 1
-    _sent: int = 0
     _wanted: int = 0
-    _in_flight: dict[int, _InFlight] = field(default_factory=dict)
+    _in_flight: InFlight = field(default_factory=InFlight)
     _next_due_s: float = math.inf
     _gave_up: bool = False
     _happened: Happened = field(default_factory=list)
@@ -137,7 +129,6 @@ class OwnSender:
     _requests: set[asyncio.Task[bool]] = field(default_factory=set)
     _unwaited: set[asyncio.Task[Any]] = field(default_factory=set)  # whose requests seem dropped
     _steady: list[asyncio.Task[None]] = field(default_factory=list)  # the schedule's, or the timer's
-    _lost: LostRequests = field(default_factory=LostRequests)
     _looked_s: float = -math.inf
 
     def __post_init__(self) -> None:
@@ -147,7 +138,7 @@ class OwnSender:
     async def clients(self, count: int, wait_s: float) -> None:
         """See `Sender`."""
         self._wanted = count
-        self._lost.begin()
+        self._in_flight.begin_level()
         dismissed = [task for index, task in self._clients.items() if index >= count and not task.done()]
         if dismissed:
             await asyncio.wait(dismissed, timeout=wait_s)
@@ -159,7 +150,7 @@ class OwnSender:
 
     async def follow(self, schedule: Schedule) -> None:
         """See `Sender`."""
-        self._lost.begin()
+        self._in_flight.begin_level()
         self._steady.append(asyncio.create_task(self._send_all(schedule)))
 
     async def quiet(self, wait_s: float) -> None:
@@ -173,7 +164,7 @@ class OwnSender:
             if left_s <= TICK_S:
                 break
             self._look_for_lost()
-        self._record_lost(self._lost.left(self._times_due()))
+        self._record_lost(self._in_flight.left(self.clock.now()))
 
     async def cancel(self) -> None:
         """See `Sender`."""
@@ -188,8 +179,7 @@ class OwnSender:
                 task.result()  # raises: else nobody would see the exception
         happened, late = self._happened, self._late
         self._happened, self._late = [], []
-        now = self.clock.now()
-        waiting_s = list(self._times_due().values())
+        now, waiting_s = self.clock.now(), self._in_flight.due_s
         return Log(now, happened, waiting_s, self._next_due_s, late, self.clock.cpu_s(), self._gave_up)
 
     async def _end_steady(self) -> None:
@@ -240,29 +230,19 @@ class OwnSender:
     def _look_for_lost(self) -> None:
         """Leaves requests that seem dropped to themselves, and records as failed those that are lost."""
         now = self.clock.now()
-        if now < self._looked_s + TICK_S:  # to look at all in flight for each that is sent would keep the sender busy
+        if now < self._looked_s + TICK_S:  # to look for each that is sent would keep the sender busy
             return
         self._looked_s = now
-        suspected, lost = self._lost.look(self._times_due(), self._sent, now)
-        for number in suspected:
-            self._wait_no_longer(self._in_flight[number].task)
+        suspected, lost = self._in_flight.look(now)
+        for task in suspected:
+            self._wait_no_longer(task)
         self._record_lost(lost)
 
-    def _times_due(self) -> dict[int, float]:
-        return {number: one.due_s for number, one in self._in_flight.items()}
+    def _record_lost(self, lost: Iterable[RequestRecord]) -> None:
+        self._happened += [(request.last_s, request) for request in lost]
 
-    def _record_lost(self, lost: Iterable[int]) -> None:
-        now = self.clock.now()
-        for number in lost:
-            one = self._in_flight.pop(number)
-            self._lost.ended(number)
-            error = f"no answer within {now - one.due_s:.3g} s, while requests that were sent later had one"
-            nothing = RequestRecord(one.due_s, one.sent_s, now, error, parts=0, sample=one.sample)
-            self._happened.append((now, nothing))
-
-    def _wait_no_longer(self, task: asyncio.Task[Any] | None) -> None:
+    def _wait_no_longer(self, task: asyncio.Task[Any]) -> None:
         """Takes a task out of those that are waited for; in the place of a client comes another."""
-        assert task is not None, "a request is sent by a task"
         self._unwaited.add(task)
         task.add_done_callback(self._unwaited.discard)
         self._requests.discard(task)
@@ -274,22 +254,17 @@ class OwnSender:
 
         Its latency counts from `due_s`, not from the send: a stalled sender must not hide a queue.
         """
-        number = self._sent
-        self._sent += 1
         self._happened.append((due_s, None))
-        sample = (self.index + self.of * number) % len(self.payloads)
-        sent_s = self.clock.now()
-        self._in_flight[number] = _InFlight(due_s, sent_s, sample, asyncio.current_task())
+        sample = (self.index + self.of * self._in_flight.count) % len(self.payloads)
+        sent_s, task = self.clock.now(), asyncio.current_task()
+        assert task is not None, "a request is sent by a task"
+        number = self._in_flight.send(Sent(due_s, sent_s, sample, task))
         answer, error = WHOLE, _CANCELLED
         try:
             answer, error = await self._ask(self.payloads[sample])
         finally:
             now = self.clock.now()
-            was_lost = self._in_flight.pop(number, None) is None
-            self._lost.ended(number)
-            if error is None:
-                self._lost.answered(number, now - due_s, was_lost=was_lost)
-            if not was_lost:
+            if self._in_flight.end(number, now - due_s if error is None else None):
                 first_s = sent_s + answer.first_after_s
                 ended = RequestRecord(
                     due_s, sent_s, now, error, first_s, answer.parts, answer.size_in, answer.size_out, sample

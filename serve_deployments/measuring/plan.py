@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
+from serve_deployments.endpoint import TURNS
 from serve_deployments.load.arrivals import POISSON, Arrivals
-
-TURNS = 16
-"""Number of requests, one after another, that a search has time for, within `LoadPlan.stretch`. Our choice: four from
-one client, so that a queue of such batches can be simulated; as many of full batches; and the rest at the rate. A peak
-needs seven for the interval of its first level."""
 
 
 @dataclass(frozen=True)

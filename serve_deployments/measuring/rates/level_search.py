@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from serve_deployments.endpoint import Endpoint, Payload
+from serve_deployments.endpoint import TURNS, Endpoint, Payload
 from serve_deployments.load.clock import Clock
 from serve_deployments.measuring.level import LONGER, longest_batch_s
-from serve_deployments.measuring.plan import TURNS, LoadPlan, Patience
+from serve_deployments.measuring.plan import LoadPlan, Patience
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
 

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from serve_deployments.endpoint import TURNS
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT
-from serve_deployments.load.lost_requests import TURNS, LostRequests
+from serve_deployments.load.lost_requests import LostRequests
 from serve_deployments.load.sending import TICK_S, OwnSender, Schedule
 
 SERVICE_S = 0.05
