@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ray import tune
 from ray.tune.error import TuneError
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import ConcurrencyLimiter
 
 from searchers.base import History, Problem
@@ -101,6 +102,11 @@ class Interrupt(tune.Callback):
 
 def test_restore_goes_on_where_the_interrupted_run_was(tmp_path, monkeypatch):
     monkeypatch.setenv("TUNE_GLOBAL_CHECKPOINT_S", "0")
+    # Tune copies its snapshots in a thread, file by file, while it writes the next ones. On a busy machine a copy may
+    # so have the trials of one step and the searcher of a later one, which then waits for a trial that nobody knows:
+    # the restored run would never end. The crash of this test comes between two copies.
+    snapshot = TuneController.checkpoint
+    monkeypatch.setattr(TuneController, "checkpoint", lambda self, force=False, wait=False: snapshot(self, force, True))
     trainable = tune.with_resources(measure, {"cpu": 1})
     searcher = TuneSearcher(searcher=RandomSearch, seed=3)
     config = tune.TuneConfig(search_alg=searcher, num_samples=-1, metric="rps", mode="max",
