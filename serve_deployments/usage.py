@@ -39,7 +39,8 @@ class Usage:
             available inside containers, where NVML does not know the process by its id.
         queue: number of requests that currently wait for a batch.
         queue_most: largest number of requests that waited at once since the previous reading.
-        others_s: CPU seconds that other processes used on the cores that the replica is pinned to.
+        others_s: CPU seconds that other processes used on the cores that the replica is pinned to, while it was ready
+            to run there; all that they used where the system does not report how long its threads waited.
         cores_s: core-seconds over which `others_s` was counted; 0 where the replica is not pinned, or the system does
             not report it.
         recent: size and seconds of each of the last batches, in order, `RECENT` at most; empty where many calls run at

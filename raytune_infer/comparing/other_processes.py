@@ -1,4 +1,4 @@
-"""How much of a trial's cores other processes used: whether the machine was the trial's own."""
+"""How much of a trial's cores other processes used while it needed them: whether the machine was the trial's own."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ AT_LEAST_NOTE = "≥: the load generator was the bottleneck, the replica can do 
 
 
 OTHERS_SHARE = Column("others_share", "cores used by other processes", digits=".0%")
-"""Column for the share of a replica's cores that other processes used; shown where it is noticeable somewhere."""
+"""Column for the share of a replica's cores that other processes used while it needed them (`Usage.others_s`).
+
+It is shown where it is noticeable somewhere."""
 
 
 def others_shares(trials: Sequence[TrialRecord]) -> list[float | None] | None:

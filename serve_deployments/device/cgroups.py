@@ -1,4 +1,4 @@
-"""What the control groups of this process allow: its CPU quota and its memory.
+"""What the control groups of this process allow, its CPU quota and its memory, and how long they waited for a core.
 
 A container is a control group, and so are a systemd service and a `systemd-run --scope`. Groups are nested, and each
 level may have a limit of its own, so the tightest of them counts (cgroups(7), both versions).
@@ -46,6 +46,17 @@ def memory_free_share(root: Path = Path("/")) -> float:
     """
     shares = [share for group in _groups(root, "memory") if (share := _free_share(group)) is not None]
     return min(shares, default=1.0)
+
+
+def cpu_pressure_s(root: Path = Path("/")) -> float:
+    """Return the seconds in which a process of this one's control group waited for a core; infinity if not counted.
+
+    That is the kernel's pressure stall information (Documentation/accounting/psi), of the innermost group that has it.
+    """
+    for group in _groups(root, "cpu"):
+        if found := re.search(r"^some .*\btotal=(\d+)", _read(group / "cpu.pressure"), re.MULTILINE):
+            return int(found[1]) / 1e6
+    return math.inf
 
 
 def _quota(group: Path) -> float | None:

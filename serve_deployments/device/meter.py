@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from serve_deployments.device.other_work import OtherWork, busy_s
+from serve_deployments.device.other_work import OtherWork, busy_s, stolen_s
 from serve_deployments.device.process_tree import ProcessTree
 from serve_deployments.usage import RECENT, BatchTime, Usage
 
@@ -28,6 +28,10 @@ class Processes(Protocol):
         """Memory of all of them."""
         ...
 
+    def waited_s(self) -> float:
+        """Seconds that their threads have been ready to run so far without a core; infinity where not known."""
+        ...
+
 
 class Meter:
     """Counts the resource use of one replica. All calls must come from one thread.
@@ -39,6 +43,7 @@ class Meter:
             CUDA_VISIBLE_DEVICES, NVML counts all.
         now: monotonic clock, in seconds.
         core_busy_s: returns the CPU seconds that each core of the machine has been busy so far.
+        core_stolen_s: returns those of them that a hypervisor has taken.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Meter:
         gpu_uuid: str | None = None,
         now: Callable[[], float] = time.monotonic,
         core_busy_s: Callable[[], list[float]] = busy_s,
+        core_stolen_s: Callable[[], list[float]] = stolen_s,
     ) -> None:
         self._processes, self._now = processes or ProcessTree(), now
         self._nvml = nvml
@@ -59,7 +65,8 @@ class Meter:
         self._queue = self._queue_most = self._running = 0
         self._started_s = self._sampled_s = self._counted_s = now()
         self._cpu_before_s = self._processes.cpu_s()
-        self._others = OtherWork(self._processes.cpu_s, core_busy_s, now)
+        waited_s = self._processes.waited_s
+        self._others = OtherWork(self._processes.cpu_s, core_busy_s, now, waited_s=waited_s, stolen_s=core_stolen_s)
 
     def pinned(self, cores: Iterable[int]) -> None:
         """Sets the cores that the process is pinned to from now on; empty: it is not pinned."""

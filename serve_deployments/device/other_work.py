@@ -1,14 +1,20 @@
-"""CPU time of others on a replica's cores: a lease keeps other replicas away, but no other processes."""
+"""What others take from a replica's cores: a lease keeps other replicas away, but no other processes.
+
+What they do while the replica has nothing to do there takes nothing from it. So of their time on its cores no more
+counts than the replica's threads have waited for one, on each of the cores, as those that compute together wait for the
+last.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import psutil
 
 
 class OtherWork:
-    """Counts the CPU seconds that others than the replica's own processes use on its cores.
+    """Counts the CPU seconds that others than the replica's own processes use on its cores while it needs them.
 
     If the system does not report the times of one of the cores (there is none of that number), nothing is counted.
 
@@ -17,29 +23,48 @@ class OtherWork:
         busy_s: returns the CPU seconds that each core, by number, has been busy so far, including time taken away by a
             hypervisor (steal).
         now: monotonic clock, in seconds.
+        waited_s: returns the seconds that the replica's threads have been ready to run so far without a core;
+            infinity where they are not known, so that all counts that others use.
+        stolen_s: returns the CPU seconds that a hypervisor has taken from each core so far: nothing waits in a run
+            queue meanwhile.
     """
 
-    def __init__(self, own_s: Callable[[], float], busy_s: Callable[[], list[float]], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        own_s: Callable[[], float],
+        busy_s: Callable[[], list[float]],
+        now: Callable[[], float],
+        *,
+        waited_s: Callable[[], float] = lambda: math.inf,
+        stolen_s: Callable[[], list[float]] = list,
+    ) -> None:
         self._own_s, self._busy_s, self._now = own_s, busy_s, now
+        self._waited_s, self._stolen_s = waited_s, stolen_s
         self._cores: tuple[int, ...] = ()
-        self._began_s = self._before_s = self._watched_s = self._others_s = 0.0
+        self._began_s = self._before_s = self._lost_before_s = self._watched_s = self._others_s = 0.0
 
     def watch(self, cores: Iterable[int]) -> None:
         """Sets the cores that the process is pinned to from now on; empty: nothing is counted."""
         self.read()
         known, wanted = len(self._busy_s()), tuple(cores)
         self._cores = wanted if all(core < known for core in wanted) else ()
-        self._began_s, self._before_s = self._now(), self._not_own_s()
+        self._began_s, self._before_s, self._lost_before_s = self._now(), self._not_own_s(), self._lost_s()
 
     def read(self) -> tuple[float, float]:
-        """CPU seconds that others have used so far, and the core-seconds over which they were counted."""
+        """CPU seconds that others have used so far while it needed them, and the core-seconds over which it was so."""
         if self._cores:
-            since_s, now_s = self._not_own_s(), self._now()
+            since_s, lost_s, now_s = self._not_own_s(), self._lost_s(), self._now()
             self._watched_s += len(self._cores) * (now_s - self._began_s)
             # The system counts both in ticks, and they are not read at the same moment.
-            self._others_s += max(0.0, since_s - self._before_s)
-            self._began_s, self._before_s = now_s, max(since_s, self._before_s)
+            used_s = max(0.0, since_s - self._before_s)
+            self._others_s += used_s if math.isinf(lost_s) else min(used_s, max(0.0, lost_s - self._lost_before_s))
+            self._began_s, self._before_s, self._lost_before_s = now_s, max(since_s, self._before_s), lost_s
         return self._others_s, self._watched_s
+
+    def _lost_s(self) -> float:
+        """CPU seconds that it can have lacked so far: never less than before."""
+        stolen_s = self._stolen_s()
+        return len(self._cores) * self._waited_s() + sum(stolen_s[core] for core in self._cores if core < len(stolen_s))
 
     def _not_own_s(self) -> float:
         busy_s = self._busy_s()
@@ -50,6 +75,11 @@ def busy_s() -> list[float]:
     """CPU seconds that each core of this machine has been busy since boot."""
     cores = psutil.cpu_times(percpu=True)
     return [sum(times) - times.idle - getattr(times, "iowait", 0.0) - _twice(times) for times in cores]
+
+
+def stolen_s() -> list[float]:
+    """CPU seconds that a hypervisor has taken from each core of this machine since boot; 0 where none is known."""
+    return [getattr(times, "steal", 0.0) for times in psutil.cpu_times(percpu=True)]
 
 
 def _twice(times: object) -> float:

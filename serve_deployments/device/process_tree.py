@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import psutil
 
+from serve_deployments.device.run_queue import RunQueue
+
 T = TypeVar("T")
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -30,6 +32,7 @@ class ProcessTree:
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._before = frozenset(self._process.children())
+        self._run_queue = RunQueue()
         self._counted_s = 0.0
         self._seen_s = 0.0
         self._others_children: set[psutil.Process] = set()
@@ -101,6 +104,10 @@ class ProcessTree:
         used_s = [sum(_own_and_waited_for(self._process))]
         used_s += [sum(times) for process in started for times in _tried(_own_and_waited_for, process)]
         return sum(used_s)
+
+    def waited_s(self) -> float:
+        """Seconds that threads of theirs have been ready to run so far without a core; infinity where not known."""
+        return self._run_queue.waited_s([self._process.pid, *(process.pid for process in self.descendants())])
 
     def memory_bytes(self) -> int:
         """Resident memory of this process, and what the others have for themselves: forked ones share its pages."""

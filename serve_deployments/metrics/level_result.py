@@ -20,7 +20,10 @@ def interval_of(low: float | None, high: float | None) -> tuple[float, float] | 
 
 
 def others_share(levels: Iterable[LevelResult]) -> float | None:
-    """Share of the replica's core time that other processes used in these levels, 0 to 1; None if not reported."""
+    """Share of the replica's core time that other processes used in these levels while it was ready to run there.
+
+    From 0 to 1; None if not reported.
+    """
     told = [level.usage for level in levels if level.usage is not None]
     cores_s = sum(usage.cores_s for usage in told)
     return sum(usage.others_s for usage in told) / cores_s if cores_s else None

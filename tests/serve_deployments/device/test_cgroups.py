@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_deployments.device.cgroups import Quota, cpu_quota, memory_free_share
+from serve_deployments.device.cgroups import Quota, cpu_pressure_s, cpu_quota, memory_free_share
 
 V2 = "31 23 0:28 {top} /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "32 31 0:3 {top} /sys/fs/cgroup/{name} rw,relatime - cgroup cgroup rw,{name}"
@@ -83,3 +83,17 @@ def test_without_control_groups_there_is_no_limit(tmp_path):
 )  # fmt: skip
 def test_the_fullest_level_says_how_much_memory_is_left(tmp_path, groups, mounts, files, free):
     assert memory_free_share(system(tmp_path, groups, mounts, files)) == pytest.approx(free)
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "waited_s"),
+    [
+        ("0::/a", {"a/cpu.pressure": "some avg10=1.50 avg60=0.20 avg300=0.10 total=2500000"}, 2.5),
+        ("0::/a", {"cpu.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\nfull avg10=0.00 total=9"}, 7e-6),
+        ("0::/a", {"a/cpu.pressure": "some total=1000000", "cpu.pressure": "some total=9000000"}, 1.0),
+        ("0::/a", {}, math.inf),
+        ("0::/a", {"a/cpu.pressure": ""}, math.inf),
+    ],
+)
+def test_how_long_a_group_waited_for_a_core_is_that_of_the_innermost_that_is_counted(tmp_path, groups, files, waited_s):
+    assert cpu_pressure_s(system(tmp_path, groups, V2.format(top="/"), files)) == pytest.approx(waited_s)

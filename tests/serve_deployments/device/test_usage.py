@@ -1,5 +1,6 @@
 """What a replica did: counters that subtract, gauges that do not, with a fake process, clock and NVML."""
 
+import math
 import mmap
 import sys
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ class FakeProcess:
 
     def memory_bytes(self):
         return self.rss
+
+    def waited_s(self):
+        return math.inf
 
 
 def test_a_level_is_the_difference_of_two_readings():

@@ -1,6 +1,7 @@
 """What a replica says of itself and of what it did, in virtual time: facts, queue, batches ahead, others' work."""
 
 import asyncio
+import math
 import os
 import socket
 from types import SimpleNamespace
@@ -139,6 +140,9 @@ class Process:
 
     def memory_bytes(self):
         return 0
+
+    def waited_s(self):
+        return math.inf
 
 
 class Lease:
