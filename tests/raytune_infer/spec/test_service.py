@@ -156,3 +156,23 @@ def test_a_service_beside_our_own_packages_and_a_folder_of_data_are_taken(tmp_pa
     (tmp_path / "cluster").mkdir()
     Service(parse_spec(Document(SPEC, "service.yaml"), folder=tmp_path))
     Service(parse_spec(Document(SPEC, "service.yaml"), folder=ROOT))
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "waits"),
+    [(None, (12.0, 60.0, 600.0)), (2.5, (2.5, 2.5, 2.5)), (30, (12.0, 30.0, 30.0)), (7200, (12.0, 60.0, 600.0))],
+)
+def test_a_trial_waits_for_an_engine_no_longer_than_the_service_itself(limit_s, waits):
+    """10 s of a level and 2 s for its last answers, 60 s of a load test, ten times as much for a slow service."""
+    stated = "" if limit_s is None else f", answers_within_s: {limit_s}"
+    text = SPEC.replace("args: {profile: bert-base}", f"args: {{profile: bert-base}}, concurrent: true{stated}")
+    source = Service(spec(text=text)).source
+    assert isinstance(source, Builder) and source.wait is not None
+    assert (source.wait.least_s, source.wait.first_s, source.wait.most_s) == waits
+
+
+@pytest.mark.parametrize("more", ["", ", concurrent: false"])
+def test_batches_have_no_time_limit_of_their_own(more):
+    text = SPEC.replace("args: {profile: bert-base}", f"args: {{profile: bert-base}}{more}, answers_within_s: 5")
+    with pytest.raises(SpecError, match="`answers_within_s` goes with `concurrent: true`"):
+        spec(text=text)

@@ -50,6 +50,17 @@ def test_code_does_not_change_in_the_middle(folder):
     assert searched(study(folder / "run", text=OWN, folder=folder).run(resume=True)) == 5
 
 
+def test_a_file_that_an_argument_names_does_not_change_either(folder):
+    (folder / "mine.py").write_text("def build(weights):\n    return lambda batch: batch\n")
+    (folder / "w.bin").write_text("1")
+    text = OWN.replace("{build: 'mine:build'}", "{build: 'mine:build', args: {weights: w.bin}}")
+    with pytest.raises(KeyboardInterrupt):
+        study(folder / "run", text=text, folder=folder, searcher="random").run(5, progress=StopAfter(1))
+    (folder / "w.bin").write_text("2")
+    with pytest.raises(RunError, match="cannot resume .*run: w.bin changed since"):
+        study(folder / "run", text=text, folder=folder).run(resume=True)
+
+
 def test_a_change_while_trials_run_is_told(folder):
     class Edits(Notes):
         def finished(self, trial):
