@@ -71,10 +71,13 @@ class Startup:
     Args:
         in_place: whether an existing replica was changed; False: a new one was started.
         seconds: step ("reserve", "deploy", "change") → seconds that it took.
+        not_changed: why a replica that could have been changed was not, so that a new one was started; None if it was,
+            or if there was none.
     """
 
     in_place: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)
+    not_changed: str | None = None
 
 
 @dataclass(frozen=True)

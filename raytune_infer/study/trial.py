@@ -215,7 +215,7 @@ def _outcome(
         interval_rps=measurement.interval_rps,
         ended=ended,
         client_limited=measurement.client_limited,
-        enforcements=tuple(map(_as_dict, (*facts.enforcements, *_surroundings(measurement)))),
+        enforcements=tuple(map(_as_dict, (*facts.enforcements, *_surroundings(measurement), *_new(beside)))),
         hostname=facts.hostname,
         settings=settings.as_dict(),
         in_place=beside.in_place,
@@ -262,6 +262,15 @@ def _seen_by_load_generator(measurement: Measurement | None, *, reached: bool = 
     within_s = min(level.unanswered_s for level in silent)
     doubt = "" if reached or ended else ": the replica was not reached, or needs longer to answer"
     return f"; {given_up} of {given_up + ended} requests were not answered within {within_s:.3g} s{doubt}"
+
+
+def _new(startup: Startup) -> tuple[Enforcement, ...]:
+    """Return why a new replica was started although there was one to change, and what that cost; else nothing."""
+    if startup.not_changed is None:
+        return ()
+    spent_s = startup.seconds.get("change", 0.0)
+    how = f"a replica was not changed in place within {spent_s:.2g} s, so a new one was started: {startup.not_changed}"
+    return (Enforcement("change in place", "yes", False, how),)
 
 
 def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:

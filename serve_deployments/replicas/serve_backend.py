@@ -80,7 +80,9 @@ class ServeReplica:
     def _told(self, response: Any, deadline_s: float) -> ReplicaFacts:
         try:
             facts: ReplicaFacts = response.result(timeout_s=deadline_s)
-        except (ray.exceptions.RayError, RayServeException, TimeoutError) as error:
+        except TimeoutError as error:
+            raise ReplicaDied(f"the replica no longer answers: it did not within {deadline_s:.3g} s") from error
+        except (ray.exceptions.RayError, RayServeException) as error:
             raise ReplicaDied(f"the replica no longer answers: {type(error).__name__}") from error
         return facts
 

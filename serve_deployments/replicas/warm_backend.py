@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from serve_deployments.backend import CouldNotRun, NoRoom, ReplicaFacts, Startup
+from serve_deployments.endpoint import first_line
 from serve_deployments.models.model import identity
 from serve_deployments.replicas.cores import (
     NODE_ID,
@@ -147,7 +148,8 @@ class _ReplicaLease:
                     done = self._changed(self.mine)
                 self.startup = replace(self.startup, in_place=True)
                 return done
-            except CouldNotRun:
+            except CouldNotRun as error:
+                self.startup = replace(self.startup, not_changed=first_line(error))
                 self._end(self.mine)
         try:
             with self._timed("deploy"):

@@ -12,7 +12,7 @@ from raytune_infer.store.records import NEIGHBOURS, TrialRecord
 _LIMITS = {"cores to itself": "exclusive use of its cores"}
 """Name of a limit in the database → name for people, where they differ."""
 
-_REMARKS = frozenset({"calls at a time"})
+_REMARKS = frozenset({"calls at a time", "change in place"})
 """Names of what is no limit, so that its text stands for itself."""
 
 

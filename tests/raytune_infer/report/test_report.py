@@ -101,10 +101,11 @@ def test_each_remark_stands_once_with_its_trials():
     kept = {"limit": "cpu_cores", "enforced": True, "how": "pinned"}
     missed = {"limit": "gpu_share", "enforced": False, "how": "no MPS"}
     shared = {"limit": "cores to itself", "enforced": False, "how": "other processes used about 30% of them"}
+    new = {"limit": "change in place", "enforced": False, "how": "a new one was started"}
     trials = [
         trial(1, **FAILED), trial(2, **FAILED, lost="ReplicaDied: 9"), trial(3, levels=UNSTEADY, reported=1),
         trial(4, ended_early=True), trial(5, client_limited=True), trial(6, enforcements=(kept, missed)),
-        trial(7, enforcements=(missed,)), trial(8, enforcements=(shared,)),
+        trial(7, enforcements=(missed,)), trial(8, enforcements=(shared, new)),
     ]  # fmt: skip
     assert footnotes(trials) == [
         "1, 2: could not run: OutOfMemory: no",
@@ -114,6 +115,7 @@ def test_each_remark_stands_once_with_its_trials():
         "5: ≥: the load generator was the bottleneck, the replica can do more",
         "6, 7: gpu_share not enforced: no MPS",
         "8: exclusive use of its cores not enforced: other processes used about 30% of them",
+        "8: a new one was started",
     ]
     # Where devices are emulated, nothing is enforced, and that is all there is to say.
     note = "emulated: the numbers are of a model of the devices, not of devices"

@@ -213,6 +213,26 @@ def test_a_trial_says_what_others_had_of_its_cores(others_s, kept, said):
     assert all(e["enforced"] == kept and said in e["how"] for e in told)
 
 
+def told_of_the_start(outcome):
+    return [e for e in outcome.enforcements if e["limit"] == "change in place"]
+
+
+def test_a_trial_whose_replica_is_new_as_another_could_not_be_changed_says_why_and_what_it_cost():
+    class Unlucky(FakeBackend):
+        @contextmanager
+        def running(self, settings, name):
+            with super().running(settings, name) as replica:
+                seconds = {"change": 40.02, "deploy": 5.0}
+                yield replace(replica, startup=Startup(False, seconds, not_changed="ReplicaDied: no answer"))
+
+    measure = VirtualMeasure(LoadTest(LoadPlan()))
+    outcome = run_trial(Settings(), "t", backend=Unlucky(lambda settings, batch: 0.01), measure=measure)
+    [told] = told_of_the_start(outcome)
+    assert not told["enforced"] and told["how"] == (
+        "a replica was not changed in place within 40 s, so a new one was started: ReplicaDied: no answer"
+    )
+
+
 def level(**more):
     """Ten seconds in which four clients got 200 answers."""
     known: dict[str, Any] = {"achieved_rps": 20.0, "duration_s": 10.0, "completed": 200}
@@ -283,6 +303,7 @@ def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
         lost="ReplicaDied: process 1 has ended",
         answers=agreed,
     )  # fmt: skip
+    assert told_of_the_start(outcome) == []
     usual = Outcome(None)
     same = {field.name for field in fields(Outcome) if getattr(outcome, field.name) == getattr(usual, field.name)}
     assert same == {"reason"}  # which is for what could not run

@@ -126,6 +126,14 @@ def test_short_memory_costs_the_neighbours_their_place():
     assert set(names(pool.add("e", WarmReplica("e", TWO, "n")))) == left != set()
 
 
+def test_memory_of_which_just_as_much_is_free_as_must_be_is_not_short():
+    pool = Pool(least_free=0.25)
+    parked(pool, "a")
+    assert parked(pool, "b", free_memory=0.25) == ()
+    assert pool.add("c", WarmReplica("c", TWO, "n")) == ()
+    assert parked(pool, "d", free_memory=0.24) == ("a",)
+
+
 def test_where_memory_is_short_the_one_that_was_used_last_is_kept():
     pool = Pool()
     replicas = [WarmReplica(name, ONE, "n") for name in "abcd"]

@@ -68,6 +68,7 @@ def test_the_next_trial_changes_it_in_place_on_the_cores_that_stayed_with_it(on)
         assert replica.app == "study-t" and cluster.apps["study-t"].changes == [batched]
         assert cluster.waits_s == [] and set(cluster.groups) == {"study-t"}
     assert replica.startup.in_place and replica.startup.seconds == {"reserve": 0.0, "change": 0.5}
+    assert replica.startup.not_changed is None
     assert backend.pool.idle()[0].settings == batched and backend.pool.idle()[0].group == "study-t"
 
 
@@ -153,6 +154,7 @@ def test_one_that_cannot_be_changed_is_ended_and_a_new_one_gets_its_cores(on):
         assert set(cluster.apps) == {"study-u"} and set(cluster.groups) == {"study-t"}
         assert backend.pool.held() == {"study-u": "u"}
     assert set(replica.startup.seconds) == {"reserve", "change", "deploy"}
+    assert replica.startup.not_changed == "DeployFailed: unlucky"
     assert [(kept.app, kept.group) for kept in backend.pool.idle()] == [("study-u", "study-t")]
 
 

@@ -142,6 +142,16 @@ def test_a_model_that_cannot_be_closed_ends_with_its_replica(on):
     assert idle(backend) == ["study-other"] and "study-first" in [app for app, _ in cluster.deleted]
 
 
+def test_a_model_that_cannot_be_closed_does_not_take_the_replica_along_that_is_used_again(on):
+    cluster, backend = on()
+    ran(backend, ONE, "wanted")
+    with backend.running(replace(ONE, env={"DELAY_MS": "50"}), "other"):
+        closing(cluster, "study-other")
+    cluster.apps["study-other"].answers = False
+    assert ran(backend, ONE, "again").startup.in_place
+    assert idle(backend) == ["study-wanted"] and "study-other" in [app for app, _ in cluster.deleted]
+
+
 def test_at_the_end_of_a_study_idle_models_are_closed(on):
     cluster, backend = on()
     with backend.running(ONE, "first"):
