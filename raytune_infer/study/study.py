@@ -19,7 +19,7 @@ from raytune_infer.store.database import Database, absolute, shown_url
 from raytune_infer.store.prior import PriorFile, kept_prior, read_prior
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
-from raytune_infer.study.fingerprint.fingerprint import differences, fingerprint
+from raytune_infer.study.fingerprint.fingerprint import differences, files_of, fingerprint
 from raytune_infer.study.progress import Progress, Silent
 from raytune_infer.study.reference import with_answer_check
 from raytune_infer.study.result import StudyResult, conclude
@@ -261,20 +261,26 @@ class Study:
             if now is not None and now != before:
                 said = f"{run.path} was started with {name}: {before}, not {now}"
                 raise RunError(f"{said}; to resume, leave {name} out, or start a new run")
+        _refuse_changes(run, study, files_of(self._service))
         return study
 
     @contextmanager
     def _opened(self, run: RunFolder, identity: Mapping[str, Any]) -> Iterator[tuple[Database, StudyRecord]]:
         database, study = run.load()
         try:
-            if changed := differences(study.fingerprint, identity):
-                raise RunError(
-                    f"cannot resume {run.path}: {', '.join(changed)} changed since it was started, so its numbers "
-                    "would not be comparable; start a new run with another --out, or put back what was there"
-                )
+            _refuse_changes(run, study, identity)
             yield database, study
         finally:
             database.close()
+
+
+def _refuse_changes(run: RunFolder, study: StudyRecord, identity: Mapping[str, Any]) -> None:
+    """Raise RunError if what is known of a study's identity now is not what it was when the study began."""
+    if changed := differences(study.fingerprint, identity):
+        raise RunError(
+            f"cannot resume {run.path}: {', '.join(changed)} changed since it was started, so its numbers "
+            "would not be comparable; start a new run with another --out, or put back what was there"
+        )
 
 
 def _continued(

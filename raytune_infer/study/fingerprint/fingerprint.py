@@ -41,6 +41,13 @@ def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
         # None for what is compared unless told otherwise, as in studies from before answers were compared.
         "quality": None if spec.quality == QualitySpec() else spec.quality.model_dump(mode="json"),
         "prices": _digest(problem.usd_per_hour.tobytes()),
+        **files_of(service),
+    }
+
+
+def files_of(service: Service) -> dict[str, Any]:
+    """Return the parts with digests of files, which can be compared without a cluster."""
+    return {
         "files": model_digests(service),
         "named_files": named_digests(service),
     }
