@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from ray import serve
 from ray.util.placement_group import placement_group_table
 
+from serve_deployments.batches.batch_parts import Parts
+from serve_deployments.batches.device_batches import DeviceBatches
 from serve_deployments.device.limits import unleased_cores
+from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
@@ -28,11 +32,19 @@ def model(precision, factor):
     return Model(precision, factor)
 
 
+def unrecordable():
+    """Batches on a device that cannot record the model's graphs."""
+    parts = Parts(lambda rows: {"x": torch.ones(len(rows))}, lambda x: x, lambda made: made["x"].tolist())
+    error = RuntimeError("operation not permitted when stream is capturing")
+    return DeviceBatches(parts, FakeAccelerator(cannot_record=error), cuda_graphs=True)
+
+
 class Model:
-    """Says under what it runs, and can change its factor, but not to 13."""
+    """Says under what it runs, and can change its factor, but not to 13; with 17 it records graphs, and cannot."""
 
     def __init__(self, precision, factor):
-        self.precision, self.factor = precision, factor
+        self.precision = precision
+        self.take(factor)
 
     def __call__(self, payloads):
         if "bad" in payloads:
@@ -42,6 +54,12 @@ class Model:
     def change(self, factor):
         if factor == 13:
             raise ValueError("unlucky")
+        self.take(factor)
+
+    def take(self, factor):
+        if factor == 17:
+            self.batches = unrecordable()
+            self.batches(["x"])
         self.factor = factor
 
 
@@ -101,6 +119,12 @@ def test_one_that_cannot_be_changed_is_replaced_by_a_new_one(backend):
         assert answer(replica) == "float32 13" and not replica.startup.in_place
         assert replica.facts().pid != pid and "13" in (replica.startup.not_changed or "")
     assert apps() == {"warm-unlucky"}
+
+
+def test_one_in_which_a_graph_could_not_be_recorded_serves_its_trial_and_no_other(backend):
+    with backend.running(replace(ONE, args={"factor": 17}), "spoilt") as replica:
+        assert answer(replica) == "float32 17" and "could not be recorded" in replica.facts().spoilt
+    assert "warm-spoilt" not in apps() and replica.app not in [kept.app for kept in backend.pool.idle()]
 
 
 @pytest.mark.slow
