@@ -10,8 +10,7 @@ from typing import Any
 
 from benchmarks.gpu.computing import in_onnx
 from serve_deployments.device.gpu.memory import clean_after
-from serve_deployments.endpoint import first_line
-from serve_deployments.out_of_memory import is_out_of_memory
+from serve_deployments.endpoint import first_line, is_out_of_memory
 
 _FAR_TOO_MUCH = 1 << 46  # bytes, 64 TiB: more than any machine has, less than what torch refuses as nonsense
 _BLOCK = 64 << 20

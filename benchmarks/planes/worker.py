@@ -20,7 +20,7 @@ import torch
 from benchmarks.planes.models.catalogue import MODELS
 from benchmarks.planes.timing import BATCH, Patience, Row, Timing, left_out, measure
 from cluster.gpus import GIB
-from serve_deployments.out_of_memory import is_out_of_memory
+from serve_deployments.endpoint import is_out_of_memory
 
 
 @dataclass(frozen=True)

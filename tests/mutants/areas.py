@@ -33,7 +33,7 @@ AREAS = {
         "raytune_infer/report/level_figures.py",
     ),
     "models": ("serve_deployments/models/**/*.py", "serve_deployments/batches/*.py"),
-    "device": ("serve_deployments/device/**/*.py", "serve_deployments/usage.py", "serve_deployments/out_of_memory.py"),
+    "device": ("serve_deployments/device/**/*.py", "serve_deployments/usage.py"),
     "store": ("raytune_infer/store/*.py",),
     "study": ("raytune_infer/study/**/*.py",),
     "prices": ("cluster/prices.py",),

@@ -2,8 +2,7 @@
 
 import pytest
 
-from serve_deployments.endpoint import LONGEST_WORDS, DescribedError, first_line
-from serve_deployments.out_of_memory import is_out_of_memory
+from serve_deployments.endpoint import LONGEST_WORDS, DescribedError, first_line, is_out_of_memory
 
 
 class OutOfMemoryError(RuntimeError):

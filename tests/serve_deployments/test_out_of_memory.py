@@ -7,8 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from serve_deployments.endpoint import DescribedError, first_line
-from serve_deployments.out_of_memory import is_out_of_memory, says_out_of_memory
+from serve_deployments.endpoint import DescribedError, first_line, is_out_of_memory, says_out_of_memory
 
 
 def accelerator_error(words):

@@ -6,7 +6,7 @@ import gc
 import traceback
 from typing import Any
 
-from serve_deployments.out_of_memory import is_out_of_memory
+from serve_deployments.endpoint import is_out_of_memory
 
 _BEYOND = 2 << 20
 """Bytes beyond the cap that are asked for to see whether it holds: the granularity of large allocations in torch's

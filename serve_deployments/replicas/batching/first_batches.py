@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from serve_deployments.endpoint import is_out_of_memory
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.sendable import as_sent, check_sendable
-from serve_deployments.out_of_memory import is_out_of_memory
 from serve_deployments.replicas.batching.batch_answers import Failed, answer_each
 from serve_deployments.replicas.http.results import check_forms
 

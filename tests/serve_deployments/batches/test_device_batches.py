@@ -151,6 +151,22 @@ def test_a_model_that_cannot_be_recorded_runs_without_and_says_why():
     )
 
 
+class EndsBadly(FakeAccelerator):
+    """As torch does it: what is raised while a graph is recorded breaks the end of the recording too."""
+
+    def capture(self, run, stream):
+        try:
+            raise MemoryError("no room for 2 GiB")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def test_of_a_recording_that_failed_the_first_error_is_told():
+    device = DeviceBatches(texts(), EndsBadly(), cuda_graphs=True)
+    assert len(device(BATCHES[0])) == 1
+    assert device.told()[0].how.endswith("recording failed: no room for 2 GiB")
+
+
 def test_the_least_recently_used_graph_goes_first():
     accelerator, seen = FakeAccelerator(), []
     stream = accelerator.compute_stream()

@@ -13,6 +13,7 @@ import torch
 
 from serve_deployments.batches import kept_on_device
 from serve_deployments.batches.batch_parts import Parts
+from serve_deployments.batches.cuda_graphs import MOST
 from serve_deployments.batches.device_batches import DeviceBatches
 from serve_deployments.batches.packing import bucket
 from serve_deployments.batches.shapes import batches_of, combinations, shapes_of
@@ -78,6 +79,8 @@ def test_the_largest_shape_is_run_first_as_it_shows_whether_memory_suffices():
 def test_there_are_never_more_shapes_than_graphs_are_kept():
     found = shapes_of(both([]), [(8 * n, 8 * (8 - n)) for n in range(1, 8)], never)
     assert len(combinations(found, most_rows=8, most=10)) == 10 and len(combinations(found, 8, 999)) == 28
+    device = DeviceBatches(both([]), FakeAccelerator(), cuda_graphs=True)
+    assert len(device.shapes([(n, 65 - n) for n in range(1, 65)], 64, never)) == MOST
 
 
 def test_samples_that_a_model_refuses_and_those_beyond_the_time_are_left_out():
