@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+_WORKSPACE = 8 << 20  # of cuBLAS, for each stream (torch's CUDABlas.cpp has 8 MiB, and 32 from Hopper on)
 _SEGMENT = 2 << 20  # torch's allocator takes device memory in multiples of this (kLargeBuffer's granularity)
 
 
@@ -216,13 +217,16 @@ class FakeTorch:
     def __init__(self, cuda: FakeCuda | None = None) -> None:
         self.cuda = cuda or FakeCuda()
         self.driver = FakeDriver(self.cuda)
+        self._workspaces: dict[int, FakeTensor] = {}
+        self._C = SimpleNamespace(_cuda_clearCublasWorkspaces=self._workspaces.clear)
 
     def ones(self, *shape: int, device: str) -> FakeTensor:
         """A small tensor on the device."""
         return self.cuda.take(4 * math.prod(shape))
 
     def matmul(self, one: FakeTensor, other: FakeTensor) -> FakeTensor:
-        """A product, by cuBLAS."""
+        """A product, by cuBLAS, which keeps memory for each stream until that is cleared."""
+        self._workspaces.setdefault(self.cuda.current_stream().cuda_stream, self.cuda.take(_WORKSPACE))
         return self.cuda.take(256)
 
     def empty(self, size_bytes: int, *, dtype: str, device: str) -> FakeTensor:

@@ -47,7 +47,17 @@ def outside_bytes(torch: Any) -> int:
         after = _used(torch)
         took = 0 if before is None or after is None else after - before - int(torch.cuda.memory_reserved())
         _found = max(took, LEAST_BYTES)
+        del ones
+        _give_back(torch)
     return _found
+
+
+def _give_back(torch: Any) -> None:
+    """Frees what the product took: cuBLAS keeps memory for each stream, here for one outside of any share."""
+    clear = getattr(getattr(torch, "_C", None), "_cuda_clearCublasWorkspaces", None)
+    if clear is not None:
+        clear()
+    torch.cuda.empty_cache()
 
 
 def _used(torch: Any) -> int | None:

@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments.device.gpu import driver, share
+from serve_deployments.device.gpu import driver, outside, share
 from serve_deployments.device.gpu.limits import checked, enforce_gpu
 from serve_deployments.device.gpu.share import CannotConfine, confine, held_stream, join, multiprocessors, new_stream
 from serve_deployments.fakes.fake_cuda import FakeCuda, FakeTorch
@@ -103,6 +104,16 @@ def test_a_model_that_computes_in_its_threads_stream_is_held(gpu):
     told = enforce_gpu(QUARTER, torch)
     weights = torch.cuda.take(1 << 30)
     assert checked(told, QUARTER, torch) == told and weights
+
+
+def test_what_a_cap_of_memory_took_to_be_found_is_no_models_memory_outside_the_share(gpu, monkeypatch):
+    """A product shows what CUDA takes, in the default stream: cuBLAS would keep its memory there."""
+    monkeypatch.setattr(outside, "_found", None)
+    torch, both = gpu(), replace(QUARTER, gpu_memory=0.25)
+    told = enforce_gpu(both, torch)
+    assert [each.enforced for each in told] == [True, True] and torch.cuda.memory_reserved() == 0
+    weights = torch.cuda.take(1 << 30)
+    assert checked(told, both, torch) == told and weights
 
 
 def in_the_default_stream(torch):
