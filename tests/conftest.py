@@ -71,7 +71,9 @@ def ray_starts_alone() -> Callable[[], AbstractContextManager[None]]:
 def one_at_a_time() -> Iterator[None]:
     """`make test` has two processes with a Ray each. A node must be up within 30 s (Ray's own bound), and where nothing
     is compiled yet that is too short for two that start at once on two cores."""
-    with (Path(tempfile.gettempdir()) / f"raytune-infer-tests-start-ray-{os.getuid()}").open("w") as lock:
+    path = Path(tempfile.gettempdir()) / f"raytune-infer-tests-start-ray-{os.getuid()}"
+    # Others can write into this folder too: a link that one of them has put there is not followed.
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -12,7 +12,7 @@ import ray
 from ray import serve
 from ray.util.placement_group import placement_group_table
 
-from serve_deployments.device.limits import lock_folder
+from serve_deployments.device.core_locks import lock_folder
 
 SETTLES_S = 30.0
 """Seconds after which anything still there counts as left behind, since Ray ends processes some time after it was told

@@ -7,11 +7,9 @@ one machine, whatever each has as its temporary folder.
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import socket
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from serve_deployments.device.cgroups import Quota, cpu_quota
+from serve_deployments.device.core_locks import BadFolder, lock_folder, obstacles, prepared, try_lock
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.settings import Settings
 
@@ -54,7 +53,10 @@ class CoreLease:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._folder = _prepared(folder)
+        try:
+            self._folder = prepared(folder or lock_folder())
+        except BadFolder as error:
+            raise NoCores(str(error)) from None
         candidates = sorted(available if available is not None else machine_cores())
         if count > len(candidates):
             raise NoCores(f"{count} cores requested, but this machine has {len(candidates)}; lower `cpu_cores`")
@@ -62,9 +64,11 @@ class CoreLease:
         until = now() + deadline_s
         while not self._try(count, candidates):
             if now() >= until:
+                kept = obstacles(self._folder, candidates)
                 raise NoCores(
                     f"{count} cores requested, but fewer than {count} of {len(candidates)} were free within "
-                    f"{deadline_s:g} s; lower `--parallel` or wait for the other study on this machine"
+                    f"{deadline_s:g} s{f' ({kept})' if kept else ''}; lower `--parallel` or wait for the other study "
+                    "on this machine"
                 )
             sleep(0.05)
 
@@ -81,7 +85,7 @@ class CoreLease:
 
     def _try(self, count: int, candidates: Sequence[int]) -> bool:
         for core in candidates:
-            if (lock := _lock(self._folder, core)) is not None:
+            if (lock := try_lock(self._folder, core)) is not None:
                 self._held[core] = lock
             if len(self._held) == count:
                 return True
@@ -89,43 +93,13 @@ class CoreLease:
         return False
 
 
-def lock_folder() -> Path:
-    """The folder of the lock files, the same for all users and studies of a machine.
-
-    It is in Linux's shared memory, not in the temporary folder, which users, jobs and services may each have for
-    themselves.
-    """
-    shared = Path("/dev/shm")
-    return (shared if shared.is_dir() else Path(tempfile.gettempdir())) / "raytune-infer-cores"
-
-
-def _prepared(folder: Path | None) -> Path:
-    """The folder of the lock files, created if necessary and made writable for every user of the machine."""
-    folder = folder or lock_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with suppress(PermissionError):
-        folder.chmod(0o777)
-    return folder
-
-
-def _lock(folder: Path, core: int) -> IO[bytes] | None:
-    """Takes an exclusive lock on a core; None if it is locked already."""
-    path = folder / f"{core}.lock"
-    with suppress(PermissionError):  # it is another user's: flock needs no more than reading
-        path.touch()
-        path.chmod(0o666)
-    lock = open(path, "rb")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    return lock
-
-
 def unleased_cores(cores: Iterable[int], *, folder: Path | None = None) -> set[int]:
-    """The subset of these cores that no lease holds now."""
-    found = {core: _lock(_prepared(folder), core) for core in cores}
+    """The subset of these cores that can be leased now, as no lease holds them."""
+    try:
+        there = prepared(folder or lock_folder())
+    except BadFolder:
+        return set()
+    found = {core: try_lock(there, core) for core in cores}
     for lock in found.values():
         if lock is not None:
             lock.close()

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 from functools import partial
@@ -18,7 +17,6 @@ from serve_deployments.device.limits import (
     CoreLease,
     NoCores,
     enforce_cpu,
-    lock_folder,
     machine_cores,
     pin,
     unleased_cores,
@@ -98,14 +96,6 @@ def test_a_lease_is_of_the_first_cores_and_of_no_more_than_asked_for(tmp_path):
     assert CoreLease(1, folder=tmp_path, available=[7, 5, 9], deadline_s=0).cores == (5,)
 
 
-def test_locks_are_for_every_user_of_the_machine(tmp_path):
-    folder = tmp_path / "a" / "b"
-    held = lease(1, folder)
-    assert folder.stat().st_mode & 0o777 == 0o777
-    assert (folder / "0.lock").stat().st_mode & 0o666 == 0o666
-    held.release()
-
-
 @pytest.fixture
 def cores_of(monkeypatch):
     """What a process of a machine with so many cores has under a quota."""
@@ -140,14 +130,6 @@ def test_cores_of_which_the_quota_gives_a_part_are_not_said_to_be_enforced(cores
         held, told = enforce_cpu(Settings(cpu_cores=cores), lease=lambda count: lease(count, tmp_path))
         assert held is not None and told.enforced == (how is None) and how in (None, told.how)
         held.release()
-
-
-def test_processes_with_temporary_folders_of_their_own_see_the_same_locks(monkeypatch, tmp_path):
-    found = set()
-    for name in ("a", "b"):
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
-        found.add(lock_folder())
-    assert len(found) == 1 or not Path("/dev/shm").is_dir()
 
 
 def test_more_cores_than_the_quota_are_worth_are_not_leased(cores_of):
@@ -231,23 +213,6 @@ def test_cores_that_nobody_leases_are_known_without_taking_them(tmp_path):
     assert unleased_cores([0, 1, 2], folder=tmp_path) == {1, 2}
     held.release()
     assert lease(3, tmp_path).cores == (0, 1, 2)
-
-
-def test_the_locks_of_another_user_are_respected_and_his_cores_can_be_leased_after_him(tmp_path, monkeypatch):
-    """Whoever came first made the files: the next one may neither touch them nor change their mode."""
-    first = lease(3, tmp_path)
-
-    def refused(path, *args, **more):
-        raise PermissionError(f"[Errno 1] Operation not permitted: '{path}'")
-
-    monkeypatch.setattr(Path, "touch", refused)
-    monkeypatch.setattr(Path, "chmod", refused)
-    with pytest.raises(NoCores):
-        lease(1, tmp_path)
-    first.release()
-    second = lease(2, tmp_path)
-    assert second.cores == (0, 1) and unleased_cores([0, 1, 2], folder=tmp_path) == {2}
-    second.release()
 
 
 @pytest.fixture
