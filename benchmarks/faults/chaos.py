@@ -32,6 +32,7 @@ from benchmarks.faults.nodes import node_fault, two_nodes
 from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import ROOT, Origin
 from benchmarks.recording.sections import markdown, put
+from cluster.own_ray import closed_ray
 
 
 @contextmanager
@@ -40,16 +41,17 @@ def cluster_of_three() -> Iterator[Cluster]:
     temporary = tempfile.mkdtemp(prefix="chaos-")
     os.environ |= {"PYTHONPATH": str(ROOT), "RAY_TMPDIR": "/tmp", "TMPDIR": temporary}
     tempfile.tempdir = None  # so that it is read again
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        two_nodes(cluster)
-        ray.init(address=cluster.address, log_to_driver=False)
-        serve.start(proxy_location="Disabled")
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-        shutil.rmtree(temporary, ignore_errors=True)
+    with closed_ray():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            two_nodes(cluster)
+            ray.init(address=cluster.address, log_to_driver=False)
+            serve.start(proxy_location="Disabled")
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def faults_of(cluster: Cluster) -> tuple[Fault, ...]:

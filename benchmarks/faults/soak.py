@@ -176,7 +176,7 @@ def main(arguments: Sequence[str]) -> None:
         ("virtual replicas", asked.fake, partial(watched, serving=contextmanager(virtual))),
         ("real replicas", asked.real, partial(watched, serving=None)),
     )
-    with ray_session(address=None, emulate=None, folder=ROOT), tempfile.TemporaryDirectory() as folder:
+    with ray_session(address=None, emulate=None, folder=ROOT, runs_code=True), tempfile.TemporaryDirectory() as folder:
         from ray import serve
 
         serve.start(proxy_location="Disabled")

@@ -40,7 +40,7 @@ def local_serve(*, http: bool = True) -> Iterator[int]:
         raise SystemExit("RAY_ADDRESS names a cluster; this benchmark starts a Ray of its own: unset RAY_ADDRESS")
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     port = free_port()
-    with ray_session(address=None, emulate=None, folder=ROOT):
+    with ray_session(address=None, emulate=None, folder=ROOT, runs_code=True):
         serve.start(proxy_location="HeadOnly" if http else "Disabled", http_options={"host": HOST, "port": port})
         try:
             yield port

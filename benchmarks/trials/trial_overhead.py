@@ -191,7 +191,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--trials", type=int, default=12)
     asked = parser.parse_args(arguments)
     spec = small(asked.spec)
-    with ray_session(address=None, emulate=None, folder=spec.folder):
+    with ray_session(address=None, emulate=None, folder=spec.folder, runs_code=True):
         own, table = without_tune(spec, asked.repeats)
     rows = through_tune(spec, asked.trials)
     table.append(row_of("in place, through Tune", [row["all"] for row in rows], own, "0.2 s", medians(rows)))

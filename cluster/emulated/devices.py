@@ -16,6 +16,7 @@ from cluster import gpu_names, gpus
 from cluster.emulated import profiles, roofline
 from cluster.emulated.shared_card import SharedCard, card_here
 from cluster.inventory import ACCELERATOR_LABEL, ACCELERATOR_RESOURCE, EMULATED_LABEL
+from cluster.own_ray import closed_ray
 
 HEAD_CPU_CORES = 4
 """CPU cores of the head node, which has no GPU: for trials, load and models without a GPU. Our choice."""
@@ -46,7 +47,7 @@ def parse(spec: str) -> tuple[tuple[gpus.Gpu, int], ...]:
 
 @contextmanager
 def emulated_cluster(spec: str) -> Iterator[str]:
-    """A local Ray cluster with emulated GPUs; yields its address, and shuts everything down at the end.
+    """A local Ray cluster with emulated GPUs, on loopback; yields its address, and shuts everything down at the end.
 
     Args:
         spec: the GPU nodes, see `parse`.
@@ -55,22 +56,24 @@ def emulated_cluster(spec: str) -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     nodes = parse(spec)  # before anything is started
-    cluster = Cluster(initialize_head=False)
-    try:
-        cluster.add_node(num_cpus=HEAD_CPU_CORES, num_gpus=0, include_dashboard=False, labels={EMULATED_LABEL: "true"})
-        for gpu, count in nodes:
-            cluster.add_node(
-                num_cpus=GPU_NODE_CPU_CORES,
-                num_gpus=count,
-                resources={f"{ACCELERATOR_RESOURCE}{gpu.name}": 1},
-                labels={ACCELERATOR_LABEL: gpu.name, EMULATED_LABEL: "true"},
-            )
-        yield cluster.address
-    finally:
-        # A driver still connected would wait for a cluster that is gone.
-        if ray.is_initialized() and ray.get_runtime_context().gcs_address == cluster.address:
-            ray.shutdown()
-        cluster.shutdown()
+    with closed_ray():
+        cluster = Cluster(initialize_head=False)
+        try:
+            head = {EMULATED_LABEL: "true"}
+            cluster.add_node(num_cpus=HEAD_CPU_CORES, num_gpus=0, include_dashboard=False, labels=head)
+            for gpu, count in nodes:
+                cluster.add_node(
+                    num_cpus=GPU_NODE_CPU_CORES,
+                    num_gpus=count,
+                    resources={f"{ACCELERATOR_RESOURCE}{gpu.name}": 1},
+                    labels={ACCELERATOR_LABEL: gpu.name, EMULATED_LABEL: "true"},
+                )
+            yield cluster.address
+        finally:
+            # A driver still connected would wait for a cluster that is gone.
+            if ray.is_initialized() and ray.get_runtime_context().gcs_address == cluster.address:
+                ray.shutdown()
+            cluster.shutdown()
 
 
 class EmulatedModel:

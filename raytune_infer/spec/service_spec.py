@@ -144,6 +144,11 @@ class ServiceSpec(Part):
         return found.values if isinstance(found, KnobSpec) else found
 
     @property
+    def runs_code(self) -> bool:
+        """Whether the file names code of the user's, whose modules are looked for in the file's folder."""
+        return self.model.build is not None or self.quality.score is not None
+
+    @property
     def goal(self) -> Objective:
         """The objective with its limits."""
         return Objective(

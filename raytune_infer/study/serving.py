@@ -18,7 +18,7 @@ from raytune_infer.spec.samples.sample_order import distinct, spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord
-from raytune_infer.study.session import JOB_VARIABLE
+from raytune_infer.study.session import JOB_VARIABLE, SENT_BELOW
 from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.load.stored_samples import StoredSamples
 from serve_deployments.measuring.in_cluster.load_side import release_cores
@@ -78,8 +78,11 @@ def _seen_from_replicas(source: ModelSource, spec: ServiceSpec) -> ModelSource:
     """
     if not _is_remote():
         return source
-    sent = Path.cwd() if JOB_VARIABLE in os.environ else spec.folder
+    in_job = JOB_VARIABLE in os.environ
+    sent = Path.cwd() if in_job else spec.folder
     folder = str(spec.folder.relative_to(sent)) if spec.folder.is_relative_to(sent) else source.folder
+    if not in_job and not spec.runs_code:
+        folder = SENT_BELOW
     if isinstance(source, ModelFiles) and Path(source.path).is_relative_to(spec.folder):
         source = replace(source, path=str(Path(source.path).relative_to(spec.folder)))
     return replace(source, folder=folder)

@@ -6,17 +6,22 @@ import asyncio
 import logging
 import os
 import re
+import site
 import socket
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cluster.emulated.devices import emulated_cluster, parse
+from cluster.own_ray import closed_ray
+from cluster.sent_folder import sent_folder
 from raytune_infer.environment import environment, unless_set
 from raytune_infer.errors import UserError
 from raytune_infer.spec.service import OUR_PACKAGES
@@ -30,6 +35,9 @@ _OWN_RAY = {"RAY_worker_niceness": "0"}
 (nice 15): beside one busy process a trivial replica then answered 510 requests/s, with nice 0 1,250."""
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Environment variable that `ray job submit` sets in a job's driver, whose working folder is the one that was sent."""
+SENT_BELOW = "service"
+"""Name of the folder, within what is sent to other machines, in which a service without code of its own is: Ray has the
+workers look for modules in the folder around it, where there are none."""
 _LONGEST_FOLDER = 39
 """Longest path in bytes of a temporary folder in which Ray 2.60 can make its sockets: Linux allows 107 bytes for a
 socket's name (unix(7)), of which `/ray/session_` with date and process, and `/sockets/plasma_store` take 68."""
@@ -63,7 +71,7 @@ def check_session(*, address: str | None, emulate: str | None) -> None:
 
 
 @contextmanager
-def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> Iterator[None]:
+def ray_session(*, address: str | None, emulate: str | None, folder: Path, runs_code: bool = False) -> Iterator[None]:
     """Connect to Ray inside the context, and restore the previous state afterwards.
 
     A process that is connected already keeps its connection. Otherwise we connect to `address` (or the variable
@@ -74,7 +82,8 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
     Args:
         address: address of a running cluster; "auto" for the one on this machine.
         emulate: nodes of a local emulated cluster (`T4:1,V100:1`), which is started instead.
-        folder: folder of service.yaml, so that workers can import the modules in it.
+        folder: folder of service.yaml.
+        runs_code: whether workers are to find the modules in it; if not, none of them is ever imported there.
 
     Raises:
         UserError: no cluster answers at the address, or a Ray on this machine does not start.
@@ -87,16 +96,17 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path) -> It
     logging.getLogger("ray").setLevel(logging.ERROR)  # its messages at INFO are of no use to a study
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None and emulate is None:
-        with _connected(address, _shipped_environment(folder)):
+        with _shipped_environment(folder, runs_code) as environment_there, _connected(address, environment_there):
             yield
         return
-    with environment(unless_set(_own_ray())):
+    local = partial(_connected, runtime_env=_local_environment(folder, runs_code), apart=not runs_code)
+    with environment(unless_set(_own_ray())), closed_ray():
         if emulate is not None:
-            with emulated_cluster(emulate) as own_address, _connected(own_address, _local_environment(folder)):
+            with emulated_cluster(emulate) as own_address, local(own_address):
                 yield
         else:
             cores = len(machine_cores())
-            with _connected("local", _local_environment(folder), num_cpus=cores, include_dashboard=False):
+            with local("local", num_cpus=cores, include_dashboard=False):
                 yield
 
 
@@ -122,35 +132,54 @@ def _own_ray() -> dict[str, str]:
 
 
 @contextmanager
-def _connected(address: str, runtime_env: dict[str, Any], **options: Any) -> Iterator[None]:
+def _connected(
+    address: str, runtime_env: dict[str, Any], *, apart: bool = False, **options: Any
+) -> Iterator[None]:
+    """Connect to Ray, or start one, inside the context.
+
+    Args:
+        address: its address; "local" to start one.
+        runtime_env: see Ray.
+        apart: whether workers are not to find the modules in the folder that we work in, where Ray has them look first.
+        options: see `ray.init`.
+    """
     import ray
 
-    try:
-        _until_up(
-            partial(
-                ray.init, address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR,
-                **options,
+    init = partial(
+        ray.init, address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR, **options
+    )
+    with TemporaryDirectory(prefix="raytune-infer-") if apart else nullcontext() as empty:
+        try:
+            _until_up(init if empty is None else partial(_working_in, empty, init))
+        except UserError:
+            raise
+        except ConnectionError as error:
+            raise UserError(
+                f"no Ray cluster at {address!r} ({_first_line(error)}); start one with `ray start --head`, "
+                "or leave --address out to use this machine"
+            ) from None
+        except (RuntimeError, ValueError, OSError) as error:
+            asked = "start Ray on this machine" if address == "local" else f"connect to the Ray cluster at {address!r}"
+            remedy = (
+                "; the folder of service.yaml is sent to the nodes, so keep big files elsewhere, on a path that every "
+                "node has"
             )
-        )  # fmt: skip
-    except UserError:
-        raise
-    except ConnectionError as error:
-        raise UserError(
-            f"no Ray cluster at {address!r} ({_first_line(error)}); start one with `ray start --head`, "
-            "or leave --address out to use this machine"
-        ) from None
-    except (RuntimeError, ValueError, OSError) as error:
-        asked = "start Ray on this machine" if address == "local" else f"connect to the Ray cluster at {address!r}"
-        remedy = (
-            "; the folder of service.yaml is sent to the nodes, so keep big files elsewhere, on a path that every "
-            "node has"
-        )
-        shipped = "working_dir" in runtime_env
-        raise UserError(f"cannot {asked}: {_first_line(error)}{remedy if shipped else ''}") from None
+            shipped = "working_dir" in runtime_env
+            raise UserError(f"cannot {asked}: {_first_line(error)}{remedy if shipped else ''}") from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _working_in(folder: str, function: Callable[[], object]) -> None:
+    """Call a function in another working folder."""
+    before = os.getcwd()
+    os.chdir(folder)
     try:
-        yield
+        function()
     finally:
-        ray.shutdown()
+        os.chdir(before)
 
 
 def _first_line(error: Exception) -> str:
@@ -209,14 +238,28 @@ def _refuse_silence(address: str, remedy: str) -> None:
         ) from None
 
 
-def _local_environment(folder: Path) -> dict[str, Any]:
-    """Return the runtime environment in which workers on this machine find the same modules as we do."""
-    paths = [str(folder), os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"env_vars": {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}}
+def _local_environment(folder: Path, runs_code: bool) -> dict[str, Any]:
+    """Return the runtime environment in which workers on this machine find the same modules as we do.
+
+    Where the service has no code of its own, modules of the same names as libraries' beside service.yaml, or where the
+    command is run, must not be imported in their place.
+    """
+    ours = Path(import_module(OUR_PACKAGES[0]).__path__[0]).parent
+    paths = [str(folder), os.getcwd()] if runs_code else [] if _is_installed(ours) else [str(ours)]
+    paths += filter(None, [os.environ.get("PYTHONPATH")])
+    return {"env_vars": {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}} if paths else {}
 
 
-def _shipped_environment(folder: Path) -> dict[str, Any]:
-    """Return the runtime environment that ships our packages and the folder of service.yaml to other machines."""
+def _is_installed(folder: Path) -> bool:
+    """Whether every Python finds modules of this folder, and after the standard library's."""
+    return str(folder) in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages())
+
+
+@contextmanager
+def _shipped_environment(folder: Path, runs_code: bool) -> Iterator[dict[str, Any]]:
+    """Yield the runtime environment that ships our packages and the folder of service.yaml to other machines."""
     if JOB_VARIABLE in os.environ:
-        return {}  # `ray job submit` has set an environment already; a second one would conflict with it.
-    return {"py_modules": [str(Path(import_module(p).__path__[0])) for p in OUR_PACKAGES], "working_dir": str(folder)}
+        yield {}  # `ray job submit` has set an environment already; a second one would conflict with it.
+        return
+    with sent_folder(folder, below="" if runs_code else SENT_BELOW) as sent:
+        yield {"py_modules": [str(Path(import_module(p).__path__[0])) for p in OUR_PACKAGES], "working_dir": str(sent)}

@@ -122,7 +122,10 @@ class Study:
             self._refuse_unusable()
         if prior is not None:
             progress.note(prior.note())
-        with no_running_loop(), ray_session(address=self._address, emulate=emulate, folder=self.spec.folder):
+        session = ray_session(
+            address=self._address, emulate=emulate, folder=self.spec.folder, runs_code=self.spec.runs_code
+        )
+        with no_running_loop(), session:
             space = self._space(progress)
             identity = fingerprint(self._service, space)
             run = run or self._create(identity, trials or self.spec.budget.trials)

@@ -21,17 +21,19 @@ _imported: dict[str, dict[str, ModuleType]] = {}
 """Folder → its modules that were imported; imported twice, some would register twice what may exist only once."""
 
 
-def enter(folder: str) -> None:
-    """Make a folder this process's working folder, and the first in which modules are looked for.
+def enter(folder: str, *, modules: bool) -> None:
+    """Make a folder this process's working folder, for good.
 
     A folder that is not on this machine is left alone: the model may need nothing of it.
 
     Args:
         folder: the folder; empty for the present one.
+        modules: whether it becomes the first in which modules are looked for, as a builder's must be; for a model that
+            is only read, a file there with the name of a library would run in its place.
     """
     if folder and os.path.isdir(folder):
         os.chdir(folder)
-    if (here := os.getcwd()) not in sys.path:
+    if modules and (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
 
 

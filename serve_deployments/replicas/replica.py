@@ -21,12 +21,13 @@ from serve_deployments.batches.passing_on import PassingOn
 from serve_deployments.device.cgroups import memory_free_share
 from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.endpoint import DescribedError, Payload, first_line
-from serve_deployments.models.model import ModelSource
+from serve_deployments.models.model import Builder, ModelSource
 from serve_deployments.models.service_folder import enter
 from serve_deployments.replicas.batching.dynamic_batching import DynamicBatching
 from serve_deployments.replicas.hosting import HostedModel, is_of_payload
 from serve_deployments.replicas.http.answering import answer
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
+from serve_deployments.replicas.loopback import stay_on_loopback
 from serve_deployments.settings import Settings
 from serve_deployments.usage import Usage
 
@@ -66,7 +67,9 @@ class ReplicaServer:
         payload_type: PayloadType = AS_JSON,
         samples: Sequence[Payload] = (),
     ) -> None:
-        enter(source.folder)
+        if _is_replica():
+            stay_on_loopback()
+        enter(source.folder, modules=isinstance(source, Builder))
         self._model = HostedModel(replace(source, folder=""), samples)
         self._meter: Meter | None = None
         self._batching: DynamicBatching | PassingOn = PassingOn(self._run)

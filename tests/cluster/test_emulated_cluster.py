@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import ray
 
@@ -7,6 +11,17 @@ from cluster.inventory import Demand
 from serve_deployments.measuring.in_cluster.load_side import load_actor, release_cores
 
 pytestmark = pytest.mark.ray
+ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).internal_kv_keys(b'', None)"
+
+
+def answers_strangers(address: str) -> bool:
+    """Whether a cluster answers a process that has no token."""
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK, address], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert asked.returncode == 0 or "nauthenticated" in asked.stderr, asked.stderr
+    return asked.returncode == 0
 
 
 def test_an_emulated_cluster_comes_up_and_goes_away(ray_starts_alone):
@@ -18,6 +33,7 @@ def test_an_emulated_cluster_comes_up_and_goes_away(ray_starts_alone):
         emulated.emulated_cluster("T4:2") as address,
     ):
         ray.init(address=address, log_to_driver=False)
+        assert address.startswith("127.0.0.1:") and not answers_strangers(address)
         found = inventory.from_ray()
         assert found.gpu_types == ("T4",) and found.emulated
         assert sorted(node.cpu_cores for node in found.nodes) == [4, 8]

@@ -13,7 +13,7 @@ from raytune_infer.spec.document import Document
 from raytune_infer.spec.samples.sample_order import spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import parse_spec
-from raytune_infer.study import serving
+from raytune_infer.study import serving, session
 from serve_deployments.load.arrivals import CONSTANT
 
 SPEC = """\
@@ -150,6 +150,14 @@ def test_weights_beside_the_service_are_looked_for_where_its_folder_was_shipped_
         pass
     source = next(entry[1] for entry in told if entry[0] == "backend")
     assert source == ModelFiles(seen.format(folder=tmp_path), "torchscript", "." if is_remote else "/written/here")
+    # Without code of its own it was sent below another folder, in which workers look for modules.
+    text = SPEC.replace("build: ", "path: ")
+    assert text != SPEC
+    known.spec = parse_spec(Document(text, "known.yaml"), folder=tmp_path)
+    with serving.on_ray_serve(known, STUDY):
+        pass
+    source = [entry[1] for entry in told if entry[0] == "backend"][-1]
+    assert source.folder == (session.SENT_BELOW if is_remote else "/written/here")
 
 
 @pytest.mark.parametrize(("sent", "folder"), [("", "a/b"), ("a", "b"), ("a/b", "."), ("elsewhere", "{written}")])

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,23 @@ class Ray:
         self.fails = fails
         self.given: list[dict[str, Any]] = []
         self.niceness: list[str | None] = []
+        self.closed: list[bool] = []
+        self.folders: list[tuple[Path, list[Path]]] = []
+        self.is_closed = False
         self.ends = 0
+
+    @contextmanager
+    def closed_ray(self):
+        self.is_closed = True
+        yield
+        self.is_closed = False
 
     def init(self, **options: Any) -> None:
         self.given.append(options)
         self.niceness.append(os.environ.get(NICENESS))
+        self.closed.append(self.is_closed)
+        sent = Path(options["runtime_env"].get("working_dir", "."))
+        self.folders.append((Path.cwd(), sorted(path.relative_to(sent) for path in sent.rglob("*"))))
         self.fails()
 
     def shutdown(self) -> None:
@@ -42,6 +54,7 @@ class Ray:
 @pytest.fixture
 def instead(monkeypatch) -> Ray:
     found = Ray()
+    monkeypatch.setattr(session, "closed_ray", found.closed_ray)
     monkeypatch.setattr(ray, "init", found.init)
     monkeypatch.setattr(ray, "shutdown", found.shutdown)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -59,9 +72,11 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "service"
 
 
-def joined(folder: Path, address: str | None = None, emulate: str | None = None) -> None:
+def joined(
+    folder: Path, address: str | None = None, emulate: str | None = None, *, runs_code: bool = True
+) -> None:
     session.check_session(address=address, emulate=emulate)
-    with session.ray_session(address=address, emulate=emulate, folder=folder):
+    with session.ray_session(address=address, emulate=emulate, folder=folder, runs_code=runs_code):
         pass
 
 
@@ -121,18 +136,50 @@ def test_a_ray_of_our_own_has_the_cores_that_this_process_may_use_and_workers_fi
 
 
 def test_nodes_elsewhere_get_our_packages_and_the_folder_of_service_yaml(instead, folder, monkeypatch):
+    for name in ("model.py", ".env"):
+        (folder / name).touch()
     joined(folder, address="auto")
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     joined(folder)
     root = Path(raytune_infer.__file__).parents[1]
     packages = [str(root / name) for name in ("raytune_infer", "searchers", "serve_deployments", "cluster")]
-    for given in instead.given:
+    for given, (_, sent) in zip(instead.given, instead.folders, strict=True):
         assert given["address"] == "auto" and "num_cpus" not in given and "include_dashboard" not in given
-        assert given["runtime_env"] == {"py_modules": packages, "working_dir": str(folder)}
+        assert given["runtime_env"].keys() == {"py_modules", "working_dir"}
+        assert given["runtime_env"]["py_modules"] == packages and sent == [Path("model.py")]
     # A job that was submitted has an environment, and a second one would contradict it.
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     joined(folder)
     assert instead.given[2]["runtime_env"] == {} and len(instead.given) == instead.ends == 3
+
+
+def test_a_service_without_code_of_its_own_has_no_module_imported_from_its_folder_or_ours(
+    instead, folder, monkeypatch
+):
+    """A file there with the name of a library would run in its place, in every process of the study."""
+    (folder / "numpy.py").touch()
+    here, ours = Path.cwd(), str(Path(raytune_infer.__file__).parents[1])
+    for emulate in (None, "T4:1"):
+        monkeypatch.setattr(session, "emulated_cluster", lambda nodes: nullcontext("127.0.0.1:6789"))
+        joined(folder, emulate=emulate, runs_code=False)
+    monkeypatch.setenv("PYTHONPATH", "/first")
+    joined(folder, runs_code=False)
+    for given, (working_in, _) in zip(instead.given, instead.folders, strict=True):
+        paths = given["runtime_env"].get("env_vars", {}).get("PYTHONPATH", "").split(os.pathsep)
+        assert set(paths) <= {ours, "/first", ""}
+        assert working_in not in (here, folder) and not working_in.exists(), "Ray has workers look there first"
+    assert "/first" in paths and Path.cwd() == here
+    # On other machines Ray has workers look in the folder that was sent.
+    joined(folder, address="auto", runs_code=False)
+    assert instead.folders[-1][1] == [Path("service"), Path("service/numpy.py")]
+
+
+def test_only_a_ray_of_our_own_is_closed_to_others(instead, folder, monkeypatch):
+    monkeypatch.setattr(session, "emulated_cluster", lambda nodes: nullcontext("127.0.0.1:6789"))
+    joined(folder)
+    joined(folder, emulate="T4:1")
+    joined(folder, address="auto")
+    assert instead.closed == [True, True, False] and not instead.is_closed
 
 
 def test_an_emulated_cluster_is_started_joined_and_stopped_even_beside_another_address(instead, folder, monkeypatch):

@@ -96,8 +96,8 @@ def test_a_replicas_process_works_in_the_folder_from_then_on(services):
     first, _ = services
     code = (
         "import os, sys; from serve_deployments.models.service_folder import enter\n"
-        "enter(sys.argv[1]); import same_name; print(same_name.HERE, os.getcwd())\n"
-        "enter('/not/on/this/node'); print(os.getcwd())"
+        "enter(sys.argv[1], modules=True); import same_name; print(same_name.HERE, os.getcwd())\n"
+        "enter('/not/on/this/node', modules=True); print(os.getcwd())"
     )
     env = {**os.environ, "PYTHONPATH": os.getcwd()}
     ran = subprocess.run([sys.executable, "-c", code, first], env=env, capture_output=True, text=True, check=True)
@@ -107,5 +107,16 @@ def test_a_replicas_process_works_in_the_folder_from_then_on(services):
 def test_without_a_folder_the_present_one_is_searched(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    enter("")
+    enter("", modules=True)
     assert sys.path[0] == str(tmp_path) and Path.cwd() == tmp_path
+
+
+def test_where_a_model_is_only_read_no_module_beside_it_runs_in_place_of_a_library(services):
+    first, _ = services
+    code = (
+        "import os, sys; from serve_deployments.models.service_folder import enter\n"
+        "enter(sys.argv[1], modules=False); print(os.getcwd(), 'same_name' if sys.argv[1] in sys.path else '')\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.getcwd()}
+    ran = subprocess.run([sys.executable, "-c", code, first], env=env, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [str(first)]

@@ -1,0 +1,54 @@
+"""A Ray of our own: nobody without its token can use it, and the token is for its user alone."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STARTED = """\
+import os
+from cluster.own_ray import closed_ray
+from ray._private import ray_constants, services
+
+with closed_ray():
+    print(services.get_node_ip_address(), services.canonicalize_bootstrap_address("127.0.0.1:1"))
+    print(os.environ.get("RAY_AUTH_MODE"), ray_constants.ENABLE_RAY_CLUSTER)
+print("after", ray_constants.ENABLE_RAY_CLUSTER, os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"))
+"""
+
+
+def started(home: Path, **environment: str) -> str:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    there = {**clean, "HOME": str(home), "PYTHONPATH": os.getcwd(), **environment}
+    return subprocess.run([sys.executable, "-c", STARTED], env=there, capture_output=True, text=True, check=True).stdout
+
+
+def test_what_is_started_is_on_loopback_with_a_token_for_its_user_alone_and_what_comes_later_is_not(tmp_path):
+    said = started(tmp_path)
+    assert said.splitlines() == ["127.0.0.1 127.0.0.1:1", "token False", "after True None"]
+    token = tmp_path / ".ray" / "auth_token"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600 and token.read_text()
+
+
+def test_a_token_that_others_could_read_is_closed_and_kept_and_a_link_is_not_followed(tmp_path):
+    token, elsewhere = tmp_path / ".ray" / "auth_token", tmp_path / "elsewhere"
+    token.parent.mkdir()
+    token.write_text("a" * 40)
+    token.chmod(0o644)
+    started(tmp_path)
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600 and token.read_text() == "a" * 40
+    elsewhere.write_text("b" * 40)
+    elsewhere.chmod(0o644)
+    token.unlink()
+    token.symlink_to(elsewhere)
+    started(tmp_path)
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("mode", ["disabled", "token"])
+def test_who_has_chosen_how_ray_authenticates_keeps_it(tmp_path, mode):
+    assert f"{mode} False" in started(tmp_path, RAY_AUTH_MODE=mode)
+    assert (tmp_path / ".ray" / "auth_token").exists() == (mode == "token")

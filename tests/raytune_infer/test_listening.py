@@ -1,0 +1,104 @@
+"""What listens while Ray, Serve or a study of ours runs: on loopback alone, in processes that ask for Ray's token."""
+
+import ipaddress
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+SPEC = """\
+name: listened
+model: {build: "cluster.emulated:model", args: {profile: bert-base}}
+samples: [x, y]
+knobs: {max_batch_size: [1, 2, 4]}
+objective: {maximize: rps}
+budget: {trials: 3, compare_s: 1.0e-6}
+load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 3, max_concurrency: 8}
+"""
+SERVE = """\
+from benchmarks.replica.served import local_serve, up
+from benchmarks.replica.services import SERVICES
+
+with local_serve() as port, up(next(iter(SERVICES.values())), port):
+    print("up", flush=True)
+"""
+
+
+def listening(process: psutil.Process) -> set[tuple[str, str, str]]:
+    """What listens in a process and in those below it: its name, the address, and how its Ray authenticates."""
+    found = set()
+    for each in (process, *process.children(recursive=True)):
+        try:
+            sockets = [open_ for open_ in each.net_connections(kind="inet") if open_.status == psutil.CONN_LISTEN]
+            name, mode = (each.cmdline() or [each.name()])[0], each.environ().get("RAY_AUTH_MODE", "")
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        found |= {(Path(name.split()[0]).name, open_.laddr.ip, mode) for open_ in sockets}
+    return found
+
+
+def check(found: set[tuple[str, str, str]], *kinds: str) -> None:
+    """Only loopback is listened on, and processes of these kinds were seen, which ask for a token."""
+    names = {name for name, _, _ in found}
+    for kind in kinds:
+        assert any(kind in name for name in names), f"no {kind} listens among {names}"
+    assert [each for each in found if not ipaddress.ip_address(each[1]).is_loopback] == []
+    assert {mode for name, _, mode in found if name in ("gcs_server", "raylet")} == {"token"}
+
+
+@contextmanager
+def started(words: tuple[str, ...], home: Path) -> Iterator[subprocess.Popen[str]]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {**clean, "HOME": str(home), "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.getcwd()}
+    process = subprocess.Popen(
+        words, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def heard(
+    words: tuple[str, ...], home: Path, alone: Callable[[], AbstractContextManager[None]]
+) -> set[tuple[str, str, str]]:
+    """What listened whenever a command had said something."""
+    found: set[tuple[str, str, str]] = set()
+    with started(words, home) as process:
+        assert process.stdout is not None
+        said = []
+        with alone():
+            said.append(process.stdout.readline())
+        found |= listening(psutil.Process(process.pid))
+        for line in process.stdout:
+            said.append(line)
+            if process.poll() is None:
+                found |= listening(psutil.Process(process.pid))
+        assert process.wait() == 0, "".join(said)
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("emulate", [(), ("--emulate", "T4:1")])
+def test_a_study_listens_on_loopback_alone_and_asks_for_a_token(tmp_path, ray_starts_alone, emulate):
+    (tmp_path / "listened.yaml").write_text(SPEC)
+    words = (sys.executable, "-m", "raytune_infer", "tune", "listened.yaml", "--searcher", "random", "--out", "run")
+    check(heard((*words, *emulate), tmp_path, ray_starts_alone), "gcs_server", "raylet", "ray::ServeReplica")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_serve_that_is_reached_over_http_listens_on_loopback_alone(tmp_path, ray_starts_alone):
+    found = heard((sys.executable, "-c", SERVE), tmp_path, ray_starts_alone)
+    check(found, "gcs_server", "raylet", "ray::ServeReplica", "ray::ProxyActor")
+
+
+def test_the_ray_of_the_tests_listens_on_loopback_alone(local_ray):
+    check(listening(psutil.Process()), "gcs_server", "raylet")
