@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raytune_infer.commands.options import RunPath
+from raytune_infer.commands.options import Db, RunPath
 
 
 class Target(StrEnum):
@@ -19,11 +19,12 @@ class Target(StrEnum):
 def export(
     run: RunPath,
     to: Annotated[Target, typer.Option(help="Output format.")] = Target.serve,
+    db: Db = None,
 ) -> None:
     """Print the recommended configuration in a deployable form."""
     from raytune_infer.store.run_folder import open_run
 
-    folder = open_run(run)
+    folder = open_run(run, db)
     study, trials = folder.read()
     from raytune_infer.comparing.comparison import compared
     from raytune_infer.errors import AllFailed

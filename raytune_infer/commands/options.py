@@ -19,6 +19,10 @@ Address = Annotated[
 Prior = Annotated[
     Path | None, typer.Option(help="A prior written by `meta-train --from`, used instead of the shipped one.")
 ]
+Db = Annotated[
+    str | None,
+    typer.Option(help="URL of the database that the run was started with; none is needed for one in its folder."),
+]
 LARGEST_SEED = 2**63 - 1
 """As large as databases keep."""
 Seed = Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random choices; 0 by default.")]

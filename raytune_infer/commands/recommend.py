@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from raytune_infer.commands.options import Format, RunPath
+from raytune_infer.commands.options import Db, Format, RunPath
 
 
 def recommend(
@@ -29,6 +29,7 @@ def recommend(
     curve: Annotated[
         Path | None, typer.Option(help="Draw latency over rate for the best configurations, to this .svg or .png file.")
     ] = None,
+    db: Db = None,
     form: Format = "console",
 ) -> None:
     """Rank a run's trials again under other limits, prices or goals, without a new trial."""
@@ -44,7 +45,7 @@ def recommend(
         drawable(curve)
     found = ranked_again(
         run, limits=bounds(limit or [], "--limit"), at_least=bounds(at_least or [], "--at-least"),
-        maximize=maximize, minimize=minimize, prices=prices,
+        maximize=maximize, minimize=minimize, prices=prices, db=db,
     )  # fmt: skip
     view = recommendation_view(found)
     if curve is not None:

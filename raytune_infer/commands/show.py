@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from raytune_infer.commands.options import Format, RunPath
+from raytune_infer.commands.options import Db, Format, RunPath
 
 
-def show(run: RunPath, form: Format = "console") -> None:
+def show(run: RunPath, db: Db = None, form: Format = "console") -> None:
     """Show a run's trials, the best one, and why failed ones failed."""
     from raytune_infer.report.renderers import renderer_of
     from raytune_infer.store.run_folder import open_run
 
     render = renderer_of(form)
-    folder = open_run(run)
+    folder = open_run(run, db)
     study, trials = folder.read()
     from raytune_infer.comparing.comparison import compared
     from raytune_infer.report.study_report import trials_view

@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from raytune_infer.priors.studied_tasks import enough, study_task
-from raytune_infer.store.database import Database
+from raytune_infer.store.database import Database, shown_url
 from raytune_infer.store.records import StudyRecord
-from raytune_infer.store.run_folder import OWN_DATABASE, RunFolder, open_run, runs_in
+from raytune_infer.store.run_folder import OWN_DATABASE, RunFolder, pointed_to, runs_in
 from searchers.base import Task
 
 _NAMED = 5
@@ -51,6 +51,8 @@ class Earlier:
 def earlier_studies(run: RunFolder, study: StudyRecord, *, emulated: bool) -> Earlier:
     """Read the trials finished before a study began, in the folders beside its run's and in the database it was given.
 
+    Of a folder only its own database is read; nothing is written anywhere.
+
     Later trials are left out, so a resumed study still learns from the same trials as at its start, and never from
     itself. A study on emulated devices learns only from emulated trials, one on real devices only from real ones.
 
@@ -62,7 +64,7 @@ def earlier_studies(run: RunFolder, study: StudyRecord, *, emulated: bool) -> Ea
     found: list[tuple[dt.datetime, Task]] = []
     left_out: list[str] = []
     for url, place in _places(run, left_out).items():
-        with _told(place.name, left_out), closing(Database(url)) as database:
+        with _told(place.name, left_out), closing(Database(url, read_only=True)) as database:
             for other in database.studies():
                 if (place.numbers and other.id not in place.numbers) or other.created_at >= study.created_at:
                     continue
@@ -91,13 +93,13 @@ def _places(run: RunFolder, left_out: list[str]) -> dict[URL, _Place]:
         if path == own:
             continue
         with _told(path.name, left_out):
-            other = open_run(path)
-            if other.database_url is None:
-                _refuse_missing(path / OWN_DATABASE)
-            known = places.get(other.url, _Place(path.name, frozenset({other.study_id})))
-            if known.numbers:
-                known = _Place(known.name, known.numbers | {other.study_id})
-            places[other.url] = known
+            other = pointed_to(path)
+            if other.database_url is not None:  # whoever wrote that folder does not say what we open
+                if shown_url(other.database_url) != shown_url(run.database_url):
+                    left_out.append(f"{path.name} (its database {shown_url(other.database_url)!r} is not the --db here)")
+                continue
+            _refuse_missing(path / OWN_DATABASE)
+            places.setdefault(other.url, _Place(path.name, frozenset({other.study_id})))
     return places
 
 

@@ -40,14 +40,14 @@ def measured_tasks(places: Sequence[str]) -> tuple[Task, ...]:
 
 def _tasks_at(place: str) -> tuple[Task, ...]:
     if "://" in place:
-        return _all_studies(Database(place))
+        return _all_studies(Database(place, read_only=True))
     path = Path(place)
     if (path / SUITE_FILE).is_file():
         from raytune_infer.suites.suites import load_suite  # brings pandas
 
         return tuple(task.as_source for task in load_suite(path).tasks.values())
     if path.is_file():
-        return _all_studies(Database(url_of_file(path)))
+        return _all_studies(Database(url_of_file(path), read_only=True))
     return _tasks([open_run(path).read()])
 
 

@@ -126,6 +126,7 @@ def recommend(
     maximize: str | None = None,
     minimize: str | None = None,
     at_least: Bounds | None = None,
+    db: str | None = None,
 ) -> Recommendation:
     """Rank the trials of a run again. Nothing is deployed and no cluster is needed.
 
@@ -137,12 +138,13 @@ def recommend(
         maximize: another goal, to be maximised.
         minimize: another goal, to be minimised.
         at_least: metric → smallest value allowed.
+        db: URL of the database that the run was started with; None for the one in its folder.
 
     Raises:
         UserError: there is no such run, a metric is not measured, a price is unknown, or nothing was measured.
         PriceBookError: there is no such price book, or it is malformed.
     """
-    folder = open_run(run)
+    folder = open_run(run, db)
     study, trials = folder.read()
     spec = folder.spec_of(study)
     objective = changed(spec.goal, limits=limits, at_least=at_least, maximize=maximize, minimize=minimize)

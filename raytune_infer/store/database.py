@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import os
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
 
 from raytune_infer.errors import RunError
 from raytune_infer.store import sqlite
@@ -25,7 +26,7 @@ from raytune_infer.store.levels import level_from_json, level_to_json
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord
 from raytune_infer.store.shown_url import shown
 from raytune_infer.store.tables import MeasurementRow, StudyRow, TrialRow
-from raytune_infer.store.upgrade import upgrade
+from raytune_infer.store.upgrade import check_current, upgrade
 from searchers.space import Config
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import LevelResult, interval_of
@@ -39,22 +40,25 @@ class Database:
 
     Args:
         url: a database URL of SQLAlchemy (`sqlite:///history.db`, `postgresql+psycopg://…`).
+        read_only: whether the database is left as it is, also if its tables are of an earlier version.
 
     Raises:
         RunError: the URL is invalid, its driver is not installed, nothing answers there, or the tables there are from
             another program or a newer version.
     """
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, *, read_only: bool = False) -> None:
         try:
-            # The server may have been restarted since the last trial: each connection is tested before it is used.
-            self._engine = create_engine(url, pool_pre_ping=True)
-        except (ArgumentError, ModuleNotFoundError, SQLAlchemyError, ValueError) as error:
+            self._engine, is_own = _engine_of(url, read_only)
+        except (ArgumentError, ModuleNotFoundError, SQLAlchemyError, ValueError, OSError, sqlite3.Error) as error:
             raise _unusable(url, error) from None
-        if self._engine.dialect.name == "sqlite":
+        if self._engine.dialect.name == "sqlite" and not read_only:
             event.listen(self._engine, "connect", sqlite.set_up)
         try:
-            upgrade(self._engine)
+            if is_own:
+                upgrade(self._engine)
+            else:
+                check_current(self._engine)
         except SQLAlchemyError as error:
             self.close()
             raise _unusable(url, error) from None
@@ -191,16 +195,22 @@ class Database:
             yield session
 
 
-def url_of_file(path: Path) -> URL:
-    """Return the URL of a SQLite file; it is not built as a text, where a `?` in the path would begin an option.
+def _engine_of(url: str | URL, read_only: bool) -> tuple[Engine, bool]:
+    """Return the engine for a database, and whether its tables are ours to upgrade: a copy's are."""
+    parsed = make_url(url)
+    if not read_only:
+        # The server may have been restarted since the last trial: each connection is tested before it is used.
+        return create_engine(parsed, pool_pre_ping=True), True
+    if (file := file_of(parsed)) is not None:
+        copy = sqlite.copied(file)
+        return create_engine(parsed, creator=lambda: copy, poolclass=StaticPool), True
+    options = {"postgresql_readonly": True} if parsed.get_backend_name() == "postgresql" else {}
+    return create_engine(parsed, pool_pre_ping=True, execution_options=options), False
 
-    A file in a folder that cannot be written, as in an archive, is opened as one that nobody changes: otherwise SQLite
-    would have to make files beside it to read it.
-    """
-    path = path.resolve()
-    if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        return URL.create("sqlite", database=path.as_uri(), query={"immutable": "1", "uri": "true"})
-    return URL.create("sqlite", database=str(path))
+
+def url_of_file(path: Path) -> URL:
+    """Return the URL of a SQLite file; it is not built as a text, where a `?` in the path would begin an option."""
+    return URL.create("sqlite", database=str(path.resolve()))
 
 
 def file_of(url: URL) -> Path | None:

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL
 
 from raytune_infer.errors import RunError
-from raytune_infer.store.database import Database, file_of, url_of, url_of_file
+from raytune_infer.store.database import Database, absolute, file_of, shown_url, url_of, url_of_file
 from raytune_infer.store.records import StudyRecord, TrialRecord
-from raytune_infer.store.shown_url import has_secret
 
 if TYPE_CHECKING:
     from raytune_infer.spec.service_spec import ServiceSpec
@@ -33,7 +32,8 @@ class RunFolder:
 
     Args:
         path: the folder.
-        database_url: URL of the database with the study; None for a SQLite file in the folder.
+        database_url: URL of the database with the study; None for a SQLite file in the folder. The folder keeps it
+            without its password.
         study_id: the study's number in the database.
         learns: whether the search learns from earlier studies.
         prior: label of its custom prior, of which the folder has a copy; None for the shipped prior.
@@ -54,24 +54,23 @@ class RunFolder:
         """URL of the run's database; raises RunError if the given one is invalid."""
         return url_of_file(self.path / OWN_DATABASE) if self.database_url is None else url_of(self.database_url)
 
-    def database(self) -> Database:
+    def database(self, *, read_only: bool = False) -> Database:
         """Open the run's database; raises RunError if it cannot be used."""
-        return Database(self.url)
+        return Database(self.url, read_only=read_only)
 
     def save(self) -> None:
         """Write the pointer to the study; only then can the folder be opened as a run.
 
-        It is there whole or not at all, and for its owner alone if the URL of its database holds a password.
+        It is there whole or not at all, and for its owner alone.
         """
         pointer = {
-            "database": self.database_url, "study": self.study_id, "learns": self.learns, "prior": self.prior,
+            "database": shown_url(self.database_url), "study": self.study_id, "learns": self.learns, "prior": self.prior,
             "payload": self.payload_type, "concluded": self.concluded,
         }  # fmt: skip
         unfinished = self.path / f"{_POINTER}.new"
-        mode = 0o600 if has_secret(self.url) else 0o666  # less what the process's umask takes away
         with suppress(FileNotFoundError):  # one that was left behind would keep its mode
             unfinished.unlink()
-        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(json.dumps(pointer, indent=2) + "\n")
         unfinished.replace(self.path / _POINTER)
 
@@ -96,20 +95,23 @@ class RunFolder:
                 raise RunError(f"another process is at work on {self.path}; wait for it, or end it") from None
             yield
 
-    def load(self) -> tuple[Database, StudyRecord]:
+    def load(self, *, read_only: bool = False) -> tuple[Database, StudyRecord]:
         """Open the run's database and return it with the study.
+
+        Args:
+            read_only: whether the database is left as it is.
 
         Raises:
             RunError: the database is not there, which opening it would make anew, or cannot be used.
         """
         if (file := file_of(self.url)) is not None and not file.exists():
             raise RunError(f"the database of {self.path} is gone: there is no {file}; copy it back, or start a new run")
-        database = self.database()
+        database = self.database(read_only=read_only)
         return database, database.study(self.study_id)
 
     def read(self) -> tuple[StudyRecord, tuple[TrialRecord, ...]]:
-        """Return the study and its trials so far; the database is closed again."""
-        database, study = self.load()
+        """Return the study and its trials so far; the database is left as it is."""
+        database, study = self.load(read_only=True)
         try:
             return study, database.trials(study)
         finally:
@@ -117,7 +119,7 @@ class RunFolder:
 
     def unfinished(self) -> bool:
         """Whether a trial of the study is under way, or was when its driver ended: the study is not over."""
-        database, study = self.load()
+        database, study = self.load(read_only=True)
         try:
             return database.unfinished(study)
         finally:
@@ -174,8 +176,32 @@ OWN_DATABASE = "history.db"
 """SQLite file of a run without another database; it is beside the pointer, so the folder can be moved."""
 
 
-def open_run(path: str | Path) -> RunFolder:
-    """Open the run in a folder; raises RunError if there is none."""
+def open_run(path: str | Path, db: str | None = None) -> RunFolder:
+    """Open the run in a folder.
+
+    The folder may come from somebody else: a database elsewhere that it names is opened only if the user names it too.
+
+    Args:
+        path: the folder.
+        db: URL of the database that the run was started with; None for the SQLite file in the folder.
+
+    Raises:
+        RunError: there is no run, or its study is in another database than `db` says.
+    """
+    run = pointed_to(path)
+    now, before = shown_url(db), shown_url(run.database_url)
+    if now is None and before is not None:
+        raise RunError(f"{path} keeps its study in the database {before!r}, which is opened only where you name it: "
+                       "add --db and its URL")  # fmt: skip
+    if now != before:
+        raise RunError(
+            f"{path} was started with db: {before}, not {now}; " + ("name that one" if before else "leave --db out")
+        )
+    return replace(run, database_url=None if db is None else absolute(db))
+
+
+def pointed_to(path: str | Path) -> RunFolder:
+    """Read what a run's folder says, and open nothing; raises RunError if there is no run."""
     path = Path(path)
     try:
         pointer = json.loads((path / _POINTER).read_text(encoding="utf-8"))

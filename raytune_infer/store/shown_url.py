@@ -17,8 +17,3 @@ def shown(url: str | URL) -> str:
     text = url if isinstance(url, str) else url.render_as_string(hide_password=True)
     scheme, slashes, rest = text.rpartition("://") if text.count("://") == 1 else ("", "", text)
     return _IN_QUERY.sub(r"\1***", scheme + slashes + _BEFORE_HOST.sub(r"\1***@", rest, count=1))
-
-
-def has_secret(url: URL) -> bool:
-    """Return whether a URL holds a password."""
-    return url.password is not None or _IN_QUERY.search(url.render_as_string(hide_password=True)) is not None

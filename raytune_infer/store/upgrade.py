@@ -53,6 +53,16 @@ def upgrade(engine: Engine) -> None:
         connection.commit()
 
 
+def check_current(engine: Engine) -> None:
+    """Raise RunError if the tables are not of the last revision; nothing is changed."""
+    with engine.connect() as connection:
+        if _revision_of(connection) != REVISIONS[-1]:
+            raise RunError(
+                f"the tables in {shown(engine.url)} are of an earlier version, or there are none, and this command "
+                "changes none; `raytune-infer tune --db` with this URL upgrades them"
+            )
+
+
 def _revision_of(connection: Connection) -> str | None:
     """Return the revision of the tables; None if none is recorded. Raises RunError if this version does not know it."""
     if not inspect(connection).has_table(VERSION_TABLE):

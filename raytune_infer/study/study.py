@@ -15,7 +15,7 @@ from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
-from raytune_infer.store.database import Database, absolute, shown_url
+from raytune_infer.store.database import Database, absolute
 from raytune_infer.store.prior import PriorFile, kept_prior, read_prior
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
@@ -46,7 +46,8 @@ class Study:
         seed: seed of all random choices; None for 0 or, when resuming, the study's own.
         address: address of a running Ray cluster; None uses a live connection or RAY_ADDRESS, else starts a local Ray.
         emulate: nodes of a local emulated cluster (`T4:1,V100:1`), which is started instead.
-        db: URL of the database; None for a SQLite file in the run's folder.
+        db: URL of the database; None for a SQLite file in the run's folder. When resuming, the one that the run was
+            started with has to be named again.
         out: the run's folder; None for a new one under `runs/` (when resuming, the newest one there).
         history: whether the search learns from trials that other studies had finished before it began, in the folders
             beside the run's and in `db`; None for yes or, when resuming, the study's own choice.
@@ -114,7 +115,7 @@ class Study:
             UserError: there is nothing to resume, there is no cluster, or nothing fits on it.
         """
         progress, parallel = progress or Silent(), parallel or self.spec.budget.parallel
-        run = open_run(self._out or latest_run(self.spec.name)) if resume else None
+        run = open_run(self._out or latest_run(self.spec.name), self._db) if resume else None
         emulate = self._emulate if run is None else self._agreed(run, trials).emulated
         prior = self._prior if run is None else kept_prior(run)
         check_session(address=self._address, emulate=emulate)
@@ -231,7 +232,7 @@ class Study:
 
     def _create(self, identity: Mapping[str, Any], trials: int) -> RunFolder:
         path = self._new_folder()
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         run = RunFolder(path, self._db, 0, learns=self._history is not False)
         # Two runs that start at once must not both find the folder free: one's pointer would hide the other's study.
         with run.locked():
@@ -257,7 +258,7 @@ class Study:
         asked = {
             "trials": (trials if fewer else None, study.trials), "searcher": (self._searcher, study.searcher),
             "seed": (self._seed, study.seed), "emulate": (self._emulate, study.emulated),
-            "db": (shown_url(self._db), shown_url(run.database_url)), "history": (self._history, run.learns),
+            "history": (self._history, run.learns),
             "prior": (self._prior and self._prior.label, run.prior or "the shipped one"),
         }  # fmt: skip
         for name, (now, before) in asked.items():

@@ -22,9 +22,9 @@ load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 3, max_concurrency: 8}
 """
 SERVE = """\
 from benchmarks.replica.served import local_serve, up
-from benchmarks.replica.services import SERVICES
+from benchmarks.replica.services import echo
 
-with local_serve() as port, up(next(iter(SERVICES.values())), port):
+with local_serve() as port, up(echo(), port):
     print("up", flush=True)
 """
 

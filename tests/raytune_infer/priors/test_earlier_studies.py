@@ -1,11 +1,13 @@
 """What a study may learn from: what was finished before it, of its own kind, wherever it is kept."""
 
+import shutil
 from pathlib import Path
 
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.store.records import Outcome, StudyRecord
 from raytune_infer.store.run_folder import RunFolder, open_run
 from searchers.registry import LEARNS, NAMED
+from tests.raytune_infer.store.earlier_runs import EARLIER
 
 BATCHES = [1, 2, 4, 8]
 
@@ -55,8 +57,37 @@ def test_folders_beside_the_run_and_its_database(tmp_path, url):
     studied(tmp_path / "runs" / "b", "third", db=shared)  # in both, counted once
     studied(tmp_path / "elsewhere" / "c", "unseen")
     assert names(*begun(tmp_path / "runs" / "own", db=shared)) == ["first", "second", "third"]
-    # Without the database, only the study of the folder beside it.
-    assert names(*begun(tmp_path / "runs" / "alone")) == ["first", "third"]
+    # Without the database, no study of it, whatever the folder says that is beside it.
+    assert names(*begun(tmp_path / "runs" / "alone")) == ["first"]
+
+
+def test_of_a_folder_beside_the_run_only_its_own_study_is_read(tmp_path):
+    two = studied(tmp_path / "two", "first")
+    database = two.database()
+    second = database.create_study(
+        name="second", spec="", folder="/", searcher="random", seed=0, trials=4,
+        fingerprint={"knobs": {"max_batch_size": BATCHES}}, emulated=None,
+    )  # fmt: skip
+    database.close()
+    tried(RunFolder(two.path, None, second.id), 4)
+    assert names(*begun(tmp_path / "own")) == ["first"]
+    # The whole database, where it is the one that was given.
+    assert names(*begun(tmp_path / "given", db=f"sqlite:///{two.path / 'history.db'}")) == ["first", "second"]
+
+
+def test_what_is_learned_from_is_left_as_it_is_and_no_database_elsewhere_is_opened(tmp_path):
+    """A folder beside ours may be anybody's: it does not say what we open, upgrade and write to."""
+    shutil.copytree(EARLIER[0] / "done", tmp_path / "runs" / "old")
+    elsewhere = tmp_path / "elsewhere.db"
+    (tmp_path / "runs" / "theirs").mkdir()
+    RunFolder(tmp_path / "runs" / "theirs", f"sqlite:///{elsewhere}", 1).save()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    run, study = begun(tmp_path / "runs" / "own")
+    earlier = earlier_studies(run, study, emulated=True)
+    assert [task.name for task in earlier.tasks] == ["known"]
+    assert any(f"theirs (its database 'sqlite:///{elsewhere}' is not the --db here)" in s for s in earlier.left_out)
+    now = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and run.path not in path.parents}
+    assert now == before
 
 
 def test_what_a_source_tells(tmp_path):

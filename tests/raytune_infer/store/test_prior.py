@@ -109,7 +109,7 @@ def test_a_search_starts_from_it_and_so_does_its_continuation(tmp_path, file, ur
         begin("own", prior=file, db=url).run(progress=StopAfter(2))
     monkeypatch.setattr("raytune_infer.study.study.named", spied)
     file.unlink()
-    begin("own").run(resume=True)
+    begin("own", db=url).run(resume=True)
     begin("shipped", db=url).run()
     assert [card for card in taken if card] == ["our own services"] and None in taken
 

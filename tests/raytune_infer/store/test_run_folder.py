@@ -30,8 +30,8 @@ def test_what_is_written_is_read_again(tmp_path):
         RunFolder(tmp_path, None, 3), RunFolder(tmp_path, "sqlite:////all.db", 12, learns=False, prior="mine abc"),
     ):  # fmt: skip
         run.save()
-        assert open_run(tmp_path) == run
-        assert open_run(str(tmp_path)) == run
+        assert open_run(tmp_path, run.database_url) == run
+        assert open_run(str(tmp_path), run.database_url) == run
 
 
 def test_a_run_that_was_moved_takes_its_database_along(tmp_path):
@@ -147,19 +147,32 @@ def test_a_database_that_is_gone_is_said_and_not_made_anew(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("url", "mode"),
-    [("postgresql+psycopg://u:geheim@host/x", 0o600), ("postgresql+psycopg://host/x", 0o644), (None, 0o644)],
-)
-def test_a_pointer_with_a_password_is_for_its_owner_alone(tmp_path, url, mode):
+@pytest.mark.parametrize("url", ["postgresql+psycopg://u:geheim@host/x", "postgresql+psycopg://host/x", None])
+def test_a_pointer_is_for_its_owner_alone_and_has_no_password(tmp_path, url):
     before = os.umask(0o022)
     try:
         RunFolder(tmp_path, url, 1).save()
     finally:
         os.umask(before)
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
-    assert stat.S_IMODE((tmp_path / "run.json").stat().st_mode) == mode
-    assert open_run(tmp_path).database_url == url
+    assert stat.S_IMODE((tmp_path / "run.json").stat().st_mode) == 0o600
+    assert "geheim" not in (tmp_path / "run.json").read_text()
+    assert open_run(tmp_path, url).database_url == url
+
+
+def test_a_database_elsewhere_is_opened_only_where_it_is_named(tmp_path):
+    """A folder may come from somebody else, with the address of any database in it."""
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    (run := tmp_path / "run").mkdir()
+    RunFolder(run, f"sqlite:///{tmp_path / 'all.db'}", 1).save()
+    with pytest.raises(RunError, match=r"run keeps its study in the database 'sqlite:///.*all.db', which .*add --db"):
+        open_run(run)
+    with pytest.raises(RunError, match=r"run was started with db: sqlite:///.*all.db, not sqlite:///.*other.db; name"):
+        open_run(run, other)
+    RunFolder(run, None, 1).save()
+    with pytest.raises(RunError, match=r"run was started with db: None, not sqlite:///.*other.db; leave --db out"):
+        open_run(run, other)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_password_is_never_shown():

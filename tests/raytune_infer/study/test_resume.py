@@ -275,12 +275,14 @@ def test_two_studies_in_one_database_do_not_read_each_others_trials(tmp_path, ur
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path / "a", searcher="random", seed=1, db=url).run(5, progress=StopAfter(2))
     other = study(tmp_path / "b", Machine(), searcher="random", seed=2, db=url).run(3)
-    result = study(tmp_path / "a").run(resume=True)
+    with pytest.raises(RunError, match="a keeps its study in the database .*, which is opened only where you name it"):
+        study(tmp_path / "a").run(resume=True)
+    result = study(tmp_path / "a", db=url).run(resume=True)
     assert (len(searched(other)), len(searched(result))) == (3, 5)
-    assert open_run(tmp_path / "a").database_url == url and not (tmp_path / "a" / "history.db").exists()
+    assert open_run(tmp_path / "a", url).database_url == url and not (tmp_path / "a" / "history.db").exists()
     numbers = [t.number for t in result.trials]
     assert numbers == list(range(1, len(numbers) + 1))
-    database, record = open_run(tmp_path / "b").load()
+    database, record = open_run(tmp_path / "b", url).load()
     assert database.trials(record) == other.trials
     database.close()
 
