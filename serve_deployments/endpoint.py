@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from serve_deployments.settings import hidden
 from serve_deployments.usage import Usage
 
 Payload = Any
@@ -108,14 +109,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """The words of a failure: the first line of its message, cut after `LONGEST_WORDS`.
 
-    The exception's type comes first, unless it is an out-of-memory error or the message names it already. A line that
-    ends in a colon is joined with the next one, which it announces.
+    Secrets that a model was given are not in them. The exception's type comes first, unless it is an out-of-memory
+    error or the message names it already. A line that ends in a colon is joined with the next one, which it announces.
     """
     line, *rest = _message(error).strip().splitlines() or [""]
     while rest and line.endswith(":"):
         line = f"{line} {rest.pop(0).strip()}"
     whole = isinstance(error, DescribedError) or says_out_of_memory(error)
-    words = line if whole and line else f"{type(error).__name__}: {line}".removesuffix(": ")
+    words = hidden(line if whole and line else f"{type(error).__name__}: {line}".removesuffix(": "))
     return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 1]}…"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -191,3 +193,73 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values for JSON and YAML; `Settings.of` restores them."""
         return {key: dict(v) if isinstance(v, Mapping) else v for key, v in asdict(self).items()}
+
+
+class BadSecret(ValueError):
+    """A reference to a secret is not one, or the environment does not have what it names."""
+
+
+_SHORTEST_HIDDEN = 4
+"""Fewest characters of a secret that is taken out of words. Our choice: a shorter one may be in any word."""
+_revealed: set[str] = set()
+"""Secrets that this process has read, which must be in none of its words."""
+
+
+def secrets_in(value: Any) -> Iterator[str]:
+    """The names of the environment variables that arguments name as secrets, by `{secret: NAME}`.
+
+    Raises:
+        BadSecret: what `secret` names can be no variable.
+    """
+    match value:
+        case {"secret": name, **rest} if not rest:
+            if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)):
+                raise BadSecret(f"`secret` needs the name of an environment variable, got {name!r}")
+            yield name
+        case Mapping():
+            for inner in value.values():
+                yield from secrets_in(inner)
+        case list() | tuple():
+            for inner in value:
+                yield from secrets_in(inner)
+
+
+def revealed(value: Any) -> Any:
+    """The same arguments with secrets from this process's environment in place of their references.
+
+    A model gets them when it is built. They are kept and sent nowhere: stored, printed and exported is the reference.
+
+    Raises:
+        BadSecret: the environment does not have one.
+    """
+    match value:
+        case {"secret": _, **rest} if not rest:
+            [name] = secrets_in(value)
+            if not (secret := os.environ.get(name)):
+                raise BadSecret(
+                    f"the environment variable {name}, which holds a secret of the model, is not set here; set it "
+                    "where Ray is started on each node, or where `tune` starts Ray"
+                )
+            _revealed.add(secret)
+            return secret
+        case Mapping():
+            return {key: revealed(inner) for key, inner in value.items()}
+        case list():
+            return [revealed(inner) for inner in value]
+    return value
+
+
+def hidden(words: str) -> str:
+    """The words without the secrets that this process has read, which a model's error may repeat."""
+    for secret in sorted(_revealed, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_HIDDEN:
+            words = words.replace(secret, "***")
+    return words
+
+
+def loads_code(variable: str) -> bool:
+    """Whether an environment variable can have any process load other code, as the linker's, Python's and Ray's can."""
+    return variable in _LOADING or variable.startswith(("LD_", "DYLD_", "PYTHON", "RAY_"))
+
+
+_LOADING = frozenset({"PATH", "BASH_ENV", "ENV", "GCONV_PATH", "OPENSSL_CONF", "CUDA_INJECTION64_PATH", "CUDA_PATH"})

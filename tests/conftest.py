@@ -11,8 +11,6 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from cluster.own_ray import closed_ray
-
 # A machine that is busy elsewhere stalls a test; how long one may take is for pytest's own limit. Examples are the same
 # each time, so that what is red is so by what was changed; `pytest --hypothesis-profile=exploring` tries others.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
@@ -111,6 +109,8 @@ def local_ray() -> Iterator[None]:
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
         # Ray has its workers yield to whatever else runs here: `make test` computes beside them.
         patch.setenv("RAY_worker_niceness", "0")
+        from cluster.starting.own_ray import closed_ray
+
         with closed_ray():
             with one_at_a_time():
                 start_ray()

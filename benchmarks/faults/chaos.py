@@ -32,7 +32,7 @@ from benchmarks.faults.nodes import node_fault, two_nodes
 from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import ROOT, Origin
 from benchmarks.recording.sections import markdown, put
-from cluster.own_ray import closed_ray
+from cluster.starting.own_ray import closed_ray
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from cluster import gpu_names, gpus
 from cluster.emulated import profiles, roofline
 from cluster.emulated.shared_card import SharedCard, card_here
 from cluster.inventory import ACCELERATOR_LABEL, ACCELERATOR_RESOURCE, EMULATED_LABEL
-from cluster.own_ray import closed_ray
+from cluster.starting.own_ray import closed_ray
 
 HEAD_CPU_CORES = 4
 """CPU cores of the head node, which has no GPU: for trials, load and models without a GPU. Our choice."""

@@ -20,6 +20,9 @@ def export(
     run: RunPath,
     to: Annotated[Target, typer.Option(help="Output format.")] = Target.serve,
     db: Db = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Also export environment variables that can load code, such as LD_PRELOAD.")
+    ] = False,
 ) -> None:
     """Print the recommended configuration in a deployable form."""
     from raytune_infer.store.run_folder import open_run
@@ -28,10 +31,17 @@ def export(
     study, trials = folder.read()
     from raytune_infer.comparing.comparison import compared
     from raytune_infer.errors import AllFailed
-    from raytune_infer.report.export import payload_type_of, samples_of, serve_config
+    from raytune_infer.report.export import (
+        payload_type_of,
+        recorded_settings,
+        refuse_loading,
+        samples_of,
+        serve_config,
+    )
+    from raytune_infer.report.renderers.console_table import plain
+    from raytune_infer.report.words.effects import code_of
     from raytune_infer.report.words.verdict import answer_so_far
     from raytune_infer.study.result import best_of, comparison_left, position_of
-    from serve_deployments.settings import Settings
 
     spec = folder.spec_of(study)
     comparison = compared(trials, spec.goal, position_of(spec.default_config, trials))
@@ -40,7 +50,11 @@ def export(
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")
     assert to is Target.serve, "the only one there is"
     said = answer_so_far(best, comparison, spec.goal, comparison_left(folder, trials, spec))
-    settings, payload_type = Settings.of(best.settings), payload_type_of(folder, spec)
+    settings, payload_type = recorded_settings(spec, best.config, best.settings), payload_type_of(folder, spec)
+    if not trust:
+        refuse_loading(settings)
+    for effect in code_of(spec):
+        typer.echo(f"this config runs code: {plain(effect.what)}", err=True)
     config = serve_config(spec, settings, payload_type, said, samples=samples_of(spec))
     # A file of Serve's is UTF-8, whatever the encoding of the terminal: characters that it lacks must not be replaced.
     typer.echo(config.encode(), nl=False)

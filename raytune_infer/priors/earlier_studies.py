@@ -95,8 +95,8 @@ def _places(run: RunFolder, left_out: list[str]) -> dict[URL, _Place]:
         with _told(path.name, left_out):
             other = pointed_to(path)
             if other.database_url is not None:  # whoever wrote that folder does not say what we open
-                if shown_url(other.database_url) != shown_url(run.database_url):
-                    left_out.append(f"{path.name} (its database {shown_url(other.database_url)!r} is not the --db here)")
+                if (named := shown_url(other.database_url)) != shown_url(run.database_url):
+                    left_out.append(f"{path.name} (its database {named!r} is not the --db here)")
                 continue
             _refuse_missing(path / OWN_DATABASE)
             places.setdefault(other.url, _Place(path.name, frozenset({other.study_id})))

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import yaml
 
-from raytune_infer.errors import SpecError
+from raytune_infer.errors import RunError, SpecError
 from raytune_infer.report.renderers.console_table import plain
+from raytune_infer.report.words.effects import code_of
 from raytune_infer.spec.samples.sample_order import distinct, spread
 from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service import model_source, service_wait
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.run_folder import RunFolder
+from searchers.space import Value
 from serve_deployments.endpoint import Payload
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.replicas.http.warm_up import MOST_SAMPLES, in_config
-from serve_deployments.settings import Settings
+from serve_deployments.settings import Settings, loads_code, secrets_in
 
 _HEAD = """\
 # {name}: the recommended configuration{emulated}.
@@ -70,6 +72,45 @@ def samples_of(spec: ServiceSpec) -> Sequence[Payload]:
         return distinct(spread(read_samples(spec), np.random.default_rng(0)), MOST_SAMPLES)
     except SpecError:
         return ()
+
+
+def recorded_settings(spec: ServiceSpec, config: Mapping[str, Value], recorded: Mapping[str, Any]) -> Settings:
+    """Return the settings of a trial as its run has recorded them, checked against the run's own service.yaml.
+
+    The run may come from somebody else, and what is exported runs as whoever deploys it.
+
+    Args:
+        spec: the service.
+        config: the trial's configuration.
+        recorded: its settings.
+
+    Raises:
+        RunError: they are no settings, or have variables or arguments that the service and the configuration do not.
+    """
+    try:
+        settings = Settings.of(recorded)
+        environment, args = spec.variables(config), spec.arguments(config)
+    except (TypeError, ValueError, KeyError) as error:
+        raise RunError(f"the settings that the run has recorded are not those of a replica: {error}") from None
+    for field, what, found, expected in (
+        ("env", "environment variables", settings.env, environment), ("args", "arguments", settings.args, args),
+    ):  # fmt: skip
+        if field in recorded and dict(found) != expected:
+            odd = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+            raise RunError(
+                f"the run has recorded other {what} than its service.yaml and configuration give ({', '.join(odd)}), "
+                "so it was changed after it was measured; measure it again instead of exporting it"
+            )
+    return settings
+
+
+def refuse_loading(settings: Settings) -> None:
+    """Refuse environment variables that can have any process load other code; raises RunError."""
+    if found := sorted(filter(loads_code, settings.env)):
+        raise RunError(
+            f"the config would set {', '.join(f'{name}={settings.env[name]}' for name in found)}, which can load any "
+            "code into the replica; if you trust this run, add --trust"
+        )
 
 
 def serve_config(
@@ -135,6 +176,10 @@ def _head(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answ
         )
     if spec.model.path is not None and not spec.model.path.startswith("package:"):
         head += "# The model's path must exist on each node.\n"
+    for effect in code_of(spec):
+        head += f"# It runs code: {_one_line(effect.what)}\n"
+    for name in dict.fromkeys(secrets_in(settings.args)):
+        head += f"# The environment of Ray on each node must have the secret {name}.\n"
     if "ray.io/node-id" in settings.node_labels:
         head += "# No label tells this GPU type from others of the cluster, so its nodes are listed one by one.\n"
     if spec.model.build is not None:

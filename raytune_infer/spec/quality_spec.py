@@ -64,6 +64,11 @@ class Score:
     reference: str
     folder: str = ""
 
+    @property
+    def runs(self) -> str:
+        """What code it runs, as a sentence."""
+        return f"answers are scored by {self.reference}, with {self.folder} first on Python's path"
+
     def check(self) -> None:
         """Check that the function is there and can be called; raises ModelError."""
         self._function()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
@@ -20,8 +21,9 @@ from serve_deployments.endpoint import TURNS
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.context import ModelError, UnexpectedArgument
-from serve_deployments.models.model import Builder, ModelFiles, ModelSource, check, check_precisions
+from serve_deployments.models.model import Builder, ModelFiles, ModelSource, caution, check, check_precisions
 from serve_deployments.replicas.http.payload_type import PayloadType
+from serve_deployments.settings import BadSecret, secrets_in
 
 _STRETCH = 10.0
 """Factor by which a load test may exceed the default of `load.total_max_s`: ten minutes. Our choice: requests of half a
@@ -36,12 +38,13 @@ class Service:
 
     Args:
         spec: the service.
+        runs_code: whether modules that the file names are imported, to see if what it names is in them.
 
     Raises:
         SpecError: samples, model, load or prices are invalid.
     """
 
-    def __init__(self, spec: ServiceSpec) -> None:
+    def __init__(self, spec: ServiceSpec, *, runs_code: bool = True) -> None:
         self.spec = spec
         self.samples = read_samples(spec)
         self.arrivals = read_arrivals(spec)
@@ -49,13 +52,21 @@ class Service:
         self.plan = _plan(spec, self.arrivals)
         self.prices = _prices(spec)
         _refuse_hiding(spec)
-        _check_model(spec, self.source)
+        check_secrets(spec)
+        if runs_code or isinstance(self.source, ModelFiles):
+            _check_model(spec, self.source)
         self.score = None if spec.quality.score is None else Score(spec.quality.score, str(spec.folder))
         try:
-            if self.score is not None:
+            if self.score is not None and runs_code:
                 self.score.check()
         except ModelError as error:
             raise SpecError(f"{spec.place('quality')}: {error}") from None
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """What code the service runs, or may run when its files are read, as sentences; empty if it is only read."""
+        scored = None if self.score is None else self.score.runs
+        return tuple(filter(None, (caution(self.source), scored)))
 
     @property
     def payload_type(self) -> PayloadType:
@@ -93,6 +104,20 @@ def _check_model(spec: ServiceSpec, source: ModelSource) -> None:
         raise SpecError(f"{spec.place(*keys)}: {error}") from None
     except ModelError as error:
         raise SpecError(f"{spec.place(*keys)}: {error}") from None
+
+
+def check_secrets(spec: ServiceSpec) -> None:
+    """Refuse references to secrets that are none, or that the environment does not have; raises SpecError."""
+    for name, value in spec.model.args.items():
+        try:
+            missing = [secret for secret in secrets_in(value) if not os.environ.get(secret)]
+        except BadSecret as error:
+            raise SpecError(f"{spec.place('model', 'args', name)}: {error}") from None
+        if missing:
+            raise SpecError(
+                f"{spec.place('model', 'args', name)}: the environment variable {missing[0]}, which holds the secret, "
+                "is not set; set it where the command is run, and on the nodes of a cluster where Ray is started"
+            )
 
 
 def _refuse_hiding(spec: ServiceSpec) -> None:

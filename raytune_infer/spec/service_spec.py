@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,6 +142,17 @@ class ServiceSpec(Part):
         """Return the values of one knob, in the order of the file."""
         found = self.knobs[knob]
         return found.values if isinstance(found, KnobSpec) else found
+
+    def variables(self, config: Mapping[str, Value]) -> dict[str, str]:
+        """Return the environment variables that a configuration sets."""
+        return {name: str(config[name]) for name in self._own("env")}
+
+    def arguments(self, config: Mapping[str, Value]) -> dict[str, Any]:
+        """Return the arguments of the model's builder or loader in a configuration."""
+        return {**self.model.args, **{name: config[name] for name in self._own("args")}}
+
+    def _own(self, kind: str) -> list[str]:
+        return [name for name, knob in self.knobs.items() if isinstance(knob, KnobSpec) and knob.kind == kind]
 
     @property
     def runs_code(self) -> bool:

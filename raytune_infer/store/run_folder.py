@@ -64,8 +64,8 @@ class RunFolder:
         It is there whole or not at all, and for its owner alone.
         """
         pointer = {
-            "database": shown_url(self.database_url), "study": self.study_id, "learns": self.learns, "prior": self.prior,
-            "payload": self.payload_type, "concluded": self.concluded,
+            "database": shown_url(self.database_url), "study": self.study_id, "learns": self.learns,
+            "prior": self.prior, "payload": self.payload_type, "concluded": self.concluded,
         }  # fmt: skip
         unfinished = self.path / f"{_POINTER}.new"
         with suppress(FileNotFoundError):  # one that was left behind would keep its mode

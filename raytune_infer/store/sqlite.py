@@ -1,4 +1,4 @@
-"""How a SQLite database is opened: what is written is kept, several processes can work at once, and reading writes nothing."""
+"""How a SQLite database is opened: what is written is kept, processes can work at once, reading changes nothing."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cluster.emulated.devices import emulated_cluster, parse
-from cluster.own_ray import closed_ray
-from cluster.sent_folder import sent_folder
+from cluster.starting.own_ray import closed_ray
+from cluster.starting.sent_folder import sent_folder
 from raytune_infer.environment import environment, unless_set
 from raytune_infer.errors import UserError
 from raytune_infer.spec.service import OUR_PACKAGES
@@ -132,9 +132,7 @@ def _own_ray() -> dict[str, str]:
 
 
 @contextmanager
-def _connected(
-    address: str, runtime_env: dict[str, Any], *, apart: bool = False, **options: Any
-) -> Iterator[None]:
+def _connected(address: str, runtime_env: dict[str, Any], *, apart: bool = False, **options: Any) -> Iterator[None]:
     """Connect to Ray, or start one, inside the context.
 
     Args:

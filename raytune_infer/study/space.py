@@ -16,7 +16,6 @@ from cluster.inventory import Inventory
 from cluster.prices import NoPrice, PriceBook
 from raytune_infer.errors import NothingFits, SpecError
 from raytune_infer.spec.demand import PLACING, demand, price
-from raytune_infer.spec.knob_spec import KnobSpec
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, encode, gpu_name
 from searchers.base import Problem
@@ -53,8 +52,7 @@ class Resolver:
     """
 
     def __init__(self, spec: ServiceSpec, inventory: Inventory, *, emulated: bool) -> None:
-        self._kinds = {n: k.kind for n, k in spec.knobs.items() if isinstance(k, KnobSpec)}
-        self._args = dict(spec.model.args)
+        self._spec = spec
         self._inventory = inventory
         self.emulated = emulated
 
@@ -71,8 +69,8 @@ class Resolver:
                 standard["gpu_memory_gib"] = standard["gpu_memory"] * self._memory_gib(gpu)
         return Settings(
             **standard,
-            env={k: str(config[k]) for k, kind in self._kinds.items() if kind == "env"},
-            args={**self._args, **{k: config[k] for k, kind in self._kinds.items() if kind == "args"}},
+            env=self._spec.variables(config),
+            args=self._spec.arguments(config),
             emulated=self.emulated,
         )
 

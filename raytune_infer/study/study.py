@@ -27,7 +27,7 @@ from raytune_infer.study.session import check_session, no_running_loop, ray_sess
 from raytune_infer.study.space import ServiceSpace, service_space
 from raytune_infer.study.trial import TrialRuntime
 from searchers.registry import DEFAULT, LEARNS, PREDICT_GAINS, named
-from serve_deployments.models.model import caution, is_emulated
+from serve_deployments.models.model import is_emulated
 
 # Modules that run trials import Ray, which takes seconds. They are imported late: a refused study does not need it.
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ class Study:
             identity = fingerprint(self._service, space)
             run = run or self._create(identity, trials or self.spec.budget.trials)
             progress.note(f"the run's folder is {run.path}")
-            if warning := caution(self._service.source):
-                progress.note(warning)
+            for code in self._service.code:
+                progress.note(code)
             with run.locked(), self._opened(run, identity) as (database, study):
                 run = run.mark(concluded=False)
                 study = _continued(database, study, trials, self.spec.folder, progress)

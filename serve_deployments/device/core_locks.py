@@ -66,14 +66,13 @@ def try_lock(folder: Path, core: int) -> IO[bytes] | None:
         opened = _opened(folder / f"{core}.lock")
     except OSError:  # a link, or a file that only its owner may read: `obstacle` says so
         return None
-    lock = open(opened, "rb")
     try:
         if stat.S_ISREG(os.fstat(opened).st_mode):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return open(opened, "rb")
     except BlockingIOError:
         pass
-    lock.close()
+    os.close(opened)
     return None
 
 

@@ -20,6 +20,7 @@ from serve_deployments.models.mistaken import instead_of_file, instead_of_hub
 from serve_deployments.models.rows import checked
 from serve_deployments.models.service_folder import inside
 from serve_deployments.models.signatures import accepted, bind
+from serve_deployments.settings import BadSecret, revealed
 
 BatchFunction = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
 """A function that returns one result for each payload, in order. `inspect.iscoroutinefunction` says whether to await
@@ -134,6 +135,10 @@ def construct(source: ModelSource, args: Mapping[str, Any], context: ModelContex
         ModelError: as in `check`.
     """
     check(source, args)
+    try:
+        args = revealed(args)
+    except BadSecret as error:
+        raise ModelError(str(error)) from None
     if isinstance(source, ModelFiles):
         path, loader = locate(source)
         return loader.build(path, context, **args)
@@ -157,8 +162,11 @@ def as_batch(source: ModelSource, built: Any) -> BatchFunction:
 
 
 def caution(source: ModelSource) -> str | None:
-    """A warning that reading the model's files may execute code from them; None if it does not."""
-    if isinstance(source, Builder) or not locate(source)[1].executes:
+    """What code a model runs, or may run when its files are read, as a sentence; None if it is only read."""
+    if isinstance(source, Builder):
+        where = f", with {source.folder} first on Python's path" if source.folder else ""
+        return f"this runs {source.reference}{where}"
+    if not locate(source)[1].executes:
         return None
     return (
         f"loader {source.loader!r} may execute code from {source.path}: go on only if you trust where the file comes "

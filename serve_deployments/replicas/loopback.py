@@ -1,11 +1,10 @@
-"""Keeps the port of a replica on loopback where Ray itself is there alone: Serve (2.60) opens it to the whole network."""
+"""Keeps the port of a replica on loopback where Ray itself is there alone; Serve (2.60) opens it to the network."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import ray
-from ray._common.network_utils import is_localhost
 from ray._common.tls_utils import add_port_to_grpc_server
 from ray.serve._private import replica as serves_replica
 
@@ -17,7 +16,7 @@ def stay_on_loopback() -> None:
     """
     assert hasattr(serves_replica, "add_port_to_grpc_server"), "Serve starts its server in another way"
     host = ray.util.get_node_ip_address()
-    if not is_localhost(host):
+    if host != "127.0.0.1":
         return  # requests come from other machines too
 
     def add_port(server: Any, address: str) -> Any:

@@ -27,7 +27,7 @@ from raytune_infer.study.result import NothingToRecommend
 from raytune_infer.suites.replays import Plan, Results
 from raytune_infer.suites.workers import WorkerDied
 from tests.levels import a_level
-from tests.raytune_infer.ranking.measured_runs import CONFIGS, write_run
+from tests.raytune_infer.ranking.measured_runs import CONFIGS, SPEC, write_run
 
 
 class Called(Exception):
@@ -134,7 +134,7 @@ def interrupted(*args: Any, **options: Any) -> None:
     raise KeyboardInterrupt
 
 
-RANKED: dict[str, Any] = {"limits": {}, "at_least": {}, "maximize": None, "minimize": None, "prices": None}
+RANKED: dict[str, Any] = {"limits": {}, "at_least": {}, "maximize": None, "minimize": None, "prices": None, "db": None}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,7 @@ RANKED: dict[str, Any] = {"limits": {}, "at_least": {}, "maximize": None, "minim
         ("--maximize rps", {"maximize": "rps"}),
         ("--minimize usd_per_hour", {"minimize": "usd_per_hour"}),
         ("--prices mine.yaml", {"prices": "mine.yaml"}),
+        ("--db sqlite:///all.db", {"db": "sqlite:///all.db"}),
         ("--curve drawn.svg", {}),
     ],
 )
@@ -316,7 +317,9 @@ def test_an_export_is_utf_8_whatever_the_terminal_is(monkeypatch, tmp_path):
         settings = {"args": {"prompt": "für 日本"}, **config}
         return Outcome({"rps": 10.0, "p50_ms": 10.0, "p99_ms": 20.0}, settings=settings)
 
-    write_run(tmp_path / "run", measure=measure)
+    text = SPEC.replace("{profile: bert-base}", "{prompt: für 日本}")
+    assert text != SPEC
+    write_run(tmp_path / "run", text, measure=measure)
     out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", errors="backslashreplace")
     monkeypatch.setattr(sys, "stdout", out)
     export(tmp_path / "run", Target.serve)

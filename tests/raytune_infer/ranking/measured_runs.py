@@ -36,7 +36,7 @@ def service_s(settings: Settings, batch: int) -> float:
 
 def measured(config, at_most, refuses=lambda settings: None, plan=PLAN) -> Outcome:
     return run_trial(
-        Settings(**config),
+        Settings(**config, args={"profile": "bert-base"}),
         "trial",
         backend=FakeBackend(service_s, refuses),
         measure=VirtualMeasure(LoadTest(plan, at_most)),

@@ -11,19 +11,24 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from ray.serve.schema import ServeDeploySchema
+from typer.testing import CliRunner
 
+from raytune_infer.commands.app import app
 from raytune_infer.comparing.comparison import compared
 from raytune_infer.comparing.configuration_result import result_of_search
-from raytune_infer.report.export import payload_type_of, samples_of, serve_config
+from raytune_infer.errors import RunError
+from raytune_infer.report.export import payload_type_of, recorded_settings, refuse_loading, samples_of, serve_config
 from raytune_infer.report.words.values import spelled
 from raytune_infer.report.words.verdict import answer_so_far
 from raytune_infer.spec.document import Document
-from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
+from raytune_infer.store.records import Outcome
 from raytune_infer.store.run_folder import RunFolder, open_run
 from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.replicas.application import application
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.settings import Settings
+from tests.raytune_infer.ranking.measured_runs import SPEC as MEASURED_SPEC
 from tests.raytune_infer.report.test_report import OBJECTIVE, trial
 
 BUILT = """\
@@ -234,3 +239,71 @@ def test_a_knobs_value_in_the_answer_of_a_run_is_on_one_line_of_the_head(value):
     [line] = [line for line in config.splitlines() if "PROMPT=" in line]
     assert line.startswith("# ") and "LAST=end of the answer" in line
     assert yaml.safe_load(config) == exported(folder=Path("."))
+
+
+# --- of a run that may be somebody else's
+
+KNOBS = BUILT.replace("[1, 2]}", "[1, 2], MODE: {kind: env, values: [a, b]}, beams: {kind: args, values: [1, 4]}}")
+CONFIG: dict[str, Any] = {"cpu_cores": 1, "MODE": "a", "beams": 4}
+RECORDED = Settings(env={"MODE": "a"}, args={"size": 3, "beams": 4}).as_dict()
+
+
+def service(text: str = KNOBS) -> ServiceSpec:
+    return parse_spec(Document(text, "s.yaml"), folder=Path("/srv/models"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"env": {"MODE": "a", "LD_PRELOAD": "/tmp/evil.so"}}, "other environment variables .* \\(LD_PRELOAD\\)"),
+        ({"env": {"MODE": "b"}}, "other environment variables .* \\(MODE\\)"),
+        ({"args": {"size": 4, "beams": 4, "hook": "os:system"}}, "other arguments .* \\(hook, size\\)"),
+        ({"cpu_cores": 0}, "are not those of a replica: cpu_cores"),
+        ({"shell": "sh"}, "are not those of a replica: .*shell"),
+    ],
+)
+def test_settings_that_the_service_does_not_give_are_not_exported(changed, said):
+    assert recorded_settings(service(), CONFIG, RECORDED) == Settings(**RECORDED)
+    with pytest.raises(RunError, match=said):
+        recorded_settings(service(), CONFIG, {**RECORDED, **changed})
+
+
+def test_variables_that_load_code_have_to_be_trusted():
+    refuse_loading(Settings(**RECORDED))
+    with pytest.raises(RunError, match="would set LD_PRELOAD=/tmp/evil.so, PYTHONPATH=/tmp, which .*add --trust"):
+        refuse_loading(Settings(env={"LD_PRELOAD": "/tmp/evil.so", "PYTHONPATH": "/tmp", "MODE": "a"}))
+
+
+def run_with(path: Path, text: str, config: dict[str, Any], settings: Settings) -> None:
+    """A run whose only trial had this configuration and these settings."""
+    path.mkdir()
+    database = RunFolder(path, None, 1).database()
+    study = database.create_study(
+        name="fake", spec=text, folder=str(path), searcher="random", seed=0, trials=1,
+        fingerprint={"configurations": [6, "x"]}, emulated=None,
+    )  # fmt: skip
+    key, _ = database.start_trial(study, purpose="search", position=0, config=config, usd_per_hour=1.0, emulated=True)
+    metrics = {"rps": 10.0, "p50_ms": 1.0, "p99_ms": 2.0}
+    database.finish_trial(key, Outcome(metrics, settings=settings.as_dict()), 10.0)
+    database.close()
+    RunFolder(path, None, study.id).save()
+
+
+def test_the_command_refuses_them_and_says_what_runs(tmp_path):
+    text = MEASURED_SPEC.replace("knobs: {", "knobs: {LD_PRELOAD: {kind: env, values: [evil.so]}, ")
+    settings = Settings(max_batch_size=4, env={"LD_PRELOAD": "evil.so"}, args={"profile": "bert-base"})
+    run_with(tmp_path / "run", text, {"cpu_cores": 1, "max_batch_size": 4, "LD_PRELOAD": "evil.so"}, settings)
+    refused = CliRunner().invoke(app, ["export", str(tmp_path / "run")])
+    assert refused.exit_code == 1 and "would set LD_PRELOAD=evil.so" in str(refused.exception) and not refused.stdout
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "run"), "--trust"])
+    assert done.exit_code == 0, done.output
+    assert "this config runs code: cluster.emulated:model in " in done.stderr
+    for code in ("cluster.emulated:model in ", "LD_PRELOAD=evil.so"):
+        assert f"# It runs code: {code}" in done.stdout
+
+
+def test_a_config_names_its_secrets_and_has_none(monkeypatch):
+    monkeypatch.setenv("MY_KEY", "very secret")
+    text = serve_config(service(), Settings(args={"key": {"secret": "MY_KEY"}}), AS_JSON)
+    assert "# The environment of Ray on each node must have the secret MY_KEY.\n" in text and "very secret" not in text
+    assert yaml.safe_load(text)["applications"][0]["args"]["settings"]["args"] == {"key": {"secret": "MY_KEY"}}

@@ -91,7 +91,7 @@ def test_a_resumed_run_takes_no_other_prior(tmp_path, file, url):
     with pytest.raises(
         RunError, match="with prior: the shipped one, not my own.safetensors .*; to resume, leave prior out"
     ):
-        study(tmp_path, prior=file).run(resume=True)
+        study(tmp_path, prior=file, db=url).run(resume=True)
 
 
 def test_a_search_starts_from_it_and_so_does_its_continuation(tmp_path, file, url, monkeypatch):

@@ -1,4 +1,4 @@
-"""Lock files of cores among users who do not trust one another: nothing of theirs is followed, changed or waited for."""
+"""Lock files of cores among users who do not trust one another: nothing of others is followed, changed, waited for."""
 
 import os
 import stat
@@ -105,9 +105,7 @@ def held_by(uid: int, folder: Path) -> Iterator[int]:
     """A process of another user that leases a core; yields its id."""
     words = (sys.executable, "-c", HOLDS, str(uid), str(folder))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen(
-        words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "0\n"
         yield process.pid

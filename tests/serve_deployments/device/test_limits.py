@@ -7,7 +7,6 @@ import sys
 import textwrap
 import threading
 from functools import partial
-from pathlib import Path
 
 import pytest
 

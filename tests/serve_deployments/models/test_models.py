@@ -254,7 +254,7 @@ def test_what_a_model_can_change_is_what_its_change_names():
 
 def test_who_only_pretends_to_compute_says_so():
     assert is_emulated(Builder(f"{HERE}:shout")) and not is_emulated(Builder(f"{HERE}:forgetful"))
-    assert not is_emulated(ModelFiles(MINILM)) and caution(Builder(f"{HERE}:shout")) is None
+    assert not is_emulated(ModelFiles(MINILM)) and caution(ModelFiles(MINILM)) is None
 
 
 def test_a_loader_that_is_named_is_not_guessed_and_a_home_is_found(tmp_path, monkeypatch):

@@ -124,4 +124,4 @@ def test_who_asks_for_it_is_warned(tmp_path):
     for name in ("torchscript", "pt2"):
         assert "may execute code from" in caution(ModelFiles(str(path), name))
     assert caution(ModelFiles(str(MINILM))) is None
-    assert caution(Builder("json:loads")) is None
+    assert caution(Builder("json:loads", "/mine")) == "this runs json:loads, with /mine first on Python's path"

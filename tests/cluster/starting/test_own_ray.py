@@ -10,7 +10,7 @@ import pytest
 
 STARTED = """\
 import os
-from cluster.own_ray import closed_ray
+from cluster.starting.own_ray import closed_ray
 from ray._private import ray_constants, services
 
 with closed_ray():

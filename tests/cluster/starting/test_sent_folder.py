@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.sent_folder import sent_files, sent_folder
+from cluster.starting.sent_folder import sent_files, sent_folder
 
 
 def written(folder: Path, *names: str) -> Path:

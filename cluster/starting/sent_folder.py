@@ -1,4 +1,4 @@
-"""The files of a folder that are sent to the nodes of a cluster: without secrets, and without what git is told to ignore.
+"""The files of a folder that are sent to the nodes of a cluster: no secrets, and nothing that git is told to ignore.
 
 Ray heeds the `.gitignore` files within a folder, but not those of the folders around it, and sends `.env` along.
 """
@@ -70,7 +70,7 @@ def _ignored_by(folder: Path) -> _Ignored:
 
 
 def _matching(folder: Path, patterns: list[str] | tuple[str, ...]) -> _Ignored:
-    from ray._private.thirdparty.pathspec import PathSpec
+    from ray._private.thirdparty.pathspec.pathspec import PathSpec
 
     spec = PathSpec.from_lines("gitwildmatch", patterns)
 

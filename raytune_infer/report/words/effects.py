@@ -1,0 +1,148 @@
+"""What a service.yaml has a study run, read, reach and write, found without running any of it, and the view of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from raytune_infer.report.view import Column, Note, Row, Table, View
+from raytune_infer.spec.knob_spec import KnobSpec
+from raytune_infer.spec.paths import beside
+from raytune_infer.spec.service import model_source
+from raytune_infer.spec.service_spec import ServiceSpec
+from serve_deployments.device.core_locks import lock_folder
+from serve_deployments.models.loaders import LOADERS
+from serve_deployments.models.model import ModelFiles, locate
+from serve_deployments.settings import loads_code, secrets_in
+
+Kind = Literal["runs", "reads", "reaches", "writes"]
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+", re.IGNORECASE)
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+"""A model's name on the Hugging Face Hub, with its owner's; one without looks like any word."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One thing that a study does.
+
+    Args:
+        kind: what is done.
+        what: what it is done to, or with.
+        why: where service.yaml says so, or what it is for.
+    """
+
+    kind: Kind
+    what: str
+    why: str
+
+
+def effects(spec: ServiceSpec) -> tuple[Effect, ...]:
+    """Return all that a study of this service does beyond computing; raises SpecError or ModelError."""
+    return (*_run(spec), *_read(spec), *_reached(spec), *_written(spec))
+
+
+def effects_view(spec: ServiceSpec) -> View:
+    """Return what a study of this service does, with whether it runs code of the user's."""
+    found = effects(spec)
+    columns = (Column("does", kind="text"), Column("what", "what", kind="text"), Column("why", "why", kind="text"))
+    table = Table("effects", columns, tuple(Row((each.kind, each.what, each.why)) for each in found))
+    count = len(code_of(spec))
+    said = f"{spec.name}: valid; nothing was run. "
+    said += (
+        f"A study runs the code in the first {count} rows: go on only if you trust it."
+        if count
+        else ("A study runs no code of this service: its files are only read.")
+    )
+    return View(tables=(table,), notes=(Note(said, "warning" if count else "success"),))
+
+
+def code_of(spec: ServiceSpec) -> tuple[Effect, ...]:
+    """Return what code the service runs; empty if its files are only read."""
+    return tuple(_run(spec))
+
+
+def _run(spec: ServiceSpec) -> Iterator[Effect]:
+    if spec.model.build is not None:
+        yield Effect("runs", _code(spec.model.build, spec.folder), "model.build: when checked, and in each replica")
+    if spec.quality.score is not None:
+        yield Effect("runs", _code(spec.quality.score, spec.folder), "quality: when checked, and in each trial")
+    source = model_source(spec)
+    # One that may execute code is never guessed.
+    if isinstance(source, ModelFiles) and source.loader is not None and LOADERS[source.loader].executes:
+        yield Effect("runs", source.path, f"model.path: the loader {source.loader} may execute code from it")
+    for name, knob in spec.knobs.items():
+        if isinstance(knob, KnobSpec) and knob.kind == "env" and loads_code(name):
+            values = ", ".join(map(str, knob.values))
+            yield Effect("runs", f"{name}={values}", "knobs: an environment variable that can load code")
+
+
+def _code(reference: str, folder: Path) -> str:
+    """A reference with the file that it is in; nothing is imported, so a package's own search path is not asked."""
+    parts = reference.partition(":")[0].split(".")
+    for place in (folder, *map(Path, filter(None, sys.path))):
+        stem = place.joinpath(*parts)
+        for file in (stem / "__init__.py", stem.with_name(stem.name + ".py")):
+            if file.is_file():
+                return f"{reference} in {file}"
+    return f"{reference}, whose file is not found"
+
+
+def _read(spec: ServiceSpec) -> Iterator[Effect]:
+    yield Effect("reads", str(spec.folder / Path(spec.file).name), "the service")
+    source = model_source(spec)
+    if isinstance(source, ModelFiles):
+        path, loader = locate(source)
+        yield Effect("reads", str(path), f"model.path, by the loader {loader.name}")
+    if spec.runs_code:
+        yield Effect("reads", str(spec.folder), "modules there come before all others, as code of it runs")
+    samples = spec.samples
+    for name in [samples] if isinstance(samples, str) else samples if isinstance(samples, dict) else ():
+        yield Effect("reads", str(beside(spec.folder, name)), "samples")
+    arrivals = spec.load.arrivals
+    if not isinstance(arrivals, str) and arrivals.trace is not None:
+        yield Effect("reads", str(beside(spec.folder, arrivals.trace)), "load.arrivals.trace")
+    if spec.prices is not None and (book := beside(spec.folder, spec.prices)).is_file():
+        yield Effect("reads", str(book), "prices")
+    for name in dict.fromkeys(secrets_in(spec.model.args)):
+        yield Effect("reads", f"the environment variable {name}", "model.args: a secret, in each replica")
+    yield Effect("reads", "history.db of runs beside the new one", "a search learns from them, but with --no-history")
+
+
+def _reached(spec: ServiceSpec) -> Iterator[Effect]:
+    yield Effect("reaches", "a Ray of its own on 127.0.0.1", "without --address and RAY_ADDRESS")
+    yield Effect(
+        "reaches", f"the nodes of a cluster, which get the files in {spec.folder}", "only with --address or RAY_ADDRESS"
+    )
+    for place, text in _texts(spec.model.args, "model.args"):
+        if _ADDRESS.fullmatch(text):
+            yield Effect("reaches", text, f"{place}: looks like an address")
+        elif _HUB_NAME.fullmatch(text) and not (spec.folder / text).exists():
+            yield Effect("reaches", text, f"{place}: looks like a model's name on the Hugging Face Hub")
+    if code_of(spec):
+        yield Effect("reaches", "whatever the code above reaches", "this is not known")
+
+
+def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    match value:
+        case str():
+            yield place, value
+        case Mapping():
+            for key, inner in value.items():
+                yield from _texts(inner, f"{place}.{key}")
+        case list() | tuple():
+            for inner in value:
+                yield from _texts(inner, place)
+
+
+def _written(spec: ServiceSpec) -> Iterator[Effect]:
+    yield Effect("writes", f"runs/{spec.name}-DATE-TIME", "the run's folder; another one with --out")
+    yield Effect("writes", str(lock_folder()), "locks of the cores that replicas have")
+    home = Path.home() / ".ray" / "auth_token"
+    yield Effect("writes", str(home), "the token of a Ray of its own, if there is none yet")
+    yield Effect("writes", f"{os.environ.get('RAY_TMPDIR', '/tmp')}/ray", "logs and sockets of a Ray of its own")

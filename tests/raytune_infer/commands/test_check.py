@@ -1,0 +1,106 @@
+"""`check` says all that a service.yaml would run, read and reach, and runs nothing of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from raytune_infer.commands.app import app
+from tests.repository import ROOT
+
+LEAVES = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
+BUILT = """\
+name: built
+model: {build: "own.model:build", args: {name: Qwen/Qwen2.5-0.5B, key: {secret: MY_KEY}, at: "https://x.example/v1"}}
+samples: {a.txt: 1, b.txt: 2}
+quality: scoring:score
+knobs: {cpu_cores: [1], LD_PRELOAD: {kind: env, values: [libtcmalloc.so, none]}, MODE: {kind: env, values: [a, b]}}
+objective: {maximize: rps}
+load: {arrivals: {trace: trace.csv}}
+"""
+READ = """\
+name: read
+model: {path: model}
+samples: [x]
+knobs: {cpu_cores: [1]}
+objective: {maximize: rps}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A service all of whose modules leave a file when they are run."""
+    (tmp_path / "own").mkdir()
+    for name in ("own/__init__.py", "own/model.py", "scoring.py", "transformers.py", "numpy.py"):
+        (tmp_path / name).write_text(LEAVES)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("text\n")
+    (tmp_path / "trace.csv").write_text("0\n1\n2\n")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "model" / "model.safetensors").touch()
+    (tmp_path / "s.yaml").write_text(BUILT)
+    monkeypatch.setenv("MY_KEY", "very secret")
+    return tmp_path
+
+
+def found(folder: Path) -> list[tuple[str, str]]:
+    done = CliRunner().invoke(app, ["check", str(folder / "s.yaml"), "--format", "json"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "very secret" not in done.output
+    [table] = json.loads(done.stdout)["tables"]
+    return [(row["does"], row["what"]) for row in table["rows"]]
+
+
+def test_all_that_would_run_be_read_and_reached_is_said_and_nothing_runs(folder):
+    said = found(folder)
+    runs = [what for does, what in said if does == "runs"]
+    assert runs == [
+        f"own.model:build in {folder / 'own' / 'model.py'}",
+        f"scoring:score in {folder / 'scoring.py'}",
+        "LD_PRELOAD=libtcmalloc.so, none",
+    ]
+    reads = {what for does, what in said if does == "reads"}
+    assert {str(folder / name) for name in ("s.yaml", "a.txt", "b.txt", "trace.csv")} <= reads
+    assert "the environment variable MY_KEY" in reads
+    reaches = [what for does, what in said if does == "reaches"]
+    assert {"Qwen/Qwen2.5-0.5B", "https://x.example/v1", "whatever the code above reaches"} <= set(reaches)
+    assert any(what.startswith("runs/built-") for does, what in said if does == "writes")
+    assert not list(folder.rglob("*.ran")) and not list(folder.rglob("__pycache__"))
+
+
+def test_a_service_that_is_only_read_runs_nothing(folder):
+    (folder / "s.yaml").write_text(READ)
+    said = found(folder)
+    assert "runs" not in {does for does, _ in said} and ("reads", str(folder / "model")) in said
+    done = CliRunner().invoke(app, ["check", str(folder / "s.yaml")])
+    assert "runs no code of this service" in " ".join(done.stdout.split())
+
+
+def test_it_refuses_what_a_study_would_refuse(folder, monkeypatch):
+    monkeypatch.delenv("MY_KEY")
+    done = CliRunner().invoke(app, ["check", str(folder / "s.yaml")])
+    assert done.exit_code == 1
+    assert "s.yaml:2: model.args.key: the environment variable MY_KEY, which holds the secret" in str(done.exception)
+    (folder / "s.yaml").write_text(READ.replace("path: model", "path: gone"))
+    done = CliRunner().invoke(app, ["check", str(folder / "s.yaml")])
+    assert done.exit_code == 1 and "does not exist" in str(done.exception)
+
+
+@pytest.mark.parametrize("command", ["check", "tune"])
+def test_of_a_service_without_code_no_module_in_its_folder_runs(folder, command):
+    """In a process of its own, as the command line is; `tune` ends as its address has no cluster."""
+    (folder / "s.yaml").write_text(READ.replace("samples: [x]", "samples: rows.npy"))
+    np.save(folder / "rows.npy", np.zeros((2, 3)))
+    more = ["--address", "127.0.0.1:1"] if command == "tune" else []
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    code = "import sys; sys.path.remove(''); from raytune_infer.commands.app import main; main()"
+    words = [sys.executable, "-c", code, command, str(folder / "s.yaml"), *more]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == (1 if more else 0) and ("nothing answers at" in done.stderr) == bool(more), done.stderr
+    assert not list(folder.rglob("*.ran"))
