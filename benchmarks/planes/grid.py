@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.planes.timing import BATCH, Patience, Row, Value
 from cluster.nvml import mps_running
+from serve_deployments.settings import gpu_part
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 QUICK_BATCHES = (1, 2, 4)
@@ -47,12 +48,12 @@ class Grid:
         return [dict(zip(self.knobs, values, strict=True)) for values in itertools.product(*self.knobs.values())]
 
     def usd_per_hour(self, config: Row) -> float:
-        """Price of a configuration: its cores, or one core and the larger of its GPU shares (compute and memory)."""
+        """Price of a configuration: its cores, or one core and its part of a GPU, as a study prices it."""
         if self.device == "cpu":
             return self.usd_per_core * float(config["cpu_cores"])
         total_gib = max(float(gib) for gib in self.knobs["gpu_memory_gib"])
-        share = max(float(config["gpu_share"]), float(config["gpu_memory_gib"]) / total_gib)
-        return self.usd_per_core + self.usd_per_gpu * share
+        part = gpu_part(float(config["gpu_share"]), float(config["gpu_memory_gib"]) / total_gib)
+        return self.usd_per_core + self.usd_per_gpu * part
 
 
 def physical_cpus() -> list[int]:
