@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Self
 
 import numpy as np
 
+from serve_deployments.measuring.predicting.batch_error import relative_error
 from serve_deployments.measuring.predicting.mean_times import MeanTimes
-from serve_deployments.measuring.statistics import interval
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.settings import Settings
 from serve_deployments.usage import BatchTime, Usage
@@ -38,7 +38,7 @@ class BatchQueue:
             runs, and so they do in the simulation.
         wait_s: how long a request waits for others while no batch runs.
         way_s: seconds of an answer besides its batch and the wait for it.
-        fitted: number of parameters of `mean_s` that are estimated.
+        sizes: `[m]` sizes of the observed batches, none larger than b; empty if they are not known.
         slowness: factor by which batches take longer than was observed of them, as `mean_s` has it.
     """
 
@@ -46,7 +46,7 @@ class BatchQueue:
     factors: np.ndarray
     wait_s: float = 0.0
     way_s: float = 0.0
-    fitted: float = 1.0
+    sizes: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
     slowness: float = 1.0
 
     @classmethod
@@ -66,27 +66,32 @@ class BatchQueue:
         # Those that are fitted to the batches lie too close to them.
         free = max(1.0, factors.size - means.fitted) / (factors.size - 1)
         spread = np.maximum(1 + (factors - 1) / math.sqrt(free), factors.min())
-        return cls(means.seconds[:largest], spread, wait_s, fitted=means.fitted)
+        return cls(means.seconds[:largest], spread, wait_s, sizes=np.minimum(sizes, largest))
 
-    @property
-    def error(self) -> float:
-        """Relative standard error of the batch times: how far those of a size may be off.
+    def error(self, mix: np.ndarray) -> float:
+        """Relative standard error of the mean time of batches of these sizes; 0 if no batches are known.
 
-        It is the more, the more is fitted to the batches: the mean variance of a fit is that of a mean, times the
-        number of its parameters.
+        Args:
+            mix: `[b]` weight of each size.
         """
-        known = interval.mean(self.factors)
-        one = known.error if known else float(self.factors.std() / math.sqrt(self.factors.size))
-        return math.sqrt(self.fitted) * one
+        return relative_error(self.mean_s, self.sizes, self.factors, mix) if self.sizes.size else 0.0
 
     def latencies_s(self, arrived_s: np.ndarray, first_factor: np.ndarray) -> np.ndarray:
-        """`[queues, n]` latency of each request in seconds, in order of arrival, in parallel queues that begin empty.
+        """`[queues, n]` latency of each request in seconds, in order of arrival; see `served`."""
+        return self.served(arrived_s, first_factor)[0]
+
+    def served(self, arrived_s: np.ndarray, first_factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Serves arrivals in parallel queues that begin empty.
 
         All queues take their next batch in one vectorised step, so that a thousand cost little more than one.
 
         Args:
             arrived_s: `[queues, n]` times of the arrivals, ascending in each queue.
             first_factor: `[queues]` index in `factors` at which each queue begins; they are repeated cyclically.
+
+        Returns:
+            `[queues, n]` latency of each request in seconds, in order of arrival; and `[queues, n]` the size of the
+            batch that it was in.
         """
         queues, count = arrived_s.shape
         largest = self.mean_s.size
@@ -115,7 +120,8 @@ class BatchQueue:
         at, batch_ended_s = np.concatenate(begun), np.concatenate(ended_s)
         order = np.argsort(at)
         sizes = np.diff(np.append(at[order], queues * count))
-        return np.asarray((np.repeat(batch_ended_s[order], sizes) - due_s + self.way_s).reshape(queues, count))
+        latency_s = np.repeat(batch_ended_s[order], sizes) - due_s + self.way_s
+        return latency_s.reshape(queues, count), np.repeat(sizes, sizes).reshape(queues, count)
 
     def with_batches(self, batches: Sequence[BatchTime]) -> Self:
         """The queue in which these batches follow one another, in the time that each took."""

@@ -86,6 +86,15 @@ class LatencyError:
     spread: float = OFF
 
 
+def slowest_tail(share: float | None) -> float:
+    """Share of the requests, the slowest, that decide a limit and are compared.
+
+    Args:
+        share: share of requests that may be above the limit; None if the limit is on their mean.
+    """
+    return 1.0 if share is None else min(1.0, _WIDER * share)
+
+
 def latency_error(queue: BatchQueue, held: Sequence[Arrived], share: float | None, near_rps: float) -> LatencyError:
     """The error of the slowest latencies near a rate.
 
@@ -98,7 +107,7 @@ def latency_error(queue: BatchQueue, held: Sequence[Arrived], share: float | Non
         share: share of requests that may be above the limit; None if the limit is on their mean.
         near_rps: the rate.
     """
-    tail = 1.0 if share is None else min(1.0, _WIDER * share)
+    tail = slowest_tail(share)
     found = []
     for level in held:
         if level.measured.sum() < interval.FEWEST * interval.SMALLEST:

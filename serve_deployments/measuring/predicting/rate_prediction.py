@@ -15,7 +15,14 @@ import numpy as np
 
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.predicting.batch_queue import queue_of
-from serve_deployments.measuring.predicting.calibration import OFF, SPEED, Arrived, LatencyError, latency_error
+from serve_deployments.measuring.predicting.calibration import (
+    OFF,
+    SPEED,
+    Arrived,
+    LatencyError,
+    latency_error,
+    slowest_tail,
+)
 from serve_deployments.measuring.predicting.simulated_latencies import SPAN, SimulatedLatencies
 from serve_deployments.measuring.statistics.limit_verdict import allowed_share
 from serve_deployments.measuring.statistics.rate_posterior import RatePrior
@@ -100,7 +107,8 @@ class _Limited:
         # too, as its unit of time is longer. Levels that agree with the queue speak against either, but the times of
         # its batches are no better known for it.
         known = self.error.spread / OFF
-        unknown = self.simulated.queue.error
+        tail = slowest_tail(self.share)
+        unknown = self.simulated.queue.error(self.simulated.sizes_of_slowest(math.exp(middle), tail))
         by_off, by_speed, by_batches = (
             (self._broken_from(log_rates, seen_s, error) - self._broken_from(log_rates, seen_s, -error)) / 2
             for error in (known * OFF, known * SPEED, unknown)

@@ -40,10 +40,27 @@ class SimulatedLatencies:
             self._seen[rate_rps] = self.long_run(np.exp(log_rates))
         return log_rates, self._seen[rate_rps]
 
+    def sizes_of_slowest(self, rate_rps: float, tail: float) -> np.ndarray:
+        """`[b]` share of the slowest requests at a rate that were in a batch of 1, 2, … b requests.
+
+        Args:
+            rate_rps: the rate.
+            tail: share of requests that are the slowest.
+        """
+        first_factor = np.zeros(self._units.shape[0], dtype=int)
+        latency_s, size = (x[:, self._warm :].ravel() for x in self.queue.served(self._units / rate_rps, first_factor))
+        slow = size[latency_s >= np.quantile(latency_s, 1 - tail)]
+        return np.bincount(slow, minlength=self.queue.mean_s.size + 1)[1:] / slow.size
+
     def long_run(self, rates_rps: np.ndarray) -> np.ndarray:
         """`[rates, n]` latencies in s, without the warm-up of the queues."""
         latency_s = self.queue.at_rates(self._units, rates_rps)
-        return latency_s[:, :, int(_WARM * latency_s.shape[2]) :].reshape(rates_rps.size, -1)
+        return latency_s[:, :, self._warm :].reshape(rates_rps.size, -1)
+
+    @property
+    def _warm(self) -> int:
+        """Number of a queue's requests that are left out as warm-up."""
+        return int(_WARM * self._units.shape[1])
 
     @cached_property
     def _units(self) -> np.ndarray:

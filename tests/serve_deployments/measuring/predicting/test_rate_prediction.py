@@ -191,3 +191,13 @@ def test_levels_that_agree_with_the_queue_make_its_rate_surer_and_others_move_it
     assert asked([alike]).spread < 0.6 * asked([]).spread
     # A mean that is four fifths of 20 % longer: the rate is lower by a third less than that, as 1.5 to 1 above.
     assert asked([longer]).rate_rps == pytest.approx(asked([]).rate_rps * 1.2 ** (-0.8 / 1.5), rel=0.03)
+
+
+def test_the_slowest_requests_are_in_the_largest_batches():
+    """Where a full batch takes little longer than a single one, a queue of requests becomes one large batch."""
+    queue = BatchQueue(0.02 + 0.002 * np.arange(1, 9), np.ones(1))
+    rates = SimulatedLatencies(queue, POISSON)
+    slowest, every = (rates.sizes_of_slowest(100.0, tail) for tail in (0.05, 1.0))
+    sizes = np.arange(1, 9)
+    assert slowest.sum() == every.sum() == pytest.approx(1.0)
+    assert sizes @ slowest > sizes @ every + 1
