@@ -10,7 +10,7 @@ from typing import Any, Literal
 from searchers.base import History, Observation
 from searchers.space import Config
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
-from serve_deployments.metrics.level_result import LevelResult, others_share
+from serve_deployments.metrics.level_result import LevelResult, check_around, others_share
 from serve_deployments.settings import gpu_part
 
 Purpose = Literal["search", "final"]
@@ -45,6 +45,9 @@ class Outcome:
         overhead: activity other than measuring → its seconds; empty where unknown.
         lost: why an earlier attempt at the trial was lost; None if there was none.
         answers: how its answers agree with the default's; None where they were not compared.
+
+    Raises:
+        ValueError: the rate lies outside its interval.
     """
 
     metrics: Mapping[str, float] | None
@@ -62,6 +65,10 @@ class Outcome:
     overhead: Mapping[str, float] = field(default_factory=dict)
     lost: str | None = None
     answers: AnswerAgreement | None = None
+
+    def __post_init__(self) -> None:
+        if (rate_rps := (self.metrics or {}).get("rps")) is not None:
+            check_around(rate_rps, self.interval_rps)
 
     @property
     def overhead_s(self) -> float:

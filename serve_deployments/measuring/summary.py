@@ -78,7 +78,8 @@ def summarise(
     requests = span.requests.and_then(dropped)
     completed, errors = int(span.answered.sum()), int(requests.failed.sum())
     error_rate = errors / (completed + errors) if completed + errors else 1.0
-    low, high = status.estimate.bounds() if status.estimate else (None, None)
+    achieved_rps = completed / span.duration_s
+    low, high = _around(achieved_rps, status)
     stalls = stalls_by_others(events, taken_s(usage, background)) if run.mode == "open" else []
     delayed = delayed_by(events, stalls)
     last = span.first + len(span.requests)
@@ -92,8 +93,8 @@ def summarise(
         mode=run.mode,
         concurrency=run.concurrency,
         requested_rps=run.requested_rps,
-        achieved_rps=completed / span.duration_s,
-        rate_rps=rate_of(None if overloaded else run.requested_rps, completed / span.duration_s, error_rate, high),
+        achieved_rps=achieved_rps,
+        rate_rps=rate_of(None if overloaded else run.requested_rps, achieved_rps, error_rate, high),
         duration_s=span.duration_s,
         completed=completed,
         errors=errors,
@@ -108,7 +109,7 @@ def summarise(
         warmup_s=span.start_s - events.start_s,
         started_at=run.started_at,
         ended_at=run.ended_at,
-        rate_low_rps=None if low is None else max(0.0, low),
+        rate_low_rps=low,
         rate_high_rps=high,
         first_error=events.first_error,
         stalled=int(delayed[span.first : last].sum()),
@@ -119,6 +120,18 @@ def summarise(
         unanswered_s=min(ages_s, default=0.0),
         counts={name: value for name, value in counted.items() if not math.isnan(value)},
     )
+
+
+def _around(achieved_rps: float, status: LevelStatus) -> tuple[float | None, float | None]:
+    """The interval of the achieved rate; None for both ends where there is no estimate.
+
+    The estimate is of the pieces between pauses and the achieved rate of the whole span, so that an interval of hardly
+    any width may lie beside it.
+    """
+    if status.estimate is None:
+        return None, None
+    low, high = status.estimate.bounds()
+    return min(max(0.0, low), achieved_rps), max(high, achieved_rps)
 
 
 def rate_of(kept_up_rps: float | None, achieved_rps: float, error_rate: float, high_rps: float | None) -> float:

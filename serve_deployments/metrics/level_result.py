@@ -19,6 +19,25 @@ def interval_of(low: float | None, high: float | None) -> tuple[float, float] | 
     return None if low is None or high is None else (low, high)
 
 
+def interval_around(value: float, low: float | None, high: float | None) -> tuple[float, float] | None:
+    """Both ends of an interval; None unless both are known and the value lies between them.
+
+    Earlier versions stored intervals that do not hold their value; nothing is known of how far off such a value is.
+    """
+    ends = interval_of(low, high)
+    return ends if ends is not None and ends[0] <= value <= ends[1] else None
+
+
+def check_around(rate_rps: float, ends: tuple[float, float] | None) -> None:
+    """Refuse an interval that does not hold its rate.
+
+    Raises:
+        ValueError: the rate lies outside.
+    """
+    if ends is not None and not 0 <= ends[0] <= rate_rps <= ends[1]:
+        raise ValueError(f"an interval of 0 or more around the rate {rate_rps} is needed, got {ends}")
+
+
 def others_share(levels: Iterable[LevelResult]) -> float | None:
     """Share of the replica's core time that other processes used in these levels while it was ready to run there.
 
@@ -154,7 +173,7 @@ class LevelResult:
     @property
     def interval_rps(self) -> tuple[float, float] | None:
         """95 % interval of the achieved rate; None unless both ends are known."""
-        return interval_of(self.rate_low_rps, self.rate_high_rps)
+        return interval_around(self.achieved_rps, self.rate_low_rps, self.rate_high_rps)
 
     @property
     def latency(self) -> Distribution:

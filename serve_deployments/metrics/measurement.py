@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from serve_deployments.metrics.level_result import LevelResult, interval_of, others_share
+from serve_deployments.metrics.level_result import LevelResult, check_around, interval_of, others_share
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,11 @@ class Measurement:
         apart: whether the client had cores that no replica uses.
         ended_early: whether it stopped because its rate could no longer reach the rate to beat: its rate is then an
             estimate, of less precision.
-        estimate: metrics at a highest rate whose search ended early, or which was not known to its precision in time.
-            The levels held so far only say where the rate is, and none of them need be near it. None: the metrics of
-            the reported level are the answer.
-        rate_low_rps: lower end of the 95 % interval of the rate (for a highest rate, of its posterior); None where it
-            is not known.
+        estimate: metrics at a highest rate whose search ended early, or which was not known to its precision in time,
+            or near which no level was held in time. The levels held so far only say where the rate is. None: the
+            metrics of the reported level are the answer.
+        rate_low_rps: lower end of the 95 % interval of the rate (for a highest rate, of its posterior, and never above
+            the rate that is reported); None where it is not known.
         rate_high_rps: upper end of that interval.
         named: names of metrics to report beside those of `METRICS`, as a limit on `p97_ms` needs.
     """
@@ -50,6 +51,7 @@ class Measurement:
     def __post_init__(self) -> None:
         if not 0 <= self.reported < len(self.levels):
             raise ValueError(f"`reported` must be an index into the {len(self.levels)} levels, got {self.reported}")
+        check_around(self.metrics.get("rps", math.nan), self.interval_rps)
 
     @property
     def best(self) -> LevelResult | None:

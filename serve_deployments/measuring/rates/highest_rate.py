@@ -84,24 +84,26 @@ def _found(
     low, high = posterior.quantile(0.025), posterior.quantile(0.975)
     reason = f"the highest rate is between {low:.3g} and {high:.3g} requests/s"
     reason += other_work(search.levels)
-    estimate_rps = None
+    passed = _kept(search, at_most)
+    best = _speaking(passed, posterior, plan) if passed else None
+    located = is_precise(posterior, plan.rate_precision) and (best is None or _is_near(best, posterior, plan))
     if gave_up is not None:
         reason += f", so {gave_up}"
-        estimate_rps = target_rps(posterior, plan.rate_precision)
-    elif not is_precise(posterior, plan.rate_precision):
+    elif not located:
         reason = f"out of time: {reason}"
-        estimate_rps = target_rps(posterior, plan.rate_precision)
-    passed = _kept(search, at_most)
     failed = [level for level in _opened(search) if broken(level, at_most)]
-    if not passed or (failed and posterior.at_floor(plan.rate_precision)):
+    if best is None or (failed and posterior.at_floor(plan.rate_precision)):
         # A level that kept the limits all the same was lucky, and does not show how far off the replica is.
         slowest = min(failed, key=attrgetter("asked"))
         reason = f"at {slowest.requested_rps:.3g} requests/s: {excess(slowest, at_most)}; {reason}"
         return search.result(slowest, found=False, reason=reason)
-    best = _speaking(passed, posterior, plan)
+    estimate_rps = None if located and gave_up is None else target_rps(posterior, plan.rate_precision)
     estimate = None if estimate_rps is None else at_rate(estimate_rps, best, search.levels, at_most)
+    # What is reported is just below the median, and a level near it: a narrow interval may lie above both.
+    rate_rps = best.rate_rps if estimate_rps is None else estimate_rps
+    between_rps = min(low, rate_rps), max(high, rate_rps)
     return search.result(
-        best, found=True, reason=reason, ended_early=gave_up is not None, estimate=estimate, between_rps=(low, high)
+        best, found=True, reason=reason, ended_early=gave_up is not None, estimate=estimate, between_rps=between_rps
     )
 
 

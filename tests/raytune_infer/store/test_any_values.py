@@ -113,7 +113,7 @@ def test_nan_in_json_of_an_earlier_version_is_read(sqlite_url):
 
 def test_a_number_that_is_none_is_unknown_and_an_infinity_stays(database):
     study = begun(database)
-    outcome = Outcome({"rps": 1.0}, interval_rps=(math.nan, math.nan))
+    outcome = Outcome({}, interval_rps=(math.nan, math.nan))
     for trial in finished(database, study, outcome, math.nan, usd_per_hour=math.nan):
         assert (trial.value, trial.outcome.interval_rps) == (None, None) and math.isnan(trial.usd_per_hour)
     for trial in finished(database, study, Outcome({"rps": 1.0}, interval_rps=(0.5, math.inf)), -math.inf):

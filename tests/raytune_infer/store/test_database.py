@@ -19,7 +19,7 @@ from raytune_infer.store.records import Outcome, TrialRecord, observations
 from searchers.base import Observation
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from tests.levels import a_level
-from tests.raytune_infer.store.raw_tables import as_before_versions, raw, rows
+from tests.raytune_infer.store.raw_tables import as_before_versions, execute, raw, rows
 
 CONFIG: dict[str, Any] = {"max_batch_size": 4, "precision": "float32"}
 LEVEL = a_level(5.0, started_at=10.0, ended_at=12.5)
@@ -113,6 +113,30 @@ def test_a_search_that_goes_on_knows_its_trials_in_the_order_in_which_they_began
         Observation(4, {"rps": 7.0}), Observation(2, {"rps": 9.0}), Observation(6, None), Observation(0, {"rps": 8.0}),
     )  # fmt: skip
     assert not known.pending
+
+
+def test_what_is_measured_anew_counts_no_longer_and_nothing_else_is_touched(url):
+    database = Database(url)
+    one, other = new_study(database), new_study(database)
+    for study in (one, other):
+        for purpose in ("search", "final", "final", "final"):
+            database.finish_trial(start(database, study, purpose), Outcome({"rps": 4.0}), 4.0)
+    database.supersede(one, [1, 3, 4])
+    database.close()
+    again = Database(url)
+    assert [t.number for t in again.trials(one)] == [1, 2]  # the first is of the search
+    assert [t.number for t in again.trials(other)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("low", "high"), [(650.0, 910.0), (100.0, 389.0)])
+def test_an_interval_without_its_rate_as_earlier_versions_stored_some_is_left_out(url, low, high):
+    database = Database(url)
+    study = new_study(database)
+    database.finish_trial(start(database, study), Outcome({"rps": 390.0}, interval_rps=(350.0, 420.0)), 8.0)
+    database.close()
+    assert [t.outcome.interval_rps for t in Database(url).trials(study)] == [(350.0, 420.0)]
+    execute(url, f"UPDATE trials SET rate_low_rps = {low}, rate_high_rps = {high}")
+    assert [t.outcome.interval_rps for t in Database(url).trials(study)] == [None]
 
 
 def test_what_an_earlier_version_wrote_is_read(url):

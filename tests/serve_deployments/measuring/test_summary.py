@@ -124,8 +124,17 @@ def test_the_first_error_is_kept_in_its_own_words():
 
 def test_no_rate_is_below_nothing():
     whole = record()
-    found = summarise(OPEN, whole, LevelStatus(whole.span(2), MeanEstimate(0.1, 0.1, 6)), [], until_s=12.0)
-    assert found.rate_low_rps == 0.0 and found.rate_high_rps == pytest.approx(0.1 + 0.25706, rel=1e-4)
+    found = summarise(OPEN, whole, LevelStatus(whole.span(2), MeanEstimate(0.5, 0.3, 6)), [], until_s=12.0)
+    assert found.rate_low_rps == 0.0 and found.rate_high_rps == pytest.approx(0.5 + 3 * 0.25706, rel=1e-4)
+
+
+@pytest.mark.parametrize(("estimated", "ends"), [(0.7, (5 / 8, 0.7)), (0.5, (0.5, 5 / 8)), (5 / 8, (5 / 8, 5 / 8))])
+def test_the_interval_of_a_rate_holds_it_also_where_its_pieces_say_another_for_certain(estimated, ends):
+    """Five answers in 8 s; the estimate is of what lies between the first pause and the last."""
+    for run in (OPEN, CLOSED):
+        whole = record()
+        status = LevelStatus(whole.span(2), MeanEstimate(estimated, 0.0, 6))
+        assert summarise(run, whole, status, [], until_s=12.0).interval_rps == ends
 
 
 def test_the_lag_of_a_client_is_its_99th_percentile_in_ms():

@@ -37,8 +37,16 @@ def test_a_measurement_is_as_steady_as_its_reported_level():
 
 
 def test_its_interval_is_known_by_both_its_ends_alone():
-    measurement = measured(a_level(10.0), rate_low_rps=8.0, rate_high_rps=9.0)
-    assert measurement.interval_rps == (8.0, 9.0) and replace(measurement, rate_low_rps=None).interval_rps is None
+    measurement = measured(a_level(10.0), rate_low_rps=8.0, rate_high_rps=12.0)
+    assert measurement.interval_rps == (8.0, 12.0) and replace(measurement, rate_low_rps=None).interval_rps is None
+
+
+@pytest.mark.parametrize("ends", [(8.0, 9.9), (10.1, 12.0)])
+def test_a_rate_outside_its_interval_is_refused(ends):
+    low, high = ends
+    with pytest.raises(ValueError, match=r"an interval of 0 or more around the rate 10\.0 is needed, got \("):
+        measured(a_level(10.0), rate_low_rps=low, rate_high_rps=high)
+    assert measured(a_level(10.0), rate_low_rps=low, rate_high_rps=high, estimate={"rps": (low + high) / 2})
 
 
 def test_an_estimate_stands_for_the_level():

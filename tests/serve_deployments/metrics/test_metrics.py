@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_deployments.metrics.distribution import Distribution
-from serve_deployments.metrics.level_result import interval_of
+from serve_deployments.metrics.level_result import interval_around, interval_of
 from serve_deployments.metrics.metric_table import (
     ANSWER_METRICS,
     LATENCY,
@@ -179,6 +179,10 @@ def test_an_interval_is_known_by_both_its_ends_alone():
     assert interval_of(None, 2.0) is None and interval_of(1.0, None) is None
     assert a_level(10.0, rate_low_rps=9.0, rate_high_rps=11.0).interval_rps == (9.0, 11.0)
     assert a_level(10.0, rate_low_rps=9.0).interval_rps is None
+    # As earlier versions stored some: the rate is not in it.
+    assert a_level(10.0, rate_low_rps=10.5, rate_high_rps=11.0).interval_rps is None
+    assert interval_around(10.0, 9.0, 11.0) == (9.0, 11.0) and interval_around(10.0, 9.0, None) is None
+    assert interval_around(10.0, 9.0, 9.9) is interval_around(math.nan, 9.0, 11.0) is None
 
 
 @pytest.mark.parametrize("count", [1000, 2000, 5000])

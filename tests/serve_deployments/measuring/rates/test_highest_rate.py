@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
 from serve_deployments.load.arrivals import CONSTANT, Renewal
@@ -164,6 +166,62 @@ def test_requests_that_are_dropped_fail_and_break_a_limit_on_errors_at_every_rat
     errors = sum(one.errors for one in of)
     assert errors / (errors + sum(one.completed for one in of)) == pytest.approx(1 / 50, rel=0.25)
     assert not broke.found or broke.metrics["rps"] < 50
+
+
+def located(monkeypatch, posterior, *held):
+    """The result of a search that knows this after these levels."""
+
+    async def locate(search, *_):
+        search.levels += held
+        return posterior, False
+
+    monkeypatch.setattr(highest_rate_module, "_locate", locate)
+    server = FakeServer(lambda size: 0.002)
+    return run_virtual(highest_rate(server, ["x"], PLAN, LIMIT, Settings(), clock=VirtualClock()))
+
+
+@pytest.mark.parametrize("client_limited", [False, True])
+def test_a_level_far_from_a_rate_that_is_known_is_not_reported_as_that_rate(monkeypatch, client_limited):
+    """There was no time for one nearer: of a level at 390 the rate is an estimate, in the interval beside it."""
+    posterior, held = believed(780.0, spread=0.04), passed(390.0, client_limited=client_limited)
+    found = located(monkeypatch, posterior, held)
+    assert found.found and found.levels[found.reported] is held and found.client_limited == client_limited
+    assert (
+        found.metrics["rps"] == pytest.approx(target_rps(posterior, PLAN.rate_precision)) and found.metrics["rps"] > 700
+    )
+    assert found.reason.startswith("out of time: the highest rate is between ")
+
+
+@pytest.mark.parametrize("part", [0.96, 1.04])
+def test_the_interval_of_a_rate_holds_what_is_reported_however_narrow_it_is(monkeypatch, part):
+    """All to half a per cent; the level that is reported is near the target, which is just below."""
+    posterior = believed(1000.0, spread=0.0025)
+    for _ in range(3):
+        posterior = posterior.cannot(1003.0)
+    rate_rps = part * target_rps(posterior, PLAN.rate_precision)
+    found = located(monkeypatch, posterior, passed(rate_rps))
+    low_rps, high_rps = found.interval_rps
+    assert found.metrics["rps"] == pytest.approx(rate_rps) and low_rps <= found.metrics["rps"] <= high_rps
+    assert found.estimate is None and low_rps <= posterior.quantile(0.025) and high_rps >= posterior.quantile(0.975)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.floats(0.002, 0.2), st.floats(1.2, 30.0), st.sampled_from([1.0, 4.0, 15.0]), st.integers(0, 10**6),
+    st.sampled_from([0.0, 1.0, 3.0]), st.sampled_from([None, 0.3, 3.0]),
+)  # fmt: skip
+def test_whatever_the_service_the_rate_lies_in_its_interval(service_s, room, total_s, seed, cv, beaten_by):
+    plan = LoadPlan(seed=seed, total_max_s=total_s, level_min_s=0.2, arrivals=Renewal(cv) if cv else CONSTANT)
+    server, at_most = FakeServer(lambda size: service_s), {"p99_ms": 1e3 * room * service_s}
+    to_beat_rps = None if beaten_by is None else beaten_by / service_s
+    found = run_virtual(
+        highest_rate(server, ["x"], plan, at_most, Settings(), clock=VirtualClock(), to_beat_rps=to_beat_rps)
+    )
+    if found.interval_rps is not None:
+        low_rps, high_rps = found.interval_rps
+        assert low_rps <= found.metrics["rps"] <= high_rps
+    for level in found.levels:
+        assert level.rate_low_rps is None or level.rate_low_rps <= level.achieved_rps <= level.rate_high_rps
 
 
 # --- where no rate is found

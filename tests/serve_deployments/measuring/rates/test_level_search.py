@@ -109,12 +109,12 @@ def test_a_limited_client_matters_from_the_reported_level_up():
 def test_a_result_says_all_that_the_search_knows():
     first, second, third = a_level(clients=1), a_level(20.0), a_level(20.0)
     found = search(first, second, third, spent_s=9.0).result(
-        third, found=False, reason="so", ended_early=True, estimate={"rps": 3.0}, between_rps=(1.0, 2.0)
+        third, found=False, reason="so", ended_early=True, estimate={"rps": 3.0}, between_rps=(1.0, 4.0)
     )
     assert found.method == "highest_rate" and found.levels == (first, second, third) and found.seconds == 9.0
     assert found.reported == 2  # that level itself, not one that is alike
     assert (found.found, found.reason, found.ended_early) == (False, "so", True)
-    assert found.estimate == {"rps": 3.0} and (found.rate_low_rps, found.rate_high_rps) == (1.0, 2.0)
+    assert found.estimate == {"rps": 3.0} and (found.rate_low_rps, found.rate_high_rps) == (1.0, 4.0)
     plain = search(first).result(first, found=True, reason="")
     assert plain.best is first and not plain.ended_early and plain.estimate is None and plain.interval_rps is None
 

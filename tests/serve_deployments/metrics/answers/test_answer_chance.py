@@ -43,6 +43,18 @@ def test_the_probability_is_that_of_all_exchanges(seed):
     assert found == pytest.approx(exact, abs=4 * np.sqrt(exact / 10_000)) and found > 0
 
 
+@pytest.mark.parametrize(
+    ("more", "fewer", "probability"),
+    # By hand: of n samples that one of the two fails alone, so many or more of the configuration's, each with 1/2.
+    [(1, 0, 1 / 2), (3, 0, 1 / 8), (5, 1, 7 / 64), (4, 2, 22 / 64), (2, 4, 57 / 64), (0, 3, 1.0)],
+)
+def test_of_failures_the_chance_is_that_of_a_sign_test(more, fewer, probability):
+    fails, answers = Difference(parts={}, words="failed", answered=False), side(0.0)
+    failures = [Triple(fails, answers, None)] * more + [Triple(answers, fails, None)] * fewer
+    # And two samples that both fail, which say nothing.
+    assert chance_of([*failures, *[Triple(fails, fails, None)] * 2]) == pytest.approx(probability)
+
+
 def test_of_a_reference_that_seldom_differs_three_others_are_enough():
     """(1/3)^3 = 0.037; of two it is a ninth."""
     own = [(0.0, 1.0, 0.0)]  # one sample where the reference's second answer is another
