@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import fmean
 
 import numpy as np
 
 from raytune_infer.comparing.blocks import Blocks, Estimate, NoisePrior, fit
+from raytune_infer.comparing.means import mean_over_rounds
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 from searchers.quantities import PRICE
@@ -44,8 +44,9 @@ def in_rounds(trials: Sequence[TrialRecord]) -> tuple[Round, ...]:
     """Group the trials of the comparison into rounds.
 
     A round is a sequence of trials with consecutive numbers in which no configuration occurs twice, so rounds need not
-    be stored. A number is missing where a run was killed: trials before it were not measured side by side with those
-    after it, so the round ends there and lacks some cells.
+    be stored. Numbers are missing where a run was killed: trials before them were not measured side by side with those
+    after them, so the round ends there. One that was cut off is measured anew, and its trials are not among these; only
+    runs of earlier versions kept them, as a round that lacks some cells.
     """
     rounds: list[Round] = []
     before = None
@@ -239,7 +240,7 @@ def compared(trials: Sequence[TrialRecord], objective: Objective, default: int |
     """
     bounds = {name: bound for name, bound in objective.at_least.items() if _moves_with_load(name)}
     in_a_round = replace(objective, at_least={n: b for n, b in objective.at_least.items() if n not in bounds})
-    rounds = in_rounds([_judged(t, in_a_round) for t in trials] if bounds else trials)
+    rounds = in_rounds([judged(t, in_a_round) for t in trials] if bounds else trials)
     everyone = [
         _contestant(position, tuple(r[position] for r in rounds if position in r), bounds)
         for position in dict.fromkeys(p for r in rounds for p in r)
@@ -255,26 +256,21 @@ def compared(trials: Sequence[TrialRecord], objective: Objective, default: int |
     return Comparison(rounds, best_first + others, default, fit(figures[order], known))
 
 
+def judged(trial: TrialRecord, objective: Objective) -> TrialRecord:
+    """Return a trial with its value under an objective, at the price that the trial has."""
+    return replace(trial, value=objective.value(trial.outcome.metrics, trial.usd_per_hour))
+
+
 def _contestant(position: int, trials: tuple[TrialRecord, ...], bounds: Mapping[str, float]) -> Contestant:
     """Return a contestant, and whether its mean falls short of one of these lower bounds on rates."""
     kept = [t for t in trials if t.value is not None]
-    means = {name: _geometric_mean([t.metrics.get(name, math.nan) for t in kept]) for name in bounds}
+    means = {name: mean_over_rounds(name, [t.metrics.get(name, math.nan) for t in kept]) for name in bounds}
     return Contestant(position, trials, any(not mean >= bounds[name] for name, mean in means.items()))
-
-
-def _judged(trial: TrialRecord, objective: Objective) -> TrialRecord:
-    """Return a trial with its value under an objective."""
-    return replace(trial, value=objective.value(trial.outcome.metrics, trial.usd_per_hour))
 
 
 def _moves_with_load(name: str) -> bool:
     metric = metric_of(name)
     return metric is not None and not metric.of_answers
-
-
-def _geometric_mean(values: Sequence[float]) -> float:
-    """Return the mean of rates; NaN of none, or where one is not known or not positive."""
-    return math.exp(fmean(map(math.log, values))) if values and all(value > 0 for value in values) else math.nan
 
 
 def _prior(objective: Objective) -> NoisePrior:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import NamedTuple
 
-from raytune_infer.comparing.comparison import Comparison, compared, in_rounds
+from raytune_infer.comparing.comparison import Comparison, Round, compared, in_rounds
 from raytune_infer.spec.service_spec import BudgetSpec
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
@@ -102,11 +102,24 @@ class ComparisonSchedule:
         comparison = compared(trials, self.objective, self.default)
         field = self._field(comparison, _seconds(trials))
         now = len(rounds)
-        if rounds and (waiting := [p for p in _in_order(field, now) if p not in rounds[-1]]):
+        if waiting := _waiting(field, rounds):
             return Turn(waiting[0], now)
         if not field or self._enough(comparison, field, trials):
             return None
         return Turn(_in_order(field, now + 1)[0], now + 1)
+
+    def cut_off(self, trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+        """Return the trials of a last round that lacks a configuration which is still in the comparison; else none.
+
+        Where a run goes on after a pause, they are measured anew with the rest of their round: the machine may have
+        another speed by now, and a round is of configurations that were measured side by side.
+
+        Args:
+            trials: finished trials of the study.
+        """
+        rounds = in_rounds(trials)
+        field = self._field(compared(trials, self.objective, self.default), _seconds(trials))
+        return tuple(rounds[-1].values()) if _waiting(field, rounds) else ()
 
     def left(self, trials: Sequence[TrialRecord]) -> Left | None:
         """Return how far the comparison has come; None when it is over.
@@ -184,6 +197,11 @@ def ranking(trials: Sequence[TrialRecord]) -> list[int]:
 def usual_seconds(trials: Sequence[TrialRecord]) -> float:
     """Median duration in seconds of the search's trials that counted; 0 if there is none."""
     return median([t.seconds for t in trials if t.purpose == "search" and t.value is not None] or [0.0])
+
+
+def _waiting(field: Sequence[int], rounds: Sequence[Round]) -> list[int]:
+    """Return the positions that the last round still has to measure, in its order; empty before the first round."""
+    return [p for p in _in_order(field, len(rounds)) if p not in rounds[-1]] if rounds else []
 
 
 def _in_order(field: Sequence[int], number: int) -> list[int]:

@@ -9,10 +9,11 @@ from statistics import fmean
 from typing import Any
 
 from raytune_infer.comparing.comparison import Comparison, Contestant
+from raytune_infer.comparing.means import is_share, mean_over_rounds
 from raytune_infer.store.records import TrialRecord
 from searchers.space import Config
 from serve_deployments.metrics.answers.agreement import AnswerAgreement, over_rounds
-from serve_deployments.metrics.metric_table import metric_of
+from serve_deployments.metrics.level_result import check_around
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ConfigurationResult:
         interval_rps: 95 % interval of `metrics["rps"]`; None where there is none.
 
     Raises:
-        ValueError: there is no trial.
+        ValueError: there is no trial, or the rate lies outside its interval.
     """
 
     metrics: Mapping[str, float]
@@ -36,6 +37,7 @@ class ConfigurationResult:
     def __post_init__(self) -> None:
         if not self.trials:
             raise ValueError("a configuration without a trial has no result")
+        check_around(self.metrics.get("rps", math.nan), self.interval_rps)
         object.__setattr__(self, "usd_per_hour", self.trials[-1].usd_per_hour)
 
     @property
@@ -98,7 +100,7 @@ def result_of(comparison: Comparison, contestant: Contestant) -> ConfigurationRe
         return ConfigurationResult(_means(trials), trials)
     metrics = dict(_means(trials))
     for name in metrics:
-        if not _is_share(name) and (mean := comparison.mean_of(name, contestant)) is not None:
+        if not is_share(name) and (mean := comparison.mean_of(name, contestant)) is not None:
             metrics[name] = mean.value
     rate = comparison.mean_of("rps", contestant)
     interval_rps = (rate.low, rate.high) if rate is not None and rate.bounded else None
@@ -111,20 +113,6 @@ def result_of_search(trial: TrialRecord) -> ConfigurationResult:
 
 
 def _means(trials: Sequence[TrialRecord]) -> Mapping[str, float]:
-    """Return the mean of each metric that all of these trials have: of shares the arithmetic, of others the geometric.
-
-    Rates and times are multiplied by the machine's speed; a share may be 0.
-    """
+    """Return the mean of each metric that all of these trials have."""
     names = [name for name in trials[-1].metrics if all(name in t.metrics for t in trials)]
-    return {name: _mean(name, [t.metrics[name] for t in trials]) for name in names}
-
-
-def _mean(name: str, values: Sequence[float]) -> float:
-    if _is_share(name) or min(values) <= 0:
-        return fmean(values)
-    return math.exp(fmean(map(math.log, values)))
-
-
-def _is_share(name: str) -> bool:
-    metric = metric_of(name)
-    return metric is not None and metric.unit == ""
+    return {name: mean_over_rounds(name, [t.metrics[name] for t in trials]) for name in names}

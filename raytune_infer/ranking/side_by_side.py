@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from raytune_infer.comparing.comparison import Comparison, compared
+from raytune_infer.comparing.comparison import Comparison, compared, judged
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.trial_answer import with_figures
@@ -40,12 +40,8 @@ def compared_again(
         usd_per_hour: position of a configuration → its price.
         default: position of the configuration to beat.
     """
-    judged = [
-        replace(t, usd_per_hour=usd, value=objective.value(t.outcome.metrics, usd))
-        for t in finals
-        for usd in (usd_per_hour[t.position],)
-    ]
-    return compared(judged, objective, default)
+    priced = [replace(t, usd_per_hour=usd_per_hour[t.position]) for t in finals]
+    return compared([judged(t, objective) for t in priced], objective, default)
 
 
 def side_by_side(comparison: Comparison, objective: Objective) -> Mapping[int, SideBySide]:

@@ -143,7 +143,7 @@ class Study:
                     self._search(log, run, parallel, progress, prior)
                     if default is None:
                         progress.note("the default configuration does not fit on this cluster: nothing to compare with")
-                    log.compare(default, self.spec.budget, parallel)
+                    log.compare(default, self.spec.budget, parallel, progress)
                 if changed := differences(identity, fingerprint(self._service, space)):
                     progress.note(f"{', '.join(changed)} changed during the run, so its trials may not be of one model")
                 run = run.mark(concluded=True)

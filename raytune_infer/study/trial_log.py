@@ -10,6 +10,7 @@ from raytune_infer.spec.service_spec import BudgetSpec
 from raytune_infer.store.database import Database
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.study.ledger import Ledger
+from raytune_infer.study.progress import Progress
 from raytune_infer.study.space import ServiceSpace
 from raytune_infer.study.trial import TrialRuntime, run_trial
 
@@ -36,16 +37,21 @@ class TrialLog:
         """Return the study's finished trials."""
         return self.database.trials(self.study)
 
-    def compare(self, default: int | None, budget: BudgetSpec, parallel: int) -> None:
+    def compare(self, default: int | None, budget: BudgetSpec, parallel: int, progress: Progress) -> None:
         """Run what is left of the final comparison: the search's best and the default, side by side in rounds.
 
         Args:
             default: position of the configuration to beat; None if it does not fit on this cluster.
             budget: the budget of the study.
             parallel: number of trials at a time in the search.
+            progress: told of a round that is measured anew.
         """
         trials = self.trials()
         schedule = schedule_of(trials, self.space.problem.objective, default, budget, parallel, self.runtime.again)
+        if cut_off := [t.number for t in schedule.cut_off(trials)]:
+            self.database.supersede(self.study, cut_off)
+            trials = self.trials()
+            progress.note(f"the round that was cut off is measured anew, without trial {', '.join(map(str, cut_off))}")
         while (turn := schedule.turn(trials)) is not None:
             self._measured_again(turn, least_share(t.outcome.others_share for t in trials))
             trials = self.trials()

@@ -87,13 +87,24 @@ def test_it_goes_on_from_wherever_it_was_interrupted():
         assert finished(RULES, exact, whole[:cut]) == whole
 
 
-def test_a_round_that_was_killed_is_not_completed_after_the_pause():
-    """What was measured yesterday is not side by side with what is measured today; it counts all the same."""
+def test_a_round_of_an_earlier_version_that_was_killed_is_not_completed_after_the_pause():
+    """What was measured yesterday is not side by side with what is measured today."""
     trials = [record(1, 1, 100.0), record(2, 2, 80.0)]  # and number 3 was killed
     while (turn := RULES.turn(trials)) is not None:
         trials.append(record(trials[-1].number + (2 if len(trials) == 2 else 1), turn.position, exact(turn)))
     assert orders(trials) == [[1, 2], [3, 0, 2, 1], [1, 2, 3, 0]]
     assert compared(trials, GOAL, 0).recommended.position == 1
+
+
+def test_a_round_is_cut_off_as_long_as_it_lacks_one_that_is_still_in_it():
+    whole = finished(RULES, exact)
+    for cut in range(len(whole) + 1):
+        assert RULES.cut_off(whole[:cut]) == tuple(whole[cut - cut % 4 : cut])
+    # Who is out is not waited for, and the next best, who comes in for it, is.
+    rules = replace(RULES, budget_s=1.0)
+    trials = finished(rules, lambda turn: None if turn.position == 1 else exact(turn))
+    assert orders(trials) == [[1, 2, 0], [0, 2]]
+    assert [len(rules.cut_off(trials[:cut])) for cut in range(6)] == [0, 1, 2, 0, 1, 0]
 
 
 def test_who_breaks_a_limit_twice_or_cannot_run_leaves():

@@ -142,6 +142,9 @@ def test_the_comparison_takes_the_seconds_asked_for_or_half_of_those_that_the_se
         def __init__(self, ranking, default, objective, budget_s, trial_s, within):
             budgets.append((budget_s, trial_s, within))
 
+        def cut_off(self, trials):
+            return ()
+
         def turn(self, trials):
             return None
 

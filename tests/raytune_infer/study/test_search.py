@@ -25,6 +25,7 @@ from tests.raytune_infer.study.whole_studies import (
     Machine,
     TuneInProcess,
     by_our_clock,
+    measurement,
     rate_rps,
     study,
     without_ray,
@@ -100,6 +101,22 @@ def test_a_trial_is_told_the_rate_that_would_beat_the_best_so_far(monkeypatch, t
         best = max(best, trial.value)
     # In the comparison each is measured to its end.
     assert all(to_beat_rps is None for number, _, to_beat_rps in machine.asked if number)
+
+
+def test_a_resumed_search_knows_what_other_processes_always_have_of_the_cores(monkeypatch, tmp_path):
+    """What they always have is no reason to measure again: that would show the same."""
+
+    class Shared(Machine):
+        def measure(self, running, settings, *, to_beat_rps=None, number=0):
+            super().measure(running, settings, to_beat_rps=to_beat_rps, number=number)
+            return measurement(rate_rps(settings), others_share=0.3)
+
+    without_ray(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path / "run", first := Shared(), searcher="random").run(5, progress=StopAfter(2))
+    assert len(first.asked) == 3  # the first trial did not know it yet
+    study(tmp_path / "run", later := Shared()).run(resume=True)
+    assert [number for number, _, _ in later.asked].count(0) == 3
 
 
 def test_a_resumed_search_knows_the_best_of_before(monkeypatch, tmp_path):

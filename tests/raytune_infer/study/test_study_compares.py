@@ -118,25 +118,26 @@ def test_drift_decides_nothing_and_the_cheaper_of_two_alike_wins(in_turn, tmp_pa
     assert result.best.metrics["rps"] > 0
 
 
-def test_a_comparison_that_was_stopped_goes_on_where_it_was(in_turn, tmp_path):
+@pytest.mark.parametrize(("trials", "kept"), [(6, 4), (8, 8), (11, 8)])
+def test_a_comparison_that_was_stopped_goes_on_with_the_round_that_was_not_whole(in_turn, tmp_path, trials, kept):
     with pytest.raises(KeyboardInterrupt):
-        study(tmp_path / "run", machine := Machine()).run(progress=StopAfter(6))
+        study(tmp_path / "run", machine := Machine()).run(progress=StopAfter(trials))
     result = study(tmp_path / "run", machine).run(resume=True)
-    assert [t.number for t in result.trials] == list(range(1, machine.measured + 1))
+    assert [t.number for t in result.trials] == [*range(1, kept + 1), *range(trials + 1, machine.measured + 1)]
     forth, back, *_ = rounds(result)
     assert len(forth) == 4 and back == forth[::-1]
     again = study(tmp_path / "run", Machine(dies_in=1)).run(resume=True)
     assert [t.number for t in again.trials] == [t.number for t in result.trials]
 
 
-def test_a_comparison_that_was_killed_begins_a_round_anew_and_loses_nothing(in_turn, tmp_path):
+def test_a_comparison_that_was_killed_begins_a_round_anew(in_turn, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path / "run", machine := Machine(dies_in=7)).run()
     result = study(tmp_path / "run", machine).run(resume=True)
     numbers = [t.number for t in result.trials]
-    assert numbers == [n for n in range(1, len(numbers) + 2) if n != 7]
-    cut, *later = rounds(result)
-    assert len(cut) == 2 and sorted(later[0]) == sorted(later[1]) == [0, 1, 2, 3]
+    # The seventh was killed, and the two before it were of its round.
+    assert numbers == [n for n in range(1, len(numbers) + 4) if n not in (5, 6, 7)]
+    assert all(sorted(each) == [0, 1, 2, 3] for each in rounds(result))
     assert result.best.config == {"cpu_cores": 1, "max_batch_size": 4}
 
 
@@ -202,5 +203,8 @@ def test_little_time_leaves_the_best_beside_the_default_until_there_is_more(in_t
     brief = study(tmp_path / "run", machine := Machine(), text).run()
     assert [len(r) for r in rounds(brief)] == [2, 2]
     more = study(tmp_path / "run", machine).run(resume=True)
-    assert more.trials[: len(brief.trials)] == brief.trials
+    # The last round is measured anew, now that there is time for all four in it.
+    first, last = rounds(brief)
+    assert rounds(more)[0] == first and all(len(each) == 4 for each in rounds(more)[1:])
+    assert more.trials[: -sum(map(len, rounds(more)[1:]))] == brief.trials[: -len(last)]
     assert len(more.comparison.contestants) == 4 and all(len(c.trials) >= 2 for c in more.comparison.contestants)
