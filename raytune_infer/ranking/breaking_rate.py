@@ -10,6 +10,7 @@ changes it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ import numpy as np
 from raytune_infer.ranking.level_evidence import level_evidence
 from serve_deployments.measuring.rates.probe import SLOWEST
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
-from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.level_result import LevelResult, check_around
 
 _EFFECTS = tuple(2.0**i for i in range(9))
 """Numbers of requests that may count as one independent request: up to 256, a large batch."""
@@ -40,6 +41,9 @@ class FoundRate:
     rate_rps: float
     interval_rps: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        check_around(self.rate_rps, self.interval_rps)
+
 
 @dataclass(frozen=True)
 class BreakingRate:
@@ -49,11 +53,13 @@ class BreakingRate:
         levels: its open levels, from all trials; at least one.
         held_under: the run's own limits: metric → largest value allowed; at least one.
         found: the rate that the run found under them; None if it found none.
+        ceiling_rps: what the replica can do at most, whatever the limits; infinity if it is not known.
     """
 
     levels: Sequence[LevelResult]
     held_under: Mapping[str, float]
     found: FoundRate | None = None
+    ceiling_rps: float = math.inf
 
     def under(
         self, at_most: Mapping[str, float], silent: Sequence[LevelResult] = ()
@@ -112,8 +118,9 @@ class BreakingRate:
         asked = [level.asked for level in self.levels]
         # A first estimate that is the same for all limits: between the lowest and the highest load.
         posterior = RatePosterior.about(
-            float(np.sqrt(min(asked) * max(asked))), len(at_most), floor_rps=SLOWEST * min(asked)
-        )
+            float(np.sqrt(min(asked) * max(asked))), len(at_most), floor_rps=SLOWEST * min(asked),
+            ceiling_rps=self.ceiling_rps,
+        )  # fmt: skip
         for level in self.levels:
             if not level.overloaded:
                 seen = [level_evidence(level, name, limit, effect) for name, limit in at_most.items()]

@@ -1,12 +1,16 @@
-"""The goal of a ranking at the rates that a configuration's levels have shown, or leave possible."""
+"""The goal of a ranking at the rates that a configuration's levels have shown, or leave possible, and at its price."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
+from cluster.prices import NoPrice, PriceBook
+from raytune_infer.errors import UserError
 from raytune_infer.ranking.rate_bounds import RateBounds
+from raytune_infer.spec.demand import price
 from raytune_infer.spec.goals.goal_check import is_of_answers
+from raytune_infer.store.records import TrialRecord
 from searchers.objective import Metrics, Objective
 from searchers.quantities import PRICE
 from serve_deployments.measuring.slo import largest_within
@@ -59,3 +63,25 @@ def value_possible(
 def _judged(objective: Objective, metrics: Mapping[str, float], usd_per_hour: float) -> tuple[float, float | None]:
     """Return the goal and the value; NaN and None if a metric of the goal has no value because nothing was answered."""
     return objective.figure(metrics, usd_per_hour), objective.value(metrics, usd_per_hour)
+
+
+def usd_per_hour_of(trial: TrialRecord, book: PriceBook | None, objective: Objective) -> float:
+    """Return the recorded price of a trial or, with a book, the price of its knobs; neither needs the cluster.
+
+    Raises:
+        UserError: the objective needs a price that is not known.
+    """
+    needed = PRICE in (*objective.goal.names, *objective.limited)
+    if book is None:
+        if needed and math.isnan(trial.usd_per_hour):
+            raise UserError(
+                f"the objective needs prices, and the run has none for trial {trial.number} ({trial.config}); "
+                "name a price book that has them with --prices"
+            )
+        return trial.usd_per_hour
+    try:
+        return price(trial.config, book)
+    except NoPrice as error:
+        if not needed:
+            return math.nan
+        raise UserError(f"the objective needs prices: {error}") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raytune_infer.ranking.breaking_rate import BreakingRate, FoundRate
 from raytune_infer.ranking.curve import in_order
+from raytune_infer.ranking.limits import Limits
 from raytune_infer.ranking.predicted_rate import predicted_rps
-from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
+from raytune_infer.ranking.rate_bounds import RateBounds, arrivals_within, capacity_rps, clients_within, close
 from raytune_infer.ranking.trial_answer import answer_of
 from raytune_infer.store.records import TrialRecord
 from serve_deployments.load.arrivals import Arrivals
@@ -25,6 +26,9 @@ def known_rate(
 ) -> RateBounds:
     """Return bounds on one configuration's rate from its levels, its trials' own answers and the final comparison.
 
+    Whatever keeps a limit keeps a looser one. So what these limits loosen of the run's gives no lower rate than the run
+    found, and whatever else they ask for no higher one than that.
+
     Args:
         trials: its trials.
         limits: the limits to keep, beside those of the run.
@@ -33,89 +37,107 @@ def known_rate(
         opened: whether the run looked for a rate of arrivals, and not for the peak.
         compared: its rate in the final comparison, under the run's own limits; None if it took no part.
     """
-    known = _from_trials(trials, limits, precision, opened=opened)
-    if not limits.unchanged:
-        own = compared or _from_trials(trials, limits.of_the_run, precision, opened=opened)
-        if limits.looser:
-            known = _under_looser(known, trials, limits, own, opened=opened)
-        elif not limits.tighter:
-            # What of them is looser than the run's bounds them all, as one more limit never gives a higher rate.
-            loose = limits.loosened
-            most = _under_looser(
-                _from_trials(trials, loose, precision, opened=opened), trials, loose, own, opened=opened
-            )
-            known = consistent(known, most, Limits(limits.at_most, loose.at_most))
-        known = consistent(known, own, limits)
-    return known if arrivals is None or not opened else _with_predicted(known, trials, limits, arrivals)
+    own = compared or _from_trials(trials, limits.of_the_run, precision, opened=opened)
+    asked = limits.that_bound([level for t in trials for level in t.outcome.levels])
+    if limits.unchanged or asked.unchanged:
+        known, at_most = own, limits.held_under
+    else:
+        loose, at_most = asked.loosened, asked.at_most
+        known = own if loose.unchanged else _under_looser(trials, loose, precision, own, opened=opened)
+        if at_most != loose.at_most:
+            known = no_higher(_from_trials(trials, asked, precision, opened=opened), known, precision)
+    return known if arrivals is None or not opened else _with_predicted(known, trials, at_most, arrivals)
+
+
+def no_higher(known: RateBounds, most: RateBounds, precision: float) -> RateBounds:
+    """Return bounds under limits that are tighter than those of `most`: no rate is above what was found there.
+
+    A level of a second may keep the tighter limit by luck where longer levels, the trial's own answer or the rounds of
+    the comparison say less.
+
+    Args:
+        known: the bounds that levels give under the tighter limits.
+        most: the bounds under the looser ones.
+        precision: see `known_rate`.
+    """
+    if known.at_least_rps <= most.at_least_rps:
+        found_rps = most.at_most_rps if most.interval_rps is None else max(most.at_most_rps, most.interval_rps[1])
+        at_most_rps = min(known.at_most_rps, found_rps)
+        resolved = known.resolved or close(known.at_least_rps, at_most_rps, precision)
+        capped = replace(known.with_estimate(None), at_most_rps=at_most_rps, resolved=resolved)
+        return capped if resolved else capped.with_estimate(known.estimate_rps)
+    # Also of a trial that ended early, whose rate may be higher: under its own limit no more is shown of it either.
+    if known.level is None or most.level is None:
+        return most
+    level = replace(known.level, rate_rps=most.at_least_rps)
+    return replace(most.with_estimate(None), level=level, contradicted=known.contradicted)
 
 
 def _under_looser(
-    known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, own: RateBounds, *, opened: bool
+    trials: Sequence[TrialRecord], limits: Limits, precision: float, own: RateBounds, *, opened: bool
 ) -> RateBounds:
-    """Make the bounds under looser limits agree with the rate that the run found, and with all levels together."""
-    if opened and limits.at_most and (found := _found(own)) is not None:
-        known = _together(known, trials, limits, found)
-    return consistent(known, own, limits)
+    """Return bounds under limits of which none is tighter than the run's.
 
-
-def consistent(known: RateBounds, own: RateBounds, limits: Limits) -> RateBounds:
-    """Make the bounds under other limits agree with the rate that the run found under its own.
-
-    Whatever keeps tighter limits keeps looser ones. So a tighter limit gives no higher rate: a level of a second may
-    keep it by luck where longer levels, the trial's own answer or the rounds of the comparison say less. Nor does a
-    looser limit give a lower one.
+    The levels give them. Where the run found a rate, all levels together say how far the looser limits raise it.
 
     Args:
-        known: the bounds that levels give under `limits`.
-        own: the bounds under the run's limits.
-        limits: the other limits, beside those of the run.
+        trials: the configuration's trials.
+        limits: the looser limits.
+        precision: see `known_rate`.
+        own: the bounds under the run's own limits.
+        opened: see `known_rate`.
     """
-    # Also of a trial that ended early, whose rate may be higher: under its own limit no more is shown of it either.
-    most_rps = own.at_least_rps
-    if limits.tighter and known.level is not None and known.at_least_rps > most_rps:
-        if own.level is None:
-            return own
-        level = replace(known.level, rate_rps=most_rps)
-        return replace(own, level=level, estimate_rps=None, contradicted=known.contradicted)
-    if limits.looser and known.at_least_rps < own.at_least_rps:
-        above = known.estimate_rps is not None and known.estimate_rps > own.at_least_rps
-        return replace(
-            known,
-            level=own.level,
-            at_most_rps=max(known.at_most_rps, own.at_least_rps),
-            interval_rps=own.interval_rps,
-            estimate_rps=known.estimate_rps if above else None,
-            estimate_interval_rps=known.estimate_interval_rps if above else None,
-            alone=None,
-        )
-    return known
+    known = _from_trials(trials, limits, precision, opened=opened)
+    if opened and limits.at_most and (found := _found(own)) is not None:
+        known = _together(known, trials, limits, found)
+    return no_lower(known, own)
+
+
+def no_lower(known: RateBounds, own: RateBounds) -> RateBounds:
+    """Return bounds under limits that are looser than those of `own`: no rate is below what was found there.
+
+    Args:
+        known: the bounds that levels give under the looser limits.
+        own: the bounds under the tighter ones.
+    """
+    if known.at_least_rps >= own.at_least_rps:
+        return known
+    raised = replace(
+        known.with_estimate(None),
+        level=own.level,
+        at_most_rps=max(known.at_most_rps, own.at_least_rps),
+        interval_rps=own.interval_rps,
+        alone=None,
+    )
+    if known.estimate_rps is None or known.estimate_rps <= own.at_least_rps:
+        return raised
+    return raised.with_estimate(known.estimate_rps, known.estimate_interval_rps)
 
 
 def _together(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, found: FoundRate) -> RateBounds:
     """Take the lower bound under looser limits from all levels together, where a single lucky one says more.
 
     It is the highest level that kept the limits up to the rate from which on all levels together put them broken. So it
-    never falls as limits are loosened, and a small change of a limit makes no leap that only one level carries.
+    never falls as limits are loosened, and a small change of a limit makes no leap that only one level carries. The
+    upper bound stays: it is of levels that broke what still stands.
     """
-    opened = [level for t in trials for level in t.outcome.levels if level.mode == "open"]
+    levels = [level for t in trials for level in t.outcome.levels]
+    opened = [level for level in levels if level.mode == "open"]
     if not opened:
         return known
     silent = [level for level in opened if level.overloaded and limits.kept(level) is None]
-    rate_rps, interval_rps = BreakingRate(opened, limits.held_under, found).under(limits.at_most, silent)
+    breaking = BreakingRate(opened, limits.held_under, found, capacity_rps(in_order(levels, "closed")))
+    rate_rps, interval_rps = breaking.under(limits.at_most, silent)
     kept = [level for level in in_order(opened, "open") if limits.kept(level) and level.asked <= rate_rps]
     level = kept[-1] if kept else None
     if known.resolved and known.level == level:
         return known
-    beyond = [other.asked for other in opened if other.asked > rate_rps and limits.kept(other) is not None]
-    return replace(
-        known,
-        level=level,
-        at_most_rps=max(known.at_most_rps, min(beyond, default=0.0), rate_rps),
-        resolved=False,
-        # Above all levels a simulated queue says more.
-        estimate_rps=rate_rps if beyond else None,
-        estimate_interval_rps=interval_rps if beyond else None,
-    )
+    # Where a level kept the limits above the bound, and all together say that this was no luck, the bound was.
+    at_most_rps = max(known.at_most_rps, 0.0 if level is None else level.rate_rps)
+    together = replace(known.with_estimate(None), level=level, at_most_rps=at_most_rps, resolved=False)
+    beyond = any(other.asked > rate_rps and limits.kept(other) is not None for other in opened)
+    # Above all levels a simulated queue says more.
+    return together.with_estimate(rate_rps, interval_rps) if beyond else together
 
 
 def _found(own: RateBounds) -> FoundRate | None:
@@ -132,9 +154,10 @@ def _from_trials(trials: Sequence[TrialRecord], limits: Limits, precision: float
     return arrivals_within(levels, limits, precision, answers)
 
 
-def _with_predicted(known: RateBounds, trials: Sequence[TrialRecord], limits: Limits, arrivals: Arrivals) -> RateBounds:
+def _with_predicted(
+    known: RateBounds, trials: Sequence[TrialRecord], at_most: Mapping[str, float], arrivals: Arrivals
+) -> RateBounds:
     """Add a predicted rate as the estimate, if the levels leave the rate open and give no estimate."""
     if known.resolved or known.estimate_rps is not None:
         return known
-    rps = predicted_rps(trials, limits.at_most, arrivals)
-    return known if rps is None else replace(known, estimate_rps=min(max(rps, known.at_least_rps), known.at_most_rps))
+    return known.with_estimate(predicted_rps(trials, at_most, arrivals))

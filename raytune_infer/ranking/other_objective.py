@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raytune_infer.errors import UserError
-from raytune_infer.spec.goals.goal_check import check_positive, check_rate, is_lower_bound, out_of_range
+from raytune_infer.ranking.limits import Limits
+from raytune_infer.spec.goals.goal_check import check_positive, check_rate, is_lower_bound, is_of_answers, out_of_range
 from raytune_infer.spec.spec_errors import At
+from raytune_infer.store.records import TrialRecord
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
 from serve_deployments.metrics.metric_table import METRICS, metric_of
@@ -57,6 +59,35 @@ def changed(
     if other != objective:  # the run's own may be of a version that did not refuse it
         _check_goal(other)
     return other
+
+
+def limits_on_load(objective: Objective, held_under: Mapping[str, float], trials: Sequence[TrialRecord]) -> Limits:
+    """Return an objective's limits on a load; the run's own if they differ only in what bound no level of any trial.
+
+    Args:
+        objective: the objective.
+        held_under: the run's own limits on a load.
+        trials: the run's trials.
+    """
+    limits = Limits({n: at for n, at in objective.at_most.items() if n != PRICE and not is_of_answers(n)}, held_under)
+    bound = limits.that_bound([level for t in trials for level in t.outcome.levels])
+    return limits.of_the_run if bound.unchanged else limits
+
+
+def same_question(
+    objective: Objective, own: Objective, held_under: Mapping[str, float], trials: Sequence[TrialRecord]
+) -> bool:
+    """Return whether an objective asks for what the run's own does: a limit that bound nothing makes no other question.
+
+    Args:
+        objective: the objective that is asked for.
+        own: the run's own.
+        held_under: the run's own limits on a load.
+        trials: the run's trials.
+    """
+    on_load = limits_on_load(objective, held_under, trials).at_most
+    others = {n: at for n, at in objective.at_most.items() if n == PRICE or is_of_answers(n)}
+    return replace(objective, at_most={**on_load, **others}) == own
 
 
 def bounds(texts: Sequence[str], option: str) -> dict[str, float | None]:

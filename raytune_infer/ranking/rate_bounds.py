@@ -3,103 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from operator import attrgetter
 
-from scipy.special import bdtrc
-
 from raytune_infer.ranking.curve import in_order, middle
+from raytune_infer.ranking.limits import Limits
 from raytune_infer.ranking.trial_answer import TrialAnswer
 from serve_deployments.measuring.predicting.estimating import on_log_line
 from serve_deployments.measuring.rates.level_search import GROWTH
 from serve_deployments.measuring.rates.peak_rate import TIE
 from serve_deployments.measuring.rates.probe import SLOWEST
-from serve_deployments.measuring.slo import LOST_TAIL, tightest_ms
-from serve_deployments.metrics.level_result import LevelResult
-from serve_deployments.metrics.metric_table import metric_of
-
-_CHANCE = 0.05  # the convention
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits on a load level, and the limits under which the run's load tests measured the levels.
-
-    Args:
-        at_most: metric → largest value allowed: latencies in ms and `error_rate`.
-        held_under: the run's own limits, in the same form.
-    """
-
-    at_most: Mapping[str, float]
-    held_under: Mapping[str, float] = field(default_factory=dict)
-
-    def kept(self, level: LevelResult) -> bool | None:
-        """Whether a level kept the limits; None if it does not decide."""
-        if level.overloaded:
-            return None if self._was_stopped_early and not level.fell_behind else False
-        if self.kept_in_its_answers(level):
-            return None if any(self._too_few(level, name) for name in self.at_most) else True
-        return None if all(self.keeps(level, name) or self._by_chance(level, name) for name in self.at_most) else False
-
-    def kept_in_its_answers(self, level: LevelResult) -> bool:
-        """Whether a level's own figures are within the limits, however few answers they rest on."""
-        return not level.overloaded and all(self.keeps(level, name) for name in self.at_most)
-
-    def _too_few(self, level: LevelResult, name: str) -> bool:
-        """Whether an open level has too few answers for a percentile: below 100, the p99 is merely their maximum."""
-        share = _share_above(name)
-        return level.mode == "open" and bool(share) and 0 < level.completed < 1 / share - 1e-9
-
-    def _by_chance(self, level: LevelResult, name: str) -> bool:
-        """Whether a level may have broken a percentile's limit by chance, in a binomial test at the 5 % level.
-
-        A level that a search left early has few answers: its p99 may be the largest of twenty.
-        """
-        share, above = _share_above(name), level.above(name, self.at_most[name])
-        if not share or above is None or not level.completed:
-            return False
-        return bool(bdtrc(above - 1, level.completed, share) > _CHANCE)
-
-    @property
-    def unchanged(self) -> bool:
-        """Whether these are the limits under which the levels were measured."""
-        return dict(self.at_most) == dict(self.held_under)
-
-    @property
-    def of_the_run(self) -> Limits:
-        """The limits under which the levels were measured."""
-        return Limits(self.held_under, self.held_under)
-
-    @property
-    def tighter(self) -> bool:
-        """Whether whatever keeps these limits keeps the run's."""
-        return all(self.at_most.get(name, math.inf) <= limit for name, limit in self.held_under.items())
-
-    @property
-    def looser(self) -> bool:
-        """Whether whatever keeps the run's limits keeps these."""
-        return all(self.held_under.get(name, math.inf) <= limit for name, limit in self.at_most.items())
-
-    @property
-    def loosened(self) -> Limits:
-        """The run's limits as far as these have them, each at the looser of both: whatever keeps these keeps them."""
-        loose = {n: max(limit, self.held_under[n]) for n, limit in self.at_most.items() if n in self.held_under}
-        return Limits(loose, self.held_under)
-
-    def keeps(self, level: LevelResult, name: str) -> bool:
-        """Whether a level kept the limit on one metric; a metric without a value does not."""
-        value = level.value(name)
-        return value is not None and value <= self.at_most[name]
-
-    @property
-    def _was_stopped_early(self) -> bool:
-        """Whether a level that was stopped under the run's limits says nothing about these, which are much looser.
-
-        It had at least `LOST_TAIL` × rate × limit requests in flight. By Little's law its mean latency was above any
-        limit up to `LOST_TAIL` times the run's.
-        """
-        return tightest_ms(self.at_most) > LOST_TAIL * tightest_ms(self.held_under)
+from serve_deployments.metrics.level_result import LevelResult, check_around, interval_around, interval_of
 
 
 @dataclass(frozen=True)
@@ -118,8 +34,13 @@ class RateBounds:
         contradicted: number of levels that contradict the bounds: broken below `level`, or kept above the lowest
             broken one.
         client_limited: whether the load generator was the bottleneck at or above `level`.
-        interval_rps: 95 % interval of the rate, where the bounds come from the trials' own answers.
+        interval_rps: 95 % interval of the rate, where the bounds come from the trials' own answers or from clients;
+            that of an open level is of its arrivals, which says nothing about the replica.
         estimate_interval_rps: 95 % interval of `estimate_rps`, where it is known.
+
+    Raises:
+        ValueError: the bounds cross, the rate lies outside its interval, or the estimate or its interval outside the
+            bounds.
     """
 
     level: LevelResult | None
@@ -133,10 +54,37 @@ class RateBounds:
     interval_rps: tuple[float, float] | None = None
     estimate_interval_rps: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        low, high, estimate = self.at_least_rps, self.at_most_rps, self.estimate_rps
+        if not 0 <= low <= high:
+            raise ValueError(f"bounds need 0 <= at least <= at most, got {low} and {high}")
+        if estimate is not None and not low <= estimate <= high:
+            raise ValueError(f"an estimate between {low} and {high} is needed, got {estimate}")
+        if (ends := self.estimate_interval_rps) is not None and not (
+            estimate is not None and low <= ends[0] <= estimate <= ends[1] <= high
+        ):
+            raise ValueError(f"an interval around {estimate} between {low} and {high} is needed, got {ends}")
+        check_around(low, self.interval_rps)
+
     @property
     def at_least_rps(self) -> float:
         """Lower bound in requests/s: the rate of `level`; 0 if there is none."""
         return 0.0 if self.level is None else self.level.rate_rps
+
+    def with_estimate(self, rate_rps: float | None, interval_rps: tuple[float, float] | None = None) -> RateBounds:
+        """Return the same bounds with an estimate, whose rate and interval are cut to what the bounds leave possible.
+
+        Args:
+            rate_rps: the estimated rate in requests/s; None for no estimate.
+            interval_rps: its 95 % interval; None where it is not known.
+        """
+        if rate_rps is None:
+            return replace(self, estimate_rps=None, estimate_interval_rps=None)
+        low, high = (None, None) if interval_rps is None else map(self._within, interval_rps)
+        return replace(self, estimate_rps=self._within(rate_rps), estimate_interval_rps=interval_of(low, high))
+
+    def _within(self, rate_rps: float) -> float:
+        return min(max(rate_rps, self.at_least_rps), self.at_most_rps)
 
 
 def arrivals_within(
@@ -146,8 +94,8 @@ def arrivals_within(
 
     Open levels decide. A closed level says less: closed-loop clients never queue as deep as random arrivals at the same
     rate. So a closed level that kept the limits is not a lower bound, only a hint; one that broke them at a higher rate
-    than any open level kept is an upper bound, used where open levels give none or where none kept them. The rate that
-    more clients no longer raised is an upper bound too: the replica cannot do more.
+    than any open level kept is an upper bound. The rate that more clients no longer raised is an upper bound too: the
+    replica cannot do more.
 
     Under the run's own limits the trials' own answers are used; see `_answered`.
 
@@ -171,17 +119,16 @@ def arrivals_within(
     alone = max(hints, key=lambda at: at.rate_rps, default=None)
     if any(at.client_limited for at in told[max(0, cut - 1) :]):
         return RateBounds(level, math.inf, False, alone=alone, contradicted=contradicted, client_limited=True)
-    at_most = math.inf if broke is None else broke.asked
-    if level is None or broke is None:
-        at_most = min(at_most, _most_by_clients(closed, limits, above_rps=0.0 if level is None else level.rate_rps))
-    if level is not None and broke is not None:
-        if _close(level.asked, broke.asked, precision):
-            return RateBounds(level, at_most, True, contradicted=contradicted)
-        crossing = _crossing((level.asked, level), (broke.asked, broke), limits)
-    else:
-        crossing = None
+    at_least = 0.0 if level is None else level.rate_rps
+    at_most = min(math.inf if broke is None else broke.asked, _most_by_clients(closed, limits, above_rps=at_least))
+    at_most = max(at_most, at_least)
+    if level is not None and broke is not None and close(level.asked, broke.asked, precision):
+        return RateBounds(level, at_most, True, contradicted=contradicted)
     at_most = max(at_most, *(at.rate_rps for at in told[cut:] if limits.kept(at)), 0.0)
-    return RateBounds(level, at_most, False, crossing, alone=alone, contradicted=contradicted)
+    known = RateBounds(level, at_most, False, alone=alone, contradicted=contradicted)
+    if level is None or broke is None:
+        return known
+    return known.with_estimate(_crossing((level.asked, level), (broke.asked, broke), limits))
 
 
 def _answered(own: Sequence[TrialAnswer]) -> RateBounds:
@@ -198,16 +145,40 @@ def _answered(own: Sequence[TrialAnswer]) -> RateBounds:
         at_most = math.inf if limited else level.rate_rps
         return RateBounds(level, at_most, not limited, client_limited=limited, interval_rps=interval_rps)
     at_most = math.inf if limited else max(interval_rps[1], level.rate_rps)
-    return RateBounds(level, at_most, False, answer.rate_rps, client_limited=limited)
+    return RateBounds(level, at_most, False, client_limited=limited).with_estimate(answer.rate_rps)
 
 
 def _most_by_clients(closed: Sequence[LevelResult], limits: Limits, *, above_rps: float) -> float:
-    """Upper bound on the rate of open-loop arrivals from closed levels; infinity if they give none."""
-    told, cut, contradicted = _split(closed, limits)
-    bounds = [told[cut].rate_rps] if cut < len(told) and not contradicted else []
-    if len(closed) > 1 and closed[-1].rate_rps <= GROWTH * closed[-2].rate_rps:
-        bounds.append(GROWTH * max(level.rate_rps for level in closed))
+    """Upper bound on the rate of open-loop arrivals from closed levels; infinity if they give none.
+
+    Args:
+        closed: closed levels in the order of their clients.
+        limits: the limits to keep.
+        above_rps: a rate at which arrivals kept the limits, so that no bound below it is true.
+    """
+    bounds = [capacity_rps(closed)]
+    broke = list(takewhile(lambda level: limits.kept(level) is not True, reversed(closed)))
+    broke = [level for level in broke if limits.kept(level) is False]
+    if broke and not any(level.client_limited for level in closed):
+        # Of all up to it, as fewer clients may have had the higher rate: a looser limit never gives a lower bound.
+        bounds.append(max(level.rate_rps for level in closed if level.asked <= broke[-1].asked))
     return min((rps for rps in bounds if rps > above_rps), default=math.inf)
+
+
+def capacity_rps(closed: Sequence[LevelResult]) -> float:
+    """Return what the replica can do at most, whatever the limits: what more clients no longer raised.
+
+    Args:
+        closed: closed levels in the order of their clients.
+
+    Returns:
+        The rate in requests/s; infinity if these levels do not show it, or show what the load generator can do.
+    """
+    if any(level.client_limited for level in closed):
+        return math.inf
+    if len(closed) > 1 and closed[-1].rate_rps <= GROWTH * closed[-2].rate_rps:
+        return GROWTH * max(level.rate_rps for level in closed)
+    return math.inf
 
 
 def clients_within(levels: Sequence[LevelResult], limits: Limits, precision: float) -> RateBounds:
@@ -235,14 +206,21 @@ def clients_within(levels: Sequence[LevelResult], limits: Limits, precision: flo
         resolved, at_most = True, 0.0  # one client alone broke them, and there is no lighter load
     else:
         at_most = max(broke.rate_rps, highest, *(at.rate_rps for at in told[cut:] if limits.kept(at)))
-        resolved = level is not None and _close(level.rate_rps, at_most, precision)
+        resolved = level is not None and close(level.rate_rps, at_most, precision)
     limited = any(at.client_limited for at in told if level is None or at.asked >= level.asked)
     if limited and at_most > 0:
-        return RateBounds(level, math.inf, False, clients=clients, contradicted=contradicted, client_limited=True)
-    estimate = None
-    if not resolved and kept and broke is not None:
-        estimate = _crossing((kept[-1].rate_rps, kept[-1]), (broke.rate_rps, broke), limits)
-    return RateBounds(level, at_most, resolved, estimate, clients, contradicted=contradicted)
+        resolved, at_most = False, math.inf
+    limited = limited and at_most > 0
+    interval_rps = None if level is None else interval_around(level.rate_rps, level.rate_low_rps, level.rate_high_rps)
+    known = RateBounds(
+        level, at_most, resolved, clients=clients, contradicted=contradicted, client_limited=limited,
+        interval_rps=interval_rps,
+    )  # fmt: skip
+    if limited:
+        return known
+    if resolved or not kept or broke is None:
+        return known
+    return known.with_estimate(_crossing((kept[-1].rate_rps, kept[-1]), (broke.rate_rps, broke), limits))
 
 
 def _split(levels: Sequence[LevelResult], limits: Limits) -> tuple[list[LevelResult], int, int]:
@@ -295,11 +273,6 @@ def _flat(levels: Sequence[LevelResult]) -> bool:
     return len(rates) > 2 and max(rates[-2:]) <= GROWTH * max(rates[:-2])
 
 
-def _close(low: float, high: float, precision: float) -> bool:
+def close(low: float, high: float, precision: float) -> bool:
+    """Return whether two rates are within a precision of one another, so that a load test would stop between them."""
     return high <= low * (1 + precision) * (1 + 1e-9)
-
-
-def _share_above(name: str) -> float:
-    """Share of requests above a percentile; 0 for a metric that is not a percentile."""
-    metric = metric_of(name)
-    return (metric.share_above if metric else None) or 0.0

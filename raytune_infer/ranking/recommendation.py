@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, load_prices
+from cluster.prices import DEFAULT_BOOK, PriceBook, load_prices
 from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.comparing.comparison_schedule import Left
-from raytune_infer.errors import AllFailed, SpecError, UserError
-from raytune_infer.ranking.goal_value import value_now, value_possible
+from raytune_infer.errors import AllFailed, SpecError
+from raytune_infer.ranking.goal_value import usd_per_hour_of, value_now, value_possible
 from raytune_infer.ranking.known_rates import known_rate
 from raytune_infer.ranking.measured_metrics import check_measured
-from raytune_infer.ranking.other_objective import Bounds, changed
-from raytune_infer.ranking.rate_bounds import Limits, RateBounds
+from raytune_infer.ranking.other_objective import Bounds, changed, limits_on_load, same_question
+from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.side_by_side import SideBySide, bounds_of, bounds_under, compared_again, side_by_side
 from raytune_infer.spec.arrivals import read_arrivals
-from raytune_infer.spec.demand import price
 from raytune_infer.spec.goals.goal_check import is_of_answers
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import open_run
 from raytune_infer.study.result import comparison_left
 from searchers.objective import Objective
-from searchers.quantities import PRICE
 from searchers.space import Config
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.metrics.answers.agreement import AnswerAgreement, over_rounds
@@ -166,7 +163,7 @@ def recommend(
         prices=f"as of the run ({spec.prices or DEFAULT_BOOK})" if book is None else f"{book.name}, {book.date}",
         size=next(iter(study.fingerprint.get("configurations", ())), None),
         default=default,
-        concluded=objective == spec.goal and book is None,
+        concluded=book is None and same_question(objective, spec.goal, spec.latency_limits, trials),
     )
     return replace(ranking, left=comparison_left(folder, trials, spec))
 
@@ -208,8 +205,8 @@ def rank(
         by_config.setdefault(t.position, []).append(t)
     measured = {p: believed for p, ts in by_config.items() if (believed := _as_it_will_run(ts))}
     opened = any(level.mode == "open" for t in trials for level in t.outcome.levels)
-    limits = Limits({n: at for n, at in objective.at_most.items() if n != PRICE and not is_of_answers(n)}, held_under)
-    prices_usd = {position: _usd_per_hour(ts[0], book, objective) for position, ts in measured.items()}
+    limits = limits_on_load(objective, held_under, trials)
+    prices_usd = {position: usd_per_hour_of(ts[0], book, objective) for position, ts in measured.items()}
     finals = [t for t in trials if t.purpose == "final" and t.position in measured]
     comparison = compared_again(finals if finals and limits.unchanged else (), objective, prices_usd, default)
     beside = side_by_side(comparison, objective)
@@ -300,21 +297,3 @@ def _arrivals(spec: ServiceSpec) -> Arrivals | None:
         return read_arrivals(spec)
     except SpecError:
         return None
-
-
-def _usd_per_hour(trial: TrialRecord, book: PriceBook | None, objective: Objective) -> float:
-    """Return the recorded price of a trial or, with a book, the price of its knobs; neither needs the cluster."""
-    needed = PRICE in (*objective.goal.names, *objective.limited)
-    if book is None:
-        if needed and math.isnan(trial.usd_per_hour):
-            raise UserError(
-                f"the objective needs prices, and the run has none for trial {trial.number} ({trial.config}); "
-                "name a price book that has them with --prices"
-            )
-        return trial.usd_per_hour
-    try:
-        return price(trial.config, book)
-    except NoPrice as error:
-        if not needed:
-            return math.nan
-        raise UserError(f"the objective needs prices: {error}") from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from raytune_infer.store.records import TrialRecord
-from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.metrics.level_result import LevelResult, check_around
 from serve_deployments.metrics.metric_table import metric_of
 
 
@@ -25,6 +25,9 @@ class TrialAnswer:
     metrics: Mapping[str, float]
     interval_rps: tuple[float, float] | None = None
     ended_early: bool = False
+
+    def __post_init__(self) -> None:
+        check_around(self.rate_rps, self.interval_rps)
 
     @property
     def rate_rps(self) -> float:

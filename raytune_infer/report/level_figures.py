@@ -32,8 +32,7 @@ def rate(r: Ranked) -> Quantity | None:
         return None
     if (means := _means(r)) is not None:
         return mean_rate(means)
-    # The interval of an open level is that of the arrival rate, which says nothing about the replica.
-    low, high = (level.interval_rps if level.mode == "closed" else r.known.interval_rps) or (None, None)
+    low, high = r.known.interval_rps or (None, None)
     return Quantity(level.rate_rps, low, high, at_least=not r.known.resolved, estimated=not level.steady)
 
 

@@ -29,6 +29,9 @@ class Quantity:
         high: upper end of its interval; None where there is none.
         at_least: whether the true value may be larger.
         estimated: whether the requested precision was not reached.
+
+    Raises:
+        ValueError: one end alone is given, or the number lies outside its interval.
     """
 
     value: float
@@ -36,6 +39,12 @@ class Quantity:
     high: float | None = None
     at_least: bool = False
     estimated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.low is None and self.high is None:
+            return
+        if self.low is None or self.high is None or not self.low <= self.value <= self.high:
+            raise ValueError(f"an interval around {self.value} is needed, got {self.low} to {self.high}")
 
 
 @dataclass(frozen=True)

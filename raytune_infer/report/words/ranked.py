@@ -156,7 +156,7 @@ def _rates(known: RateBounds) -> str:
         return rates + (", with more cores for the load generator" if known.client_limited else "")
     if not low:
         return f"{near}below {most}" if near else f"below {most} requests/s"
-    middle = f"about {significant(math.sqrt(low * max(low, high)))} requests/s, "
+    middle = f"about {significant(math.sqrt(low * high))} requests/s, "
     return f"{near or middle}between {least} and {most}"
 
 

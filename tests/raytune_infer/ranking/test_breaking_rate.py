@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from raytune_infer.ranking.breaking_rate import BreakingRate, FoundRate
 from raytune_infer.ranking.known_rates import known_rate
-from raytune_infer.ranking.rate_bounds import Limits
+from raytune_infer.ranking.level_evidence import level_evidence
+from raytune_infer.ranking.limits import Limits
+from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from tests.raytune_infer.ranking.ranked_trials import level, trial
 
 HELD = {"p99_ms": 300.0}
@@ -51,7 +53,8 @@ def test_a_limit_that_is_looser_by_a_third_of_a_per_cent_is_no_leap():
     known = known_rate([one], Limits({"p99_ms": 301.0}, HELD), 0.05, None, opened=True)
     assert (known.at_least_rps, known.resolved) == (367, False)
     assert known.estimate_rps == pytest.approx(367.5, abs=1)
-    assert known.estimate_interval_rps == pytest.approx((355, 380), rel=0.02)
+    # Cut to what the bounds leave possible: it kept the run's own, tighter limit at 367.
+    assert known.estimate_interval_rps == pytest.approx((367, 380), rel=0.02)
 
 
 def test_under_the_runs_own_limits_the_rate_and_its_interval_are_those_that_it_found():
@@ -69,6 +72,40 @@ def test_far_from_what_was_measured_the_interval_is_wider():
 
     assert width(300) == pytest.approx(math.log(380 / 355))
     assert width(20) > 2 * width(300)
+
+
+@pytest.mark.parametrize("p99_ms", [20.0, 60.0])
+def test_the_interval_under_another_limit_is_one_of_95_per_cent(p99_ms):
+    """The run found what its levels say; so under another limit its interval is theirs, by the posterior itself."""
+
+    def posterior(limit_ms: float) -> RatePosterior:
+        low, high = LEVELS[0].asked, LEVELS[-1].asked
+        made = RatePosterior.about(math.sqrt(low * high), 1, floor_rps=0.1 * low)
+        for at in LEVELS:
+            made = made.after(at.asked, [level_evidence(at, "p99_ms", limit_ms, 1.0)])
+        return made
+
+    own = posterior(HELD["p99_ms"])
+    found = FoundRate(own.quantile(0.5), (own.quantile(0.025), own.quantile(0.975)))
+    rate_rps, (low_rps, high_rps) = BreakingRate(LEVELS, HELD, found).under({"p99_ms": p99_ms})
+    # How steeply the limit breaks is as under the run's own, but for a tenth.
+    here = posterior(p99_ms).with_steepness(0.9 * own.steepness + 0.1 / own.steepness.size)
+    assert here.below(rate_rps) == pytest.approx(0.5, abs=0.05)
+    assert 0.015 < here.below(low_rps) < 0.04 and 0.93 < here.below(high_rps) < 0.99
+
+
+def test_all_levels_together_find_no_rate_that_the_replica_cannot_do():
+    """Its only open level says that it keeps the limit at 280 requests/s."""
+    free = BreakingRate(LEVELS[:1], HELD).under({"p99_ms": 3000.0})[0]
+    bounded = BreakingRate(LEVELS[:1], HELD, ceiling_rps=300.0).under({"p99_ms": 3000.0})[0]
+    assert free > 350 and bounded < 330
+
+
+def test_what_was_found_lies_in_its_interval():
+    with pytest.raises(ValueError, match="an interval of 0 or more around the rate 350.0 is needed"):
+        FoundRate(350.0, (351.0, 380.0))
+    with pytest.raises(ValueError, match="an interval of 0 or more around the rate 350.0 is needed"):
+        FoundRate(350.0, (330.0, 349.0))
 
 
 def test_of_two_limits_both_count():

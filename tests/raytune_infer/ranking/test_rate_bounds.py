@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytune_infer.ranking.rate_bounds import Limits, RateBounds, arrivals_within, clients_within
+from raytune_infer.ranking.limits import Limits
+from raytune_infer.ranking.rate_bounds import RateBounds, arrivals_within, clients_within
 from raytune_infer.ranking.trial_answer import TrialAnswer
 from serve_deployments.metrics.level_result import LevelResult
 from tests.levels import a_level
@@ -413,3 +414,73 @@ def test_beside_a_trials_rate_stand_its_times_at_that_rate_and_not_those_of_a_sl
     """It was held at 333 requests/s and estimated at 560, where the p99 is the limit."""
     known = within([TrialAnswer(arrivals(333, 15), {"rps": 560.0, "p99_ms": 100.0})], p99_ms=100)
     assert (known.level.rate_rps, known.level.value("p99_ms")) == (560, 100)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"at_most_rps": 99.0}, "bounds need 0 <= at least <= at most, got 100.0 and 99.0"),
+        ({"estimate_rps": 99.0}, "an estimate between 100.0 and 200.0 is needed, got 99.0"),
+        ({"estimate_rps": 201.0}, "an estimate between 100.0 and 200.0 is needed, got 201.0"),
+        ({"estimate_rps": 150.0, "estimate_interval_rps": (140.0, 201.0)}, "an interval around 150.0 between 100.0"),
+        ({"estimate_rps": 150.0, "estimate_interval_rps": (99.0, 160.0)}, "an interval around 150.0 between 100.0"),
+        ({"estimate_rps": 150.0, "estimate_interval_rps": (151.0, 160.0)}, "an interval around 150.0 between 100.0"),
+        ({"estimate_interval_rps": (140.0, 160.0)}, "an interval around None between 100.0 and 200.0"),
+        ({"interval_rps": (101.0, 130.0)}, "an interval of 0 or more around the rate 100.0 is needed"),
+        ({"interval_rps": (80.0, 99.0)}, "an interval of 0 or more around the rate 100.0 is needed"),
+    ],
+)
+def test_numbers_that_contradict_one_another_are_refused(bad, said):
+    with pytest.raises(ValueError, match=said):
+        RateBounds(**{"level": arrivals(100.0, 10), "at_most_rps": 200.0, "resolved": False, **bad})
+
+
+@given(st.floats(0, 1e3), st.floats(0, 1e3), st.floats(0, 1e3))
+def test_an_estimate_is_cut_to_what_the_bounds_leave_possible(one, two, three):
+    low, rate, high = sorted((one, two, three))
+    known = RateBounds(arrivals(100.0, 10), 200.0, False).with_estimate(rate, (low, high))
+    assert known.estimate_rps == min(max(rate, 100.0), 200.0)
+    assert known.estimate_interval_rps == (min(max(low, 100.0), 200.0), min(max(high, 100.0), 200.0))
+    assert known.with_estimate(None) == RateBounds(arrivals(100.0, 10), 200.0, False)
+    assert known.with_estimate(150.0).estimate_interval_rps is None
+
+
+def test_very_slow_services_have_bounds_below_one_request_a_second():
+    known = within([arrivals(0.2, 10), arrivals(0.5, 160)], p99_ms=100)
+    assert (known.level.rate_rps, known.at_most_rps) == (0.2, 0.5) and 0.2 < known.estimate_rps < 0.5
+    assert within([arrivals(0.5, 160)], p99_ms=100).at_most_rps == 0.5
+    # One kept a limit by luck above the other: as much as that may be possible, and no more.
+    assert within([arrivals(0.2, 160), arrivals(0.5, 10)], p99_ms=100).at_most_rps == 0.5
+    slow = [clients(1, 0.2, 10), clients(2, 0.3, 160)]
+    assert (closed_within(slow, p99_ms=100).level.rate_rps, closed_within(slow, p99_ms=100).at_most_rps) == (0.2, 0.3)
+    assert within([*slow, arrivals(0.25, 160)], p99_ms=100).at_most_rps == 0.25
+    assert within([clients(1, 0.2, 10), clients(2, 0.21, 160), arrivals(0.25, 160)], p99_ms=100).at_most_rps == 0.21
+
+
+def test_that_two_clients_broke_a_limit_says_nothing_of_one():
+    known = closed_within([clients(2, 0.3, 160)], p99_ms=100)
+    assert (known.level, known.at_most_rps, known.resolved, known.clients) == (None, 0.3, False, (None, 2))
+
+
+def test_of_clients_that_broke_a_limit_the_highest_rate_up_to_the_first_bounds_arrivals():
+    """Four clients had 150 and broke 30 ms; sixteen had 140."""
+    closed = [clients(1, 90, 11), clients(4, 150, 35), clients(16, 140, 115)]
+    held = [*closed, arrivals(60, 10)]
+    assert within(held, p99_ms=30).at_most_rps == 150
+    assert within(held, p99_ms=100).at_most_rps == 150  # sixteen broke it: no looser limit has a lower bound
+    # Where more clients kept it than broke it, they say nothing but what they can do at all.
+    odd = [clients(1, 90, 60), clients(4, 150, 35), arrivals(60, 10)]
+    assert within(odd, p99_ms=50).at_most_rps == math.inf
+
+
+def test_clients_bound_arrivals_also_between_two_levels():
+    known = within([arrivals(100, 10), arrivals(400, 160), clients(1, 90, 11), clients(8, 222, 120)], p99_ms=100)
+    assert (known.level.rate_rps, known.at_most_rps) == (100, 222) and known.estimate_rps <= 222
+
+
+def test_the_interval_of_a_peak_is_that_of_its_level_if_the_rate_lies_in_it():
+    level = clients(16, 400, rate_low_rps=390.0, rate_high_rps=410.0)
+    peak = [clients(8, 300), level, clients(32, 401), clients(64, 402)]
+    assert closed_within(peak).interval_rps == (390.0, 410.0)
+    odd = [replace(at, rate_low_rps=450.0, rate_high_rps=460.0) if at is level else at for at in peak]
+    assert closed_within(odd).interval_rps is None

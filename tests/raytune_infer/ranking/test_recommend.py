@@ -1,12 +1,13 @@
 """What `recommend` takes from a run beside its trials: limits, precision, arrivals and prices of its service.yaml."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raytune_infer import recommend
 from raytune_infer.ranking import known_rates
-from raytune_infer.report.recommendation_report import ranking_table
+from raytune_infer.report.recommendation_report import ranking_table, recommendation_view
 from raytune_infer.store.records import Outcome
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Renewal, Trace
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, SPEC, write_run
@@ -23,7 +24,7 @@ def run(tmp_path):
 
         def measure(config, at_most) -> Outcome:
             loads = tuple(level(*at, started_at=0.0, ended_at=3.0) for at in levels)
-            return Outcome({"rps": 100.0, "p99_ms": 49.0}, levels=loads, reported=0, interval_rps=(97.0, 103.0))
+            return Outcome({"rps": 100.0, "p99_ms": 49.0}, levels=loads, reported=0, interval_rps=(80.0, 130.0))
 
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         return write_run(folder, SPEC.replace(old, new, 1), CONFIGS[:1], measure=measure)
@@ -42,13 +43,13 @@ def test_a_rate_is_known_once_two_levels_are_as_near_as_the_rate_was_to_be(run, 
 @pytest.mark.parametrize(
     ("limits", "asked", "said"),
     [
-        ("p99_ms: 100", {}, "100.0 (97.0 to 103.0)"),
-        ("p99_ms: 100, usd_per_hour: 5", {}, "100.0 (97.0 to 103.0)"),  # what no load can keep changes nothing of it
-        ("p99_ms: 100, error_rate: 0.1, usd_per_hour: 5", {}, "100.0 (97.0 to 103.0)"),
-        ("p99_ms: 100, usd_per_hour: 5", {"usd_per_hour": 4}, "100.0 (97.0 to 103.0)"),
-        ("p99_ms: 100, usd_per_hour: 5", {"usd_per_hour": None}, "100.0 (97.0 to 103.0)"),
+        ("p99_ms: 100", {}, "100 (80 to 130)"),
+        ("p99_ms: 100, usd_per_hour: 5", {}, "100 (80 to 130)"),  # what no load can keep changes nothing of it
+        ("p99_ms: 100, error_rate: 0.1, usd_per_hour: 5", {}, "100 (80 to 130)"),
+        ("p99_ms: 100, usd_per_hour: 5", {"usd_per_hour": 4}, "100 (80 to 130)"),
+        ("p99_ms: 100, usd_per_hour: 5", {"usd_per_hour": None}, "100 (80 to 130)"),
         ("p99_ms: 100, usd_per_hour: 5", {"p99_ms": 60}, "≥ 100"),
-        ("p99_ms: 100, error_rate: 0.1", {"error_rate": 0.2}, "≥ 100"),
+        ("p99_ms: 100, error_rate: 0.1", {"error_rate": 0.2}, "100 (80 to 130)"),  # nothing failed
     ],
 )
 def test_under_the_limits_that_a_load_was_held_under_the_trials_own_answers_stand(run, limits, asked, said):
@@ -93,3 +94,29 @@ def test_rates_are_predicted_for_the_runs_own_arrivals_and_for_no_others(run, tm
 
 def test_what_was_not_tried_is_counted_where_the_run_says_how_many_there_are(run):
     assert recommend(run()).untried == 5
+
+
+@pytest.fixture(scope="module")
+def without_errors(tmp_path_factory) -> Path:
+    """A run whose limit on errors bound nothing, with a final comparison."""
+    text = SPEC.replace("p99_ms: 100", "p99_ms: 100, error_rate: 0.01")
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return write_run(folder, text, CONFIGS[:3], again=[CONFIGS[0], CONFIGS[2], CONFIGS[2], CONFIGS[0]])
+
+
+@pytest.mark.parametrize("more", [{}, {"maximize": "rps"}, {"prices": "morphling-2021"}])
+@pytest.mark.parametrize("lifted", [{"error_rate": None}, {"error_rate": 0.5}, {"max_ms": 1e6}])
+def test_a_limit_that_bound_nothing_is_lifted_and_the_answer_is_the_same(without_errors, more, lifted):
+    """Nothing failed: the rounds of the comparison, or the levels of those that took no part, decide as before."""
+    one, other = recommend(without_errors, **more), recommend(without_errors, limits=lifted, **more)
+    assert other.objective != one.objective
+    assert (other.ranked, other.others, other.best_is_default) == (one.ranked, one.others, one.best_is_default)
+    assert (other.comparison is None) == (one.comparison is None)
+    assert recommendation_view(other).answer == recommendation_view(one).answer
+
+
+@pytest.mark.parametrize("lifted", [{"error_rate": None}, {"error_rate": 0.5}, {"max_ms": 1e6}])
+def test_so_it_is_beside_a_limit_that_does_bind(without_errors, lifted: dict[str, Any]):
+    limits = {"p99_ms": 60}
+    one, other = recommend(without_errors, limits=limits), recommend(without_errors, limits={**limits, **lifted})
+    assert (other.ranked, other.others) == (one.ranked, one.others)
