@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, Select, create_engine, event, func, make_url, select
+from sqlalchemy import URL, ColumnElement, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
@@ -161,7 +161,7 @@ class Database:
         with self._writing() as session:
             row = session.get_one(StudyRow, study.id, with_for_update=True)
             row.trials = trials
-            _supersede(session.scalars(_finals(study)))
+            _supersede(session, study)
             session.flush()
             return _study_record(row)
 
@@ -176,7 +176,7 @@ class Database:
     def supersede(self, study: StudyRecord, numbers: Collection[int]) -> None:
         """Mark finished trials of the comparison as superseded: they are measured anew and count no longer."""
         with self._writing() as session:
-            _supersede(session.scalars(_finals(study).where(TrialRow.number.in_(numbers))))
+            _supersede(session, study, TrialRow.number.in_(numbers))
 
     def trials(self, study: StudyRecord, *, before: dt.datetime | None = None) -> tuple[TrialRecord, ...]:
         """Return a study's finished trials by number; if `before` (UTC) is given, only those that ended before it."""
@@ -263,14 +263,10 @@ def _unusable(url: str | URL, error: Exception) -> RunError:
     )
 
 
-def _finals(study: StudyRecord) -> Select[TrialRow]:
-    """Return the query for the finished trials of a study's comparison."""
-    of_study = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.purpose == "final")
-    return of_study.where(TrialRow.state == "finished")
-
-
-def _supersede(trials: Iterable[TrialRow]) -> None:
-    for trial in trials:
+def _supersede(session: Session, study: StudyRecord, *only: ColumnElement[bool]) -> None:
+    """Mark the finished trials of a study's comparison as superseded, those alone that meet all conditions."""
+    finals = TrialRow.study_id == study.id, TrialRow.purpose == "final", TrialRow.state == "finished"
+    for trial in session.scalars(select(TrialRow).where(*finals, *only)):
         trial.state = "superseded"
 
 
@@ -283,14 +279,13 @@ def _study_record(row: StudyRow) -> StudyRecord:
 
 def _trial_record(row: TrialRow) -> TrialRecord:
     assert row.finished_at is not None, "only finished trials are read"
-    rate_rps = (row.metrics or {}).get("rps", math.nan)
     outcome = Outcome(
         metrics=row.metrics, reason=row.reason, levels=tuple(level_from_json(m.load) for m in row.measurements),
         client_limited=row.client_limited, enforcements=tuple(row.enforcements), hostname=row.hostname,
         settings=row.settings, reported=row.reported, ended=row.ended,
         in_place=row.in_place, ended_early=row.ended_early, overhead=row.overhead or {},
-        lost=row.lost, interval_rps=interval_around(rate_rps, row.rate_low_rps, row.rate_high_rps),
-        answers=None if row.answers is None else AnswerAgreement(**row.answers),
+        lost=row.lost, answers=None if row.answers is None else AnswerAgreement(**row.answers),
+        interval_rps=interval_around((row.metrics or {}).get("rps", math.nan), row.rate_low_rps, row.rate_high_rps),
     )  # fmt: skip
     return TrialRecord(
         number=row.number, purpose="final" if row.purpose == "final" else "search", position=row.position,
