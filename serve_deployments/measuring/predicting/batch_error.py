@@ -21,6 +21,8 @@ from serve_deployments.measuring.statistics import interval
 
 _AGAIN = 100  # times that the batches are drawn: a standard error is then known to 7 %; our choice
 
+_ALIKE = 1e-9  # relative difference of batch times that is rounding
+
 
 def relative_error(mean_s: np.ndarray, sizes: np.ndarray, factors: np.ndarray, mix: np.ndarray) -> float:
     """Relative standard error of the mean time of a mix of batches.
@@ -31,7 +33,7 @@ def relative_error(mean_s: np.ndarray, sizes: np.ndarray, factors: np.ndarray, m
         factors: `[m]` their times relative to the mean of their size.
         mix: `[b]` weight of each size.
     """
-    if np.ptp(factors) == 0:
+    if np.ptp(factors) < _ALIKE:
         return 0.0
     of_all = interval.mean(factors)
     alone = of_all.error if of_all else float(factors.std()) / math.sqrt(factors.size)

@@ -197,6 +197,11 @@ def test_a_mix_of_sizes_is_better_known_than_a_single_one():
     assert 2.0 < single / queue.error(np.full(8, 1 / 8)) < 4.5
 
 
+def test_times_that_differ_by_rounding_are_known_exactly():
+    queue = BatchQueue.of([BatchTime(size, service_s(size) * (1 + 1e-15 * size)) for size in range(1, 9)] * 2, 8)
+    assert queue.error(np.full(8, 1 / 8)) == 0.0
+
+
 def test_slow_batches_that_come_in_runs_are_known_less_well():
     rng = np.random.default_rng(6)
     runs = np.repeat(rng.gamma(25, 1 / 25, 60), 10)
