@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -133,6 +134,24 @@ def memory(job: Job, torch: Any, clock: Callable[[], float]) -> Measure:
     return measure
 
 
+def part(job: Job, torch: Any, clock: Callable[[], float]) -> Measure:
+    """Holds nearly all that its cap allows, for as long as others do the same on the other parts of the GPU."""
+
+    def measure() -> dict[str, Any]:
+        cap, until = cap_fraction(job.settings, torch) * torch.cuda.mem_get_info()[1], clock() + job.seconds
+        try:
+            held = torch.empty(int(0.97 * cap), dtype=torch.uint8, device="cuda")
+        except Exception as error:
+            clean_after(error, torch)
+            return {"fits": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+        while clock() < until:
+            time.sleep(0.0 if job.device == "cpu" else 0.05)
+        del held
+        return {"fits": None, "held_gib": 0.97 * cap / 2**30}
+
+    return measure
+
+
 def speed(job: Job, torch: Any, clock: Callable[[], float]) -> Measure:
     """The parts of the speed path, switched on one after another."""
     from benchmarks.gpu.encoders import BY_NAME
@@ -144,5 +163,5 @@ def speed(job: Job, torch: Any, clock: Callable[[], float]) -> Measure:
 
 
 CHECKS: dict[str, Callable[[Any, Any, Callable[[], float]], Measure]] = {
-    "held": held, "memory": memory, "graphs": graphs, "words": words, "speed": speed,
+    "held": held, "memory": memory, "part": part, "graphs": graphs, "words": words, "speed": speed,
 }  # fmt: skip

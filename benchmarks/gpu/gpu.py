@@ -21,7 +21,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.gpu import sections
+from benchmarks.gpu import device, sections
 from benchmarks.gpu.checks import Job
 from benchmarks.gpu.computing import COMPUTING
 from benchmarks.gpu.dry import in_this_process
@@ -31,6 +31,7 @@ from benchmarks.gpu.worker import together
 from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import put
+from cluster.nvml import NodeGpus
 
 HEADING = "On a GPU: limits and the speed path"
 
@@ -52,6 +53,7 @@ class Plan:
         with_compile: whether to measure `torch.compile` too.
         job: the job with which memory and shares are measured; its limits are replaced.
         mps: whether to measure shares under MPS too.
+        of: GPUs to name; None: those of this machine.
     """
 
     models: tuple[Shape, ...] = MODELS
@@ -61,6 +63,7 @@ class Plan:
     with_compile: bool = True
     job: Job = Job("held", seconds=2.0)
     mps: bool = False
+    of: NodeGpus | None = None
 
     def parts(self, run: Together) -> Iterator[tuple[str, float, Callable[[], str]]]:
         """Each part of the plan: what it checks, its expected seconds, and the function that makes its text."""
@@ -68,6 +71,15 @@ class Plan:
         yield (
             "memory: a cap of 25 %, asked of the device; within it, beyond it, within it again", _PROCESS_S,
             partial(sections.memory, job, run),
+        )  # fmt: skip
+        yield (
+            "what the GPUs are: product, memory, slices; whether torch has kernels",
+            1.0,
+            partial(device.section, self.of),
+        )
+        yield (
+            "four quarters of the memory at once, each filled up with what CUDA itself takes", _PROCESS_S + job.seconds,
+            partial(sections.quarters, job, run),
         )  # fmt: skip
         shares = "share by {}: all, 25 %, 50 %, and two at 50 %; on which multiprocessors kernels ran"
         seconds = 4 * _PROCESS_S + 4 * job.seconds
@@ -99,7 +111,7 @@ class Plan:
 
 
 QUICK = Plan(batch_sizes=(8,), batches=20, rounds=3, with_compile=False, job=Job("held", seconds=1.0))
-DRY = Plan((TINY,), (2,), batches=3, rounds=1, job=Job("held", seconds=2.0, size=8, device="cpu"))
+DRY = Plan((TINY,), (2,), batches=3, rounds=1, job=Job("held", seconds=2.0, size=8, device="cpu"), of=device.DRY)
 
 
 def under_mps(job: Job, run: Together) -> str:

@@ -44,6 +44,16 @@ def memory(job: Job, run: Together) -> str:
     return f"### Memory\n{about}\n\n{markdown(['allocation', 'outcome'], rows)}"
 
 
+def quarters(job: Job, run: Together) -> str:
+    """The text on whether four processes with a quarter of the memory each fit on the GPU at once, filled up."""
+    found = run([replace(job, what="part", memory=0.25)] * 4, {})
+    rows = [
+        [str(number), each["fits"] or f"holds {each['held_gib']:.2f} GiB", in_words(told(each, "gpu_memory"))]
+        for number, each in enumerate(found, start=1)
+    ]
+    return f"### Four quarters at once\n\n{markdown(['process', 'outcome', 'cap'], rows, text=(1, 2))}"
+
+
 def share(job: Job, run: Together, env: Mapping[str, str]) -> str:
     """The text on rates under shares: one process relative to the whole GPU's, each of two relative to one alone."""
 

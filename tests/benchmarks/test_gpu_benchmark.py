@@ -32,7 +32,9 @@ def test_a_dry_run_goes_through_every_part_and_keeps_nothing(tmp_path, capsys):
         "is enforced: torch.cuda.set_per_process_memory_fraction", "110 % of the cap | OutOfMemoryError",
         "25 % is enforced: green context, 32 of 132", "two together, to all | 2.000",
         "25 recorded, 80 batches replayed, 25 run without; answers right", "its process | a CUDA graph could not be",
-        "torch's allocator | RuntimeError", "+ torch.compile", "3 recorded",
+        "torch's allocator | RuntimeError", "+ torch.compile", "3 recorded", "| 4 | holds 3.49 GiB | enforced",
+        "NVIDIA H100 NVL | H100-NVL | 93.60 | 0.996 | 9.0 | has kernels", "MIG 1g.5gb | A100-40G-1g.5gb | 4.75 | 0.950",
+        "Tesla V100-SXM2-16GB | V100 | 15.75 | 0.984 | 7.0 | torch 2.13.0+cu130 there has no kernels",
     ):  # fmt: skip
         assert part in said
     for kind in COMPUTING:
@@ -105,7 +107,7 @@ def test_a_part_that_fails_does_not_lose_the_others(capsys):
         raise RuntimeError("a process on the GPU failed: no driver")
 
     plan = dataclasses.replace(DRY, models=())
-    assert report(plan, broken).count("Failed: RuntimeError: a process on the GPU failed: no driver") == 5
+    assert report(plan, broken).count("Failed: RuntimeError: a process on the GPU failed: no driver") == 6
 
     def without_shares(jobs, env):
         return broken(jobs, env) if jobs[0].what == "held" else in_this_process(jobs, env)
