@@ -118,7 +118,7 @@ def _notes(reference: ReferenceAnswers, itself: AnswerAgreement, ask: AskSamples
         )
     if itself.figures["answers_same"] < 1:
         notes.append(
-            f"asked twice, the default repeats {itself.figures['answers_same']:.0%} of its answers "
-            f"({itself.words}); other configurations are judged by that"
+            f"asked twice, the default does not repeat its answers ({itself.words}; "
+            f"{itself.figures['answers_same']:.0%} are the same); other configurations are judged by that"
         )
     return notes
