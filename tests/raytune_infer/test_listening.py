@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -20,6 +21,11 @@ objective: {maximize: rps}
 budget: {trials: 3, compare_s: 1.0e-6}
 load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 3, max_concurrency: 8}
 """
+ONLY_READ = SPEC.replace(
+    '{build: "cluster.emulated:model", args: {profile: bert-base}}', "{path: m.pt, loader: torchscript}"
+)
+EVIL = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nraise ImportError(__name__)\n"
+"""A module beside service.yaml with the name of one that Python or a library imports."""
 SERVE = """\
 from benchmarks.replica.served import local_serve, up
 from benchmarks.replica.services import echo
@@ -90,13 +96,32 @@ def heard(
     return found
 
 
+def tuned(*more: str) -> tuple[str, ...]:
+    """The command as it is installed, which does not look for modules where it is run."""
+    tune = ("-P", "-m", "raytune_infer", "tune", "listened.yaml", "--searcher", "random", "--out", "run")
+    return (sys.executable, *tune, *more)
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("emulate", [(), ("--emulate", "T4:1")])
-def test_a_study_listens_on_loopback_alone_and_asks_for_a_token(tmp_path, ray_starts_alone, emulate):
+def test_a_study_on_emulated_devices_listens_on_loopback_alone_and_asks_for_a_token(tmp_path, ray_starts_alone):
     (tmp_path / "listened.yaml").write_text(SPEC)
-    words = (sys.executable, "-m", "raytune_infer", "tune", "listened.yaml", "--searcher", "random", "--out", "run")
-    check(heard((*words, *emulate), tmp_path, ray_starts_alone), "gcs_server", "raylet", "ray::ServeReplica")
+    check(heard(tuned("--emulate", "T4:1"), tmp_path, ray_starts_alone), "gcs_server", "raylet", "ray::ServeReplica")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_study_of_a_model_that_is_only_read_does_too_and_imports_nothing_from_beside_it(tmp_path, ray_starts_alone):
+    import torch
+
+    torch.jit.script(torch.nn.Linear(3, 2).eval()).save(tmp_path / "m.pt")
+    (tmp_path / "listened.yaml").write_text(ONLY_READ.replace("[x, y]", "rows.npy"))
+    np.save(tmp_path / "rows.npy", np.zeros((4, 3), np.float32))
+    for name in ("sitecustomize", "numpy", "torch", "sqlalchemy", "pydantic"):
+        (tmp_path / f"{name}.py").write_text(EVIL)
+    check(heard(tuned(), tmp_path, ray_starts_alone), "gcs_server", "raylet", "ray::ServeReplica")
+    assert (tmp_path / "run" / "serve_config.yaml").exists() and not list(tmp_path.rglob("*.ran"))
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.ray
