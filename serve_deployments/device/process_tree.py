@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from multiprocessing import popen_fork
 from pathlib import Path
 from typing import TypeVar
@@ -151,6 +153,24 @@ def adopt_orphans(yes: bool = True) -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)
+
+
+@cache
+def end_when_asked() -> None:
+    """Lets processes that are forked from this one end when they are asked to, as they do elsewhere, whoever asks.
+
+    A worker of Ray handles SIGTERM itself, and what it forks inherits that. Python handles signals in the main thread,
+    and threads of gRPC are in the child too. If one of these gets the signal while the main thread waits for a lock,
+    nothing ever happens, and whoever waits for the child, as `multiprocessing.Pool` does, waits for ever.
+    """
+    inherited = signal.getsignal(signal.SIGTERM)
+
+    def as_elsewhere() -> None:
+        if signal.getsignal(signal.SIGTERM) is inherited:  # else the model has set another one, which it wants
+            with suppress(ValueError):  # not in the main thread, which a forked process has only one of
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=as_elsewhere)
 
 
 def _has_children() -> bool:

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from serve_deployments.batches import kept_on_device
@@ -16,7 +16,7 @@ from serve_deployments.batches.passing_on import PassingOn
 from serve_deployments.device.gpu import share
 from serve_deployments.device.gpu.memory import clean_after
 from serve_deployments.device.left_behind import LeftBehind
-from serve_deployments.device.process_tree import ProcessTree, adopt_orphans
+from serve_deployments.device.process_tree import ProcessTree, adopt_orphans, end_when_asked
 from serve_deployments.device.replica_limits import ReplicaLimits, threads_of
 from serve_deployments.device.watch_program import GRACE_S, MARK, mark_of
 from serve_deployments.endpoint import first_line, is_out_of_memory
@@ -27,6 +27,12 @@ from serve_deployments.models.model import Builder, ModelSource, consumes
 from serve_deployments.models.sendable import as_sent
 from serve_deployments.replicas.batching.first_batches import SHAPES_S, FirstBatches
 from serve_deployments.settings import Settings
+
+_CLOSE_S = 30.0
+"""Seconds in which a model must have been closed. Our choice: as long as `serve_backend` waits for that when it is
+idle."""
+
+_ENDS_POLL_S = 0.02
 
 
 class NotRebuilt(RuntimeError):
@@ -52,6 +58,7 @@ class HostedModel:
         self.limits = ReplicaLimits(self.processes)
         self._source, self._samples = source, samples
         self._left_behind = LeftBehind(os.getpid())
+        self._folder = os.getcwd()
         self.longest_batch_s = 0.0
         self.longest_answer_s = 0.0  # the same of those that were answered
         self.unanswered = 0  # see `ReplicaFacts`
@@ -135,7 +142,12 @@ class HostedModel:
         """Closes the model and forgets it: the next `take_on` builds it anew."""
         _ = self.spoilt  # asked for as long as it is known
         self._first = self._first_batches()
-        await self.live.close()
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self.live.close()
+        except TimeoutError as error:
+            why = f"the model was not closed within {_CLOSE_S:g} s: its `close`, or what it has started, does not end"
+            raise NotRebuilt(why) from error
 
     def end(self, *, patience_s: float) -> None:
         """Closes the model, ends what it has started and gives the cores back, at the end of this process."""
@@ -147,6 +159,7 @@ class HostedModel:
     async def _apply(self, settings: Settings) -> None:
         if not settings.emulated:
             adopt_orphans()
+            end_when_asked()
             os.environ[MARK] = mark_of(os.getpid())
             # Read by the processes that the model starts; set here too, as a live replica changes its threads.
             os.environ["OMP_NUM_THREADS"] = settings.env.get("OMP_NUM_THREADS", str(threads_of(settings)))
@@ -173,12 +186,23 @@ class HostedModel:
             await self.live.in_thread(_empty_gpu)
             if (why := self.limits.too_much_is_held(settings)) is not None:
                 raise NotRebuilt(f"of the GPU's memory {why}, though no model is loaded; a new replica is needed")
-        if self.processes.descendants():
+        with suppress(OSError):  # it has been removed
+            os.chdir(self._folder)  # the model that was there may have left it
+        if not await self._all_ended():
             raise NotRebuilt(
                 "processes that the model has started still run, so it cannot be built again beside them; end them in "
                 "a method `close` of the model"
             )
         await self.live.build(settings.args, self._context(settings))
+
+    async def _all_ended(self) -> bool:
+        """Whether all that the model had started has ended; what was just asked to has a moment for it."""
+        until_s = time.monotonic() + GRACE_S
+        while running := self.processes.descendants():
+            if time.monotonic() >= until_s:
+                break
+            await asyncio.sleep(_ENDS_POLL_S)
+        return not running
 
     async def _change(self, before: Settings, settings: Settings) -> None:
         if before.args != settings.args:

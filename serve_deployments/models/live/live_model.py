@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -138,7 +139,12 @@ class LiveModel:
         try:
             await self.call("close")
         finally:
-            self._batch = self._steps = self._callers = None
+            # What it holds is freed in the thread that made it, and may take its time there.
+            await self._thread.call(self._forget)
+
+    def _forget(self) -> None:
+        self._batch = self._steps = self._callers = None
+        gc.collect()  # what it has started ends with it, also where it refers to itself
 
     def end(self, *, patience_s: float) -> None:
         """Closes the model at the end of this process, without an event loop of the caller's."""

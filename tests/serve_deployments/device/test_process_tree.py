@@ -112,7 +112,7 @@ def test_however_a_process_ends_what_it_was_told_of_ends_too():
 @LINUX
 def test_the_watching_program_is_no_child_and_is_replaced_if_it_was_ended():
     script = f"""
-        import json, os, signal, subprocess, sys, psutil
+        import json, os, signal, subprocess, sys, time, psutil
         from serve_deployments.device.left_behind import LeftBehind
         from serve_deployments.device.process_tree import ProcessTree, adopt_orphans
         def watching():
@@ -127,7 +127,8 @@ def test_the_watching_program_is_no_child_and_is_replaced_if_it_was_ended():
         [program] = watching()
         assert program.pid not in [p.pid for p in tree.descendants()]
         program.kill()
-        psutil.wait_procs([program], timeout={DEADLINE_S})
+        while program.is_running() and program.status() != psutil.STATUS_ZOMBIE:  # nobody here waits for it
+            time.sleep(0.01)
         left_behind.tell([one.pid, two.pid])
         print(json.dumps([one.pid, two.pid]), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -162,6 +163,37 @@ def test_what_was_started_after_the_last_list_ends_too_also_where_its_own_parent
     late, another = run(script, ended_by=-signal.SIGKILL)
     assert waited_for([late]) == [] and lives(another)
     psutil.Process(another).kill()
+
+
+@LINUX
+@pytest.mark.parametrize(("own", "code"), [("None", -signal.SIGTERM), ("lambda number, frame: os._exit(7)", 7)])
+def test_what_is_forked_ends_when_it_is_asked_to_unless_it_handles_that_itself(own, code):
+    """The process handles the signal, as Ray's workers do; what it forks, by multiprocessing, would inherit that."""
+    script = f"""
+        import json, multiprocessing, os, signal
+        from serve_deployments.device.process_tree import end_when_asked
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        end_when_asked()
+        end_when_asked()
+        own = {own}
+        if own is not None:
+            signal.signal(signal.SIGTERM, own)
+        fork = multiprocessing.get_context("fork")
+        begun = fork.Event()
+        def wait():
+            begun.set()
+            while True:
+                signal.pause()
+        child = fork.Process(target=wait)
+        child.start()
+        begun.wait()
+        child.terminate()
+        child.join({DEADLINE_S})
+        code = child.exitcode
+        child.kill()
+        print(json.dumps(code))
+    """
+    assert run(script) == code
 
 
 BURNS_1_S = "import time\nwhile time.process_time() < 1: pass\nprint(flush=True)\nimport sys; sys.stdin.read()"
