@@ -39,13 +39,11 @@ def known_rate(
     """
     own = compared or _from_trials(trials, limits.of_the_run, precision, opened=opened)
     asked = limits.that_bound([level for t in trials for level in t.outcome.levels])
-    if limits.unchanged or asked.unchanged:
-        known, at_most = own, limits.held_under
-    else:
-        loose, at_most = asked.loosened, asked.at_most
-        known = own if loose.unchanged else _under_looser(trials, loose, precision, own, opened=opened)
-        if at_most != loose.at_most:
-            known = no_higher(_from_trials(trials, asked, precision, opened=opened), known, precision)
+    loose = asked.loosened
+    known = own if loose.unchanged else _under_looser(trials, loose, precision, own, opened=opened)
+    if asked.at_most != loose.at_most:
+        known = no_higher(_from_trials(trials, asked, precision, opened=opened), known, precision)
+    at_most = limits.held_under if asked.unchanged else asked.at_most
     return known if arrivals is None or not opened else _with_predicted(known, trials, at_most, arrivals)
 
 

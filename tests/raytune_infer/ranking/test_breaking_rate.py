@@ -151,7 +151,7 @@ def test_a_limit_that_is_looser_by_a_little_changes_the_rate_by_little(levels, l
     assert before * (1 - 1e-9) <= after <= 1.1 * before
 
 
-@pytest.mark.parametrize("more", [{"error_rate": 0.5}, {"p50_ms": 1e5}])
+@pytest.mark.parametrize("more", [{"error_rate": 0.5}, {"p50_ms": 1e5}, {"p50_ms": 100.0}])
 def test_beside_a_looser_limit_one_that_is_kept_anyway_changes_nothing(more):
     one = trial(1, 0, *LEVELS[:4], LUCKY, rps=367.0, reported=3, interval_rps=(355.0, 380.0))
     alone, beside = (

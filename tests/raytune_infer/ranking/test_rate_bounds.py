@@ -122,6 +122,9 @@ def test_clients_that_wait_bound_arrivals_from_above_and_never_from_below():
     closed = [clients(1, 90), clients(4, 150)]
     known = within([*closed, arrivals(200, 40)], p99_ms=20)
     assert (known.level, known.at_most_rps) == (None, 150) and known.alone.asked == 1
+    # Of a busy load generator nothing is known but that.
+    busy = [closed[0], replace(closed[1], client_limited=True)]
+    assert within([*busy, arrivals(200, 40)], p99_ms=20).at_most_rps == 200
     # No bound against what arrivals themselves showed.
     assert within([*closed, arrivals(200, 15)], p99_ms=20).at_most_rps == math.inf
 
