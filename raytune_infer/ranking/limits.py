@@ -68,16 +68,6 @@ class Limits:
         """The limits under which the levels were measured."""
         return Limits(self.held_under, self.held_under)
 
-    @property
-    def tighter(self) -> bool:
-        """Whether whatever keeps these limits keeps the run's."""
-        return all(self.at_most.get(name, math.inf) <= limit for name, limit in self.held_under.items())
-
-    @property
-    def looser(self) -> bool:
-        """Whether whatever keeps the run's limits keeps these."""
-        return all(self.held_under.get(name, math.inf) <= limit for name, limit in self.at_most.items())
-
     def that_bound(self, levels: Sequence[LevelResult]) -> Limits:
         """Return these limits and the run's without those that bound no level: to lift or add one changes nothing.
 
