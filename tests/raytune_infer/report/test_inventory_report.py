@@ -39,6 +39,17 @@ def test_a_node_is_its_cores_its_memory_its_gpus_and_what_one_of_them_costs():
     ]
 
 
+def test_a_gpu_that_torch_cannot_run_says_so_and_a_slice_costs_its_part():
+    old = Node("f", "old", 4, 16, "V100", 1, 15.8, unusable="torch there has no kernels for it")
+    cut = Node("g", "cut", 4, 16, "A100-40G-1g.10gb", 7, 9.5, has_mps=True)
+    book = PriceBook("mine", BOOK.date, "a list", 0.05, {"V100": 2.5, "A100-40G": 2.0})
+    assert [row[4:] for row in rows((old, cut), book)[1:]] == [
+        ["V100", "15.8", "2.5",
+         "no MPS: GPU share by a green context, cannot be used: torch there has no kernels for it"],
+        ["A100-40G-1g.10gb", "9.5", "0.5", "MPS runs"],
+    ]  # fmt: skip
+
+
 def test_a_price_is_of_the_book_that_the_title_names():
     other = PriceBook("theirs", dt.date(2021, 11, 1), "another list", 1.0, {"T4": 0.123456})
     assert [row[6] for row in rows(NODES, other)[1:]] == ["–", "0.1235", "–", "–", "–"]
