@@ -59,7 +59,7 @@ def test_over_http_the_decoded_body_is_the_payload():
     ("body", "status", "said"),
     [
         (b"{", 400, "the body must be the payload: it is not JSON: Expecting property name"),
-        (b"", 400, "the body must be the payload: it is not JSON: Expecting value"),
+        (b"", 400, "the body must be the payload: it is empty"),
         (b"\xff\xfe{", 400, "the body must be the payload: it is not JSON: "),
         (b"[" * 100_000, 400, "the body must be the payload: it is nested too deeply"),
         (b'{"y": 1}', 500, "KeyError: 'x'"),
