@@ -79,10 +79,11 @@ def test_what_does_not_fit_is_told_and_left_out(tmp_path, monkeypatch):
         study(tmp_path / "none", text=SPEC.replace("[1, 2, 4]", "[8]"), searcher="random").run()
 
 
-def test_where_all_is_well_nothing_but_the_folder_is_told(tmp_path, monkeypatch):
+def test_where_all_is_well_nothing_but_the_folder_and_what_is_run_is_told(tmp_path, monkeypatch):
     without_ray(monkeypatch, None, NODE)
     result = study(tmp_path / "run", searcher="random").run(progress=(notes := Notes()))
-    assert [told for told in notes.told if "folder" not in told] == []
+    runs = "this runs cluster.emulated:model, with . first on Python's path"
+    assert sorted(notes.told) == sorted([f"the run's folder is {tmp_path / 'run'}", runs])
     assert result.prices.startswith("cloud-2026, 20") and result.run.path == tmp_path / "run"
 
 
@@ -93,7 +94,7 @@ def test_a_resume_asks_for_the_cluster_that_the_run_began_with(tmp_path, monkeyp
         study(tmp_path / "run", searcher="random", emulate="T4:1", folder=tmp_path).run(progress=StopAfter(2))
     study(tmp_path / "run", folder=tmp_path).run(resume=True)
     study(tmp_path / "run", folder=tmp_path, emulate="T4:1").run(resume=True)
-    assert instead.sessions == [{"address": None, "emulate": "T4:1", "folder": tmp_path}] * 3
+    assert instead.sessions == [{"address": None, "emulate": "T4:1", "folder": tmp_path, "runs_code": True}] * 3
     database, record = open_run(tmp_path / "run").load()
     database.close()
     assert record.emulated == "T4:1"
