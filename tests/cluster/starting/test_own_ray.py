@@ -31,6 +31,7 @@ def test_what_is_started_is_on_loopback_with_a_token_for_its_user_alone_and_what
     assert said.splitlines() == ["127.0.0.1 127.0.0.1:1", "token False", "after True None"]
     token = tmp_path / ".ray" / "auth_token"
     assert stat.S_IMODE(token.stat().st_mode) == 0o600 and token.read_text()
+    assert stat.S_IMODE(token.parent.stat().st_mode) == 0o700, "nor was it open until it was closed"
 
 
 def test_a_token_that_others_could_read_is_closed_and_kept_and_a_link_is_not_followed(tmp_path):
