@@ -19,7 +19,9 @@ def on_log_line(x: float, low: tuple[float, float], high: tuple[float, float]) -
         high: another point, with another x.
     """
     (low_x, low_y), (high_x, high_y) = low, high
-    return low_y * (high_y / low_y) ** (math.log(x / low_x) / math.log(high_x / low_x))
+    # Differences of logarithms, as a ratio of a share to one of hardly anything is no number.
+    part = (math.log(x) - math.log(low_x)) / (math.log(high_x) - math.log(low_x))
+    return low_y * (high_y / low_y) ** part
 
 
 def at_rate(

@@ -53,6 +53,11 @@ def test_an_estimate_lies_between_its_levels(limit):
     assert 100 < within(CURVE, p99_ms=limit).estimate_rps < 200
 
 
+def test_from_hardly_any_errors_the_crossing_is_estimated_too():
+    levels = [arrivals(100, 10, error_rate=5e-324), arrivals(200, 10, error_rate=0.1)]
+    assert 190 < within(levels, error_rate=0.09).estimate_rps < 200
+
+
 def test_of_several_limits_the_first_to_be_crossed_counts():
     levels = [arrivals(100, 10), arrivals(200, 40)]
     levels = [a_level(at.asked, values={**at.latency.values, "p50_ms": at.rate_rps / 10}, completed=0) for at in levels]
