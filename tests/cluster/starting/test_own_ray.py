@@ -1,12 +1,15 @@
 """A Ray of our own: nobody without its token can use it, and the token is for its user alone."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.repository import ROOT
 
 STARTED = """\
 import os
@@ -53,3 +56,13 @@ def test_a_token_that_others_could_read_is_closed_and_kept_and_a_link_is_not_fol
 def test_who_has_chosen_how_ray_authenticates_keeps_it(tmp_path, mode):
     assert f"{mode} False" in started(tmp_path, RAY_AUTH_MODE=mode)
     assert (tmp_path / ".ray" / "auth_token").exists() == (mode == "token")
+
+
+def test_whoever_starts_a_ray_closes_it_to_others():
+    """What listens is looked at in tests/raytune_infer/test_listening.py; this finds a start that is missing there."""
+    starts = re.compile(r"ray\.init\([^)]*\"local\"|(?<!class )\bCluster\(initialize_head|\(\"local\", num_cpus")
+    files = [path for path in ROOT.rglob("*.py") if not {".venv", "site"} & set(path.relative_to(ROOT).parts)]
+    found = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files}
+    starting = {name: text for name, text in found.items() if starts.search(text)}
+    assert {"raytune_infer/study/session.py", "cluster/emulated/devices.py", "tests/conftest.py"} <= set(starting)
+    assert [name for name, text in starting.items() if "closed_ray" not in text] == []

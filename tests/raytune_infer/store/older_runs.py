@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 import raytune_infer
 from raytune_infer import Study
@@ -116,6 +117,7 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    ray_constants.ENABLE_RAY_CLUSTER = False  # on loopback alone, as in `closed_ray`, which an earlier revision lacks
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     (elsewhere := Path(tempfile.gettempdir()) / "earlier").mkdir()  # a study keeps where its service.yaml was
     try:
