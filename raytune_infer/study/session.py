@@ -52,9 +52,11 @@ def check_session(*, address: str | None, emulate: str | None) -> None:
 
     Raises:
         UserError: a GPU to emulate is unknown, both emulation and an address are asked for, the address is of a kind
-            that a study cannot use, or nothing listens there.
+            that a study cannot use, nothing listens there, or warnings of Ray's libraries would be errors.
     """
     connected = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    if not connected:
+        _refuse_warnings_as_errors()
     if emulate is not None:
         try:
             parse(emulate)
@@ -215,6 +217,18 @@ def _refuse_other_kinds(address: str, remedy: str) -> None:
             f"{shown!r} is the address of a Ray dashboard, for `ray job submit` and `serve deploy`, and cannot be "
             f"joined; {submit}, or {remedy}"
         )
+
+
+def _refuse_warnings_as_errors() -> None:
+    """Raise UserError if deprecations are errors in all modules: Ray's own libraries warn of some when imported."""
+    for option in sys.warnoptions:
+        action, _, category, module = [*option.split(":"), "", "", ""][:4]
+        everywhere = not module and category in ("", "Warning", "DeprecationWarning")
+        if action and "error".startswith(action) and everywhere:
+            raise UserError(
+                f"with PYTHONWARNINGS={option} (or -W) warnings of Ray's own libraries are errors, so that Ray cannot be "
+                f"imported; leave it out, or name your own module: {action}::{category}:my_module"
+            )
 
 
 def _shown(address: str) -> str:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -324,3 +325,17 @@ def test_an_address_of_another_kind_is_refused_by_what_it_is(monkeypatch, addres
         monkeypatch.setenv("RAY_ADDRESS", variable)
     with pytest.raises(UserError, match=said):
         session.check_session(address=address, emulate=None)
+
+
+@pytest.mark.parametrize("option", ["error", "e", "error::DeprecationWarning", "error::Warning:"])
+def test_warnings_that_would_keep_ray_from_being_imported_are_refused(monkeypatch, option):
+    monkeypatch.setattr(session, "sys", SimpleNamespace(modules={}, warnoptions=["default", option]))
+    with pytest.raises(UserError, match=f"PYTHONWARNINGS={option} .* leave it out, or name your own module"):
+        session.check_session(address=None, emulate=None)
+
+
+@pytest.mark.parametrize("option", ["default", "ignore::DeprecationWarning", "error:::mine", "error::UserWarning", ""])
+def test_other_filters_of_warnings_are_the_users_own(monkeypatch, option):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(session, "sys", SimpleNamespace(modules={}, warnoptions=[option]))
+    session.check_session(address=None, emulate=None)
