@@ -1,6 +1,7 @@
 """A view from each builder there is, of data in which a user's own texts look like markup."""
 
 import datetime as dt
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from raytune_infer.report.recommendation_report import recommendation_view
 from raytune_infer.report.replay_report import replay_view
 from raytune_infer.report.study_report import result_view, trials_view
 from raytune_infer.report.view import View
+from raytune_infer.report.words.effects import effects_view
 from raytune_infer.report.words.progress import Telling
+from raytune_infer.spec.document import Document
+from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder
 from raytune_infer.study.result import conclude
@@ -69,6 +73,7 @@ def views() -> dict[str, View]:
         "recommendation_view": recommendation_view(_recommendation()),
         "inventory_view": inventory_view(_inventory(), _book()),
         "replay_view": replay_view(_replay(), Path("[x].csv")),
+        "effects_view": effects_view(_service()),
         "finished": replace(
             telling.finished(TRIALS[0]), sections=(telling.finished(TRIALS[2]), telling.finished(TRIALS[3]))
         ),
@@ -86,6 +91,15 @@ def _recommendation():
         trial(4, 3, config=configs[3], reason=f"ValueError: {TYPED}"),
         p99_ms=50, goal="rps / usd_per_hour",
     )  # fmt: skip
+
+
+def _service() -> ServiceSpec:
+    args = json.dumps({"url": f"https://host/{TYPED}"})
+    text = (
+        f'name: s\nmodel: {{build: "json:loads", args: {args}}}\nsamples: [x]\n'
+        "knobs: {cpu_cores: [1]}\nobjective: {maximize: rps}\n"
+    )
+    return parse_spec(Document(text, "s.yaml"), folder=Path("."))
 
 
 def _inventory() -> Inventory:
