@@ -226,7 +226,7 @@ def _refuse_warnings_as_errors() -> None:
         everywhere = not module and category in ("", "Warning", "DeprecationWarning")
         if action and "error".startswith(action) and everywhere:
             raise UserError(
-                f"with PYTHONWARNINGS={option} (or -W) warnings of Ray's own libraries are errors, so that Ray cannot be "
+                f"with PYTHONWARNINGS={option} (or -W) warnings of Ray's libraries are errors, so that Ray cannot be "
                 f"imported; leave it out, or name your own module: {action}::{category}:my_module"
             )
 
