@@ -158,10 +158,10 @@ def _most_by_clients(closed: Sequence[LevelResult], limits: Limits, *, above_rps
     """
     bounds = [capacity_rps(closed)]
     broke = list(takewhile(lambda level: limits.kept(level) is not True, reversed(closed)))
-    broke = [level for level in broke if limits.kept(level) is False]
-    if broke and not any(level.client_limited for level in closed):
-        # Of all up to it, as fewer clients may have had the higher rate: a looser limit never gives a lower bound.
-        bounds.append(max(level.rate_rps for level in closed if level.asked <= broke[-1].asked))
+    if not any(level.client_limited for level in closed):
+        # Of all up to each, as fewer clients may have had the higher rate: a looser limit never gives a lower bound.
+        up_to = [level.asked for level in broke if limits.kept(level) is False]
+        bounds += [max(level.rate_rps for level in closed if level.asked <= asked) for asked in up_to]
     return min((rps for rps in bounds if rps > above_rps), default=math.inf)
 
 

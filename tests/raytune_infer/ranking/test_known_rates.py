@@ -150,6 +150,8 @@ def test_a_looser_limit_has_no_lower_rate_and_no_lower_bound(one, low, high, ope
     tight, loose = (asked(one, opened=opened, p99_ms=at, error_rate=0.1) for at in (low, high))
     tie = 0.98  # of rates of clients that are closer the one of fewer clients stands
     assert tight.at_least_rps * (1.0 if opened else tie) <= loose.at_least_rps * (1 + 1e-9)
+    if opened and not loose.resolved:  # of a rate that is known its bound is the rate itself, without its interval
+        assert tight.at_most_rps <= loose.at_most_rps * (1 + 1e-9)
 
 
 @given(trials, a_limit)

@@ -339,8 +339,8 @@ def test_no_estimate_comes_from_a_value_of_0_or_one_that_is_missing():
 def test_clients_bound_arrivals_only_where_they_are_above_what_arrivals_showed():
     broken = [clients(1, 90), clients(4, 150), clients(8, 300)]
     assert within([*broken, arrivals(200, 40)], p99_ms=20).at_most_rps == 150
-    # Arrivals kept it at 160: the 4 clients at 150 are no bound, and those above are not looked at.
-    assert within([*broken, arrivals(160, 15)], p99_ms=20).at_most_rps == math.inf
+    # Arrivals kept it at 160: the 4 clients at 150 are no bound, and the 8 at 300, who broke it too, are one.
+    assert within([*broken, arrivals(160, 15)], p99_ms=20).at_most_rps == 300
     # Contradicted ones say nothing.
     odd = [clients(1, 90, 50.0), clients(4, 150, 10.0)]
     assert within([*odd, arrivals(200, 40)], p99_ms=20).at_most_rps == 200
@@ -476,6 +476,8 @@ def test_of_clients_that_broke_a_limit_the_highest_rate_up_to_the_first_bounds_a
     held = [*closed, arrivals(60, 10)]
     assert within(held, p99_ms=30).at_most_rps == 150
     assert within(held, p99_ms=100).at_most_rps == 150  # sixteen broke it: no looser limit has a lower bound
+    # Where arrivals kept it at the rate of the first that broke it, the next that broke it bounds them.
+    assert within([clients(1, 10, 120), clients(8, 11, 130), arrivals(10, 20)], p99_ms=100).at_most_rps == 11
     # Where more clients kept it than broke it, they say nothing but what they can do at all.
     odd = [clients(1, 90, 60), clients(4, 150, 35), arrivals(60, 10)]
     assert within(odd, p99_ms=50).at_most_rps == math.inf
