@@ -12,7 +12,8 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from raytune_infer.priors.studied_tasks import enough, study_task
-from raytune_infer.store.database import Database, shown_url
+from raytune_infer.store.database import Database
+from raytune_infer.store.database_url import shown_url
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.store.run_folder import OWN_DATABASE, RunFolder, pointed_to, runs_in
 from searchers.base import Task

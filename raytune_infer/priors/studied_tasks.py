@@ -12,7 +12,8 @@ import yaml
 from raytune_infer.errors import RunError
 from raytune_infer.spec.service_spec import fact
 from raytune_infer.spec.standard_knobs import encode
-from raytune_infer.store.database import Database, url_of_file
+from raytune_infer.store.database import Database
+from raytune_infer.store.database_url import url_of_file
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import open_run
 from raytune_infer.suites.suite_file import SUITE_FILE

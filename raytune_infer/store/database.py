@@ -10,9 +10,8 @@ import datetime as dt
 import math
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, ColumnElement, Engine, create_engine, event, func, make_url, select
@@ -22,9 +21,9 @@ from sqlalchemy.pool import StaticPool
 
 from raytune_infer.errors import RunError
 from raytune_infer.store import sqlite
+from raytune_infer.store.database_url import file_of, shown, unusable
 from raytune_infer.store.levels import level_from_json, level_to_json
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord
-from raytune_infer.store.shown_url import shown
 from raytune_infer.store.tables import MeasurementRow, StudyRow, TrialRow
 from raytune_infer.store.upgrade import check_current, upgrade
 from searchers.space import Config
@@ -51,7 +50,7 @@ class Database:
         try:
             self._engine, is_own = _engine_of(url, read_only)
         except (ArgumentError, ModuleNotFoundError, SQLAlchemyError, ValueError, OSError, sqlite3.Error) as error:
-            raise _unusable(url, error) from None
+            raise unusable(url, error) from None
         if self._engine.dialect.name == "sqlite" and not read_only:
             event.listen(self._engine, "connect", sqlite.set_up)
         try:
@@ -61,7 +60,7 @@ class Database:
                 check_current(self._engine)
         except SQLAlchemyError as error:
             self.close()
-            raise _unusable(url, error) from None
+            raise unusable(url, error) from None
         except RunError:
             self.close()
             raise
@@ -209,58 +208,6 @@ def _engine_of(url: str | URL, read_only: bool) -> tuple[Engine, bool]:
         return create_engine(parsed, creator=lambda: copy, poolclass=StaticPool), True
     options = {"postgresql_readonly": True} if parsed.get_backend_name() == "postgresql" else {}
     return create_engine(parsed, pool_pre_ping=True, execution_options=options), False
-
-
-def url_of_file(path: Path) -> URL:
-    """Return the URL of a SQLite file; it is not built as a text, where a `?` in the path would begin an option."""
-    return URL.create("sqlite", database=str(path.resolve()))
-
-
-def file_of(url: URL) -> Path | None:
-    """Return the SQLite file that a URL names by its path; None for other databases, and for files named by a URI."""
-    file = url.database
-    return Path(file) if url.get_backend_name() == "sqlite" and file and not file.startswith("file:") else None
-
-
-def absolute(text: str) -> str:
-    """Return the URL with the path of a SQLite file made absolute, so that it means the same from any folder."""
-    with suppress(ArgumentError, ValueError):
-        url = make_url(text)
-        if (file := file_of(url)) is not None and str(file) != ":memory:":
-            return url.set(database=str(file.resolve())).render_as_string(hide_password=False)
-    return text
-
-
-def shown_url(url: str | URL | None) -> str | None:
-    """Return the URL as it may be shown: absolute, and with `***` in place of a password; None for None."""
-    if url is None:
-        return None
-    return shown(absolute(url) if isinstance(url, str) else url)
-
-
-def url_of(text: str) -> URL:
-    """Parse the URL of a database; raises RunError if it is invalid."""
-    try:
-        return make_url(text)
-    except (ArgumentError, ValueError) as error:
-        raise _unusable(text, error) from None
-
-
-def _unusable(url: str | URL, error: Exception) -> RunError:
-    if "readonly" in str(error):
-        return RunError(
-            f"the database {shown_url(url)!r} is of an earlier version and cannot be written, as its migration needs; "
-            "copy the run's folder to where you may write, and open the copy"
-        )
-    # SQLAlchemy takes what follows a colon in a password for a port, and its ValueError repeats it.
-    why = "the port is not a number; in a password, write : as %3A, / as %2F and @ as %40"
-    if not isinstance(error, ValueError):
-        why = str(error).splitlines()[0]
-    return RunError(
-        f"cannot use the database {shown_url(url)!r}: {why}; a URL is needed such as "
-        "sqlite:///history.db, and its driver installed, as `pip install 'raytune-infer[postgresql]'` does for "
-        "postgresql+psycopg://user@host/name"
-    )
 
 
 def _supersede(session: Session, study: StudyRecord, *only: ColumnElement[bool]) -> None:

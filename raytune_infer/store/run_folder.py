@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL
 
 from raytune_infer.errors import RunError
-from raytune_infer.store.database import Database, absolute, file_of, shown_url, url_of, url_of_file
+from raytune_infer.store.database import Database
+from raytune_infer.store.database_url import absolute, file_of, shown_url, url_of, url_of_file
 from raytune_infer.store.records import StudyRecord, TrialRecord
 
 if TYPE_CHECKING:

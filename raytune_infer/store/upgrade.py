@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, column, inspect, select, table
 
 from raytune_infer.errors import RunError
-from raytune_infer.store.shown_url import shown
+from raytune_infer.store.database_url import shown
 
 REVISIONS = ("0001", "0002", "0003")
 """All revisions that this version of the code knows, in order; a test compares them with `migrations`."""

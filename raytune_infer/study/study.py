@@ -15,7 +15,8 @@ from raytune_infer.errors import RunError, SpecError, UserError
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
-from raytune_infer.store.database import Database, absolute
+from raytune_infer.store.database import Database
+from raytune_infer.store.database_url import absolute
 from raytune_infer.store.prior import PriorFile, kept_prior, read_prior
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from raytune_infer.errors import RunError
-from raytune_infer.store.shown_url import shown
+from raytune_infer.store.database_url import shown
 
 revision = "0001"
 down_revision = None

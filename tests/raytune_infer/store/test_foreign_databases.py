@@ -5,9 +5,9 @@ import pytest
 from sqlalchemy import make_url
 
 from raytune_infer.errors import RunError
-from raytune_infer.store.database import Database, shown_url, url_of
+from raytune_infer.store.database import Database
+from raytune_infer.store.database_url import shown, shown_url, url_of
 from raytune_infer.store.run_folder import RunFolder
-from raytune_infer.store.shown_url import shown
 from tests.raytune_infer.store.database_work import begun, tried
 from tests.raytune_infer.store.raw_tables import VERSION, columns, contents, execute
 

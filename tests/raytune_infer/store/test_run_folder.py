@@ -18,7 +18,7 @@ from raytune_infer.priors.studied_tasks import measured_tasks
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store import reference_answers
-from raytune_infer.store.database import absolute, shown_url
+from raytune_infer.store.database_url import absolute, shown_url
 from raytune_infer.store.reference_answers import ReferenceAnswers
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, runs_in
 from serve_deployments.metrics.answers.content import Unanswered
