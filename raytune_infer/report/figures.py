@@ -26,7 +26,7 @@ ALONE_NOTE = (
 
 EMULATED_NOTE = "emulated: the numbers are of a model of the devices, not of devices"
 ESTIMATE_NOTE = "~: the precision was not reached in its time; the rate is an estimate"
-AT_LEAST_NOTE = "≥: the load generator was the bottleneck, the replica can do more"
+AT_LEAST_NOTE = "≥: the load generator was a bottleneck, the replica may do more"
 
 
 OTHERS_SHARE = Column("others_share", "cores used by other processes", digits=".0%")
@@ -41,7 +41,7 @@ def others_shares(trials: Sequence[TrialRecord]) -> list[float | None] | None:
 
 
 def marks(trial: TrialRecord) -> str:
-    """Return the prefix of a rate: "≥" if the replica can do more, "~" if the precision was not reached."""
+    """Return the prefix of a rate: "≥" if the replica may do more, "~" if the precision was not reached."""
     return ("≥ " if trial.outcome.client_limited else "") + ("" if trial.outcome.steady else "~")
 
 

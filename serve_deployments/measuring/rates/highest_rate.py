@@ -26,6 +26,9 @@ from serve_deployments.settings import Settings
 
 _FAIR = 1 / 2  # share of the remaining time that one level may take while none has passed (our choice)
 _SAFE = 0.1  # posterior probability of failing that a rate may have if all rates before it failed
+_BOUND_ONLY = 1 / 4
+"""Share of the time after which a search ends whose rate is only a lower bound, as the load generator was a bottleneck:
+its delays are in the latencies that are measured, and no more levels tell them apart. Our choice."""
 _BACK = 0.7  # largest next rate, relative to the lowest that failed, where none has passed (our choice)
 
 
@@ -86,11 +89,14 @@ def _found(
     reason += other_work(search.levels)
     passed = _kept(search, at_most)
     best = _speaking(passed, posterior, plan) if passed else None
-    located = is_precise(posterior, plan.rate_precision) and (best is None or _is_near(best, posterior, plan))
+    near = best is not None and _is_near(best, posterior, plan)
+    located = is_precise(posterior, plan.rate_precision) and (best is None or near)
     if gave_up is not None:
         reason += f", so {gave_up}"
     elif not located:
-        reason = f"out of time: {reason}"
+        only_bound = near and best is not None and best.client_limited and search.has_time
+        why = "the load generator was a bottleneck, so more time would not tell more" if only_bound else "out of time"
+        reason = f"{why}: {reason}"
     failed = [level for level in _opened(search) if broken(level, at_most)]
     if best is None or (failed and posterior.at_floor(plan.rate_precision)):
         # A level that kept the limits all the same was lucky, and does not show how far off the replica is.
@@ -178,7 +184,8 @@ async def _locate(
         hopeless = rate_rps == posterior.floor_rps and level not in kept and posterior.at_floor(plan.rate_precision)
         if hopeless or (answers and is_precise(posterior, plan.rate_precision)):
             return posterior, False
-        late += not search.has_time
+        only_bound = bool(answers) and _speaking(answers, posterior, plan).client_limited
+        late += not search.has_time or (only_bound and search.spent_s > _BOUND_ONLY * search.total_s)
         if late > (0 if kept else LATE):
             return posterior, False
 

@@ -82,7 +82,7 @@ def test_what_is_said_of_a_trial_has_its_numbers_as_numbers():
     assert (view.title, view.subtitle) == ("1/9", "cpu_cores=1  mode=[a]")
     [table] = view.tables
     assert table.rows[0].cells == (1, Quantity(100.0, at_least=True), 20.0, 60.0, 80.0, 1e6 * 0.1 / 3600 / 100, 12.4)
-    legend = Note("≥: the load generator was the bottleneck, the replica can do more")
+    legend = Note("≥: the load generator was a bottleneck, the replica may do more")
     assert view.notes == (Note(f"≥ {LIST}", "conclusion"), legend, Note("best so far", "success"))
     # What a mark means is told once.
     assert telling.finished(trial(2.0, client_limited=True)).notes == (Note(f"≥ {LIST}", "conclusion"),)

@@ -112,7 +112,7 @@ def test_each_remark_stands_once_with_its_trials():
         "2: tried again: ReplicaDied: 9",
         "3: ~: the precision was not reached in its time; the rate is an estimate",
         "4: ended early: could not beat the best at that time; the rate is an estimate",
-        "5: ≥: the load generator was the bottleneck, the replica can do more",
+        "5: ≥: the load generator was a bottleneck, the replica may do more",
         "6, 7: gpu_share not enforced: no MPS",
         "8: exclusive use of its cores not enforced: other processes used about 30% of them",
         "8: a new one was started",

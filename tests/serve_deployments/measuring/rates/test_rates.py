@@ -4,6 +4,7 @@ import math
 import statistics
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, run_virtual
@@ -207,6 +208,22 @@ def test_no_search_is_given_up_while_its_senders_are_the_bottleneck():
     assert busy.client_limited and not busy.ended_early
     busy = highest(FakeServer(lambda size: 0.005), {"p99_ms": 30.0}, LoadPlan(), to_beat_rps=180.0, cpu_share=0.95)
     assert busy.client_limited and not busy.ended_early
+
+
+def test_a_rate_that_is_only_a_lower_bound_is_not_measured_for_all_of_the_time():
+    """A longer search would locate what replica and senders can do together, which is not what was asked."""
+    noise = np.random.default_rng(3)
+
+    def found(cpu_share: float):
+        server = FakeServer(lambda size: 0.05 * float(noise.gamma(4, 1 / 4)), max_batch=4)
+        return highest(server, {"p99_ms": 400.0}, LoadPlan(rate_precision=0.02), cpu_share=cpu_share)
+
+    alone, busy = found(0.3), found(0.95)
+    assert alone.reason.startswith("out of time") and alone.seconds > 50 and not alone.client_limited
+    assert busy.reason.startswith("the load generator was a bottleneck") and busy.client_limited
+    assert busy.seconds <= 15 + LoadPlan().level_max_s + 1
+    low, high = busy.interval_rps
+    assert low <= busy.metrics["rps"] <= high and not busy.ended_early
 
 
 def test_a_highest_rate_that_cannot_win_is_left_once_that_is_known():
