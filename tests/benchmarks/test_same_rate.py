@@ -20,9 +20,9 @@ def measured(rate_rps: float, low: float, high: float) -> Any:
 
 
 def test_an_interval_should_hold_the_mean_of_the_other_measurements():
-    assert holding([measured(100.0, 90.0, 110.0), measured(100.0, 101.0, 110.0), measured(100.0, 50.0, 101.0)]) == 2
+    assert holding([measured(100.0, 90.0, 110.0), measured(105.0, 101.0, 110.0), measured(100.0, 50.0, 103.0)]) == 2
     # The mean of the others, geometric: 200 of 100 and 400.
-    assert holding([measured(100.0, 1.0, 2.0), measured(400.0, 1.0, 2.0), measured(1.0, 199.0, 201.0)]) == 1
+    assert holding([measured(100.0, 99.0, 101.0), measured(400.0, 399.0, 401.0), measured(200.0, 199.0, 201.0)]) == 1
     assert holding([measured(100.0, 1.0, 1000.0)]) == 0
 
 
