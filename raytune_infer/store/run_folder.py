@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sqlalchemy import URL
 
@@ -56,7 +56,11 @@ class RunFolder:
         return url_of_file(self.path / OWN_DATABASE) if self.database_url is None else url_of(self.database_url)
 
     def database(self, *, read_only: bool = False) -> Database:
-        """Open the run's database; raises RunError if it cannot be used."""
+        """Open the run's database; raises RunError if it cannot be used, or would be written to through a link."""
+        own = self.path / OWN_DATABASE
+        if not read_only and self.database_url is None and own.is_symlink():
+            # The folder may come from somebody else, and what it names elsewhere is not written to unasked.
+            raise RunError(f"{own} is a link to {own.resolve()}; a run writes to a file of its own there only")
         return Database(self.url, read_only=read_only)
 
     def save(self) -> None:
@@ -87,9 +91,9 @@ class RunFolder:
         """Lock the run against other drivers; the kernel releases the lock when this process ends, however it ends.
 
         Raises:
-            RunError: another driver is working on the run.
+            RunError: another driver is working on the run, or its lock is a link.
         """
-        with open(self.path / ".lock", "w") as lock:
+        with _lock_file(self.path / ".lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -105,7 +109,8 @@ class RunFolder:
         Raises:
             RunError: the database is not there, which opening it would make anew, or cannot be used.
         """
-        if (file := file_of(self.url)) is not None and not file.exists():
+        file = file_of(self.url)
+        if file is not None and not file.exists():
             raise RunError(f"the database of {self.path} is gone: there is no {file}; copy it back, or start a new run")
         database = self.database(read_only=read_only)
         return database, database.study(self.study_id)
@@ -135,9 +140,24 @@ class RunFolder:
         return parse_spec(RecordedDocument(study.spec, f"service.yaml of {self.path}"), folder=Path(study.folder))
 
 
+def _lock_file(path: Path) -> IO[bytes]:
+    """Open a run's lock, which is made if need be and never changed; raises RunError if it is a link or no file."""
+    try:
+        return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600), "rb")
+    except OSError as error:
+        raise RunError(f"cannot lock the run: {path} is no file of its own ({error.strerror}); remove it") from None
+
+
 def default_folder(name: str, now: dt.datetime) -> Path:
     """Return the folder of a run for which none was given: `runs/NAME-DATE-TIME`."""
     return Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}"
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a run for its owner alone; one that is there with other files in it keeps its mode."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not any(path.iterdir()):
+        path.chmod(0o700)
 
 
 def refuse_taken(path: Path) -> None:

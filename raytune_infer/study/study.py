@@ -19,7 +19,7 @@ from raytune_infer.store.database import Database
 from raytune_infer.store.database_url import absolute
 from raytune_infer.store.prior import PriorFile, kept_prior, read_prior
 from raytune_infer.store.records import StudyRecord
-from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, refuse_taken
+from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, make_folder, open_run, refuse_taken
 from raytune_infer.study.fingerprint.fingerprint import differences, files_of, fingerprint
 from raytune_infer.study.progress import Progress, Silent
 from raytune_infer.study.reference import with_answer_check
@@ -233,7 +233,7 @@ class Study:
 
     def _create(self, identity: Mapping[str, Any], trials: int) -> RunFolder:
         path = self._new_folder()
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path)
         run = RunFolder(path, self._db, 0, learns=self._history is not False)
         # Two runs that start at once must not both find the folder free: one's pointer would hide the other's study.
         with run.locked():

@@ -20,7 +20,7 @@ from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store import reference_answers
 from raytune_infer.store.database_url import absolute, shown_url
 from raytune_infer.store.reference_answers import ReferenceAnswers
-from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, open_run, runs_in
+from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, make_folder, open_run, runs_in
 from serve_deployments.metrics.answers.content import Unanswered
 from tests.raytune_infer.store.database_work import begun, run_in
 
@@ -32,6 +32,44 @@ def test_what_is_written_is_read_again(tmp_path):
         run.save()
         assert open_run(tmp_path, run.database_url) == run
         assert open_run(str(tmp_path), run.database_url) == run
+
+
+def test_nothing_is_written_through_the_links_of_a_run_folder(tmp_path):
+    """A run's folder may come from somebody else."""
+    run_in(tmp_path / "mine")
+    theirs, text = tmp_path / "theirs", tmp_path / "notes.txt"
+    theirs.mkdir()
+    text.write_text("kept")
+    (theirs / "run.json").write_bytes((tmp_path / "mine" / "run.json").read_bytes())
+    (theirs / "history.db").symlink_to(tmp_path / "mine" / "history.db")
+    (theirs / ".lock").symlink_to(text)
+    run = open_run(theirs)
+    with pytest.raises(RunError, match=r"history\.db is a link to .*mine/history\.db"):
+        run.load()
+    with pytest.raises(RunError, match=r"cannot lock the run: .*\.lock is no file of its own"), run.locked():
+        pass
+    assert text.read_text() == "kept" and run.read()[0] == open_run(tmp_path / "mine").read()[0]
+
+
+def test_a_run_folder_is_for_its_owner_alone_unless_it_has_other_files(tmp_path):
+    for folder in (new := tmp_path / "a" / "new", there := tmp_path / "there", used := tmp_path / "used"):
+        if folder is not new:
+            folder.mkdir(mode=0o755)
+    (used / "notes.txt").touch()
+    for folder, mode in ((new, 0o700), (there, 0o700), (used, 0o755)):
+        make_folder(folder)
+        assert stat.S_IMODE(folder.stat().st_mode) == mode
+
+
+def test_a_lock_keeps_its_content_and_is_for_its_owner(tmp_path):
+    run = RunFolder(tmp_path, None, 1)
+    with run.locked():
+        assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o600
+        with pytest.raises(RunError, match="another process is at work"), run.locked():
+            pass
+    (tmp_path / ".lock").write_text("kept")
+    with run.locked():
+        assert (tmp_path / ".lock").read_text() == "kept"
 
 
 def test_a_run_that_was_moved_takes_its_database_along(tmp_path):
