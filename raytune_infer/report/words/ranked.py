@@ -122,6 +122,8 @@ def trials_needed(found: Recommendation) -> list[str]:
     if not found.needed:
         if best is None:
             return ["None of the configurations that were measured keeps the limits."]
+        if found.left is not None:
+            return ["The rest of the comparison could put another one first: `tune --resume` goes on with it."]
         return ["No new trial of a configuration that was measured could put another one first."]
     opening = "Nothing measured surely keeps the limits; new trials would show whether these do:"
     if best is not None:

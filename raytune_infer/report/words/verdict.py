@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from cluster.prices import usd_per_million
 from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
@@ -127,7 +128,16 @@ def _gain(comparison: Comparison, objective: Objective, default: Contestant | No
         return "the default was not measured, so there is nothing to compare it with"
     if (over := comparison.over_default) is None:
         return f"the default kept its limits in {_rounds(default)}, so there is no ratio to it"
-    return f"its {objective.goal.text} is {_ratio(over)} the default's{_interval(over)}"
+    recommended = comparison.recommended
+    assert recommended is not None, "there is a ratio of it to the default"
+    held_back = _held_back(comparison, {"it": recommended, "the default": default})
+    return f"its {objective.goal.text} is {_ratio(over)} the default's{_interval(over)}{held_back}"
+
+
+def _held_back(comparison: Comparison, named: Mapping[str, Contestant]) -> str:
+    """Return which of these the load generator held back, as a clause: their ratio is then not theirs alone."""
+    names = [name for name, one in named.items() if result_of(comparison, one).client_limited]
+    return f", where the load generator held back {' and '.join(names)}" if names else ""
 
 
 def _why_kept(comparison: Comparison, objective: Objective) -> str:
@@ -138,26 +148,28 @@ def _why_kept(comparison: Comparison, objective: Objective) -> str:
         return "none of the others that were compared counts"
     over = comparison.ratio(others[0], default)
     named = f"{objective.goal.text} of the best of the others, {_what(others[0], default)}, is"
+    held_back = _held_back(comparison, {"the default": default, "that": others[0]})
     if _same(over):
-        return f"{named} the same"
+        return f"{named} the same{held_back}"
     tied = ", so the two cannot be told apart" if over.contains(1) else ""
-    return f"{named} {_ratio(over)} as much{_interval(over)}{tied}"
+    return f"{named} {_ratio(over)} as much{_interval(over)}{held_back}{tied}"
 
 
 def _cost(comparison: Comparison, contestant: Contestant, default: Contestant | None) -> str:
     """Return the price of a million requests, beside the default's; empty where no price is known."""
-    if (cost := _usd_per_million(comparison, contestant)) is None:
+    if not (cost := _usd_per_million(comparison, contestant)):
         return ""
-    beside = None if default is None or not default.counts else _usd_per_million(comparison, default)
-    return f"{significant(cost)} USD per million requests" + (
-        "" if beside is None else f", the default {significant(beside)}"
-    )
+    beside = "" if default is None or not default.counts else _usd_per_million(comparison, default)
+    return f"{cost} USD per million requests" + (beside and f", the default {beside}")
 
 
-def _usd_per_million(comparison: Comparison, contestant: Contestant) -> float | None:
+def _usd_per_million(comparison: Comparison, contestant: Contestant) -> str:
+    """Return the price of a million requests, the most that it may be where the rate is a lower bound; or nothing."""
     if math.isnan(contestant.usd_per_hour):
-        return None
-    return usd_per_million(contestant.usd_per_hour, result_of(comparison, contestant).metrics["rps"])
+        return ""
+    result = result_of(comparison, contestant)
+    most = "at most " if result.client_limited else ""
+    return f"{most}{significant(usd_per_million(contestant.usd_per_hour, result.metrics['rps']))}"
 
 
 def _cheaper_than_default(comparison: Comparison, objective: Objective) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Ranked, Recommendation
 from raytune_infer.report import level_figures
@@ -196,6 +197,9 @@ def test_what_happened_to_a_trial_is_said_with_its_number():
 def test_which_trials_could_change_the_answer():
     assert trials_needed(found(SURE)) == [
         "No new trial of a configuration that was measured could put another one first."
+    ]
+    assert trials_needed(replace(found(SURE), left=Left(2, 4))) == [
+        "The rest of the comparison could put another one first: `tune --resume` goes on with it."
     ]
     assert trials_needed(found(others=(NEVER,))) == ["None of the configurations that were measured keeps the limits."]
     assert trials_needed(found(SURE, OPEN, others=(HOPED,))) == [

@@ -61,6 +61,25 @@ def test_a_clear_winner_over_the_default():
     assert [row.emphasis for row in table.rows] == ["best", ""]
 
 
+@pytest.mark.parametrize(
+    ("limited", "held_back", "costs"),
+    [
+        ({0}, "the default", ("2.778", "at most 2.778")),
+        ({1}, "it", ("at most 2.778", "2.778")),
+        ({0, 1}, "it and the default", ("at most 2.778", "at most 2.778")),
+    ],
+)
+def test_a_ratio_of_what_the_load_generator_held_back_says_so(limited, held_back, costs):
+    """A lower bound of a rate makes no gain over it a fact, and its price is the most that it may be."""
+    trials = [
+        replace(t, outcome=replace(t.outcome, client_limited=t.position in limited))
+        for t in finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)], prices={0: 0.5})
+    ]
+    said = answer(compared(trials, GOAL, 0), GOAL)
+    assert f" the default's {over(2, 2, 2)}, where the load generator held back {held_back}; " in said
+    assert f"; {costs[0]} USD per million requests, the default {costs[1]}; " in said
+
+
 def test_only_the_knobs_that_differ_from_the_default_are_named():
     trials = finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)])
     two = [replace(t, config={**t.config, "cores": 2}) for t in trials]
