@@ -20,6 +20,8 @@ from typing import IO
 _FOLDER_MODE = 0o1777
 """Every user may create files, and with the sticky bit remove only their own."""
 _FILE_MODE = 0o644
+_ATTEMPTS = 3
+"""How often a lock is taken anew whose file was removed meanwhile."""
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # the last for a named pipe, which would wait
 
 
@@ -41,39 +43,65 @@ def prepared(folder: Path) -> Path:
     """Return the folder, created if necessary and made writable for every user of the machine.
 
     Raises:
-        BadFolder: under its name is a link or a file, or it cannot be created.
+        BadFolder: under its name is a link or a file, it cannot be created, it belongs to another user than root, who
+            could remove our locks, or root's lets others remove them or us create none.
     """
+    asked = f"the cores of this machine are leased by locks in {folder}, which"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise BadFolder(
-            f"the cores of this machine are leased by locks in {folder}, which is not a folder that can be used "
-            f"({error.strerror}; it belongs to {_owner_of(folder)}); remove it, or have it removed by its owner"
+            f"{asked} is not a folder that can be used ({error.strerror}; it belongs to {_owner_of(folder)}); "
+            "remove it, or have it removed by its owner"
         ) from None
     try:
-        found = os.fstat(opened)
-        if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != _FOLDER_MODE:
+        if os.fstat(opened).st_uid == os.geteuid():
             os.fchmod(opened, _FOLDER_MODE)
+        found = os.fstat(opened)
     finally:
         os.close(opened)
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & _FOLDER_MODE != _FOLDER_MODE:
+        raise BadFolder(
+            f"{asked} belongs to user {_name(found.st_uid)}, with mode {stat.S_IMODE(found.st_mode):04o}; it has to be "
+            f"root's, so that no user can remove another's locks: have root run `rm -r {folder}; "
+            f"install -d -m {_FOLDER_MODE:o} {folder}`"
+        )
     return folder
 
 
 def try_lock(folder: Path, core: int) -> IO[bytes] | None:
     """Take an exclusive lock on a core; None if it is locked already, or if what is there cannot be locked."""
-    try:
-        opened = _opened(folder / f"{core}.lock")
-    except OSError:  # a link, or a file that only its owner may read: `obstacle` says so
-        return None
-    try:
-        if stat.S_ISREG(os.fstat(opened).st_mode):
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    path = folder / f"{core}.lock"
+    for _ in range(_ATTEMPTS):
+        try:
+            opened = _opened(path)
+        except OSError:  # a link, or a file that only its owner may read: `obstacle` says so
+            return None
+        if not _locked(opened):
+            os.close(opened)
+            return None
+        if _is_at(path, opened):
             return open(opened, "rb")
-    except BlockingIOError:
-        pass
-    os.close(opened)
+        os.close(opened)  # removed between opening and locking it: it excludes nobody any more
     return None
+
+
+def _locked(opened: int) -> bool:
+    """Lock an open file; whether that was possible."""
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        return False
+    with suppress(BlockingIOError):
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _is_at(path: Path, opened: int) -> bool:
+    """Whether an open file is still the one under a path."""
+    with suppress(OSError):
+        return os.path.samestat(path.lstat(), os.fstat(opened))
+    return False
 
 
 def _opened(path: Path) -> int:
@@ -107,7 +135,7 @@ def _obstacle(folder: Path, core: int) -> str:
     try:
         there = path.lstat()
     except OSError as error:
-        return f"the lock {path} ({error.strerror})"
+        return f"the lock {path}, which cannot be made in a folder of {_owner_of(folder)} ({error.strerror})"
     owner = _name(there.st_uid)
     if not stat.S_ISREG(there.st_mode):
         return f"what user {owner} has put in place of the lock {path}; it has to be removed"

@@ -1,5 +1,6 @@
 """Lock files of cores among users who do not trust one another: nothing of others is followed, changed, waited for."""
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -84,6 +85,47 @@ def test_a_link_in_place_of_the_folder_is_refused_and_its_target_left_as_it_is(t
         prepared(tmp_path / "file")
     assert mode_of(target) == 0o700 and list(target.iterdir()) == []
     assert unleased_cores([0], folder=tmp_path / "locks") == set()
+
+
+@as_root
+def test_a_folder_that_another_user_has_made_is_refused_as_its_owner_could_remove_our_locks(tmp_path):
+    folder = prepared(tmp_path / "locks")
+    os.chown(folder, NOBODY, NOBODY)
+    for mode in (0o1777, 0o755):
+        folder.chmod(mode)
+        with pytest.raises(NoCores, match=rf"locks, which belongs to user nobody, with mode {mode:04o}; .*install -d"):
+            lease(1, folder)
+    assert list(folder.iterdir()) == []
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o755, 0o777])
+def test_a_folder_of_root_in_which_others_can_make_no_locks_or_remove_them_is_refused(shared, mode):
+    shared.chmod(mode)
+    os.seteuid(NOBODY)
+    try:
+        with pytest.raises(BadFolder, match=rf"belongs to user root, with mode {mode:04o}; .*install -d -m 1777 "):
+            prepared(shared)
+    finally:
+        os.seteuid(0)
+
+
+def test_a_lock_whose_file_was_removed_before_it_was_locked_is_taken_on_the_file_that_others_see(tmp_path, monkeypatch):
+    folder = prepared(tmp_path / "locks")
+    flock = fcntl.flock
+    removed: list[bool] = []
+
+    def removed_first(opened: int, how: int) -> None:
+        if not removed:
+            (folder / "0.lock").unlink()
+            removed.append(True)
+        flock(opened, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    lock = try_lock(folder, 0)
+    assert lock is not None
+    assert removed and try_lock(folder, 0) is None
+    lock.close()
 
 
 HOLDS = """\
