@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,20 +54,32 @@ _LACKS = ("OutOfMemoryError", "OutOfMemory", "ResourceExhaustedError")
 _LACK_WORDS = re.compile(
     "|".join(
         (
+            # torch: "CUDA out of memory. …", "MPS backend out of memory …"; TensorRT: "Cuda Runtime (out of memory)"
+            r"\b(?i:CUDA|HIP|XPU|MPS)( (?i:runtime|backend))? \(?out of memory\b",
             # torch: CUDAException.cpp, "CUDA error: out of memory" (an AcceleratorError), also "CUDA driver error: …";
-            # older "CUDA out of memory. …"; ONNX Runtime: cuda_call.cc, "CUDA failure 2: out of memory ; GPU=0 …"
-            r"\b(CUDA|cuda|HIP|hip|XPU|MPS)\b[^\n]{0,60}\bout of memory\b",
+            # ONNX Runtime: cuda_call.cc, "CUDA failure 2: out of memory ; GPU=0 …"; CTranslate2: "CUDA failed with
+            # error out of memory". An error of CUDA comes before the words: a model's own sentence is none.
+            r"\b(?i:CUDA|HIP|XPU|MPS)( \w+)? ([Ee]rror|failure|failed)\b"
+            r"[^\n]{0,60}([:('] ?|with error )out of memory\b",
+            # calls of the runtime and of the driver by name, and their codes
+            r"\b(cu|cuda|hip)[A-Z]\w* failed: out of memory\b",
+            r"\b(CUDA|HIP)_ERROR_OUT_OF_MEMORY\b|\b(cudaErrorMemoryAllocation|hipErrorOutOfMemory)\b",
             # cuBLAS, cuDNN 8 and 9, cuSPARSE, cuSOLVER, cuFFT and their HIP twins, by torch and by ONNX Runtime
             r"\b(CU|HIP)[A-Z]+_[A-Z_]*ALLOC(ATION)?_FAILED\b",
+            # torch: CUDACachingAllocator.cpp, which asks NVML as it composes the words of a lack of memory, and fails
+            # where NVML does not answer (a slice by MIG in a container)
+            r"\bNVML_SUCCESS == r INTERNAL ASSERT FAILED\b[^\n]*\bCUDACachingAllocator\b",
             # torch: c10/core/impl/alloc_cpu.cpp
             r"\bDefaultCPUAllocator: (can't allocate memory|not enough memory)",
             # ONNX Runtime: bfc_arena.cc, beyond the device's memory and beyond the arena's limit
             r"\bFailed to allocate memory for requested buffer of size\b",
             r"\bAvailable memory of \d+ is smaller than requested bytes of\b",
+            # TensorRT: "Error Code 2: OutOfMemory (Requested size was … bytes.)"
+            r"\bError Code \d+: OutOfMemory\b",
             # C++ without words of its own
             r"\bstd::bad_alloc\b|\bbad allocation\b",
-            # XLA
-            r"\bRESOURCE_EXHAUSTED: Out of memory\b",
+            # XLA, TensorFlow; gRPC says RESOURCE_EXHAUSTED of messages that are too long
+            r"\bRESOURCE_EXHAUSTED: (Out of memory|OOM when|Failed to allocate)\b",
         )
     )
 )
@@ -95,15 +108,28 @@ def says_out_of_memory(error: BaseException) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that a device or the machine ran out of memory, or was raised from one that does."""
+    """Whether an exception means that a device or the machine ran out of memory, or came about by one that does."""
+    return any(says_out_of_memory(each) for each in origins(error))
+
+
+def origins(error: BaseException, *, suppressed: bool = False) -> Iterator[BaseException]:
+    """An exception, what it was raised from or while handling, and the members of groups; each once.
+
+    Args:
+        error: the exception.
+        suppressed: whether also what `raise … from` has hidden.
+    """
     seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        if says_out_of_memory(link):
-            return True
-        seen.add(id(link))
-        link = link.__cause__
-    return False
+    left = [error]
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        context = None if each.__suppress_context__ and not suppressed else each.__context__
+        left += [other for other in (each.__cause__, context) if other is not None]
+        left += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
 
 
 def first_line(error: BaseException) -> str:

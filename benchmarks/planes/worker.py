@@ -83,18 +83,13 @@ def inputs_of(model: str, precision: str, device: str, batch: int) -> list[torch
     return [t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t for t in typed]
 
 
-def out_of_memory(error: BaseException) -> bool:
-    # A recording that runs out of memory fails once more when it ends, and that second error is the one raised.
-    return is_out_of_memory(error) or (error.__context__ is not None and is_out_of_memory(error.__context__))
-
-
 def point(job: Job, net: torch.nn.Module, config: Row) -> Timing | None:
     """Measures one configuration; None if there is not enough memory."""
     try:
         inputs = inputs_of(job.model, str(config["precision"]), job.device, int(config[BATCH]))
         return measure(batch_loop(net, inputs, job.device), time.perf_counter, job.patience)
     except RuntimeError as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return None
 
@@ -119,7 +114,7 @@ def rows(job: Job) -> Iterator[dict[str, object]]:
             try:
                 net = prepared(job.model, str(precision), job.device)
             except RuntimeError as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 precision = None  # so that it is built again under the next cap
                 yield {"row": config, "spread": None, "batches": 0}

@@ -54,6 +54,19 @@ ALLOCATE_RAW = (
         OfOnnxRuntime("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; hostname=n"),
         OfOnnxRuntime("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception during initialization: std::bad_alloc"),
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8589934592 bytes."),
+        RuntimeError("RESOURCE_EXHAUSTED: Failed to allocate request for 2.00GiB (2147483648B) on device ordinal 0"),
+        RuntimeError(
+            'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":838, please report a '
+            "bug to PyTorch. "
+        ),
+        RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+        RuntimeError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY"),
+        RuntimeError("cudaErrorMemoryAllocation: out of memory"),
+        RuntimeError("allocating 5120.00 MiB on device 0: cudaMalloc failed: out of memory"),
+        RuntimeError("cuMemAlloc failed: out of memory"),
+        RuntimeError("CUDA failed with error out of memory"),
+        RuntimeError("IExecutionContext::enqueueV3: Error Code 2: OutOfMemory (Requested size was 2147483648 bytes.)"),
+        RuntimeError("[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         DescribedError("PanicException: CUDA error: out of memory"),
     ],
@@ -70,6 +83,10 @@ def test_what_means_out_of_memory(error):
         KeyError("CUDA out of memory"),
         RuntimeError("the text is longer than the memory of this model"),
         RuntimeError("ran out of memory cells"),
+        RuntimeError("the cuda tenant pool of this customer is out of memory budget"),
+        RuntimeError("no CUDA stream: the queue is out of memory slots"),
+        RuntimeError("RESOURCE_EXHAUSTED: Received message larger than max (5242880 vs. 4194304)"),
+        RuntimeError('handle_ INTERNAL ASSERT FAILED at "../c10/cuda/driver_api.cpp":15, please report a bug'),
         accelerator_error("CUDA error: an illegal memory access was encountered"),
         accelerator_error("CUDA error: device-side assert triggered"),
         RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
@@ -105,13 +122,36 @@ def test_an_error_that_was_raised_from_one_counts_and_keeps_its_own_words():
     except ValueError as error:
         assert is_out_of_memory(error) and not says_out_of_memory(error)
         assert first_line(error) == "ValueError: this image is too large"
+
+
+def raised(act):
+    with pytest.raises((Exception, BaseExceptionGroup)) as caught:
+        act()
+    return caught.value
+
+
+def while_handling():
     try:
-        try:
-            raise MemoryError
-        except MemoryError:
-            raise KeyError("another one, while the first was handled")  # noqa: B904
-    except KeyError as error:
-        assert not is_out_of_memory(error)
+        raise MemoryError
+    except MemoryError:
+        raise KeyError("another one, while the first was handled")  # noqa: B904
+
+
+def hidden():
+    try:
+        raise MemoryError
+    except MemoryError:
+        raise KeyError("nothing to do with the first") from None
+
+
+def test_one_that_was_raised_while_a_lack_was_handled_counts_unless_its_author_has_hidden_that():
+    assert is_out_of_memory(raised(while_handling)) and not is_out_of_memory(raised(hidden))
+
+
+def test_a_group_is_a_lack_of_memory_if_one_of_its_members_is():
+    lack, other = raised(while_handling), ValueError("a payload")
+    assert is_out_of_memory(ExceptionGroup("tasks", [other, ExceptionGroup("more", [lack])]))
+    assert not is_out_of_memory(ExceptionGroup("tasks", [other, raised(hidden)]))
 
 
 def test_errors_that_go_in_a_circle_or_cannot_be_shown_are_looked_at_once():

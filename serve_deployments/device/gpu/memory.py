@@ -6,7 +6,7 @@ import gc
 import traceback
 from typing import Any
 
-from serve_deployments.endpoint import is_out_of_memory
+from serve_deployments.endpoint import is_out_of_memory, origins
 
 _BEYOND = 2 << 20
 """Bytes beyond the cap that are asked for to see whether it holds: the granularity of large allocations in torch's
@@ -66,10 +66,8 @@ def clean_after(error: BaseException, torch: Any) -> int:
     Returns:
         Bytes that this process keeps on the device: weights, and buffers of batches that did fit.
     """
-    link: BaseException | None = error
-    while link is not None:
-        traceback.clear_frames(link.__traceback__)
-        link = link.__cause__ or link.__context__
+    for each in origins(error, suppressed=True):
+        traceback.clear_frames(each.__traceback__)
     gc.collect()
     if not torch.cuda.is_available():
         return 0

@@ -54,6 +54,12 @@ class Failing:
         except RuntimeError as error:
             raise ValueError("2 GiB do not fit") from error
 
+    def hidden(self, tensor):
+        try:
+            self.deeper()
+        except MemoryError:
+            raise RuntimeError("2 GiB do not fit") from None
+
     def cycle(self, tensor):
         """As a hook has the module, and the module its hook: counting references alone never frees it."""
         held = self.tensor()
@@ -74,7 +80,9 @@ def nothing_is_collected_by_chance():
     gc.enable()
 
 
-@pytest.mark.parametrize(("way", "tensors"), [("plain", 1), ("caused", 2), ("meanwhile", 2), ("both", 2), ("cycle", 2)])
+@pytest.mark.parametrize(
+    ("way", "tensors"), [("plain", 1), ("caused", 2), ("meanwhile", 2), ("both", 2), ("hidden", 2), ("cycle", 2)]
+)
 def test_after_a_batch_that_did_not_fit_the_device_is_clean_though_the_error_lives_on(
     way, tensors, nothing_is_collected_by_chance
 ):
