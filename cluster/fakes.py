@@ -16,6 +16,9 @@ class FakeDevice:
         mig: whether it is split into MIG instances; None for a card that has no MIG.
         slices: its MIG instances by number; None where there is none of that number.
         capability: compute capability; None where the driver is too old to tell.
+        refuses: names of calls that fail for it, as on a card that fell off its bus.
+        processes: id and bytes of each process that computes on it; None: the driver does not tell the bytes.
+        cores: its CUDA cores; None where the driver does not tell.
     """
 
     name: str
@@ -25,6 +28,15 @@ class FakeDevice:
     mig: bool | None = None
     slices: tuple["FakeDevice | None", ...] = ()
     capability: tuple[int, int] | None = None
+    refuses: tuple[str, ...] = ()
+    processes: tuple[tuple[int, int | None], ...] = ()
+    cores: int | None = None
+
+    def asked(self, call: str) -> "FakeDevice":
+        """The device itself, if it answers this call."""
+        if call in self.refuses:
+            raise FakeNvml.NVMLError("Unknown Error")
+        return self
 
 
 class FakeNvml:
@@ -57,7 +69,7 @@ class FakeNvml:
         return len(self.devices)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeDevice:  # noqa: D102
-        return self.devices[index]
+        return self.devices[index].asked("nvmlDeviceGetHandleByIndex")
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> FakeDevice:  # noqa: D102
         for device in self.devices:
@@ -66,12 +78,13 @@ class FakeNvml:
         raise self.NVMLError("Not Found")
 
     def nvmlDeviceGetName(self, handle: FakeDevice) -> str:  # noqa: D102
-        return handle.name
+        return handle.asked("nvmlDeviceGetName").name
 
     def nvmlDeviceGetUUID(self, handle: FakeDevice) -> bytes:  # noqa: D102
         return f"GPU-{self.devices.index(handle)}".encode()
 
     def nvmlDeviceGetMemoryInfo(self, handle: FakeDevice) -> Any:  # noqa: D102
+        handle.asked("nvmlDeviceGetMemoryInfo")
         return SimpleNamespace(total=int(handle.memory_gib * GIB), used=int(handle.used_gib * GIB))
 
     def nvmlDeviceGetMigMode(self, handle: FakeDevice) -> list[int]:  # noqa: D102
@@ -95,6 +108,15 @@ class FakeNvml:
         if handle.capability is None:  # also of a slice: it is the card's
             raise self.NVMLError("Not Supported")
         return list(handle.capability)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: FakeDevice) -> list[Any]:  # noqa: D102
+        handle.asked("nvmlDeviceGetComputeRunningProcesses")
+        return [SimpleNamespace(pid=pid, usedGpuMemory=size_bytes) for pid, size_bytes in handle.processes]
+
+    def nvmlDeviceGetNumGpuCores(self, handle: FakeDevice) -> int:  # noqa: D102
+        if handle.cores is None:
+            raise self.NVMLError("Not Supported")
+        return handle.cores
 
     def nvmlDeviceGetUtilizationRates(self, handle: FakeDevice) -> Any:  # noqa: D102
         if handle.mig:

@@ -237,10 +237,16 @@ def _ask(node_ids: Sequence[str]) -> dict[str, nvml.NodeGpus]:
     for node_id, answer in asked.items():
         try:
             readings[node_id] = ray.get(answer, timeout=0)
+            _warn_of_silent(node_id, readings[node_id])
         except (ray.exceptions.RayError, TimeoutError) as error:
             log.warning("node %s did not report its GPUs (%s); using datasheet figures", node_id, error)
             ray.cancel(answer, force=True)
     return readings
+
+
+def _warn_of_silent(node_id: str, reading: nvml.NodeGpus) -> None:
+    for each in reading.silent:
+        log.warning("node %s: %s; nvidia-smi says more there, and a reset of the GPU or node may help", node_id, each)
 
 
 def _any_of(names: Iterable[str]) -> str:

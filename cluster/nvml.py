@@ -39,23 +39,29 @@ class Device:
 
 @dataclass(frozen=True)
 class NodeGpus:
-    """The GPUs of one node, whether an MPS daemon runs there, and its torch; None where that was not asked."""
+    """The GPUs of one node, whether an MPS daemon runs there, and its torch; None where that was not asked.
+
+    Attributes:
+        silent: which of its GPUs, or slices, did not answer NVML and why, in words; `devices` lacks them.
+    """
 
     devices: tuple[Device, ...]
     has_mps: bool
     torch: TorchBuild | None = None
+    silent: tuple[str, ...] = ()
 
 
 def devices(nvml: Any = None) -> tuple[Device, ...]:
-    """The GPUs of this machine, those that are split by MIG as their slices; empty without a driver."""
-    with _session(nvml) as api:
-        return () if api is None else tuple(d for at, handle in _handles(api) for d in _devices(api, at, handle))
+    """The GPUs of this machine that answer, those that are split by MIG as their slices; empty without a driver."""
+    return tuple(each for each in _asked(nvml) if isinstance(each, Device))
 
 
 def reading(nvml: Any = None) -> NodeGpus:
     """The GPUs of this machine, whether MPS runs, and its torch; call it on the node in question."""
-    found = devices(nvml)
-    return NodeGpus(found, mps_running(), torch_here() if found else None)  # its import takes seconds
+    asked = _asked(nvml)
+    found = tuple(each for each in asked if isinstance(each, Device))
+    silent = tuple(each for each in asked if isinstance(each, str))
+    return NodeGpus(found, mps_running(), torch_here() if found else None, silent)  # torch's import takes seconds
 
 
 def mps_running(pipe_directory: Path | None = None) -> bool:
@@ -107,21 +113,37 @@ def _session(nvml: Any) -> Iterator[Any]:
         nvml.nvmlShutdown()
 
 
-def _handles(nvml: Any) -> Iterator[tuple[int, Any]]:
-    for index in range(nvml.nvmlDeviceGetCount()):
-        yield index, nvml.nvmlDeviceGetHandleByIndex(index)
+def _asked(nvml: Any) -> list[Device | str]:
+    """Each GPU of this machine, or slice; one that does not answer as words of that. It must not hide the others."""
+    with _session(nvml) as api:
+        if api is None:
+            return []
+        return [each for index in range(api.nvmlDeviceGetCount()) for each in _card(api, index)]
 
 
-def _devices(nvml: Any, index: int, handle: Any) -> Iterator[Device]:
+def _card(nvml: Any, index: int) -> Iterator[Device | str]:
     try:
-        mig = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        mig = _is_split(nvml, handle)
+        # Nothing runs on the whole of a GPU that is split: what there is of it are its slices.
+        parts = list(_slices(nvml, handle)) if mig else [handle]
+        capability = _capability(nvml, handle)
+    except nvml.NVMLError as error:
+        yield f"GPU {index} does not answer NVML: {error}"
+        return
+    for number, each in enumerate(parts):
+        try:
+            memory_gib = nvml.nvmlDeviceGetMemoryInfo(each).total / GIB
+            yield Device(index, _text(nvml.nvmlDeviceGetName(each)), memory_gib, mig, capability)
+        except nvml.NVMLError as error:
+            yield f"GPU {index}{f', slice {number},' if mig else ''} does not answer NVML: {error}"
+
+
+def _is_split(nvml: Any, handle: Any) -> bool:
+    try:
+        return bool(nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE)
     except nvml.NVMLError:  # a card that has no MIG
-        mig = False
-    capability = _capability(nvml, handle)
-    # Nothing runs on the whole of a GPU that is split: what there is of it are its slices.
-    for each in _slices(nvml, handle) if mig else (handle,):
-        memory_gib = nvml.nvmlDeviceGetMemoryInfo(each).total / GIB
-        yield Device(index, _text(nvml.nvmlDeviceGetName(each)), memory_gib, mig, capability)
+        return False
 
 
 def _slices(nvml: Any, handle: Any) -> Iterator[Any]:

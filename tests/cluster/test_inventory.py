@@ -401,6 +401,16 @@ def test_only_real_gpu_nodes_are_asked_each_on_itself_and_a_silent_one_counts_by
     assert len(warned) == 2 and "node broken did not report its GPUs" in warned[1] and "no worker" in warned[1]
 
 
+def test_a_card_that_does_not_answer_leaves_its_node_what_the_others_say_and_is_named(monkeypatch, caplog):
+    answers = nvml.NodeGpus((nvml.Device(0, "Tesla T4", 14.7, False),), False, silent=("GPU 1 does not answer NVML",))
+    asked_of(monkeypatch, [ray_node("n", cpus=4, gpu_type="T4", gpus=2)], {"n": answers})
+    with caplog.at_level(logging.WARNING, "cluster.inventory"):
+        (node,) = inventory.from_ray().nodes
+    assert node.gpu_memory_gib == 14.7
+    [warned] = [record.getMessage() for record in caplog.records]
+    assert "node n: GPU 1 does not answer NVML" in warned
+
+
 def test_a_cluster_without_real_gpus_is_read_at_once(monkeypatch):
     ray = asked_of(
         monkeypatch, [ray_node("n", cpus=2), ray_node("t", cpus=2, gpu_type="T4", gpus=1, emulated=True)], {}

@@ -29,6 +29,24 @@ def test_devices():
     assert fake.open == 0  # every init has its shutdown
 
 
+@pytest.mark.parametrize("call", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetName"])
+def test_a_card_that_does_not_answer_hides_no_other_and_is_said(call, monkeypatch):
+    monkeypatch.setattr(nvml, "torch_here", lambda: None)
+    t4, lost = FakeDevice("Tesla T4", 15.0), FakeDevice("Tesla T4", 15.0, refuses=(call,))
+    told = nvml.reading(FakeNvml([t4, lost, t4]))
+    assert [each.index for each in told.devices] == [0, 2]
+    assert told.silent == ("GPU 1 does not answer NVML: Unknown Error",)
+    assert nvml.reading(FakeNvml([t4])).silent == ()
+
+
+def test_a_slice_that_does_not_answer_hides_no_other_of_its_card(monkeypatch):
+    monkeypatch.setattr(nvml, "torch_here", lambda: None)
+    good, lost = FakeDevice("MIG 1g", 9.5), FakeDevice("MIG 2g", 19.5, refuses=("nvmlDeviceGetMemoryInfo",))
+    told = nvml.reading(FakeNvml([FakeDevice("A100", 79.5, mig=True, slices=(good, lost, good))]))
+    assert [each.name for each in told.devices] == ["MIG 1g"] * 2
+    assert told.silent == ("GPU 0, slice 1, does not answer NVML: Unknown Error",)
+
+
 def test_mps_by_socket(tmp_path):
     assert not nvml.mps_running(tmp_path)
     for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
