@@ -1,4 +1,4 @@
-"""Lock files of cores in one folder, which all users of a machine share although none of them trusts another.
+"""Lock files of cores and GPUs in one folder, which all users of a machine share although none of them trusts another.
 
 Whoever may write into the folder can put anything under a lock file's name. So no link is followed, nothing that is not
 a regular file is locked, and the mode is set of a file alone that was created in the same call. `flock` needs no more
@@ -70,9 +70,9 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
-def try_lock(folder: Path, core: int) -> IO[bytes] | None:
-    """Take an exclusive lock on a core; None if it is locked already, or if what is there cannot be locked."""
-    path = folder / f"{core}.lock"
+def try_lock(folder: Path, of: int | str) -> IO[bytes] | None:
+    """Take an exclusive lock on a core by its number, or a GPU by its UUID; None if it is taken or cannot be locked."""
+    path = folder / f"{of}.lock"
     for _ in range(_ATTEMPTS):
         try:
             opened = _opened(path)

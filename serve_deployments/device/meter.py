@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from serve_deployments.device.nvml import opened
 from serve_deployments.device.other_work import OtherWork, busy_s, stolen_s
 from serve_deployments.device.process_tree import ProcessTree
 from serve_deployments.usage import RECENT, BatchTime, Usage
@@ -58,7 +59,7 @@ class Meter:
     ) -> None:
         self._processes, self._now = processes or ProcessTree(), now
         self._nvml = nvml
-        self._gpu = None if nvml is None or gpu_uuid is None else _opened(nvml, gpu_uuid)
+        self._gpu = None if nvml is None or gpu_uuid is None else opened(nvml, gpu_uuid)
         self._batches: Counter[int] = Counter()
         self._recent: deque[BatchTime] = deque(maxlen=RECENT)
         self._busy_s = self._gpu_busy_s = self._gpu_seen_s = 0.0
@@ -163,16 +164,3 @@ def meter_of(device: str, processes: Processes | None = None) -> Meter:
 
     uuid = getattr(torch.cuda.get_device_properties(0), "uuid", None)  # ROCm's builds of torch have none
     return Meter(processes, nvml=pynvml, gpu_uuid=None if uuid is None else f"GPU-{uuid}")
-
-
-def _opened(nvml: Any, uuid: str) -> Any:
-    """Initialises NVML and returns its handle of a GPU; None, with NVML shut down, without a driver or such a GPU."""
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return None
-    try:
-        return nvml.nvmlDeviceGetHandleByUUID(uuid)
-    except nvml.NVMLError:
-        nvml.nvmlShutdown()
-        return None

@@ -61,6 +61,7 @@ class FakeCuda:
         context_bytes: memory that CUDA takes for this process once it uses the GPU.
         has_nvml: whether NVML tells what is in use.
         mps: whether this process is a client of MPS; None: the driver is too old to tell.
+        uuid: UUID of the GPU without NVML's prefix; None: torch does not know it.
     """
 
     device = 1
@@ -77,10 +78,16 @@ class FakeCuda:
         context_bytes: int = 0,
         has_nvml: bool = True,
         mps: bool | None = None,
+        uuid: str | None = None,
     ) -> None:
         self.total_bytes, self.others_bytes, self._holds, self._given = total_bytes, others_bytes, holds, given
         self.properties = SimpleNamespace(
-            multi_processor_count=multiprocessors, major=major, minor=0, total_memory=total_bytes, name="fake"
+            multi_processor_count=multiprocessors,
+            major=major,
+            minor=0,
+            total_memory=total_bytes,
+            name="fake",
+            uuid=uuid,
         )
         self.context_bytes, self.has_nvml, self.mps = context_bytes, has_nvml, mps
         self.streams: dict[int, FakeStream] = {0: FakeStream(0, multiprocessors, green=False)}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from serve_deployments.device.gpu import share
+from serve_deployments.device.gpu import card, share
 from serve_deployments.device.gpu.memory import why_not_capped, why_over_cap
 from serve_deployments.device.gpu.mps import LEAST_CAPABILITY, under_mps
 from serve_deployments.device.gpu.outside import GIB, cap_fraction, outside_bytes
@@ -106,7 +106,7 @@ def _share(settings: Settings, torch: Any, cuda: bool) -> Enforcement:
         return Enforcement("gpu_share", asked, False, "emulated")
     device = torch.cuda.current_device()
     if under_mps(device):
-        return _share_by_mps(asked, torch.cuda.get_device_properties(device))
+        return _share_by_mps(asked, torch)
     try:
         return Enforcement("gpu_share", asked, True, confine(settings.gpu_share, torch))
     except CannotConfine as error:
@@ -114,13 +114,23 @@ def _share(settings: Settings, torch: Any, cuda: bool) -> Enforcement:
         return Enforcement("gpu_share", asked, False, how)
 
 
-def _share_by_mps(asked: str, device: Any) -> Enforcement:
-    """What a client of MPS has of a GPU: torch's properties of it are of the client's part."""
+def _share_by_mps(asked: str, torch: Any) -> Enforcement:
+    """What a client of MPS has of a GPU: torch's properties of it are of the client's part, NVML's of the whole."""
+    device = torch.cuda.get_device_properties(torch.cuda.current_device())
     if device.major < LEAST_CAPABILITY:
         how = f"MPS limits no client to a share on cards before Volta (this has compute capability {device.major})"
         return Enforcement("gpu_share", asked, False, how)
-    given = f"{device.multi_processor_count} multiprocessors"
-    return Enforcement("gpu_share", asked, True, f"CUDA MPS, active thread percentage: {given}", given)
+    count, total = device.multi_processor_count, card.multiprocessors(torch)
+    given = f"{count} multiprocessors"
+    if total is None:
+        how = f"CUDA MPS gives {given}, and NVML does not tell how many the whole card has"
+        return Enforcement("gpu_share", asked, False, how, given)
+    if count >= total:
+        how = f"CUDA MPS gives all {given}: its active thread percentage did not take effect for this process"
+        return Enforcement("gpu_share", asked, False, how, given)
+    return Enforcement(
+        "gpu_share", asked, True, f"CUDA MPS, active thread percentage: {count} of {total} multiprocessors", given
+    )
 
 
 def _checked(told: Enforcement, settings: Settings, torch: Any, others: int) -> Enforcement:

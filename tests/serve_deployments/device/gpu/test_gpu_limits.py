@@ -32,6 +32,7 @@ class NoTorchCuda:
 
 def test_gpu_memory_is_capped_and_the_share_is_a_matter_of_mps(monkeypatch):
     torch = FakeTorch(FakeCuda(mps=True))
+    monkeypatch.setattr("serve_deployments.device.gpu.card.multiprocessors", lambda _: 264)
     monkeypatch.setattr(driver, "library", lambda: torch.driver)
     told = enforce_gpu(replace(QUARTER, gpu_share=0.5), torch)
     assert torch.cuda.fraction == 0.25
@@ -157,6 +158,7 @@ def test_a_process_uses_a_gpu_if_it_has_one_open(proc):
 
 def test_processes_of_the_model_on_the_gpu_are_not_held_to_its_limits(monkeypatch):
     torch = FakeTorch(FakeCuda(mps=True))
+    monkeypatch.setattr("serve_deployments.device.gpu.card.multiprocessors", lambda _: 264)
     monkeypatch.setattr(driver, "library", lambda: torch.driver)
     both = replace(QUARTER, gpu_share=0.5)
     told = enforce_gpu(both, torch)

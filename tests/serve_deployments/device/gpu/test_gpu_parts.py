@@ -4,7 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from serve_deployments.device.gpu import driver, limits, mps, outside, share
+from cluster.fakes import FakeDevice, FakeNvml
+from serve_deployments.device.gpu import card, driver, limits, mps, outside, share
 from serve_deployments.device.gpu.limits import enforce_gpu
 from serve_deployments.device.gpu.mps import under_mps
 from serve_deployments.device.gpu.outside import LEAST_BYTES, cap_fraction, outside_bytes
@@ -16,17 +17,20 @@ GIB = 2**30
 
 
 @pytest.fixture(autouse=True)
-def a_new_process(monkeypatch):
-    """It has not used its GPU yet."""
+def a_new_process(monkeypatch, tmp_path):
+    """It has not used its GPU yet, and sees no lock of another."""
+    monkeypatch.setattr(outside, "lock_folder", lambda: tmp_path / "locks")
     monkeypatch.setattr(outside, "_found", None)
     monkeypatch.setattr(share, "_held", {})
     monkeypatch.setattr(share, "_now", [])
 
 
-def on(monkeypatch, **about):
-    """torch on a GPU, with the driver that it has."""
-    torch = FakeTorch(FakeCuda(**about))
+def on(monkeypatch, cores=None, **about):
+    """torch on a GPU, with the driver that it has and an NVML that tells so many CUDA cores."""
+    torch = FakeTorch(FakeCuda(uuid="1", **about))
     monkeypatch.setattr(driver, "library", lambda: torch.driver)
+    nvml = FakeNvml([FakeDevice("another", 16, cores=1), FakeDevice("this", 16, cores=cores)])
+    monkeypatch.setattr(card, "_binding", lambda: nvml)
     return torch
 
 
@@ -81,7 +85,7 @@ SHARE = Settings(gpu_type="T4", gpu_share=0.25)
 
 
 def test_a_client_of_mps_says_how_many_multiprocessors_it_has_and_makes_no_share_of_its_share(monkeypatch):
-    torch = on(monkeypatch, multiprocessors=10, mps=True)
+    torch = on(monkeypatch, multiprocessors=10, mps=True, cores=40 * 128)
     [told] = enforce_gpu(SHARE, torch)
     assert told.enforced and told.given == "10 multiprocessors" and "MPS" in told.how
     assert torch.cuda.created == [] and share.held_stream() is None
@@ -89,8 +93,14 @@ def test_a_client_of_mps_says_how_many_multiprocessors_it_has_and_makes_no_share
 
 @pytest.mark.parametrize(("major", "enforced"), [(6, False), (7, True), (8, True), (12, True)])
 def test_mps_limits_nobody_to_a_share_before_volta(monkeypatch, major, enforced):
-    [told] = enforce_gpu(SHARE, on(monkeypatch, major=major, mps=True))
+    [told] = enforce_gpu(SHARE, on(monkeypatch, multiprocessors=10, major=major, mps=True, cores=40 * 128))
     assert told.enforced is enforced and ("before Volta" in told.how) is not enforced
+
+
+@pytest.mark.parametrize(("cores", "said"), [(40 * 128, "all 40"), (None, "NVML does not tell")])
+def test_a_client_of_mps_that_is_not_shown_to_have_less_than_the_card_is_not_said_to_be_held(monkeypatch, cores, said):
+    [told] = enforce_gpu(SHARE, on(monkeypatch, multiprocessors=40, mps=True, cores=cores))
+    assert not told.enforced and said in told.how and told.given == "40 multiprocessors"
 
 
 @pytest.mark.parametrize("told_by_driver", [False, None])

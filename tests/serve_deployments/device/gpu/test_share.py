@@ -92,8 +92,9 @@ def test_other_threads_join_the_share_each_in_a_stream_of_its_own(gpu):
         assert others.submit(torch.cuda.current_stream).result(10).multiprocessors == 132
 
 
-def test_mps_goes_first(gpu):
+def test_mps_goes_first(gpu, monkeypatch):
     torch = gpu(mps=True)
+    monkeypatch.setattr("serve_deployments.device.gpu.card.multiprocessors", lambda _: 264)
     [told] = enforce_gpu(QUARTER, torch)
     assert told.enforced and "MPS" in told.how and torch.cuda.created == [] and held_stream() is None
     assert checked((told,), QUARTER, torch) == (told,)
