@@ -5,21 +5,51 @@ Ray heeds the `.gitignore` files within a folder, but not those of the folders a
 
 from __future__ import annotations
 
-import os
+import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-_NEVER = (".env", ".env.*", ".netrc", ".pypirc", "id_rsa", "id_ed25519", ".git/", ".venv/", "venv/", "__pycache__/")
-"""Patterns, as in .gitignore, of what is never sent: usual files of secrets, and what Ray leaves out itself."""
+from cluster.starting.ignore_rules import IgnoreRules
 
-_Ignored = Callable[[Path], bool]
+_log = logging.getLogger(__name__)
+_SECRETS = IgnoreRules(
+    (
+        *(".env", ".env.*", "*.env", ".envrc", ".netrc", ".pypirc", ".git-credentials", ".aws/", ".ssh/"),
+        *("id_*", "!id_*.*", "!id_*/", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*"),
+    )
+)
+"""Usual files of secrets, which are never sent. Private keys of ssh have names without an ending."""
+_USELESS = IgnoreRules((".git", ".venv/", "venv/", "__pycache__/"))
+"""What Ray leaves out itself; nobody misses it."""
+_MOST_NAMED = 6
+
+
+class _Scope(NamedTuple):
+    """Rules for what is below a folder, which is itself at `at` below the folder that has the rules."""
+
+    folder: Path
+    at: PurePosixPath
+    rules: IgnoreRules
+
+    def says(self, path: Path, *, is_folder: bool) -> bool | None:
+        return self.rules.says((self.at / path.relative_to(self.folder)).as_posix(), is_folder=is_folder)
+
+
+@dataclass
+class Sent:
+    """What is sent of a folder: paths of files, and of what is left out, folders as a whole."""
+
+    files: list[Path] = field(default_factory=list)
+    left_out: list[Path] = field(default_factory=list)
 
 
 @contextmanager
 def sent_folder(folder: Path, *, below: str = "") -> Iterator[Path]:
-    """Yield a folder with links to the files of a folder that may be sent to other machines.
+    """Yield a folder with links to the files of a folder that may be sent to other machines; what may not is said.
 
     Args:
         folder: the folder.
@@ -27,55 +57,83 @@ def sent_folder(folder: Path, *, below: str = "") -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="raytune-infer-sent-") as temporary:
         root = Path(temporary)
-        for path in sent_files(folder):
+        sent = sent_files(folder)
+        for path in sent.files:
             link = root / below / path.relative_to(folder)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path)
+        if sent.left_out:
+            names = [path.relative_to(folder).as_posix() for path in sent.left_out]
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            _log.warning(
+                "not sent to the cluster from %s: %s%s (ignored by git, or usual names of secrets)",
+                *(folder, ", ".join(names[:_MOST_NAMED]), more),
+            )
         yield root
 
 
-def sent_files(folder: Path) -> Iterator[Path]:
-    """Yield the files that are sent, and the links to folders, whose content is sent as it is."""
-    never = _matching(folder, _NEVER)
-    yield from _below(folder, [never, *(_ignored_by(each) for each in _around(folder))])
+def sent_files(folder: Path) -> Sent:
+    """Return which files of a folder are sent, also in linked folders; that it is ignored itself does not count."""
+    sent = Sent()
+    _walk(folder, [_around(folder)], (), sent)
+    return sent
 
 
-def _below(folder: Path, ignored: list[_Ignored]) -> Iterator[Path]:
-    ignored = [*ignored, _ignored_by(folder)]
-    for path in sorted(folder.iterdir()):
-        if any(each(path) for each in ignored):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _below(path, ignored)
-        elif path.is_dir() or path.is_file():
-            yield path
+def _walk(folder: Path, scopes: list[list[_Scope]], inside: tuple[Path, ...], sent: Sent) -> None:
+    """Sort out what is in a folder.
 
-
-def _around(folder: Path) -> list[Path]:
-    """The folders around a folder up to that of its git repository; none if it is in no repository."""
-    around = list(folder.parents)
-    for number, parent in enumerate([folder, *around]):
-        if (parent / ".git").exists():
-            return around[:number]
-    return []
-
-
-def _ignored_by(folder: Path) -> _Ignored:
-    """What a folder's .gitignore names."""
+    Args:
+        folder: the folder.
+        scopes: rules of the folders around it, the nearest last; by its own name, and by those of links on the way.
+        inside: the folders on the way to it, without links, so that a link back is not followed for ever.
+        sent: is added to.
+    """
+    real = folder.resolve()
+    own = _Scope(folder, PurePosixPath(), IgnoreRules.of(folder))
+    scopes = [[*each, own] for each in scopes]
     try:
-        lines = (folder / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
+        found = sorted(folder.iterdir())
     except OSError:
-        return lambda path: False
-    return _matching(folder, lines)
+        sent.left_out.append(folder)
+        return
+    for path in found:
+        is_folder = path.is_dir()
+        if _USELESS.says(path.name, is_folder=is_folder):
+            continue
+        if _is_secret(path) or any(_ignored(each, path, is_folder) for each in scopes):
+            sent.left_out.append(path)
+        elif path.is_file():
+            sent.files.append(path)
+        elif is_folder and path.resolve() not in (*inside, real):
+            linked = [_around(path)] if path.is_symlink() else []
+            _walk(path, [*scopes, *linked], (*inside, real), sent)
 
 
-def _matching(folder: Path, patterns: list[str] | tuple[str, ...]) -> _Ignored:
-    from ray._private.thirdparty.pathspec.pathspec import PathSpec
+def _is_secret(path: Path) -> bool:
+    """Whether a path, or what it is a link to, has a usual name of secrets, or is in a folder that has."""
+    if _SECRETS.says(path.name, is_folder=path.is_dir()):
+        return True
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    around = any(_SECRETS.says(parent.name, is_folder=True) for parent in target.parents)
+    return around or bool(_SECRETS.says(target.name, is_folder=target.is_dir()))
 
-    spec = PathSpec.from_lines("gitwildmatch", patterns)
 
-    def ignored(path: Path) -> bool:
-        name = path.relative_to(folder).as_posix()
-        return bool(spec.match_file(name + os.sep if path.is_dir() else name))
+def _ignored(scopes: list[_Scope], path: Path, is_folder: bool) -> bool:
+    """What the nearest folder says whose rules name the path."""
+    said = (each.says(path, is_folder=is_folder) for each in reversed(scopes))
+    return next((one for one in said if one is not None), False)
 
-    return ignored
+
+def _around(folder: Path) -> list[_Scope]:
+    """Rules of the folders around a folder, from that of its git repository on; none if it is in no repository."""
+    real = folder.resolve()
+    around = list(real.parents)
+    for number, parent in enumerate([real, *around]):
+        if (parent / ".git").exists():
+            return [
+                _Scope(folder, PurePosixPath(real.relative_to(each).as_posix()), IgnoreRules.of(each))
+                for each in reversed(around[:number])
+            ]
+    return []

@@ -157,7 +157,12 @@ class ServiceSpec(Part):
     @property
     def runs_code(self) -> bool:
         """Whether the file names code of the user's, whose modules are looked for in the file's folder."""
-        return self.model.build is not None or self.quality.score is not None
+        return bool(self.modules)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Dotted names of the modules of the user's that the file names."""
+        return tuple(each.partition(":")[0] for each in (self.model.build, self.quality.score) if each is not None)
 
     @property
     def goal(self) -> Objective:

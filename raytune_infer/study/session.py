@@ -11,10 +11,11 @@ import socket
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
+from importlib.machinery import all_suffixes
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,7 +74,9 @@ def check_session(*, address: str | None, emulate: str | None) -> None:
 
 
 @contextmanager
-def ray_session(*, address: str | None, emulate: str | None, folder: Path, runs_code: bool = False) -> Iterator[None]:
+def ray_session(
+    *, address: str | None, emulate: str | None, folder: Path, runs_code: bool = False, modules: Sequence[str] = ()
+) -> Iterator[None]:
     """Connect to Ray inside the context, and restore the previous state afterwards.
 
     A process that is connected already keeps its connection. Otherwise we connect to `address` (or the variable
@@ -86,9 +89,11 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path, runs_
         emulate: nodes of a local emulated cluster (`T4:1,V100:1`), which is started instead.
         folder: folder of service.yaml.
         runs_code: whether workers are to find the modules in it; if not, none of them is ever imported there.
+        modules: dotted names of those that workers need.
 
     Raises:
-        UserError: no cluster answers at the address, or a Ray on this machine does not start.
+        UserError: no cluster answers at the address, a Ray on this machine does not start, or one of the modules is in
+            the folder but must not be sent to other machines.
     """
     import ray
 
@@ -98,7 +103,7 @@ def ray_session(*, address: str | None, emulate: str | None, folder: Path, runs_
     logging.getLogger("ray").setLevel(logging.ERROR)  # its messages at INFO are of no use to a study
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None and emulate is None:
-        with _shipped_environment(folder, runs_code) as environment_there, _connected(address, environment_there):
+        with _shipped_environment(folder, runs_code, modules) as there, _connected(address, there):
             yield
         return
     local = partial(_connected, runtime_env=_local_environment(folder, runs_code), apart=not runs_code)
@@ -268,10 +273,24 @@ def _is_installed(folder: Path) -> bool:
 
 
 @contextmanager
-def _shipped_environment(folder: Path, runs_code: bool) -> Iterator[dict[str, Any]]:
+def _shipped_environment(folder: Path, runs_code: bool, modules: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the runtime environment that ships our packages and the folder of service.yaml to other machines."""
     if JOB_VARIABLE in os.environ:
         yield {}  # `ray job submit` has set an environment already; a second one would conflict with it.
         return
     with sent_folder(folder, below="" if runs_code else SENT_BELOW) as sent:
+        for module in modules:
+            _refuse_unsent(module, folder, sent)
         yield {"py_modules": [str(Path(import_module(p).__path__[0])) for p in OUR_PACKAGES], "working_dir": str(sent)}
+
+
+def _refuse_unsent(module: str, folder: Path, sent: Path) -> None:
+    """Raise UserError if a module is in a folder but not in what is sent of it."""
+    stem = module.replace(".", os.sep)
+    files = [f"{stem}{ending}" for suffix in all_suffixes() for ending in (f"{os.sep}__init__{suffix}", suffix)]
+    here = [folder / file for file in files if (folder / file).is_file()]
+    if here and not any((sent / file).is_file() for file in files):
+        raise UserError(
+            f"{here[0]} is not sent to the nodes of the cluster, as a .gitignore or .git/info/exclude in or around its "
+            "folder names it, or its name is a usual one of secrets; take it out there, or rename it"
+        )

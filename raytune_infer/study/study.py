@@ -125,7 +125,11 @@ class Study:
         if prior is not None:
             progress.note(prior.note())
         session = ray_session(
-            address=self._address, emulate=emulate, folder=self.spec.folder, runs_code=self.spec.runs_code
+            address=self._address,
+            emulate=emulate,
+            folder=self.spec.folder,
+            runs_code=self.spec.runs_code,
+            modules=self.spec.modules,
         )
         with no_running_loop(), session:
             space = self._space(progress)

@@ -153,6 +153,24 @@ def test_nodes_elsewhere_get_our_packages_and_the_folder_of_service_yaml(instead
     assert instead.given[2]["runtime_env"] == {} and len(instead.given) == instead.ends == 3
 
 
+@pytest.mark.parametrize("ignored", ["my/model.py", "my/", "*.py"])
+def test_a_module_that_would_not_be_sent_is_refused_at_once_on_a_cluster(instead, folder, ignored):
+    """On a node it would be `No module named …`, from each replica."""
+    (folder / "my").mkdir()
+    (folder / "my" / "model.py").touch()
+
+    def begun(address: str | None, *modules: str) -> None:
+        with session.ray_session(address=address, emulate=None, folder=folder, runs_code=True, modules=modules):
+            pass
+
+    begun("auto", "my.model", "installed.elsewhere")
+    (folder / ".gitignore").write_text(f"{ignored}\n")
+    begun(None, "my.model")
+    with pytest.raises(UserError, match=r"my/model\.py is not sent to the nodes of the cluster, as a \.gitignore"):
+        begun("auto", "my.model")
+    assert len(instead.given) == 2
+
+
 def test_a_service_without_code_of_its_own_has_no_module_imported_from_its_folder_or_ours(instead, folder, monkeypatch):
     """A file there with the name of a library would run in its place, in every process of the study."""
     (folder / "numpy.py").touch()

@@ -94,7 +94,14 @@ def test_a_resume_asks_for_the_cluster_that_the_run_began_with(tmp_path, monkeyp
         study(tmp_path / "run", searcher="random", emulate="T4:1", folder=tmp_path).run(progress=StopAfter(2))
     study(tmp_path / "run", folder=tmp_path).run(resume=True)
     study(tmp_path / "run", folder=tmp_path, emulate="T4:1").run(resume=True)
-    assert instead.sessions == [{"address": None, "emulate": "T4:1", "folder": tmp_path, "runs_code": True}] * 3
+    asked = {
+        "address": None,
+        "emulate": "T4:1",
+        "folder": tmp_path,
+        "runs_code": True,
+        "modules": ("cluster.emulated",),
+    }
+    assert instead.sessions == [asked] * 3
     database, record = open_run(tmp_path / "run").load()
     database.close()
     assert record.emulated == "T4:1"
