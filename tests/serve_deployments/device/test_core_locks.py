@@ -66,6 +66,17 @@ def test_no_link_is_followed_and_no_mode_of_a_file_that_was_there_is_changed(tmp
     assert unleased_cores([0, 1, 2], folder=folder) == {2}
 
 
+def test_a_file_behind_a_link_is_not_locked_even_for_a_moment(tmp_path, monkeypatch):
+    """Another program of ours may use a lock on it."""
+    folder, mine, locked = prepared(tmp_path / "locks"), tmp_path / "mine", list[int]()
+    mine.touch()
+    (folder / "0.lock").symlink_to(mine)
+    monkeypatch.setattr(fcntl, "flock", lambda opened, how: locked.append(os.fstat(opened).st_ino))
+    assert try_lock(folder, 0) is None and locked == []
+    assert (lock := try_lock(folder, 1)) is not None and len(locked) == 1
+    lock.close()
+
+
 def test_what_is_no_regular_file_is_neither_waited_for_nor_locked(tmp_path):
     os.mkfifo(prepared(tmp_path / "locks") / "0.lock")  # opened for reading it would wait for a writer
     (tmp_path / "locks" / "1.lock").mkdir()
