@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raytune_infer.commands.options import Db, RunPath
+
+if TYPE_CHECKING:
+    from raytune_infer.spec.service_spec import ServiceSpec
+    from serve_deployments.endpoint import Payload
 
 
 class Target(StrEnum):
@@ -21,7 +26,12 @@ def export(
     to: Annotated[Target, typer.Option(help="Output format.")] = Target.serve,
     db: Db = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Also export environment variables that can load code, such as LD_PRELOAD.")
+        bool,
+        typer.Option(
+            "--trust",
+            help="Also export environment variables that may load code, such as LD_PRELOAD, and samples in files that "
+            "are not in the service's folder.",
+        ),
     ] = False,
 ) -> None:
     """Print the recommended configuration in a deployable form."""
@@ -35,7 +45,6 @@ def export(
         payload_type_of,
         recorded_settings,
         refuse_loading,
-        samples_of,
         serve_config,
     )
     from raytune_infer.report.renderers.console_table import plain
@@ -55,6 +64,21 @@ def export(
         refuse_loading(settings)
     for effect in code_of(spec):
         typer.echo(f"this config runs code: {plain(effect.what)}", err=True)
-    config = serve_config(spec, settings, payload_type, said, samples=samples_of(spec))
+    config = serve_config(spec, settings, payload_type, said, samples=_warm_up(spec, trust=trust))
     # A file of Serve's is UTF-8, whatever the encoding of the terminal: characters that it lacks must not be replaced.
     typer.echo(config.encode(), nl=False)
+
+
+def _warm_up(spec: ServiceSpec, *, trust: bool) -> Sequence[Payload]:
+    """The samples for the config; none, which is said, if they may be of files that are not this service's."""
+    from raytune_infer.report.export import samples_of, samples_within
+    from raytune_infer.report.renderers.console_table import plain
+
+    if trust or samples_within(spec):
+        return samples_of(spec)
+    typer.echo(
+        f"no samples are put in as warm_up: {plain(str(spec.folder))} does not have this run's service.yaml, or not "
+        "its samples; if you trust this run, add --trust",
+        err=True,
+    )
+    return ()

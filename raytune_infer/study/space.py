@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import nan
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from cluster.prices import NoPrice, PriceBook
 from raytune_infer.errors import NothingFits, SpecError
 from raytune_infer.spec.demand import PLACING, demand, price
 from raytune_infer.spec.service_spec import ServiceSpec
-from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, encode, gpu_name
+from raytune_infer.spec.standard_knobs import NO_GPU, STANDARD_KNOBS, encode, gpu_name
 from searchers.base import Problem
 from searchers.quantities import PRICE
 from searchers.space import Config, Knob, Space, Value
@@ -42,6 +43,34 @@ class Dropped:
     count: int
 
 
+def settings_from(
+    spec: ServiceSpec,
+    config: Mapping[str, Value],
+    *,
+    node_labels: Mapping[str, str] = MappingProxyType({}),
+    gpu_memory_gib: float | None = None,
+    emulated: bool = False,
+) -> Settings:
+    """Return the replica's settings for a configuration, with what the cluster decides; raises ValueError if unfit.
+
+    Args:
+        spec: the service.
+        config: the configuration.
+        node_labels: selector of the nodes with its GPU type; without a GPU it has no effect.
+        gpu_memory_gib: its limit of GPU memory in GiB; without a GPU or such a limit it has no effect.
+        emulated: whether the model's own timing stands in for the devices.
+    """
+    standard: dict[str, Any] = {k: v for k, v in config.items() if k in STANDARD_KNOBS}
+    if (gpu := gpu_name(standard.pop("gpu_type", NO_GPU))) is None:
+        standard.pop("gpu_share", None)
+        standard.pop("gpu_memory", None)
+    else:
+        standard |= {"gpu_type": gpu_names.canonical(gpu), "node_labels": node_labels}
+        if "gpu_memory" in standard:
+            standard["gpu_memory_gib"] = gpu_memory_gib
+    return Settings(**standard, env=spec.variables(config), args=spec.arguments(config), emulated=emulated)
+
+
 class Resolver:
     """Converts configurations to replica settings for one cluster.
 
@@ -58,21 +87,12 @@ class Resolver:
 
     def settings(self, config: Mapping[str, Value]) -> Settings:
         """Return the replica's settings for a configuration; raises ValueError if no node has the GPU type."""
-        standard: dict[str, Any] = {k: v for k, v in config.items() if k in STANDARD_KNOBS}
-        if (gpu := gpu_name(standard.pop("gpu_type", "none"))) is None:
-            standard.pop("gpu_share", None)
-            standard.pop("gpu_memory", None)
-        else:
-            standard["gpu_type"] = gpu_names.canonical(gpu)
-            standard["node_labels"] = self._inventory.label_selector(gpu)
-            if "gpu_memory" in standard:
-                standard["gpu_memory_gib"] = standard["gpu_memory"] * self._memory_gib(gpu)
-        return Settings(
-            **standard,
-            env=self._spec.variables(config),
-            args=self._spec.arguments(config),
-            emulated=self.emulated,
-        )
+        if (gpu := gpu_name(config.get("gpu_type", NO_GPU))) is None:
+            return settings_from(self._spec, config, emulated=self.emulated)
+        return settings_from(
+            self._spec, config, node_labels=self._inventory.label_selector(gpu), emulated=self.emulated,
+            gpu_memory_gib=float(config["gpu_memory"]) * self._memory_gib(gpu) if "gpu_memory" in config else None,
+        )  # fmt: skip
 
     def _memory_gib(self, gpu: str) -> float:
         """Return the smallest memory in GiB that nodes report for this GPU type; the datasheet's if none does."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from raytune_infer.report.view import Column, Note, Row, Table, View
 from raytune_infer.spec.knob_spec import KnobSpec
 from raytune_infer.spec.paths import beside
+from raytune_infer.spec.samples.samples import sample_files
 from raytune_infer.spec.service import model_source
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.device.core_locks import lock_folder
@@ -77,9 +78,9 @@ def _run(spec: ServiceSpec) -> Iterator[Effect]:
     if isinstance(source, ModelFiles) and source.loader is not None and LOADERS[source.loader].executes:
         yield Effect("runs", source.path, f"model.path: the loader {source.loader} may execute code from it")
     for name, knob in spec.knobs.items():
-        if isinstance(knob, KnobSpec) and knob.kind == "env" and loads_code(name):
+        if isinstance(knob, KnobSpec) and knob.kind == "env" and any(loads_code(name, str(v)) for v in knob.values):
             values = ", ".join(map(str, knob.values))
-            yield Effect("runs", f"{name}={values}", "knobs: an environment variable that can load code")
+            yield Effect("runs", f"what {name}={values} may load", "knobs: an environment variable, in each replica")
 
 
 def _code(reference: str, folder: Path) -> str:
@@ -101,9 +102,8 @@ def _read(spec: ServiceSpec) -> Iterator[Effect]:
         yield Effect("reads", str(path), f"model.path, by the loader {loader.name}")
     if spec.runs_code:
         yield Effect("reads", str(spec.folder), "modules there come before all others, as code of it runs")
-    samples = spec.samples
-    for name in [samples] if isinstance(samples, str) else samples if isinstance(samples, dict) else ():
-        yield Effect("reads", str(beside(spec.folder, name)), "samples")
+    for file in sample_files(spec):
+        yield Effect("reads", str(file), "samples")
     arrivals = spec.load.arrivals
     if not isinstance(arrivals, str) and arrivals.trace is not None:
         yield Effect("reads", str(beside(spec.folder, arrivals.trace)), "load.arrivals.trace")

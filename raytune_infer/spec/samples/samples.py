@@ -45,6 +45,16 @@ def read_samples(spec: ServiceSpec) -> list[Any]:
     raise AssertionError("checked when read")
 
 
+def sample_files(spec: ServiceSpec) -> list[Path]:
+    """Return the files and folders that samples are read from; none if service.yaml lists the samples itself.
+
+    Raises:
+        ValueError: a name is in a home folder that does not exist.
+    """
+    names = [spec.samples] if isinstance(spec.samples, str) else spec.samples if isinstance(spec.samples, dict) else ()
+    return [beside(spec.folder, name) for name in names]
+
+
 def mixed(sets: Sequence[Sequence[Any]], weights: Sequence[float], rng: np.random.Generator) -> list[Any]:
     """Draw one round of a mix: sets in random order, each in proportion to its weight; its samples in turn.
 

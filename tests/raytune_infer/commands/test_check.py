@@ -63,7 +63,8 @@ def test_all_that_would_run_be_read_and_reached_is_said_and_nothing_runs(folder)
     assert runs == [
         f"own.model:build in {folder / 'own' / 'model.py'}",
         f"scoring:score in {folder / 'scoring.py'}",
-        "LD_PRELOAD=libtcmalloc.so, none",
+        "what LD_PRELOAD=libtcmalloc.so, none may load",
+        "what MODE=a, b may load",
     ]
     reads = {what for does, what in said if does == "reads"}
     assert {str(folder / name) for name in ("s.yaml", "a.txt", "b.txt", "trace.csv")} <= reads

@@ -171,7 +171,7 @@ def test_it_is_ranked_again(earlier):
 
 
 def test_it_is_exported(earlier):
-    config = yaml.safe_load(printed("export", str(earlier / "done")))
+    config = yaml.safe_load(printed("export", str(earlier / "done"), "--trust"))
     [application] = config["applications"]
     settings = Settings(**application["args"]["settings"])
     assert (settings.cpu_cores, settings.max_batch_size, settings.env) == (1, 16, {"MODE": "a"})
