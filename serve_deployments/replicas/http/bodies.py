@@ -55,9 +55,18 @@ def payload_of(body: bytes, content_type: str, expected: PayloadType) -> Payload
             return _text(body, media, content_type)
         case "array":
             return _array(body, media, expected)
+    if not expected.binary:
+        return _json_alone(body, media)
     if media == NPY:
         return expected.array(_npy(body))
     return body if media.startswith(_BINARY) else _json(body)
+
+
+def _json_alone(body: bytes, media: str) -> Any:
+    """A body for a service all of whose samples are JSON's: its model cannot take bytes or an array."""
+    if media == NPY or media.startswith(_BINARY):
+        raise BadPayload(f"{JSON} is needed, as the samples were, and it is {media}")
+    return _json(body)
 
 
 def _array(body: bytes, media: str, expected: PayloadType) -> Payload:

@@ -27,6 +27,7 @@ class PayloadType:
     Args:
         kind: `array`: a NumPy array, or a NumPy scalar if it has no dimension; `text`; `bytes`; or `json`: any other
             value that JSON has, or values of several kinds.
+        binary: of `json`: True if some samples are bytes or arrays, so that a body of these is a payload too. None: no.
         dtype: of an array: NumPy's name of the type of its elements. None: any, so a list of JSON cannot become one.
         shape: of an array: its size along each dimension, -1 where that varies. None: any number of dimensions.
     """
@@ -34,12 +35,15 @@ class PayloadType:
     kind: PayloadKind = "json"
     dtype: str | None = None
     shape: Sequence[int] | None = None
+    binary: bool | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(PayloadKind):
             raise ValueError(f"a payload's kind is one of {', '.join(get_args(PayloadKind))}, not {self.kind!r}")
         if self.kind != "array" and (self.dtype, self.shape) != (None, None):
             raise ValueError(f"dtype and shape are of arrays; leave them out for {self.kind}")
+        if self.kind != "json" and self.binary is not None:
+            raise ValueError(f"binary is of json, whose samples may be of several kinds; leave it out for {self.kind}")
         if self.dtype is not None:
             try:
                 np.dtype(self.dtype)
@@ -58,7 +62,9 @@ class PayloadType:
             return cls("array", dtypes.pop() if len(dtypes) == 1 else None, _common([np.shape(s) for s in samples]))
         if all(isinstance(sample, str) for sample in samples):
             return cls("text")
-        return cls("bytes" if all(isinstance(sample, bytes) for sample in samples) else "json")
+        if all(isinstance(sample, bytes) for sample in samples):
+            return cls("bytes")
+        return cls("json", binary=any(isinstance(s, bytes | np.ndarray | np.generic) for s in samples) or None)
 
     def as_dict(self) -> Mapping[str, Any]:
         """The fields that say something, as a config file holds them; `PayloadType(**…)` is the inverse."""

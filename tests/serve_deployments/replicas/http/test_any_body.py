@@ -19,6 +19,7 @@ TYPES = [
     ROWS, PayloadType("array", "int64", ()), PayloadType("array", "uint8", (-1,)), PayloadType("array", "bool"),
     PayloadType("array", "complex64"), PayloadType("array", "str"), PayloadType("array", "datetime64[D]"),
     PayloadType("array"), PayloadType("text"), PayloadType("bytes"), AS_JSON,
+    PayloadType("json", binary=True),
 ]  # fmt: skip
 MEDIA = [
     "", "application/json", "application/json; charset=utf-8", "text/plain", "text/plain; charset=latin-1", NPY,

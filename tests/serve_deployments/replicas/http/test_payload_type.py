@@ -122,9 +122,22 @@ def test_a_text_is_sent_as_json_or_as_it_is():
 @pytest.mark.parametrize("samples", [[{"a": 1}], [1, 2.5], [None], [[1], "a"], [np.zeros(2), "a"], [True]])
 def test_other_values_are_taken_as_json_has_them(samples):
     expected = PayloadType.of(samples)
-    assert expected == AS_JSON
+    assert (expected == AS_JSON) == (expected.binary is None)
     for value in ({"a": [1, None, "x"]}, 1, None, "x", True):
         assert payload_of(json.dumps(value).encode(), JSON, expected) == value
+
+
+@pytest.mark.parametrize("samples", [[{"a": 1}], [1, "a"], [[1]], [True, None]])
+@pytest.mark.parametrize("media", ["image/png", "audio/wav", "application/x-npy"])
+def test_bytes_and_arrays_are_refused_where_every_sample_was_json(samples, media):
+    with pytest.raises(BadPayload, match=f"application/json is needed, as the samples were, and it is {media}"):
+        payload_of(npy(np.zeros(2)), media, PayloadType.of(samples))
+
+
+@pytest.mark.parametrize("samples", [[b"1", "a"], [{"a": 1}, b"1"], [np.zeros(2), "a"], [np.float32(1), None]])
+def test_bytes_and_arrays_are_payloads_where_a_sample_was_one(samples):
+    expected = PayloadType.of(samples)
+    assert PayloadType(**json.loads(json.dumps(expected.as_dict()))) == expected
     assert payload_of(b"\x89PNG", "image/png", expected) == b"\x89PNG"
     array = payload_of(npy(np.ones(2, np.float16)), NPY, expected)
     assert array.dtype == np.float16 and array.shape == (2,)
@@ -134,6 +147,7 @@ def test_other_values_are_taken_as_json_has_them(samples):
     ("fields", "said"),
     [
         ({"kind": "image"}, "a payload's kind is one of json, text, array, bytes, not 'image'"),
+        ({"kind": "bytes", "binary": True}, "binary is of json"),
         ({"kind": "text", "dtype": "float32"}, "dtype and shape are of arrays"),
         ({"kind": "array", "dtype": "float33"}, "NumPy has no dtype 'float33'"),
         ({"kind": "array", "shape": [-2]}, r"-1 for one that varies, not \[-2\]"),
