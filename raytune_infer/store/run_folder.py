@@ -215,9 +215,8 @@ def open_run(path: str | Path, db: str | None = None) -> RunFolder:
         raise RunError(f"{path} keeps its study in the database {before!r}, which is opened only where you name it: "
                        "add --db and its URL")  # fmt: skip
     if now != before:
-        raise RunError(
-            f"{path} was started with db: {before}, not {now}; " + ("name that one" if before else "leave --db out")
-        )
+        kept = f"in the database {before!r}; name that one" if before else "in its own folder; leave --db out"
+        raise RunError(f"{path} keeps its study not in {now!r}, but {kept}")
     return replace(run, database_url=None if db is None else absolute(db))
 
 

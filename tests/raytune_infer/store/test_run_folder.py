@@ -205,10 +205,10 @@ def test_a_database_elsewhere_is_opened_only_where_it_is_named(tmp_path):
     RunFolder(run, f"sqlite:///{tmp_path / 'all.db'}", 1).save()
     with pytest.raises(RunError, match=r"run keeps its study in the database 'sqlite:///.*all.db', which .*add --db"):
         open_run(run)
-    with pytest.raises(RunError, match=r"run was started with db: sqlite:///.*all.db, not sqlite:///.*other.db; name"):
+    with pytest.raises(RunError, match=r"not in 'sqlite:.*other.db', but in the database 'sqlite:.*all.db'; name"):
         open_run(run, other)
     RunFolder(run, None, 1).save()
-    with pytest.raises(RunError, match=r"run was started with db: None, not sqlite:///.*other.db; leave --db out"):
+    with pytest.raises(RunError, match=r"not in 'sqlite:///.*other.db', but in its own folder; leave --db out"):
         open_run(run, other)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
