@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import shown
-from raytune_infer.spec.paths import beside
+from raytune_infer.spec.paths import beside, refuse_special
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Arrivals, Renewal, Trace
 
@@ -36,6 +36,7 @@ def read_trace(path: Path) -> Trace:
         ValueError: the file cannot be read, a line is not a time, or the times do not form a trace.
     """
     try:
+        refuse_special(path)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text; save it as CSV in UTF-8") from None

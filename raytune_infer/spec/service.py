@@ -12,7 +12,7 @@ from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.knob_spec import KnobSpec
-from raytune_infer.spec.paths import beside
+from raytune_infer.spec.paths import beside, refuse_special
 from raytune_infer.spec.quality_spec import Score
 from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
@@ -22,8 +22,9 @@ from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.context import ModelError, UnexpectedArgument
 from serve_deployments.models.model import Builder, ModelFiles, ModelSource, caution, check, check_precisions
+from serve_deployments.models.service_folder import module_file
 from serve_deployments.replicas.http.payload_type import PayloadType
-from serve_deployments.settings import BadSecret, secrets_in
+from serve_deployments.settings import BadSecret, loads_code, secrets_in
 
 _STRETCH = 10.0
 """Factor by which a load test may exceed the default of `load.total_max_s`: ten minutes. Our choice: requests of half a
@@ -38,7 +39,8 @@ class Service:
 
     Args:
         spec: the service.
-        runs_code: whether modules that the file names are imported, to see if what it names is in them.
+        runs_code: whether modules that the file names are imported, to see if what it names is in them. If not, it is
+            only seen that there are such modules, and secrets need not be set: what runs may be another process.
 
     Raises:
         SpecError: samples, model, load or prices are invalid.
@@ -52,7 +54,11 @@ class Service:
         self.plan = _plan(spec, self.arrivals)
         self.prices = _prices(spec)
         _refuse_hiding(spec)
-        check_secrets(spec)
+        missing = missing_secrets(spec)
+        if runs_code:
+            _refuse_missing(spec, missing)
+        else:
+            _check_modules(spec)
         if runs_code or isinstance(self.source, ModelFiles):
             _check_model(spec, self.source)
         self.score = None if spec.quality.score is None else Score(spec.quality.score, str(spec.folder))
@@ -66,7 +72,11 @@ class Service:
     def code(self) -> tuple[str, ...]:
         """What code the service runs, or may run when its files are read, as sentences; empty if it is only read."""
         scored = None if self.score is None else self.score.runs
-        return tuple(filter(None, (caution(self.source), scored)))
+        loaded = [
+            f"this runs what {name}={values} may load, an environment variable, in each replica"
+            for name, values in loading_variables(self.spec).items()
+        ]
+        return tuple(filter(None, (caution(self.source), scored, *loaded)))
 
     @property
     def payload_type(self) -> PayloadType:
@@ -106,17 +116,46 @@ def _check_model(spec: ServiceSpec, source: ModelSource) -> None:
         raise SpecError(f"{spec.place(*keys)}: {error}") from None
 
 
-def check_secrets(spec: ServiceSpec) -> None:
-    """Refuse references to secrets that are none, or that the environment does not have; raises SpecError."""
+def loading_variables(spec: ServiceSpec) -> dict[str, str]:
+    """Return environment variables among the knobs that may have a process load code → their values, as a text."""
+    return {
+        name: ", ".join(map(str, knob.values))
+        for name, knob in spec.knobs.items()
+        if isinstance(knob, KnobSpec) and knob.kind == "env" and any(loads_code(name, str(v)) for v in knob.values)
+    }
+
+
+def missing_secrets(spec: ServiceSpec) -> dict[str, str]:
+    """Return environment variables that hold secrets and are not set → the argument that needs each.
+
+    Raises:
+        SpecError: a reference to a secret is none.
+    """
+    missing: dict[str, str] = {}
     for name, value in spec.model.args.items():
         try:
-            missing = [secret for secret in secrets_in(value) if not os.environ.get(secret)]
+            missing |= {secret: name for secret in secrets_in(value) if not os.environ.get(secret)}
         except BadSecret as error:
             raise SpecError(f"{spec.place('model', 'args', name)}: {error}") from None
-        if missing:
+    return missing
+
+
+def _refuse_missing(spec: ServiceSpec, missing: dict[str, str]) -> None:
+    for secret, name in missing.items():
+        raise SpecError(
+            f"{spec.place('model', 'args', name)}: the environment variable {secret}, which holds the secret, "
+            "is not set; set it where the command is run, and on the nodes of a cluster where Ray is started"
+        )
+
+
+def _check_modules(spec: ServiceSpec) -> None:
+    """Refuse code whose module is neither in the file's folder nor installed; nothing is imported."""
+    named = {("model", "build"): spec.model.build, ("quality",): spec.quality.score}
+    for keys, reference in named.items():
+        if reference is not None and module_file(module := reference.partition(":")[0], str(spec.folder)) is None:
             raise SpecError(
-                f"{spec.place('model', 'args', name)}: the environment variable {missing[0]}, which holds the secret, "
-                "is not set; set it where the command is run, and on the nodes of a cluster where Ray is started"
+                f"{spec.place(*keys)}: the module {module!r} of {reference!r} is neither in {spec.folder} nor "
+                "installed; put its file there, or install it"
             )
 
 
@@ -174,6 +213,7 @@ def _prices(spec: ServiceSpec) -> PriceBook:
         if spec.prices is None:
             return load_prices(DEFAULT_BOOK)
         path = beside(spec.folder, spec.prices)
+        refuse_special(path)
         return load_prices(path if path.is_file() else spec.prices)
     except (PriceBookError, ValueError) as error:
         raise SpecError(f"{spec.place('prices')}: {error}") from None

@@ -195,6 +195,8 @@ def locate(source: ModelFiles) -> tuple[Path, Loader]:
     if not there:
         written = f" ({source.path})" if str(path) != source.path else ""
         raise ModelError(f"model path {path}{written} does not exist{instead_of_hub(source.path, source.folder)}")
+    if not path.is_file() and not path.is_dir():  # reading it may never end
+        raise ModelError(f"model path {path} is a pipe, a device or a socket; a regular file or a folder is needed")
     if source.loader is not None:
         return path, LOADERS[source.loader]
     for loader in LOADERS.values():

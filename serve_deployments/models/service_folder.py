@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +37,30 @@ def enter(folder: str, *, modules: bool) -> None:
         os.chdir(folder)
     if modules and (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
+
+
+def module_file(name: str, folder: str) -> str | None:
+    """The file of a module that is looked for in a folder first; nothing is imported, neither it nor its packages.
+
+    Args:
+        name: dotted name of the module.
+        folder: see `inside`.
+
+    Returns:
+        The file, or words for it where it has none (`built-in`); None if there is no such module.
+    """
+    top, *inner = name.split(".")
+    importlib.invalidate_caches()  # the folder may be younger than the last look into it
+    try:
+        found = (PathFinder.find_spec(top, [folder]) if folder else None) or find_spec(top)
+    except (ImportError, ValueError):  # a module that was made at run time
+        return None
+    for part in inner:
+        if found is None or found.submodule_search_locations is None:
+            return None
+        # Under its last name alone: a finder would ask for the package of a dotted one, which is not imported.
+        found = PathFinder.find_spec(part, list(found.submodule_search_locations))
+    return None if found is None else found.origin or "a folder without __init__.py"
 
 
 @contextmanager

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from raytune_infer.report.view import Column, Note, Row, Table, View
-from raytune_infer.spec.knob_spec import KnobSpec
 from raytune_infer.spec.paths import beside
 from raytune_infer.spec.samples.samples import sample_files
-from raytune_infer.spec.service import model_source
+from raytune_infer.spec.service import loading_variables, missing_secrets, model_source
 from raytune_infer.spec.service_spec import ServiceSpec
+from raytune_infer.study.fingerprint.file_digests import model_files, named_files
 from serve_deployments.device.core_locks import lock_folder
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import ModelFiles, locate
-from serve_deployments.settings import loads_code, secrets_in
+from serve_deployments.models.service_folder import module_file
+from serve_deployments.settings import secrets_in
 
 Kind = Literal["runs", "reads", "reaches", "writes"]
 
@@ -53,14 +53,19 @@ def effects_view(spec: ServiceSpec) -> View:
     found = effects(spec)
     columns = (Column("does", kind="text"), Column("what", "what", kind="text"), Column("why", "why", kind="text"))
     table = Table("effects", columns, tuple(Row((each.kind, each.what, each.why)) for each in found))
-    count = len(code_of(spec))
+    runs = bool(code_of(spec))
     said = f"{spec.name}: valid; nothing was run. "
     said += (
-        f"A study runs the code in the first {count} rows: go on only if you trust it."
-        if count
+        "A study runs the code named above (`runs`): go on only if you trust it."
+        if runs
         else ("A study runs no code of this service: its files are only read.")
     )
-    return View(tables=(table,), notes=(Note(said, "warning" if count else "success"),))
+    notes = [Note(said, "warning" if runs else "success")]
+    notes += [
+        Note(f"{name}, which holds the secret model.args.{argument}, is not set here; `tune` needs it", "warning")
+        for name, argument in missing_secrets(spec).items()
+    ]
+    return View(tables=(table,), notes=tuple(notes))
 
 
 def code_of(spec: ServiceSpec) -> tuple[Effect, ...]:
@@ -77,21 +82,14 @@ def _run(spec: ServiceSpec) -> Iterator[Effect]:
     # One that may execute code is never guessed.
     if isinstance(source, ModelFiles) and source.loader is not None and LOADERS[source.loader].executes:
         yield Effect("runs", source.path, f"model.path: the loader {source.loader} may execute code from it")
-    for name, knob in spec.knobs.items():
-        if isinstance(knob, KnobSpec) and knob.kind == "env" and any(loads_code(name, str(v)) for v in knob.values):
-            values = ", ".join(map(str, knob.values))
-            yield Effect("runs", f"what {name}={values} may load", "knobs: an environment variable, in each replica")
+    for name, values in loading_variables(spec).items():
+        yield Effect("runs", f"what {name}={values} may load", "knobs: an environment variable, in each replica")
 
 
 def _code(reference: str, folder: Path) -> str:
     """A reference with the file that it is in; nothing is imported, so a package's own search path is not asked."""
-    parts = reference.partition(":")[0].split(".")
-    for place in (folder, *map(Path, filter(None, sys.path))):
-        stem = place.joinpath(*parts)
-        for file in (stem / "__init__.py", stem.with_name(stem.name + ".py")):
-            if file.is_file():
-                return f"{reference} in {file}"
-    return f"{reference}, whose file is not found"
+    file = module_file(reference.partition(":")[0], str(folder))
+    return f"{reference}, whose file is not found" if file is None else f"{reference} in {file}"
 
 
 def _read(spec: ServiceSpec) -> Iterator[Effect]:
@@ -111,7 +109,19 @@ def _read(spec: ServiceSpec) -> Iterator[Effect]:
         yield Effect("reads", str(book), "prices")
     for name in dict.fromkeys(secrets_in(spec.model.args)):
         yield Effect("reads", f"the environment variable {name}", "model.args: a secret, in each replica")
+    yield from _digested(spec)
     yield Effect("reads", "history.db of runs beside the new one", "a search learns from them, but with --no-history")
+
+
+def _digested(spec: ServiceSpec) -> Iterator[Effect]:
+    """The files of which a study keeps digests, but those of the model's folder or file, which is read anyway."""
+    source = model_source(spec)
+    model = locate(source)[0] if isinstance(source, ModelFiles) else None
+    for file in dict.fromkeys(model_files(spec).values()):
+        if model is None or not file.is_relative_to(model):
+            yield Effect("reads", str(file), "code or a model: its digest is kept with the run")
+    for file in dict.fromkeys(named_files(spec).values()):
+        yield Effect("reads", str(file), "named in model.args or knobs: its digest is kept with the run")
 
 
 def _reached(spec: ServiceSpec) -> Iterator[Effect]:

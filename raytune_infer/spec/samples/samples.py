@@ -13,7 +13,7 @@ import numpy as np
 
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import kind_of
-from raytune_infer.spec.paths import beside
+from raytune_infer.spec.paths import beside, refuse_special
 from raytune_infer.spec.service_spec import ServiceSpec
 
 _ROUND = (1_000, 100_000)
@@ -84,6 +84,7 @@ def mixed(sets: Sequence[Sequence[Any]], weights: Sequence[float], rng: np.rando
 def _read(spec: ServiceSpec, name: str, keys: tuple[str, ...]) -> list[Any]:
     try:
         path = beside(spec.folder, name)
+        refuse_special(path)
         samples = _reader(path)(path)
     except RecursionError:
         raise SpecError(f"{spec.place(*keys)}: cannot read {name}: it is nested too deeply") from None

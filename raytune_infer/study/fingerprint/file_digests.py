@@ -9,7 +9,8 @@ from typing import Any
 
 from raytune_infer.spec.knob_spec import KnobSpec
 from raytune_infer.spec.paths import beside
-from raytune_infer.spec.service import Service
+from raytune_infer.spec.service import Service, model_source
+from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.study.fingerprint.imported_files import imported_files
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import Builder, locate
@@ -26,31 +27,51 @@ Digests = Mapping[str, str]
 
 
 def model_digests(service: Service) -> Digests:
-    """Return the digests of what is executed and loaded: the code of model and score, and the model's own files."""
-    spec, source = service.spec, service.source
+    """Return the digests of what is executed and loaded."""
+    return _digests(model_files(service.spec))
+
+
+def named_digests(service: Service) -> Digests:
+    """Return the digests of what arguments and custom knobs name."""
+    return _digests(named_files(service.spec))
+
+
+def model_files(spec: ServiceSpec) -> dict[str, Path]:
+    """Return what is executed and loaded: the code of model and score, and the model's own files, each by its name."""
+    source = model_source(spec)
     files: dict[str, Path] = {}
     references = [source.reference] if isinstance(source, Builder) else []
-    references += [] if service.score is None else [service.score.reference]
+    references += [] if spec.quality.score is None else [spec.quality.score]
     for reference in references:
         files |= imported_files(reference.partition(":")[0], spec.folder)
     if not isinstance(source, Builder):
         files |= _model_files(str(spec.model.path), locate(source)[0])
-    return _digests(files)
+    return files
 
 
-def named_digests(service: Service) -> Digests:
-    """Return the digests of the files, and of the folders of models, that arguments and custom knobs name."""
-    spec = service.spec
+def named_files(spec: ServiceSpec) -> dict[str, Path]:
+    """Return the files, and those of folders of models, that arguments and custom knobs name, each by its name.
+
+    Only those in the service's folder: a file elsewhere may be secret, and its digest would be kept with the run.
+    """
     values = [*spec.model.args.values(), *(k.values for k in spec.knobs.values() if isinstance(k, KnobSpec))]
     files: dict[str, Path] = {}
     for text in _texts(values):
         try:
             path = beside(spec.folder, text)
+            if not _lies_in(spec.folder, path):
+                continue
             if path.is_file() or (path.is_dir() and any(loader.guesses(path) for loader in LOADERS.values())):
-                files |= _model_files(text, path)
-        except (OSError, ValueError):  # a text that is no path, or of a file that may not be looked at
+                inside = _model_files(text, path)
+                files |= {name: file for name, file in inside.items() if _lies_in(spec.folder, file)}
+        except (OSError, ValueError, RuntimeError):  # no path, a loop of links, or a file that may not be looked at
             continue
-    return _digests(files)
+    return files
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Whether a path leads into a folder, links followed."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def changed_files(before: Digests, now: Digests, *, added: bool = True) -> list[str]:

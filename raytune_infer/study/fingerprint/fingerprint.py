@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from raytune_infer.spec.quality_spec import QualitySpec
@@ -57,11 +58,20 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the names of the parts that differ, and the files that changed; of a study without digests, none did."""
     parts = [name for name in now if name not in _FILES and before.get(name) != now[name]]
     changed = [
-        changed_files(before[name], now[name], added=added)
+        changed_files(_in_the_folder(before[name], now[name]), now[name], added=added)
         for name, added in _FILES.items()
         if name in before and name in now
     ]
     return parts + sum(changed, [])
+
+
+def _in_the_folder(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return digests without those of files outside the service's folder, which earlier versions kept too."""
+    return {name: was for name, was in before.items() if name in now or not _leads_out(name)}
+
+
+def _leads_out(name: str) -> bool:
+    return name.startswith(("/", "~")) or ".." in Path(name).parts
 
 
 def _digest(data: bytes) -> str:

@@ -11,6 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from raytune_infer.commands.app import app
+from raytune_infer.errors import SpecError
+from raytune_infer.spec.service import Service
+from raytune_infer.spec.service_spec import load_spec
+from raytune_infer.study.fingerprint.file_digests import model_digests, named_digests
 from tests.repository import ROOT
 
 LEAVES = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
@@ -83,14 +87,81 @@ def test_a_service_that_is_only_read_runs_nothing(folder):
     assert "runs no code of this service" in " ".join(done.stdout.split())
 
 
-def test_it_refuses_what_a_study_would_refuse(folder, monkeypatch):
-    monkeypatch.delenv("MY_KEY")
-    done = CliRunner().invoke(app, ["check", str(folder / "s.yaml")])
-    assert done.exit_code == 1
-    assert "s.yaml:2: model.args.key: the environment variable MY_KEY, which holds the secret" in str(done.exception)
+def test_it_refuses_what_a_study_would_refuse(folder):
     (folder / "s.yaml").write_text(READ.replace("path: model", "path: gone"))
     done = CliRunner().invoke(app, ["check", str(folder / "s.yaml")])
     assert done.exit_code == 1 and "does not exist" in str(done.exception)
+
+
+@pytest.mark.parametrize(("key", "reference"), [("model.build", "own.model:build"), ("quality", "scoring:score")])
+@pytest.mark.parametrize("gone", ["gone", "own.gone", "scoring.gone", "gone.model"])
+def test_code_whose_module_is_nowhere_is_refused_and_nothing_runs(folder, key, reference, gone):
+    (folder / "s.yaml").write_text(BUILT.replace(reference, f"{gone}:name"))
+    done = CliRunner().invoke(app, ["check", str(folder / "s.yaml")])
+    said = f"{key}: the module {gone!r} of '{gone}:name' is neither in {folder} nor installed"
+    assert done.exit_code == 1 and said in str(done.exception)
+    assert not list(folder.rglob("*.ran"))
+
+
+@pytest.mark.parametrize("there", ["json:loads", "sys:exit", "plain.inner.module:build", "tests.repository:ROOT"])
+def test_a_module_is_found_where_python_would_find_it(folder, there):
+    (folder / "plain" / "inner").mkdir(parents=True)  # folders without __init__.py
+    (folder / "plain" / "inner" / "module.py").write_text(LEAVES)
+    (folder / "s.yaml").write_text(BUILT.replace("own.model:build", there))
+    assert any(what.startswith(f"{there} in ") for does, what in found(folder) if does == "runs")
+    assert not list(folder.rglob("*.ran"))
+
+
+def test_a_secret_that_is_not_set_here_is_a_note(folder, monkeypatch):
+    """It may be set where the study runs; `tune` misses it before it starts anything."""
+    monkeypatch.delenv("MY_KEY")
+    done = CliRunner().invoke(app, ["check", str(folder / "s.yaml")])
+    assert done.exit_code == 0
+    assert "MY_KEY, which holds the secret model.args.key, is not set here" in " ".join(done.stdout.split())
+    (folder / "s.yaml").write_text(READ.replace("path: model", "path: model, args: {key: {secret: MY_KEY}}"))
+    with pytest.raises(SpecError, match=r"s.yaml:2: model.args.key: the environment variable MY_KEY, which holds"):
+        Service(load_spec(folder / "s.yaml"))
+
+
+@pytest.mark.parametrize("key", ["samples", "mixed samples", "prices", "trace", "model"])
+def test_a_pipe_is_refused_and_not_waited_for(folder, key):
+    os.mkfifo(folder / "pipe.txt")
+    os.mkfifo(folder / "pipe.onnx")
+    text = {
+        "samples": READ.replace("samples: [x]", "samples: pipe.txt"),
+        "mixed samples": READ.replace("samples: [x]", "samples: {a.txt: 1, pipe.txt: 1}"),
+        "prices": READ + "prices: pipe.txt\n",
+        "trace": READ + "load: {arrivals: {trace: pipe.txt}}\n",
+        "model": READ.replace("path: model", "path: pipe.onnx"),
+    }[key]
+    (folder / "s.yaml").write_text(text)
+    # In a process of its own: one that waits for the pipe has to be ended.
+    words = [sys.executable, "-m", "raytune_infer", "check", str(folder / "s.yaml")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "is a pipe, a device or a socket" in " ".join(done.stderr.split()), done.stderr
+
+
+def test_every_file_that_a_study_reads_for_its_digests_is_said(folder):
+    secret = folder.parent / "elsewhere.txt"
+    secret.write_text("not theirs")
+    (folder / "link.txt").symlink_to(secret)
+    (folder / "scoring.py").write_text("import helping\n")
+    (folder / "helping.py").write_text(LEAVES)
+    named = f"{{kind: env, values: [a.txt, {secret}, link.txt, ../elsewhere.txt]}}"
+    (folder / "s.yaml").write_text(BUILT.replace("{kind: env, values: [a, b]}", named))
+    service = Service(load_spec(folder / "s.yaml"), runs_code=False)
+    digests = {**model_digests(service), **named_digests(service)}
+    assert set(digests) == {"own/__init__.py", "own/model.py", "scoring.py", "helping.py", "a.txt"}
+    reads = {what for does, what in found(folder) if does == "reads"}
+    assert {str(folder / name) for name in digests} <= reads
+    assert not {what for what in reads if "elsewhere" in what or "link" in what}
+    assert not list(folder.rglob("*.ran"))
+
+
+def test_what_runs_is_said_by_tune_too(folder):
+    said = Service(load_spec(folder / "s.yaml"), runs_code=False).code
+    runs = [what.partition(" in ")[0] for does, what in found(folder) if does == "runs"]
+    assert len(runs) > 2 and all(what in sentence for what, sentence in zip(runs, said, strict=True))
 
 
 @pytest.mark.parametrize("command", ["check", "tune"])

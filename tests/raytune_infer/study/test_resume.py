@@ -236,13 +236,17 @@ def test_what_the_numbers_do_not_depend_on_may_change(tmp_path):
         ("searcher: random, not morphling", {"searcher": "morphling"}, None),
         ("seed: 3, not 0", {"seed": 0}, None),
         ("history: False, not True", {"history": True}, None),
-        ("db: None, not sqlite:////.*/elsewhere.db", {"db": "sqlite:///elsewhere.db"}, None),
+        (
+            "its study not in 'sqlite:////.*/elsewhere.db', but in its own folder",
+            {"db": "sqlite:///elsewhere.db"},
+            None,
+        ),
         ("emulate: None, not T4:1", {"emulate": "T4:1"}, None),
     ],
 )
 def test_what_a_run_began_with_is_not_asked_for_anew(tmp_path, name, options, trials):
     study(tmp_path / "run", searcher="random", seed=3, history=False).run(5)
-    with pytest.raises(RunError, match=f"with {name}; .*leave .* out"):
+    with pytest.raises(RunError, match=f"(with|keeps) {name}; .*leave .* out"):
         study(tmp_path / "run", **options).run(trials, resume=True)
     same: dict[str, Any] = {"searcher": "random", "seed": 3, "history": False}
     assert study(tmp_path / "run", **same).run(5, resume=True).trials

@@ -97,5 +97,10 @@ def test_what_is_gone_or_added_is_said_so():
     ]  # fmt: skip
 
 
+def test_a_file_elsewhere_that_an_earlier_version_read_has_not_changed():
+    before = {"files": {}, "named_files": {"/etc/hostname": "sha256:1", "../x": "sha256:2", "w.bin": "sha256:3"}}
+    assert differences(before, {"files": {}, "named_files": {}}) == ["w.bin (gone)"]
+
+
 def test_a_study_from_before_there_were_digests_has_changed_nothing():
     assert differences({"model": 1}, {"model": 1, "files": {"model.py": "sha256:1"}, "named_files": {}}) == []
