@@ -138,11 +138,12 @@ def first_line(error: BaseException) -> str:
     Secrets that a model was given are not in them. The exception's type comes first, unless it is an out-of-memory
     error or the message names it already. A line that ends in a colon is joined with the next one, which it announces.
     """
-    line, *rest = _message(error).strip().splitlines() or [""]
+    # Before the message is cut: of a secret of several lines the first alone would not be recognised.
+    line, *rest = hidden(_message(error)).strip().splitlines() or [""]
     while rest and line.endswith(":"):
         line = f"{line} {rest.pop(0).strip()}"
     whole = isinstance(error, DescribedError) or says_out_of_memory(error)
-    words = hidden(line if whole and line else f"{type(error).__name__}: {line}".removesuffix(": "))
+    words = line if whole and line else f"{type(error).__name__}: {line}".removesuffix(": ")
     return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 1]}…"
 
 

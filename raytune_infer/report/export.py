@@ -124,6 +124,7 @@ def recorded_settings(spec: ServiceSpec, config: Mapping[str, Value], recorded: 
         raise _changed(f"a configuration that its service.yaml does not have ({', '.join(odd)})")
     try:
         settings = Settings.of(recorded)
+        list(secrets_in(settings.args))  # raises for what looks like a secret and is none, as a former version took it
         _check_of_cluster(settings)
         given = settings_from(
             spec, config, node_labels=settings.node_labels, gpu_memory_gib=settings.gpu_memory_gib,

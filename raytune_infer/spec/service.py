@@ -134,7 +134,7 @@ def missing_secrets(spec: ServiceSpec) -> dict[str, str]:
     missing: dict[str, str] = {}
     for name, value in spec.model.args.items():
         try:
-            missing |= {secret: name for secret in secrets_in(value) if not os.environ.get(secret)}
+            missing |= {secret: name for secret in secrets_in({name: value}) if not os.environ.get(secret)}
         except BadSecret as error:
             raise SpecError(f"{spec.place('model', 'args', name)}: {error}") from None
     return missing

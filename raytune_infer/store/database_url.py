@@ -5,16 +5,27 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote_plus, unquote_plus
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from raytune_infer.errors import RunError
 
-_IN_QUERY = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
-"""An option of a URL whose name says that its value is a secret, as `password` and `sslpassword` of PostgreSQL."""
+_SECRET = r"(?:pass|pwd|secret|token|key)"
+"""What a name has in it that says that its value is a secret, as `password`, `sslpassword`, `PWD` or `api_key`."""
+_IN_QUERY = re.compile(r"([?&])([^=&]*)=([^&]*)")
+"""An option of a URL: what is before it, its name and its value."""
+_ASSIGNED = re.compile(
+    rf"([\w.-]*{_SECRET}[\w.-]*\s*=\s*)"
+    r"(?:'(?:[^'\\]|\\.)*'|\{[^}]*\}|.*?(?=(?:\s+|\s*[;&]\s*)[\w.-]+\s*=|$))",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A secret in a connection string of libpq (`user=u password='x y'`) or ODBC (`UID=u;PWD={x}`): its name; its value."""
 _BEFORE_HOST = re.compile(r"((?://)?[^/:@]*:)(?!//).*@")
 """What is between the first colon after a URL's scheme and its host."""
+_NO_HOST = re.compile(r"(^[^/:@?\[]*:)(?!\d{1,5}(?:[/?,]|$))[^@]*$", re.DOTALL)
+"""After a URL's scheme: a user, and a password that no host follows; what may be a port is none."""
 
 
 def url_of_file(path: Path) -> URL:
@@ -62,7 +73,7 @@ def unusable(url: str | URL, error: Exception) -> RunError:
     # SQLAlchemy takes what follows a colon in a password for a port, and its ValueError repeats it.
     why = "the port is not a number; in a password, write : as %3A, / as %2F and @ as %40"
     if not isinstance(error, ValueError):
-        why = str(error).splitlines()[0]
+        why = _ASSIGNED.sub(r"\1***", (str(error).splitlines() or [type(error).__name__])[0])
     return RunError(
         f"cannot use the database {shown_url(url)!r}: {why}; a URL is needed such as "
         "sqlite:///history.db, and its driver installed, as `pip install 'raytune-infer[postgresql]'` does for "
@@ -71,7 +82,20 @@ def unusable(url: str | URL, error: Exception) -> RunError:
 
 
 def shown(url: str | URL) -> str:
-    """Return a URL with `***` in place of each password; a text need not be a valid URL."""
+    """Return a URL with `***` in place of each password; a text need not be a valid URL, nor be one at all."""
     text = url if isinstance(url, str) else url.render_as_string(hide_password=True)
     scheme, slashes, rest = text.rpartition("://") if text.count("://") == 1 else ("", "", text)
-    return _IN_QUERY.sub(r"\1***", scheme + slashes + _BEFORE_HOST.sub(r"\1***@", rest, count=1))
+    if slashes:
+        rest = _NO_HOST.sub(r"\1***", rest)
+    rest = _BEFORE_HOST.sub(r"\1***@", rest, count=1)
+    return _ASSIGNED.sub(r"\1***", scheme + slashes + _IN_QUERY.sub(_option, rest))
+
+
+def _option(found: re.Match[str]) -> str:
+    """An option of a URL without its secret, also one in a connection string that it holds, as in `odbc_connect`."""
+    before, name, value = found.groups()
+    if re.search(_SECRET, unquote_plus(name), re.IGNORECASE):
+        value = "***"
+    elif _ASSIGNED.search(unquote_plus(value)):
+        value = quote_plus(_ASSIGNED.sub(r"\1***", unquote_plus(value)), safe="*")
+    return f"{before}{name}={value}"

@@ -9,11 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_deployments.endpoint import first_line
-from serve_deployments.models.context import ModelContext, ModelError
-from serve_deployments.models.model import Builder, load
 from serve_deployments.serve_path import LOAD_ENVIRONMENT, REPLICA_ENVIRONMENT
-from serve_deployments.settings import BadSecret, Settings, loads_code, revealed, secrets_in
+from serve_deployments.settings import Settings, loads_code
 
 FAST = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -173,50 +170,6 @@ def test_values_out_of_range_are_refused(wrong):
 def test_values_at_the_edge_are_taken():
     edge = Settings(cpu_cores=1, max_batch_size=1, batch_wait_ms=0, gpu_type="T4", gpu_share=1, gpu_memory=1)
     assert edge.num_gpus == 1
-
-
-# --- secrets: a reference everywhere but in the model that is built
-
-
-def told(key, deep):
-    """A builder that says what it was given, and one whose failure does."""
-    if deep == "fails":
-        raise ValueError(f"the server refused {key}")
-    return lambda payloads: [[key, deep] for _ in payloads]
-
-
-ARGS = {"key": {"secret": "MY_KEY"}, "deep": [{"of": {"secret": "MY_KEY"}}, {"secret": "x", "size": 1}]}
-
-
-def test_a_model_gets_the_secret_and_its_settings_keep_the_reference(monkeypatch):
-    monkeypatch.setenv("MY_KEY", "very secret")
-    settings = Settings(args=ARGS)
-    answer = load(Builder(f"{__name__}:told"), settings.args, ModelContext())
-    assert answer(["x"]) == [["very secret", [{"of": "very secret"}, {"secret": "x", "size": 1}]]]
-    assert settings.as_dict()["args"] == ARGS and list(secrets_in(ARGS)) == ["MY_KEY", "MY_KEY"]
-    assert "very secret" not in settings.placement() + repr(settings) + json.dumps(settings.ray_actor_options)
-
-
-def test_no_words_of_a_failure_have_it(monkeypatch):
-    monkeypatch.setenv("MY_KEY", "very secret")
-    with pytest.raises(ValueError, match="refused") as failed:
-        load(Builder(f"{__name__}:told"), {"key": {"secret": "MY_KEY"}, "deep": "fails"}, ModelContext())
-    assert first_line(failed.value) == "ValueError: the server refused ***"
-
-
-@pytest.mark.parametrize("value", ["", None])
-def test_one_that_is_missing_is_a_sentence_with_its_name(monkeypatch, value):
-    monkeypatch.delenv("MY_KEY", raising=False)
-    if value is not None:
-        monkeypatch.setenv("MY_KEY", value)
-    with pytest.raises(ModelError, match="the environment variable MY_KEY, which holds a secret of the model, is not"):
-        load(Builder(f"{__name__}:told"), ARGS, ModelContext())
-
-
-@pytest.mark.parametrize("name", [5, "a b", "", None, ["A"]])
-def test_what_can_be_no_variable_is_no_secret(name):
-    with pytest.raises(BadSecret, match="`secret` needs the name of an environment variable, got"):
-        revealed({"a": [{"secret": name}]})
 
 
 @pytest.mark.parametrize(

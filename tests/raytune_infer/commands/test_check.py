@@ -164,6 +164,17 @@ def test_what_runs_is_said_by_tune_too(folder):
     assert len(runs) > 2 and all(what in sentence for what, sentence in zip(runs, said, strict=True))
 
 
+@pytest.mark.parametrize(
+    "written", ["{secret: MY_KEY, header: sk-geheim}", "{Secret: sk-geheim}", "{secret: sk-geheim}", "[{secret: 7}]"]
+)
+def test_it_refuses_what_looks_like_a_secret_and_is_none_and_does_not_repeat_it(folder, written):
+    (folder / "s.yaml").write_text(BUILT.replace("{secret: MY_KEY}", written))
+    done = CliRunner().invoke(app, ["check", str(folder / "s.yaml")])
+    said = str(done.exception)
+    assert done.exit_code == 1 and "s.yaml:2: model.args.key: " in said and "environment variable" in said
+    assert "geheim" not in said + done.output
+
+
 @pytest.mark.parametrize("command", ["check", "tune"])
 def test_of_a_service_without_code_no_module_in_its_folder_runs(folder, command):
     """In a process of its own, as the command line is; `tune` ends as its address has no cluster."""

@@ -280,6 +280,10 @@ def service(text: str = KNOBS) -> ServiceSpec:
         ({"cpu_cores": 0}, "are not those of a replica: cpu_cores"),
         ({"cpu_cores": math.inf}, "are not those of a replica: "),
         ({"env": ["LD_PRELOAD"]}, "other settings .*env"),
+        (
+            {"args": {"key": {"Secret": "geheim"}}},
+            "are not those of a replica: a secret is .secret: NAME. and nothing else",
+        ),
         ({"shell": "sh"}, "are not those of a replica: .*shell"),
     ],
 )

@@ -6,7 +6,7 @@ from sqlalchemy import make_url
 
 from raytune_infer.errors import RunError
 from raytune_infer.store.database import Database
-from raytune_infer.store.database_url import shown, shown_url, url_of
+from raytune_infer.store.database_url import shown, shown_url, unusable, url_of
 from raytune_infer.store.run_folder import RunFolder
 from tests.raytune_infer.store.database_work import begun, tried
 from tests.raytune_infer.store.raw_tables import VERSION, columns, contents, execute
@@ -90,6 +90,11 @@ SECRET = [
     "postgresql+psycopg://db.example/x?user=tuner&password=geheim",
     "postgresql+psycopg://db.example/x?sslpassword=geheim&user=tuner",
     "postgresql+psycopg://tuner:geheim%2F@db.example/x",
+    "postgresql+psycopg://db.example/x?api_key=geheim",
+    "postgresql+psycopg://db.example/x?pass%77ord=geheim",
+    "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7Bx%7D%3BSERVER%3Dh%3BUID%3Du%3BPWD%3Dgeheim%3BEncrypt%3Dyes",
+    "mssql+pyodbc:///?odbc_connect=DRIVER={x};SERVER=h;PWD={ge;geheim}",
+    "mssql+pyodbc:///?odbc_connect=SERVER%3Dh%3Bpassword+%3D+a+geheim",
 ]
 BROKEN = [
     "postgresql+psycopg://tuner:geheim@with@db.example/x",
@@ -97,13 +102,37 @@ BROKEN = [
     "postgresql+psycopg://tuner:geheim:9@db.example/x",
     "postgresql:/tuner:geheim@db.example/x",
     "tuner:geheim@db.example",
+    "postgresql://tuner:geheim",
+    "postgresql://tuner:geheim/x?sslmode=require",
+    "postgresql://tuner:1geheim?x=y",
+    "host=h user=u password=geheim",
+    "host=h password = 'a \\' b=geheim' user=u",
+    "host=h password=a;geheim user=u",
+    "DRIVER={x};SERVER=h;UID=u;PWD=a geheim;Encrypt=yes",
 ]
-OPEN = ["sqlite:///history.db", "postgresql+psycopg://tuner@db.example:5432/x", "sqlite:///C:/runs/a.db", "not a url"]
+OPEN = [
+    "sqlite:///history.db", "postgresql+psycopg://tuner@db.example:5432/x", "sqlite:///C:/runs/a.db", "not a url",
+    "postgresql://db.example:5432/x?sslmode=require", "postgresql://db.example:5432", "postgresql://[::1]:5432/x",
+    "postgresql://a:5432,b:5433/x", "host=h user=u dbname=x",
+    "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7Bx%7D%3BSERVER%3Dh", "C:/runs/a.db",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("url", [*SECRET, *BROKEN])
 def test_no_password_is_shown(url):
     assert "geheim" not in shown(url) and "***" in shown(url) and "geheim" not in (shown_url(url) or "")
+    assert shown(shown(url)) == shown(url)  # a run keeps what is shown, and compares it with what is named again
+
+
+def test_what_is_beside_a_password_is_shown():
+    """By it databases are told apart: a run goes on in the one that it was begun in."""
+    assert shown("host=h password='a b' dbname=x") == "host=h password=*** dbname=x"
+    assert "SERVER%3Dh" in shown(SECRET[7]) and "Encrypt%3Dyes" in shown(SECRET[7])
+
+
+def test_the_words_of_a_driver_are_said_without_a_password():
+    said = str(unusable("postgresql://h/x", RuntimeError("bad dsn: host=h password=geheim user=u")))
+    assert "geheim" not in said and "host=h password=*** user=u" in said
 
 
 @pytest.mark.parametrize("url", OPEN)
