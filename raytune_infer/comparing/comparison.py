@@ -161,9 +161,9 @@ class Comparison:
         with the best mean.
         """
         default = self.default_that_counts
-        if default is not None and not self._better(self.counting[0], default):
+        if default is not None and not self.better(self.counting[0], default):
             return default
-        better = [c for c in self.alike if default is None or self._better(c, default)]
+        better = [c for c in self.alike if default is None or self.better(c, default)]
         # An unknown price ranks last.
         return min(better, key=lambda c: math.inf if math.isnan(c.usd_per_hour) else c.usd_per_hour, default=None)
 
@@ -173,8 +173,8 @@ class Comparison:
         default = self.of(self.default)
         return default if default is not None and default.counts else None
 
-    def _better(self, contestant: Contestant, default: Contestant) -> bool:
-        """Whether a contestant is certainly better than the default; not where nothing bounds their ratio."""
+    def better(self, contestant: Contestant, default: Contestant) -> bool:
+        """Return whether a contestant is certainly better than the default; not where nothing bounds their ratio."""
         ahead = self.counting.index(contestant) < self.counting.index(default)
         return ahead and not self.ratio(contestant, default).contains(1)
 

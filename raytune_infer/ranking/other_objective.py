@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from cluster.prices import PriceBook
 from raytune_infer.errors import UserError
+from raytune_infer.ranking.goal_value import usd_per_hour_of
 from raytune_infer.ranking.limits import Limits
 from raytune_infer.spec.goals.goal_check import check_positive, check_rate, is_lower_bound, is_of_answers, out_of_range
 from raytune_infer.spec.spec_errors import At
@@ -17,6 +19,9 @@ from serve_deployments.metrics.metric_table import METRICS, metric_of
 
 Bounds = Mapping[str, float | None]
 """Metric → bound; None removes the run's own bound."""
+
+_ALIKE = 1e-9
+"""Relative distance of two numbers that only rounding tells apart."""
 
 
 def changed(
@@ -75,19 +80,47 @@ def limits_on_load(objective: Objective, held_under: Mapping[str, float], trials
 
 
 def same_question(
-    objective: Objective, own: Objective, held_under: Mapping[str, float], trials: Sequence[TrialRecord]
+    objective: Objective,
+    own: Objective,
+    held_under: Mapping[str, float],
+    trials: Sequence[TrialRecord],
+    book: PriceBook | None = None,
 ) -> bool:
-    """Return whether an objective asks for what the run's own does: a limit that bound nothing makes no other question.
+    """Return whether an objective asks of the run's trials what the run's own does.
+
+    It does if it judges all of them alike: the same ones count, and their values differ by one factor at most. So a
+    limit or a price that changes nothing, or a goal that orders all of them in the same way, makes no other question.
 
     Args:
         objective: the objective that is asked for.
         own: the run's own.
         held_under: the run's own limits on a load.
         trials: the run's trials.
+        book: the price book that is asked for; None for the recorded prices.
+
+    Raises:
+        UserError: the objective needs a price that is unknown.
     """
-    on_load = limits_on_load(objective, held_under, trials).at_most
-    others = {n: at for n, at in objective.at_most.items() if n == PRICE or is_of_answers(n)}
-    return replace(objective, at_most={**on_load, **others}) == own
+    if objective == own and book is None:
+        return True
+    if not limits_on_load(objective, held_under, trials).unchanged or any(lets_in(objective, t) for t in trials):
+        return False
+    on_answers = {n: at for n, at in objective.at_most.items() if n == PRICE or is_of_answers(n)}
+    # A trial does not tell every percentile, and those that bind no level have just been dropped.
+    asked = replace(objective, at_most={**held_under, **on_answers})
+    factors = []
+    for t in (t for t in trials if t.outcome.levels):
+        value = asked.value(t.outcome.metrics, usd_per_hour_of(t, book, objective))
+        before = own.value(t.outcome.metrics, t.usd_per_hour)
+        if (value is None) != (before is None):
+            return False
+        factors += [] if value is None or before is None else [value / before]
+    return all(math.isclose(factor, factors[0], rel_tol=_ALIKE) for factor in factors)
+
+
+def lets_in(objective: Objective, trial: TrialRecord) -> bool:
+    """Return whether a trial that broke a limit of the run on answers, and was not loaded, keeps those of this one."""
+    return trial.outcome.answered_too_differently and not any(map(is_of_answers, objective.broken(trial.metrics)))
 
 
 def bounds(texts: Sequence[str], option: str) -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,61 +10,19 @@ from cluster.prices import DEFAULT_BOOK, PriceBook, load_prices
 from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.errors import AllFailed, SpecError
-from raytune_infer.ranking.goal_value import usd_per_hour_of, value_now, value_possible
+from raytune_infer.ranking.goal_value import usd_per_hour_of
 from raytune_infer.ranking.known_rates import known_rate
 from raytune_infer.ranking.measured_metrics import check_measured
-from raytune_infer.ranking.other_objective import Bounds, changed, limits_on_load, same_question
-from raytune_infer.ranking.rate_bounds import RateBounds
-from raytune_infer.ranking.side_by_side import SideBySide, bounds_of, bounds_under, compared_again, side_by_side
+from raytune_infer.ranking.other_objective import Bounds, changed, lets_in, limits_on_load, same_question
+from raytune_infer.ranking.ranked import Ranked, ranked_of, surely_better
+from raytune_infer.ranking.side_by_side import bounds_under, compared_again, side_by_side
 from raytune_infer.spec.arrivals import read_arrivals
-from raytune_infer.spec.goals.goal_check import is_of_answers
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import open_run
 from raytune_infer.study.result import comparison_left
 from searchers.objective import Objective
-from searchers.space import Config
 from serve_deployments.load.arrivals import Arrivals
-from serve_deployments.metrics.answers.agreement import AnswerAgreement, over_rounds
-from serve_deployments.metrics.level_result import LevelResult
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """One configuration of the run under the new objective.
-
-    Args:
-        config: the configuration.
-        trials: numbers of the trials that measured it.
-        levels: all load levels of these trials.
-        known: bounds on its highest rate within the limits.
-        usd_per_hour: its price; NaN where unknown.
-        figure: the goal at the highest level that kept the limits, in the goal's own unit; NaN without such a level.
-        value: the value it is ranked by (larger is better), from measured levels alone; None if it is not certain to
-            count.
-        could_be: the same at the highest rate that the levels leave possible; None if it cannot count.
-        answers: how its answers agree with the default's, over its trials; None if none compared them.
-        failures: number → reason of its trials that could not run.
-        emulated: whether the devices were emulated.
-        limited: numbers of its trials in which the load generator was the bottleneck.
-        compared: what the final comparison says about it; None if it took no part, or its limits were others.
-        alone: whether its numbers are of a GPU of which it pays for a part, and which it had to itself.
-    """
-
-    config: Config
-    trials: tuple[int, ...]
-    levels: tuple[LevelResult, ...]
-    known: RateBounds
-    usd_per_hour: float
-    figure: float
-    value: float | None
-    could_be: float | None
-    failures: Mapping[int, str]
-    emulated: bool
-    limited: tuple[int, ...] = ()
-    compared: SideBySide | None = None
-    answers: AnswerAgreement | None = None
-    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,7 +121,7 @@ def recommend(
         prices=f"as of the run ({spec.prices or DEFAULT_BOOK})" if book is None else f"{book.name}, {book.date}",
         size=next(iter(study.fingerprint.get("configurations", ())), None),
         default=default,
-        concluded=book is None and same_question(objective, spec.goal, spec.latency_limits, trials),
+        concluded=same_question(objective, spec.goal, spec.latency_limits, trials, book),
     )
     return replace(ranking, left=comparison_left(folder, trials, spec))
 
@@ -214,11 +172,14 @@ def rank(
     known = {
         p: known_rate(ts, limits, precision, arrivals, opened=opened, compared=own.get(p)) for p, ts in measured.items()
     }
-    ranked = [_ranked(ts, objective, known[p], prices_usd[p], beside.get(p)) for p, ts in measured.items()]
+    ranked = [ranked_of(ts, objective, known[p], prices_usd[p], beside.get(p)) for p, ts in measured.items()]
     counted = sorted((r for r in ranked if r.value is not None), key=lambda r: -(r.value or 0.0))
-    found = _by_comparison(counted, comparison, concluded=concluded)
-    in_order = counted if found is None else [found, *(r for r in counted if r is not found)]
     defaults = {t.number for t in trials if t.position == default}
+    first = _by_comparison(counted, comparison, concluded=concluded)
+    if first is None and not concluded:
+        first = _kept_or_better(counted, defaults, objective, comparison)
+    in_order = counted if first is None else [first, *(r for r in counted if r is not first)]
+    decided = first is not None and first is _in_ranking(counted, comparison)
     return Recommendation(
         objective=objective,
         prices=prices,
@@ -227,9 +188,9 @@ def rank(
         others=tuple(sorted((r for r in ranked if r.value is None), key=lambda r: -(r.could_be or 0.0))),
         failed={t.number: t.outcome.reason or "" for t in trials if t.position not in measured},
         untried=None if size is None else size - len(by_config),
-        comparison=None if found is None else comparison,
+        comparison=comparison if decided else None,
         best_is_default=bool(in_order) and not defaults.isdisjoint(in_order[0].trials),
-        not_loaded=tuple(t.number for t in trials if t.position not in measured and _lets_in(objective, t)),
+        not_loaded=tuple(t.number for t in trials if t.position not in measured and lets_in(objective, t)),
     )
 
 
@@ -242,53 +203,36 @@ def _as_it_will_run(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [t for t in trials if not t.outcome.alone or not crowded] if any(t.outcome.levels for t in trials) else []
 
 
-def _lets_in(objective: Objective, trial: TrialRecord) -> bool:
-    """Whether a trial that broke a limit of the run on answers, and was not loaded, keeps those of this objective."""
-    return trial.outcome.answered_too_differently and not any(map(is_of_answers, objective.broken(trial.metrics)))
-
-
-def _ranked(
-    trials: Sequence[TrialRecord],
-    objective: Objective,
-    known: RateBounds,
-    usd_per_hour: float,
-    compared: SideBySide | None,
-) -> Ranked:
-    """Return one configuration as it is ranked: by its means where the final comparison decides, else by its levels."""
-    levels = tuple(level for t in trials for level in t.outcome.levels)
-    agreement = over_rounds([t.outcome.answers for t in trials if t.outcome.answers is not None])
-    figure, value = value_now(objective, known, agreement, usd_per_hour)
-    if compared is not None:
-        known = known if compared.result is None else bounds_of(compared.result) or known
-        figure, value = compared.figure, compared.value
-    return Ranked(
-        config=trials[0].config,
-        trials=tuple(t.number for t in trials if t.outcome.levels),
-        levels=levels,
-        known=known,
-        usd_per_hour=usd_per_hour,
-        figure=figure,
-        value=value,
-        could_be=value_possible(objective, known, levels, agreement, usd_per_hour),
-        failures={t.number: t.outcome.reason for t in trials if t.outcome.reason is not None},
-        emulated=any(t.emulated for t in trials),
-        limited=tuple(t.number for t in trials if any(level.client_limited for level in t.outcome.levels)),
-        compared=compared,
-        answers=agreement,
-        alone=any(t.outcome.alone for t in trials if t.outcome.levels),
-    )
-
-
 def _by_comparison(counted: Sequence[Ranked], comparison: Comparison, *, concluded: bool) -> Ranked | None:
     """Return the configuration that the final comparison recommends; None if it does not decide.
 
     It decides the question that it was made for: that one which was not in it had a better number in the search may be
     luck. Another question it decides if the first of the ranking is one of those that were compared.
     """
-    recommended = comparison.recommended
+    recommended = _in_ranking(counted, comparison)
     if recommended is None or not (concluded or (counted and counted[0].compared is not None)):
         return None
-    return next((r for r in counted if r.config == recommended.trials[0].config), None)
+    return recommended
+
+
+def _in_ranking(counted: Sequence[Ranked], comparison: Comparison) -> Ranked | None:
+    """Return the configuration that the final comparison recommends, if it counts."""
+    recommended = comparison.recommended
+    return next((r for r in counted if recommended and r.config == recommended.trials[0].config), None)
+
+
+def _kept_or_better(
+    counted: Sequence[Ranked], defaults: Set[int], objective: Objective, comparison: Comparison
+) -> Ranked | None:
+    """Return the first that is surely better than the default, else the default; None if that does not count.
+
+    The rule of the final comparison, for a question that it does not decide: nobody changes what works for noise.
+    """
+    default = next((r for r in counted if not defaults.isdisjoint(r.trials)), None)
+    if default is None:
+        return None
+    others = (r for r in counted if r is not default)
+    return next((r for r in others if surely_better(r, default, objective, comparison)), default)
 
 
 def _arrivals(spec: ServiceSpec) -> Arrivals | None:

@@ -42,7 +42,12 @@ def others_shares(trials: Sequence[TrialRecord]) -> list[float | None] | None:
 
 def marks(trial: TrialRecord) -> str:
     """Return the prefix of a rate: "≥" if the replica may do more, "~" if the precision was not reached."""
-    return ("≥ " if trial.outcome.client_limited else "") + ("" if trial.outcome.steady else "~")
+    return ("≥ " if _at_least(trial) else "") + ("" if trial.outcome.steady else "~")
+
+
+def _at_least(trial: TrialRecord) -> bool:
+    """Return whether a trial's rate is a lower bound; a part of a GPU alone has none: it does less among others."""
+    return trial.outcome.client_limited and not trial.outcome.alone
 
 
 def rate(trial: TrialRecord) -> Quantity | None:
@@ -51,7 +56,7 @@ def rate(trial: TrialRecord) -> Quantity | None:
         return None
     outcome = trial.outcome
     low, high = outcome.interval_rps or (None, None)
-    return Quantity(trial.metrics["rps"], low, high, at_least=outcome.client_limited, estimated=not outcome.steady)
+    return Quantity(trial.metrics["rps"], low, high, at_least=_at_least(trial), estimated=not outcome.steady)
 
 
 def mean_rate(of: ConfigurationResult) -> Quantity | None:
@@ -59,7 +64,7 @@ def mean_rate(of: ConfigurationResult) -> Quantity | None:
     if "rps" not in of.metrics:
         return None
     low, high = of.interval_rps or (None, None)
-    return Quantity(of.metrics["rps"], low, high, at_least=of.client_limited, estimated=of.estimated)
+    return Quantity(of.metrics["rps"], low, high, at_least=of.client_limited and not of.alone, estimated=of.estimated)
 
 
 def legend(rates: Iterable[Quantity | None]) -> list[str]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from cluster.prices import usd_per_million
 from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.ranking.curve import in_order
-from raytune_infer.ranking.recommendation import Ranked, Recommendation
+from raytune_infer.ranking.ranked import Ranked
+from raytune_infer.ranking.recommendation import Recommendation
 from raytune_infer.report.figures import ALONE, mean_rate
 from raytune_infer.report.view import Axis, Curve, Point, PointKind, Quantity
 from searchers.quantities import PRICE
@@ -25,7 +26,8 @@ BUSY = Axis("model busy")
 def rate(r: Ranked) -> Quantity | None:
     """Return the rate of the highest level that kept the limits.
 
-    It is marked "at least" if more is possible, and "estimated" if the level was not steady.
+    It is marked "at least" if more is possible, and "estimated" if the level was not steady. What a part of a GPU did
+    alone is no lower bound: among others it does less.
     """
     level = r.known.level
     if level is None:
@@ -33,7 +35,8 @@ def rate(r: Ranked) -> Quantity | None:
     if (means := _means(r)) is not None:
         return mean_rate(means)
     low, high = r.known.interval_rps or (None, None)
-    return Quantity(level.rate_rps, low, high, at_least=not r.known.resolved, estimated=not level.steady)
+    at_least = not r.known.resolved and not r.alone
+    return Quantity(level.rate_rps, low, high, at_least=at_least, estimated=not level.steady)
 
 
 def latency_ms(r: Ranked, name: str) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from raytune_infer.ranking.recommendation import Ranked, Recommendation
+from raytune_infer.ranking.ranked import Ranked
+from raytune_infer.ranking.recommendation import Recommendation
 from raytune_infer.report.figures import ALONE, EMULATED
 from raytune_infer.report.level_figures import (
     cost_per_million,

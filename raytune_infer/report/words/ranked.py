@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.ranking.rate_bounds import RateBounds
-from raytune_infer.ranking.recommendation import Ranked, Recommendation
+from raytune_infer.ranking.recommendation import Recommendation
 from raytune_infer.report.figures import ALONE_NOTE, EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.level_figures import alone, estimated, measured, rate
 from raytune_infer.report.words.answers import marked
@@ -37,6 +38,8 @@ def answer(found: Recommendation) -> str:
     if found.best_is_default:
         return f"Keep the default, {_named(best)}: {told}; under this question no other is surely better"
     unlike = "under this question it was not measured side by side with the default"
+    if best.alone and not all(r.alone for r in found.ranked):
+        unlike += "; alone it had all of its GPU's caches and bandwidth, which others in this ranking had to share"
     return f"Run {_named(best)}: {told}; {unlike}"
 
 
@@ -73,7 +76,7 @@ def notes(found: Recommendation) -> list[str]:
             "the run looked for the peak: rates are closed-loop, with levels ordered by number of clients; "
             "random arrivals at the same rate queue longer, so for them each rate is an upper estimate"
         )
-    if any(not k.resolved and k.level is not None for k in knowns):
+    if any(shown is not None and shown.at_least for shown in map(rate, everything)):
         said.append("≥: that rate kept the limits, and no level rules out a higher one, up to `could be <`")
     if any(k.estimate_rps is not None for k in knowns):
         said.append(

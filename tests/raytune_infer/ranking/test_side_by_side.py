@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raytune_infer.ranking.other_objective import same_question
 from raytune_infer.ranking.recommendation import Recommendation, rank
 from raytune_infer.report.recommendation_report import ranking_table, recommendation_view
 from raytune_infer.report.study_report import recommendation, result_view
@@ -111,3 +112,27 @@ def test_the_bottleneck_is_that_of_the_trial_that_had_it():
     said = notes(ranked(limited))
     assert "trial 7: the load generator was the bottleneck, the replica may do more" in said
     assert recommendation_view(ranked(limited)).answer.startswith("Run n=1: at least 110 (")
+
+
+@pytest.mark.parametrize(("rate_rps", "first"), [(60.0, 0), (600.0, 2)])
+def test_under_another_question_too_the_default_is_kept_unless_another_is_surely_better(rate_rps, first):
+    """One load test each: 60 requests/s against 50 is within their noise, 600 is not."""
+    search = [replace(t, purpose="search") for t in with_levels(finals([(0, 50.0), (2, rate_rps)]))]
+    tighter = ranked(search, replace(GOAL, at_most={"p99_ms": 60.0}), concluded=False)
+    assert tighter.best is not None and tighter.best.config == {"n": first}
+
+
+@pytest.mark.parametrize(
+    ("asked", "same"),
+    [
+        (GOAL, True),
+        (replace(GOAL, at_least={"rps": 1.0}), True),
+        (replace(GOAL, at_least={"rps": 60.0}), False),
+        (replace(GOAL, goal=Expression("3 * rps")), True),
+        (replace(GOAL, goal=Expression("rps ** 2")), False),
+        (replace(GOAL, at_most={**LIMITS, "usd_per_hour": 1e6}), True),
+        (replace(GOAL, at_most={**LIMITS, "usd_per_hour": 0.0}), False),
+    ],
+)
+def test_what_judges_all_trials_alike_is_the_same_question(asked, same):
+    assert same_question(asked, GOAL, LIMITS, TRIALS) is same

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from raytune_infer.comparing.comparison_schedule import Left
+from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.ranking.rate_bounds import RateBounds
-from raytune_infer.ranking.recommendation import Ranked, Recommendation
+from raytune_infer.ranking.recommendation import Recommendation
 from raytune_infer.report import level_figures
 from raytune_infer.report.figures import EMULATED, EMULATED_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.recommendation_report import possible, ranking_table, recommendation_view, remarks

@@ -1,0 +1,134 @@
+"""One configuration of a ranking, and whether it is surely better than the default."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from raytune_infer.comparing.blocks import Estimate, fit
+from raytune_infer.comparing.comparison import EXACT, USUAL, Comparison
+from raytune_infer.ranking.goal_value import value_now, value_possible
+from raytune_infer.ranking.rate_bounds import RateBounds
+from raytune_infer.ranking.side_by_side import SideBySide, bounds_of
+from raytune_infer.spec.goals.goal_check import is_of_answers
+from raytune_infer.store.records import TrialRecord
+from searchers.objective import Objective
+from searchers.quantities import PRICE
+from searchers.space import Config
+from serve_deployments.metrics.answers.agreement import AnswerAgreement, over_rounds
+from serve_deployments.metrics.level_result import LevelResult
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One configuration of the run under the new objective.
+
+    Args:
+        config: the configuration.
+        trials: numbers of the trials that measured it.
+        levels: all load levels of these trials.
+        known: bounds on its highest rate within the limits.
+        usd_per_hour: its price; NaN where unknown.
+        figure: the goal at the highest level that kept the limits, in the goal's own unit; NaN without such a level.
+        value: the value it is ranked by (larger is better), from measured levels alone; None if it is not certain to
+            count.
+        could_be: the same at the highest rate that the levels leave possible; None if it cannot count.
+        answers: how its answers agree with the default's, over its trials; None if none compared them.
+        failures: number → reason of its trials that could not run.
+        emulated: whether the devices were emulated.
+        limited: numbers of its trials in which the load generator was the bottleneck.
+        compared: what the final comparison says about it; None if it took no part, or its limits were others.
+        alone: whether its numbers are of a GPU of which it pays for a part, and which it had to itself.
+    """
+
+    config: Config
+    trials: tuple[int, ...]
+    levels: tuple[LevelResult, ...]
+    known: RateBounds
+    usd_per_hour: float
+    figure: float
+    value: float | None
+    could_be: float | None
+    failures: Mapping[int, str]
+    emulated: bool
+    limited: tuple[int, ...] = ()
+    compared: SideBySide | None = None
+    answers: AnswerAgreement | None = None
+    alone: bool = False
+
+
+def ranked_of(
+    trials: Sequence[TrialRecord],
+    objective: Objective,
+    known: RateBounds,
+    usd_per_hour: float,
+    compared: SideBySide | None,
+) -> Ranked:
+    """Return one configuration as it is ranked: by its means where the final comparison decides, else by its levels."""
+    levels = tuple(level for t in trials for level in t.outcome.levels)
+    agreement = over_rounds([t.outcome.answers for t in trials if t.outcome.answers is not None])
+    figure, value = value_now(objective, known, agreement, usd_per_hour)
+    if compared is not None:
+        known = known if compared.result is None else bounds_of(compared.result) or known
+        figure, value = compared.figure, compared.value
+    return Ranked(
+        config=trials[0].config,
+        trials=tuple(t.number for t in trials if t.outcome.levels),
+        levels=levels,
+        known=known,
+        usd_per_hour=usd_per_hour,
+        figure=figure,
+        value=value,
+        could_be=value_possible(objective, known, levels, agreement, usd_per_hour),
+        failures={t.number: t.outcome.reason for t in trials if t.outcome.reason is not None},
+        emulated=any(t.emulated for t in trials),
+        limited=tuple(t.number for t in trials if any(level.client_limited for level in t.outcome.levels)),
+        compared=compared,
+        answers=agreement,
+        alone=any(t.outcome.alone for t in trials if t.outcome.levels),
+    )
+
+
+def surely_better(one: Ranked, default: Ranked, objective: Objective, comparison: Comparison) -> bool:
+    """Return whether a configuration is better than the default beyond the noise of their measurements.
+
+    The rounds of the comparison say it of two that took part. Else the interval of the ratio of two figures comes from
+    the intervals of both (Donner & Zou, Closed-form confidence intervals for functions of the normal mean and standard
+    deviation, 2012, for logarithms). A part of a GPU is slower among others than alone, so what it did alone is no
+    evidence against a default that was among others.
+
+    Args:
+        one: a configuration that counts.
+        default: the default, which counts too.
+        objective: the goal.
+        comparison: the final comparison under this objective; without contestants if it does not hold here.
+    """
+    assert one.value is not None and default.value is not None, "both count"
+    if one.alone and not default.alone:
+        return False
+    pair = [next((c for c in comparison.counting if c.trials[0].config == r.config), None) for r in (one, default)]
+    if pair[0] is not None and pair[1] is not None:
+        return comparison.better(pair[0], pair[1])
+    mine, its = _value_between(one, objective), _value_between(default, objective)
+    below, above = math.log(mine.value / mine.low), math.log(its.high / its.value)
+    return math.log(mine.value / its.value) > math.hypot(below, above)
+
+
+def _value_between(r: Ranked, objective: Objective) -> Estimate:
+    """Return the value by which a configuration is ranked with its interval.
+
+    That of its rate gives it, if the goal is of a rate and prices; else it has the usual noise of one load test.
+    """
+    assert r.value is not None, "it counts"
+    of_load = {name for name in objective.goal.names if name != PRICE and not is_of_answers(name)}
+    level, interval_rps = r.known.level, r.known.interval_rps
+    if of_load == {"rps"} and level is not None and interval_rps is not None:
+        free = replace(objective, at_most={}, at_least={})
+        at = [RateBounds(replace(level, rate_rps=rps), math.inf, False) for rps in interval_rps]
+        ends = [value_now(free, known, r.answers, r.usd_per_hour)[1] for known in at]
+        if (low := ends[0]) is not None and (high := ends[1]) is not None:
+            return Estimate(r.value, min(low, high, r.value), max(low, high, r.value))
+    return fit(np.array([[r.value]]), USUAL if of_load else EXACT).mean(0)
