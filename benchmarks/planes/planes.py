@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ def answers(
         )
         try:
             assert worker.stdin
-            json.dump({**job, "rows": rows, "patience": asdict(patience)}, worker.stdin)
-            worker.stdin.close()
+            with suppress(BrokenPipeError), worker.stdin:  # one that ended before it was asked says why by its status
+                json.dump({**job, "rows": rows, "patience": asdict(patience)}, worker.stdin)
             trying = None
             for line in SaidLines(worker, f"the worker for {model.name}").until_end(SILENT_S):
                 said = json.loads(line)
