@@ -41,12 +41,8 @@ def export(
     study, trials = folder.read()
     from raytune_infer.comparing.comparison import compared
     from raytune_infer.errors import AllFailed
-    from raytune_infer.report.export import (
-        payload_type_of,
-        recorded_settings,
-        refuse_loading,
-        serve_config,
-    )
+    from raytune_infer.report.export.serve_config import payload_type_of, serve_config
+    from raytune_infer.report.export.trust import recorded_settings, refuse_loading
     from raytune_infer.report.renderers.console_table import plain
     from raytune_infer.report.words.effects import code_of
     from raytune_infer.report.words.verdict import answer_so_far
@@ -71,7 +67,8 @@ def export(
 
 def _warm_up(spec: ServiceSpec, *, trust: bool) -> Sequence[Payload]:
     """The samples for the config; none, which is said, if they may be of files that are not this service's."""
-    from raytune_infer.report.export import samples_of, samples_within
+    from raytune_infer.report.export.serve_config import samples_of
+    from raytune_infer.report.export.trust import samples_within
     from raytune_infer.report.renderers.console_table import plain
 
     if trust or samples_within(spec):

@@ -64,7 +64,7 @@ def tune(
 
 def _tell_result(console: Console, service: ServiceSpec, result: StudyResult) -> None:
     """Write the files of a study that has ended, and print what came of it: files first, as printing may fail."""
-    from raytune_infer.report.export import payload_type_of, samples_of, serve_config
+    from raytune_infer.report.export.serve_config import payload_type_of, samples_of, serve_config
     from raytune_infer.report.renderers.console_view import print_view
     from raytune_infer.report.report_files import write_files
     from raytune_infer.report.study_report import result_view

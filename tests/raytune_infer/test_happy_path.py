@@ -21,7 +21,7 @@ import yaml
 from typer.testing import CliRunner
 
 from raytune_infer.commands.app import app
-from raytune_infer.report.export import serve_config
+from raytune_infer.report.export.serve_config import serve_config
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import load_spec
 from serve_deployments.settings import Settings

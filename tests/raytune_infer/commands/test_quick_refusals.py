@@ -99,7 +99,8 @@ def test_no_refusal_waits_for_torch_or_ray_or_leaves_anything_behind(tmp_path):
 @pytest.mark.parametrize(
     "modules",
     [
-        "raytune_infer, raytune_infer.study.study, raytune_infer.report.export",
+        "raytune_infer, raytune_infer.study.study",
+        "raytune_infer.report.export.serve_config, raytune_infer.report.export.trust",
         "raytune_infer.report.study_report, raytune_infer.study.result, raytune_infer.comparing.comparison_dict",
         "raytune_infer.report.recommendation_report, raytune_infer.report.curve_drawing",
         "serve_deployments.fakes.virtual_replicas, serve_deployments.backend, searchers.registry, searchers.base",

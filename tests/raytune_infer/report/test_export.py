@@ -20,14 +20,8 @@ from raytune_infer.commands.app import app
 from raytune_infer.comparing.comparison import compared
 from raytune_infer.comparing.configuration_result import result_of_search
 from raytune_infer.errors import RunError
-from raytune_infer.report.export import (
-    payload_type_of,
-    recorded_settings,
-    refuse_loading,
-    samples_of,
-    samples_within,
-    serve_config,
-)
+from raytune_infer.report.export.serve_config import payload_type_of, samples_of, serve_config
+from raytune_infer.report.export.trust import recorded_settings, refuse_loading, samples_within
 from raytune_infer.report.words.values import spelled
 from raytune_infer.report.words.verdict import answer_so_far
 from raytune_infer.spec.document import Document

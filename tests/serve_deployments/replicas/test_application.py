@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ray.serve.exceptions import RayServeException
 
-from raytune_infer.report.export import serve_config
+from raytune_infer.report.export.serve_config import serve_config
 from raytune_infer.spec.service_spec import load_spec
 from serve_deployments.backend import ReplicaDied
 from serve_deployments.models.model import Builder, ModelFiles

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raytune_infer.errors import RunError
-from raytune_infer.report.export import serve_config
+from raytune_infer.report.export.serve_config import serve_config
 from raytune_infer.store.run_folder import open_run
 from raytune_infer.study.result import StudyResult
 from serve_deployments.replicas.http.payload_type import AS_JSON

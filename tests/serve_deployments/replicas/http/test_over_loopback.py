@@ -24,7 +24,7 @@ import yaml
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from raytune_infer.report.export import serve_config
+from raytune_infer.report.export.serve_config import serve_config
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import load_spec
 from serve_deployments.replicas.application import application
