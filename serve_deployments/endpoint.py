@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve_deployments.settings import hidden
+from serve_deployments.environment.secrets import hidden
 from serve_deployments.usage import Usage
 
 Payload = Any

@@ -3,8 +3,8 @@
     python -m benchmarks serve_throughput [--repeats 2] [--clients 64] [--seconds 3]
 
 The trivial replica returns what it is sent. A closed loop of so many clients loads it from one, two and three sending
-processes, with and without the settings of the fast path (`serve_deployments/serve_path.py`), separately for the
-senders and the replica, and with batches that wait. Then stacks of linear layers, whose batches take 5 ms and more:
+processes, with and without the settings of the fast path (`serve_deployments/environment/serve_path.py`), apart for
+the senders and the replica, and with batches that wait. Then stacks of linear layers, whose batches take 5 ms and more:
 their peak through Serve (with as many clients as two batches hold) over the requests/s of the same model in a bare
 loop, one before and one after it, in a process of its own on as many cores. Rows of a round follow one another; figures
 are medians of the rounds. Requests per core are requests/s over CPU seconds per second: the rate of a whole core, which
@@ -30,6 +30,7 @@ from benchmarks.replica.bare_loop import BareLoop
 from benchmarks.replica.served import PREFIX, actor, local_serve
 from benchmarks.replica.services import KNOWN_MODELS
 from serve_deployments.device.limits import machine_cores, unleased_cores
+from serve_deployments.environment.serve_path import FAST_LOAD, FAST_REPLICA, LOAD_ENVIRONMENT
 from serve_deployments.load.clock import RealClock
 from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.remote_sender import RemoteSender, SenderActor
@@ -39,7 +40,6 @@ from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.handles import HandleEndpoint
 from serve_deployments.replicas.serve_backend import ServeBackend
-from serve_deployments.serve_path import FAST_LOAD, FAST_REPLICA, LOAD_ENVIRONMENT
 from serve_deployments.settings import Settings
 
 PAYLOAD = "a sentence of some words, as long as most are"

@@ -18,13 +18,14 @@ from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.endpoint import TURNS
+from serve_deployments.environment.code_loading import loads_code
+from serve_deployments.environment.secrets import BadSecret, secrets_in
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.context import ModelError, UnexpectedArgument
 from serve_deployments.models.model import Builder, ModelFiles, ModelSource, caution, check, check_precisions
 from serve_deployments.models.service_folder import module_file
 from serve_deployments.replicas.http.payload_type import PayloadType
-from serve_deployments.settings import BadSecret, loads_code, secrets_in
 
 _STRETCH = 10.0
 """Factor by which a load test may exceed the default of `load.total_max_s`: ten minutes. Our choice: requests of half a

@@ -12,8 +12,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serve_deployments.device.limits import machine_cores, unleased_cores
+from serve_deployments.environment.serve_path import LOAD_ENVIRONMENT
 from serve_deployments.load.remote_sender import SenderActor
-from serve_deployments.serve_path import LOAD_ENVIRONMENT
 
 _ANSWER_S = 10.0
 """A machine that does not report its free cores within this time is left out; it has to start a process first."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.endpoint import Payload, first_line
+from serve_deployments.environment.secrets import BadSecret, revealed
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
@@ -20,7 +21,6 @@ from serve_deployments.models.mistaken import instead_of_file, instead_of_hub
 from serve_deployments.models.rows import checked
 from serve_deployments.models.service_folder import inside
 from serve_deployments.models.signatures import accepted, bind
-from serve_deployments.settings import BadSecret, revealed
 
 BatchFunction = Callable[[list[Payload]], list[Any]] | Callable[[list[Payload]], Awaitable[list[Any]]]
 """A function that returns one result for each payload, in order. `inspect.iscoroutinefunction` says whether to await

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_deployments.serve_path import LOAD_ENVIRONMENT, REPLICA_ENVIRONMENT
-from serve_deployments.settings import Settings, loads_code
+from serve_deployments.environment.serve_path import LOAD_ENVIRONMENT, REPLICA_ENVIRONMENT
+from serve_deployments.settings import Settings
 
 FAST = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -170,34 +170,3 @@ def test_values_out_of_range_are_refused(wrong):
 def test_values_at_the_edge_are_taken():
     edge = Settings(cpu_cores=1, max_batch_size=1, batch_wait_ms=0, gpu_type="T4", gpu_share=1, gpu_memory=1)
     assert edge.num_gpus == 1
-
-
-@pytest.mark.parametrize(
-    "variable",
-    [
-        "LD_PRELOAD", "PYTHONPATH", "PATH", "CXX", "CC", "HOME", "HF_HOME", "HF_MODULES_CACHE", "CUDA_HOME",
-        "CUDA_PATH", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR", "NVTX_INJECTION64_PATH",
-        "OPENSSL_CONF", "OPENSSL_MODULES", "NCCL_NET_PLUGIN", "VLLM_PLUGINS", "OMP_TOOL_LIBRARIES",
-        "OF_NO_LIBRARY_THAT_WE_KNOW",
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("value", ["/tmp/x.so", "x", "a:b", "1/x", "1\n", "trueish", "1 x"])
-def test_a_variable_may_load_code_unless_it_is_known_not_to(variable, value):
-    assert loads_code(variable, value) == (value != "1\n" or variable in ("LD_PRELOAD", "PYTHONPATH", "PATH"))
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("OMP_NUM_THREADS", "4,2"), ("OMP_WAIT_POLICY", "active"), ("KMP_AFFINITY", "granularity=fine,compact,1,0"),
-        ("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"), ("TOKENIZERS_PARALLELISM", "false"), ("MODE", ""),
-        ("ANY_NUMBER", "16"), ("ANY_NUMBER", "-0.5e-3"), ("ANY_SWITCH", "True"), ("ANY_SWITCH", "off"),
-    ],
-)  # fmt: skip
-def test_numbers_switches_and_the_settings_of_threads_load_no_code(variable, value):
-    assert not loads_code(variable, value)
-
-
-@pytest.mark.parametrize("variable", ["LD_PRELOAD", "RAY_SERVE_X", "PYTHONPATH", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"])
-def test_some_load_code_by_any_value(variable):
-    assert loads_code(variable, "1")

@@ -18,9 +18,10 @@ from raytune_infer.spec.service import model_source, service_wait
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.run_folder import RunFolder
 from serve_deployments.endpoint import Payload
+from serve_deployments.environment.secrets import secrets_in
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.replicas.http.warm_up import MOST_SAMPLES, in_config
-from serve_deployments.settings import Settings, secrets_in
+from serve_deployments.settings import Settings
 
 _HEAD = """\
 # {name}: the recommended configuration{emulated}.

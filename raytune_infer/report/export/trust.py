@@ -17,7 +17,9 @@ from raytune_infer.spec.samples.samples import sample_files
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.study.space import settings_from
 from searchers.space import Value
-from serve_deployments.settings import Settings, loads_code, secrets_in
+from serve_deployments.environment.code_loading import loads_code
+from serve_deployments.environment.secrets import secrets_in
+from serve_deployments.settings import Settings
 
 _LABEL_VALUE = re.compile(r"[\w.-]+|in\([\w.-]+(,[\w.-]+)*\)", re.ASCII)
 """One value of a label, or several of which any will do."""

@@ -16,10 +16,10 @@ from raytune_infer.spec.service import loading_variables, missing_secrets, model
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.study.fingerprint.file_digests import model_files, named_files
 from serve_deployments.device.core_locks import lock_folder
+from serve_deployments.environment.secrets import secrets_in
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import ModelFiles, locate
 from serve_deployments.models.service_folder import module_file
-from serve_deployments.settings import secrets_in
 
 Kind = Literal["runs", "reads", "reaches", "writes"]
 

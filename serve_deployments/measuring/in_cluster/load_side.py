@@ -9,8 +9,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from serve_deployments.environment.serve_path import LOAD_ENVIRONMENT
 from serve_deployments.measuring.in_cluster.actor import LoadActor
-from serve_deployments.serve_path import LOAD_ENVIRONMENT
 
 _ANSWER_S = 5.0
 """Seconds within which a kept actor must answer, or it is replaced: it is idle, so it should answer at once."""

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_deployments import settings as settings_module
 from serve_deployments.endpoint import DescribedError, first_line
+from serve_deployments.environment import secrets
+from serve_deployments.environment.secrets import BadSecret, revealed, secrets_in
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.model import Builder, load
-from serve_deployments.settings import BadSecret, Settings, revealed, secrets_in
+from serve_deployments.settings import Settings
 
 
 def told(key, deep):
@@ -120,7 +121,7 @@ def test_one_that_is_no_text_in_utf_8_is_taken_out_too():
 def told_with(secret, message):
     """The words of a failure with this message, in a process that has read one secret."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings_module, "_revealed", set())
+        patch.setattr(secrets, "_revealed", set())
         patch.setattr(os, "environ", {"MY_KEY": secret})
         revealed({"key": {"secret": "MY_KEY"}})
         return first_line(DescribedError(message))
