@@ -39,13 +39,17 @@ class FakeGreenContext:
     """A green context with its streams, which are destroyed with it, as torch's are."""
 
     def __init__(self, cuda: FakeCuda, multiprocessors: int) -> None:
-        self._cuda, self._multiprocessors = cuda, multiprocessors
+        self._cuda, self.multiprocessors = cuda, multiprocessors
 
     def Stream(self) -> FakeStream:
         """A new stream."""
-        stream = self._cuda.new_stream(self._multiprocessors, green=True)
+        stream = self._cuda.new_stream(self.multiprocessors, green=True)
         weakref.finalize(self, self._cuda.streams.pop, stream.cuda_stream, None)
         return stream
+
+    def set_context(self) -> None:
+        """Makes it this thread's current context, and the default stream its current stream, as torch does."""
+        self._cuda.make_current(self)
 
 
 class FakeCuda:
@@ -168,6 +172,17 @@ class FakeCuda:
         """Makes it this thread's current stream."""
         self._current.stream = stream
 
+    def make_current(self, context: FakeGreenContext) -> None:
+        """Makes a green context this thread's current one."""
+        self._current.context = context
+        self.set_stream(self.default_stream())
+
+    @property
+    def current_green(self) -> FakeGreenContext | None:
+        """This thread's current context, if it is a green one."""
+        context: FakeGreenContext | None = getattr(self._current, "context", None)
+        return context
+
     def Stream(self) -> FakeStream:
         """A new stream of torch's pool, whose work has all multiprocessors."""
         return self.new_stream(self.properties.multi_processor_count, green=False)
@@ -255,6 +270,7 @@ class FakeDriver:
 
     def __init__(self, cuda: FakeCuda) -> None:
         self._cuda, self._begun = cuda, False
+        self._green: dict[int, int] = {}
 
     def cuInit(self, flags: int) -> int:
         """Begins; flags must be 0."""
@@ -280,17 +296,30 @@ class FakeDriver:
         return 0
 
     def cuStreamGetGreenCtx(self, stream: ctypes.c_void_p, green: Any) -> int:
-        """Writes the stream's green context, which is empty for another stream."""
-        found = self._cuda.streams.get(stream.value or 0)
+        """Writes the stream's green context, empty for another stream; for the default stream, that which is current.
+
+        Of the default stream the driver tells what is current in the calling thread ("Green Contexts" of CUDA Driver
+        API 13.0), whatever other threads compute in it.
+        """
+        found, current = self._cuda.streams.get(stream.value or 0), self._cuda.current_green
         if found is None:
             return self._INVALID_VALUE
-        green._obj.value = found.cuda_stream if found.green else None
+        if found.cuda_stream == 0:
+            green._obj.value = self._named(current.multiprocessors) if current else None
+        else:
+            green._obj.value = self._named(found.multiprocessors) if found.green else None
         return 0
 
     def cuGreenCtxGetDevResource(self, green: ctypes.c_void_p, resource: Any, kind: int) -> int:
         """Writes the number of multiprocessors where cuda.h has it."""
-        found = self._cuda.streams.get(green.value or 0)
-        if found is None or kind != 1:
+        count = self._green.get(green.value or 0)
+        if count is None or kind != 1:
             return self._INVALID_VALUE
-        ctypes.c_uint.from_buffer(resource._obj, 96).value = found.multiprocessors
+        ctypes.c_uint.from_buffer(resource._obj, 96).value = count
         return 0
+
+    def _named(self, multiprocessors: int) -> int:
+        """A handle of a green context of so many multiprocessors, which is no stream's."""
+        handle = 0x900000 + multiprocessors
+        self._green[handle] = multiprocessors
+        return handle

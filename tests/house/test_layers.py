@@ -68,7 +68,7 @@ def test_a_package_has_no_circle_and_at_most_fifteen_files_and_folders_side_by_s
 def test_tests_lie_in_folders_as_the_packages_do():
     folders = [ROOT / "tests", *(each for each in (ROOT / "tests").rglob("*") if each.is_dir())]
     beside = {
-        folder: [e for e in folder.iterdir() if e.suffix == ".py" or (e.is_dir() and e.name[0] not in "_.")]
+        folder: [e for e in folder.iterdir() if e.suffix in {".py", ".yaml"} or (e.is_dir() and e.name[0] not in "_.")]
         for folder in folders
     }
     assert not {folder: len(found) for folder, found in beside.items() if len(found) > 15}

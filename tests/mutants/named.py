@@ -1,4 +1,7 @@
-"""Faults that someone thought of: files under faults/, each a list of name, file, old, new and perhaps `ray: true`."""
+"""Faults that someone thought of: files under faults/, each a list of name, file, old, new and perhaps `ray: true`.
+
+The files are in folders like the packages.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +21,7 @@ def named(root: Path = ROOT, folder: Path = FAULTS) -> Iterator[Fault]:
     Raises:
         ValueError: one is incomplete, or its old text is not in its file exactly once: the code has moved on.
     """
-    for file in sorted(folder.glob("*.yaml")):
+    for file in sorted(folder.rglob("*.yaml")):
         for entry in yaml.safe_load(file.read_text(encoding="utf-8")) or []:
             if not NEEDED <= entry.keys() <= NEEDED | {"ray"}:
                 raise ValueError(f"{file.name}: a fault has {', '.join(sorted(NEEDED))} and perhaps ray, not {entry}")

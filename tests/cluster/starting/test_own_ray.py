@@ -23,10 +23,11 @@ print("after", ray_constants.ENABLE_RAY_CLUSTER, os.environ.get("RAY_ENABLE_WIND
 """
 
 
-def started(home: Path, **environment: str) -> str:
+def started(home: Path, before: str = "", **environment: str) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     there = {**clean, "HOME": str(home), "PYTHONPATH": os.getcwd(), **environment}
-    return subprocess.run([sys.executable, "-c", STARTED], env=there, capture_output=True, text=True, check=True).stdout
+    words = [sys.executable, "-c", f"{before}\n{STARTED}"]
+    return subprocess.run(words, env=there, capture_output=True, text=True, check=True).stdout
 
 
 def test_what_is_started_is_on_loopback_with_a_token_for_its_user_alone_and_what_comes_later_is_not(tmp_path):
@@ -50,6 +51,21 @@ def test_a_token_that_others_could_read_is_closed_and_kept_and_a_link_is_not_fol
     token.symlink_to(elsewhere)
     started(tmp_path)
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o644
+
+
+def test_what_is_no_file_of_ones_own_in_the_place_of_a_token_stays_as_open_as_it_is(tmp_path):
+    """The token is given otherwise, so Ray does not look there."""
+    place = tmp_path / ".ray" / "auth_token"
+    place.mkdir(parents=True, mode=0o755)
+    started(tmp_path, RAY_AUTH_TOKEN="a" * 40)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o755
+    place.rmdir()
+    place.write_text("b" * 40)
+    place.chmod(0o644)
+    started(tmp_path, "import os; os.geteuid = lambda mine=os.geteuid(): mine + 1", RAY_AUTH_TOKEN="a" * 40)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o644
+    started(tmp_path, RAY_AUTH_TOKEN="a" * 40)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600, "one's own is closed"
 
 
 @pytest.mark.parametrize("mode", ["disabled", "token"])

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 from raytune_infer.commands.app import app
 from raytune_infer.errors import SpecError
+from raytune_infer.report.words.effects import code_of
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import load_spec
 from raytune_infer.study.fingerprint.file_digests import model_digests, named_digests
+from serve_deployments.models.loaders import LOADERS
 from tests.repository import ROOT
 
 LEAVES = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
@@ -85,6 +87,15 @@ def test_a_service_that_is_only_read_runs_nothing(folder):
     assert "runs" not in {does for does, _ in said} and ("reads", str(folder / "model")) in said
     done = CliRunner().invoke(app, ["check", str(folder / "s.yaml")])
     assert "runs no code of this service" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("loader", sorted(LOADERS))
+def test_a_file_that_is_read_runs_code_only_by_a_loader_that_may_execute_some(folder, loader):
+    (folder / "s.yaml").write_text(READ.replace("path: model", f"path: model, loader: {loader}"))
+    spec = load_spec(folder / "s.yaml")
+    ran = [(effect.what, effect.why) for effect in code_of(spec)]
+    may = [(str(folder / "model"), f"model.path: the loader {loader} may execute code from it")]
+    assert ran == (may if loader in {"pt2", "torchscript"} else [])
 
 
 def test_it_refuses_what_a_study_would_refuse(folder):

@@ -35,6 +35,12 @@ def test_as_many_fit_as_their_parts_make_one_gpu(share, memory):
     assert (fit + 1) * part <= 100 < (fit + 2) * part
 
 
+def test_equal_parts_of_a_gpu_are_as_many_as_they_are_parts():
+    """1 / (1 / 93) is less than 93 in floating point."""
+    fit = [neighbours_that_fit(Settings(gpu_type="T4", gpu_share=1 / parts)) for parts in range(1, 201)]
+    assert fit == list(range(200))
+
+
 @pytest.mark.parametrize(
     "settings", [Settings(), Settings(gpu_type="T4"), Settings(gpu_type="T4", gpu_memory=0.25),
                  Settings(gpu_type="T4", gpu_share=0.6)],

@@ -101,6 +101,14 @@ def test_all_levels_together_find_no_rate_that_the_replica_cannot_do():
     assert free > 350 and bounded < 330
 
 
+@pytest.mark.parametrize("asked_rps", [450, 800])
+def test_an_overloaded_level_says_what_the_replica_answered_not_what_it_was_asked_for(asked_rps):
+    """All open levels keep this limit with room; the replica answered 378 requests/s of those that it was sent."""
+    over = level(asked_rps, 900, overloaded=True, fell_behind=True, completed=500, achieved_rps=378.0)
+    free, bounded = (rate(levels, 3000.0) for levels in (LEVELS[:2], (*LEVELS[:2], over)))
+    assert free > 400 and 330 < bounded < 378
+
+
 def test_what_was_found_lies_in_its_interval():
     with pytest.raises(ValueError, match="an interval of 0 or more around the rate 350.0 is needed"):
         FoundRate(350.0, (351.0, 380.0))

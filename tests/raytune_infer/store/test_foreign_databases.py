@@ -95,6 +95,7 @@ SECRET = [
     "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7Bx%7D%3BSERVER%3Dh%3BUID%3Du%3BPWD%3Dgeheim%3BEncrypt%3Dyes",
     "mssql+pyodbc:///?odbc_connect=DRIVER={x};SERVER=h;PWD={ge;geheim}",
     "mssql+pyodbc:///?odbc_connect=SERVER%3Dh%3Bpassword+%3D+a+geheim",
+    "postgresql+psycopg://db.example/x?PASS%57ORD=geheim",
 ]
 BROKEN = [
     "postgresql+psycopg://tuner:geheim@with@db.example/x",

@@ -144,6 +144,19 @@ def test_nothing_in_somebody_elses_database_runs(tmp_path):
         assert there.execute("SELECT count(*) FROM studies").fetchone() >= (1,)
 
 
+def test_no_view_in_somebody_elses_database_calls_a_function_with_effects(tmp_path):
+    run = run_in(tmp_path / "run")
+    with closing(sqlite3.connect(run.path / "history.db")) as there:
+        there.execute("CREATE VIEW evil AS SELECT effect()")
+        there.commit()
+    called = []
+    with closing(sqlite.copied(run.path / "history.db")) as copy:
+        copy.create_function("effect", 0, lambda: called.append(1))
+        with pytest.raises(sqlite3.OperationalError, match="unsafe use of effect"):
+            copy.execute("SELECT * FROM evil").fetchall()
+    assert not called
+
+
 # --- waiting for others
 
 

@@ -157,6 +157,22 @@ def test_a_model_that_moves_its_thread_to_another_stream_is_not_held(gpu):
     assert not after.enforced and after.how.endswith("the model has set a stream outside it for its thread")
 
 
+def test_what_is_in_the_default_stream_is_outside_though_a_green_context_is_current_in_this_thread(gpu):
+    """The driver tells this thread's context of it, but other threads, with other contexts, compute in it too."""
+    torch = gpu()
+    told = enforce_gpu(QUARTER, torch)
+    inside = torch.cuda.current_stream()
+    torch.cuda.green_contexts.GreenContext.create(num_sms=32, device_id=1).set_context()
+    assert driver.multiprocessors_of(torch.cuda.current_stream().cuda_stream) == 32
+    [after] = checked(told, QUARTER, torch)
+    assert not after.enforced and after.how.endswith("the model has set a stream outside it for its thread")
+    with ThreadPoolExecutor(1) as own:
+        made = own.submit(torch.cuda.take, 3 << 20).result(10)
+    torch.cuda.set_stream(inside)
+    [after] = checked(told, QUARTER, torch)
+    assert not after.enforced and "4 MiB are held by 1 of the model's streams outside it" in after.how and made
+
+
 NONE = "torch 2.13.0 has no green contexts with streams"
 
 
