@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.search.found import Found
-from raytune_infer.report import curve_drawing
+from raytune_infer.report.renderers import curve_drawing
 
 STYLE = {**curve_drawing.STYLE, "font.size": 11}
 DASHES = ("-", "--", ":", "-.")

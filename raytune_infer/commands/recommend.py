@@ -35,9 +35,9 @@ def recommend(
     """Rank a run's trials again under other limits, prices or goals, without a new trial."""
     from raytune_infer.ranking.other_objective import bounds
     from raytune_infer.ranking.recommendation import recommend as ranked_again
-    from raytune_infer.report.curve_drawing import draw_curves, drawable
     from raytune_infer.report.recommendation_report import recommendation_view
     from raytune_infer.report.renderers import renderer_of
+    from raytune_infer.report.renderers.curve_drawing import draw_curves, drawable
     from raytune_infer.report.view import Note
 
     render = renderer_of(form)

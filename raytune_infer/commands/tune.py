@@ -64,9 +64,9 @@ def tune(
 
 def _tell_result(console: Console, service: ServiceSpec, result: StudyResult) -> None:
     """Write the files of a study that has ended, and print what came of it: files first, as printing may fail."""
+    from raytune_infer.report.export.report_files import write_files
     from raytune_infer.report.export.serve_config import payload_type_of, samples_of, serve_config
     from raytune_infer.report.renderers.console_view import print_view
-    from raytune_infer.report.report_files import write_files
     from raytune_infer.report.study_report import result_view
     from raytune_infer.report.words.verdict import answer
     from serve_deployments.settings import Settings
@@ -81,8 +81,8 @@ def _tell_result(console: Console, service: ServiceSpec, result: StudyResult) ->
 
 def _tell_trials(console: Console, failed: NothingToRecommend) -> None:
     """Write the trials of a study without a recommendation, and print what shows in them; why comes as its error."""
+    from raytune_infer.report.export.report_files import write_trials
     from raytune_infer.report.renderers.console_view import print_view
-    from raytune_infer.report.report_files import write_trials
     from raytune_infer.report.view import Note, View
     from raytune_infer.report.words.samples import sample_notes
 

@@ -30,7 +30,7 @@ def imported(source: str) -> Iterator[str]:
 EXTRAS = {
     "onnxruntime": {"serve_deployments/models/loaders/onnx.py"},
     "transformers": {"serve_deployments/models/loaders/transformers.py"},
-    "matplotlib": {"raytune_infer/report/curve_drawing.py"},
+    "matplotlib": {"raytune_infer/report/renderers/curve_drawing.py"},
     "optuna": {"searchers/baselines/optuna_samplers.py"},
     **dict.fromkeys(("botorch", "gpytorch", "linear_operator"), {"searchers/baselines/gaussian_process.py"}),
 }

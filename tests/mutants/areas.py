@@ -29,7 +29,7 @@ AREAS = {
     "comparison": ("raytune_infer/comparing/*.py",),
     "recommend": (
         "raytune_infer/ranking/*.py",
-        "raytune_infer/report/curve_drawing.py",
+        "raytune_infer/report/renderers/curve_drawing.py",
         "raytune_infer/report/level_figures.py",
     ),
     "models": ("serve_deployments/models/**/*.py", "serve_deployments/batches/*.py"),

@@ -1,1 +1,1 @@
-"""Export of a recommendation: the config to deploy, and what is checked before one is written."""
+"""What a study leaves in files: its results, and the config to deploy, with what is checked before one is written."""

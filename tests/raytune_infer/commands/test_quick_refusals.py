@@ -102,7 +102,7 @@ def test_no_refusal_waits_for_torch_or_ray_or_leaves_anything_behind(tmp_path):
         "raytune_infer, raytune_infer.study.study",
         "raytune_infer.report.export.serve_config, raytune_infer.report.export.trust",
         "raytune_infer.report.study_report, raytune_infer.study.result, raytune_infer.comparing.comparison_dict",
-        "raytune_infer.report.recommendation_report, raytune_infer.report.curve_drawing",
+        "raytune_infer.report.recommendation_report, raytune_infer.report.renderers.curve_drawing",
         "serve_deployments.fakes.virtual_replicas, serve_deployments.backend, searchers.registry, searchers.base",
     ],
 )

@@ -10,9 +10,9 @@ import numpy as np
 from raytune_infer.comparing.comparison import compared
 from raytune_infer.ranking.recommendation import rank
 from raytune_infer.report.comparison_report import comparison_view
+from raytune_infer.report.export.report_files import frame, write_files
 from raytune_infer.report.level_figures import rate
 from raytune_infer.report.recommendation_report import recommendation_view
-from raytune_infer.report.report_files import frame, write_files
 from raytune_infer.report.study_report import result_view, trials_view
 from raytune_infer.report.view import View
 from raytune_infer.report.words.progress import Telling

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of_search
+from raytune_infer.report.export.report_files import frame, write_files
 from raytune_infer.report.figures import figures, marks, rate, usd_per_million_of
-from raytune_infer.report.report_files import frame, write_files
 from raytune_infer.report.study_report import recommendation, result_view, trials_table, trials_view
 from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics

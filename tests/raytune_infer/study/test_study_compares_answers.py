@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from raytune_infer.errors import RunError, SpecError
+from raytune_infer.report.export.report_files import write_files
 from raytune_infer.report.renderers.console_view import render
-from raytune_infer.report.report_files import write_files
 from raytune_infer.report.study_report import result_view
 from raytune_infer.store.reference_answers import FILE, ReferenceAnswers
 from raytune_infer.study.answer_check import MOST_BYTES, NoReference, take_reference
