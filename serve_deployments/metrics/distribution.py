@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Self
 
+import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from serve_deployments.metrics.metric_table import PERCENTILES, percent_of
@@ -75,9 +77,8 @@ def _percentile_ms(recorded: HdrHistogram, percent: float) -> float:
         percent: the percentile.
     """
     count = recorded.get_total_count()
-    # The library rounds to the nearest rank; asked for a rank's own percentile, it returns exactly that rank.
     rank = math.ceil(percent / 100 * count - 1e-9)
-    return float(recorded.get_value_at_percentile(100 * rank / count)) / 1e3
+    return float(_end_us(recorded, int(np.searchsorted(np.cumsum(_counts(recorded)), rank)))) / 1e3
 
 
 @lru_cache(maxsize=4096)
@@ -89,7 +90,15 @@ def _percentile_of(histogram: str, percent: float) -> float | None:
 @lru_cache(maxsize=4096)
 def _count_above(histogram: str, limit_ms: float) -> int:
     recorded = HdrHistogram.decode(histogram)
-    return sum(
-        step.count_at_value_iterated_to for step in recorded.get_recorded_iterator()
-        if step.value_iterated_to > 1e3 * limit_ms
-    )  # fmt: skip
+    first = bisect_right(range(recorded.counts_len), 1e3 * limit_ms, key=lambda bucket: _end_us(recorded, bucket))
+    return int(_counts(recorded)[first:].sum())
+
+
+def _counts(recorded: HdrHistogram) -> np.ndarray:
+    """`[buckets]` number of values in each bucket; the library's own loops over its 20,000 buckets take 20 ms."""
+    return np.frombuffer(recorded.counts, dtype=np.uint64)
+
+
+def _end_us(recorded: HdrHistogram, bucket: int) -> int:
+    """The largest value that is in a bucket."""
+    return int(recorded.get_highest_equivalent_value(recorded.get_value_from_index(bucket)))

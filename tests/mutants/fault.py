@@ -2,7 +2,9 @@
 
 import difflib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 
@@ -37,8 +39,19 @@ class Fault:
 def changed(root: Path, path: str, kind: str, source: str, needs_ray: bool = False) -> Fault:
     """The fault that makes `source` of the file; refuses a change of nothing."""
     before, after = (root / path).read_text(encoding="utf-8").splitlines(), source.splitlines()
-    for operation, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+    first = same_from_the_start(before, after)
+    last = same_from_the_start(before[first:][::-1], after[first:][::-1])
+    # Only what lies between: to compare whole files takes a hundred times as long.
+    was, now = before[first : len(before) - last], after[first : len(after) - last]
+    for operation, i, i_end, j, j_end in difflib.SequenceMatcher(None, was, now, autojunk=False).get_opcodes():
         if operation != "equal":
-            was, now = " ".join(before[i:i_end]), " ".join(after[j:j_end])
-            return Fault(path, kind, source, i + 1, was.strip(), now.strip(), needs_ray)
+            line = first + i + 1
+            return Fault(
+                path, kind, source, line, " ".join(was[i:i_end]).strip(), " ".join(now[j:j_end]).strip(), needs_ray
+            )
     raise ValueError(f"{kind} changes nothing in {path}")
+
+
+def same_from_the_start(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many lines both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -11,6 +11,8 @@ import yaml
 from tests.mutants.areas import ROOT
 from tests.mutants.fault import Fault, changed
 
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
+
 FAULTS = Path(__file__).parent / "faults"
 NEEDED = {"name", "file", "old", "new"}
 
@@ -22,7 +24,7 @@ def named(root: Path = ROOT, folder: Path = FAULTS) -> Iterator[Fault]:
         ValueError: one is incomplete, or its old text is not in its file exactly once: the code has moved on.
     """
     for file in sorted(folder.rglob("*.yaml")):
-        for entry in yaml.safe_load(file.read_text(encoding="utf-8")) or []:
+        for entry in yaml.load(file.read_text(encoding="utf-8"), Loader) or []:
             if not NEEDED <= entry.keys() <= NEEDED | {"ray"}:
                 raise ValueError(f"{file.name}: a fault has {', '.join(sorted(NEEDED))} and perhaps ray, not {entry}")
             if not (root / entry["file"]).is_file():

@@ -104,7 +104,8 @@ class BatchQueue:
         first: np.ndarray = end - count  # each queue's next request
         free_s = shift_s  # when each queue's previous batch has ended
         turn = first_factor
-        begun, ended_s = [], []
+        begun: np.ndarray = np.zeros(due_s.size, dtype=bool)  # whether a batch begins with this request; when it ended
+        ended_s: np.ndarray = np.empty(due_s.size)
         while first.size:
             start_s = due_s[first] + self.wait_s
             if self.wait_s:
@@ -113,14 +114,12 @@ class BatchQueue:
             start_s = np.maximum(start_s, free_s)
             last = np.minimum(np.searchsorted(due_s, start_s, side="right"), np.minimum(first + largest, end))
             free_s = start_s + self.mean_s[last - first - 1] * self.factors[turn]
-            begun.append(first)
-            ended_s.append(free_s)
+            begun[first], ended_s[first] = True, free_s
             left = last < end
             first, end, free_s, turn = last[left], end[left], free_s[left], (turn[left] + 1) % self.factors.size
-        at, batch_ended_s = np.concatenate(begun), np.concatenate(ended_s)
-        order = np.argsort(at)
-        sizes = np.diff(np.append(at[order], queues * count))
-        latency_s = np.repeat(batch_ended_s[order], sizes) - due_s + self.way_s
+        at = np.flatnonzero(begun)
+        sizes = np.diff(at, append=due_s.size)
+        latency_s = np.repeat(ended_s[at], sizes) - due_s + self.way_s
         return latency_s.reshape(queues, count), np.repeat(sizes, sizes).reshape(queues, count)
 
     def with_batches(self, batches: Sequence[BatchTime]) -> Self:

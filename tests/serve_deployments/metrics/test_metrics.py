@@ -193,6 +193,18 @@ def test_a_percentile_that_falls_on_a_rank_is_that_rank_and_not_the_next(count):
     assert of.count_above(5000.0) == count // 1000 and of.count_above(500.0) == count
 
 
+def test_percentiles_and_counts_are_those_of_the_histogram_library():
+    times_s = [0.0, *np.random.default_rng(0).lognormal(-4, 3, 300).tolist()]
+    of = Distribution.of(times_s)
+    recorded = HdrHistogram.decode(of.histogram)
+    for percent in (1, 37, 50, 99):
+        rank = math.ceil(percent / 100 * len(times_s))
+        assert of.value(f"p{percent}_ms") == recorded.get_value_at_percentile(100 * rank / len(times_s)) / 1e3
+    steps = [(step.value_iterated_to, step.count_at_value_iterated_to) for step in recorded.get_recorded_iterator()]
+    for at_ms in (0.0, 5e-4, 1e-3, 17.0, of.value("p50_ms"), of.value("p99_ms"), 4e6, math.inf):
+        assert of.count_above(at_ms) == sum(count for end_us, count in steps if end_us > 1e3 * at_ms)
+
+
 def test_no_percentile_is_above_the_maximum():
     """A bucket of the histogram ends a thousandth above the times in it: a p99 limit of 50 ms is kept by 50 ms."""
     of = Distribution.of([0.05] * 1000)
