@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ray import tune
 
 from raytune_infer.comparing.other_processes import least_share
 from raytune_infer.environment import environment, unless_set
+from raytune_infer.spec.service_spec import BudgetSpec
 from raytune_infer.store.records import TrialRecord, observations
-from raytune_infer.study.answer_check import AnswerCheck
-from raytune_infer.study.ledger import Ledger, Recorder
-from raytune_infer.study.space import Resolver, ServiceSpace
+from raytune_infer.study.answers.answer_check import AnswerCheck
+from raytune_infer.study.ledger import Recorder
+from raytune_infer.study.space import Resolver
 from raytune_infer.study.suggestion import OTHERS_SHARE, StudySearcher, Suggestion
-from raytune_infer.study.trial import Measure, TrialRuntime, run_trial
+from raytune_infer.study.trial import Measure, run_trial
+from raytune_infer.study.trial_log import TrialLog
 from searchers.registry import SearcherFactory
 from serve_deployments.backend import Backend
 
@@ -26,59 +29,78 @@ _TRIAL_MEMORY_BYTES = 64 * 2**20
 all; Tune needs some resource in a request, and memory is what the process really uses."""
 
 
-def search(
-    space: ServiceSpace,
-    *,
-    trials: int,
-    parallel: int,
-    seconds: float | None,
-    stop_below: float | None,
-    searcher: SearcherFactory,
-    seed: int,
-    known: tuple[TrialRecord, ...],
-    ledger: Ledger,
-    runtime: TrialRuntime,
-    storage: Path,
-) -> float | None:
-    """Run up to `trials` more trials, `parallel` at a time; the ledger records them in the database.
+@dataclass(frozen=True)
+class SearchBudget:
+    """What a search may still use.
 
     Args:
-        space: the space to search.
         trials: number of further trials.
         parallel: number of trials at a time.
         seconds: no trial begins after this time; None for no limit.
         stop_below: no trial begins once the probability that a configuration better by `WORTHWHILE` is left is below
             this; None for never.
+
+    Raises:
+        ValueError: no trial may run at a time.
+    """
+
+    trials: int
+    parallel: int
+    seconds: float | None
+    stop_below: float | None
+
+    def __post_init__(self) -> None:
+        if self.parallel < 1:
+            raise ValueError(f"at least one trial must run at a time, got {self.parallel}")
+
+    @classmethod
+    def left_by(cls, known: Sequence[TrialRecord], budget: BudgetSpec, *, trials: int, parallel: int) -> Self:
+        """Return what finished trials have left of a study's budget, which has so many trials."""
+        used_s = sum(t.seconds for t in known) / parallel  # before the run was interrupted
+        seconds = None if budget.seconds is None else budget.seconds - used_s
+        return cls(trials - len(known), parallel, seconds, budget.stop_below)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no further trial may begin."""
+        return self.trials <= 0 or (self.seconds is not None and self.seconds <= 0)
+
+
+def search(log: TrialLog, budget: SearchBudget, searcher: SearcherFactory, *, storage: Path) -> float | None:
+    """Run more trials within a budget; the log's ledger records them in the database.
+
+    Args:
+        log: the study's trials so far, its space, and what runs and records more of them.
+        budget: what the search may still use.
         searcher: function that makes the searcher for a problem.
-        seed: seed of the searcher's random choices.
-        known: trials that are finished already.
-        ledger: records each trial.
-        runtime: runs and loads the replicas.
         storage: folder for Tune's own files.
 
     Returns:
         The remaining probability if the search ended because of `stop_below`; else None.
     """
-    algorithm = StudySearcher.for_problem(space.problem, searcher, observations(known), seed)
-    if seconds is not None:
-        algorithm.end_after(seconds)
-    algorithm.stop_below = stop_below or 0.0
+    known, runtime = log.searched(), log.runtime
+    algorithm = StudySearcher.for_problem(log.space.problem, searcher, observations(known), log.study.seed)
+    if budget.seconds is not None:
+        algorithm.end_after(budget.seconds)
+    algorithm.stop_below = budget.stop_below or 0.0
     algorithm.usual_share = least_share(t.outcome.others_share for t in known)
     trainable = tune.with_resources(
         tune.with_parameters(
-            _trainable, resolver=space.resolver, backend=runtime.backend, measure=runtime.measure, check=runtime.check
+            _trainable, resolver=log.space.resolver, backend=runtime.backend, measure=runtime.measure,
+            check=runtime.check,
         ),
         tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
-    )
+    )  # fmt: skip
     with quiet_tune():
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=algorithm, num_samples=trials, max_concurrent_trials=parallel, reuse_actors=True
+                search_alg=algorithm, num_samples=budget.trials, max_concurrent_trials=budget.parallel,
+                reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="tune", storage_path=str(storage.resolve()), verbose=0,
-                callbacks=[Recorder(ledger, runtime.backend)],
+                callbacks=[Recorder(log.ledger, runtime.backend)],
                 failure_config=tune.FailureConfig(max_failures=1),  # as in run_trial: one retry if its process ended
             ),
         ).fit()  # fmt: skip

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from raytune_infer.comparing.neighbours import among_neighbours
 from raytune_infer.comparing.other_processes import is_repeated, less_disturbed
 from raytune_infer.store.records import ANSWERS_DIFFER, REPEATED, Outcome
-from raytune_infer.study.answer_check import AnswerCheck, AskSamples
+from raytune_infer.study.answers.answer_check import AnswerCheck, AskSamples
 from serve_deployments.backend import Backend, Beside, CouldNotRun, Lost, ReplicaFacts, Running, Startup
 from serve_deployments.endpoint import first_line
 from serve_deployments.enforcement import Enforcement

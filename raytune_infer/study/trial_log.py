@@ -25,6 +25,7 @@ class TrialLog:
         study: the study.
         ledger: records each trial.
         runtime: runs and loads the replicas.
+        progress: notified of everything that happens.
     """
 
     space: ServiceSpace
@@ -32,26 +33,33 @@ class TrialLog:
     study: StudyRecord
     ledger: Ledger
     runtime: TrialRuntime
+    progress: Progress
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """Return the study's finished trials."""
         return self.database.trials(self.study)
 
-    def compare(self, default: int | None, budget: BudgetSpec, parallel: int, progress: Progress) -> None:
+    def searched(self) -> tuple[TrialRecord, ...]:
+        """Return those of the search."""
+        return tuple(t for t in self.trials() if t.purpose == "search")
+
+    def compare(self, default: int | None, budget: BudgetSpec, parallel: int) -> None:
         """Run what is left of the final comparison: the search's best and the default, side by side in rounds.
 
         Args:
             default: position of the configuration to beat; None if it does not fit on this cluster.
             budget: the budget of the study.
             parallel: number of trials at a time in the search.
-            progress: told of a round that is measured anew.
         """
+        if default is None:
+            self.progress.note("the default configuration does not fit on this cluster: nothing to compare with")
         trials = self.trials()
         schedule = schedule_of(trials, self.space.problem.objective, default, budget, parallel, self.runtime.again)
         if cut_off := [t.number for t in schedule.cut_off(trials)]:
             self.database.supersede(self.study, cut_off)
             trials = self.trials()
-            progress.note(f"the round that was cut off is measured anew, without trial {', '.join(map(str, cut_off))}")
+            again = ", ".join(map(str, cut_off))
+            self.progress.note(f"the round that was cut off is measured anew, without trial {again}")
         while (turn := schedule.turn(trials)) is not None:
             self._measured_again(turn, least_share(t.outcome.others_share for t in trials))
             trials = self.trials()

@@ -89,7 +89,7 @@ def test_its_commands_do_what_they_say_one_after_another(service, tmp_path, monk
 
 
 def test_its_lines_of_python_give_what_they_name(service, monkeypatch):
-    monkeypatch.setattr("raytune_infer.study.study.DEFAULT", "random")  # `meta` has searched this space above
+    monkeypatch.setattr("raytune_infer.study.run_start.DEFAULT", "random")  # `meta` has searched this space above
     *statements, last = ast.parse(block("python", "load_spec")).body
     assert isinstance(last, ast.Expr)
     names: dict[str, object] = {}

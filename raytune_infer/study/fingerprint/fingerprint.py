@@ -21,8 +21,18 @@ _FILES = {"files": True, "named_files": False}
 """Part with digests of files → whether a file that is new is a change: an argument may name what the model writes."""
 
 
-def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
-    """Return part of the study → its value or a digest of it, short enough to store and compare."""
+Fingerprint = Mapping[str, Any]
+"""Part of a study → its value or a digest of it, short enough to store and compare."""
+
+
+def fingerprint(service: Service, space: ServiceSpace, files: Fingerprint) -> Fingerprint:
+    """Return the fingerprint of a study.
+
+    Args:
+        service: the service.
+        space: its configurations that fit on the cluster.
+        files: the parts with digests of files; see `files_of`.
+    """
     spec, problem = service.spec, space.problem
     goal = problem.objective
     return {
@@ -42,19 +52,16 @@ def fingerprint(service: Service, space: ServiceSpace) -> dict[str, Any]:
         # None for what is compared unless told otherwise, as in studies from before answers were compared.
         "quality": None if spec.quality == QualitySpec() else spec.quality.model_dump(mode="json"),
         "prices": _digest(problem.usd_per_hour.tobytes()),
-        **files_of(service),
+        **files,
     }
 
 
-def files_of(service: Service) -> dict[str, Any]:
-    """Return the parts with digests of files, which can be compared without a cluster."""
-    return {
-        "files": model_digests(service),
-        "named_files": named_digests(service),
-    }
+def files_of(service: Service) -> Fingerprint:
+    """Return the parts with digests of files, as they are now; they can be compared without a cluster."""
+    return {"files": model_digests(service), "named_files": named_digests(service)}
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
     """Return the names of the parts that differ, and the files that changed; of a study without digests, none did."""
     parts = [name for name in now if name not in _FILES and before.get(name) != now[name]]
     changed = [

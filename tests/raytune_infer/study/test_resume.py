@@ -120,8 +120,8 @@ def test_a_finished_run_is_given_more_trials_and_its_comparison_begins_anew(tmp_
 def test_two_trials_at_a_time_spend_half_the_seconds(tmp_path, monkeypatch):
     asked = []
 
-    def search(space, *, seconds, trials, ledger, known, **options):
-        asked.append((len(known), trials, seconds, options["parallel"]))
+    def search(log, budget, searcher, **options):
+        asked.append((len(log.searched()), budget.trials, budget.seconds, budget.parallel))
 
     with pytest.raises(KeyboardInterrupt):
         by_our_clock(monkeypatch, (machine := Machine()).clock)

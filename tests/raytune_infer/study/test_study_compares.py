@@ -73,12 +73,13 @@ class Machine:
 def in_turn(monkeypatch):
     """One small node, and every configuration in turn for a search."""
 
-    def search(space, *, trials, known, ledger, runtime, **options):
-        for position in range(len(known), len(known) + trials):
-            key = ledger.start(position, "search")
-            settings = space.resolver.settings(space.problem.space[position])
-            outcome = run_trial(settings, str(position), backend=runtime.backend, measure=runtime.measure)
-            ledger.finish(key, position, outcome)
+    def search(log, budget, searcher, **options):
+        known = len(log.searched())
+        for position in range(known, known + budget.trials):
+            key = log.ledger.start(position, "search")
+            settings = log.space.resolver.settings(log.space.problem.space[position])
+            outcome = run_trial(settings, str(position), backend=log.runtime.backend, measure=log.runtime.measure)
+            log.ledger.finish(key, position, outcome)
 
     node = Node(node_id="a", hostname="a", cpu_cores=4, memory_gib=8.0)
     monkeypatch.setattr("raytune_infer.study.study.ray_session", lambda **options: nullcontext())

@@ -13,7 +13,7 @@ from raytune_infer.report.export.report_files import write_files
 from raytune_infer.report.renderers.console_view import render
 from raytune_infer.report.study_report import result_view
 from raytune_infer.store.reference_answers import FILE, ReferenceAnswers
-from raytune_infer.study.answer_check import MOST_BYTES, NoReference, take_reference
+from raytune_infer.study.answers.answer_check import MOST_BYTES, NoReference, take_reference
 from serve_deployments.backend import OutOfMemory
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualAsk
 from serve_deployments.settings import Settings

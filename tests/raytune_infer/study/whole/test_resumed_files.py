@@ -7,6 +7,7 @@ import pytest
 from raytune_infer.errors import RunError
 from raytune_infer.report.export.serve_config import serve_config
 from raytune_infer.store.run_folder import open_run
+from raytune_infer.study.fingerprint.file_digests import model_digests
 from raytune_infer.study.result import StudyResult
 from serve_deployments.replicas.http.payload_type import AS_JSON
 from serve_deployments.settings import Settings
@@ -49,6 +50,20 @@ def test_code_does_not_change_in_the_middle(folder, in_process):
     assert machine.asked == in_process.sessions == []  # nobody waits for a cluster to be told
     (folder / "helper.py").write_text("")
     assert searched(study(folder / "run", text=OWN, folder=folder).run(resume=True)) == 5
+
+
+def test_files_are_read_once_as_a_run_begins_and_once_as_it_ends(folder, monkeypatch):
+    read = []
+
+    def spied(service):
+        read.append(model_digests(service))
+        return read[-1]
+
+    monkeypatch.setattr("raytune_infer.study.fingerprint.fingerprint.model_digests", spied)
+    begun(folder)
+    assert len(read) == 1
+    study(folder / "run", text=OWN, folder=folder).run(resume=True)
+    assert len(read) == 3 and set(read[0]) == {"mine.py", "helper.py"}
 
 
 def test_a_file_that_an_argument_names_does_not_change_either(folder):

@@ -11,10 +11,11 @@ def test_a_study_learns_from_those_before_it_and_goes_on_with_the_same(tmp_path,
     without_ray(monkeypatch)
     problems = []
 
-    def first_ones(space, *, trials, known, ledger, **options):
-        problems.append(space.problem)
-        for position in range(len(known), len(known) + trials):
-            ledger.finish(ledger.start(position, "search"), position, Outcome({"rps": 1.0 + position}))
+    def first_ones(log, budget, searcher, **options):
+        problems.append(log.space.problem)
+        known = len(log.searched())
+        for position in range(known, known + budget.trials):
+            log.ledger.finish(log.ledger.start(position, "search"), position, Outcome({"rps": 1.0 + position}))
 
     monkeypatch.setattr("raytune_infer.study.search.search", first_ones)
     monkeypatch.setattr("raytune_infer.study.study.LEARNS", frozenset({"random"}))

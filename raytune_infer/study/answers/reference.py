@@ -11,7 +11,13 @@ from raytune_infer.spec.quality_spec import ScoreError
 from raytune_infer.spec.service import Service
 from raytune_infer.store import reference_answers
 from raytune_infer.store.reference_answers import ReferenceAnswers
-from raytune_infer.study.answer_check import AnswerCheck, AskSamples, NoReference, bounds_on_answers, take_reference
+from raytune_infer.study.answers.answer_check import (
+    AnswerCheck,
+    AskSamples,
+    NoReference,
+    bounds_on_answers,
+    take_reference,
+)
 from raytune_infer.study.progress import Progress
 from raytune_infer.study.space import ServiceSpace
 from raytune_infer.study.trial import TrialRuntime
