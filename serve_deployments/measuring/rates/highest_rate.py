@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 
 from serve_deployments.endpoint import Endpoint, Payload
@@ -68,22 +69,34 @@ async def highest_rate(
         alone = search.levels[-1]
         broke = f"even a single client breaks a limit: {excess(alone, at_most)}"
         return search.result(alone, found=False, reason=broke if alone.achieved_rps else search.silent())
-    posterior, ended_early = await _locate(search, posterior, at_most, settings, to_beat_rps or 0.0)
-    return _found(search, posterior, at_most, beaten(to_beat_rps or 0.0) if ended_early else None)
+    return _found(search, await _locate(search, posterior, at_most, settings, to_beat_rps or 0.0), at_most)
 
 
-def _found(
-    search: LevelSearch, posterior: RatePosterior, at_most: Mapping[str, float], gave_up: str | None
-) -> Measurement:
+@dataclass(frozen=True)
+class _Ended:
+    """How a search has ended.
+
+    Args:
+        posterior: what is known of the rate.
+        gave_up: why it ended before the rate was located; None if it did not.
+        only_bound: whether it had time left for more levels, but they would not have told more, as the load generator
+            was a bottleneck.
+    """
+
+    posterior: RatePosterior
+    gave_up: str | None = None
+    only_bound: bool = False
+
+
+def _found(search: LevelSearch, ended: _Ended, at_most: Mapping[str, float]) -> Measurement:
     """The result of a search.
 
     Args:
         search: the search with its levels.
-        posterior: what is known of the rate.
+        ended: how it has ended.
         at_most: metric → largest value allowed.
-        gave_up: why it ended before the rate was located; None if it did not.
     """
-    plan = search.plan
+    plan, posterior, gave_up = search.plan, ended.posterior, ended.gave_up
     low, high = posterior.quantile(0.025), posterior.quantile(0.975)
     reason = f"the highest rate is between {low:.3g} and {high:.3g} requests/s"
     reason += other_work(search.levels)
@@ -94,9 +107,8 @@ def _found(
     if gave_up is not None:
         reason += f", so {gave_up}"
     elif not located:
-        only_bound = near and best is not None and best.client_limited and search.has_time
-        why = "the load generator was a bottleneck, so more time would not tell more" if only_bound else "out of time"
-        reason = f"{why}: {reason}"
+        bottleneck = "the load generator was a bottleneck, so more time would not tell more"
+        reason = f"{bottleneck if ended.only_bound else 'out of time'}: {reason}"
     failed = [level for level in _opened(search) if broken(level, at_most)]
     if best is None or (failed and posterior.at_floor(plan.rate_precision)):
         # A level that kept the limits all the same was lucky, and does not show how far off the replica is.
@@ -149,11 +161,10 @@ def _is_empty(level: LevelResult) -> bool:
 
 async def _locate(
     search: LevelSearch, posterior: RatePosterior, at_most: Mapping[str, float], settings: Settings, beat_rps: float
-) -> tuple[RatePosterior, bool]:
-    """Holds open levels, at least one, until the rate is known and one level is near it.
+) -> _Ended:
+    """Holds open levels, at least one, until the rate is known and one level is near it, or time is up.
 
-    Returns:
-        The posterior, and whether the search ended because the rate to beat is out of reach.
+    The search also ends as soon as the rate to beat is out of reach, or once only a lower bound can be found.
     """
     late, first, shown = 0, posterior, list[LevelEvidence]()
     posterior = _predicted(search, first, shown, at_most, settings, posterior)
@@ -179,15 +190,14 @@ async def _locate(
         # A level whose senders were the bottleneck says too little of the replica: it may be able to do more.
         its_own = not any(held.client_limited for held in search.levels if held.mode == "open")
         if kept and its_own and beat_rps and posterior.below(beat_rps) > BEATEN:
-            return posterior, True
+            return _Ended(posterior, gave_up=beaten(beat_rps))
         answers = [x for x in kept if _is_near(x, posterior, plan)]
         hopeless = rate_rps == posterior.floor_rps and level not in kept and posterior.at_floor(plan.rate_precision)
-        if hopeless or (answers and is_precise(posterior, plan.rate_precision)):
-            return posterior, False
         only_bound = bool(answers) and _speaking(answers, posterior, plan).client_limited
         late += not search.has_time or (only_bound and search.spent_s > _BOUND_ONLY * search.total_s)
-        if late > (0 if kept else LATE):
-            return posterior, False
+        located = answers and is_precise(posterior, plan.rate_precision)
+        if hopeless or located or late > (0 if kept else LATE):
+            return _Ended(posterior, only_bound=only_bound and search.has_time)
 
 
 def _predicted(

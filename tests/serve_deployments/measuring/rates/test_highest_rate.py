@@ -12,6 +12,7 @@ from serve_deployments.load.arrivals import CONSTANT, Renewal
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.rates import highest_rate as highest_rate_module
 from serve_deployments.measuring.rates.highest_rate import (
+    _Ended,
     _is_near,
     _kept,
     _next_rate,
@@ -173,7 +174,7 @@ def located(monkeypatch, posterior, *held):
 
     async def locate(search, *_):
         search.levels += held
-        return posterior, False
+        return _Ended(posterior)
 
     monkeypatch.setattr(highest_rate_module, "_locate", locate)
     server = FakeServer(lambda size: 0.002)
@@ -252,7 +253,7 @@ def test_where_the_lowest_rate_probably_breaks_a_limit_the_slowest_level_that_di
 
     async def located(search, *_):
         search.levels += held
-        return hopeless, False
+        return _Ended(hopeless)
 
     monkeypatch.setattr(highest_rate_module, "_locate", located)
     server = FakeServer(lambda size: 0.05)
