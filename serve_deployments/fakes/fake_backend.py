@@ -153,9 +153,8 @@ class VirtualAsk:
     samples: Sequence[Payload]
 
     def __call__(
-        self, running: Running, settings: Settings, numbers: Sequence[int], bounds: AskingBounds
+        self, running: Running, settings: Settings, payloads: Sequence[Payload], bounds: AskingBounds
     ) -> list[Content | Unanswered]:
-        """Returns the answers to the samples with these numbers, in order."""
+        """Returns the answers to the payloads, in order."""
         clients, clock = settings.max_batch_size, VirtualClock()
-        payloads = [self.samples[number] for number in numbers]
         return run_virtual(ask(running.endpoint, payloads, clients, bounds, clock=clock))

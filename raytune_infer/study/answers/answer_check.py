@@ -34,7 +34,7 @@ class NoReference(RuntimeError):
 
 
 class AskSamples(Protocol):
-    """Function that asks a running replica samples of the study once each."""
+    """Function that asks a running replica payloads, each once."""
 
     @property
     def samples(self) -> Sequence[Any]:
@@ -42,10 +42,15 @@ class AskSamples(Protocol):
         ...
 
     def __call__(
-        self, running: Running, settings: Settings, numbers: Sequence[int], bounds: AskingBounds
+        self, running: Running, settings: Settings, payloads: Sequence[Any], bounds: AskingBounds
     ) -> Sequence[Content | Unanswered]:
-        """Return the answers to the samples with these numbers; those that were not asked are missing at the end."""
+        """Return the answers to the payloads in order; those that were not asked are missing at the end."""
         ...
+
+
+def _picked(ask: AskSamples, numbers: Sequence[int]) -> list[Any]:
+    """Return the samples with these numbers."""
+    return [ask.samples[number] for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class AnswerCheck:
     def __call__(self, running: Running, settings: Settings) -> AnswerAgreement:
         """Ask a replica that runs under `settings`, and compare its answers with the reference's."""
         numbers = self.reference.numbers
-        answers = list(self.ask(running, settings, numbers, AskingBounds(end_s=self.end_s)))
+        answers = list(self.ask(running, settings, _picked(self.ask, numbers), AskingBounds(end_s=self.end_s)))
         answers += [Unanswered("it was not asked")] * (len(numbers) - len(answers))
         return self._compared(self.reference, answers)
 
@@ -84,8 +89,7 @@ class AnswerCheck:
         allowed = allowed_error(reference.precision)
         scores = {}
         if self.score is not None:
-            samples = [self.ask.samples[number] for number in reference.numbers]
-            scores["quality"] = self.score(samples, answers, reference.answers)
+            scores["quality"] = self.score(_picked(self.ask, reference.numbers), answers, reference.answers)
         return agreement(reference.answers, reference.again, answers, allowed, scores)
 
     def broken(self, found: AnswerAgreement) -> str | None:
@@ -126,11 +130,11 @@ def take_reference(
     first_bounds = AskingBounds(begin_s=ASKING_PART * total_max_s, end_s=total_max_s, most_bytes=MOST_BYTES)
     try:
         with backend.running(settings, "reference") as replica:
-            first = ask(replica, settings, everything, first_bounds)
+            first = ask(replica, settings, _picked(ask, everything), first_bounds)
             numbers = tuple(n for n, each in zip(everything, first, strict=False) if not isinstance(each, Unanswered))
             if not numbers:
                 raise NoReference(f"it answered none of {len(first)} samples, the first with {_why(first)}")
-            again = list(ask(replica, settings, numbers, AskingBounds(end_s=total_max_s)))
+            again = list(ask(replica, settings, _picked(ask, numbers), AskingBounds(end_s=total_max_s)))
     except NoReference:
         raise
     except Exception as error:

@@ -66,7 +66,7 @@ class WithLoadActor:
 
 @dataclass(frozen=True)
 class AskWithLoadActor:
-    """Asks replicas samples from the process that will load them, on the same path.
+    """Asks replicas from the process that will load them, on the same path.
 
     Args:
         samples: the samples whose answers are compared.
@@ -75,14 +75,14 @@ class AskWithLoadActor:
     samples: Sequence[Payload]
 
     def __call__(
-        self, running: Running, settings: Settings, numbers: Sequence[int], bounds: AskingBounds
+        self, running: Running, settings: Settings, payloads: Sequence[Payload], bounds: AskingBounds
     ) -> list[Content | Unanswered]:
-        """Returns the answers of a replica that runs under `settings` to the samples with these numbers, in order.
+        """Returns the answers of a replica that runs under `settings` to the payloads, in order.
 
         Raises:
             LoadFailed: the load actor died, or did not answer in time.
         """
-        with _sending_to(running, [self.samples[number] for number in numbers]) as actor:
+        with _sending_to(running, payloads) as actor:
             timeout_s = None if math.isinf(bounds.end_s) else bounds.end_s + _GRACE_S
             answers = ray.get(actor.ask.remote(settings.max_batch_size, bounds), timeout=timeout_s)
         return list(answers)
