@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serve_deployments.load.events import Events
+from serve_deployments.load.events import Events, Span
 from serve_deployments.measuring.statistics.stalls import delayed_by, stalls_by_others, taken_s
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.metrics.distribution import Distribution
@@ -82,44 +82,50 @@ def summarise(
     low, high = _around(achieved_rps, status)
     stalls = stalls_by_others(events, taken_s(usage, background)) if run.mode == "open" else []
     delayed = delayed_by(events, stalls)
-    last = span.first + len(span.requests)
-    timed = span.requests.where(~delayed[span.first : last]).and_then(dropped)
-    later = events.requests(ended)
-    late = None if sure else later.where(~delayed[ended:] & ~later.dropped)
-    distributions = {name: _distribution(of, timed, late, ages_s) for name, of in REQUEST_TIMES.items()}
-    counted = {n: m.count(requests, span.duration_s) for n, m in METRICS.items() if m.is_in_counts}
+    times = _times(events, span, delayed, ages_s, ended=ended, sure=sure)
     lag_ms = 1e3 * _p99(span.lag_s.tolist())
     return LevelResult(
-        mode=run.mode,
-        concurrency=run.concurrency,
-        requested_rps=run.requested_rps,
-        achieved_rps=achieved_rps,
+        mode=run.mode, concurrency=run.concurrency, requested_rps=run.requested_rps, achieved_rps=achieved_rps,
         rate_rps=rate_of(None if overloaded else run.requested_rps, achieved_rps, error_rate, high),
-        duration_s=span.duration_s,
-        completed=completed,
-        errors=errors,
-        error_rate=error_rate,
-        distributions=distributions,
-        steady=sure,
-        overloaded=overloaded,
-        fell_behind=status.overloaded,
-        client_cpu_share=span.cpu_share,
-        client_lag_ms=lag_ms,
-        client_limited=client_limited(span.cpu_share, lag_ms, distributions[LATENCY.name].value("p99_ms")),
-        warmup_s=span.start_s - events.start_s,
-        started_at=run.started_at,
-        ended_at=run.ended_at,
-        rate_low_rps=low,
-        rate_high_rps=high,
-        first_error=events.first_error,
-        stalled=int(delayed[span.first : last].sum()),
-        stalled_s=sum(stall.length_s for stall in stalls),
-        usage=usage,
-        failed_samples=events.failed_samples,
-        unanswered=len(ages_s),
-        unanswered_s=min(ages_s, default=0.0),
-        counts={name: value for name, value in counted.items() if not math.isnan(value)},
-    )
+        duration_s=span.duration_s, completed=completed, errors=errors, error_rate=error_rate, distributions=times,
+        steady=sure, overloaded=overloaded, fell_behind=status.overloaded,
+        client_cpu_share=span.cpu_share, client_lag_ms=lag_ms,
+        client_limited=client_limited(span.cpu_share, lag_ms, times[LATENCY.name].value("p99_ms")),
+        warmup_s=span.start_s - events.start_s, started_at=run.started_at, ended_at=run.ended_at,
+        rate_low_rps=low, rate_high_rps=high, first_error=events.first_error, failed_samples=events.failed_samples,
+        stalled=int(delayed[_places(span)].sum()), stalled_s=sum(stall.length_s for stall in stalls), usage=usage,
+        unanswered=len(ages_s), unanswered_s=min(ages_s, default=0.0), counts=_counts(requests, span.duration_s),
+    )  # fmt: skip
+
+
+def _places(span: Span) -> slice:
+    """The places of a span's requests among those of its level."""
+    return slice(span.first, span.first + len(span.requests))
+
+
+def _times(
+    events: Events, span: Span, delayed: np.ndarray, ages_s: Sequence[float], *, ended: int, sure: bool
+) -> dict[str, Distribution]:
+    """The distribution of each time of a request, by its name.
+
+    Args:
+        events: the level's events.
+        span: the part of them that is measured.
+        delayed: whether stalls by other work delayed a request, for each of the level; those are left out.
+        ages_s: see `summarise`.
+        ended: number of requests that had ended when the level was stopped.
+        sure: whether the level's question is answered; if not, requests that outlived the level count too.
+    """
+    timed = span.requests.where(~delayed[_places(span)]).and_then(events.dropped_after(ended))
+    later = events.requests(ended)
+    late = None if sure else later.where(~delayed[ended:] & ~later.dropped)
+    return {name: _distribution(of, timed, late, ages_s) for name, of in REQUEST_TIMES.items()}
+
+
+def _counts(requests: Requests, duration_s: float) -> dict[str, float]:
+    """The value of each metric of the table that counts requests, where it has one."""
+    counted = {name: m.count(requests, duration_s) for name, m in METRICS.items() if m.is_in_counts}
+    return {name: value for name, value in counted.items() if not math.isnan(value)}
 
 
 def _around(achieved_rps: float, status: LevelStatus) -> tuple[float | None, float | None]:
