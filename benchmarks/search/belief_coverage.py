@@ -17,10 +17,10 @@ import pandas as pd
 
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
-from benchmarks.search.conditions import keep
-from benchmarks.search.found import by_suite
-from benchmarks.search.processes import parts_of_all
-from benchmarks.search.suite_arguments import plans_of, suite_parser_of
+from benchmarks.search.replaying.conditions import keep
+from benchmarks.search.replaying.found import by_suite
+from benchmarks.search.replaying.processes import parts_of_all
+from benchmarks.search.replaying.suite_arguments import plans_of, suite_parser_of
 from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite
 from searchers.base import History, Observation

@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
-from benchmarks.search.drawings import reliability
-from benchmarks.search.processes import parts_of_all
-from benchmarks.search.suite_arguments import link_to, plans_of, suite_parser_of
+from benchmarks.search.replaying.drawings import reliability
+from benchmarks.search.replaying.processes import parts_of_all
+from benchmarks.search.replaying.suite_arguments import link_to, plans_of, suite_parser_of
 from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import History, PredictsGain, Problem, Searcher

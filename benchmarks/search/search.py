@@ -19,9 +19,9 @@ import pandas as pd
 
 from benchmarks.recording.origin import ROOT, Origin
 from benchmarks.recording.sections import markdown, put
-from benchmarks.search.drawings import regret
-from benchmarks.search.found import Found, found_by, ratio
-from benchmarks.search.suite_arguments import add_goal, link_to, searches_parser_of
+from benchmarks.search.replaying.drawings import regret
+from benchmarks.search.replaying.found import Found, found_by, ratio
+from benchmarks.search.replaying.suite_arguments import add_goal, link_to, searches_parser_of
 from raytune_infer.suites.replays import Plan, run
 from raytune_infer.suites.suites import load_suite
 from searchers.registry import DEFAULT, NAMED

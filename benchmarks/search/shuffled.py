@@ -21,9 +21,9 @@ import torch
 
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
-from benchmarks.search.conditions import keep, rows_of
-from benchmarks.search.found import by_suite, found_by, ratio
-from benchmarks.search.suite_arguments import add_goal, plans_of, settings, suite_parser_of
+from benchmarks.search.replaying.conditions import keep, rows_of
+from benchmarks.search.replaying.found import by_suite, found_by, ratio
+from benchmarks.search.replaying.suite_arguments import add_goal, plans_of, settings, suite_parser_of
 from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import Observation, Task
 from searchers.registry import NAMED, named

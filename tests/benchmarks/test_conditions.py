@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.search.conditions import recommended, searches
-from benchmarks.search.found import Found, found_by
 from benchmarks.search.noise import Noise, for_good, noisy
 from benchmarks.search.noise import body as noise_body
+from benchmarks.search.replaying.conditions import recommended, searches
+from benchmarks.search.replaying.found import Found, found_by
 from benchmarks.search.shuffled import SHUFFLINGS, Sources, learns, shuffled
 from benchmarks.search.shuffled import body as shuffled_body
 from raytune_infer.suites.replays import Plan, Unit

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.listing import FOLDER, FOLDERS, LISTED, about, listing, module_of
 from benchmarks.recording.origin import ROOT
-from benchmarks.search.suite_arguments import suite_folder
+from benchmarks.search.replaying.suite_arguments import suite_folder
 
 
 def test_each_name_is_listed_once():

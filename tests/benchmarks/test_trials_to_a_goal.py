@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.recording.origin import Origin
-from benchmarks.search.found import Found, found_by, ratio
+from benchmarks.search.replaying.found import Found, found_by, ratio
 from benchmarks.search.search import Run, body, main
 
 ORIGIN = Origin("a CPU, 2 cores", "python -m benchmarks x", "2026-01-31", "abc123")
@@ -83,7 +83,7 @@ def test_the_default_is_what_others_are_compared_with(monkeypatch):
 
 def test_drawings_are_small_labelled_and_always_the_same(tmp_path):
     pytest.importorskip("matplotlib", reason="drawings need the extra `bench`")
-    from benchmarks.search.drawings import regret, reliability
+    from benchmarks.search.replaying.drawings import regret, reliability
 
     rng = np.random.default_rng(0)
     suites = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.search.found import Found
+from benchmarks.search.replaying.found import Found
 from raytune_infer.report.renderers import curve_drawing
 
 STYLE = {**curve_drawing.STYLE, "font.size": 11}

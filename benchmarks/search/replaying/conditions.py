@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.recording.origin import ROOT
-from benchmarks.search.processes import parts_of
+from benchmarks.search.replaying.processes import parts_of
 from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite, load_suite
 from raytune_infer.suites.workers import WorkerDied

@@ -1,0 +1,1 @@
+"""What benchmarks that replay searches share: arguments, conditions, processes, what was found, drawings."""
