@@ -43,6 +43,7 @@ class Usage:
             to run there; all that they used where the system does not report how long its threads waited.
         cores_s: core-seconds over which `others_s` was counted; 0 where the replica is not pinned, or the system does
             not report it.
+        load_s: CPU seconds that processes which send load used on these cores likewise; they are not in `others_s`.
         recent: size and seconds of each of the last batches, in order, `RECENT` at most; empty where many calls run at
             the same time.
     """
@@ -59,6 +60,7 @@ class Usage:
     queue_most: int = 0
     others_s: float = 0.0
     cores_s: float = 0.0
+    load_s: float = 0.0
     recent: tuple[BatchTime, ...] = ()
 
     def __post_init__(self) -> None:
@@ -106,4 +108,4 @@ class Usage:
         return self.gpu_busy_s / self.gpu_seen_s if self.gpu_seen_s else None
 
 
-_COUNTERS = ("seconds", "busy_s", "cpu_s", "gpu_busy_s", "gpu_seen_s", "others_s", "cores_s")
+_COUNTERS = ("seconds", "busy_s", "cpu_s", "gpu_busy_s", "gpu_seen_s", "others_s", "cores_s", "load_s")

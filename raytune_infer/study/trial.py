@@ -17,7 +17,7 @@ from serve_deployments.backend import Backend, Beside, CouldNotRun, Lost, Replic
 from serve_deployments.endpoint import first_line
 from serve_deployments.enforcement import Enforcement
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
-from serve_deployments.metrics.level_result import TOLERATED_SHARE, first_error
+from serve_deployments.metrics.level_result import TOLERATED_SHARE, first_error, load_share
 from serve_deployments.metrics.measurement import Measurement
 from serve_deployments.settings import Settings
 
@@ -276,9 +276,20 @@ def _new(startup: Startup) -> tuple[Enforcement, ...]:
 def _surroundings(measurement: Measurement) -> tuple[Enforcement, ...]:
     """Return what else ran on the machine meanwhile: not a limit of the replica, but needed to judge its numbers."""
     apart, share = measurement.apart, measurement.others_share
-    told = [Enforcement("load on other cores", "yes", apart, "pinned" if apart else _NO_CORES)]
+    how = "pinned" if apart else f"{_NO_CORES}{_taken_by_load(measurement)}"
+    told = [Enforcement("load on other cores", "yes", apart, how)]
     if share is not None:
         alone = share < TOLERATED_SHARE
         had = f"less than {TOLERATED_SHARE:.0%}" if alone else f"about {max(10, round(100 * share, -1)):.0f}%"
         told.append(Enforcement("cores to itself", "yes", alone, f"other processes used {had} of them"))
     return tuple(told)
+
+
+def _taken_by_load(measurement: Measurement) -> str:
+    """Return what the load generator used of the replica's cores, and the remedy; empty where it was little."""
+    if (share := load_share(measurement.levels) or 0.0) < TOLERATED_SHARE:
+        return ""
+    return (
+        f"; it used about {5 * round(20 * share)}% of the replica's, which would be faster without it: to leave a core "
+        "to the load, lower `cpu_cores` or add a machine"
+    )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from serve_deployments.device.load_processes import LoadProcesses
 from serve_deployments.device.nvml import opened
 from serve_deployments.device.other_work import OtherWork, busy_s, stolen_s
 from serve_deployments.device.process_tree import ProcessTree
@@ -45,6 +46,7 @@ class Meter:
         now: monotonic clock, in seconds.
         core_busy_s: returns the CPU seconds that each core of the machine has been busy so far.
         core_stolen_s: returns those of them that a hypervisor has taken.
+        load_s: see `OtherWork`; by default of the processes on this machine that send load.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Meter:
         now: Callable[[], float] = time.monotonic,
         core_busy_s: Callable[[], list[float]] = busy_s,
         core_stolen_s: Callable[[], list[float]] = stolen_s,
+        load_s: Callable[[Collection[int]], float] | None = None,
     ) -> None:
         self._processes, self._now = processes or ProcessTree(), now
         self._nvml = nvml
@@ -67,7 +70,10 @@ class Meter:
         self._started_s = self._sampled_s = self._counted_s = now()
         self._cpu_before_s = self._processes.cpu_s()
         waited_s = self._processes.waited_s
-        self._others = OtherWork(self._processes.cpu_s, core_busy_s, now, waited_s=waited_s, stolen_s=core_stolen_s)
+        self._others = OtherWork(
+            self._processes.cpu_s, core_busy_s, now, waited_s=waited_s, stolen_s=core_stolen_s,
+            load_s=load_s or LoadProcesses().used_s,
+        )  # fmt: skip
 
     def pinned(self, cores: Iterable[int]) -> None:
         """Sets the cores that the process is pinned to from now on; empty: it is not pinned."""
@@ -107,7 +113,7 @@ class Meter:
 
     def read(self) -> Usage:
         """The usage since the start; the maximum of the queue is that since the previous reading, and is reset."""
-        others_s, cores_s = self._others.read()
+        lost = self._others.read()
         reading = Usage(
             seconds=self._now() - self._started_s,
             batches=dict(self._batches),
@@ -119,8 +125,9 @@ class Meter:
             gpu_memory_bytes=self._gpu_memory_bytes(),
             queue=self._queue,
             queue_most=self._queue_most,
-            others_s=others_s,
-            cores_s=cores_s,
+            others_s=lost.others_s,
+            cores_s=lost.cores_s,
+            load_s=lost.load_s,
             recent=tuple(self._recent),
         )
         self._queue_most = self._queue

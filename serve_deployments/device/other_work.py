@@ -3,14 +3,32 @@
 What they do while the replica has nothing to do there takes nothing from it. So of their time on its cores no more
 counts than the replica's threads have waited for one, on each of the cores, as those that compute together wait for the
 last.
+
+What the study's own load generator uses there is not others' work: it comes with every measurement, so that to repeat
+one would show the same. It is counted apart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
 
 import psutil
+
+
+class CoreTime(NamedTuple):
+    """What a replica has lost of its cores so far.
+
+    Args:
+        others_s: CPU seconds that others used there while it needed them.
+        cores_s: the core-seconds over which that was counted.
+        load_s: CPU seconds that processes which send load used there while it needed them.
+    """
+
+    others_s: float
+    cores_s: float
+    load_s: float
 
 
 class OtherWork:
@@ -27,6 +45,8 @@ class OtherWork:
             infinity where they are not known, so that all counts that others use.
         stolen_s: returns the CPU seconds that a hypervisor has taken from each core so far: nothing waits in a run
             queue meanwhile.
+        load_s: cores → the CPU seconds that processes which send load have used so far, those since the last call
+            on these cores.
     """
 
     def __init__(
@@ -37,11 +57,13 @@ class OtherWork:
         *,
         waited_s: Callable[[], float] = lambda: math.inf,
         stolen_s: Callable[[], list[float]] = list,
+        load_s: Callable[[Collection[int]], float] = lambda cores: 0.0,
     ) -> None:
         self._own_s, self._busy_s, self._now = own_s, busy_s, now
-        self._waited_s, self._stolen_s = waited_s, stolen_s
+        self._waited_s, self._stolen_s, self._of_load_s = waited_s, stolen_s, load_s
         self._cores: tuple[int, ...] = ()
-        self._began_s = self._before_s = self._lost_before_s = self._watched_s = self._others_s = 0.0
+        self._began_s = self._before_s = self._lost_before_s = self._load_before_s = 0.0
+        self._watched_s = self._others_s = self._load_s = 0.0
 
     def watch(self, cores: Iterable[int]) -> None:
         """Sets the cores that the process is pinned to from now on; empty: nothing is counted."""
@@ -49,17 +71,24 @@ class OtherWork:
         known, wanted = len(self._busy_s()), tuple(cores)
         self._cores = wanted if all(core < known for core in wanted) else ()
         self._began_s, self._before_s, self._lost_before_s = self._now(), self._not_own_s(), self._lost_s()
+        self._load_before_s = self._of_load_s(self._cores)
 
-    def read(self) -> tuple[float, float]:
-        """CPU seconds that others have used so far while it needed them, and the core-seconds over which it was so."""
+    def read(self) -> CoreTime:
+        """What it has lost of its cores so far."""
         if self._cores:
             since_s, lost_s, now_s = self._not_own_s(), self._lost_s(), self._now()
+            of_load_s = self._of_load_s(self._cores)
             self._watched_s += len(self._cores) * (now_s - self._began_s)
             # The system counts both in ticks, and they are not read at the same moment.
             used_s = max(0.0, since_s - self._before_s)
-            self._others_s += used_s if math.isinf(lost_s) else min(used_s, max(0.0, lost_s - self._lost_before_s))
+            missed_s = used_s if math.isinf(lost_s) else min(used_s, max(0.0, lost_s - self._lost_before_s))
+            # Nothing tells for whom a thread waited: for each of the two by what it used.
+            load_part = min(1.0, (of_load_s - self._load_before_s) / used_s) if used_s else 0.0
+            self._load_s += missed_s * load_part
+            self._others_s += missed_s * (1 - load_part)
             self._began_s, self._before_s, self._lost_before_s = now_s, max(since_s, self._before_s), lost_s
-        return self._others_s, self._watched_s
+            self._load_before_s = of_load_s
+        return CoreTime(self._others_s, self._watched_s, self._load_s)
 
     def _lost_s(self) -> float:
         """CPU seconds that it can have lacked so far: never less than before."""

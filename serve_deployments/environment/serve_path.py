@@ -20,7 +20,12 @@ _ANY_SIZE = {"RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1)}
 """Largest message in bytes that a process takes: as much as gRPC can count. Serve's default is 4 MiB, less than one
 uncompressed photograph. Each end has its own bound: the replica for requests, the load generator for answers."""
 
-LOAD_ENVIRONMENT: Mapping[str, str] = {**FAST_LOAD, **_ANY_SIZE, "no_grpc_proxy": "0.0.0.0/0,::/0"}
+LOAD_MARK = ("RAYTUNE_INFER_LOAD", "1")
+"""Environment variable, and its value, by which processes that send load can be told from others' processes."""
+
+_OF_LOAD = {**FAST_LOAD, **_ANY_SIZE, "no_grpc_proxy": "0.0.0.0/0,::/0"}
+
+LOAD_ENVIRONMENT: Mapping[str, str] = {**_OF_LOAD, **dict([LOAD_MARK])}
 """For processes that send load. gRPC asks no proxy for the way to any address, whatever `http_proxy` says: Serve leaves
 that to gRPC, unlike Ray's core. Replicas only answer, so a model keeps the proxy for its own downloads."""
 

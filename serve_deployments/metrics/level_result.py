@@ -43,9 +43,18 @@ def others_share(levels: Iterable[LevelResult]) -> float | None:
 
     From 0 to 1; None if not reported.
     """
+    return _share_of_cores(levels, "others_s")
+
+
+def load_share(levels: Iterable[LevelResult]) -> float | None:
+    """The same share for the processes that sent the load: the part that the measuring itself took from the replica."""
+    return _share_of_cores(levels, "load_s")
+
+
+def _share_of_cores(levels: Iterable[LevelResult], name: str) -> float | None:
     told = [level.usage for level in levels if level.usage is not None]
     cores_s = sum(usage.cores_s for usage in told)
-    return sum(usage.others_s for usage in told) / cores_s if cores_s else None
+    return sum(getattr(usage, name) for usage in told) / cores_s if cores_s else None
 
 
 TOLERATED_SHARE = 0.05

@@ -97,14 +97,16 @@ def test_memory_of_a_gpu_is_told_to_mps_which_caps_all_of_a_process():
 def test_the_fast_path_is_what_serve_reads():
     """And gRPC reads which addresses need no proxy: all, for who sends load; a model keeps its own."""
     assert LOAD_ENVIRONMENT == {
+        "RAYTUNE_INFER_LOAD": "1",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "2147483647",
         "no_grpc_proxy": "0.0.0.0/0,::/0",
     }
     assert REPLICA_ENVIRONMENT == FAST
+    ours = {"no_grpc_proxy", "RAYTUNE_INFER_LOAD"}
     [serve] = importlib.util.find_spec("ray").submodule_search_locations
     constants = Path(serve, "serve", "_private", "constants.py").read_text(encoding="utf-8")
-    assert [name for name in {*LOAD_ENVIRONMENT, *FAST} - {"no_grpc_proxy"} if f'"{name}"' not in constants] == []
+    assert [name for name in {*LOAD_ENVIRONMENT, *FAST} - ours if f'"{name}"' not in constants] == []
 
 
 FIRST = Settings(cpu_cores=2, gpu_type="T4", gpu_share=0.5, args={"size": 1, "beams": 2})

@@ -16,7 +16,7 @@ from tests.levels import a_level
 USAGE: dict[str, Any] = {
     "seconds": 3.0, "batches": {1: 2, 4: 5}, "busy_s": 1.5, "cpu_s": 2.5, "gpu_busy_s": 0.5, "gpu_seen_s": 1.0,
     "memory_bytes": 1000, "gpu_memory_bytes": 2000, "queue": 3, "queue_most": 4, "others_s": 0.25, "cores_s": 6.0,
-    "recent": (BatchTime(1, 0.125), BatchTime(4, 0.25)),
+    "load_s": 0.5, "recent": (BatchTime(1, 0.125), BatchTime(4, 0.25)),
 }  # fmt: skip
 LEVEL: dict[str, Any] = {
     "samples": 50, "counts": {"output_per_s": 7.5},

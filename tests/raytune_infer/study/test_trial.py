@@ -213,6 +213,28 @@ def test_a_trial_says_what_others_had_of_its_cores(others_s, kept, said):
     assert all(e["enforced"] == kept and said in e["how"] for e in told)
 
 
+@pytest.mark.parametrize(
+    ("load_s", "said"),
+    [(0.4, None), (1.6, "it used about 15% of the replica's, which would be faster without it: to leave a core to the "
+      "load, lower `cpu_cores` or add a machine")],
+)  # fmt: skip
+def test_what_the_load_had_of_its_cores_is_told_and_repeats_no_trial(load_s, said):
+    """Of ten seconds of cores, of which others had none."""
+    calls = []
+
+    def measure(running, settings, *, to_beat_rps=None):
+        calls.append(settings)
+        measured = VirtualMeasure(LoadTest(LoadPlan()))(running, settings)
+        usage = Usage(load_s=load_s, cores_s=10.0)
+        return replace(measured, apart=False, levels=tuple(replace(load, usage=usage) for load in measured.levels))
+
+    outcome = run_trial(Settings(), "trial", backend=FakeBackend(lambda settings, batch: 0.01), measure=measure)
+    how = {e["limit"]: (e["enforced"], e["how"]) for e in outcome.enforcements}
+    no_cores = "replicas have every core of the machine, or took those of the load"
+    assert how["load on other cores"] == (False, no_cores if said is None else f"{no_cores}; {said}")
+    assert how["cores to itself"][0] and len(calls) == 1 and not outcome.repeated
+
+
 def told_of_the_start(outcome):
     return [e for e in outcome.enforcements if e["limit"] == "change in place"]
 

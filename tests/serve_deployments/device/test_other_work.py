@@ -6,15 +6,20 @@ import os
 import subprocess
 import sys
 from collections import namedtuple
+from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
+import psutil
 import pytest
 
 from cluster.fakes import FakeTime
-from serve_deployments.device import other_work
+from serve_deployments.device import load_processes, other_work
 from serve_deployments.device.limits import can_pin, machine_cores
+from serve_deployments.device.load_processes import LoadProcesses, marked
 from serve_deployments.device.other_work import OtherWork, busy_s, stolen_s
 from serve_deployments.device.run_queue import RunQueue
+from serve_deployments.environment.serve_path import LOAD_MARK
 
 
 class Machine:
@@ -23,15 +28,17 @@ class Machine:
     def __init__(self, cores, *, counts_waits=False):
         self.busy_s, self.own_s, self.time = [100.0] * cores, 7.0, FakeTime()
         self.waited_s, self.stolen_s = 3.0 if counts_waits else math.inf, [50.0] * cores
+        self.load_s = 20.0
         self.others = OtherWork(
             lambda: self.own_s, lambda: list(self.busy_s), self.time.clock,
-            waited_s=lambda: self.waited_s, stolen_s=lambda: list(self.stolen_s),
+            waited_s=lambda: self.waited_s, stolen_s=lambda: list(self.stolen_s), load_s=lambda cores: self.load_s,
         )  # fmt: skip
 
-    def goes_on(self, seconds, own_s, *busy_s, waited_s=0.0, stolen_s=0.0):
+    def goes_on(self, seconds, own_s, *busy_s, waited_s=0.0, stolen_s=0.0, load_s=0.0):
         self.time.now_s += seconds
         self.own_s += own_s
         self.waited_s += waited_s
+        self.load_s += load_s
         self.stolen_s = [before + stolen_s for before in self.stolen_s]
         self.busy_s = [before + more for before, more in zip(self.busy_s, busy_s, strict=True)]
 
@@ -40,9 +47,9 @@ def test_what_is_busy_and_not_its_own_is_others():
     machine = Machine(3)
     machine.others.watch([0, 2])
     machine.goes_on(10, 12, 9, 10, 8)
-    assert machine.others.read() == (5, 20)
+    assert machine.others.read()[:2] == (5, 20)
     machine.goes_on(10, 4, 2, 10, 2)
-    assert machine.others.read() == (5, 40)
+    assert machine.others.read()[:2] == (5, 40)
 
 
 def test_only_while_it_is_pinned_and_only_there():
@@ -54,7 +61,7 @@ def test_only_while_it_is_pinned_and_only_there():
     machine.goes_on(10, 0, 10, 10)
     machine.others.watch([0])
     machine.goes_on(4, 0, 4, 4)
-    assert machine.others.read() == (5, 8)
+    assert machine.others.read()[:2] == (5, 8)
 
 
 def test_ticks_that_come_late_are_not_counted_twice():
@@ -62,16 +69,16 @@ def test_ticks_that_come_late_are_not_counted_twice():
     machine = Machine(1)
     machine.others.watch([0])
     machine.goes_on(1, 1, 0.9)
-    assert machine.others.read() == (0, 1)
+    assert machine.others.read()[:2] == (0, 1)
     machine.goes_on(1, 1, 1.1)
-    assert machine.others.read() == (0, 2)
+    assert machine.others.read()[:2] == (0, 2)
 
 
 def test_cores_that_the_system_does_not_know_are_not_watched():
     machine = Machine(2)
     machine.others.watch([1, 2])
     machine.goes_on(5, 0, 5, 5)
-    assert machine.others.read() == (0, 0)
+    assert machine.others.read()[:2] == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +96,9 @@ def test_what_others_use_counts_as_far_as_the_replica_waited_for_it(own_s, busy_
     machine = Machine(len(busy_s), counts_waits=True)
     machine.others.watch(range(len(busy_s)))
     machine.goes_on(10, own_s, *busy_s, waited_s=waited_s, stolen_s=stolen_s)
-    assert machine.others.read() == (pytest.approx(others_s), 10 * len(busy_s))
+    assert machine.others.read()[:2] == (pytest.approx(others_s), 10 * len(busy_s))
     machine.goes_on(10, 0, *busy_s)  # now it does nothing, and loses nothing
-    assert machine.others.read() == (pytest.approx(others_s), 20 * len(busy_s))
+    assert machine.others.read()[:2] == (pytest.approx(others_s), 20 * len(busy_s))
 
 
 def test_waits_of_before_it_was_pinned_do_not_count():
@@ -99,7 +106,27 @@ def test_waits_of_before_it_was_pinned_do_not_count():
     machine.goes_on(10, 0, 10, waited_s=9, stolen_s=1)
     machine.others.watch([0])
     machine.goes_on(10, 1, 10, waited_s=0.5)
-    assert machine.others.read() == (pytest.approx(0.5), 10)
+    assert machine.others.read()[:2] == (pytest.approx(0.5), 10)
+
+
+@pytest.mark.parametrize(
+    ("busy_s", "waited_s", "load_s", "others_s", "of_load_s"),
+    [
+        (9.0, math.inf, 3.0, 1.0, 3.0),  # 9 s less its own 5, of which 3 were the load's
+        (9.0, 2.0, 3.0, 0.5, 1.5),  # it waited for half of these 4 s: for each of the two by what it used
+        (7.0, 2.0, 2.0, 0.0, 2.0),
+        (7.0, 2.0, 2.1, 0.0, 2.0),  # ticks of one come later than those of the other
+        (5.0, 2.0, 1.0, 0.0, 0.0),
+    ],
+)
+def test_what_the_load_uses_is_no_work_of_others(busy_s, waited_s, load_s, others_s, of_load_s):
+    machine = Machine(1, counts_waits=not math.isinf(waited_s))
+    machine.goes_on(10, 0, 10, load_s=9)  # not watched yet
+    machine.others.watch([0])
+    machine.goes_on(10, 5.0, busy_s, waited_s=waited_s, load_s=load_s)
+    assert machine.others.read() == (pytest.approx(others_s), 10, pytest.approx(of_load_s))
+    machine.goes_on(10, 5.0, 5.0)
+    assert machine.others.read() == (pytest.approx(others_s), 20, pytest.approx(of_load_s))
 
 
 _BURNS = "import os; os.sched_setaffinity(0, [{core}]); print(flush=True)\nwhile True: pass"
@@ -147,6 +174,72 @@ def test_beside_a_process_that_burns_the_same_core():
     assert told["cores_s"] >= 1.5
     # Half of it, by the scheduler's fairness; more where the machine is busy.
     assert 0.25 < told["others_s"] / told["cores_s"] <= 1.1
+
+
+@contextmanager
+def sends_load(core):
+    """A process that is marked as one that sends load, and burns a core."""
+    marked = {**os.environ, **dict([LOAD_MARK])}
+    command = [sys.executable, "-c", _BURNS.format(core=core)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=marked) as sender:
+        assert sender.stdout is not None
+        sender.stdout.readline()
+        yield sender
+        sender.kill()
+
+
+@pytest.mark.skipif(not can_pin(), reason="this system has no CPU affinity")
+def test_beside_a_process_that_sends_load_from_the_same_core():
+    core = min(machine_cores())
+    with sends_load(core):
+        told = measured(core)[-1]
+    # What these two have not used is others', whatever else runs on the core now.
+    shares = [told[name] / told["cores_s"] for name in ("load_s", "others_s")]
+    assert shares[0] > 0.1 and told["cpu_s"] + sum(shares) * told["cores_s"] == pytest.approx(told["cores_s"], abs=0.3)
+
+
+@pytest.mark.skipif(not can_pin() or len(machine_cores()) < 2, reason="there is no other core to be pinned to")
+def test_what_is_sent_from_another_core_takes_nothing():
+    here, there = sorted(machine_cores())[:2]
+    with sends_load(there) as sender:
+        process = psutil.Process(sender.pid)
+        assert process in set(marked()) and psutil.Process() not in set(marked())
+        cores: list[set[int]] = [{here}, {there}, {here, there}]
+        counted = [LoadProcesses(lambda: [process]) for _ in cores]
+        before_s = [each.used_s(its) for each, its in zip(counted, cores, strict=True)]
+        until_s = sum(process.cpu_times()[:2]) + 0.1
+        while sum(process.cpu_times()[:2]) < until_s:
+            os.sched_yield()
+        used_s = [each.used_s(its) for each, its in zip(counted, cores, strict=True)]
+    assert used_s[0] == before_s[0] == 0
+    assert all(after - before >= 0.1 for after, before in zip(used_s[1:], before_s[1:], strict=True))
+
+
+def test_of_one_that_may_run_anywhere_its_part_counts_and_what_has_ended_stays_counted(monkeypatch):
+    monkeypatch.setattr(load_processes, "can_pin", lambda: True)
+    times = {"a": 5.0, "b": 1.0}
+    there = ["a"]
+
+    class Process(NamedTuple):
+        name: str
+        cores: tuple[int, ...]
+
+        def cpu_times(self):
+            return SimpleNamespace(user=times[self.name], system=0.0)
+
+        def cpu_affinity(self):
+            return self.cores
+
+    kept: dict[str, Any] = {"a": Process("a", (0, 1, 2, 3)), "b": Process("b", (0,))}
+    load = LoadProcesses(lambda: [kept[name] for name in there])
+    began_s = load.used_s([0, 7])
+    times["a"] += 4.0
+    there.append("b")  # started since, so that all of its second was now
+    assert load.used_s([0, 7]) - began_s == pytest.approx(1.0 + 1.0)
+    there.remove("a")
+    times["b"] += 0.5
+    assert load.used_s([0, 7]) - began_s == pytest.approx(2.5)
+    assert load.used_s([1]) - began_s == pytest.approx(2.5)
 
 
 @pytest.mark.skipif(not (can_pin() and WAITS_ARE_COUNTED), reason="this system has no affinity, or counts no waits")

@@ -1,6 +1,7 @@
 """The load actor as a real Ray actor, against a fake server in its process and the machine's clock."""
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ import ray
 
 from serve_deployments.backend import LoadFailed
 from serve_deployments.device.limits import machine_cores, unleased_cores
+from serve_deployments.device.load_processes import marked
 from serve_deployments.endpoint import WHOLE
 from serve_deployments.fakes.virtual_replicas import FakeServer
 from serve_deployments.load.clock import RealClock
@@ -36,6 +38,8 @@ def test_an_actor_is_kept_unless_it_died_or_something_was_raised(local_ray):
     here = ray.get_runtime_context().get_node_id()
     with load_actor(here) as first:
         ray.get(first.set_target.remote(lambda: FakeServer(lambda batch: 0.01), ["a"]))
+        its = ray.get(first.__ray_call__.remote(lambda actor: os.getpid()))
+        assert its in [process.pid for process in marked()]  # so that replicas tell it from others' work
         with load_actor(here) as second:
             assert second is not first  # one test at a time
     with pytest.raises(ZeroDivisionError), load_actor(here) as again:
