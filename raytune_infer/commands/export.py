@@ -39,22 +39,21 @@ def export(
 
     folder = open_run(run, db)
     study, trials = folder.read()
-    from raytune_infer.comparing.comparison import compared
     from raytune_infer.errors import AllFailed
     from raytune_infer.report.export.serve_config import payload_type_of, serve_config
     from raytune_infer.report.export.trust import recorded_settings, refuse_loading
     from raytune_infer.report.renderers.console_table import plain
     from raytune_infer.report.words.effects import code_of
     from raytune_infer.report.words.verdict import answer_so_far
-    from raytune_infer.study.result import best_of, comparison_left, position_of
+    from raytune_infer.study.result import best_of, comparison_so_far
 
     spec = folder.spec_of(study)
-    comparison = compared(trials, spec.goal, position_of(spec.default_config, trials))
+    comparison, left = comparison_so_far(folder, trials, spec)
     best = best_of(trials, comparison)
     if best is None:
         raise AllFailed(f"no trial of {run} counts yet; `raytune-infer show {run}` says why")
     assert to is Target.serve, "the only one there is"
-    said = answer_so_far(best, comparison, spec.goal, comparison_left(folder, trials, spec))
+    said = answer_so_far(best, comparison, spec.goal, left)
     settings, payload_type = recorded_settings(spec, best.config, best.settings), payload_type_of(folder, spec)
     if not trust:
         refuse_loading(settings)

@@ -15,11 +15,10 @@ def show(run: RunPath, db: Db = None, form: Format = "console") -> None:
     render = renderer_of(form)
     folder = open_run(run, db)
     study, trials = folder.read()
-    from raytune_infer.comparing.comparison import compared
     from raytune_infer.report.study_report import trials_view
-    from raytune_infer.study.result import best_of, comparison_left, position_of
+    from raytune_infer.study.result import best_of, comparison_so_far
 
     spec = folder.spec_of(study)
-    comparison = compared(trials, spec.goal, position_of(spec.default_config, trials))
-    best, left = best_of(trials, comparison), comparison_left(folder, trials, spec)
+    comparison, left = comparison_so_far(folder, trials, spec)
+    best = best_of(trials, comparison)
     render(trials_view(study, trials, best, comparison, spec.goal, left), sys.stdout)

@@ -11,14 +11,12 @@ import numpy as np
 
 from raytune_infer.comparing.blocks import Blocks, Estimate, NoisePrior, fit
 from raytune_infer.comparing.means import mean_over_rounds
+from raytune_infer.comparing.rounds import Round, in_rounds
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
 from searchers.quantities import PRICE
 from serve_deployments.metrics.answers.agreement import AnswerAgreement, over_rounds
 from serve_deployments.metrics.metric_table import metric_of
-
-Round = dict[int, TrialRecord]
-"""Position of a configuration → its trial in one round."""
 
 MISSES = 2
 """A configuration that breaks a limit in this many rounds leaves the comparison. Our choice: the p99 of one level may
@@ -31,6 +29,10 @@ USUAL = NoisePrior(sigma=0.05, freedom=1.0)
 configurations can then tell a ratio of 1.3 from 1, and on a machine with three times the usual noise more than nine in
 ten intervals still hold, whatever the number of rounds; with four degrees it was as few as three in four."""
 
+PRELIMINARY = replace(USUAL, freedom=2.0)
+"""The same until the comparison is over. Our choice: one measurement of two or three configurations each then tells a
+ratio of 2 from 1, and with thrice the usual noise its interval still holds in more than eight of ten cases."""
+
 EXACT = NoisePrior(sigma=0.0, freedom=1.0, drifts=False)
 """Prior for what is not measured: prices. One degree of freedom, the least that gives an interval, as there is no noise
 to estimate."""
@@ -38,24 +40,6 @@ to estimate."""
 ANSWERED = NoisePrior(drifts=False)
 """Prior for what is counted in answers: no load moves it, and every round asks the same samples anew. So the rounds
 alone show how far it varies: not at all for a model that repeats its answers."""
-
-
-def in_rounds(trials: Sequence[TrialRecord]) -> tuple[Round, ...]:
-    """Group the trials of the comparison into rounds.
-
-    A round is a sequence of trials with consecutive numbers in which no configuration occurs twice, so rounds need not
-    be stored. Numbers are missing where a run was killed: trials before them were not measured side by side with those
-    after them, so the round ends there. One that was cut off is measured anew, and its trials are not among these; only
-    runs of earlier versions kept them, as a round that lacks some cells.
-    """
-    rounds: list[Round] = []
-    before = None
-    for trial in sorted((t for t in trials if t.purpose == "final"), key=lambda t: t.number):
-        if before is None or trial.number != before + 1 or trial.position in rounds[-1]:
-            rounds.append({})
-        rounds[-1][trial.position] = trial
-        before = trial.number
-    return tuple(rounds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,21 +99,24 @@ class Comparison:
     than ours).
 
     Args:
-        by_round: the trials of each round, an unfinished one included.
+        by_round: the trials of each round, an unfinished one included. Of a comparison that is not over, the
+            measurements of the search come first, as if they were a round (`compared`).
         contestants: all that took part: those that count, the best mean first, then the others.
         default: position of the configuration to beat; None if it does not fit on this cluster.
         blocks: the model fitted to those that count, in their order; None if none does.
+        preliminary: whether measurements of the search are among those of the rounds.
     """
 
     by_round: tuple[Round, ...]
     contestants: tuple[Contestant, ...]
     default: int | None
     blocks: Blocks | None
+    preliminary: bool = False
 
     @property
     def rounds(self) -> int:
         """Number of rounds, an unfinished one included."""
-        return len(self.by_round)
+        return len(self.by_round) - self.preliminary
 
     @cached_property
     def counting(self) -> tuple[Contestant, ...]:
@@ -227,8 +214,17 @@ class Comparison:
         return all(not ratio.contains(1) or ratio.within(within) for ratio in ratios)
 
 
-def compared(trials: Sequence[TrialRecord], objective: Objective, default: int | None) -> Comparison:
+def compared(
+    trials: Sequence[TrialRecord],
+    objective: Objective,
+    default: int | None,
+    searched: Sequence[TrialRecord] = (),
+) -> Comparison:
     """Evaluate the final comparison as far as it has come.
+
+    One that is not over knows little by itself: its first round gives no interval that tells a ratio of two from one.
+    So what the search has measured of the same configurations counts as a round before the first, until it is over.
+    From then on it does not, as the best of many noisy values of a search is too high.
 
     A round in which a configuration broke a limit gives it no figure: a rate at which a limit is broken is not ranked.
     A lower bound on a rate is for the mean of the rounds: without the rounds below it, the mean would be too high.
@@ -237,23 +233,26 @@ def compared(trials: Sequence[TrialRecord], objective: Objective, default: int |
         trials: trials of a study; those of its search are ignored.
         objective: the objective whose figures are compared.
         default: position of the configuration to beat.
+        searched: trials of the search, one of a configuration, that count as a round; none for one that is over.
     """
     bounds = {name: bound for name, bound in objective.at_least.items() if _moves_with_load(name)}
     in_a_round = replace(objective, at_least={n: b for n, b in objective.at_least.items() if n not in bounds})
     rounds = in_rounds([judged(t, in_a_round) for t in trials] if bounds else trials)
+    if searched:
+        rounds = ({t.position: judged(t, in_a_round) if bounds else t for t in searched}, *rounds)
     everyone = [
         _contestant(position, tuple(r[position] for r in rounds if position in r), bounds)
         for position in dict.fromkeys(p for r in rounds for p in r)
     ]
     counting = [c for c in everyone if c.counts]
-    known = _prior(objective)
+    known = PRELIMINARY if searched and _prior(objective) is USUAL else _prior(objective)
     if not counting:
-        return Comparison(rounds, tuple(everyone), default, None)
+        return Comparison(rounds, tuple(everyone), default, None, bool(searched))
     figures = np.array([[_figure(r.get(c.position), objective) for r in rounds] for c in counting])
     order = np.argsort(fit(figures, known).mu * (1 if objective.minimize else -1), kind="stable")
     best_first = tuple(counting[i] for i in order)
     others = tuple(c for c in everyone if not c.counts)
-    return Comparison(rounds, best_first + others, default, fit(figures[order], known))
+    return Comparison(rounds, best_first + others, default, fit(figures[order], known), bool(searched))
 
 
 def judged(trial: TrialRecord, objective: Objective) -> TrialRecord:

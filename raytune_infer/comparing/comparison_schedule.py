@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import NamedTuple
 
-from raytune_infer.comparing.comparison import Comparison, Round, compared, in_rounds
+from raytune_infer.comparing.comparison import Comparison, compared
+from raytune_infer.comparing.rounds import Round, in_rounds
 from raytune_infer.spec.service_spec import BudgetSpec
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Objective
@@ -136,6 +137,17 @@ class ComparisonSchedule:
         missing = sum(p not in measured for p in field) + max(0, MIN_ROUNDS - turn.round) * len(field)
         done = sum(len(r) for r in rounds)
         return Left(done, done + missing)
+
+    def searched(self, trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+        """Return what the search has measured of the configurations in the comparison: one trial each, the last.
+
+        Args:
+            trials: finished trials of the study.
+        """
+        field = self._field(compared(trials, self.objective, self.default), _seconds(trials))
+        begun = {p for r in in_rounds(trials) for p in r}
+        found = {t.position: t for t in trials if t.purpose == "search" and t.outcome.metrics is not None}
+        return tuple(t for p, t in found.items() if p in begun or p in field)
 
     def _field(self, comparison: Comparison, spent_s: float) -> list[int]:
         """Return the positions still in the comparison; the search's next best enters when all before it are out."""

@@ -20,7 +20,7 @@ from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import open_run
-from raytune_infer.study.result import comparison_left
+from raytune_infer.study.result import unfinished_comparison
 from searchers.objective import Objective
 from serve_deployments.load.arrivals import Arrivals
 
@@ -111,6 +111,7 @@ def recommend(
     if maximize is not None or minimize is not None:
         asked |= objective.goal.names
     check_measured(asked, trials, str(run))
+    left, searched = unfinished_comparison(folder, trials, spec)
     ranking = rank(
         trials,
         objective,
@@ -122,8 +123,9 @@ def recommend(
         size=next(iter(study.fingerprint.get("configurations", ())), None),
         default=default,
         concluded=same_question(objective, spec.goal, spec.latency_limits, trials, book),
+        searched=searched,
     )
-    return replace(ranking, left=comparison_left(folder, trials, spec))
+    return replace(ranking, left=left)
 
 
 def rank(
@@ -138,6 +140,7 @@ def rank(
     size: int | None = None,
     default: int | None = None,
     concluded: bool = False,
+    searched: Sequence[TrialRecord] = (),
 ) -> Recommendation:
     """Rank trials by what their levels certainly show.
 
@@ -154,6 +157,7 @@ def rank(
         size: number of configurations in the space.
         default: position of the configuration to beat; None if it was not measured.
         concluded: whether this is the question that the run's final comparison has answered.
+        searched: trials of the search that count as a round of that comparison, as it is not over (`compared`).
 
     Raises:
         UserError: the objective needs a price that is unknown.
@@ -166,7 +170,8 @@ def rank(
     limits = limits_on_load(objective, held_under, trials)
     prices_usd = {position: usd_per_hour_of(ts[0], book, objective) for position, ts in measured.items()}
     finals = [t for t in trials if t.purpose == "final" and t.position in measured]
-    comparison = compared_again(finals if finals and limits.unchanged else (), objective, prices_usd, default)
+    before = [t for t in searched if t.position in measured and limits.unchanged]
+    comparison = compared_again(finals if finals and limits.unchanged else (), objective, prices_usd, default, before)
     beside = side_by_side(comparison, objective)
     own = {} if limits.unchanged else bounds_under(held_under, finals, prices_usd, default)
     known = {

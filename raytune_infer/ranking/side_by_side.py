@@ -30,7 +30,11 @@ class SideBySide:
 
 
 def compared_again(
-    finals: Sequence[TrialRecord], objective: Objective, usd_per_hour: Mapping[int, float], default: int | None
+    finals: Sequence[TrialRecord],
+    objective: Objective,
+    usd_per_hour: Mapping[int, float],
+    default: int | None,
+    searched: Sequence[TrialRecord] = (),
 ) -> Comparison:
     """Return a run's final comparison under an objective with the limits on a load that the run had.
 
@@ -39,9 +43,13 @@ def compared_again(
         objective: the goal; its limits on latencies and errors are the run's.
         usd_per_hour: position of a configuration → its price.
         default: position of the configuration to beat.
+        searched: trials of the search that count with them, as it is not over.
     """
-    priced = [replace(t, usd_per_hour=usd_per_hour[t.position]) for t in finals]
-    return compared([judged(t, objective) for t in priced], objective, default)
+    again, before = (
+        [judged(replace(t, usd_per_hour=usd_per_hour[t.position]), objective) for t in each]
+        for each in (finals, searched)
+    )
+    return compared(again, objective, default, before)
 
 
 def side_by_side(comparison: Comparison, objective: Objective) -> Mapping[int, SideBySide]:

@@ -49,7 +49,8 @@ def standings(comparison: Comparison, objective: Objective) -> Table:
         )
         for c, share in zip(comparison.contestants, shares, strict=True)
     ]  # fmt: skip
-    title = f"Measured side by side in {rounds} (with intervals of {100 * CONFIDENCE:g} %)"
+    before = " so far, and before that in the search" if comparison.preliminary else ""
+    title = f"Measured side by side in {rounds}{before} (with intervals of {100 * CONFIDENCE:g} %)"
     return Table("comparison", columns, tuple(rows), title)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from raytune_infer.comparing.blocks import Estimate
 from raytune_infer.comparing.comparison import Comparison, compared
@@ -90,8 +91,20 @@ def position_of(config: Config, trials: Sequence[TrialRecord]) -> int | None:
     return next((t.position for t in trials if t.config == config), None)
 
 
-def comparison_left(run: RunFolder, trials: Sequence[TrialRecord], spec: ServiceSpec) -> Left | None:
-    """Return how far the final comparison of a run has come, if it has begun and is not over; else None.
+class Unfinished(NamedTuple):
+    """What is known beside the rounds of a comparison that has begun and is not over.
+
+    Args:
+        left: how far it has come; None if it is over, or has not begun.
+        searched: the trials of the search that count until it is over (`compared`).
+    """
+
+    left: Left | None = None
+    searched: tuple[TrialRecord, ...] = ()
+
+
+def unfinished_comparison(run: RunFolder, trials: Sequence[TrialRecord], spec: ServiceSpec) -> Unfinished:
+    """Return how far the final comparison of a run has come, and what counts with its rounds until it is over.
 
     Args:
         run: the run.
@@ -99,15 +112,24 @@ def comparison_left(run: RunFolder, trials: Sequence[TrialRecord], spec: Service
         spec: its specification.
     """
     if run.concluded or not any(t.purpose == "final" for t in trials):
-        return None
+        return Unfinished()
     unfinished = run.unfinished()
     if run.concluded is None and not unfinished:
-        return None  # a run from before this was kept, of which nothing says that it was stopped
+        return Unfinished()  # a run from before this was kept, of which nothing says that it was stopped
     default = position_of(spec.default_config, trials)
     again = LoadTest(LoadPlan(), spec.latency_limits, spec.load.find).again
-    left = schedule_of(trials, spec.goal, default, spec.budget, spec.budget.parallel, again).left(trials)
+    schedule = schedule_of(trials, spec.goal, default, spec.budget, spec.budget.parallel, again)
     done = sum(t.purpose == "final" for t in trials)
-    return left or (Left(done, done + 1) if unfinished else None)
+    left = schedule.left(trials) or (Left(done, done + 1) if unfinished else None)
+    return Unfinished() if left is None else Unfinished(left, schedule.searched(trials))
+
+
+def comparison_so_far(
+    run: RunFolder, trials: Sequence[TrialRecord], spec: ServiceSpec
+) -> tuple[Comparison, Left | None]:
+    """Return a run's final comparison under its own objective, and how far it has come if it is not over."""
+    left, searched = unfinished_comparison(run, trials, spec)
+    return compared(trials, spec.goal, position_of(spec.default_config, trials), searched), left
 
 
 def conclude(

@@ -237,7 +237,8 @@ def _interval(ratio: Estimate) -> str:
 
 
 def _rounds(contestant: Contestant) -> str:
-    return f"{contestant.kept} of {_count(len(contestant.trials), 'round')}"
+    noun = "measurement" if any(t.purpose == "search" for t in contestant.trials) else "round"
+    return f"{contestant.kept} of {_count(len(contestant.trials), noun)}"
 
 
 def _count(many: int, noun: str) -> str:

@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from raytune_infer.comparing.blocks import NoisePrior
-from raytune_infer.comparing.comparison import MISSES, USUAL, Contestant, compared, in_rounds
+from raytune_infer.comparing.comparison import MISSES, USUAL, Contestant, compared
 from raytune_infer.comparing.comparison_dict import as_dict
 from raytune_infer.comparing.configuration_result import result_of
+from raytune_infer.comparing.rounds import in_rounds
 from raytune_infer.report.comparison_report import standings
 from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.verdict import answer, remarks

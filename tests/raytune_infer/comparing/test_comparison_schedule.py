@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raytune_infer.comparing.comparison import compared, in_rounds
+from raytune_infer.comparing.comparison import compared
 from raytune_infer.comparing.comparison_schedule import MAX_ROUNDS, ComparisonSchedule, Turn, usual_seconds
+from raytune_infer.comparing.rounds import in_rounds
 from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 

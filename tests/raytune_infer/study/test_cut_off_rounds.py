@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raytune_infer.comparing.comparison import Comparison, in_rounds
+from raytune_infer.comparing.comparison import Comparison
+from raytune_infer.comparing.rounds import in_rounds
 from raytune_infer.study.result import StudyResult
 from serve_deployments.settings import Settings
 from tests.raytune_infer.study.stop_after import Notes

@@ -11,7 +11,7 @@ import pytest
 from cluster.inventory import Inventory, Node
 from raytune_infer import Study, StudyResult
 from raytune_infer.commands.app import main
-from raytune_infer.comparing.comparison import in_rounds
+from raytune_infer.comparing.rounds import in_rounds
 from raytune_infer.report.export.report_files import write_files
 from raytune_infer.report.study_report import recommendation
 from raytune_infer.report.words.values import interval

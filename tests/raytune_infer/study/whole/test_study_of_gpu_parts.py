@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cluster.inventory import Node
-from raytune_infer.comparing.comparison import in_rounds
+from raytune_infer.comparing.rounds import in_rounds
 from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.backend import OutOfMemory
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
