@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import pickle
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -84,9 +85,18 @@ def _sequence(value: list[Any] | tuple[Any, ...]) -> Any:
 
 
 def _array(value: Any) -> Any:
+    if _holds_objects(value):
+        with suppress(Exception):  # what cannot be serialised cannot be sent either, and whoever sends it says so
+            return pickle.loads(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
     if callable(getattr(value, "detach", None)):  # torch's, which are sent with all memory that they are a part of
         return value.detach().clone()
     return value.copy() if callable(getattr(value, "copy", None)) else value
+
+
+def _holds_objects(value: Any) -> bool:
+    """Whether an array or a table has objects as its elements, which its own copy would share."""
+    kinds = [value.dtype] if hasattr(value, "dtype") else [*getattr(value, "dtypes", ())]
+    return any(getattr(kind, "hasobject", False) for kind in kinds)
 
 
 def with_article(kind: type) -> str:

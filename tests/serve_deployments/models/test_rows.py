@@ -1,5 +1,6 @@
 """What a model returns is in rows, one for each payload, or refused with the remedy."""
 
+import copy
 import pickle
 from array import array
 from collections import OrderedDict, deque
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -129,6 +131,46 @@ def test_plain_containers_and_records_are_copied_too(result, write):
     mine, before = owned(result), repr(result)
     write(result)
     assert repr(mine) == before != repr(result) and type(mine) is type(result)
+
+
+def objects(*elements: Any) -> Any:
+    made = np.empty(len(elements), dtype=object)
+    made[:] = elements
+    return made
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda part: objects(part, "x"),
+        lambda part: {"a": [objects("x", {"b": part})]},
+        lambda part: np.array([(part, 1)], dtype=[("o", object), ("n", int)]),
+        lambda part: np.array([(part, 1)], dtype=[("o", object), ("n", int)])[0],
+        lambda part: pd.Series([part, "x"]),
+        lambda part: pd.DataFrame({"n": [1], "o": [part]}),
+    ],
+)
+@pytest.mark.parametrize(("part", "write"), [([1], lambda it: it.append(2)), (np.zeros(3), lambda it: it.fill(7.0))])
+def test_objects_in_an_array_share_no_memory_either(hold, part, write):
+    part = copy.deepcopy(part)
+    result = hold(part)
+    mine, before = owned(result), repr(result)
+    write(part)
+    assert repr(mine) == before != repr(result) and type(mine) is type(result)
+
+
+def test_rows_of_one_array_of_objects_share_nothing_with_one_another():
+    shared = [0.5]
+    first, second = checked("m", ["a", "b"], objects(objects(shared), objects(shared)))
+    first[0].append(1.0)
+    assert second[0] == [0.5] and shared == [0.5]
+
+
+def test_an_array_of_objects_that_cannot_be_sent_is_copied_as_an_array():
+    unsendable = objects(lambda: 1, 2)
+    mine = owned(unsendable)
+    unsendable[1] = 3
+    assert mine[0] is unsendable[0] and mine[1] == 2
 
 
 def test_a_view_of_bytes_becomes_the_bytes_that_it_shows():
