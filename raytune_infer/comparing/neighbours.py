@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -46,8 +47,8 @@ class Among:
 
     @property
     def start_s(self) -> float:
-        """Seconds that it took to start the neighbours."""
-        return sum(sum(each.startup.seconds.values()) for each in self.neighbours)
+        """Seconds that it took to start the neighbours, which start together."""
+        return max((sum(each.startup.seconds.values()) for each in self.neighbours), default=0.0)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -77,17 +78,37 @@ def among_neighbours(replica: Running, settings: Settings, name: str, beside: Be
     """
     fit = neighbours_that_fit(settings)
     with ExitStack() as stack:
-        there: list[Running] = []
-        why = ""
-        while beside is not None and len(there) < fit and not why:
-            try:
-                with _in_words(len(there), fit):
-                    there.append(stack.enter_context(beside(replica, settings, f"{name}-beside-{len(there) + 1}")))
-            except NoRoom as error:
-                why = f"; more found no room: {error}"
+        there, failed = _started(stack, replica, settings, name, beside, fit)
+        with _in_words(len(there), fit):
+            if (error := next((each for each in failed if not isinstance(each, NoRoom)), None)) is not None:
+                raise error
+        why = f"; more found no room: {failed[0]}" if failed else ""
         yield Among(replica, tuple(there), _told(len(there), fit, why))
         with _in_words(len(there), fit):
             stack.close()
+
+
+def _started(
+    stack: ExitStack, replica: Running, settings: Settings, name: str, beside: Beside | None, fit: int
+) -> tuple[list[Running], list[CouldNotRun]]:
+    """Start all neighbours at once; returns those that run, which end with the stack, and why the others do not."""
+    there: list[Running] = []
+    failed: list[CouldNotRun] = []
+    if beside is None or not fit:
+        return there, failed
+    # One after another, each would wait for the imports and the model of the one before it. The pool's end waits for
+    # all of them, also where this is interrupted, so that none begins to run after the stack has been closed.
+    with ThreadPoolExecutor(fit) as starting:
+        tasks = [
+            starting.submit(stack.enter_context, beside(replica, settings, f"{name}-beside-{number}"))
+            for number in range(1, fit + 1)
+        ]
+    for task in tasks:
+        try:
+            there.append(task.result())
+        except CouldNotRun as error:
+            failed.append(error)
+    return there, failed
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any
 
 from serve_deployments.backend import CouldNotRun, ReplicaFacts, Running, Startup
@@ -18,6 +19,9 @@ from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.shared_pool import SharedPool
 from serve_deployments.replicas.transition import WarmReplica
 from serve_deployments.settings import Settings
+
+_STARTING = Lock()
+"""Neighbours start at the same time, each in a thread. Not a field: backends are sent to other processes."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +97,11 @@ class FakeBackend:
     def beside(self, replica: Running, settings: Settings, name: str) -> Iterator[FakeReplica]:
         """See `Beside`: on the card of a replica of this backend."""
         assert isinstance(replica, FakeReplica), "a replica of this backend"
-        if (refusal := self.refuses_beside(settings, len(replica.card))) is not None:
-            raise refusal
-        neighbour = self._on_card(settings, replica.card, Startup(False, {"deploy": self.new_s}))
-        self._count(1)
+        with _STARTING:
+            if (refusal := self.refuses_beside(settings, len(replica.card))) is not None:
+                raise refusal
+            neighbour = self._on_card(settings, replica.card, Startup(False, {"deploy": self.new_s}))
+            self._count(1)
         try:
             yield neighbour
         finally:

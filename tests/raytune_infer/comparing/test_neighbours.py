@@ -1,5 +1,7 @@
 """Parts of a GPU, measured among as many neighbours as fit: how many these are, what is said, and what is left."""
 
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -66,7 +68,7 @@ def test_a_quarter_is_measured_beside_three_others_that_have_its_load():
     assert one["how"] == "beside 3 copies of itself on the same GPU under the same load"
     # All three are busy nearly always: a batch takes 2.5 times as long.
     assert alone.metrics["rps"] / among.metrics["rps"] == pytest.approx(2.5, rel=0.1)
-    assert among.overhead["neighbours"] == 15.0 and "neighbours" not in alone.overhead
+    assert among.overhead["neighbours"] == 5.0 and "neighbours" not in alone.overhead
 
 
 @pytest.mark.parametrize("room", [0, 1, 2])
@@ -94,6 +96,20 @@ def test_a_neighbour_that_is_lost_is_worth_another_attempt():
     backend = crowded(refuses_beside=lambda settings, there: next(lost, None))
     outcome = run_trial(QUARTER, "t", backend=backend, measure=MEASURE, beside=backend.beside)
     assert "gone" in outcome.lost and told(outcome)[0]["given"] == "3" and backend.alive == 0
+
+
+def test_neighbours_start_together():
+    """Each waits until the two others have been asked for: one after another they would wait for ever."""
+    backend, all_asked = crowded(), threading.Barrier(3)
+
+    @contextmanager
+    def beside(replica, settings, name):
+        all_asked.wait(timeout=60)
+        with backend.beside(replica, settings, name) as neighbour:
+            yield neighbour
+
+    outcome = run_trial(QUARTER, "t", backend=backend, measure=MEASURE, beside=beside)
+    assert told(outcome)[0]["given"] == "3" and backend.most_alive == 4 and backend.alive == 0
 
 
 def test_neighbours_end_with_the_trial_however_it_ends():
