@@ -144,3 +144,12 @@ class PredictsGain(Protocol):
     def chance_of_more(self, history: History, margin: float) -> float:
         """Probability that some configuration is better than all measured ones by more than the fraction `margin`."""
         ...
+
+
+@runtime_checkable
+class PredictsValues(Protocol):
+    """A searcher that can say what it expects of every configuration."""
+
+    def predicted(self, history: History) -> np.ndarray:
+        """`[S, n]` equally likely values of all configurations, 0 where one is infeasible."""
+        ...

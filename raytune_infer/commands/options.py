@@ -33,7 +33,7 @@ Format = Annotated[
     str,
     typer.Option(
         "--format", metavar="NAME",
-        help="Output format: console, json, csv (the main table) or csv:TABLE (another one, or csv:notes).",
+        help="Output format: console, json, html, csv (the main table) or csv:TABLE (another one, or csv:notes).",
     ),
 ]  # fmt: skip
 

@@ -18,7 +18,7 @@ from raytune_infer.ranking.ranked import Ranked, ranked_of, surely_better
 from raytune_infer.ranking.side_by_side import bounds_under, compared_again, side_by_side
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.service_spec import ServiceSpec
-from raytune_infer.store.records import TrialRecord
+from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import open_run
 from raytune_infer.study.result import unfinished_comparison
 from searchers.objective import Objective
@@ -103,7 +103,6 @@ def recommend(
     study, trials = folder.read()
     spec = folder.spec_of(study)
     objective = changed(spec.goal, limits=limits, at_least=at_least, maximize=maximize, minimize=minimize)
-    default = next((t.position for t in trials if t.config == spec.default_config), None)
     book = prices if isinstance(prices, PriceBook) or prices is None else load_prices(prices)
     if all(not t.outcome.levels for t in trials):
         raise AllFailed(f"no trial of {run} was measured; `raytune-infer show {run}` says why")
@@ -112,20 +111,47 @@ def recommend(
         asked |= objective.goal.names
     check_measured(asked, trials, str(run))
     left, searched = unfinished_comparison(folder, trials, spec)
-    ranking = rank(
+    ranking = ranked_again(study, trials, spec, objective, book, searched=searched)
+    return replace(ranking, left=left)
+
+
+def ranked_again(
+    study: StudyRecord,
+    trials: Sequence[TrialRecord],
+    spec: ServiceSpec,
+    objective: Objective,
+    book: PriceBook | None = None,
+    *,
+    searched: Sequence[TrialRecord] = (),
+    predicts: bool = True,
+) -> Recommendation:
+    """Rank the trials of a run under an objective.
+
+    Args:
+        study: the run's study.
+        trials: its finished trials.
+        spec: its service.
+        objective: the goal and its limits.
+        book: the prices; None for those of the run.
+        searched: trials of the search that count with a comparison that is not over (`unfinished_comparison`).
+        predicts: whether rates that levels leave open are predicted, which takes most of the time and ranks nothing.
+
+    Raises:
+        UserError: the objective needs a price that is unknown.
+    """
+    return rank(
         trials,
         objective,
-        arrivals=_arrivals(spec),
+        arrivals=_arrivals(spec) if predicts else None,
         held_under=spec.latency_limits,
         precision=spec.load.rate_precision,
         book=book,
         prices=f"as of the run ({spec.prices or DEFAULT_BOOK})" if book is None else f"{book.name}, {book.date}",
         size=next(iter(study.fingerprint.get("configurations", ())), None),
-        default=default,
+        default=next((t.position for t in trials if t.config == spec.default_config), None),
         concluded=same_question(objective, spec.goal, spec.latency_limits, trials, book),
         searched=searched,
     )
-    return replace(ranking, left=left)
 
 
 def rank(

@@ -11,40 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from raytune_infer.report.chart import Axis as Axis
+from raytune_infer.report.chart import Chart, Planes
+from raytune_infer.report.chart import Quantity as Quantity
 from searchers.space import Value
 
 ColumnKind = Literal["text", "number", "quantity", "quantiles", "config"]
 Emphasis = Literal["", "best", "total", "doubtful"]
 NoteKind = Literal["remark", "conclusion", "success", "warning", "failure"]
 PointKind = Literal["measured", "overloaded", "answer"]
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number with its uncertainty.
-
-    Args:
-        value: the best estimate.
-        low: lower end of its interval; None where there is none.
-        high: upper end of its interval; None where there is none.
-        at_least: whether the true value may be larger.
-        estimated: whether the requested precision was not reached.
-
-    Raises:
-        ValueError: one end alone is given, or the number lies outside its interval.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    at_least: bool = False
-    estimated: bool = False
-
-    def __post_init__(self) -> None:
-        if self.low is None and self.high is None:
-            return
-        if self.low is None or self.high is None or not self.low <= self.value <= self.high:
-            raise ValueError(f"an interval around {self.value} is needed, got {self.low} to {self.high}")
 
 
 @dataclass(frozen=True)
@@ -169,19 +144,6 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """Name and unit of one axis of a curve."""
-
-    name: str
-    unit: str = ""
-
-    @property
-    def words(self) -> str:
-        """The name with its unit."""
-        return ", ".join(filter(None, (self.name, self.unit)))
-
-
-@dataclass(frozen=True)
 class Point:
     """One point of a curve.
 
@@ -240,6 +202,7 @@ class View:
         tables: tables in reading order.
         notes: notes on the tables.
         curves: curves for renderers that draw.
+        charts: charts for them too; of each, `chart.table_of` gives the numbers.
         sections: views that follow this one.
         answer: the answer to what was asked, in one sentence, shown below the title; empty where there is none.
     """
@@ -251,3 +214,4 @@ class View:
     curves: tuple[Curve, ...] = ()
     sections: tuple[View, ...] = field(default=())
     answer: str = ""
+    charts: tuple[Chart | Planes, ...] = ()

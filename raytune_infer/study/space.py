@@ -25,7 +25,7 @@ from searchers.space import Config, Knob, Space, Value
 from serve_deployments.metrics.metric_table import metric_of
 from serve_deployments.settings import Settings
 
-_NOISE = 0.1
+TRIAL_NOISE = 0.1
 """Relative noise of a trial. Our choice, on the safe side: ten load tests of 7 to 12 s on one warm replica had a
 standard deviation of 4 to 8 % (benchmarks/measuring/RESULTS.md, Repeatability)."""
 
@@ -145,7 +145,7 @@ def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, e
     limited = {name: metric for name in spec.goal.limited if (metric := metric_of(name))}
     # A trial that breaks a limit on answers ends as one that does not run, like one with too many errors.
     shares = frozenset(name for name, metric in limited.items() if metric.is_share or metric.of_answers)
-    problem = Problem(space, spec.goal, usd, spec.facts, kept=spec.kept_limits, noise=_NOISE, shares=shares)
+    problem = Problem(space, spec.goal, usd, spec.facts, kept=spec.kept_limits, noise=TRIAL_NOISE, shares=shares)
     return ServiceSpace(problem, dropped, resolver)
 
 

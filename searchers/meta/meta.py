@@ -127,6 +127,10 @@ class Meta:
         measured = np.array(sorted({o.position for o in history.observed}), dtype=int)
         return chance_of_more(self._values(self.drawn(history)), measured, margin)
 
+    def predicted(self, history: History) -> np.ndarray:
+        """`[S, n]` posterior samples of the value of every configuration, 0 where it is infeasible."""
+        return self._values(self.drawn(history))
+
     def drawn(self, history: History) -> dict[str, np.ndarray]:
         """For each quantity, `[S, n]` posterior samples, from each component in proportion to its weight."""
         posteriors = self._posteriors(history)

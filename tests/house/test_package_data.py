@@ -39,7 +39,7 @@ def test_the_wheel_holds_every_file_that_lies_beside_the_code():
 @pytest.mark.parametrize("file", names(FILES))
 def test_what_can_be_read_says_first_what_it_is_and_what_cannot_has_a_card(file):
     if is_text(file):
-        assert file.read_text(encoding="utf-8").startswith("# ")
+        assert file.read_text(encoding="utf-8").startswith({".css": "/* ", ".js": "// "}.get(file.suffix, "# "))
     else:
         assert file.with_suffix(".md") in FILES and file in WEIGHTS
 

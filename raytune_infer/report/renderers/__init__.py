@@ -17,6 +17,7 @@ RENDERERS: dict[str, str] = {
     "console": "raytune_infer.report.renderers.console_view",
     "json": "raytune_infer.report.renderers.json_view",
     "csv": "raytune_infer.report.renderers.csv_view",
+    "html": "raytune_infer.report.renderers.html.html_view",
 }
 """Name of a format → the module with its function `render`."""
 

@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any, TextIO
 
 from raytune_infer.errors import UserError
+from raytune_infer.report.renderers.chart_tables import table_of
 from raytune_infer.report.view import Cell, Column, Curve, Quantiles, Quantity, Table, View
 
 _PARTS = {
@@ -62,6 +63,7 @@ def _tables(view: View) -> dict[str, tuple[Sequence[str], Rows]]:
 
 def _blocks(view: View) -> Iterator[tuple[str, Sequence[str], Rows]]:
     yield from map(_block, view.tables)
+    yield from (_block(table_of(chart)) for chart in view.charts)
     for section in view.sections:
         yield from _blocks(section)
 

@@ -27,6 +27,7 @@ def as_dict(view: View) -> dict[str, Any]:
         "tables": [_table(table) for table in view.tables],
         "notes": [asdict(note) for note in view.notes],
         "curves": [asdict(curve) for curve in view.curves],
+        "charts": [asdict(chart) for chart in view.charts],
         "sections": [as_dict(section) for section in view.sections],
     }
 

@@ -16,6 +16,8 @@ from raytune_infer.report.recommendation_report import recommendation_view
 from raytune_infer.report.replay_report import replay_view
 from raytune_infer.report.study_report import result_view, trials_view
 from raytune_infer.report.view import View
+from raytune_infer.report.whole.run_facts import RunFacts
+from raytune_infer.report.whole.whole_report import whole_report
 from raytune_infer.report.words.effects import effects_view
 from raytune_infer.report.words.progress import Telling
 from raytune_infer.spec.document import Document
@@ -74,10 +76,24 @@ def views() -> dict[str, View]:
         "inventory_view": inventory_view(_inventory(), _book()),
         "replay_view": replay_view(_replay(), Path("[x].csv")),
         "effects_view": effects_view(_service()),
+        "whole_report": whole_report(facts()),
         "finished": replace(
             telling.finished(TRIALS[0]), sections=(telling.finished(TRIALS[2]), telling.finished(TRIALS[3]))
         ),
     }
+
+
+def facts() -> RunFacts:
+    """The trials as a run whose service has their knobs."""
+    study = StudyRecord(1, f"mine {TYPED}", "", ".", "random", 7, 5, {}, None, BEGUN)
+    knobs = {"template": NAMES, "size": [1, 2, 4, 8, 16], "fast": [True, False]}
+    text = json.dumps({
+        "name": "mine", "model": {"build": "json:loads"}, "samples": ["x"],
+        "knobs": {name: {"kind": "args", "values": values} for name, values in knobs.items()},
+        "default": TRIALS[1].config, "objective": {"maximize": "rps / usd_per_hour"}, "limits": {"p99_ms": 100},
+    })  # fmt: skip
+    spec = parse_spec(Document(text, "s.yaml"), folder=Path("."))
+    return RunFacts(RunFolder(Path("runs/[x]"), None, 1), study, TRIALS, spec)
 
 
 def _recommendation():

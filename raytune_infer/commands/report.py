@@ -1,0 +1,43 @@
+"""`report`: everything that is known of a run, as one file to pass on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raytune_infer.commands.options import Db, Format, RunPath
+
+
+def report(
+    run: RunPath,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File for the report; by default it is printed.")
+    ] = None,
+    db: Db = None,
+    form: Format = "html",
+) -> None:
+    """Write everything that is known of a run as one HTML file that needs nothing else."""
+    from raytune_infer.report.renderers import renderer_of
+
+    render = renderer_of(form)
+    from raytune_infer.report.whole.run_facts import read_facts
+    from raytune_infer.report.whole.whole_report import whole_report
+
+    view = whole_report(read_facts(run, db))
+    if out is None:
+        render(view, sys.stdout)
+        return
+    try:
+        with out.open("w", encoding="utf-8") as file:
+            render(view, file)
+    except OSError as error:
+        raise _unwritable(out, error) from None
+
+
+def _unwritable(out: Path, error: OSError) -> Exception:
+    from raytune_infer.errors import UserError
+
+    return UserError(f"--out {out}: {error.strerror or error}; name a file in a folder that can be written to")

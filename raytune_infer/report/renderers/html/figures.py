@@ -1,0 +1,122 @@
+"""Charts as what plotly draws: dictionaries of data and layout, without a colour that only one background bears.
+
+Marks differ in shape and lines in dashes too, so that nothing is told by colour alone. The colours are those of Okabe
+and Ito (Color Universal Design, 2008) that have enough contrast on light and on dark ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from raytune_infer.report.chart import Chart, Dot, Plane, PlaneCell, Planes, Series
+from raytune_infer.report.view import Quantity
+from raytune_infer.report.words.values import number, significant
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_MARKS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
+_SYMBOLS: Mapping[str, str] = {
+    "overloaded": "x-thin-open", "answer": "circle-open", "failed": "x-thin-open", "best": "star", "default": "diamond",
+}  # fmt: skip
+_SIZES = {"best": 15, "answer": 14, "default": 11, "failed": 8, "overloaded": 9}
+_MOST = 300
+"""Most characters of a text that floats over a chart; the table below it has the whole."""
+
+
+def chart_figure(chart: Chart) -> dict[str, Any]:
+    """Return a chart as plotly's data and layout."""
+    groups = list(dict.fromkeys(series.group or series.name for series in chart.series))
+    data = [_trace(series, groups.index(series.group or series.name)) for series in chart.series]
+    shapes = []
+    if chart.limit is not None:
+        line = {"width": 2, "dash": "longdash"}
+        shapes.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chart.limit, "y1": chart.limit,
+                       "line": line})  # fmt: skip
+    x = {"title": {"text": _plain(chart.x.words)}, "rangemode": "tozero"}
+    y: dict[str, Any] = {"title": {"text": _plain(chart.y.words)}}
+    y |= {"type": "log"} if chart.log_y else {"rangemode": "tozero"}
+    return {"data": data, "layout": {"xaxis": x, "yaxis": y, "shapes": shapes}}
+
+
+def _trace(series: Series, group: int) -> dict[str, Any]:
+    colour, dots = _COLOURS[group % len(_COLOURS)], series.dots
+    line = {"color": colour, "dash": "dot" if series.faint else _DASHES[group % len(_DASHES)]}
+    symbol = _SYMBOLS.get(series.kind, _MARKS[group % len(_MARKS)])
+    trace: dict[str, Any] = {
+        "type": "scatter", "name": _plain(series.name, 60), "x": [dot.x for dot in dots], "y": [dot.y for dot in dots],
+        "mode": "lines+markers" if series.kind == "line" else "lines" if series.kind == "steps" else "markers",
+        "line": {**line, "shape": "hv" if series.kind == "steps" else "linear"},
+        "marker": {"color": colour, "symbol": symbol, "size": _SIZES.get(series.kind, 8), "line": {"width": 2}},
+        "text": [_plain(dot.label) for dot in dots], "hovertemplate": "%{x:.4g}, %{y:.4g}<br>%{text}",
+    }  # fmt: skip
+    if any(dot.low is not None for dot in dots):
+        trace["error_y"] = _errors(dots, colour)
+    return trace
+
+
+def _errors(dots: Sequence[Dot], colour: str) -> dict[str, Any]:
+    above = [0 if dot.high is None else dot.high - dot.y for dot in dots]
+    below = [0 if dot.low is None else dot.y - dot.low for dot in dots]
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour, "thickness": 1}
+
+
+def planes_figures(planes: Planes) -> dict[str, Any]:
+    """Return the planes for a page on which a reader chooses one: the knobs, and a figure for each pair of them."""
+    figures = [{"x": p.x, "y": p.y, **_plane(p, planes)} for p in planes.planes]
+    return {"knobs": list(dict.fromkeys(knob for p in planes.planes for knob in (p.x, p.y))), "planes": figures}
+
+
+def _plane(plane: Plane, planes: Planes) -> dict[str, Any]:
+    at = {(cell.x, cell.y): cell for cell in plane.cells}
+    rows, columns = range(len(plane.y_values)), range(len(plane.x_values))
+    heat = {
+        "type": "heatmap", "colorscale": "Cividis", "hoverongaps": False, "xgap": 1, "ygap": 1,
+        "z": [[_height(at.get((x, y))) for x in columns] for y in rows],
+        "text": [[_told(at.get((x, y))) for x in columns] for y in rows], "hovertemplate": "%{text}<extra></extra>",
+        "colorbar": {"title": {"text": _plain(planes.figure.words), "side": "right"}, "thickness": 12},
+    }  # fmt: skip
+    measured = [cell for cell in plane.cells if cell.measured]
+    failed = [cell for cell in plane.cells if cell.failed]
+    marks = [_marks(measured, "measured", "circle"), _marks(failed, "does not count", "x")]
+    layout = {"xaxis": _knob(plane.x, plane.x_values), "yaxis": _knob(plane.y, plane.y_values)}
+    return {"data": [heat, *(trace for trace in marks if trace["x"])], "layout": layout}
+
+
+def _knob(name: str, values: Sequence[str]) -> dict[str, Any]:
+    short = [_plain(value, 24) for value in values]
+    return {"title": {"text": _plain(name, 60)}, "tickvals": list(range(len(values))), "ticktext": short,
+            "zeroline": False}  # fmt: skip
+
+
+def _marks(cells: Sequence[PlaneCell], name: str, symbol: str) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "markers", "name": name, "x": [c.x for c in cells], "y": [c.y for c in cells],
+        "marker": {"symbol": symbol, "size": 11, "color": "#FFFFFF", "line": {"width": 2, "color": "#000000"}},
+        "text": [_told(c) for c in cells], "hovertemplate": "%{text}<extra></extra>",
+    }  # fmt: skip
+
+
+def _height(cell: PlaneCell | None) -> float | None:
+    if cell is None:
+        return None
+    known = cell.measured or cell.predicted
+    return None if known is None else known.value
+
+
+def _told(cell: PlaneCell | None) -> str:
+    if cell is None:
+        return ""
+    said = [f"{name} {_quantity(each)}" for name, each in (("measured", cell.measured), ("predicted", cell.predicted))
+            if each is not None]  # fmt: skip
+    return "<br>".join([*said, *([_plain(cell.failed)] if cell.failed else [])])
+
+
+def _quantity(each: Quantity) -> str:
+    return significant(each.value) if each.low is None else number(each.value, each.low, each.high)
+
+
+def _plain(words: str, most: int = _MOST) -> str:
+    """Return a text of a user's for plotly, which reads tags in texts as markup, cut where it is too long to float."""
+    return escape(words if len(words) <= most else words[: most - 1] + "…", quote=False)

@@ -1,0 +1,117 @@
+"""What the study's own searcher expects of configurations, after the trials of its search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cluster.prices import DEFAULT_BOOK, NoPrice, PriceBook, built_in, load_prices
+from raytune_infer.report.chart import Quantity
+from raytune_infer.report.whole.run_facts import RunFacts
+from raytune_infer.spec.demand import price
+from raytune_infer.spec.standard_knobs import encode
+from raytune_infer.store.prior import kept_prior
+from raytune_infer.store.records import observations
+from raytune_infer.study.space import TRIAL_NOISE
+from searchers.base import History, Observation, PredictsValues, Problem
+from searchers.quantities import PRICE
+from searchers.registry import PREDICT_GAINS, named
+from searchers.space import Config, Space
+from serve_deployments.metrics.metric_table import metric_of
+
+MOST = 2000
+"""Most configurations that are predicted at once: a joint model of more has too large matrices (`meta.LARGEST`)."""
+
+_UNLIKELY = 0.5
+"""Probability of keeping the limits below which no figure is told, as most of its samples have none. Our choice."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of a configuration.
+
+    Args:
+        figure: the goal's figure with its 95 % interval, given that it counts; None if it probably does not.
+        counts: probability that it runs and keeps the limits.
+    """
+
+    figure: Quantity | None
+    counts: float
+
+
+def book_of(facts: RunFacts) -> PriceBook | None:
+    """Return the run's price book if it is one of those that ship; None else.
+
+    The run may come from somebody else, and a file that it names on this machine is not opened unasked.
+    """
+    name = facts.spec.prices or DEFAULT_BOOK
+    return load_prices(name) if name in built_in() else None
+
+
+def why_none(facts: RunFacts) -> str | None:
+    """Return why nothing can be predicted for a run; None if it can."""
+    if facts.study.searcher not in PREDICT_GAINS:
+        return f"the searcher {facts.study.searcher} has no model that predicts configurations"
+    if not facts.searched:
+        return "no trial has ended yet"
+    if PRICE in (*facts.objective.goal.names, *facts.objective.limited) and book_of(facts) is None:
+        return "the goal needs prices, and the run's price book is not one of those that ship"
+    return None
+
+
+def expectations(facts: RunFacts, configs: Sequence[Config]) -> list[Expected]:
+    """Return what the study's searcher expects of these configurations; earlier studies are left out.
+
+    Args:
+        facts: a run for which `why_none` has no reason.
+        configs: at most `MOST` configurations, each once.
+    """
+    trials = observations(facts.searched).observed
+    known = [t.config for t in facts.searched]
+    allowed = {_key(config): config for config in (*configs, *known)}
+    space = Space([encode(name, facts.spec.values(name)) for name in facts.spec.knobs], list(allowed.values()))
+    history = History(tuple(
+        Observation(space.position(config), seen.metrics) for config, seen in zip(known, trials, strict=True)
+    ))  # fmt: skip
+    samples = _samples(facts, space, history)
+    minimize = facts.objective.minimize
+    return [_expected(samples[:, space.position(config)], minimize=minimize) for config in configs]
+
+
+def _samples(facts: RunFacts, space: Space, history: History) -> np.ndarray:
+    book, objective = book_of(facts), facts.objective
+    usd = np.array([math.nan if book is None else _price(space[at], book) for at in range(len(space))])
+    limited = {name: metric for name in objective.limited if (metric := metric_of(name))}
+    shares = frozenset(name for name, metric in limited.items() if metric.is_share or metric.of_answers)
+    problem = Problem(
+        space, objective, usd, facts.spec.facts, kept=facts.spec.kept_limits, noise=TRIAL_NOISE, shares=shares
+    )
+    prior = kept_prior(facts.run)
+    searcher = named(facts.study.searcher, None if prior is None else prior.surfaces)(problem)
+    assert isinstance(searcher, PredictsValues), "those that predict gains predict values, of a space of this size"
+    return searcher.predicted(history)
+
+
+def _price(config: Config, book: PriceBook) -> float:
+    try:
+        return price(config, book)
+    except NoPrice:
+        return math.nan
+
+
+def _expected(values: np.ndarray, *, minimize: bool) -> Expected:
+    counting = values[np.isfinite(values) & (values > 0)]
+    counts = counting.size / values.size
+    if counts < _UNLIKELY:
+        return Expected(None, counts)
+    figures = 1 / counting if minimize else counting
+    low, middle, high = (float(q) for q in np.quantile(figures, [0.025, 0.5, 0.975]))
+    return Expected(Quantity(middle, low, high), counts)
+
+
+def _key(config: Mapping[str, object]) -> tuple[tuple[str, str, object], ...]:
+    # True and 1 are different values of a knob.
+    return tuple((name, type(value).__name__, value) for name, value in sorted(config.items()))

@@ -1,0 +1,196 @@
+"""How far limits, prices and the load can move before the answer changes, in numbers and in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cluster import gpu_names
+from cluster.prices import PriceBook, PriceBookError
+from raytune_infer.errors import UserError
+from raytune_infer.ranking.goal_value import usd_per_hour_of
+from raytune_infer.ranking.other_objective import changed
+from raytune_infer.ranking.recommendation import Recommendation
+from raytune_infer.report.chart import Quantity
+from raytune_infer.report.view import Cell, Column, Note, Row, Table, View
+from raytune_infer.report.whole.prediction import book_of
+from raytune_infer.report.whole.run_facts import RunFacts
+from raytune_infer.report.whole.turning_points import FARTHEST, Ask, Turn, turn
+from raytune_infer.report.words.metric_columns import metric_column
+from raytune_infer.report.words.values import significant, spelled
+from raytune_infer.spec.standard_knobs import gpu_name
+from searchers.quantities import PRICE
+
+_TITLE = "How far the question can move"
+_SAME_PRICE = 1e-6
+"""Relative difference of two prices that only rounding tells apart."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One number of the question, and where the answer turns as it moves.
+
+    Args:
+        what: the number in words.
+        unit: its unit.
+        kind: a bound, or a price.
+        now: its value now.
+        down: where the answer turns if it falls; None if nowhere within a factor of `FARTHEST`.
+        up: the same if it rises.
+    """
+
+    what: str
+    unit: str
+    kind: Literal["limit", "price"]
+    now: float
+    down: Turn | None
+    up: Turn | None
+
+
+def sensitivity_view(facts: RunFacts) -> View:
+    """Return how far each number can move, a row and a sentence each; a sentence if there is no answer yet."""
+    best, found = facts.best, facts.ranking
+    if best is None or found is None or all(r.config != best.config for r in found.ranked):
+        return View(_TITLE, notes=(Note("No configuration counts, so no answer can change.", "warning"),))
+    why_no_prices = _why_no_prices(facts)
+    rows = [*_bounds(facts), *(() if why_no_prices else _prices(facts))]
+    notes = [Note(words(moved)) for moved in rows]
+    notes += [Note(f"Prices: {why_no_prices}.")] if why_no_prices else []
+    notes.append(Note(_HOW))
+    return View(_TITLE, tables=(_table(rows),) if rows else (), notes=tuple(notes))
+
+
+_HOW = (
+    f"Found by ranking the measured levels again at other numbers, up to {FARTHEST:g} times more or less; in brackets, "
+    "between which numbers the measurements do not tell. No trial was made for this, and configurations that were not "
+    "measured are not in it."
+)
+
+
+def words(moved: Moved) -> str:
+    """Return a sentence on one number, as in `stays first while the limit of p99_ms is above 83 ms (70 to 90)`."""
+    what = moved.what if moved.kind == "price" else f"the bound of {moved.what}"
+    ends = [
+        f"{side} {significant(found.at, 3)} {moved.unit}{_between(found)}, then {_then(found)}"
+        for side, found in (("above", moved.down), ("below", moved.up))
+        if found is not None and found.at is not None
+    ]
+    now = f"now {significant(moved.now)} {moved.unit}"
+    said = "The recommended configuration stays first"
+    first = f"while {what} is {'; and '.join(ends)}" if ends else f"wherever {what} is within {FARTHEST:g} times that"
+    unsure = [
+        f"{side} {significant(found.sure_until, 3)} {moved.unit} the measurements do not tell for sure"
+        for side, found in (("below", moved.down), ("above", moved.up))
+        if found is not None and found.at is None
+    ]
+    return f"{'; '.join([f'{said} {first}', *unsure])} ({now})."
+
+
+def _between(found: Turn) -> str:
+    far = "not surely even there" if found.other_from is None else (
+        f"another surely from {significant(found.other_from, 3)}"
+    )  # fmt: skip
+    return f" (sure up to {significant(found.sure_until, 3)}, {far})"
+
+
+def _then(found: Turn) -> str:
+    return "nothing that was measured counts" if found.then is None else spelled(found.then)
+
+
+def _bounds(facts: RunFacts) -> Iterator[Moved]:
+    """Yield the limits, and the lower bounds, of which that on the rate is the load."""
+    objective = facts.objective
+    for option, bounds in (("limits", objective.at_most), ("at_least", objective.at_least)):
+        for name, bound in bounds.items():
+            if 0 < bound < math.inf:
+                yield _moved(facts, name, metric_column(name).unit.split(" ")[0], "limit", bound,
+                             _asked_bound(facts, option, name))  # fmt: skip
+
+
+def _asked_bound(facts: RunFacts, option: str, name: str) -> Ask:
+    def ask(bound: float) -> Recommendation:
+        bounds: Mapping[str, float | None] = {name: bound}
+        try:
+            objective = changed(facts.objective, **{option: bounds})  # type: ignore[arg-type]
+        except UserError:  # a share above 1, say: the bound can go no farther
+            objective = facts.objective
+        return facts.asked(objective)
+
+    return ask
+
+
+def _prices(facts: RunFacts) -> Iterator[Moved]:
+    """Yield the price of a core and of each type of GPU that was measured."""
+    book = book_of(facts)
+    assert book is not None, "it was asked for"
+    if book.cpu_core_usd_per_hour > 0:
+        yield _moved(facts, "the price of a core", "USD per hour", "price", book.cpu_core_usd_per_hour,
+                     lambda usd: _at(facts, replace(book, cpu_core_usd_per_hour=usd)))  # fmt: skip
+    used = {gpu_name(t.config.get("gpu_type", "none")) for t in facts.trials}
+    for name in sorted(gpu_names.canonical(gpu) for gpu in used if gpu is not None):
+        if (now := book.gpu_usd_per_hour.get(name, 0.0)) > 0:
+            yield _moved(facts, f"the price of a {name}", "USD per hour", "price", now, _asked_price(facts, book, name))
+
+
+def _asked_price(facts: RunFacts, book: PriceBook, name: str) -> Ask:
+    return lambda usd: _at(facts, replace(book, gpu_usd_per_hour={**book.gpu_usd_per_hour, name: usd}))
+
+
+def _at(facts: RunFacts, book: PriceBook) -> Recommendation:
+    return facts.asked(facts.objective, book)
+
+
+def _moved(facts: RunFacts, what: str, unit: str, kind: Literal["limit", "price"], now: float, ask: Ask) -> Moved:
+    assert facts.best is not None, "there is an answer"
+    down, up = (turn(ask, now, facts.best.config, upwards=upwards) for upwards in (False, True))
+    return Moved(what, unit, kind, now, down, up)
+
+
+def _why_no_prices(facts: RunFacts) -> str | None:
+    """Return why no price is moved; None if prices are."""
+    objective = facts.objective
+    if PRICE not in (*objective.goal.names, *objective.limited):
+        return "the goal and its limits do not name them, so none changes the answer"
+    try:
+        if (book := book_of(facts)) is None:
+            return "the run's price book is not one of those that ship, so it is not known what they consist of"
+        pairs = [(usd_per_hour_of(t, book, objective), t.usd_per_hour) for t in facts.trials]
+    except (UserError, PriceBookError) as error:
+        return f"the price book does not have them any more ({error})"
+    if any(abs(now - then) > _SAME_PRICE * then for now, then in pairs):
+        return "the price book is not the one any more that the run had"
+    return None
+
+
+def _table(rows: list[Moved]) -> Table:
+    columns = (
+        Column("what", "number", kind="text", key=True), Column("unit", kind="text"), Column("now", "now"),
+        Column("falls_to", "answer changes below", kind="quantity"),
+        Column("then_below", "then", kind="config"),
+        Column("sure_down_to", "sure down to"),
+        Column("rises_to", "answer changes above", kind="quantity"),
+        Column("then_above", "then", kind="config"),
+        Column("sure_up_to", "sure up to"),
+    )  # fmt: skip
+    shown = tuple(
+        Row((m.what, m.unit or None, m.now, *(cell for found in (m.down, m.up) for cell in _cells(found))))
+        for m in rows
+    )
+    title = "Where the answer changes, with the range in which the measurements do not tell"
+    return Table("sensitivity", columns, shown, title)
+
+
+def _cells(found: Turn | None) -> tuple[Cell, ...]:
+    """Return where the answer turns, what comes first then, and how far it is sure; None for what is nowhere."""
+    return (None, None, None) if found is None else (_quantity(found), found.then, found.sure_until)
+
+
+def _quantity(found: Turn) -> Quantity | None:
+    if found.at is None:
+        return None
+    if found.other_from is None:
+        return Quantity(found.at, estimated=True)
+    ends = sorted((found.sure_until, found.other_from))
+    return Quantity(found.at, ends[0], ends[1])

@@ -1,0 +1,52 @@
+"""The whole report of a run: the answer first, then what it rests on."""
+
+from __future__ import annotations
+
+from raytune_infer.report.level_figures import latency_curves
+from raytune_infer.report.study_report import trials_view
+from raytune_infer.report.view import Note, View
+from raytune_infer.report.whole.convergence import convergence_view
+from raytune_infer.report.whole.cost import cost_view
+from raytune_infer.report.whole.deploying import deploying_view
+from raytune_infer.report.whole.machine import machine_view
+from raytune_infer.report.whole.planes import planes_view
+from raytune_infer.report.whole.run_facts import RunFacts
+from raytune_infer.report.whole.sensitivity import sensitivity_view
+from raytune_infer.report.whole.standings import compared_view, ranking_view
+from raytune_infer.report.words.ranked import asked
+
+
+def whole_report(facts: RunFacts) -> View:
+    """Return everything that is known of a run, a section each."""
+    shown = trials_view(facts.study, facts.trials, facts.best, facts.comparison, facts.objective, facts.comparing.left)
+    found = facts.ranking
+    sections = (
+        *([] if facts.best is None else [compared_view(facts)]),
+        convergence_view(facts),
+        planes_view(facts),
+        View("Latency over rate", curves=latency_curves(found)) if found is not None and latency_curves(found) else
+        View("Latency over rate", notes=(Note("Nothing was measured yet.", "warning"),)),
+        cost_view(facts),
+        sensitivity_view(facts),
+        *([] if found is None else [ranking_view(found)]),
+        View("All trials", tables=shown.tables, notes=shown.notes),
+        machine_view(facts),
+        deploying_view(facts),
+    )  # fmt: skip
+    return View(shown.title, shown.subtitle, notes=tuple(_state(facts)), sections=sections, answer=shown.answer)
+
+
+def _state(facts: RunFacts) -> list[Note]:
+    """Return what a reader must know before the numbers: that there are none, or that more are to come."""
+    said = [Note(f"The question: {asked(facts.ranking)}.")] if facts.ranking is not None else []
+    if facts.run.concluded is False or facts.unfinished:
+        said.append(Note(
+            f"The study is not over: {len(facts.searched)} of {facts.study.trials} trials have ended. It runs, or was "
+            "interrupted; `tune --resume` goes on with it.", "warning"
+        ))  # fmt: skip
+    if facts.best is None:
+        ran = [t for t in facts.trials if t.outcome.metrics is not None]
+        why = "none of them could run" if facts.trials and not ran else "none keeps all limits"
+        text = f"No configuration counts: {why}." if facts.trials else "Nothing has been measured yet."
+        said.append(Note(text, "failure"))
+    return said
