@@ -60,8 +60,9 @@ test: install
 	# Those that use Ray mostly wait, so their two parts, each with a cluster of its own, run beside those that compute.
 	# These yield, as Ray must be up within 30 s (its own bound) and what is measured is not to wait for them. -n 1: a test
 	# that runs into its limit takes its process along; the others go on in the next one.
+	# OMP_NUM_THREADS: threads of BLAS and torch that find no core wait for one another in loops: four times the CPU time.
 	@nice -n 19 $(MAKE) --no-print-directory check types declared > $(VENV)/tests-checks.log 2>&1 & checks=$$!; \
-	nice -n 19 $(BIN)/pytest -m "not ray" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/pytest -m "not ray" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part others -n 1 > $(VENV)/tests-others.log 2>&1 & others=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part studies -n 1; studies=$$?; \
 	wait $$others; others=$$?; cat $(VENV)/tests-others.log; \

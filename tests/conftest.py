@@ -1,6 +1,7 @@
 """What every package's tests share."""
 
 import fcntl
+import gc
 import os
 import sys
 import tempfile
@@ -47,6 +48,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if part(item.path) == wanted]
     # The shared cluster lasts to the end of the session, so those that start their own, or none, come before it.
     items.sort(key=lambda item: "local_ray" in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What has been imported stays, so that no collection of garbage in a test need go through all of it."""
+    gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

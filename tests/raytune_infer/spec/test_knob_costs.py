@@ -90,6 +90,7 @@ def test_what_the_searcher_believes_of_a_change_is_what_the_pool_and_the_replica
     found = space_of(name)
     space = found.problem.space
     assert {space[i][name] for i in range(len(space))} == set(VALUES[name])
+    anew: dict[int, Any] = {}
     for live in range(len(space)):
         spared = warm(replicas(space), History().observe(live, {"rps": 1.0}))
         before = found.resolver.settings(space[live])
@@ -101,7 +102,9 @@ def test_what_the_searcher_believes_of_a_change_is_what_the_pool_and_the_replica
             with backend.running(after, "second") as replica:
                 assert replica.startup.in_place == spared[wanted], (space[live], space[wanted])
             if replica.startup.in_place:
-                assert shown(after, before) == shown(after), (space[live], space[wanted])
+                if wanted not in anew:
+                    anew[wanted] = shown(after)
+                assert shown(after, before) == anew[wanted], (space[live], space[wanted])
 
 
 def test_a_change_shows_in_what_the_replica_answers():
