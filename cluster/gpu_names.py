@@ -15,9 +15,11 @@ _FORMS = ("sxm", "pcie", "oam")
 """Form factors: part of a card's name only where its forms differ, as the H100's do."""
 
 
-_SLICE = re.compile(r"(?P<card>.+?)[ _-]+(?:mig[ _-]+)?(?P<profile>\d+g\.\d+gb)(?:\+[a-z.]+)*", re.IGNORECASE)
-"""Name of a card and of a MIG profile, as in NVML's `NVIDIA A100-SXM4-40GB MIG 1g.5gb` and in ours. What follows a plus
-sign are media engines, which no service uses."""
+_SLICE = re.compile(
+    r"(?P<card>.+?)[ _-]+(?:mig[ _-]+)?(?P<profile>(?:\d+c\.)?\d+g\.\d+gb)(?:[+.-](?:me|gfx)(?:\.all)?)*", re.IGNORECASE
+)
+"""Name of a card and of a MIG profile, as in NVML's `NVIDIA A100-SXM4-40GB MIG 1g.5gb` and in ours. What follows are
+media engines and graphics, which no service uses: `+me`, `+me.all`, `-me`, `+gfx`, and `.me` as Kubernetes has it."""
 
 
 class UnknownGpu(ValueError):

@@ -1,9 +1,11 @@
 """Slices of a GPU by MIG (Multi-Instance GPU): each with memory, bandwidth and compute of its own.
 
 Profiles and their parts of a card are those of NVIDIA's MIG user guide, "Supported MIG profiles": a profile
-`3g.20gb` has three of the card's compute slices, and as many of its memory slices as make 20 GB.
+`3g.20gb` has three of the card's compute slices, and as many of its memory slices as make 20 GB. Such a GPU instance
+may be divided further into compute instances, which share its memory: `1c.3g.20gb` has one of its three slices.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -56,18 +58,28 @@ def profiles(card: Gpu) -> dict[str, tuple[float, float]]:
     }
 
 
+_DIVIDED = re.compile(r"(?P<own>\d)c\.(?P<instance>(?P<compute>\d)g\..+)")
+"""Profile of a compute instance that has only a part of the compute of its GPU instance."""
+
+
 def slice_of(card: Gpu, profile: str) -> Gpu | None:
-    """The slice of a card by this profile (`1g.5gb`), which costs the larger of its parts; None if it has none such."""
-    if profile not in (found := profiles(card)):
+    """The slice of a card by this profile (`1g.5gb`, `1c.3g.20gb`); None if it has none such.
+
+    A GPU instance costs the larger of its parts of the card. A compute instance in it costs its part of that, and has
+    all the memory and bandwidth, as long as the others leave them.
+    """
+    divided = _DIVIDED.fullmatch(profile)
+    instance, own = (divided["instance"], int(divided["own"]) / int(divided["compute"])) if divided else (profile, 1.0)
+    if instance not in (found := profiles(card)) or (divided and not 0 < own < 1):
         return None
-    compute, memory = found[profile]
+    compute, memory = found[instance]
     return Gpu(
         f"{card.name}-{profile}",
         memory * card.memory_gib,
         memory * card.bandwidth_gb_s,
-        {precision: compute * peak for precision, peak in card.peak_flops.items()},
+        {precision: own * compute * peak for precision, peak in card.peak_flops.items()},
         (),
         f"{card.source}; parts: NVIDIA MIG user guide, supported profiles",
         part_of=card.name,
-        part=max(compute, memory),
+        part=own * max(compute, memory),
     )

@@ -132,6 +132,13 @@ def test_known_relations_between_cards():
         ("Tesla P100-SXM2-16GB", "P100-SXM"),
         ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "A100-40G-1g.5gb"),
         ("NVIDIA A100-SXM4-40GB MIG 1g.5gb+me", "A100-40G-1g.5gb"),
+        ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb.me", "A100-40G-1g.5gb"),
+        ("NVIDIA H200 MIG 1g.18gb+me.all", "H200-1g.18gb"),
+        ("RTX-PRO-6000 MIG 1g.24gb-me", "RTX-PRO-6000-1g.24gb"),
+        ("RTX-PRO-6000 MIG 4g.96gb+gfx", "RTX-PRO-6000-4g.96gb"),
+        ("RTX-PRO-6000 MIG 2g.48gb+me+gfx", "RTX-PRO-6000-2g.48gb"),
+        ("NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb", "A100-40G-1c.3g.20gb"),
+        ("h100_sxm 2C.7G.80GB", "H100-SXM-2c.7g.80gb"),
         ("NVIDIA A100 80GB PCIe MIG 3g.40gb", "A100-80G-PCIe-3g.40gb"),
         ("NVIDIA H100 80GB HBM3 MIG 2g.20gb", "H100-SXM-2g.20gb"),
         ("H200-1g.18gb", "H200-1g.18gb"),
@@ -161,7 +168,8 @@ def test_find_by_product_name(product, name):
 @pytest.mark.parametrize(
     "product", ["", "GPU", "L40", "T4 32GB", "RTX 4090 Laptop GPU", "NVIDIA H100 96GB HBM3",
                 "NVIDIA A100-SXM4-40GB MIG 9g.5gb", "NVIDIA A100-SXM4-80GB MIG 1g.5gb", "Tesla T4 MIG 1g.5gb",
-                "NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb"]
+                "NVIDIA A100-SXM4-40GB MIG 3c.3g.20gb", "NVIDIA A100-SXM4-40GB MIG 0c.3g.20gb",
+                "NVIDIA A100-SXM4-40GB MIG 1c.3g.40gb", "NVIDIA A100-SXM4-40GB MIG 1g.5gb+x"]
 )  # fmt: skip
 def test_a_card_of_another_size_or_kind_is_not_taken_for_one_that_is_known(product):
     with pytest.raises(gpu_names.UnknownGpu):
@@ -192,6 +200,15 @@ def test_a_slice_has_its_parts_of_the_card_as_the_guide_has_them(card, profile, 
     assert dict(part.peak_flops) == pytest.approx({name: compute * peak for name, peak in whole.peak_flops.items()})
     assert (part.part_of, part.part) == (card, pytest.approx(max(memory, compute)))
     assert pickle.loads(pickle.dumps(part)) == part and find(part.name) == part
+
+
+def test_a_compute_instance_shares_the_memory_of_its_gpu_instance_and_costs_its_part_of_it():
+    """Three of 1c.3g.20gb fill a 3g.20gb, which costs half a card: it has half the memory and 3/7 of the compute."""
+    whole, part = find("A100-40G"), find("A100-40G-1c.3g.20gb")
+    assert (part.memory_gib, part.bandwidth_gb_s) == (20, 1555 / 2)
+    assert part.peak("float16") == pytest.approx(whole.peak("float16") / 7)
+    assert (part.part_of, part.part) == ("A100-40G", pytest.approx(1 / 6))
+    assert find(part.name) == part
 
 
 def test_every_card_that_can_be_cut_is_in_the_catalogue_and_its_slices_have_the_sizes_of_their_names():
