@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +25,15 @@ class IgnoreRules:
 
     @classmethod
     def of(cls, folder: Path) -> IgnoreRules:
-        """Those of a folder's .gitignore, and of .git/info/exclude where it is the folder of a repository."""
-        return cls(_lines(_git(folder) / "info" / "exclude") + _lines(folder / ".gitignore"))
+        """Those of a folder's .gitignore; in a repository's, of .git/info/exclude and the user's own as well."""
+        of_repository = (folder / ".git").exists()
+        around = [*_users(folder), *_lines(_git(folder) / "info" / "exclude")] if of_repository else []
+        return cls(around + _lines(folder / ".gitignore"))
+
+    @classmethod
+    def of_the_user(cls, folder: Path) -> IgnoreRules:
+        """Those that the user has for all repositories, as git's setting core.excludesFile names them."""
+        return cls(_users(folder))
 
     def says(self, name: str, *, is_folder: bool) -> bool | None:
         """Whether a path is ignored; None if no pattern names it. What names a folder around it is not asked.
@@ -50,6 +59,22 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
+
+
+def _users(folder: Path) -> list[str]:
+    """The user's own patterns for all repositories; by default they are in git's folder of settings (gitignore(5))."""
+    try:
+        words = ["git", "-C", str(folder), "config", "--type=path", "--get", "core.excludesFile"]
+        found = subprocess.run(words, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        if found.returncode not in (0, 1):  # a repository that git does not trust, as it is another user's
+            found = subprocess.run([*words[:1], *words[3:4], "--global", *words[4:]], capture_output=True, check=False)
+        named = os.fsdecode(found.stdout.removesuffix(b"\n")) if found.returncode == 0 else None
+    except OSError:  # git is not installed
+        named = None
+    if named is not None:
+        return _lines(folder / named) if named else []
+    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return _lines(Path(settings) / "git" / "ignore")
 
 
 def _git(folder: Path) -> Path:

@@ -127,7 +127,7 @@ def _ignored(scopes: list[_Scope], path: Path, is_folder: bool) -> bool:
 
 
 def _around(folder: Path) -> list[_Scope]:
-    """Rules of the folders around a folder, from that of its git repository on; none if it is in no repository."""
+    """Rules of the folders around a folder, from that of its git repository on; in none, the user's for all of them."""
     real = folder.resolve()
     around = list(real.parents)
     for number, parent in enumerate([real, *around]):
@@ -136,4 +136,4 @@ def _around(folder: Path) -> list[_Scope]:
                 _Scope(folder, PurePosixPath(real.relative_to(each).as_posix()), IgnoreRules.of(each))
                 for each in reversed(around[:number])
             ]
-    return []
+    return [_Scope(folder, PurePosixPath(), IgnoreRules.of_the_user(folder))]

@@ -1,10 +1,23 @@
 """What is sent to other machines of a folder: its files, without secrets and without what git ignores."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from cluster.starting.sent_folder import sent_files, sent_folder
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch) -> Path:
+    """That of a user without settings of git."""
+    folder: Path = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
 
 
 def written(folder: Path, *names: str) -> Path:
@@ -104,3 +117,33 @@ def test_the_folder_that_is_sent_has_the_same_content_below_whatever_is_wanted(t
             assert below == "" or [path.name for path in made.iterdir()] == [below]
         assert not made.exists()
     assert (folder / ".env").read_text() == ".env"
+
+
+def own_rules(home: Path, how: str, text: str) -> None:
+    """Write a user's rules for all repositories, in one of the ways that git knows."""
+    file = home / (".config/git/ignore" if how == "by default" else "mine")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    if how != "by default":
+        settings = home / ("included" if how == "included" else ".gitconfig")
+        settings.write_text("[core]\n\texcludesFile = ~/mine\n")
+        if how == "included":
+            (home / ".gitconfig").write_text("[include]\n\tpath = included\n")
+
+
+@pytest.mark.parametrize("how", ["by default", "named", "included"])
+def test_what_the_user_has_git_ignore_everywhere_stays_here_unless_a_repository_says_otherwise(tmp_path, home, how):
+    if how != "by default" and shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    own_rules(home, how, "*.pem\nservice/notes\n")
+    names = ("model.py", "key.pem", "public.pem", "notes", "sub/key.pem")
+    service = written(tmp_path / "repository" / "service", *names)
+    if shutil.which("git") is not None:
+        subprocess.run(["git", "init", "-q", service.parent], check=True)
+    (service.parent / ".git" / "info").mkdir(parents=True, exist_ok=True)
+    (service.parent / ".git" / "info" / "exclude").write_text("!public.pem\n")
+    assert sent(service) == ["model.py", "public.pem"]
+    assert sent(written(tmp_path / "alone", *names)) == ["model.py", "notes"], "in no repository: by the same patterns"
+    if shutil.which("git") is not None:
+        subprocess.run(["git", "-C", service.parent, "config", "core.excludesFile", ""], check=True)
+        assert sent(service) == sorted(names), "a repository's own setting wins"
