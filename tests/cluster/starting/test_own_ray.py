@@ -15,62 +15,91 @@ STARTED = """\
 import os
 from cluster.starting.own_ray import closed_ray
 from ray._private import ray_constants, services
+from ray._raylet import AuthenticationTokenLoader, get_authentication_mode
 
 with closed_ray():
     print(services.get_node_ip_address(), services.canonicalize_bootstrap_address("127.0.0.1:1"))
     print(os.environ.get("RAY_AUTH_MODE"), ray_constants.ENABLE_RAY_CLUSTER)
+    print("asks for", AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True))
 print("after", ray_constants.ENABLE_RAY_CLUSTER, os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"))
+print(os.environ.get("RAY_AUTH_MODE"), int(get_authentication_mode()), os.environ.get("RAY_AUTH_TOKEN"))
 """
 
 
-def started(home: Path, before: str = "", **environment: str) -> str:
+def started(home: Path, **environment: str) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     there = {**clean, "HOME": str(home), "PYTHONPATH": os.getcwd(), **environment}
-    words = [sys.executable, "-c", f"{before}\n{STARTED}"]
-    return subprocess.run(words, env=there, capture_output=True, text=True, check=True).stdout
+    words = [sys.executable, "-c", STARTED]
+    both = subprocess.run(words, env=there, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    return both.stdout
+
+
+def token_in(said: str) -> str:
+    """The token that Ray would have asked for."""
+    found = re.search(r"^asks for (\w+)$", said, re.MULTILINE)
+    assert found is not None, said
+    return found[1]
 
 
 def test_what_is_started_is_on_loopback_with_a_token_for_its_user_alone_and_what_comes_later_is_not(tmp_path):
     said = started(tmp_path)
-    assert said.splitlines() == ["127.0.0.1 127.0.0.1:1", "token False", "after True None"]
     token = tmp_path / ".ray" / "auth_token"
+    lines = ["127.0.0.1 127.0.0.1:1", "token False", f"asks for {token.read_text()}", "after True None", "None 0 None"]
+    assert [line for line in said.splitlines() if " -- " not in line] == lines
     assert stat.S_IMODE(token.stat().st_mode) == 0o600 and token.read_text()
     assert stat.S_IMODE(token.parent.stat().st_mode) == 0o700, "nor was it open until it was closed"
+    assert token_in(started(tmp_path)) == token.read_text(), "the next one has the same"
 
 
-def test_a_token_that_others_could_read_is_closed_and_kept_and_a_link_is_not_followed(tmp_path):
-    token, elsewhere = tmp_path / ".ray" / "auth_token", tmp_path / "elsewhere"
-    token.parent.mkdir()
-    token.write_text("a" * 40)
-    token.chmod(0o644)
-    started(tmp_path)
-    assert stat.S_IMODE(token.stat().st_mode) == 0o600 and token.read_text() == "a" * 40
-    elsewhere.write_text("b" * 40)
-    elsewhere.chmod(0o644)
-    token.unlink()
-    token.symlink_to(elsewhere)
-    started(tmp_path)
-    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o644
+@pytest.fixture
+def token(tmp_path, tmp_path_factory) -> Path:
+    """A token's file that others can read, as they can enter the folders around it."""
+    around = tmp_path_factory.getbasetemp().parent
+    if not all(folder.stat().st_mode & 0o011 == 0o011 for folder in around.parents):
+        pytest.skip("others cannot enter a folder around those of the tests")
+    (tmp_path / ".ray").mkdir(mode=0o755)
+    file = tmp_path / ".ray" / "auth_token"
+    for each in (tmp_path, *tmp_path.parents):
+        if each.is_relative_to(around):
+            each.chmod(0o755)
+    file.write_text("a" * 40)
+    file.chmod(0o644)
+    return file
 
 
-def test_what_is_no_file_of_ones_own_in_the_place_of_a_token_stays_as_open_as_it_is(tmp_path):
-    """The token is given otherwise, so Ray does not look there."""
-    place = tmp_path / ".ray" / "auth_token"
-    place.mkdir(parents=True, mode=0o755)
-    started(tmp_path, RAY_AUTH_TOKEN="a" * 40)
-    assert stat.S_IMODE(place.stat().st_mode) == 0o755
-    place.rmdir()
-    place.write_text("b" * 40)
-    place.chmod(0o644)
-    started(tmp_path, "import os; os.geteuid = lambda mine=os.geteuid(): mine + 1", RAY_AUTH_TOKEN="a" * 40)
-    assert stat.S_IMODE(place.stat().st_mode) == 0o644
-    started(tmp_path, RAY_AUTH_TOKEN="a" * 40)
-    assert stat.S_IMODE(place.stat().st_mode) == 0o600, "one's own is closed"
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o622])
+def test_a_token_that_others_could_read_or_write_is_not_the_one_that_is_asked_for(tmp_path, token, mode):
+    token.chmod(mode)
+    said = started(tmp_path)
+    assert len(token_in(said)) >= 32 and token_in(said) != "a" * 40
+    assert f"the token in {token}, so this Ray has a token of its own" in said
+    assert token.read_text() == "a" * 40 and stat.S_IMODE(token.stat().st_mode) == mode, "another Ray may run with it"
+    link = tmp_path / "link"
+    link.symlink_to(token)
+    assert token_in(started(tmp_path, RAY_AUTH_TOKEN_PATH=str(link))) != "a" * 40
+    assert token_in(started(tmp_path, RAY_AUTH_TOKEN="c" * 40)) == "c" * 40, "the file is not asked"
+
+
+@pytest.mark.parametrize("closed", [".", ".ray", ".ray/auth_token"])
+def test_a_token_that_nobody_else_can_get_at_is_kept(tmp_path, token, closed):
+    (tmp_path / closed).chmod(0o600 if closed.endswith("token") else 0o700)
+    said = started(tmp_path)
+    assert token_in(said) == "a" * 40 and "of its own" not in said
+
+
+def test_another_users_token_is_not_the_one_that_is_asked_for(tmp_path, token):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    token.chmod(0o600)
+    os.chown(token, 12345, -1)
+    said = started(tmp_path)
+    assert token_in(said) != "a" * 40 and f"the token in {token} is another user's" in said
 
 
 @pytest.mark.parametrize("mode", ["disabled", "token"])
 def test_who_has_chosen_how_ray_authenticates_keeps_it(tmp_path, mode):
-    assert f"{mode} False" in started(tmp_path, RAY_AUTH_MODE=mode)
+    said = started(tmp_path, RAY_AUTH_MODE=mode)
+    assert f"{mode} False" in said and f"{mode} {int(mode == 'token')} None" in said
     assert (tmp_path / ".ray" / "auth_token").exists() == (mode == "token")
 
 
