@@ -43,7 +43,7 @@ def export(
     from raytune_infer.report.export.serve_config import payload_type_of, serve_config
     from raytune_infer.report.export.trust import recorded_settings, refuse_loading
     from raytune_infer.report.renderers.console_table import plain
-    from raytune_infer.report.words.effects import code_of
+    from raytune_infer.report.words.effects import code_of_config
     from raytune_infer.report.words.verdict import answer_so_far
     from raytune_infer.study.result import best_of, comparison_so_far
 
@@ -57,7 +57,7 @@ def export(
     settings, payload_type = recorded_settings(spec, best.config, best.settings), payload_type_of(folder, spec)
     if not trust:
         refuse_loading(settings)
-    for effect in code_of(spec):
+    for effect in code_of_config(spec, settings):
         typer.echo(f"this config runs code: {plain(effect.what)}", err=True)
     config = serve_config(spec, settings, payload_type, said, samples=_warm_up(spec, trust=trust))
     # A file of Serve's is UTF-8, whatever the encoding of the terminal: characters that it lacks must not be replaced.

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cluster.emulated.devices import emulated_cluster, parse
-from cluster.starting.own_ray import closed_ray
+from cluster.starting.own_ray import START, closed_ray
 from cluster.starting.sent_folder import sent_folder
 from raytune_infer.environment import environment, unless_set
 from raytune_infer.errors import UserError
@@ -160,8 +160,8 @@ def _connected(address: str, runtime_env: dict[str, Any], *, apart: bool = False
             raise
         except ConnectionError as error:
             raise UserError(
-                f"no Ray cluster at {address!r} ({_first_line(error)}); start one with `ray start --head`, "
-                "or leave --address out to use this machine"
+                f"no Ray cluster at {address!r} ({_first_line(error)}); start one with `{START}`, or leave "
+                "--address out to use this machine"
             ) from None
         except (RuntimeError, ValueError, OSError) as error:
             asked = "start Ray on this machine" if address == "local" else f"connect to the Ray cluster at {address!r}"
@@ -251,7 +251,7 @@ def _refuse_silence(address: str, remedy: str) -> None:
     except (OSError, OverflowError) as error:
         raise UserError(
             f"nothing answers at {address!r} ({getattr(error, 'strerror', None) or error}); start a cluster with "
-            f"`ray start --head`, or {remedy} to use this machine"
+            f"`{START}`, or {remedy} to use this machine"
         ) from None
 
 
@@ -292,5 +292,6 @@ def _refuse_unsent(module: str, folder: Path, sent: Path) -> None:
     if here and not any((sent / file).is_file() for file in files):
         raise UserError(
             f"{here[0]} is not sent to the nodes of the cluster, as a .gitignore or .git/info/exclude in or around its "
-            "folder names it, or its name is a usual one of secrets; take it out there, or rename it"
+            "folder or git's core.excludesFile names it, or its name is a usual one of secrets; take it out there, or "
+            "rename it"
         )

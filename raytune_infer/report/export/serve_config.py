@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from cluster.starting.own_ray import START
 from raytune_infer.errors import SpecError
 from raytune_infer.report.renderers.console_table import plain
-from raytune_infer.report.words.effects import code_of
+from raytune_infer.report.words.effects import code_of_config
 from raytune_infer.spec.samples.sample_order import distinct, spread
 from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service import model_source, service_wait
@@ -25,11 +26,18 @@ from serve_deployments.settings import Settings
 
 _HEAD = """\
 # {name}: the recommended configuration{emulated}.
-# Deploy it to a running Ray cluster, on this machine (`ray start --head`) or elsewhere:
+# Deploy it to a running Ray cluster, on this machine or elsewhere:
 #   RAY_AUTH_MODE=token serve deploy serve_config.yaml
-# This sends the token in ~/.ray/auth_token (Ray creates it when `tune` starts Ray), if the cluster needs one.
+# This sends the token in ~/.ray/auth_token (Ray creates it when `tune` starts Ray), if the cluster needs one. A Ray on
+# this machine that listens to nobody else:
+#   {start}
 # Without that file, on a cluster without token authentication:  serve deploy serve_config.yaml
 # raytune-infer must be installed on each node.
+"""
+_MPS = """\
+# It has a share of a GPU. Several replicas compute on one GPU at once only with CUDA MPS: start it on each GPU node
+# before Ray, as the same user:  nvidia-cuda-mps-control -d
+# Without MPS they take turns, each on its share. `raytune-infer cluster --address auto` says which nodes have it.
 """
 _HOST = "host: 127.0.0.1"
 
@@ -123,7 +131,9 @@ def serve_config(
 
 def _head(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answer: str) -> str:
     """What a reader of the config must know, as comments."""
-    head = _HEAD.format(name=_one_line(spec.name), emulated=" of emulated devices" if settings.emulated else "")
+    head = _HEAD.format(
+        name=_one_line(spec.name), emulated=" of emulated devices" if settings.emulated else "", start=START
+    )
     head += _REQUESTS[payload_type.kind].format(array=_one_line(_array(payload_type)))
     if answer:
         head += f"# {_one_line(answer)}\n"
@@ -137,7 +147,9 @@ def _head(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answ
         )
     if spec.model.path is not None and not spec.model.path.startswith("package:"):
         head += "# The model's path must exist on each node.\n"
-    for effect in code_of(spec):
+    if 0 < settings.gpu_share < 1 and not settings.emulated:
+        head += _MPS
+    for effect in code_of_config(spec, settings):
         head += f"# It runs code: {_one_line(effect.what)}\n"
     for name in dict.fromkeys(secrets_in(settings.args)):
         head += f"# The environment of Ray on each node must have the secret {name}.\n"

@@ -16,10 +16,12 @@ from raytune_infer.spec.service import loading_variables, missing_secrets, model
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.study.fingerprint.file_digests import model_files, named_files
 from serve_deployments.device.core_locks import lock_folder
+from serve_deployments.environment.code_loading import loads_code
 from serve_deployments.environment.secrets import secrets_in
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.model import ModelFiles, locate
 from serve_deployments.models.service_folder import module_file
+from serve_deployments.settings import Settings
 
 Kind = Literal["runs", "reads", "reaches", "writes"]
 
@@ -69,21 +71,31 @@ def effects_view(spec: ServiceSpec) -> View:
 
 
 def code_of(spec: ServiceSpec) -> tuple[Effect, ...]:
-    """Return what code the service runs; empty if its files are only read."""
+    """Return what code a study of the service runs; empty if its files are only read."""
     return tuple(_run(spec))
 
 
+def code_of_config(spec: ServiceSpec, settings: Settings) -> tuple[Effect, ...]:
+    """Return what code an exported config runs: the model's, and what the variables of its own settings may load."""
+    loaded = (f"what {name}={value} may load" for name, value in settings.env.items() if loads_code(name, value))
+    return (*_of_model(spec), *(Effect("runs", what, "an environment variable, in each replica") for what in loaded))
+
+
 def _run(spec: ServiceSpec) -> Iterator[Effect]:
-    if spec.model.build is not None:
-        yield Effect("runs", _code(spec.model.build, spec.folder), "model.build: when checked, and in each replica")
+    yield from _of_model(spec)
     if spec.quality.score is not None:
         yield Effect("runs", _code(spec.quality.score, spec.folder), "quality: when checked, and in each trial")
+    for name, values in loading_variables(spec).items():
+        yield Effect("runs", f"what {name}={values} may load", "knobs: an environment variable, in each replica")
+
+
+def _of_model(spec: ServiceSpec) -> Iterator[Effect]:
+    if spec.model.build is not None:
+        yield Effect("runs", _code(spec.model.build, spec.folder), "model.build: when checked, and in each replica")
     source = model_source(spec)
     # One that may execute code is never guessed.
     if isinstance(source, ModelFiles) and source.loader is not None and LOADERS[source.loader].executes:
         yield Effect("runs", source.path, f"model.path: the loader {source.loader} may execute code from it")
-    for name, values in loading_variables(spec).items():
-        yield Effect("runs", f"what {name}={values} may load", "knobs: an environment variable, in each replica")
 
 
 def _code(reference: str, folder: Path) -> str:

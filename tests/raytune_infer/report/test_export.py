@@ -161,6 +161,37 @@ def test_the_head_says_what_the_reader_must_know():
     assert "so its nodes are listed one by one" in serve_config(spec, by_node, AS_JSON)
 
 
+def test_the_head_says_how_to_start_a_ray_that_is_closed_to_others_and_no_other_way():
+    head = serve_config(service(BUILT), MEASURED, AS_JSON)
+    assert "#   RAY_AUTH_MODE=token ray start --head --node-ip-address=127.0.0.1\n" in head
+    assert head.count("ray start") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        (MEASURED, True),
+        (replace(MEASURED, gpu_share=1.0), False),
+        (replace(MEASURED, gpu_share=0.0), False),  # its memory alone is limited: it has the GPU to itself
+        (replace(MEASURED, emulated=True), False),
+        (Settings(), False),
+    ],
+)
+def test_the_head_of_a_share_of_a_gpu_says_that_it_needs_mps_and_how_to_start_it(settings, needed):
+    head = serve_config(service(BUILT), settings, AS_JSON)
+    assert ("nvidia-cuda-mps-control -d\n" in head) == needed
+    assert all(line.startswith("#") and len(line) <= 120 for line in head.partition("\nproxy_location")[0].splitlines())
+
+
+def test_only_code_that_the_config_itself_runs_is_named():
+    """Neither what scores answers in a study, nor values of a knob that another configuration has."""
+    env = "PLUGINS: {kind: env, values: [mine.so, theirs.so]}"
+    text = BUILT.replace("cpu_cores: [1, 2]", env) + 'quality: "math:sqrt"\n'
+    config = serve_config(service(text), Settings(env={"PLUGINS": "mine.so", "OMP_NUM_THREADS": "1"}), AS_JSON)
+    named = re.findall(r"^# It runs code: (.*)$", config, re.MULTILINE)
+    assert [each.partition(" in ")[0] for each in named] == ["json:loads", "what PLUGINS=mine.so may load"]
+
+
 @pytest.mark.parametrize(
     ("samples", "wanted", "said"),
     [

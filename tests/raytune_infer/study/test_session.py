@@ -242,7 +242,10 @@ JOIN = (
     "cannot connect to the Ray cluster at 'auto': {}; the folder of service.yaml is sent to the nodes, so keep big "
     "files elsewhere, on a path that every node has"
 )
-NONE = "no Ray cluster at 'auto' ({}); start one with `ray start --head`, or leave --address out to use this machine"
+NONE = (
+    "no Ray cluster at 'auto' ({}); start one with `RAY_AUTH_MODE=token ray start --head --node-ip-address=127.0.0.1`, "
+    "or leave --address out to use this machine"
+)
 
 
 @pytest.mark.parametrize(
