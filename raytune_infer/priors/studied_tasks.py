@@ -81,8 +81,12 @@ def study_task(study: StudyRecord, trials: Sequence[TrialRecord]) -> Task:
     service are taken to be about the same model.
 
     Raises:
-        ValueError: this version does not know a knob or a value, such as a GPU that left the catalogue.
+        ValueError: this version does not know a knob or a value, such as a GPU that left the catalogue, or a price.
     """
+    if any(t.priced == "unknown" for t in trials):
+        raise ValueError(
+            "it charged a part of a GPU's memory alone as a part of the GPU, by prices that are not known now"
+        )
     values = study.fingerprint.get("knobs", {})
     try:
         space = Space([encode(name, values[name]) for name in values], [trial.config for trial in trials])

@@ -146,12 +146,26 @@ def ranked_again(
         held_under=spec.latency_limits,
         precision=spec.load.rate_precision,
         book=book,
-        prices=f"as of the run ({spec.prices or DEFAULT_BOOK})" if book is None else f"{book.name}, {book.date}",
+        prices=f"as of the run ({spec.prices or DEFAULT_BOOK})" + _priced_anew(trials)
+        if book is None
+        else f"{book.name}, {book.date}",
         size=next(iter(study.fingerprint.get("configurations", ())), None),
         default=next((t.position for t in trials if t.config == spec.default_config), None),
         concluded=same_question(objective, spec.goal, spec.latency_limits, trials, book),
         searched=searched,
     )
+
+
+def _priced_anew(trials: Sequence[TrialRecord]) -> str:
+    """Return what is said of trials that were priced under a former rule; empty if there are none."""
+    said = ""
+    for priced, meant in (("anew", "the whole GPU's"), ("unknown", "not known; --prices names a book")):
+        if numbers := [t.number for t in trials if t.priced == priced]:
+            said += (
+                f"; of trial {', '.join(map(str, numbers))}, recorded at the price of a part of a GPU for a part of "
+                f"its memory alone: {meant}"
+            )
+    return said
 
 
 def rank(

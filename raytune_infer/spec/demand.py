@@ -1,14 +1,20 @@
-"""The resources that a configuration needs on one node, and its price per hour."""
+"""The resources that a configuration needs on one node, and its price per hour with the book of its service."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from cluster.inventory import Demand
-from cluster.prices import PriceBook
+from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
+from raytune_infer.errors import SpecError
+from raytune_infer.spec.paths import beside, refuse_special
 from raytune_infer.spec.standard_knobs import gpu_name
 from searchers.space import Value
 from serve_deployments.settings import gpu_part
+
+if TYPE_CHECKING:
+    from raytune_infer.spec.service_spec import ServiceSpec
 
 PLACING = ("cpu_cores", "gpu_type", "gpu_share", "gpu_memory")
 """Knobs that decide on which nodes a replica fits and what it costs."""
@@ -25,3 +31,15 @@ def price(config: Mapping[str, Value], book: PriceBook) -> float:
     """Price of one replica of this configuration in US dollars per hour; raises NoPrice if the book lacks its GPU."""
     needed = demand(config)
     return book.usd_per_hour(cpu_cores=needed.cpu_cores, gpu_type=needed.gpu_type, gpu_share=needed.gpu_share)
+
+
+def price_book(spec: ServiceSpec) -> PriceBook:
+    """Return the price book that a service names, or the default one; raises SpecError if there is no such book."""
+    try:
+        if spec.prices is None:
+            return load_prices(DEFAULT_BOOK)
+        path = beside(spec.folder, spec.prices)
+        refuse_special(path)
+        return load_prices(path if path.is_file() else spec.prices)
+    except (PriceBookError, ValueError) as error:
+        raise SpecError(f"{spec.place('prices')}: {error}") from None

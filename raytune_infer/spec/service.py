@@ -8,11 +8,11 @@ from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
 
-from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.arrivals import read_arrivals
+from raytune_infer.spec.demand import price_book
 from raytune_infer.spec.knob_spec import KnobSpec
-from raytune_infer.spec.paths import beside, refuse_special
+from raytune_infer.spec.paths import beside
 from raytune_infer.spec.quality_spec import Score
 from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
@@ -53,7 +53,7 @@ class Service:
         self.arrivals = read_arrivals(spec)
         self.source = model_source(spec)
         self.plan = _plan(spec, self.arrivals)
-        self.prices = _prices(spec)
+        self.prices = price_book(spec)
         _refuse_hiding(spec)
         missing = missing_secrets(spec)
         if runs_code:
@@ -207,17 +207,6 @@ def service_wait(spec: ServiceSpec) -> tuple[float, str]:
     if spec.load.total_max_s > default:
         return spec.load.total_max_s, "as long as a load test (`load.total_max_s` of service.yaml)"
     return default, "the default, as service.yaml has no `model.answers_within_s`"
-
-
-def _prices(spec: ServiceSpec) -> PriceBook:
-    try:
-        if spec.prices is None:
-            return load_prices(DEFAULT_BOOK)
-        path = beside(spec.folder, spec.prices)
-        refuse_special(path)
-        return load_prices(path if path.is_file() else spec.prices)
-    except (PriceBookError, ValueError) as error:
-        raise SpecError(f"{spec.place('prices')}: {error}") from None
 
 
 def _builder_args(spec: ServiceSpec) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from sqlalchemy.pool import StaticPool
 from raytune_infer.errors import RunError
 from raytune_infer.store import sqlite
 from raytune_infer.store.database_url import file_of, shown, unusable
+from raytune_infer.store.former_prices import priced_now
 from raytune_infer.store.levels import level_from_json, level_to_json
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord
 from raytune_infer.store.tables import MeasurementRow, StudyRow, TrialRow
@@ -178,12 +179,18 @@ class Database:
             _supersede(session, study, TrialRow.number.in_(numbers))
 
     def trials(self, study: StudyRecord, *, before: dt.datetime | None = None) -> tuple[TrialRecord, ...]:
-        """Return a study's finished trials by number; if `before` (UTC) is given, only those that ended before it."""
+        """Return a study's finished trials by number, priced by today's rule.
+
+        Args:
+            study: the study.
+            before: time in UTC before which they ended; None for all.
+        """
         finished = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.state == "finished")
         if before is not None:
             finished = finished.where(TrialRow.finished_at < before)
         with Session(self._engine) as session:
-            return tuple(_trial_record(row) for row in session.scalars(finished.order_by(TrialRow.number)))
+            found = tuple(_trial_record(row) for row in session.scalars(finished.order_by(TrialRow.number)))
+        return priced_now(study, found)
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:

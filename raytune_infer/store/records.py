@@ -14,6 +14,8 @@ from serve_deployments.metrics.level_result import LevelResult, check_around, ot
 from serve_deployments.settings import gpu_part
 
 Purpose = Literal["search", "final"]
+Priced = Literal["as recorded", "anew", "unknown"]
+"""Where a trial's price is from: its record, or today's rule in place of a former one; or it cannot be known."""
 
 ANSWERS_DIFFER = "AnswersDiffer"
 """First word of the reason of a trial that broke a limit on its answers."""
@@ -119,6 +121,7 @@ class TrialRecord:
         outcome: how it ended.
         seconds: its duration, deployment included.
         emulated: whether the devices were emulated.
+        priced: where its price is from.
     """
 
     number: int
@@ -130,6 +133,7 @@ class TrialRecord:
     outcome: Outcome
     seconds: float
     emulated: bool
+    priced: Priced = "as recorded"
 
     @property
     def metrics(self) -> Mapping[str, float]:

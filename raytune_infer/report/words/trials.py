@@ -16,6 +16,15 @@ _REMARKS = frozenset({"calls at a time", "change in place"})
 """Names of what is no limit, so that its text stands for itself."""
 
 
+_PRICED = {
+    "anew": "recorded at the price of a part of a GPU for a part of its memory alone; its price here is that of the "
+    "whole GPU, on which it could compute",
+    "unknown": "recorded at the price of a part of a GPU for a part of its memory alone; that of the whole GPU is "
+    "not known, as the run's price book is not the one of then: `recommend --prices BOOK` takes one",
+}
+"""Where a price is from, if not from the trial's record → the note on it."""
+
+
 def state(trial: TrialRecord) -> str | None:
     """Return a remark of a few words on a trial; None for a complete trial of the search that counts."""
     if trial.outcome.reason is not None:
@@ -49,6 +58,7 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
             notes.append("measured twice, as other processes had its cores; the less disturbed measurement counts")
         if t.outcome.client_limited:
             notes.append(AT_LEAST_NOTE)
+        notes += [_PRICED[t.priced]] if t.priced in _PRICED else []
         if t.outcome.alone and not t.outcome.reason:
             notes.append(ALONE_NOTE)
         notes += [str(e["how"]) for e in t.outcome.enforcements if e["limit"] == NEIGHBOURS and not t.outcome.alone]
