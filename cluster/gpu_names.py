@@ -22,8 +22,16 @@ _SLICE = re.compile(
 media engines and graphics, which no service uses: `+me`, `+me.all`, `-me`, `+gfx`, and `.me` as Kubernetes has it."""
 
 
+_NVL = "nvl"
+"""Another form, with more memory: the catalogue takes it for a part of the model."""
+
+
 class UnknownGpu(ValueError):
     """A GPU name that is not in the catalogue."""
+
+
+class AmbiguousGpu(ValueError):
+    """A GPU name that several cards of the catalogue have."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,48 @@ def find(name: str) -> Gpu:
     raise UnknownGpu(
         f"no GPU {name!r} in the catalogue; {'closest are' if close else 'there are'} "
         f"{', '.join(there)}; use one of them or add its datasheet to cluster/catalogue.py"
+    )
+
+
+def exact(name: str) -> Gpu:
+    """The GPU that somebody means who has written this name: as `find`, but it may stand for one card alone.
+
+    Ray's "A100" is taken for the smaller card until NVML has named it; who writes `A100` may have any of four.
+
+    Raises:
+        UnknownGpu: there is no such GPU.
+        AmbiguousGpu: there are several; the message names them.
+    """
+    found = find(name)
+    if len(meant := _meant(name)) > 1:
+        raise AmbiguousGpu(
+            f"{name.strip()!r} may be {', '.join(meant[:-1])} or {meant[-1]}; write which (`raytune-infer cluster` "
+            "shows those of a cluster)"
+        )
+    return found
+
+
+def _meant(name: str) -> list[str]:
+    """Names of the cards, or of their slices, that a name may stand for, as it leaves out their size or form."""
+    part = _SLICE.fullmatch(name.strip())
+    asked = _spelling(name if part is None else part["card"])
+    cards = [card for card in CATALOGUE if _spelling(card.name) == asked] or [
+        card for card in CATALOGUE if _may_be(card, asked)
+    ]
+    if part is None:
+        return [card.name for card in cards]
+    slices = (slice_of(card, part["profile"].lower()) for card in cards)
+    return [each.name for each in slices if each is not None]
+
+
+def _may_be(card: Gpu, asked: _Spelling) -> bool:
+    """Whether a name that is not the card's own may be one of it."""
+    own = _spelling(card.name)
+    form = _NVL if own.model.endswith(_NVL) else own.form
+    return (
+        own.model.removesuffix(_NVL) == asked.model
+        and (not asked.form or form in ("", asked.form))
+        and (not asked.gib or card.memory_gib == asked.gib)
     )
 
 

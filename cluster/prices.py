@@ -62,7 +62,7 @@ class PriceBook:
         prices: dict[str, float] = {}
         for written, usd in self.gpu_usd_per_hour.items():
             _check_price(usd, "gpu_usd_per_hour", written)
-            gpu_type = gpu_names.canonical(written)
+            gpu_type = _gpu_type(written)
             if gpu_type in prices:
                 raise PriceBookError(
                     f"`gpu_usd_per_hour` names {gpu_type} twice ({shown(written)} is the same GPU); "
@@ -107,6 +107,16 @@ class PriceBook:
                 "`gpu_usd_per_hour` in a copy of the book and name that file as the price book"
             )
         return usd
+
+
+def _gpu_type(written: str) -> str:
+    """The catalogue's name of a GPU of a book; the name as it is where the catalogue has no such GPU."""
+    try:
+        return gpu_names.exact(written).name
+    except gpu_names.UnknownGpu:
+        return gpu_names.canonical(written)
+    except gpu_names.AmbiguousGpu as error:
+        raise PriceBookError(f"`gpu_usd_per_hour`: {error}", "gpu_usd_per_hour", written) from None
 
 
 def usd_per_million(usd_per_hour: float, rps: float) -> float:

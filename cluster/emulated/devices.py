@@ -41,7 +41,7 @@ def parse(spec: str) -> tuple[tuple[gpus.Gpu, int], ...]:
                 f"{part.strip()!r} in {spec!r} is not a valid node for an emulated cluster; write "
                 "TYPE:COUNT with a count of 1 or more, separated by commas, as in T4:1,V100:2"
             )
-        nodes.append((gpu_names.find(name), int(number) if colon else 1))
+        nodes.append((gpu_names.exact(name), int(number) if colon else 1))
     return tuple(nodes)
 
 

@@ -13,7 +13,7 @@ from cluster import gpu_names
 from raytune_infer.spec.document import Document, shown
 from raytune_infer.spec.parts import Part
 from raytune_infer.spec.spec_errors import At
-from raytune_infer.spec.standard_knobs import STANDARD_KNOBS
+from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, gpu_name
 from searchers.space import Value
 
 _SET_BY_US = {
@@ -67,6 +67,17 @@ def check_knobs(knobs: Mapping[str, list[Value] | KnobSpec]) -> None:
     if count > _MOST_CONFIGURATIONS:
         raise At((), f"these values make more than {_MOST_CONFIGURATIONS} configurations; leave some out, a searcher "
                      "needs no fine steps")  # fmt: skip
+
+
+def check_gpu_names(knobs: Mapping[str, list[Value] | KnobSpec]) -> None:
+    """Refuse names of GPU types that several cards have; raises At."""
+    values = knobs.get("gpu_type", [])
+    for i, value in enumerate(values if isinstance(values, list) else []):
+        try:
+            if isinstance(value, str) and gpu_name(value) is not None:
+                gpu_names.exact(value)
+        except gpu_names.AmbiguousGpu as error:
+            raise At(("knobs", "gpu_type", i), str(error)) from None
 
 
 def check_variables(knobs: Mapping[str, list[Value] | KnobSpec], document: Document) -> None:

@@ -20,7 +20,7 @@ from raytune_infer.spec.goals.goal_check import (
     is_of_answers,
 )
 from raytune_infer.spec.goals.objective_spec import ObjectiveSpec, check_known
-from raytune_infer.spec.knob_spec import KnobSpec, check_concurrent, check_knobs, check_variables
+from raytune_infer.spec.knob_spec import KnobSpec, check_concurrent, check_gpu_names, check_knobs, check_variables
 from raytune_infer.spec.load_spec import ArrivalsSpec, GammaSpec, LoadSpec
 from raytune_infer.spec.parts import MOST, Count, Part, Seconds, Text
 from raytune_infer.spec.quality_spec import QualitySpec
@@ -237,6 +237,7 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
             check_rate(spec.goal)
             check_concurrent(spec.model.concurrent, spec.knobs)
             check_variables(spec.knobs, document)
+            check_gpu_names(spec.knobs)
             for keys in _of_any_type(spec):
                 check_spelling(document, keys)
         return spec

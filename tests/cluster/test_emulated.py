@@ -6,7 +6,7 @@ import torch
 from cluster.emulated import devices as emulated
 from cluster.emulated import profiles, roofline
 from cluster.fakes import FakeTime
-from cluster.gpu_names import UnknownGpu, find
+from cluster.gpu_names import AmbiguousGpu, UnknownGpu, find
 
 
 def build(time, **changes):
@@ -23,6 +23,11 @@ def test_parse():
 def test_parse_refuses(spec):
     with pytest.raises(ValueError, match="TYPE:COUNT"):
         emulated.parse(spec)
+
+
+def test_a_gpu_to_emulate_is_one_card():
+    with pytest.raises(AmbiguousGpu, match="'a100' may be A100-40G, A100-80G, "):
+        emulated.parse("T4:1,a100:2")
 
 
 def test_parse_unknown_gpu():

@@ -258,6 +258,38 @@ def test_an_unknown_name_is_answered_with_the_closest():
     assert gpu_names.canonical("tesla t4") == "T4"
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("a100", ["A100-40G", "A100-80G", "A100-80G-PCIe", "A100-64G"]),
+        ("a100_sxm", ["A100-40G", "A100-80G", "A100-64G"]),
+        ("NVIDIA H100", ["H100-PCIe", "H100-SXM", "H100-NVL"]),
+        ("nvidia-h100-80gb", ["H100-PCIe", "H100-SXM"]),
+        ("V100-SXM2", ["V100", "V100-32G"]),
+        ("A100 MIG 1g.10gb", ["A100-40G-1g.10gb", "A100-80G-1g.10gb", "A100-80G-PCIe-1g.10gb"]),
+    ],
+)
+def test_a_name_of_several_cards_is_answered_with_all_of_them(written, meant):
+    """For Ray's labels one of them is assumed until NVML tells more (`find`); a person can say which."""
+    said = f"'{written}' may be {', '.join(meant[:-1])} or {meant[-1]}; write which"
+    with pytest.raises(gpu_names.AmbiguousGpu, match=re.escape(said)):
+        gpu_names.exact(written)
+    assert find(written).name in meant
+
+
+def test_a_name_of_one_card_is_that_card():
+    assert all(gpu_names.exact(gpu.name) is gpu for gpu in CATALOGUE)
+    for written, name in {
+        "V100": "V100", "p100": "P100", "H200": "H200", "a100 40gb": "A100-40G", "A100 1g.5gb": "A100-40G-1g.5gb",
+        "NVIDIA A100-PCIE-40GB": "A100-40G", "NVIDIA H100 80GB HBM3": "H100-SXM", "NVIDIA H100 NVL": "H100-NVL",
+        "NVIDIA A100 80GB PCIe": "A100-80G-PCIe", "Tesla V100-SXM2-16GB": "V100", "A10": "A10", "tesla t4": "T4",
+        "A6000": "RTX-A6000", "Tesla P100-PCIE-16GB": "P100",
+    }.items():  # fmt: skip
+        assert gpu_names.exact(written).name == name
+    with pytest.raises(gpu_names.UnknownGpu):
+        gpu_names.exact("A100-60GB")
+
+
 def test_features():
     assert FEATURE_NAMES[0] == "log2_gpu_memory_gib"
     assert find("V100").features()[0] == 4.0  # 16 GiB

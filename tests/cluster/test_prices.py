@@ -206,6 +206,13 @@ def test_a_slice_costs_its_part_of_the_card_unless_it_has_a_price_of_its_own():
             usd(name)
 
 
+def test_a_price_is_of_one_card():
+    """One that a book has for `A100` is not silently that of the smaller one alone."""
+    with pytest.raises(PriceBookError, match="`gpu_usd_per_hour`: 'A100' may be A100-40G, A100-80G") as caught:
+        mine(A100=2.0)
+    assert caught.value.keys == ("gpu_usd_per_hour", "A100")
+
+
 def test_both_sizes_of_a_card_have_prices_of_their_own():
     book = mine(**{"A100-40G": 2.0, "A100-80G": 3.0})
     for name, usd in (("A100", 2.0), ("NVIDIA A100-PCIE-40GB", 2.0), ("NVIDIA A100-SXM4-80GB", 3.0)):

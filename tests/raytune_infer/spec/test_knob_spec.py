@@ -56,6 +56,13 @@ def test_a_knob_of_ours_is_not_set_a_second_way(name, kind):
     )
 
 
+def test_the_name_of_a_gpu_type_is_that_of_one_card():
+    assert said_of("gpu_type: [none, T4, a100]") == (
+        "s.yaml:4: knobs.gpu_type[2]: 'a100' may be A100-40G, A100-80G, A100-80G-PCIe or A100-64G; write which "
+        "(`raytune-infer cluster` shows those of a cluster)"
+    )
+
+
 @pytest.mark.parametrize(
     ("knob", "shown"),
     [

@@ -65,7 +65,7 @@ def test_prices_are_the_papers():
 
 
 def test_a_missing_price_matters_only_to_an_objective_with_prices():
-    knobs = "knobs: {gpu_type: [H100]}"
+    knobs = "knobs: {gpu_type: [H100-SXM]}"
     with pytest.raises(SpecError, match="the objective needs prices: .*H100"):
         space(knobs, node("H100-SXM"))
     free = space(knobs, node("H100-SXM"), goal="rps").problem
