@@ -76,6 +76,11 @@ class ConfigurationResult:
         return any(t.outcome.alone for t in self.trials)
 
     @property
+    def neighbours(self) -> int:
+        """Number of copies of it that ran beside it on its GPU in every round, at least."""
+        return min(t.outcome.neighbours for t in self.trials)
+
+    @property
     def estimated(self) -> bool:
         """Whether the rate of a round did not reach the precision in its time, so that the mean is an estimate."""
         return any(not t.outcome.steady for t in self.trials)

@@ -87,4 +87,6 @@ def _places(contestant: Contestant, comparison: Comparison) -> list[str]:
         return [*marks, "recommended"]
     if not contestant.counts:
         return [*marks, "does not count" if contestant.trials[-1].outcome.reason is None else "could not run"]
+    if contestant is comparison.first:
+        return [*marks, "best mean"]
     return [*marks, "tied with the first"] if contestant in comparison.alike else marks

@@ -35,6 +35,12 @@ OTHERS_SHARE = Column("others_share", "cores used by other processes", digits=".
 It is shown where it is noticeable somewhere."""
 
 
+def circumstances(*, emulated: bool, alone: bool = False, neighbours: int = 0) -> tuple[str, ...]:
+    """Return the marks of a number: on what, and beside what it was measured."""
+    beside = (f"beside {neighbours} {'copy' if neighbours == 1 else 'copies'} of itself",) if neighbours else ()
+    return (*((EMULATED,) if emulated else ()), *((ALONE,) if alone else ()), *beside)
+
+
 def others_shares(trials: Sequence[TrialRecord]) -> list[float | None] | None:
     """Return each trial's share of its cores that other processes used; None if none of them is noticeable."""
     return [t.outcome.others_share for t in trials] if disturbed(trials) else None

@@ -87,6 +87,12 @@ class Outcome:
         return bool(self.settings.get("gpu_type")) and gpu_part(share, memory) <= 0.5
 
     @property
+    def neighbours(self) -> int:
+        """Number of copies of it that ran beside it on its GPU."""
+        told = [each for each in self.enforcements if each["limit"] == NEIGHBOURS]
+        return int(told[-1].get("given") or 0) if told else 0
+
+    @property
     def repeated(self) -> bool:
         """Whether it was measured twice, as other processes had its cores the first time."""
         return REPEATED in self.overhead

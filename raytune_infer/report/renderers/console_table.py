@@ -15,7 +15,7 @@ from rich.text import Text
 
 from raytune_infer.report.renderers.cell_text import UNKNOWN, cell_text
 from raytune_infer.report.view import Cell, Emphasis, Table
-from raytune_infer.report.words.values import value_text
+from raytune_infer.report.words.values import in_effect, value_text
 
 STYLES: dict[Emphasis, str] = {"": "", "best": "bold green", "total": "bold", "doubtful": "dim"}
 _AROUND = 3  # width around each column: a space on both sides and a line
@@ -116,7 +116,7 @@ def _straight(table: Table) -> list[_Shown]:
 
 
 def _knob(name: str, cells: Sequence[Cell]) -> _Shown:
-    known = [cell if isinstance(cell, Mapping) else {} for cell in cells]
+    known = [in_effect(cell) if isinstance(cell, Mapping) else {} for cell in cells]
     texts = tuple(plain(value_text(config[name])) if name in config else UNKNOWN for config in known)
     return _Shown(plain(name), texts, folds=any(len(text) > _LEAST_OF_TEXT for text in texts))
 

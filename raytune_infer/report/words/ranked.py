@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Recommendation
-from raytune_infer.report.figures import ALONE_NOTE, EMULATED_NOTE, ESTIMATE_NOTE
+from raytune_infer.report.figures import ALONE_NOTE, EMULATED_NOTE, ESTIMATE_NOTE, circumstances
 from raytune_infer.report.level_figures import alone, estimated, measured, rate
 from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import significant, spelled
@@ -33,8 +33,9 @@ def answer(found: Recommendation) -> str:
         return ""
     if found.comparison is not None:
         return so_far(answer_of_comparison(found.comparison, found.objective), found.comparison, found.left)
+    marks = circumstances(emulated=best.emulated, alone=best.alone)
     goal = f"{found.objective.goal.text} of {significant(best.figure)}"
-    told = ", ".join(filter(None, (goal, rate_in_words(rate(best), best.alone), "from its own levels")))
+    told = ", ".join(filter(None, (goal, rate_in_words(rate(best), marks), "from its own levels")))
     if found.best_is_default:
         return f"Keep the default, {_named(best)}: {told}; under this question no other is surely better"
     unlike = "under this question it was not measured side by side with the default"

@@ -6,8 +6,11 @@ import math
 import re
 from collections.abc import Mapping
 
+from raytune_infer.spec.standard_knobs import NO_GPU
 from searchers.space import Value
 
+_OF_A_GPU = ("gpu_share", "gpu_memory")
+"""Knobs that have an effect only with a GPU."""
 _DIGITS = 4
 """Most significant digits of a measured number. Our choice: load tests of one replica differ by some per cent
 (benchmarks/measuring/RESULTS.md, Repeatability), so a fourth digit is already more than they say."""
@@ -54,8 +57,14 @@ def formatted(value: float, form: str) -> str:
 
 
 def spelled(config: Mapping[str, Value]) -> str:
-    """Return a configuration on one line."""
-    return "  ".join(f"{name}={value_text(value)}" for name, value in config.items())
+    """Return a configuration on one line, without what has no effect in it."""
+    return "  ".join(f"{name}={value_text(value)}" for name, value in in_effect(config).items())
+
+
+def in_effect(config: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a configuration without the knobs that make no difference in it: without a GPU, parts of one."""
+    without = _OF_A_GPU if config.get("gpu_type") == NO_GPU else ()
+    return {name: value for name, value in config.items() if name not in without}
 
 
 def value_text(value: Value) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cluster.prices import usd_per_million
 from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
@@ -11,10 +11,10 @@ from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.comparing.other_processes import disturbed, largest_spread
-from raytune_infer.report.figures import ALONE, mean_rate
+from raytune_infer.report.figures import circumstances, mean_rate
 from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.answers import marked
-from raytune_infer.report.words.values import estimate, interval, number, significant, spelled
+from raytune_infer.report.words.values import estimate, in_effect, interval, number, significant, spelled
 from searchers.objective import Objective
 from searchers.space import Config
 from serve_deployments.metrics.level_result import TOLERATED_SHARE
@@ -50,20 +50,20 @@ def answer_so_far(
     if comparison.rounds or best is None:
         return so_far(answer(comparison, objective), comparison, left)
     named = marked(spelled(best.config), best.answers)
-    return f"Best so far, not yet compared with the default: {named}: {rate_in_words(mean_rate(best), best.alone)}"
+    return f"Best so far, not yet compared with the default: {named}: {_measured(best)}"
 
 
-def rate_in_words(rate: Quantity | None, alone: bool = False) -> str:
+def rate_in_words(rate: Quantity | None, marks: Sequence[str] = ()) -> str:
     """Return a rate with its interval, as in `at least about 950 (850 to 2040) requests/s`; empty for None.
 
     Args:
         rate: the rate.
-        alone: whether it was measured alone on a GPU that is paid for in part.
+        marks: on what, and beside what it was measured (`circumstances`).
     """
     if rate is None:
         return ""
-    marks = ("at least " if rate.at_least else "") + ("about " if rate.estimated else "")
-    return f"{marks}{number(rate.value, rate.low, rate.high)} requests/s" + (f", {ALONE}" if alone else "")
+    about = ("at least " if rate.at_least else "") + ("about " if rate.estimated else "")
+    return ", ".join([f"{about}{number(rate.value, rate.low, rate.high)} requests/s", *marks])
 
 
 def so_far(said: str, comparison: Comparison, left: Left | None) -> str:
@@ -111,16 +111,20 @@ def config_of(contestant: Contestant) -> Config:
 
 def _what(contestant: Contestant, default: Contestant | None) -> str:
     """Return the knobs that differ from the default, or all of them without one, and whether its answers differ."""
-    config = config_of(contestant)
-    before = {} if default is None else config_of(default)
+    config = in_effect(config_of(contestant))
+    before = {} if default is None else in_effect(config_of(default))
     changed = {name: value for name, value in config.items() if name not in before or before[name] != value}
     rest = "" if len(changed) == len(config) else ", the rest as in the default"
     return marked(spelled(changed) + rest, contestant.answers)
 
 
 def _rate(comparison: Comparison, contestant: Contestant) -> str:
-    result = result_of(comparison, contestant)
-    return rate_in_words(mean_rate(result), result.alone)
+    return _measured(result_of(comparison, contestant))
+
+
+def _measured(of: ConfigurationResult) -> str:
+    told = circumstances(emulated=of.emulated, alone=of.alone, neighbours=of.neighbours)
+    return rate_in_words(mean_rate(of), told)
 
 
 def _gain(comparison: Comparison, objective: Objective, default: Contestant | None) -> str:

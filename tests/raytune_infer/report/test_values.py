@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from raytune_infer.report.words.values import estimate, formatted, interval, number, significant
+from raytune_infer.report.words.values import estimate, formatted, in_effect, interval, number, significant, spelled
+from searchers.space import Value
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,10 @@ def test_an_interval_decides_how_many_digits_are_written(values, text):
 def test_a_column_may_ask_for_other_digits():
     assert formatted(12345.678, ".3g") == "12300" and formatted(0.1234, ".1%") == "12.3%"
     assert formatted(0.5, ".4f") == "0.5000" and formatted(7, "d") == "7" and formatted(15.75, "g") == "15.75"
+
+
+def test_what_has_no_effect_in_a_configuration_is_not_spelled():
+    config: dict[str, Value] = {"cpu_cores": 1, "gpu_type": "none", "gpu_share": 0.5, "gpu_memory": 0.25}
+    assert spelled(config) == "cpu_cores=1  gpu_type=none"
+    assert in_effect({**config, "gpu_type": "T4"}) == {**config, "gpu_type": "T4"}
+    assert spelled({"gpu_share": 0.5}) == "gpu_share=0.5"

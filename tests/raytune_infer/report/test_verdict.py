@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from raytune_infer.comparing.comparison import compared
+from raytune_infer.comparing.configuration_result import result_of_search
 from raytune_infer.report.comparison_report import comparison_view, standings
 from raytune_infer.report.view import View
 from raytune_infer.report.words.values import interval, number
 from raytune_infer.report.words.verdict import answer, answer_so_far, on_other_work, remarks
 from searchers.objective import Expression, Objective
+from searchers.space import Config
 from serve_deployments.metrics.level_result import TOLERATED_SHARE
 from serve_deployments.usage import Usage
 from tests.levels import a_level
@@ -80,6 +82,40 @@ def test_a_ratio_of_what_the_load_generator_held_back_says_so(limited, held_back
     assert f"; {costs[0]} USD per million requests, the default {costs[1]}; " in said
 
 
+@pytest.mark.parametrize(
+    ("emulated", "given", "marks"),
+    [
+        (True, None, ", emulated"), (False, ("3", "3"), ", beside 3 copies of itself"), (False, None, ""),
+        (True, ("0", "0"), ", emulated, measured alone"), (False, ("1", "3"), ", beside 1 copy of itself"),
+    ],
+)  # fmt: skip
+def test_the_first_sentence_says_on_what_and_beside_what_its_rate_was_measured(emulated, given, marks):
+    trials = finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)])
+    if given is not None:
+        counts = iter(given)
+        told = [next(counts) if t.position == 1 else "3" for t in trials]
+        trials = [
+            replace(t, outcome=replace(t.outcome, enforcements=({"limit": "neighbours", "given": number},)))
+            for t, number in zip(trials, told, strict=True)
+        ]
+    trials = [replace(t, emulated=emulated) for t in trials]
+    assert answer(compared(trials, GOAL, 0), GOAL).startswith(f"Run n=1: {mean(100, 2, 2)} requests/s{marks}; its rps")
+    searched = result_of_search(trials[0])
+    assert answer_so_far(searched, compared((), GOAL, 0), GOAL).startswith("Best so far")
+    assert ("emulated" in answer_so_far(searched, compared((), GOAL, 0), GOAL)) == emulated
+
+
+def test_without_a_gpu_no_part_of_one_is_named_and_one_that_is_new_is():
+    trials = finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)])
+    none: Config = {"gpu_type": "none", "gpu_share": 0.5}
+    shared: Config = {**none, "gpu_type": "T4"}
+    for first, said in ((none, "Run gpu_type=none: "), (shared, "Run gpu_type=T4  gpu_share=0.5: ")):
+        other = none if first is shared else shared
+        mixed = [replace(t, config=first if t.position == 1 else other) for t in trials]
+        assert answer(compared(mixed, GOAL, 0), GOAL).startswith(said)
+        assert [row[-2] for row in lines(compared(mixed, GOAL, 0))].count("gpu_type=none") == 1
+
+
 def test_only_the_knobs_that_differ_from_the_default_are_named():
     trials = finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)])
     two = [replace(t, config={**t.config, "cores": 2}) for t in trials]
@@ -105,7 +141,7 @@ def test_the_default_is_kept_where_the_best_cannot_be_told_from_it_and_what_is_c
     assert remarks(comparison, GOAL) == [
         "n=1 cannot be told apart from the default and is cheaper (1 against 2 USD per hour)"
     ]
-    assert [row[-1] for row in lines(comparison)] == ["tied with the first", "default, recommended"]
+    assert [row[-1] for row in lines(comparison)] == ["best mean", "default, recommended"]
 
 
 def test_of_what_is_exact_no_interval_is_said_and_what_is_equal_is_the_same():
@@ -138,7 +174,7 @@ def test_of_three_alike_the_cheapest_and_how_much_it_saves():
         "cheaper is recommended (0.125 against 1.5 USD per hour)"
     ]
     assert [(row[-2], row[-1]) for row in lines(comparison)] == [
-        ("n=1", "tied with the first"), ("n=2", "tied with the first"), ("n=3", "recommended"), ("n=0", "default")
+        ("n=1", "best mean"), ("n=2", "tied with the first"), ("n=3", "recommended"), ("n=0", "default")
     ]  # fmt: skip
     # Ratios are to the recommended, not to the first.
     assert [row[1].split(" ")[0] for row in lines(comparison)] == ["1.020", "1.010", "–", "0.500"]
@@ -153,14 +189,14 @@ def test_who_answers_otherwise_is_marked_wherever_it_is_named():
     kept = compared(answering_otherwise(trials, 1), GOAL, 0)
     assert f"rps of the best of the others, n=1 ({DIFFER}), is 1.01× as much" in answer(kept, GOAL)
     assert remarks(kept, GOAL)[0].startswith(f"n=1 ({DIFFER}) cannot be told apart from the default and is cheaper")
-    assert [row[-1] for row in lines(kept)] == [f"tied with the first, {DIFFER}", "default, recommended"]
+    assert [row[-1] for row in lines(kept)] == [f"best mean, {DIFFER}", "default, recommended"]
     three = finals(*[[(1, 102.0), (2, 101.0), (3, 100.0), (0, 50.0)]] * 2, prices={1: 1.5, 2: 1.25, 3: 0.125})
     second = remarks(compared(answering_otherwise(three, 2), GOAL, 0), GOAL)[0]
     assert second.startswith("rps of the first is 1.010× that of the second (95 %")
     first = compared(answering_otherwise(three, 1, 3), GOAL, 0)
     assert answer(first, GOAL).startswith(f"Run n=3 ({DIFFER}): ")
     assert [row[-1] for row in lines(first)] == [
-        f"tied with the first, {DIFFER}", "tied with the first", f"recommended, {DIFFER}", "default"
+        f"best mean, {DIFFER}", "tied with the first", f"recommended, {DIFFER}", "default"
     ]  # fmt: skip
 
 
