@@ -13,6 +13,7 @@ from serve_deployments.backend import LoadFailed
 from serve_deployments.device.limits import can_pin, pin
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.clock import Clock, RealClock
+from serve_deployments.load.garbage import set_aside
 from serve_deployments.load.sending import Log, OwnSender, Schedule
 
 _ROUND_TRIPS = 5
@@ -48,6 +49,7 @@ class SenderActor:
         if can_pin():
             pin(cores)
         self._sender = OwnSender(endpoint(), payloads, self._clock, index, of)
+        set_aside()
         return socket.gethostname()
 
     async def now(self) -> float:

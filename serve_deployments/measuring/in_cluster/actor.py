@@ -11,6 +11,7 @@ from serve_deployments.device.limits import can_pin, machine_cores, pin, unlease
 from serve_deployments.endpoint import Endpoint, Payload
 from serve_deployments.load.asking import AskingBounds, ask
 from serve_deployments.load.clock import RealClock
+from serve_deployments.load.garbage import set_aside
 from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.places import Place, free_places
 from serve_deployments.load.remote_sender import RemoteSender
@@ -63,6 +64,7 @@ class LoadActor:
             made, [OwnSender(made, payloads, clock)], clock, partial(self._more, endpoint, payloads)
         )
         self._endpoint, self._payloads = made, payloads
+        set_aside()
 
     async def _more(
         self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload], senders: int
