@@ -277,6 +277,10 @@ def held(ended_s, batch, plan):
             return finding
 
 
+RUNS = 400
+"""Of 95 % the share that covers has a standard deviation of 1.1 %; a factor of one side, not two, covers in 90 %."""
+
+
 @pytest.mark.parametrize(
     ("kind", "mean_s", "batch", "count", "precision", "least"),
     # Measured over four seeds: 95.5, 96.3 and 91.6 %. Of bursts that remember one another 95 % cover after a hundred
@@ -289,11 +293,11 @@ def held(ended_s, batch, plan):
 )
 def test_the_interval_at_the_stop_covers_the_rate(kind, mean_s, batch, count, precision, least):
     plan, covered = LoadPlan(level_max_s=1e6, precision=precision), 0
-    for relative in services(kind, np.random.default_rng(0), 1000, count):
+    for relative in services(kind, np.random.default_rng(0), RUNS, count):
         finding = held(mean_s * np.cumsum(relative), batch, plan)
         low, high = finding.estimate.bounds()
         covered += low <= batch / mean_s <= high
         assert (
             high - low <= 2 * precision * finding.estimate.mean and finding.span.duration_s >= plan.level_min_s - 1e-9
         )
-    assert least <= covered / 1000 <= 0.98
+    assert least <= covered / RUNS <= 0.98
