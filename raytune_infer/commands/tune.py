@@ -12,6 +12,7 @@ from raytune_infer.commands.options import Address, Emulate, Prior, Seed, SpecPa
 
 if TYPE_CHECKING:
     from raytune_infer.spec.service_spec import ServiceSpec
+    from raytune_infer.store.run_folder import RunFolder
     from raytune_infer.study.result import NothingToRecommend, StudyResult
 
 
@@ -77,6 +78,7 @@ def _tell_result(console: Console, service: ServiceSpec, result: StudyResult) ->
     files = write_files(result, config)
     console.print()
     print_view(console, result_view(result, files))
+    _tell_report(console, result.run)
 
 
 def _tell_trials(console: Console, failed: NothingToRecommend) -> None:
@@ -89,3 +91,18 @@ def _tell_trials(console: Console, failed: NothingToRecommend) -> None:
     path = write_trials(failed.run, failed.trials)
     console.print()
     print_view(console, View(notes=(*map(Note, sample_notes(failed.trials)), Note(f"the trials: {path}"))))
+    _tell_report(console, failed.run)
+
+
+def _tell_report(console: Console, run: RunFolder) -> None:
+    """Write the report of a run, and name it in the last line: all else that the run leaves is written by now."""
+    from raytune_infer.errors import UserError
+    from raytune_infer.report.renderers.console_view import print_view
+    from raytune_infer.report.view import Note, View
+    from raytune_infer.report.whole.report_file import write_report
+
+    try:
+        told = Note(f"The report: {write_report(run)}", "conclusion")
+    except (UserError, OSError) as error:  # the study itself is over, and all else of it is written
+        told = Note(f"The report was not written: {error}", "warning")
+    print_view(console, View(notes=(told,)))

@@ -33,6 +33,8 @@ def planes_view(facts: RunFacts) -> View:
     measured = {spelled(r.config): _measured(facts, r) for r in _all(facts)}
     failed = {spelled(t.config): t.outcome.reason for t in facts.trials if t.outcome.reason and not t.outcome.levels}
     planes = tuple(_plane(facts, pair, slices[pair], measured, failed, predicted) for pair in pairs)
+    # First the plane in which most was measured.
+    planes = tuple(sorted(planes, key=lambda plane: -sum(cell.measured is not None for cell in plane.cells)))
     in_planes = {spelled(config) for of_pair in slices.values() for _, _, config in of_pair}
     seen = len(in_planes & (measured.keys() | failed.keys()))
     caption = (

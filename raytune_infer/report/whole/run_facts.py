@@ -89,7 +89,11 @@ def read_facts(path: str | Path, db: str | None = None) -> RunFacts:
     Raises:
         UserError: there is no such run, or its database cannot be used.
     """
-    run = open_run(path, db)
+    return facts_of(open_run(path, db))
+
+
+def facts_of(run: RunFolder) -> RunFacts:
+    """Read a run that is open; raises UserError if its database cannot be used."""
     study, trials = run.read()
     spec = run.spec_of(study)
     return RunFacts(run, study, trials, spec, unfinished_comparison(run, trials, spec), run.unfinished())

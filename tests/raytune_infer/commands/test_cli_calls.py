@@ -1,6 +1,7 @@
 """What the words of a command become: each option a row, with the call that must come of it, whole."""
 
 import io
+import json
 import os
 import re
 import sys
@@ -14,11 +15,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from cluster.inventory import Inventory, Node
 from raytune_infer.commands.app import app
 from raytune_infer.commands.export import Target, export
+from raytune_infer.commands.tune import _tell_report
 from raytune_infer.report.console import ConsoleProgress
 from raytune_infer.report.view import Column, Row, Table
 from raytune_infer.store.records import Outcome, TrialRecord
@@ -128,6 +131,24 @@ def test_a_study_without_a_recommendation_writes_its_trials_and_names_the_sample
     said = " ".join(done.stdout.split())
     assert "1 of 20 samples always fails: number 14 (ValueError: no title)" in said and "the trials:" in said
     assert pd.read_csv(tmp_path / "trials.csv").trial.tolist() == [1, 2]
+    # This run has no database any more: the report is missed, the reason of the study's end is not.
+    assert "The report was not written: the database of" in said
+
+
+def test_the_report_of_a_run_is_a_file_in_its_folder_and_a_command(tmp_path):
+    run = write_run(tmp_path / "run", configs=CONFIGS[:1])
+    console = Console(file=(out := io.StringIO()), soft_wrap=True)
+    _tell_report(console, open_run(run))
+    assert out.getvalue() == f"The report: {run / 'report.html'}\n"
+    written = (run / "report.html").read_text(encoding="utf-8")
+    done = invoked("report", str(run), "-o", str(tmp_path / "r.html"))
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == written
+    assert invoked("report", str(run)).stdout == written
+    refused = invoked("report", str(run), "-o", str(tmp_path / "no" / "r.html"))
+    assert "No such file or directory; name a file in a folder that can be written to" in str(refused.exception)
+    told = json.loads(invoked("report", str(run), "--format", "json").stdout)
+    assert [each["title"] for each in told["sections"]][:2] == ["Recommended against default", "How the search went"]
 
 
 def interrupted(*args: Any, **options: Any) -> None:

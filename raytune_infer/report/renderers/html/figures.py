@@ -48,7 +48,10 @@ def _trace(series: Series, group: int) -> dict[str, Any]:
         "type": "scatter", "name": _plain(series.name, 60), "x": [dot.x for dot in dots], "y": [dot.y for dot in dots],
         "mode": "lines+markers" if series.kind == "line" else "lines" if series.kind == "steps" else "markers",
         "line": {**line, "shape": "hv" if series.kind == "steps" else "linear"},
-        "marker": {"color": colour, "symbol": symbol, "size": _SIZES.get(series.kind, 8), "line": {"width": 2}},
+        "marker": {
+            "color": colour, "symbol": symbol, "size": _SIZES.get(series.kind, 8),
+            "line": {"width": 2, "color": colour},
+        },
         "text": [_plain(dot.label) for dot in dots], "hovertemplate": "%{x:.4g}, %{y:.4g}<br>%{text}",
     }  # fmt: skip
     if any(dot.low is not None for dot in dots):
