@@ -52,6 +52,9 @@ class ConsoleProgress:
         assert self._telling is not None, "begins() comes first"
         self._print(self._telling.finished(trial), trial.seconds)
 
+    def chance_of_more(self, chance: float) -> None:
+        """Not printed: a line each trial is enough."""
+
     def close(self) -> None:
         """Remove the display of running trials."""
         if self._status is not None:

@@ -46,6 +46,10 @@ class Ledger:
         self._progress.started(number, purpose, config)
         return key
 
+    def chance_of_more(self, chance: float) -> None:
+        """Pass on how likely it is that there is more to gain, as the searcher estimates before each suggestion."""
+        self._progress.chance_of_more(chance)
+
     def finish(self, key: int, position: int, outcome: Outcome) -> TrialRecord:
         """Record that a trial has ended."""
         usd_per_hour = float(self._problem.usd_per_hour[position])

@@ -82,11 +82,11 @@ def search(log: TrialLog, budget: SearchBudget, searcher: SearcherFactory, *, st
     algorithm = StudySearcher.for_problem(log.space.problem, searcher, observations(known), log.study.seed)
     if budget.seconds is not None:
         algorithm.end_after(budget.seconds)
-    algorithm.stop_below = budget.stop_below or 0.0
+    algorithm.stop_below, algorithm.told_chance = budget.stop_below or 0.0, log.ledger.chance_of_more
     algorithm.usual_share = least_share(t.outcome.others_share for t in known)
     trainable = tune.with_resources(
         tune.with_parameters(
-            _trainable, resolver=log.space.resolver, backend=runtime.backend, measure=runtime.measure,
+            raytune_infer_trial, resolver=log.space.resolver, backend=runtime.backend, measure=runtime.measure,
             check=runtime.check,
         ),
         tune.PlacementGroupFactory([{"memory": _TRIAL_MEMORY_BYTES}]),
@@ -126,9 +126,10 @@ def quiet_tune() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _trainable(
+def raytune_infer_trial(
     config: Mapping[str, Any], *, resolver: Resolver, backend: Backend, measure: Measure, check: AnswerCheck | None
 ) -> None:
+    """Run one trial in a process of Tune's; its name is what Ray shows of that process."""
     suggestion = Suggestion.of(config)
     outcome = run_trial(
         resolver.settings(suggestion.config), tune.get_context().get_trial_id(), backend=backend, measure=measure,

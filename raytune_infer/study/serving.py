@@ -14,6 +14,7 @@ import ray
 from ray import serve
 from ray.serve.context import _get_global_client as get_global_client
 
+from raytune_infer.monitoring.study_series import labels_of
 from raytune_infer.spec.samples.sample_order import distinct, spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
@@ -45,6 +46,7 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
     stored = StoredSamples.put(samples)
     fresh = ServeBackend(source, stored, prefix, deadline_s=service.spec.budget.deploy_s)
 
+    labels = labels_of(study)
     compared = distinct(samples, service.spec.quality.samples)
     ask = AskWithLoadActor(StoredSamples.put(compared)) if compared else None
 
@@ -52,10 +54,10 @@ def on_ray_serve(service: Service, study: StudyRecord) -> Iterator[TrialRuntime]
         """Return the load test of round `number` of the comparison, with its own random arrivals; 0 for the search."""
         plan = replace(service.plan, seed=service.plan.seed + number)
         load_test = LoadTest(plan, service.spec.latency_limits, service.spec.load.find)
-        return WithLoadActor(load_test if number else load_test.for_search(), stored, order)
+        return WithLoadActor(load_test if number else load_test.for_search(), stored, order, labels)
 
     try:
-        with shared_pool() as pool, closing(WarmBackend(fresh, pool)) as backend:
+        with shared_pool(labels=labels) as pool, closing(WarmBackend(fresh, pool)) as backend:
             beside, again = ServeNeighbours(fresh, pool), measure(1).load_test.again
             yield TrialRuntime(backend, measure(0), measure, ask, again=again, beside=beside)
     finally:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from cluster import inventory as ray_inventory
 from raytune_infer.comparing.comparison_schedule import WORTHWHILE
 from raytune_infer.errors import SpecError, UserError
+from raytune_infer.monitoring.study_gauges import StudyGauges
+from raytune_infer.monitoring.study_series import labels_of
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
@@ -21,7 +23,7 @@ from raytune_infer.store.records import StudyRecord
 from raytune_infer.store.run_folder import RunFolder
 from raytune_infer.study.answers.reference import with_answer_check
 from raytune_infer.study.fingerprint.fingerprint import differences, files_of, fingerprint
-from raytune_infer.study.progress import Progress, Silent
+from raytune_infer.study.progress import Progress, Silent, Together
 from raytune_infer.study.result import StudyResult, conclude
 from raytune_infer.study.run_start import Start, StudyOptions, anew, continued, new_run, opened, resumed
 from raytune_infer.study.session import check_session, no_running_loop, ray_session
@@ -128,6 +130,7 @@ class Study:
                 progress.note(note)
             with opened(run, identity) as (run, database, study):
                 study = continued(database, study, trials, self.spec.folder, progress)
+                progress = Together(progress, StudyGauges(labels_of(study)))
                 space = self._taught(space, run, study, progress)
                 default = space.position(self.spec.default_config)
                 with self._serving(study) as runtime:

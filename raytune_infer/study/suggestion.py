@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -57,8 +57,13 @@ class StudySearcher(TuneSearcher):
 
     stop_below: float = 0.0
     left: float | None = None
+    told_chance: Callable[[float], None] | None = None
     usual_share: float | None = None
     _deadline_s: float = math.inf
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tuner pickles its searcher for Tuner.restore, and whoever is told of a study has a database open.
+        return {**self.__dict__, "told_chance": None}
 
     def end_after(self, seconds: float) -> None:
         """Stop suggesting after this many seconds from now."""
@@ -88,8 +93,11 @@ class StudySearcher(TuneSearcher):
         return rate_to_beat(self.problem.objective, usd_per_hour, self.problem.value(best) if best else None)
 
     def _enough(self) -> bool:
-        if not self.stop_below or not isinstance(self.our_searcher, PredictsGain):
+        wanted = self.stop_below > 0 or self.told_chance is not None
+        if not wanted or not isinstance(self.our_searcher, PredictsGain):
             return False
         left = self.our_searcher.chance_of_more(self.history, WORTHWHILE)
+        if self.told_chance is not None:
+            self.told_chance(left)
         self.left = left if left < self.stop_below else None
         return self.left is not None

@@ -41,7 +41,8 @@ class LoadGenerator:
         self.events = Events(math.inf)  # events before `record` is called do not count
         self.gave_up = False
         self.repeated_s = 0.0  # time spent on levels that were held again
-        self._rate_rps = 0.0  # of the schedule
+        self.offered_rps, self.clients_now = 0.0, 0  # of the schedule, or of the closed loop: the other one is 0
+        self.shown_to: Callable[[LoadGenerator], None] | None = None  # called by `show` for those who watch a level
         self._in_flight = 0
         self._waiting_s: list[float] = []  # when each request in flight was due
         self._to_come: list[
@@ -68,13 +69,14 @@ class LoadGenerator:
 
     async def clients(self, count: int, wait_s: float) -> None:
         """Keep a closed loop of `count` clients, divided among the senders; see `Sender.clients`."""
+        self.offered_rps, self.clients_now = 0.0, count
         of = len(self._senders)
         shares = [(count + of - 1 - index) // of for index in range(of)]
         await asyncio.gather(*(s.clients(n, wait_s) for s, n in zip(self._senders, shares, strict=True)))
 
     async def follow(self, schedule: Schedule) -> None:
         """Start to send on schedule."""
-        self._rate_rps = schedule.rate_rps
+        self.offered_rps, self.clients_now = schedule.rate_rps, 0
         share = replace(schedule, most_in_flight=-(-schedule.most_in_flight // len(self._senders)))
         await asyncio.gather(*(sender.follow(share) for sender in self._senders))
 
@@ -119,6 +121,11 @@ class LoadGenerator:
         self._waiting_s = [due_s for log in logs for due_s in log.waiting_s]
         self._merge(min(log.until_s for log in logs), [log.next_due_s for log in logs])
 
+    def show(self) -> None:
+        """Show the level so far to whoever watches it, if somebody does."""
+        if self.shown_to is not None:
+            self.shown_to(self)
+
     def _merge(self, until_s: float, next_due_s: Sequence[float]) -> None:
         """Record the events up to a time, in order; for equal times each sender's own order is kept."""
         self._to_come.sort(key=itemgetter(0, 1))
@@ -137,7 +144,7 @@ class LoadGenerator:
 
     def _unsent(self, time_s: float, next_due_s: Sequence[float]) -> int:
         """Number of requests that were due but not yet sent by late senders: these count as in flight too."""
-        rate_rps = self._rate_rps / len(next_due_s)
+        rate_rps = self.offered_rps / len(next_due_s)
         return sum(math.ceil((time_s - due_s) * rate_rps) for due_s in next_due_s if due_s < time_s)
 
     def ages_s(self) -> list[float]:

@@ -31,6 +31,10 @@ class SenderActor:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or RealClock()
 
+    def __repr__(self) -> str:
+        """What Ray shows of this actor."""
+        return "raytune-infer sender"
+
     async def set_target(
         self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload], index: int, of: int, cores: Iterable[int]
     ) -> str:

@@ -37,6 +37,7 @@ async def _watch(generator: LoadGenerator, rule: StoppingRule, started_s: float,
         due_s = max(due_s + generator.collect_every_s, clock.now())
         await clock.sleep_until(due_s)
         await generator.collect()
+        generator.show()
         held_s = clock.now() - started_s
         ended = events.count
         if generator.gave_up or (held_s >= plan.level_max_s and held_s >= _patience_s(events, plan)):

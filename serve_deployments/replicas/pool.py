@@ -5,6 +5,7 @@ Trials share one pool through an actor (`shared_pool`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from serve_deployments.replicas.transition import NEW_S, ChangeInPlace, Transition, WarmReplica
@@ -27,6 +28,7 @@ class Pool:
         least_free: share of free memory of a node below which its idle replicas are taken down.
         transition: how a live replica is changed; `ChangeInPlace` by default.
         new_s: seconds that a new replica takes: a live one that would take longer to change is not used.
+        shown_to: told, after each change, how many replicas are idle and how many are held; None: nobody is.
     """
 
     gone = False
@@ -38,12 +40,14 @@ class Pool:
         least_free: float = LEAST_FREE,
         transition: Transition | None = None,
         new_s: float = NEW_S,
+        shown_to: Callable[[int, int], None] | None = None,
     ) -> None:
         self._most_idle, self._least_free = most_idle, least_free
         self._transition, self._new_s = transition or ChangeInPlace(), new_s
         self._idle: dict[str, WarmReplica] = {}  # the longest idle first
         self._held: dict[str, tuple[str, WarmReplica]] = {}  # app → trial, replica
         self._free_memory: dict[str, float] = {}  # node → share as last reported
+        self._shown_to = shown_to
 
     def take(self, trial: str, settings: Settings, node: str | None = None, model: str = "") -> WarmReplica | None:
         """Takes the idle replica that can be changed to the wanted settings in the least time; the trial then holds it.
@@ -71,6 +75,7 @@ class Pool:
     def add(self, trial: str, kept: WarmReplica) -> tuple[WarmReplica, ...]:
         """Adds a replica that the trial is about to start; returns those to take down first if memory is short."""
         self._held[kept.app] = (trial, kept)
+        self._show()
         if self._free_memory.get(kept.node, 1.0) >= self._least_free:
             return ()
         return tuple(self._hold(trial, k) for k in list(self._idle.values()) if k.node == kept.node)
@@ -87,6 +92,7 @@ class Pool:
             return ()  # dropped meanwhile: whoever did that takes it down
         del self._held[kept.app]
         self._idle[kept.app] = kept
+        self._show()
         gone = [k for k in self._idle.values()][: max(0, len(self._idle) - self._most_idle)]
         if free_memory is not None:
             self._free_memory[kept.node] = free_memory
@@ -110,12 +116,14 @@ class Pool:
     def forget(self, app: str) -> None:
         """Removes a held replica that has been taken down."""
         self._held.pop(app, None)
+        self._show()
 
     def drop(self, trial: str) -> tuple[WarmReplica, ...]:
         """Removes and returns the replicas of a trial that has died; they are to be taken down and never used again."""
         held = tuple(kept for holder, kept in self._held.values() if holder == trial)
         for kept in held:
             del self._held[kept.app]
+        self._show()
         return held
 
     def spare(self) -> tuple[str, ...]:
@@ -139,4 +147,9 @@ class Pool:
     def _hold(self, trial: str, kept: WarmReplica) -> WarmReplica:
         del self._idle[kept.app]
         self._held[kept.app] = (trial, kept)
+        self._show()
         return kept
+
+    def _show(self) -> None:
+        if self._shown_to is not None:
+            self._shown_to(len(self._idle), len(self._held))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from serve_deployments.metrics.shown.gauges import Gauges
+from serve_deployments.metrics.shown.series import WARM_REPLICAS
 from serve_deployments.replicas.pool import MOST_IDLE, Pool
 from serve_deployments.replicas.transition import WarmReplica
 from serve_deployments.settings import Settings
@@ -80,12 +82,29 @@ class SharedPool:
         return answer
 
 
+class _Shown:
+    """Shows by a gauge how many replicas there are."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self._gauges = Gauges([WARM_REPLICAS], labels)
+
+    def __call__(self, idle: int, held: int) -> None:
+        self._gauges.set(WARM_REPLICAS, idle, state="idle")
+        self._gauges.set(WARM_REPLICAS, held, state="held by a trial")
+
+
 @contextmanager
-def shared_pool(most_idle: int = MOST_IDLE) -> Iterator[SharedPool]:
-    """Provides a pool for all processes of this job, on this process's node; it ends with the context or the job."""
+def shared_pool(most_idle: int = MOST_IDLE, labels: Mapping[str, str] | None = None) -> Iterator[SharedPool]:
+    """Provides a pool for all processes of this job, on this process's node; it ends with the context or the job.
+
+    Args:
+        most_idle: see `Pool`.
+        labels: labels of the gauge that shows how many replicas it has; None or empty: that is not shown.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    make: Callable[..., Any] = ray.remote(Pool).options(num_cpus=0, scheduling_strategy=here).remote
-    actor = make(most_idle)
+    named = {"name": f"raytune-infer: replicas of {labels['study']}, {labels['run']}"} if labels else {}
+    make: Callable[..., Any] = ray.remote(Pool).options(num_cpus=0, scheduling_strategy=here, **named).remote
+    actor = make(most_idle, shown_to=_Shown(labels) if labels else None)
     try:
         yield SharedPool(actor)
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from serve_deployments.load.load_generator import LoadGenerator
 from serve_deployments.load.places import Place, free_places
 from serve_deployments.load.remote_sender import RemoteSender
 from serve_deployments.load.sending import OwnSender, Sender
+from serve_deployments.measuring.in_cluster.level_gauges import shown
 from serve_deployments.measuring.level import closed_level, open_level
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
@@ -45,6 +46,10 @@ class LoadActor:
         self._running: asyncio.Task[Any] | None = None
         if endpoint is not None:
             self._set_target(endpoint, payloads)
+
+    def __repr__(self) -> str:
+        """What Ray shows of this actor, in the Dashboard and before each line of its log."""
+        return "raytune-infer load generator"
 
     async def set_target(self, endpoint: Callable[[], Endpoint], payloads: Sequence[Payload]) -> None:
         """Send to another endpoint from now on.
@@ -95,12 +100,19 @@ class LoadActor:
         """Whether the cores that this process was pinned to are still not leased by any replica."""
         return unleased_cores(self._own_cores) == self._own_cores
 
-    async def run(self, load_test: LoadTest, settings: Settings, to_beat_rps: float | None = None) -> Measurement:
-        """See `LoadTest.run`."""
+    async def run(
+        self,
+        load_test: LoadTest,
+        settings: Settings,
+        to_beat_rps: float | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Measurement:
+        """See `LoadTest.run`; each level is shown by gauges with these labels, if there are any."""
         running = load_test.run(
             self._generator, self._payloads, settings, clock=self._generator.clock, to_beat_rps=to_beat_rps
         )
-        return await self._alone(running)
+        with shown(self._generator, labels or {}):
+            return await self._alone(running)
 
     async def ask(self, clients: int, bounds: AskingBounds) -> list[Content | Unanswered]:
         """Ask each payload once; see `asking.ask`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -34,11 +34,13 @@ class WithLoadActor:
         load_test: the load test to run.
         payloads: payloads of the requests, sent in turn; `StoredSamples`, lest each trial send all to its load actor.
         places: place of each payload in the user's samples, by which failing ones are named; empty: as they are here.
+        labels: labels of the gauges that show each level while it runs; empty: it is not shown.
     """
 
     load_test: LoadTest
     payloads: Sequence[Payload]
     places: Sequence[int] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, running: Running, settings: Settings, *, to_beat_rps: float | None = None) -> Measurement:
         """Measures a replica that runs under `settings`; ends once `to_beat_rps` is almost certainly out of reach.
@@ -48,7 +50,7 @@ class WithLoadActor:
         """
         with _sending_to(running, self.payloads) as actor:
             apart = ray.get(actor.pin_to_free_cores.remote())
-            answer = actor.run.remote(self.load_test, settings, to_beat_rps)
+            answer = actor.run.remote(self.load_test, settings, to_beat_rps, self.labels)
             measurement = ray.get(answer, timeout=longest_s(self.load_test.plan) + _GRACE_S)
             # Another trial's replica may have leased the same cores meanwhile.
             return replace(

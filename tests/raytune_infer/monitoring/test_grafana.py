@@ -1,0 +1,54 @@
+"""The dashboard against what Grafana takes and what a study shows; Prometheus itself is asked in test_scraped.py."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from raytune_infer.monitoring.grafana import dashboard
+from raytune_infer.monitoring.panels import PANELS, Panel, Query
+from raytune_infer.monitoring.study_series import ALL_SERIES, BUDGET
+from serve_deployments.metrics.shown.series import Series
+
+
+def test_every_figure_has_a_panel_and_every_panel_shows_figures():
+    shown = {query.series.name for panel in PANELS for query in panel.queries}
+    assert shown == {series.name for series in ALL_SERIES}
+
+
+def test_panels_have_places_of_their_own_and_say_what_they_show():
+    panels = json.loads(json.dumps(dashboard()))["panels"]
+    assert [panel["id"] for panel in panels] == list(range(1, len(PANELS) + 1))
+    cells = [
+        (x, y)
+        for at in (panel["gridPos"] for panel in panels)
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(set(cells)) == len(cells) and max(x for x, _ in cells) < 24
+    assert all(panel["title"] and panel["description"].endswith(".") for panel in panels)
+
+
+def test_each_query_selects_what_is_chosen_above_the_panels():
+    made = dashboard((Panel("Two", "none", (Query(BUDGET, "{{study}}"), Query(BUDGET, "all", "sum"))),))
+    one, two = made["panels"][0]["targets"]
+    assert one["expr"] == 'ray_raytune_infer_trials_budget{study=~"$study",run=~"$run"}'
+    assert two["expr"] == f"sum ({one['expr']})" and (one["refId"], two["refId"]) == ("A", "B")
+    choices = {choice["name"]: choice for choice in made["templating"]["list"]}
+    assert set(choices) == {"datasource", "study", "run"}
+    assert choices["run"]["query"]["query"] == 'label_values(ray_raytune_infer_trials_budget{study=~"$study"}, run)'
+    assert all(choices[name]["allValue"] == ".*" for name in ("study", "run"))
+
+
+@pytest.mark.parametrize("name", ["rate_rps", "raytune_infer_", "raytune_infer_Rate", "raytune_infer_p99-ms"])
+def test_names_that_prometheus_would_not_take_are_refused(name):
+    with pytest.raises(ValueError, match="small letters"):
+        Series(name, "What it says.")
+
+
+def test_the_page_on_watching_tells_of_every_figure():
+    page = (Path(__file__).parents[3] / "docs" / "watching.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `ray_raytune_infer_")]
+    assert [(row.split("`")[1], row.split(" | ")[-1].removesuffix(" |")) for row in rows] == [
+        (series.exported, series.meaning) for series in ALL_SERIES
+    ]
