@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,18 @@ def report(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="File for the report; by default it is printed.")
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Show it to a browser of this machine, also while the study runs."),
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port for --watch; by default a free one.")] = 0,
     db: Db = None,
     form: Format = "html",
 ) -> None:
     """Write everything that is known of a run as one HTML file that needs nothing else."""
+    if watch:
+        _watch(run, db, port)
+        return
     from raytune_infer.report.renderers import renderer_of
 
     render = renderer_of(form)
@@ -35,6 +44,15 @@ def report(
             render(view, file)
     except OSError as error:
         raise _unwritable(out, error) from None
+
+
+def _watch(run: Path, db: str | None, port: int) -> None:
+    from raytune_infer.report.whole.watching import serving
+
+    with serving(run, db, port) as server:
+        typer.echo(f"http://127.0.0.1:{server.server_port}/ shows {run}; Ctrl-C ends it")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def _unwritable(out: Path, error: OSError) -> Exception:

@@ -33,7 +33,7 @@ _PAGE = """\
 <body>
 <noscript><p class="note warning">Without JavaScript the charts are not drawn; their numbers are in the tables below
 them.</p></noscript>
-<main id="report">{body}</main>
+<main id="report" data-version="{version}">{body}</main>
 <script type="application/json" id="drawn">{drawn}</script>
 <script>
 {library}
@@ -45,21 +45,25 @@ them.</p></noscript>
 """
 
 
-def page(title: str, body: str, drawn: Mapping[str, Any], *, connect: str = "") -> str:
+def page(title: str, body: str, drawn: Mapping[str, Any], *, version: str = "") -> str:
     """Return a page.
 
     Args:
         title: its title, as text.
         body: its content, as HTML.
         drawn: id of an element of the body → the figures to draw in it.
-        connect: what its scripts may ask, as a directive of a content security policy; empty for nothing.
+        version: of a page that is watched, what its content is the content of: its script asks for a newer one from
+            where the page came from, and from nowhere else. Empty for a page that asks nothing.
 
     Raises:
         UserError: there are charts and plotly, which draws them, is not installed.
     """
+    script, connect = _own("page.js"), ""
+    if version:
+        script, connect = script + _own("watch.js"), "connect-src 'self'"
     return _PAGE.format(
-        title=text(title), body=body, drawn=as_script(drawn), library=_library() if drawn or connect else "",
-        style=_own("page.css"), script=_own("page.js"), policy=_POLICY.format(connect=connect),
+        title=text(title), body=body, drawn=as_script(drawn), library=_library() if drawn or version else "",
+        style=_own("page.css"), script=script, policy=_POLICY.format(connect=connect), version=text(version),
     )  # fmt: skip
 
 
