@@ -13,7 +13,8 @@ from raytune_infer.spec.document import Document
 from raytune_infer.spec.samples.sample_order import spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import parse_spec
-from raytune_infer.study import serving, session
+from raytune_infer.study import serving
+from raytune_infer.study.connection.worker_environment import SENT_BELOW
 from serve_deployments.load.arrivals import CONSTANT
 
 SPEC = """\
@@ -29,6 +30,7 @@ load: {find: highest_rate, arrivals: constant, precision: 0.1, level_min_s: 2, l
 """
 STUDY: Any = SimpleNamespace(name="known", id=7, seed=3, created_at=dt.datetime(2026, 1, 2, 3, 4, 5))
 PREFIX = "raytune-infer-known-20260102-030405-7"
+LABELS = {"study": "known", "run": "2026-01-02 03:04:05 #7"}
 
 
 @pytest.fixture
@@ -47,7 +49,12 @@ def told(monkeypatch) -> list:
     monkeypatch.setattr(serving, "ServeBackend", backend)
     monkeypatch.setattr(serving, "WarmBackend", warm)
     monkeypatch.setattr(serving, "StoredSamples", SimpleNamespace(put=list))
-    monkeypatch.setattr(serving, "shared_pool", lambda: nullcontext("pool"))
+
+    def shared_pool(*, labels):
+        assert labels == LABELS
+        return nullcontext("pool")
+
+    monkeypatch.setattr(serving, "shared_pool", shared_pool)
     monkeypatch.setattr(serving, "release_cores", lambda: told.append("let go"))
     monkeypatch.setattr(serving, "delete_left_behind", lambda prefix: told.append(("deleted", prefix)))
     monkeypatch.setattr(serving, "get_global_client", lambda **options: None)
@@ -72,6 +79,7 @@ def test_every_load_test_is_as_the_file_says_and_each_round_has_arrivals_of_its_
     for measure in measures:
         assert measure.load_test.at_most == {"p99_ms": 70, "error_rate": 0.02}  # of the load; a price is none of it
         assert measure.load_test.find == "highest_rate"
+        assert measure.labels == LABELS  # of its level, while it runs
         plan = measure.load_test.plan
         assert (plan.precision, plan.max_concurrency) == (0.1, 17)
         assert (plan.level_min_s, plan.level_max_s, plan.total_max_s) == (2, 3, 40)
@@ -157,7 +165,7 @@ def test_weights_beside_the_service_are_looked_for_where_its_folder_was_shipped_
     with serving.on_ray_serve(known, STUDY):
         pass
     source = [entry[1] for entry in told if entry[0] == "backend"][-1]
-    assert source.folder == (session.SENT_BELOW if is_remote else "/written/here")
+    assert source.folder == (SENT_BELOW if is_remote else "/written/here")
 
 
 @pytest.mark.parametrize(("sent", "folder"), [("", "a/b"), ("a", "b"), ("a/b", "."), ("elsewhere", "{written}")])

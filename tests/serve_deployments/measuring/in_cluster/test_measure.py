@@ -40,6 +40,9 @@ def test_load_comes_from_another_machine_without_gpus_then_with_many_cores(monke
     assert {_away_from("here") for _ in range(64)} == {"large", "alike"}
 
 
+LABELS = {"study": "known", "run": "1"}
+
+
 class RemoteCalls:
     """A load actor as its caller sees it; `get` hands out what each call was to give, or raises it."""
 
@@ -77,7 +80,7 @@ def measured(monkeypatch):
         monkeypatch.setattr(measure, "_away_from", lambda hostname: f"away from {hostname}")
         monkeypatch.setattr(measure, "ray", SimpleNamespace(get=actor.get, exceptions=ray.exceptions))
         running = SimpleNamespace(facts=lambda: SimpleNamespace(hostname="here"), endpoint="endpoint")
-        with_actor = WithLoadActor(LoadTest(LoadPlan(total_max_s=30.0)), ["a", "b"], places=[7, 5])
+        with_actor = WithLoadActor(LoadTest(LoadPlan(total_max_s=30.0)), ["a", "b"], places=[7, 5], labels=LABELS)
         return actor, lambda: with_actor(running, Settings(), to_beat_rps=7.0)
 
     return of
@@ -102,7 +105,8 @@ def test_a_replica_is_measured_from_away_with_all_that_was_asked(measured):
         ("kept for", "away from here"),
         ("set_target", (endpoint, payloads)), ("get set_target", None),
         ("pin_to_free_cores", ()), ("get pin_to_free_cores", None),
-        ("run", (LoadTest(LoadPlan(total_max_s=30.0)), Settings(), 7.0)), ("get run", 30.0 + 2 * 30.0 + 60.0),
+        ("run", (LoadTest(LoadPlan(total_max_s=30.0)), Settings(), 7.0, LABELS)),
+        ("get run", 30.0 + 2 * 30.0 + 60.0),
         ("is_apart", ()), ("get is_apart", None),
     ]  # fmt: skip
 
