@@ -1,9 +1,9 @@
-"""One configuration of a ranking, and whether it is surely better than the default."""
+"""The configurations of a ranking and their order, in which nothing replaces the default for noise."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,6 +90,59 @@ def ranked_of(
         answers=agreement,
         alone=any(t.outcome.alone for t in trials if t.outcome.levels),
     )
+
+
+def best_first(
+    ranked: Sequence[Ranked], defaults: Set[int], objective: Objective, comparison: Comparison, *, concluded: bool
+) -> tuple[tuple[Ranked, ...], bool]:
+    """Return the configurations that certainly count, the best first, and whether the final comparison decided it.
+
+    Args:
+        ranked: all that were measured.
+        defaults: numbers of the default's trials.
+        objective: the goal and its limits.
+        comparison: the final comparison.
+        concluded: see `rank`.
+    """
+    counted = sorted((r for r in ranked if r.value is not None), key=lambda r: -(r.value or 0.0))
+    first = _by_comparison(counted, comparison, concluded=concluded)
+    if first is None and not concluded:
+        first = _kept_or_better(counted, defaults, objective, comparison)
+    if first is None:
+        return tuple(counted), False
+    return (first, *(r for r in counted if r is not first)), first is _in_ranking(counted, comparison)
+
+
+def _by_comparison(counted: Sequence[Ranked], comparison: Comparison, *, concluded: bool) -> Ranked | None:
+    """Return the configuration that the final comparison recommends; None if it does not decide.
+
+    It decides the question that it was made for: that one which was not in it had a better number in the search may be
+    luck. Another question it decides if the first of the ranking is one of those that were compared.
+    """
+    recommended = _in_ranking(counted, comparison)
+    if recommended is None or not (concluded or (counted and counted[0].compared is not None)):
+        return None
+    return recommended
+
+
+def _in_ranking(counted: Sequence[Ranked], comparison: Comparison) -> Ranked | None:
+    """Return the configuration that the final comparison recommends, if it counts."""
+    recommended = comparison.recommended
+    return next((r for r in counted if recommended and r.config == recommended.trials[0].config), None)
+
+
+def _kept_or_better(
+    counted: Sequence[Ranked], defaults: Set[int], objective: Objective, comparison: Comparison
+) -> Ranked | None:
+    """Return the first that is surely better than the default, else the default; None if that does not count.
+
+    The rule of the final comparison, for a question that it does not decide: nobody changes what works for noise.
+    """
+    default = next((r for r in counted if not defaults.isdisjoint(r.trials)), None)
+    if default is None:
+        return None
+    others = (r for r in counted if r is not default)
+    return next((r for r in others if surely_better(r, default, objective, comparison)), default)
 
 
 def surely_better(one: Ranked, default: Ranked, objective: Objective, comparison: Comparison) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.errors import AllFailed, SpecError
 from raytune_infer.ranking.goal_value import usd_per_hour_of
 from raytune_infer.ranking.known_rates import known_rate
+from raytune_infer.ranking.limits import Limits
 from raytune_infer.ranking.measured_metrics import check_measured
 from raytune_infer.ranking.other_objective import Bounds, changed, lets_in, limits_on_load, same_question
-from raytune_infer.ranking.ranked import Ranked, ranked_of, surely_better
+from raytune_infer.ranking.ranked import Ranked, best_first, ranked_of
+from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.side_by_side import bounds_under, compared_again, side_by_side
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.service_spec import ServiceSpec
@@ -23,6 +25,31 @@ from raytune_infer.store.run_folder import open_run
 from raytune_infer.study.result import unfinished_comparison
 from searchers.objective import Objective
 from serve_deployments.load.arrivals import Arrivals
+
+
+@dataclass(frozen=True)
+class RunConditions:
+    """How the trials of a run were measured.
+
+    Args:
+        held_under: limits under which its load tests measured the levels.
+        precision: relative distance between a rate that keeps the limits and one that breaks them, where a test ends.
+        arrivals: arrival pattern for predicting rates that levels leave open; None to predict none.
+        size: number of configurations in the space; None if the run did not record it.
+        default: position of the configuration to beat; None if it was not measured.
+    """
+
+    held_under: Mapping[str, float]
+    precision: float
+    arrivals: Arrivals | None = None
+    size: int | None = None
+    default: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.precision > 0:
+            raise ValueError(f"the precision of a rate is above 0, got {self.precision}")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"a space has one or more configurations, got {self.size}")
 
 
 @dataclass(frozen=True)
@@ -106,10 +133,9 @@ def recommend(
     book = prices if isinstance(prices, PriceBook) or prices is None else load_prices(prices)
     if all(not t.outcome.levels for t in trials):
         raise AllFailed(f"no trial of {run} was measured; `raytune-infer show {run}` says why")
+    goal = objective.goal.names if (maximize, minimize) != (None, None) else ()
     asked = {name for bounds in (limits, at_least) for name, bound in (bounds or {}).items() if bound is not None}
-    if maximize is not None or minimize is not None:
-        asked |= objective.goal.names
-    check_measured(asked, trials, str(run))
+    check_measured({*asked, *goal}, trials, str(run))
     left, searched = unfinished_comparison(folder, trials, spec)
     ranking = ranked_again(study, trials, spec, objective, book, searched=searched)
     return replace(ranking, left=left)
@@ -139,18 +165,21 @@ def ranked_again(
     Raises:
         UserError: the objective needs a price that is unknown.
     """
+    conditions = RunConditions(
+        held_under=spec.latency_limits,
+        precision=spec.load.rate_precision,
+        arrivals=_arrivals(spec) if predicts else None,
+        size=next(iter(study.fingerprint.get("configurations", ())), None),
+        default=next((t.position for t in trials if t.config == spec.default_config), None),
+    )
     return rank(
         trials,
         objective,
-        arrivals=_arrivals(spec) if predicts else None,
-        held_under=spec.latency_limits,
-        precision=spec.load.rate_precision,
+        conditions,
         book=book,
         prices=f"as of the run ({spec.prices or DEFAULT_BOOK})" + _priced_anew(trials)
         if book is None
         else f"{book.name}, {book.date}",
-        size=next(iter(study.fingerprint.get("configurations", ())), None),
-        default=next((t.position for t in trials if t.config == spec.default_config), None),
         concluded=same_question(objective, spec.goal, spec.latency_limits, trials, book),
         searched=searched,
     )
@@ -171,14 +200,10 @@ def _priced_anew(trials: Sequence[TrialRecord]) -> str:
 def rank(
     trials: Sequence[TrialRecord],
     objective: Objective,
+    conditions: RunConditions,
     *,
-    held_under: Mapping[str, float],
-    precision: float,
-    arrivals: Arrivals | None = None,
     book: PriceBook | None = None,
     prices: str = "as of the run",
-    size: int | None = None,
-    default: int | None = None,
     concluded: bool = False,
     searched: Sequence[TrialRecord] = (),
 ) -> Recommendation:
@@ -189,54 +214,48 @@ def rank(
     Args:
         trials: trials of one study, those of its final comparison included.
         objective: the goal and its limits.
-        held_under: limits under which the run's load tests measured the levels.
-        precision: relative distance between a rate that keeps the limits and one that breaks them, where a test ends.
-        arrivals: arrival pattern for predicting rates that levels leave open; None to predict none.
+        conditions: how they were measured.
         book: price book; None for the recorded prices.
         prices: label of the prices.
-        size: number of configurations in the space.
-        default: position of the configuration to beat; None if it was not measured.
         concluded: whether this is the question that the run's final comparison has answered.
         searched: trials of the search that count as a round of that comparison, as it is not over (`compared`).
 
     Raises:
         UserError: the objective needs a price that is unknown.
     """
-    by_config: dict[int, list[TrialRecord]] = {}
-    for t in trials:
-        by_config.setdefault(t.position, []).append(t)
-    measured = {p: believed for p, ts in by_config.items() if (believed := _as_it_will_run(ts))}
-    opened = any(level.mode == "open" for t in trials for level in t.outcome.levels)
-    limits = limits_on_load(objective, held_under, trials)
+    measured, default = _measured(trials), conditions.default
+    limits = limits_on_load(objective, conditions.held_under, trials)
     prices_usd = {position: usd_per_hour_of(ts[0], book, objective) for position, ts in measured.items()}
     finals = [t for t in trials if t.purpose == "final" and t.position in measured]
     before = [t for t in searched if t.position in measured and limits.unchanged]
     comparison = compared_again(finals if finals and limits.unchanged else (), objective, prices_usd, default, before)
     beside = side_by_side(comparison, objective)
-    own = {} if limits.unchanged else bounds_under(held_under, finals, prices_usd, default)
-    known = {
-        p: known_rate(ts, limits, precision, arrivals, opened=opened, compared=own.get(p)) for p, ts in measured.items()
-    }
+    own = {} if limits.unchanged else bounds_under(conditions.held_under, finals, prices_usd, default)
+    opened = any(level.mode == "open" for t in trials for level in t.outcome.levels)
+    known = _known_rates(measured, limits, conditions, own, opened=opened)
     ranked = [ranked_of(ts, objective, known[p], prices_usd[p], beside.get(p)) for p, ts in measured.items()]
-    counted = sorted((r for r in ranked if r.value is not None), key=lambda r: -(r.value or 0.0))
     defaults = {t.number for t in trials if t.position == default}
-    first = _by_comparison(counted, comparison, concluded=concluded)
-    if first is None and not concluded:
-        first = _kept_or_better(counted, defaults, objective, comparison)
-    in_order = counted if first is None else [first, *(r for r in counted if r is not first)]
-    decided = first is not None and first is _in_ranking(counted, comparison)
+    in_order, decided = best_first(ranked, defaults, objective, comparison, concluded=concluded)
     return Recommendation(
         objective=objective,
         prices=prices,
         arrivals=opened,
-        ranked=tuple(in_order),
+        ranked=in_order,
         others=tuple(sorted((r for r in ranked if r.value is None), key=lambda r: -(r.could_be or 0.0))),
         failed={t.number: t.outcome.reason or "" for t in trials if t.position not in measured},
-        untried=None if size is None else size - len(by_config),
+        untried=None if conditions.size is None else conditions.size - len({t.position for t in trials}),
         comparison=comparison if decided else None,
         best_is_default=bool(in_order) and not defaults.isdisjoint(in_order[0].trials),
         not_loaded=tuple(t.number for t in trials if t.position not in measured and lets_in(objective, t)),
     )
+
+
+def _measured(trials: Sequence[TrialRecord]) -> dict[int, list[TrialRecord]]:
+    """Return position → trials of each configuration that was loaded (`_as_it_will_run`)."""
+    by_config: dict[int, list[TrialRecord]] = {}
+    for t in trials:
+        by_config.setdefault(t.position, []).append(t)
+    return {p: believed for p, ts in by_config.items() if (believed := _as_it_will_run(ts))}
 
 
 def _as_it_will_run(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -248,36 +267,20 @@ def _as_it_will_run(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [t for t in trials if not t.outcome.alone or not crowded] if any(t.outcome.levels for t in trials) else []
 
 
-def _by_comparison(counted: Sequence[Ranked], comparison: Comparison, *, concluded: bool) -> Ranked | None:
-    """Return the configuration that the final comparison recommends; None if it does not decide.
-
-    It decides the question that it was made for: that one which was not in it had a better number in the search may be
-    luck. Another question it decides if the first of the ranking is one of those that were compared.
-    """
-    recommended = _in_ranking(counted, comparison)
-    if recommended is None or not (concluded or (counted and counted[0].compared is not None)):
-        return None
-    return recommended
-
-
-def _in_ranking(counted: Sequence[Ranked], comparison: Comparison) -> Ranked | None:
-    """Return the configuration that the final comparison recommends, if it counts."""
-    recommended = comparison.recommended
-    return next((r for r in counted if recommended and r.config == recommended.trials[0].config), None)
-
-
-def _kept_or_better(
-    counted: Sequence[Ranked], defaults: Set[int], objective: Objective, comparison: Comparison
-) -> Ranked | None:
-    """Return the first that is surely better than the default, else the default; None if that does not count.
-
-    The rule of the final comparison, for a question that it does not decide: nobody changes what works for noise.
-    """
-    default = next((r for r in counted if not defaults.isdisjoint(r.trials)), None)
-    if default is None:
-        return None
-    others = (r for r in counted if r is not default)
-    return next((r for r in others if surely_better(r, default, objective, comparison)), default)
+def _known_rates(
+    measured: Mapping[int, Sequence[TrialRecord]],
+    limits: Limits,
+    conditions: RunConditions,
+    compared: Mapping[int, RateBounds],
+    *,
+    opened: bool,
+) -> dict[int, RateBounds]:
+    """Return position → bounds on the rate of each configuration (`known_rate`)."""
+    precision, arrivals = conditions.precision, conditions.arrivals
+    return {
+        p: known_rate(ts, limits, precision, arrivals, opened=opened, compared=compared.get(p))
+        for p, ts in measured.items()
+    }
 
 
 def _arrivals(spec: ServiceSpec) -> Arrivals | None:

@@ -9,7 +9,7 @@ from scipy import stats
 
 from raytune_infer.comparing.comparison import compared
 from raytune_infer.comparing.comparison_schedule import ComparisonSchedule, Left
-from raytune_infer.ranking.recommendation import rank
+from raytune_infer.ranking.recommendation import RunConditions, rank
 from raytune_infer.report.words.verdict import answer_so_far
 from raytune_infer.study.result import best_of
 from tests.levels import a_level
@@ -76,6 +76,7 @@ def test_a_ranking_of_the_run_recommends_the_same():
     levels = {t.number: a_level(t.metrics["rps"]) for t in trials}
     told = [replace(t, outcome=replace(t.outcome, levels=(levels[t.number],), reported=0)) for t in trials]
     searched = [t for t in told if t.purpose == "search" and t.position in (0, 1, 2)]
-    found = rank(told, GOAL, held_under=dict(GOAL.at_most), precision=0.1, default=0, concluded=True, searched=searched)
+    conditions = RunConditions(GOAL.at_most, 0.1, default=0)
+    found = rank(told, GOAL, conditions, concluded=True, searched=searched)
     assert found.best is not None and found.best.config == {"n": 1} and found.comparison is not None
     assert found.comparison.over_default == comparison.over_default

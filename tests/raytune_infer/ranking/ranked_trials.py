@@ -1,6 +1,6 @@
 """Trials of a study as levels of load written by hand, and their ranking."""
 
-from raytune_infer.ranking.recommendation import rank
+from raytune_infer.ranking.recommendation import RunConditions, rank
 from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 from tests.levels import a_level
@@ -20,6 +20,4 @@ def trial(number, position, *levels, usd=1.0, purpose="search", config=None, rps
 
 def ranked(*trials, goal="rps", held_under=100.0, minimize=False, book=None, at_least=None, arrivals=None, **limits):
     objective = Objective(Expression(goal), minimize, limits, at_least or {})
-    return rank(
-        trials, objective, held_under={"p99_ms": held_under}, precision=0.1, book=book, size=8, arrivals=arrivals
-    )
+    return rank(trials, objective, RunConditions({"p99_ms": held_under}, 0.1, arrivals, size=8), book=book)

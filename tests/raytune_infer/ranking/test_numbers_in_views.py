@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raytune_infer.errors import AllFailed
-from raytune_infer.ranking.recommendation import rank
+from raytune_infer.ranking.recommendation import RunConditions, rank
 from raytune_infer.report.recommendation_report import recommendation_view
 from raytune_infer.report.renderers.json_view import as_dict
 from raytune_infer.report.study_report import result_view
@@ -82,7 +82,7 @@ def check(view: View) -> None:
 @given(searches, finals, st.sampled_from([{}, HELD, {"p99_ms": 40.0}, {"p99_ms": 300.0}, {"error_rate": 0.01}]))
 def test_in_a_ranking(searched, compared, limits):
     objective = Objective(Expression("rps"), at_most=limits)
-    found = rank(told(searched, compared), objective, held_under=HELD, precision=0.05, default=0)
+    found = rank(told(searched, compared), objective, RunConditions(HELD, 0.05, default=0))
     view = recommendation_view(found)
     check(view)
     [table] = view.tables

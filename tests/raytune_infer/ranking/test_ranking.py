@@ -7,7 +7,7 @@ import pytest
 from cluster.prices import load_prices
 from raytune_infer.errors import UserError
 from raytune_infer.ranking import known_rates
-from raytune_infer.ranking.recommendation import rank
+from raytune_infer.ranking.recommendation import RunConditions, rank
 from raytune_infer.store.records import Outcome, TrialRecord
 from searchers.objective import Expression, Objective
 from serve_deployments.load.arrivals import POISSON
@@ -149,7 +149,7 @@ def test_trials_of_one_configuration_are_ranked_once_with_what_failed_of_them():
     assert found.ranked[1].failures == {4: "Died: it did"} and found.ranked[0].failures == {}
     assert found.ranked[1].emulated and not found.ranked[0].emulated
     assert found.failed == {5: "OutOfMemory: 16"} and found.untried == 8 - 3
-    assert rank([A], Objective(Expression("rps")), held_under={}, precision=0.1).untried is None
+    assert rank([A], Objective(Expression("rps")), RunConditions({}, 0.1)).untried is None
 
 
 def test_a_price_comes_from_the_book_that_is_named_and_else_from_the_run():
@@ -192,3 +192,12 @@ def test_what_is_predicted_stays_within_what_is_measured(monkeypatch, predicted,
         pytest.approx(100 * 2 ** (math.log(5) / math.log(6)))
     )
     assert ranked(A, p99_ms=50, arrivals=POISSON).best.known.estimate_rps is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"precision": 0.0}, "above 0, got 0"), ({"precision": math.nan}, "above 0, got nan"), ({"size": 0}, "got 0")],
+)
+def test_nothing_was_measured_to_no_precision_or_in_no_space(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        RunConditions(**{"held_under": {}, "precision": 0.1, **wrong})

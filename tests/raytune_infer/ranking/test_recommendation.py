@@ -10,7 +10,7 @@ import yaml
 from raytune_infer import recommend
 from raytune_infer.commands.app import main
 from raytune_infer.errors import AllFailed, RunError, UserError
-from raytune_infer.ranking.recommendation import rank
+from raytune_infer.ranking.recommendation import RunConditions, rank
 from raytune_infer.report.recommendation_report import ranking_table
 from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.ranked import notes, trials_needed
@@ -163,8 +163,8 @@ def test_a_configuration_measured_again_is_one_configuration_with_both_curves():
 
 def test_the_interval_of_a_rate_is_shown_where_it_is_the_replicas_and_not_that_of_the_arrivals():
     known = {"rate_low_rps": 97.0, "rate_high_rps": 103.0}
-    peak = rank([trial(1, 0, level(100, 10, clients=4, **known))], Objective(Expression("rps")), held_under={},
-                precision=0.1, book=None, size=1)  # fmt: skip
+    peak = rank([trial(1, 0, level(100, 10, clients=4, **known))], Objective(Expression("rps")),
+                RunConditions({}, 0.1, size=1))  # fmt: skip
     assert "(97.0 to 103.0)" in column(ranking_table(peak), "rate_rps")[0]
     found = ranked(trial(1, 0, level(100, 10, **known), level(105, 60)), p99_ms=50)
     assert column(ranking_table(found), "rate_rps") == ["100"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from raytune_infer.ranking.other_objective import same_question
-from raytune_infer.ranking.recommendation import Recommendation, rank
+from raytune_infer.ranking.recommendation import Recommendation, RunConditions, rank
 from raytune_infer.report.recommendation_report import ranking_table, recommendation_view
 from raytune_infer.report.study_report import recommendation, result_view
 from raytune_infer.report.words.ranked import notes
@@ -42,7 +42,7 @@ TRIALS = [*SEARCH, *FINAL]
 
 
 def ranked(trials: list[TrialRecord], objective: Objective = GOAL, *, concluded: bool = True) -> Recommendation:
-    return rank(trials, objective, held_under=LIMITS, precision=0.1, default=0, concluded=concluded)
+    return rank(trials, objective, RunConditions(LIMITS, 0.1, default=0), concluded=concluded)
 
 
 def test_the_question_of_the_run_has_the_answer_and_the_numbers_with_which_it_ended():
@@ -82,7 +82,7 @@ def test_of_another_goal_the_first_decides_whether_it_was_compared():
 
 def test_the_default_is_kept_where_it_is_the_best_by_its_own_levels():
     dear = Objective(Expression("rps ** 2"), at_most=LIMITS)
-    kept = rank(TRIALS, dear, held_under=LIMITS, precision=0.1, default=2)
+    kept = rank(TRIALS, dear, RunConditions(LIMITS, 0.1, default=2))
     assert kept.comparison is None and recommendation_view(kept).answer == (
         "Keep the default, n=2: rps ** 2 of 90000, 300 requests/s, from its own levels; under this question no other "
         "is surely better"

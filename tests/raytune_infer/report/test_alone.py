@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raytune_infer.comparing.comparison import compared
-from raytune_infer.ranking.recommendation import rank
+from raytune_infer.ranking.recommendation import RunConditions, rank
 from raytune_infer.report.comparison_report import comparison_view
 from raytune_infer.report.export.report_files import frame, write_files
 from raytune_infer.report.level_figures import rate
@@ -113,7 +113,7 @@ def test_a_trial_that_could_not_run_has_no_number_to_be_alone_with():
 
 def test_what_was_alone_is_no_lower_bound_and_does_not_beat_a_default_that_was_among_others(tmp_path):
     alone, among = trial(1, 0, 200.0, ALONE), trial(2, 1, 60.0, AMONG)
-    found = rank((alone, among), OBJECTIVE, held_under={"p99_ms": 50.0}, precision=0.1, default=1)
+    found = rank((alone, among), OBJECTIVE, RunConditions({"p99_ms": 50.0}, 0.1, default=1))
     assert found.best is not None and found.best.trials == (2,)
     rates = {r.trials[0]: rate(r) for r in (*found.ranked, *found.others)}
     assert {number: shown.at_least for number, shown in rates.items() if shown is not None} == {1: False, 2: True}

@@ -9,7 +9,7 @@ import pytest
 
 from raytune_infer.errors import SpecError
 from raytune_infer.ranking.other_objective import changed
-from raytune_infer.ranking.recommendation import rank
+from raytune_infer.ranking.recommendation import RunConditions, rank
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store.levels import level_from_json, level_to_json
@@ -97,7 +97,7 @@ def test_what_was_measured_of_it_is_stored_and_asked_again_under_another_limit(t
 
     def best_rps(at_most):
         asked = changed(objective, limits=at_most)
-        best = rank(trials, asked, held_under={"ttft_p99_ms": 30.0}, precision=0.05).best
+        best = rank(trials, asked, RunConditions({"ttft_p99_ms": 30.0}, 0.05)).best
         return best.known.level.rate_rps if best else 0.0
 
     assert best_rps({}) == found.metrics["rps"]
