@@ -13,7 +13,7 @@ import torch
 from benchmarks.gpu.checks import Job
 from benchmarks.gpu.worker import prepare
 from serve_deployments.device.gpu import driver, outside, share
-from serve_deployments.fakes.fake_cuda import FakeTorch
+from serve_deployments.fakes.fake_torch import FakeTorch
 
 
 class DryTorch(FakeTorch):

@@ -8,7 +8,8 @@ from cluster.fakes import FakeDevice, FakeNvml
 from serve_deployments.device.core_locks import prepared, try_lock
 from serve_deployments.device.gpu import card, outside
 from serve_deployments.device.gpu.outside import outside_bytes
-from serve_deployments.fakes.fake_cuda import FakeCuda, FakeTorch
+from serve_deployments.fakes.fake_cuda import FakeCuda
+from serve_deployments.fakes.fake_torch import FakeTorch
 
 GIB = 2**30
 

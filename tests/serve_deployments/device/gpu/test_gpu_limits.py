@@ -8,7 +8,8 @@ import pytest
 
 from serve_deployments.device.gpu import driver, memory, outside, share
 from serve_deployments.device.gpu.limits import NoDevice, checked, enforce_gpu, too_much_is_held, uses_a_gpu
-from serve_deployments.fakes.fake_cuda import FakeCuda, FakeTorch
+from serve_deployments.fakes.fake_cuda import FakeCuda
+from serve_deployments.fakes.fake_torch import FakeTorch
 from serve_deployments.settings import Settings
 
 GIB = 2**30

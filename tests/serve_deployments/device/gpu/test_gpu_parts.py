@@ -10,7 +10,8 @@ from serve_deployments.device.gpu.limits import enforce_gpu
 from serve_deployments.device.gpu.mps import under_mps
 from serve_deployments.device.gpu.outside import LEAST_BYTES, cap_fraction, outside_bytes
 from serve_deployments.endpoint import is_out_of_memory
-from serve_deployments.fakes.fake_cuda import FakeCuda, FakeTorch
+from serve_deployments.fakes.fake_cuda import FakeCuda
+from serve_deployments.fakes.fake_torch import FakeTorch
 from serve_deployments.settings import Settings
 
 GIB = 2**30

@@ -11,7 +11,8 @@ import pytest
 from serve_deployments.device.gpu import driver, outside, share
 from serve_deployments.device.gpu.limits import checked, enforce_gpu
 from serve_deployments.device.gpu.share import CannotConfine, confine, held_stream, join, multiprocessors, new_stream
-from serve_deployments.fakes.fake_cuda import FakeCuda, FakeTorch
+from serve_deployments.fakes.fake_cuda import FakeCuda
+from serve_deployments.fakes.fake_torch import FakeTorch
 from serve_deployments.settings import Settings
 
 QUARTER = Settings(gpu_type="H100", gpu_share=0.25)

@@ -4,7 +4,7 @@ import asyncio
 
 from serve_deployments.device.gpu import driver, share
 from serve_deployments.device.gpu.share import confine
-from serve_deployments.fakes.fake_cuda import FakeTorch
+from serve_deployments.fakes.fake_torch import FakeTorch
 from serve_deployments.models.live.model_thread import ModelThread
 
 
