@@ -33,9 +33,9 @@ from raytune_infer import Study
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store.records import StudyRecord, TrialRecord
+from raytune_infer.study.connection.session import ray_session
 from raytune_infer.study.progress import Silent
 from raytune_infer.study.search import quiet_tune
-from raytune_infer.study.session import ray_session
 from raytune_infer.study.study import Serving
 from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure

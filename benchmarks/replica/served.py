@@ -14,7 +14,7 @@ from ray import serve
 from benchmarks.recording.origin import ROOT
 from benchmarks.replica.over_http import HOST, encoded, free_port, wait_until_up
 from benchmarks.replica.services import Service
-from raytune_infer.study.session import ray_session
+from raytune_infer.study.connection.session import ray_session
 from serve_deployments.measuring.in_cluster.load_side import release_cores
 from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, delete_left_behind
 

@@ -32,8 +32,8 @@ from raytune_infer.spec.document import Document
 from raytune_infer.spec.service import Service, model_source
 from raytune_infer.spec.service_spec import ServiceSpec, parse_spec
 from raytune_infer.store.records import TrialRecord
+from raytune_infer.study.connection.session import ray_session
 from raytune_infer.study.progress import Silent
-from raytune_infer.study.session import ray_session
 from serve_deployments.device.limits import machine_cores
 from serve_deployments.measuring.in_cluster.load_side import load_actor, release_cores
 from serve_deployments.models.context import ModelContext

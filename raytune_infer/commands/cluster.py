@@ -22,7 +22,7 @@ def cluster(
     from cluster.prices import DEFAULT_BOOK, load_prices
     from raytune_infer.report.inventory_report import inventory_view
     from raytune_infer.report.renderers import renderer_of
-    from raytune_infer.study.session import check_session, ray_session
+    from raytune_infer.study.connection.session import check_session, ray_session
 
     render = renderer_of(form)
     book = load_prices(prices or DEFAULT_BOOK)

@@ -19,7 +19,7 @@ from raytune_infer.spec.samples.sample_order import distinct, spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord
-from raytune_infer.study.session import JOB_VARIABLE, SENT_BELOW
+from raytune_infer.study.connection.worker_environment import JOB_VARIABLE, SENT_BELOW
 from raytune_infer.study.trial import TrialRuntime
 from serve_deployments.load.stored_samples import StoredSamples
 from serve_deployments.measuring.in_cluster.load_side import release_cores

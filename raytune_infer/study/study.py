@@ -22,11 +22,11 @@ from raytune_infer.store.prior import PriorFile, read_prior
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.store.run_folder import RunFolder
 from raytune_infer.study.answers.reference import with_answer_check
+from raytune_infer.study.connection.session import check_session, no_running_loop, ray_session
 from raytune_infer.study.fingerprint.fingerprint import differences, files_of, fingerprint
 from raytune_infer.study.progress import Progress, Silent, Together
 from raytune_infer.study.result import StudyResult, conclude
 from raytune_infer.study.run_start import Start, StudyOptions, anew, continued, new_run, opened, resumed
-from raytune_infer.study.session import check_session, no_running_loop, ray_session
 from raytune_infer.study.space import ServiceSpace, service_space
 from raytune_infer.study.trial import TrialRuntime
 from searchers.registry import DEFAULT, LEARNS, PREDICT_GAINS, named

@@ -82,7 +82,7 @@ def test_its_commands_do_what_they_say_one_after_another(service, tmp_path, monk
     assert {name: settings[name] for name in best if name in settings} == {n: best[n] for n in best if n in settings}
     assert settings["args"]["beams"] == best["beams"]
 
-    monkeypatch.setattr("raytune_infer.study.session.ray_session", lambda **options: nullcontext())
+    monkeypatch.setattr("raytune_infer.study.connection.session.ray_session", lambda **options: nullcontext())
     monkeypatch.setattr("cluster.inventory.from_ray", lambda: Inventory(NODES))
     listed = said(*commands["cluster", False])
     assert all(node.gpu_type in listed for node in NODES)

@@ -304,7 +304,7 @@ def test_cluster_looks_at_its_nodes_while_it_is_joined(monkeypatch, tmp_path, wo
         assert joined
         return Inventory((Node("a", "node", cpu_cores=4, memory_gib=8, gpu_type="T4", gpus=1, gpu_memory_gib=15),))
 
-    monkeypatch.setattr("raytune_infer.study.session.ray_session", ray_session)
+    monkeypatch.setattr("raytune_infer.study.connection.session.ray_session", ray_session)
     monkeypatch.setattr("cluster.inventory.from_ray", from_ray)
     done = invoked("cluster", "--prices", "mine.yaml", *words.split())
     assert done.exit_code == 0 and sessions == [{**asked, "folder": tmp_path}] and not joined

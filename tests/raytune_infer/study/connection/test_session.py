@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import ray
 
 import raytune_infer
 from raytune_infer.errors import UserError
-from raytune_infer.study import session
+from raytune_infer.study.connection import session, worker_environment
 
 NICENESS = "RAY_worker_niceness"
 
@@ -96,7 +95,7 @@ def test_a_temporary_folder_whose_name_is_too_long_for_a_socket_is_not_rays(
     """Schedulers of clusters give each job its own, deep down."""
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * (length - 1))
-    monkeypatch.setattr(session, "sent_folder", lambda folder, below: nullcontext(folder))
+    monkeypatch.setattr(worker_environment, "sent_folder", lambda folder, below: nullcontext(folder))
     seen = []
     instead.fails = lambda: seen.append(os.environ.get("RAY_TMPDIR"))
     joined(folder)
@@ -303,60 +302,3 @@ def test_a_ray_that_does_not_start_in_time_is_tried_again_then_a_sentence_and_an
     with pytest.raises(Exception, match="^another$") as raised:
         joined(folder)
     assert raised.type is Exception and len(instead.given) == 5
-
-
-def test_something_must_listen_at_the_address_that_is_asked_for_and_at_no_other(monkeypatch):
-    asked: list[tuple[str, int]] = []
-
-    class Answers:
-        def close(self) -> None:
-            pass
-
-    def create_connection(address: tuple[str, int], timeout: float) -> Answers:
-        asked.append(address)
-        assert 0 < timeout <= 30
-        return Answers()
-
-    monkeypatch.setattr("socket.create_connection", create_connection)
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setenv("RAY_ADDRESS", "there:6379")
-    session.check_session(address="here:10001", emulate=None)
-    session.check_session(address=None, emulate=None)
-    session.check_session(address="auto", emulate=None)
-    session.check_session(address=None, emulate="T4:1")
-    session.check_session(address="[::1]:6379", emulate=None)
-    assert asked == [("here", 10001), ("there", 6379), ("::1", 6379)]
-
-
-@pytest.mark.parametrize(
-    ("address", "variable", "said"),
-    [
-        ("ray://127.0.0.1:10001", None, "^'ray://127.0.0.1:10001' is for Ray Client.*`ray job submit.*--address out$"),
-        (None, "ray://127.0.0.1:10001", "use `ray job submit .*, or unset the variable RAY_ADDRESS$"),
-        (None, "http://127.0.0.1:8265", "is the address of a Ray dashboard.*or unset the variable RAY_ADDRESS$"),
-        ("https://me:secret@there/ray", None, "^'https://...@there/ray' is the address of a Ray dashboard"),
-        (None, "127.0.0.1:1", "nothing answers at '127.0.0.1:1' .*or unset the variable RAY_ADDRESS to use this"),
-        ("127.0.0.1:99999", None, "nothing answers at '127.0.0.1:99999' .*or leave --address out to use this machine"),
-    ],
-)
-def test_an_address_of_another_kind_is_refused_by_what_it_is(monkeypatch, address, variable, said):
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("RAY_ADDRESS", variable)
-    with pytest.raises(UserError, match=said):
-        session.check_session(address=address, emulate=None)
-
-
-@pytest.mark.parametrize("option", ["error", "e", "error::DeprecationWarning", "error::Warning:"])
-def test_warnings_that_would_keep_ray_from_being_imported_are_refused(monkeypatch, option):
-    monkeypatch.setattr(session, "sys", SimpleNamespace(modules={}, warnoptions=["default", option]))
-    with pytest.raises(UserError, match=f"PYTHONWARNINGS={option} .* leave it out, or name your own module"):
-        session.check_session(address=None, emulate=None)
-
-
-@pytest.mark.parametrize("option", ["default", "ignore::DeprecationWarning", "error:::mine", "error::UserWarning", ""])
-def test_other_filters_of_warnings_are_the_users_own(monkeypatch, option):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(session, "sys", SimpleNamespace(modules={}, warnoptions=[option]))
-    session.check_session(address=None, emulate=None)

@@ -1,0 +1,1 @@
+"""How a study comes to a Ray cluster: what is refused beforehand, what workers are given, joining or starting it."""
