@@ -30,12 +30,13 @@ def report(
         _watch(run, db, port)
         return
     from raytune_infer.report.renderers import renderer_of
+    from raytune_infer.store.run_folder import open_run
 
-    render = renderer_of(form)
-    from raytune_infer.report.whole.run_facts import read_facts
+    render, folder = renderer_of(form), open_run(run, db)
+    from raytune_infer.report.whole.run_facts import facts_of
     from raytune_infer.report.whole.whole_report import whole_report
 
-    view = whole_report(read_facts(run, db))
+    view = whole_report(facts_of(folder))
     if out is None:
         render(view, sys.stdout)
         return

@@ -57,6 +57,8 @@ REFUSED = {
     "tune works.yaml --emulate T4 --address 127.0.0.1:1": "--emulate starts its own local cluster",
     "tune works.yaml --address 127.0.0.1:1": "nothing answers at '127.0.0.1:1'",
     "show no-such": "no run in no-such",
+    "report no-such": "no run in no-such",
+    "report no-such -o report.html": "no run in no-such",
     "show no-such --format xml": "--format xml: there are console, json, csv",
     "recommend no-such": "no run in no-such",
     "recommend full --limit p99_ms": "p99_ms",
