@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from cluster.prices import usd_per_million
 from raytune_infer.monitoring.study_series import (
@@ -27,16 +28,22 @@ from serve_deployments.metrics.shown.gauges import Gauges
 _HOUR_S = 3600.0
 
 
+@contextmanager
+def study_gauges(labels: Mapping[str, str]) -> Iterator[StudyGauges]:
+    """Yield an observer that shows a study with these labels by gauges of Ray, until the context ends."""
+    with Gauges(STUDY_SERIES, labels) as gauges:
+        yield StudyGauges(gauges)
+
+
 class StudyGauges:
     """An observer of a study (`study.progress.Progress`) that shows how far it has come and what it has found.
 
     Args:
-        labels: the study's labels.
-        gauges: what shows the figures; None: gauges of Ray.
+        gauges: what shows the figures.
     """
 
-    def __init__(self, labels: Mapping[str, str], gauges: Gauges | None = None) -> None:
-        self._gauges = gauges or Gauges(STUDY_SERIES, labels)
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
         self._finished: list[TrialRecord] = []
         self._running: set[int] = set()
         self._objective: Objective | None = None

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from cluster import inventory as ray_inventory
 from raytune_infer.comparing.comparison_schedule import WORTHWHILE
 from raytune_infer.errors import SpecError, UserError
-from raytune_infer.monitoring.study_gauges import StudyGauges
 from raytune_infer.monitoring.study_series import labels_of
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.service import Service
@@ -130,11 +129,10 @@ class Study:
                 progress.note(note)
             with opened(run, identity) as (run, database, study):
                 study = continued(database, study, trials, self.spec.folder, progress)
-                progress = Together(progress, StudyGauges(labels_of(study)))
                 space = self._taught(space, run, study, progress)
                 default = space.position(self.spec.default_config)
-                with self._serving(study) as runtime:
-                    log = self._log(run, space, database, study, runtime, progress)
+                with self._serving(study) as runtime, _shown(study) as shown:
+                    log = self._log(run, space, database, study, runtime, Together(progress, shown))
                     self._search(log, run, parallel, start.prior)
                     log.compare(default, self.spec.budget, parallel)
                 if changed := differences(start.files, files_of(self._service)):
@@ -220,3 +218,10 @@ class Study:
         left = search(log, budget, searcher, storage=run.path)
         if left is not None:
             log.progress.note(f"stopped: the chance that a configuration {WORTHWHILE:.0%} better is left is {left:.0%}")
+
+
+def _shown(study: StudyRecord) -> AbstractContextManager[Progress]:
+    """Return the context within which the study is shown to whoever watches the cluster."""
+    from raytune_infer.monitoring.study_gauges import study_gauges
+
+    return study_gauges(labels_of(study))

@@ -69,10 +69,10 @@ def shown(generator: LoadGenerator, labels: Mapping[str, str]) -> Iterator[None]
     if not labels:
         yield
         return
-    gauges = LevelGauges(Gauges(LEVEL_SERIES, labels))
-    generator.shown_to = gauges
-    try:
-        yield
-    finally:
-        generator.shown_to = None
-        gauges.idle()
+    with Gauges(LEVEL_SERIES, labels) as gauges:
+        generator.shown_to = level = LevelGauges(gauges)
+        try:
+            yield
+        finally:
+            generator.shown_to = None
+            level.idle()

@@ -24,10 +24,10 @@ SERVICE = """\
 name: scraped
 model: {build: "waiting:build"}
 samples: [[1.0], [2.0]]
-knobs: {batch_wait_ms: [0, 1, 2]}
+knobs: {batch_wait_ms: [0, 1]}
 objective: {maximize: rps}
-load: {level_min_s: 2, level_max_s: 3, total_max_s: 12, max_concurrency: 8}
-budget: {trials: 2, compare_s: 30}
+load: {level_min_s: 2, level_max_s: 3, total_max_s: 8, max_concurrency: 4}
+budget: {trials: 2, compare_s: 12}
 """
 
 
@@ -47,6 +47,10 @@ def test_every_panel_shows_a_study_that_runs(local_ray, tmp_path):
                 # A number at any time while the study ran: NaN, for what is not known, is not at least 0.
                 seen = prometheus.ask("query", query=f"count_over_time((({query}) >= 0)[30m:1s])")["result"]
                 assert seen, f"nothing to show in {panel['title']!r}: {query}"
+        # Set once, when the search begins, and there as long as the study: Ray forgets what is not set again.
+        (budget,) = prometheus.ask("query", query='ray_raytune_infer_trials_budget{study="scraped"}[30m]')["result"]
+        times_s = [float(time_s) for time_s, _ in budget["values"]]
+        assert times_s[-1] - times_s[0] > 15 and len(times_s) > 0.9 * (times_s[-1] - times_s[0])
         assert "scraped" in prometheus.ask("label/study/values", **{"match[]": "ray_raytune_infer_trials_budget"})
         best = prometheus.ask("query", query='last_over_time(ray_raytune_infer_best_rate_rps{study="scraped"}[30m])')
         assert 10 < float(best["result"][0]["value"][1]) < 1000  # 10 ms a batch of one

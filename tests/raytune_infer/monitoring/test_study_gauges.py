@@ -37,7 +37,7 @@ def gauges():
 
 
 def test_states_count_each_trial_once(gauges):
-    shown = StudyGauges({}, gauges)
+    shown = StudyGauges(gauges)
     over = finished(2, 90)
     lost = finished(3, None)
     early = finished(4, 10, ended_early=True)
@@ -54,7 +54,7 @@ def test_states_count_each_trial_once(gauges):
 
 
 def test_the_best_is_the_search_s_best_that_counts_in_the_objective_s_own_unit(gauges):
-    shown = StudyGauges({}, gauges)
+    shown = StudyGauges(gauges)
     shown.begins([], 9, PER_DOLLAR)
     shown.finished(finished(1, 90))
     with pytest.raises(KeyError):
@@ -68,13 +68,13 @@ def test_the_best_is_the_search_s_best_that_counts_in_the_objective_s_own_unit(g
 
 def test_what_is_minimised_is_shown_as_it_is_not_as_the_reciprocal_that_searchers_take(gauges):
     fastest = Objective(Expression("p99_ms"), True, {}, {})
-    shown = StudyGauges({}, gauges)
+    shown = StudyGauges(gauges)
     shown.begins([finished(1, 10, 1 / 40, p99_ms=40.0), finished(2, 10, 1 / 20, p99_ms=20.0)], 2, fastest)
     assert gauges.of(BEST_FIGURE) == 20.0
 
 
 def test_cost_so_far_is_of_every_finished_trial_the_failed_ones_too(gauges):
-    shown = StudyGauges({}, gauges)
+    shown = StudyGauges(gauges)
     shown.begins([finished(1, 10, usd=2.0, seconds=1800.0)], 9, PER_DOLLAR)
     assert gauges.of(SPENT_USD) == pytest.approx(1.0)
     shown.finished(finished(2, None, usd=4.0, seconds=900.0))
@@ -83,7 +83,7 @@ def test_cost_so_far_is_of_every_finished_trial_the_failed_ones_too(gauges):
 
 
 def test_the_chance_of_more_is_shown_as_told(gauges):
-    StudyGauges({}, gauges).chance_of_more(0.25)
+    StudyGauges(gauges).chance_of_more(0.25)
     assert gauges.of(CHANCE_OF_MORE) == 0.25
 
 
@@ -94,7 +94,7 @@ def test_observers_together_are_told_the_same(gauges):
         def note(self, text):
             told.append(text)
 
-    shown = StudyGauges({}, gauges)
+    shown = StudyGauges(gauges)
     both = Together(Listening(), shown, Listening())
     both.note("a note")
     both.begins([], 3, PER_DOLLAR)
