@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
 
+from raytune_infer.errors import UserError
 from raytune_infer.report.renderers.console_view import console_for
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SERVICE_YAML", help="Description of the service and its knobs.")]
@@ -28,6 +31,7 @@ LARGEST_SEED = 2**63 - 1
 Seed = Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random choices; 0 by default.")]
 Emulate = Annotated[str | None, typer.Option(help="Start a local cluster with emulated GPUs, e.g. T4:1,V100:1,M60:1.")]
 
+Out = Annotated[Path | None, typer.Option("-o", "--out", help="File to write; by default it is printed.")]
 
 Format = Annotated[
     str,
@@ -36,6 +40,21 @@ Format = Annotated[
         help="Output format: console, json, html, csv (the main table) or csv:TABLE (another one, or csv:notes).",
     ),
 ]  # fmt: skip
+
+
+@contextmanager
+def output(out: Path | None) -> Iterator[TextIO]:
+    """Provide the file of `--out` to write to, or the standard output; raises UserError if it cannot be written."""
+    if out is None:
+        yield sys.stdout
+        return
+    try:
+        with out.open("w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: {error.strerror or error}; name a file in a folder that can be written to"
+        ) from None
 
 
 def console_of_output() -> Console:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from raytune_infer.commands.options import Db, Format, RunPath
+from raytune_infer.commands.options import Db, Format, Out, RunPath, output
 
 
 def report(
     run: RunPath,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="File for the report; by default it is printed.")
-    ] = None,
+    out: Out = None,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Show it to a browser of this machine, also while the study runs."),
@@ -37,14 +34,8 @@ def report(
     from raytune_infer.report.whole.whole_report import whole_report
 
     view = whole_report(facts_of(folder))
-    if out is None:
-        render(view, sys.stdout)
-        return
-    try:
-        with out.open("w", encoding="utf-8") as file:
-            render(view, file)
-    except OSError as error:
-        raise _unwritable(out, error) from None
+    with output(out) as file:
+        render(view, file)
 
 
 def _watch(run: Path, db: str | None, port: int) -> None:
@@ -54,9 +45,3 @@ def _watch(run: Path, db: str | None, port: int) -> None:
         typer.echo(f"http://127.0.0.1:{server.server_port}/ shows {run}; Ctrl-C ends it")
         with suppress(KeyboardInterrupt):
             server.serve_forever()
-
-
-def _unwritable(out: Path, error: OSError) -> Exception:
-    from raytune_infer.errors import UserError
-
-    return UserError(f"--out {out}: {error.strerror or error}; name a file in a folder that can be written to")

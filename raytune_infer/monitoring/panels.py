@@ -26,11 +26,11 @@ from serve_deployments.metrics.shown.series import (
 SELECTED = '{study=~"$study",run=~"$run"}'
 """Selects the study and run that are chosen above the panels; by default all."""
 
-BY_STUDY = "sum by (study)"
-"""All levels that run at a time, one in each load actor, together."""
+_BY_STUDY = "sum by (study)"
+"""Operation by which the levels that run at a time, one in each load actor, are told together."""
 
-WORST = "max by"
-"""Of the levels that run at a time."""
+_WORST = "max by"
+"""Operation by which the worst of the levels that run at a time is told; the labels that stay apart follow it."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,19 @@ PANELS = (
     Panel(
         "Level of load: requests", "reqps",
         (
-            Query(OFFERED_RPS, "sent on schedule, {{study}}", BY_STUDY),
-            Query(ANSWERED_RPS, "answered, {{study}}", BY_STUDY),
+            Query(OFFERED_RPS, "sent on schedule, {{study}}", _BY_STUDY),
+            Query(ANSWERED_RPS, "answered, {{study}}", _BY_STUDY),
         ),
     ),
     Panel(
         "Level of load: latency", "ms",
-        (Query(LATENCY_MS, "p{{percentile}}, {{study}}", f"{WORST} (study, percentile)"),),
+        (Query(LATENCY_MS, "p{{percentile}}, {{study}}", f"{_WORST} (study, percentile)"),),
     ),
     Panel(
-        "Level of load: failed requests", "percentunit", (Query(FAILED_SHARE, "{{study}}", f"{WORST} (study)"),),
+        "Level of load: failed requests", "percentunit", (Query(FAILED_SHARE, "{{study}}", f"{_WORST} (study)"),),
         most=1,
     ),
-    Panel("Level of load: clients that wait for their answers", "none", (Query(CLIENTS, "{{study}}", BY_STUDY),)),
+    Panel("Level of load: clients that wait for their answers", "none", (Query(CLIENTS, "{{study}}", _BY_STUDY),)),
     Panel("Replicas", "none", (Query(WARM_REPLICAS, "{{state}}", "sum by (state)"),), stacked=True),
 )  # fmt: skip
 """Every panel, in reading order."""

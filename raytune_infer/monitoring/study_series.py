@@ -7,7 +7,7 @@ from serve_deployments.metrics.shown.series import LEVEL_SERIES, STUDY_LABELS, W
 
 TRIALS = Series(
     "raytune_infer_trials",
-    "Trials by how they stand: running, within the limits, over a limit, ended early, or could not run.",
+    "Trials by how they stand: running, within the limits, breaks a limit, ended early, or could not run.",
     (*STUDY_LABELS, "state"),
 )
 BUDGET = Series("raytune_infer_trials_budget", "Trials that the search may have; the final comparison has its own.")
@@ -34,7 +34,7 @@ ALL_SERIES = (*STUDY_SERIES, *LEVEL_SERIES, WARM_REPLICAS)
 """Everything that a study shows while it runs."""
 
 RUNNING = "running"
-STATES = (RUNNING, "within the limits", "over a limit", "ended early", "could not run")
+STATES = (RUNNING, "within the limits", "breaks a limit", "ended early", "could not run")
 
 
 def labels_of(study: StudyRecord) -> dict[str, str]:
@@ -43,9 +43,9 @@ def labels_of(study: StudyRecord) -> dict[str, str]:
 
 
 def state_of(trial: TrialRecord) -> str:
-    """Return how a finished trial ended, one of `STATES`."""
+    """Return how a finished trial ended, one of `STATES`, as `show` says it."""
     if trial.outcome.metrics is None:
         return "could not run"
-    if trial.outcome.ended_early:
-        return "ended early"
-    return "over a limit" if trial.value is None else "within the limits"
+    if trial.value is None:
+        return "breaks a limit"
+    return "ended early" if trial.outcome.ended_early else "within the limits"

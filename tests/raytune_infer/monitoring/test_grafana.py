@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from raytune_infer.commands.app import app
 from raytune_infer.monitoring.grafana import dashboard
 from raytune_infer.monitoring.panels import PANELS, Panel, Query
 from raytune_infer.monitoring.study_series import ALL_SERIES, BUDGET
@@ -52,3 +54,13 @@ def test_the_page_on_watching_tells_of_every_figure():
     assert [(row.split("`")[1], row.split(" | ")[-1].removesuffix(" |")) for row in rows] == [
         (series.exported, series.meaning) for series in ALL_SERIES
     ]
+
+
+def test_the_command_writes_it_or_prints_it_and_says_where_it_cannot(tmp_path):
+    written = CliRunner().invoke(app, ["grafana", "-o", str(tmp_path / "study.json")])
+    assert written.exit_code == 0 and not written.output
+    printed = CliRunner().invoke(app, ["grafana"])
+    assert json.loads(printed.stdout) == json.loads((tmp_path / "study.json").read_text()) == dashboard()
+    refused = CliRunner().invoke(app, ["grafana", "--out", str(tmp_path / "none" / "study.json")])
+    assert refused.exit_code == 1
+    assert "No such file or directory; name a file in a folder that can be written to" in str(refused.exception)

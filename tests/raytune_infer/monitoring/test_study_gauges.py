@@ -40,15 +40,16 @@ def test_states_count_each_trial_once(gauges):
     shown = StudyGauges(gauges)
     over = finished(2, 90)
     lost = finished(3, None)
-    early = finished(4, 10, ended_early=True)
+    early = finished(4, 10, 10.0, ended_early=True)
     shown.begins([finished(1, 20, 20.0), over], 9, PER_DOLLAR)
-    for number in (3, 4, 5):
+    for number in (3, 4, 5, 6):
         shown.started(number, "search", {})
     shown.finished(lost)
     shown.finished(early)
+    shown.finished(finished(6, 10, ended_early=True))  # no level of it kept the limits
     counts = {state: gauges.of(TRIALS, state=state) for state in STATES}
     assert counts == {
-        "running": 1, "within the limits": 1, "over a limit": 1, "ended early": 1, "could not run": 1,
+        "running": 1, "within the limits": 1, "breaks a limit": 2, "ended early": 1, "could not run": 1,
     }  # fmt: skip
     assert gauges.of(BUDGET) == 9
 
