@@ -142,11 +142,21 @@ def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, e
         raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
     space = Space(knobs, kept)
     usd = np.array([_price(book, space[i], spec) for i in range(len(space))])
+    return ServiceSpace(problem_of(spec, space, usd), dropped, resolver)
+
+
+def problem_of(spec: ServiceSpec, space: Space, usd_per_hour: np.ndarray) -> Problem:
+    """Return the problem that a study's searcher is given.
+
+    Args:
+        spec: the service.
+        space: the configurations.
+        usd_per_hour: `[len(space)]` their prices; NaN where unknown.
+    """
     limited = {name: metric for name in spec.goal.limited if (metric := metric_of(name))}
     # A trial that breaks a limit on answers ends as one that does not run, like one with too many errors.
     shares = frozenset(name for name, metric in limited.items() if metric.is_share or metric.of_answers)
-    problem = Problem(space, spec.goal, usd, spec.facts, kept=spec.kept_limits, noise=TRIAL_NOISE, shares=shares)
-    return ServiceSpace(problem, dropped, resolver)
+    return Problem(space, spec.goal, usd_per_hour, spec.facts, kept=spec.kept_limits, noise=TRIAL_NOISE, shares=shares)
 
 
 def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:

@@ -15,12 +15,11 @@ from raytune_infer.spec.demand import price
 from raytune_infer.spec.standard_knobs import encode
 from raytune_infer.store.prior import kept_prior
 from raytune_infer.store.records import observations
-from raytune_infer.study.space import TRIAL_NOISE
-from searchers.base import History, Observation, PredictsValues, Problem
+from raytune_infer.study.space import problem_of
+from searchers.base import History, Observation, PredictsValues
 from searchers.quantities import PRICE
 from searchers.registry import PREDICT_GAINS, named
 from searchers.space import Config, Space
-from serve_deployments.metrics.metric_table import metric_of
 
 MOST = 2000
 """Most configurations that are predicted at once: a joint model of more has too large matrices (`meta.LARGEST`)."""
@@ -82,15 +81,11 @@ def expectations(facts: RunFacts, configs: Sequence[Config]) -> list[Expected]:
 
 
 def _samples(facts: RunFacts, space: Space, history: History) -> np.ndarray:
-    book, objective = book_of(facts), facts.objective
+    book = book_of(facts)
     usd = np.array([math.nan if book is None else _price(space[at], book) for at in range(len(space))])
-    limited = {name: metric for name in objective.limited if (metric := metric_of(name))}
-    shares = frozenset(name for name, metric in limited.items() if metric.is_share or metric.of_answers)
-    problem = Problem(
-        space, objective, usd, facts.spec.facts, kept=facts.spec.kept_limits, noise=TRIAL_NOISE, shares=shares
-    )
     prior = kept_prior(facts.run)
-    searcher = named(facts.study.searcher, None if prior is None else prior.surfaces)(problem)
+    build = named(facts.study.searcher, None if prior is None else prior.surfaces)
+    searcher = build(problem_of(facts.spec, space, usd))
     assert isinstance(searcher, PredictsValues), "those that predict gains predict values, of a space of this size"
     return searcher.predicted(history)
 
