@@ -207,7 +207,7 @@ def rank(
     concluded: bool = False,
     searched: Sequence[TrialRecord] = (),
 ) -> Recommendation:
-    """Rank trials by what their levels certainly show.
+    """Rank trials by what their levels certainly show; raises UserError if the objective needs an unknown price.
 
     Under the run's own limits on a load the means of the final comparison decide for those that took part in it.
 
@@ -219,9 +219,6 @@ def rank(
         prices: label of the prices.
         concluded: whether this is the question that the run's final comparison has answered.
         searched: trials of the search that count as a round of that comparison, as it is not over (`compared`).
-
-    Raises:
-        UserError: the objective needs a price that is unknown.
     """
     measured, default = _measured(trials), conditions.default
     limits = limits_on_load(objective, conditions.held_under, trials)
