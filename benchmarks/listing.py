@@ -14,6 +14,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     ),
     "measuring": (
         "until_sure", "highest_rate_cost", "stalls", "same_rate", "repeatability", "simulated_queue", "cross_check",
+        "replica_garbage",
     ),
     "trials": ("rank", "trial_overhead", "serve_throughput"),
     "planes": ("planes", "roofline_fit"),

@@ -61,6 +61,13 @@ def echo() -> Service:
     return Service("echo", Builder(f"{KNOWN_MODELS}:echo"), Settings(max_batch_size=BATCH), ["x"], 50.0)
 
 
+def importing(*, set_aside: bool) -> Service:
+    """A tiny model that has imported much, and may be set aside from collections of garbage or not."""
+    settings = Settings(max_batch_size=BATCH, args={"set_aside": set_aside})
+    name = "importing" if set_aside else "importing-as-serve-leaves-it"
+    return Service(name, Builder(f"{KNOWN_MODELS}:importing"), settings, ["x"], 50.0)
+
+
 def described(path: Path) -> Service:
     """The service of a service.yaml with its samples and its limit on p99 (or 250 ms), in batches of 8 on one core."""
     service = Described(load_spec(path))

@@ -22,6 +22,7 @@ from serve_deployments.device.watch_program import GRACE_S, MARK, mark_of
 from serve_deployments.endpoint import first_line, is_out_of_memory
 from serve_deployments.enforcement import Enforcement, corrected
 from serve_deployments.models.context import ModelContext, ModelError
+from serve_deployments.models.live.garbage import SetAside
 from serve_deployments.models.live.live_model import LiveModel
 from serve_deployments.models.model import Builder, ModelSource, consumes
 from serve_deployments.models.sendable import as_sent
@@ -45,9 +46,10 @@ class HostedModel:
     Args:
         source: where the model comes from.
         samples: payloads for the batches that are run before any load; empty: none is run.
+        aside: what keeps collections of garbage out of the load; None: they are left as they are.
     """
 
-    def __init__(self, source: ModelSource, samples: Sequence[Any] = ()) -> None:
+    def __init__(self, source: ModelSource, samples: Sequence[Any] = (), aside: SetAside | None = None) -> None:
         self.settings: Settings | None = None
         self.device = "cpu"
         self.out_of_memory: str | None = None
@@ -57,6 +59,7 @@ class HostedModel:
         self.processes = ProcessTree()
         self.limits = ReplicaLimits(self.processes)
         self._source, self._samples = source, samples
+        self._aside = aside or SetAside(ours=False)
         self._left_behind = LeftBehind(os.getpid())
         self._folder = os.getcwd()
         self.longest_batch_s = 0.0
@@ -101,6 +104,7 @@ class HostedModel:
         await self.live.in_thread(self.limits.check, settings)
         self.watch()
         await self.live.call("reset")
+        await self.live.in_thread(self._aside.set_aside)
 
     def _first_batches(self) -> FirstBatches:
         """The first batches of a model that has not run any."""
@@ -142,6 +146,7 @@ class HostedModel:
         """Closes the model and forgets it: the next `take_on` builds it anew."""
         _ = self.spoilt  # asked for as long as it is known
         self._first = self._first_batches()
+        self._aside.put_back()
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self.live.close()
@@ -151,6 +156,7 @@ class HostedModel:
 
     def end(self, *, patience_s: float) -> None:
         """Closes the model, ends what it has started and gives the cores back, at the end of this process."""
+        self._aside.put_back()
         with ExitStack() as last:  # each is done, whatever becomes of the others
             last.callback(self.limits.release)
             last.callback(self.processes.end, grace_s=GRACE_S)
@@ -178,6 +184,7 @@ class HostedModel:
 
     async def _give_up(self) -> None:
         """Frees the buffers and CUDA graphs of earlier batches; the first batches make them again."""
+        self._aside.put_back()
         if await self.live.in_thread(kept_on_device.give_up_all):
             self._first = self._first_batches()
 
@@ -207,6 +214,7 @@ class HostedModel:
     async def _change(self, before: Settings, settings: Settings) -> None:
         if before.args != settings.args:
             changed = {name: value for name, value in settings.args.items() if before.args[name] != value}
+            self._aside.put_back()
             await self.live.call("change", **changed)
             await self.live.in_thread(kept_on_device.give_up_all)  # graphs compute what the model was
             self._first = self._first_batches()

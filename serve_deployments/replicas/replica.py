@@ -21,6 +21,7 @@ from serve_deployments.batches.passing_on import PassingOn
 from serve_deployments.device.cgroups import memory_free_share
 from serve_deployments.device.meter import Meter, meter_of
 from serve_deployments.endpoint import DescribedError, Payload, first_line
+from serve_deployments.models.live.garbage import SetAside
 from serve_deployments.models.model import Builder, ModelSource
 from serve_deployments.models.service_folder import enter
 from serve_deployments.replicas.batching.dynamic_batching import DynamicBatching
@@ -37,6 +38,10 @@ batch so far where that is more; waiting requests are refused. Our choice, by th
 interactive service could bear."""
 
 _DRAIN_POLL_S = 0.001
+
+FREEZES = "RAY_SERVE_FREEZE_GC_ON_STARTUP"
+"""Serve's own variable: unless it is 0, Serve takes all that a replica's constructor has made out of collections. In
+trials that makes no model yet, so it is done here once there is one, and undone before there is another."""
 
 
 class NotServing(RuntimeError):
@@ -70,7 +75,8 @@ class ReplicaServer:
         if _is_replica():
             stay_on_loopback()
         enter(source.folder, modules=isinstance(source, Builder))
-        self._model = HostedModel(replace(source, folder=""), samples)
+        aside = SetAside(ours=_is_replica() and os.environ.get(FREEZES, "1") == "1")
+        self._model = HostedModel(replace(source, folder=""), samples, aside)
         self._meter: Meter | None = None
         self._batching: DynamicBatching | PassingOn = PassingOn(self._run)
         self._failure: str | None = None

@@ -1,6 +1,7 @@
 """One contract, every backend: up while needed, gone afterwards on every path, declared errors for the rest."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -39,6 +40,8 @@ def model(behaviour="works", factor=2):
         raise RuntimeError("weights are missing")
 
     def batch(payloads):
+        if behaviour == "counts objects":
+            return [(gc.get_freeze_count(), len(gc.get_objects()))] * len(payloads)
         if behaviour == "out of memory" and len(payloads) > 2:
             raise MemoryError("3 do not fit")
         if behaviour == "dies" and payloads != ["warm"]:
@@ -256,6 +259,14 @@ def test_what_a_model_has_started_counts_as_the_replicas_and_ends_with_it(on_ser
             assert set(child.cpu_affinity()) == set(facts.cores)
         assert usage.memory_bytes > psutil.Process(facts.pid).memory_info().rss / 2
     assert psutil.wait_procs([child], timeout=60)[1] == [] or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_no_collection_of_garbage_goes_through_a_model_or_what_was_imported_for_it(on_serve):
+    """Serve sets aside only what there is before the model."""
+    settings = Settings(args={"behaviour": "counts objects"})
+    with on_serve.backend.running(settings, "t") as replica:
+        set_aside, left = replica.handle.infer.remote("x").result(timeout_s=60)
+    assert set_aside > 100_000 and left < set_aside / 20
 
 
 def test_what_no_node_can_hold_is_given_up_in_time(on_serve):
