@@ -16,8 +16,9 @@ from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import ROOT, Origin
 from benchmarks.recording.sections import markdown, put
 from raytune_infer import Study, StudyResult, load_spec
-from raytune_infer.report.figures import marks
-from raytune_infer.report.words.values import spelled
+from raytune_infer.report.figures import rate
+from raytune_infer.report.view import Quantity
+from raytune_infer.report.words.values import marks, spelled
 from raytune_infer.store.records import TrialRecord
 
 
@@ -33,9 +34,11 @@ def table(ranked: list[TrialRecord], found: StudyResult) -> str:
     for rank, t in enumerate(ranked, start=1):
         answer = " **answer**" if t.position == found.best.position else ""
         trial = f"trial {tried[t.position]}" if t.position in tried else ""
-        rate, p99 = t.metrics.get("rps", 0.0), t.metrics.get("p99_ms", 0.0)
+        shown, p99 = rate(t) or Quantity(0.0), t.metrics.get("p99_ms", 0.0)
         value = t.outcome.reason or "breaks a limit" if t.value is None else f"{t.value:.0f}"
-        rows.append([str(rank), spelled(t.config), f"{marks(t)}{rate:.1f}", f"{p99:.0f}", value, f"{trial}{answer}"])
+        rows.append(
+            [str(rank), spelled(t.config), f"{marks(shown)}{shown.value:.1f}", f"{p99:.0f}", value, f"{trial}{answer}"]
+        )
     header = ("rank", "configuration", "requests/s", "p99 ms", "value", "search tried it")
     return markdown(header, rows, text=(1, 5))
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from raytune_infer.counted import counted
 from raytune_infer.store.records import NEIGHBOURS
 from serve_deployments.backend import Beside, CouldNotRun, NoRoom, ReplicaFacts, Running, Startup
 from serve_deployments.endpoint import Endpoint
@@ -129,9 +130,10 @@ def _told(there: int, fit: int, why: str) -> Enforcement | None:
     """Return what is said of the neighbours; None where none fit."""
     if not fit:
         return None
-    copies = f"{there} cop{'y' if there == 1 else 'ies'} of itself on the same GPU under the same load"
+    copies = f"{counted(there, 'copy', 'copies')} of itself on the same GPU under the same load"
     if there:
         how = f"beside {copies}" + ("" if there == fit else f", though {fit} fit{why}")
     else:
-        how = f"measured alone, though {fit} more such replica{' fits' if fit == 1 else 's fit'} on its GPU{why}"
+        more = counted(fit, "more such replica fits", "more such replicas fit")
+        how = f"measured alone, though {more} on its GPU{why}"
     return Enforcement(NEIGHBOURS, str(fit), there == fit, how, given=str(there))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from raytune_infer.counted import counted
 from raytune_infer.priors.studied_tasks import enough, study_task
 from raytune_infer.store.database import Database
 from raytune_infer.store.database_url import shown_url
@@ -40,9 +41,9 @@ class Earlier:
             trials: Counter[str] = Counter()
             for task in self.tasks:
                 trials[task.group] += len(task.observed)
-            services = [f"{name} ({count} trials)" for name, count in trials.most_common()]
+            services = [f"{name} ({counted(count, 'trial')})" for name, count in trials.most_common()]
             yield (
-                f"learning from {_studies(len(self.tasks))} of {len(services)} service{'s' * (len(services) > 1)}: "
+                f"learning from {_studies(len(self.tasks))} of {counted(len(services), 'service')}: "
                 f"{_listed(services, ', ')}"
             )
         if self.left_out:
@@ -120,7 +121,7 @@ def _told(what: str, left_out: list[str]) -> Iterator[None]:
 
 
 def _studies(count: int) -> str:
-    return f"{count} earlier {'study' if count == 1 else 'studies'}"
+    return counted(count, "earlier study", "earlier studies")
 
 
 def _listed(names: list[str] | tuple[str, ...], separator: str) -> str:

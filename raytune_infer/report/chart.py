@@ -24,6 +24,7 @@ class Quantity:
         high: upper end of its interval; None where there is none.
         at_least: whether the true value may be larger.
         estimated: whether the requested precision was not reached.
+        at_most: whether the true value may be smaller.
 
     Raises:
         ValueError: one end alone is given, or the number lies outside its interval.
@@ -34,6 +35,7 @@ class Quantity:
     high: float | None = None
     at_least: bool = False
     estimated: bool = False
+    at_most: bool = False
 
     def __post_init__(self) -> None:
         if self.low is None and self.high is None:

@@ -7,6 +7,7 @@ import math
 from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
 from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.comparing.configuration_result import result_of
+from raytune_infer.counted import counted
 from raytune_infer.report.figures import ALONE, OTHERS_SHARE
 from raytune_infer.report.view import Column, Note, Quantity, Row, Table, View
 from raytune_infer.report.words.answers import differ_briefly
@@ -25,7 +26,7 @@ def comparison_view(comparison: Comparison, objective: Objective) -> View:
 
 def standings(comparison: Comparison, objective: Objective) -> Table:
     """Return the table of all configurations that took part, one per row, the best mean first."""
-    rounds = f"{comparison.rounds} round" + ("" if comparison.rounds == 1 else "s")
+    rounds = counted(comparison.rounds, "round")
     shares = [result_of(comparison, c).others_share for c in comparison.contestants]
     told = any(share is not None and share >= TOLERATED_SHARE for share in shares)
     columns = (

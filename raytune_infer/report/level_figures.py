@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cluster.prices import usd_per_million
 from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.ranking.curve import in_order
 from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.ranking.recommendation import Recommendation
-from raytune_infer.report.figures import ALONE, mean_rate
+from raytune_infer.report.figures import ALONE, cost_per_million, mean_rate
 from raytune_infer.report.view import Axis, Curve, Point, PointKind, Quantity
 from searchers.quantities import PRICE
 from serve_deployments.metrics.level_result import LevelResult
@@ -55,12 +54,9 @@ def measured(r: Ranked, names: Sequence[str]) -> dict[str, float]:
     return {} if r.known.level is None else {**r.known.level.with_metrics(names), PRICE: r.usd_per_hour, **answers}
 
 
-def cost_per_million(r: Ranked) -> float | None:
+def cost(r: Ranked) -> Quantity | None:
     """Return the US dollars per million requests at the highest level that kept the limits; None if unknown."""
-    level = r.known.level
-    if level is None or not level.rate_rps > 0 or math.isnan(r.usd_per_hour):
-        return None
-    return usd_per_million(r.usd_per_hour, level.rate_rps)
+    return cost_per_million(rate(r), r.usd_per_hour)
 
 
 def _means(r: Ranked) -> ConfigurationResult | None:

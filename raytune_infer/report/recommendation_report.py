@@ -9,7 +9,7 @@ from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.ranking.recommendation import Recommendation
 from raytune_infer.report.figures import ALONE, EMULATED
 from raytune_infer.report.level_figures import (
-    cost_per_million,
+    cost,
     latency_curves,
     latency_ms,
     latency_names,
@@ -69,7 +69,7 @@ def ranking_table(found: Recommendation) -> Table:
         *map(metric_column, answers),
         *(_USAGE if used else ()),
         Column("usd_per_hour", unit="USD/hour"),
-        Column("usd_per_million_requests", unit="USD per million"),
+        Column("usd_per_million_requests", unit="USD per million", kind="quantity"),
         Column("figure", found.objective.goal.text),
     ]
     rows = [
@@ -85,7 +85,7 @@ def _cells(
     return (
         None if r.value is None else place, r.config, rate(r), *possible(r), remarks(found, r),
         *(latency_ms(r, name) for name in names), *map(_answered(r).get, answers),
-        *(usage(r) if used else ()), _known(r.usd_per_hour), cost_per_million(r), _known(r.figure),
+        *(usage(r) if used else ()), _known(r.usd_per_hour), cost(r), _known(r.figure),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from raytune_infer.counted import counted
 from raytune_infer.report.view import Cell, Column, Note, Quantiles, Row, Table, View
 from raytune_infer.suites.replays import Results
 from searchers.replay import fractions, mean_after, trials_over
@@ -20,7 +21,7 @@ AFTER = (5, 10, 30)
 
 def replay_view(results: Results, out: Path) -> View:
     """Return the summary, notes on what it does not show, and the file that has each trial."""
-    told = [*results.notes(), f"{len(results.searches)} searches, each trial in {out}"]
+    told = [*results.notes(), f"{counted(len(results.searches), 'search', 'searches')}, each trial in {out}"]
     return View(tables=(summary(results),), notes=tuple(Note(text, "conclusion") for text in told))
 
 

@@ -10,17 +10,18 @@ from raytune_infer.comparing.blocks import CONFIDENCE
 from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.comparing.configuration_result import ConfigurationResult
+from raytune_infer.counted import counted
 from raytune_infer.report.comparison_report import comparison_view, quantity
 from raytune_infer.report.figures import (
     ALONE,
     ALONE_NOTE,
     EMULATED,
     OTHERS_SHARE,
+    cost_of,
     legend,
     mean_rate,
     others_shares,
     rate,
-    usd_per_million_of,
 )
 from raytune_infer.report.view import Cell, Column, Emphasis, Note, Row, Table, View
 from raytune_infer.report.words.answers import shown_of, warning
@@ -42,9 +43,10 @@ def result_view(result: StudyResult, files: Mapping[str, Path]) -> View:
         files: description of each file → its path.
     """
     compared = comparison_view(result.comparison, result.objective)
-    compared_rates = [mean_rate(each) for each in (result.best, result.default) if each is not None]
-    alone = any(each.alone for each in (result.best, result.default) if each is not None)
-    notes = tuple(map(Note, [*legend(compared_rates), *([ALONE_NOTE] if alone else []), *sample_notes(result.trials)]))
+    both = [each for each in (result.best, result.default) if each is not None]
+    marked = [of(each) for of in (mean_rate, cost_of) for each in both]
+    alone = any(each.alone for each in both)
+    notes = tuple(map(Note, [*legend(marked), *([ALONE_NOTE] if alone else []), *sample_notes(result.trials)]))
     if told := warning(result.best.answers, "the recommended configuration"):
         notes = (Note(told, "warning"), *notes)
     recommended = View(tables=(recommendation(result),), notes=notes)
@@ -76,7 +78,7 @@ def trials_view(
     return View(
         title=study.name,
         subtitle=(
-            f"{searched} of {study.trials} trials, searcher {study.searcher}, seed {study.seed}, "
+            f"{searched} of {counted(study.trials, 'trial')}, searcher {study.searcher}, seed {study.seed}, "
             f"begun {study.created_at:%Y-%m-%d %H:%M} UTC"
         ),
         answer=answer_so_far(best, comparison, objective, left),
@@ -102,7 +104,7 @@ def recommendation(result: StudyResult) -> Table:
         shares = (each.others_share,) if told else ()
         cells = *_measured(each, shown), *shares, *_judged(each, result)
         rows.append(Row((name, each.config, *cells), emphasis))
-    rounds = f"{result.comparison.rounds} round" + ("" if result.comparison.rounds == 1 else "s")
+    rounds = counted(result.comparison.rounds, "round")
     kind = f"{EMULATED}; " if best.emulated else ""
     title = f"Recommendation ({kind}means of {rounds}, with intervals of {100 * CONFIDENCE:g} %)"
     columns = (
@@ -120,7 +122,7 @@ def _columns(objective: Objective, shown: Sequence[str]) -> tuple[Column, ...]:
         *(metric_column(name, objective) for name in shown),
         Column("error_rate", "failed requests", digits=".2%"),
         Column("usd_per_hour", unit="USD per hour", digits=".4f"),
-        Column("usd_per_million_requests", unit="USD per million requests", digits=".4f"),
+        Column("usd_per_million_requests", unit="USD per million requests", kind="quantity", digits=".4f"),
     )
 
 
@@ -138,7 +140,7 @@ def _measured(of: ConfigurationResult, shown: Sequence[str]) -> tuple[Cell, ...]
     metrics = of.metrics
     return (
         mean_rate(of), *map(metrics.get, shown), metrics.get("error_rate"), _known(of.usd_per_hour),
-        usd_per_million_of(of),
+        cost_of(of),
     )  # fmt: skip
 
 
@@ -171,14 +173,14 @@ def trials_table(
     columns = (
         Column("trial", digits="d", key=True), Column("config", kind="config", spread=True),
         Column("rate_rps", unit="requests/s", kind="quantity"), *map(metric_column, shown),
-        Column("usd_per_million_requests", unit="USD per million"), Column("value", "value"),
+        Column("usd_per_million_requests", unit="USD per million", kind="quantity"), Column("value", "value"),
         *(() if shares is None else (OTHERS_SHARE,)),
         Column("remarks", kind="text"),
     )  # fmt: skip
     rows = [
         Row(
             (
-                t.number, t.config, rate(t), *map(t.metrics.get, shown), usd_per_million_of(t), t.value,
+                t.number, t.config, rate(t), *map(t.metrics.get, shown), cost_of(t), t.value,
                 *(() if shares is None else (shares[at],)), state(t),
             ),
             "best" if t.number in best else "",

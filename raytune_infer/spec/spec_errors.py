@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from raytune_infer.counted import counted
 from raytune_infer.spec.document import Document, dotted, shown
 
 _MOST_LINES = 5
@@ -51,7 +52,7 @@ def explain(document: Document, errors: Sequence[Any], allowed: Allowed) -> str:
         if not (all(map(_is_kind, found)) and any(len(k) > len(keys) and k[: len(keys)] == keys for k in by_place))
     ]
     more = len(lines) - _MOST_LINES
-    return "\n".join([*lines[:_MOST_LINES], *([f"… and {more} more error{'s' * (more > 1)}"] if more > 0 else [])])
+    return "\n".join([*lines[:_MOST_LINES], *([f"… and {counted(more, 'more error')}"] if more > 0 else [])])
 
 
 def _keys(document: Document, error: Any) -> Keys:

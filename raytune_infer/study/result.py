@@ -11,6 +11,7 @@ from raytune_infer.comparing.blocks import Estimate
 from raytune_infer.comparing.comparison import Comparison, compared
 from raytune_infer.comparing.comparison_schedule import Left, schedule_of
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of, result_of_search
+from raytune_infer.counted import by_number
 from raytune_infer.errors import AllFailed
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import TrialRecord
@@ -159,10 +160,15 @@ def _why(problem: Problem, trials: Sequence[TrialRecord]) -> str:
     if not ran:
         reasons = Counter(t.outcome.reason for t in trials)
         said = "\n".join(f"  {count} × {reason}" for reason, count in reasons.most_common())
-        return f"none of the {len(trials)} trials could run:\n{said}"
+        all_of = by_number(len(trials), "the only trial could not run", f"none of the {len(trials)} trials could run")
+        return f"{all_of}:\n{said}"
     objective = problem.objective
     tried = len({t.position for t in ran})
-    lines = [f"none of the {tried} configurations that ran keeps all limits reliably; the best value for each limit:"]
+    none = by_number(
+        tried, "the only configuration that ran does not keep all limits reliably",
+        f"none of the {tried} configurations that ran keeps all limits reliably",
+    )  # fmt: skip
+    lines = [f"{none}; the best value for each limit:"]
     for name, limit in (*objective.at_most.items(), *objective.at_least.items()):
         sign = min if name in objective.at_most else max
         values = [t.metrics[name] for t in ran if name in t.metrics]

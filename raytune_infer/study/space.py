@@ -15,6 +15,7 @@ import numpy as np
 from cluster import gpu_names
 from cluster.inventory import Inventory
 from cluster.prices import NoPrice, PriceBook
+from raytune_infer.counted import counted
 from raytune_infer.errors import NothingFits, SpecError
 from raytune_infer.spec.demand import PLACING, demand, price
 from raytune_infer.spec.service_spec import ServiceSpec
@@ -138,7 +139,7 @@ def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, e
     refused = _refused(knobs, inventory)
     kept, dropped = _sift(knobs, refused) if refused else (None, ())
     if kept == []:
-        reasons = "; ".join(f"{d.count} configurations: {d.reason}" for d in dropped)
+        reasons = "; ".join(f"{counted(d.count, 'configuration')}: {d.reason}" for d in dropped)
         raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
     space = Space(knobs, kept)
     usd = np.array([_price(book, space[i], spec) for i in range(len(space))])

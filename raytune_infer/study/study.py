@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cluster import inventory as ray_inventory
 from raytune_infer.comparing.comparison_schedule import WORTHWHILE
+from raytune_infer.counted import counted
 from raytune_infer.errors import SpecError, UserError
 from raytune_infer.monitoring.study_series import labels_of
 from raytune_infer.priors.earlier_studies import earlier_studies
@@ -185,7 +186,7 @@ class Study:
         emulated = is_emulated(self._service.source)
         space = service_space(self.spec, inventory, self._service.prices, emulated=emulated)
         for dropped in space.dropped:
-            progress.note(f"{dropped.count} configurations left out: {dropped.reason}")
+            progress.note(f"{counted(dropped.count, 'configuration')} left out: {dropped.reason}")
         return space
 
     def _refuse_pretence(self, emulated: bool) -> None:

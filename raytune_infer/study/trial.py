@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from raytune_infer.comparing.neighbours import among_neighbours
 from raytune_infer.comparing.other_processes import is_repeated, less_disturbed
+from raytune_infer.counted import by_number, counted
 from raytune_infer.store.records import ANSWERS_DIFFER, REPEATED, Outcome
 from raytune_infer.study.answers.answer_check import AnswerCheck, AskSamples
 from serve_deployments.backend import Backend, Beside, CouldNotRun, Lost, ReplicaFacts, Running, Startup
@@ -236,7 +237,7 @@ def _what_failed(facts: ReplicaFacts, measurement: Measurement) -> str:
         return _seen_by_load_generator(measurement, reached=facts.longest_batch_s > 0)
     first, said = _first_error(measurement), facts.said or ""
     seen = "" if first is not None and (first in said or said in first) else _seen_by_load_generator(measurement)
-    return f"{seen}; the model raised {facts.raised} times, first {said}"
+    return f"{seen}; the model raised {counted(facts.raised, 'time')}, first {said}"
 
 
 def _first_error(measurement: Measurement | None) -> str | None:
@@ -261,7 +262,8 @@ def _seen_by_load_generator(measurement: Measurement | None, *, reached: bool = 
     given_up, ended = sum(level.unanswered for level in silent), sum(level.completed + level.errors for level in levels)
     within_s = min(level.unanswered_s for level in silent)
     doubt = "" if reached or ended else ": the replica was not reached, or needs longer to answer"
-    return f"; {given_up} of {given_up + ended} requests were not answered within {within_s:.3g} s{doubt}"
+    which = f"{given_up} of {counted(given_up + ended, 'request')} {by_number(given_up, 'was', 'were')}"
+    return f"; {which} not answered within {within_s:.3g} s{doubt}"
 
 
 def _new(startup: Startup) -> tuple[Enforcement, ...]:

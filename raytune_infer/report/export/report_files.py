@@ -12,7 +12,7 @@ import pandas as pd
 
 from raytune_infer.comparing.comparison_dict import as_dict
 from raytune_infer.comparing.configuration_result import ConfigurationResult
-from raytune_infer.report.figures import usd_per_million_of
+from raytune_infer.report.figures import cost_of
 from raytune_infer.report.words.metric_columns import in_order
 from raytune_infer.report.words.verdict import answer, on_other_work
 from raytune_infer.store.records import TrialRecord
@@ -89,10 +89,11 @@ def write_files(result: StudyResult, serve_config: str) -> dict[str, Path]:
 
 
 def _summary(of: ConfigurationResult) -> dict[str, object]:
-    last = of.trials[-1].outcome
+    last, cost = of.trials[-1].outcome, cost_of(of)
     return {
         "config": of.config, "metrics": dict(of.metrics), "interval_rps": of.interval_rps,
-        "usd_per_hour": _finite(of.usd_per_hour), "usd_per_million_requests": usd_per_million_of(of),
+        "usd_per_hour": _finite(of.usd_per_hour), "usd_per_million_requests": None if cost is None else cost.value,
+        "interval_usd_per_million_requests": None if cost is None or cost.low is None else (cost.low, cost.high),
         "trials": [t.number for t in of.trials], "client_limited": of.client_limited, "estimated": of.estimated,
         "emulated": of.emulated, "measured_alone": of.alone,
         "enforcements": [dict(e) for e in last.enforcements], "others_share": of.others_share,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from raytune_infer.report.view import Cell, Column, Quantiles, Quantity
-from raytune_infer.report.words.values import formatted, number, spelled
+from raytune_infer.report.words.values import formatted, quantity_text, spelled
 
 UNKNOWN = "–"
 """Shown in place of an unknown number; a missing text is left empty."""
@@ -18,19 +18,12 @@ def cell_text(column: Column, cell: Cell) -> str:
     if isinstance(cell, str):
         return cell
     if isinstance(cell, Quantity):
-        return _quantity(cell, column.digits)
+        return quantity_text(cell, column.digits)
     if isinstance(cell, Quantiles):
         return _quantiles(cell, column.digits)
     if isinstance(cell, Mapping):
         return spelled(cell)
     return formatted(cell, column.digits)
-
-
-def _quantity(cell: Quantity, digits: str) -> str:
-    """Format a quantity as in `≥ ~1740 (1690 to 1820)`; an interval decides how many digits there are."""
-    marks = ("≥ " if cell.at_least else "") + ("~" if cell.estimated else "")
-    alone = cell.low is None or cell.high is None
-    return marks + (formatted(cell.value, digits) if alone else number(cell.value, cell.low, cell.high))
 
 
 def _quantiles(cell: Quantiles, digits: str) -> str:

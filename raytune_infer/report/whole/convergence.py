@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from raytune_infer.counted import by_number, counted
 from raytune_infer.report.chart import Axis, Chart, Dot, Quantity, Series
 from raytune_infer.report.figures import rate
 from raytune_infer.report.view import Note, View
@@ -43,7 +44,7 @@ def goal_figure(trial: TrialRecord, objective: Objective) -> Quantity | None:
 
 
 def _chart(searched: Iterable[TrialRecord], objective: Objective) -> Chart:
-    counted: list[Dot] = []
+    valued: list[Dot] = []
     failed: list[Dot] = []
     best: list[Dot] = []
     lead: Quantity | None = None
@@ -55,19 +56,19 @@ def _chart(searched: Iterable[TrialRecord], objective: Objective) -> Chart:
             why = t.outcome.reason or "breaks a limit"
             failed.append(Dot(t.number, 0.0, label=f"{named}: {why}"))
         else:
-            counted.append(
+            valued.append(
                 Dot(t.number, figure.value, figure.low, figure.high, f"trial {t.number}: {spelled(t.config)}")
             )
             lead, value = (figure, t.value) if t.value > value else (lead, value)
         if lead is not None:
             best.append(Dot(t.number, lead.value, lead.low, lead.high, "best so far"))
     series = (
-        Series("trial that counts", "measured", tuple(counted)), Series("best so far", "steps", tuple(best)),
+        Series("trial that counts", "measured", tuple(valued)), Series("best so far", "steps", tuple(best)),
         Series("could not run, or breaks a limit (at 0)", "failed", tuple(failed)),
     )  # fmt: skip
     caption = (
         f"Each mark is a trial of the search, with the 95 % interval of its load test; {len(failed)} of "
-        f"{len(counted) + len(failed)} trials do not count."
+        f"{counted(len(valued) + len(failed), 'trial')} {by_number(len(failed), 'does', 'do')} not count."
     )
     axis = Axis("trial, in the order of their starts")
     return Chart(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.report.chart import Axis, Chart, Dot, Series, SeriesKind
-from raytune_infer.report.level_figures import cost_per_million, rate
+from raytune_infer.report.level_figures import cost, rate
 from raytune_infer.report.view import Column, Note, Row, Table, View
 from raytune_infer.report.whole.run_facts import RunFacts
 from raytune_infer.report.words.values import spelled
@@ -85,8 +85,8 @@ def _is_default(r: Ranked, trials: Sequence[TrialRecord], default: int | None) -
 def _table(front: Sequence[Ranked]) -> Table:
     columns = (
         Column("rate_rps", "load up to", "requests/s", kind="quantity"), Column("usd_per_hour", "", "USD per hour"),
-        Column("usd_per_million_requests", "", "USD per million requests"),
+        Column("usd_per_million_requests", "", "USD per million requests", kind="quantity"),
         Column("config", "configuration", kind="config", key=True),
     )  # fmt: skip
-    rows = [Row((rate(r), r.usd_per_hour, cost_per_million(r), r.config)) for r in front]
+    rows = [Row((rate(r), r.usd_per_hour, cost(r), r.config)) for r in front]
     return Table("pareto", columns, tuple(rows), "Nothing that was measured beats these in both price and rate")

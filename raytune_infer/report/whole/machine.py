@@ -41,7 +41,9 @@ def _others(facts: RunFacts) -> list[Note]:
         return [Note(f"Other processes used cores of these trials: {said}.", "warning")]
     if any(t.outcome.others_share is not None for t in facts.trials):
         return [Note("No other process noticeably used the cores of a trial.")]
-    return [Note("It was not counted what other processes used.")] if facts.trials else []
+    # Of emulated devices alone nothing ran whose cores others could have used.
+    real = any(not t.emulated for t in facts.trials)
+    return [Note("It was not counted what other processes used.")] if real else []
 
 
 def _limits(trials: Sequence[TrialRecord]) -> Table:

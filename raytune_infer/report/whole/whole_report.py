@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raytune_infer.counted import by_number, counted
 from raytune_infer.report.level_figures import latency_curves
 from raytune_infer.report.study_report import trials_view
 from raytune_infer.report.view import Note, View
@@ -40,9 +41,10 @@ def _state(facts: RunFacts) -> list[Note]:
     """Return what a reader must know before the numbers: that there are none, or that more are to come."""
     said = [Note(f"The question: {asked(facts.ranking)}.")] if facts.ranking is not None else []
     if facts.run.concluded is False or facts.unfinished:
+        ended = len(facts.searched)
+        done = f"{ended} of {counted(facts.study.trials, 'trial')} {by_number(ended, 'has', 'have')} ended"
         said.append(Note(
-            f"The study is not over: {len(facts.searched)} of {facts.study.trials} trials have ended. It runs, or was "
-            "interrupted; `tune --resume` goes on with it.", "warning"
+            f"The study is not over: {done}. It runs, or was interrupted; `tune --resume` goes on with it.", "warning"
         ))  # fmt: skip
     if facts.best is None:
         ran = [t for t in facts.trials if t.outcome.metrics is not None]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from raytune_infer.comparing.other_processes import disturbed
-from raytune_infer.report.figures import figures, legend, rate, usd_per_million_of
+from raytune_infer.report.figures import cost_of, figures, legend, rate
 from raytune_infer.report.view import Column, Note, Row, Table, View
 from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
@@ -34,7 +34,7 @@ class Telling:
         self._columns = (
             Column("trial", digits="d", key=True), Column("rate_rps", unit="requests/s", kind="quantity"),
             *(metric_column(name, digits=".3g") for name in self._shown),
-            Column("usd_per_million_requests", unit="USD per million", digits=".3g"),
+            Column("usd_per_million_requests", unit="USD per million", kind="quantity", digits=".3g"),
             Column("seconds", "took", "s", digits=".0f"),
         )  # fmt: skip
 
@@ -45,7 +45,7 @@ class Telling:
         metrics = trial.metrics
         row = Row(
             (
-                trial.number, rate(trial), *map(metrics.get, self._shown), usd_per_million_of(trial), trial.seconds,
+                trial.number, rate(trial), *map(metrics.get, self._shown), cost_of(trial), trial.seconds,
             )
         )  # fmt: skip
         table = Table("trial", self._columns, (row,))
@@ -55,7 +55,7 @@ class Telling:
         if trial.outcome.reason is not None:
             return [Note(state(trial) or "", "failure"), Note(trial.outcome.reason)]
         said = [Note(figures(trial, self._shown), "conclusion")]
-        new = [note for note in legend([rate(trial)]) if note not in self._explained]
+        new = [note for note in legend([rate(trial), cost_of(trial)]) if note not in self._explained]
         self._explained.update(new)
         said += map(Note, new)
         if trial.outcome.lost:

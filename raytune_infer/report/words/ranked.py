@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from raytune_infer.counted import by_number, counted
 from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Recommendation
-from raytune_infer.report.figures import ALONE_NOTE, EMULATED_NOTE, ESTIMATE_NOTE, circumstances
-from raytune_infer.report.level_figures import alone, estimated, measured, rate
+from raytune_infer.report.figures import ALONE_NOTE, AT_MOST_NOTE, EMULATED_NOTE, ESTIMATE_NOTE, circumstances
+from raytune_infer.report.level_figures import alone, cost, estimated, measured, rate
 from raytune_infer.report.words.answers import marked
 from raytune_infer.report.words.values import significant, spelled
 from raytune_infer.report.words.verdict import answer as answer_of_comparison
@@ -79,6 +80,8 @@ def notes(found: Recommendation) -> list[str]:
         )
     if any(shown is not None and shown.at_least for shown in map(rate, everything)):
         said.append("≥: that rate kept the limits, and no level rules out a higher one, up to `could be <`")
+    if any(each is not None and each.at_most for each in map(cost, everything)):
+        said.append(AT_MOST_NOTE)
     if any(k.estimate_rps is not None for k in knowns):
         said.append(
             "≈: an estimate, not used for ranking: under looser limits where all levels together put them, else an "
@@ -97,7 +100,8 @@ def notes(found: Recommendation) -> list[str]:
         said += [f"trial {number} of the configuration of {who} {_without_rate(why)}" for number, why in _sorted(r)]
     said += [f"trial {number} {_without_rate(why)}" for number, why in found.failed.items()]
     if found.untried:
-        said.append(f"{found.untried} configurations of the space were never tried; nothing is known of them")
+        never = counted(found.untried, "configuration of the space was", "configurations of the space were")
+        said.append(f"{never} never tried; nothing is known of {by_number(found.untried, 'it', 'them')}")
     if any(r.alone and r.known.level is not None for r in everything):
         said.append(ALONE_NOTE)
     if any(r.emulated for r in everything):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from raytune_infer.counted import by_number, counted
 from raytune_infer.store.records import TrialRecord
 from serve_deployments.metrics.level_result import LevelResult
 
@@ -27,9 +28,10 @@ def _few(sent: Sequence[tuple[int, int]]) -> list[str]:
     few = [requests for requests, _ in sent if requests < _FEWEST]
     if not few:
         return []
+    which = f"{len(few)} of {counted(len(sent), 'measurement')} {by_number(len(few), 'is', 'are')}"
     return [
-        f"the latencies of {len(few)} of {len(sent)} measurements are of fewer than {_FEWEST} requests, at least "
-        f"{min(few)}: a p99 of so few is only the slowest; raise load.level_min_s or load.total_max_s"
+        f"the latencies of {which} of fewer than {_FEWEST} requests, at least {min(few)}: a p99 of so few is only "
+        "the slowest; raise load.level_min_s or load.total_max_s"
     ]
 
 
@@ -43,12 +45,14 @@ def _rounds(sent: Sequence[tuple[int, int]]) -> list[str]:
     # One sentence for both: beside each other, "only a part" and "each of them often" would seem to contradict.
     said, remedies = [], []
     if parts:
-        said.append(f"{len(parts)} of {len(sent)} measurements saw only a part of them, at least {min(parts):.0%}")
+        said.append(
+            f"{len(parts)} of {counted(len(sent), 'measurement')} saw only a part of them, at least {min(parts):.0%}"
+        )
         remedies.append("raise load.level_min_s if samples differ much")
     if most >= _MANY:
         said.append(f"{'another' if parts else 'a'} measurement sent each of them up to {most:.0f} times")
         remedies.append("give more samples if the model caches answers, as it seems faster than it will be")
-    return [f"of {many} samples: {', and '.join(said)}; {'; '.join(remedies)}"] if said else []
+    return [f"of {counted(many, 'sample')}: {', and '.join(said)}; {'; '.join(remedies)}"] if said else []
 
 
 def _failing(levels: Sequence[LevelResult]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raytune_infer.report.figures import ALONE, ALONE_NOTE, AT_LEAST_NOTE, EMULATED_NOTE, ESTIMATE_NOTE
+from raytune_infer.report.figures import ALONE, ALONE_NOTE, EMULATED_NOTE, ESTIMATE_NOTE, cost_of, legend, rate
 from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.store.records import NEIGHBOURS, TrialRecord
 
@@ -48,16 +48,15 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
         notes = [f"{state(t)}: {t.outcome.reason}"] if t.outcome.reason else []
         if t.outcome.lost:
             notes.append(f"tried again: {t.outcome.lost}")
-        if not t.outcome.steady:
-            notes.append(ESTIMATE_NOTE)
+        marked = legend([rate(t), cost_of(t)])
+        notes += [note for note in marked if note == ESTIMATE_NOTE]
         if not t.outcome.reason and (differ := differ_briefly(t.outcome.answers)) is not None:
             notes.append(differ)
         if t.outcome.ended_early:
             notes.append("ended early: could not beat the best at that time; the rate is an estimate")
         if t.outcome.repeated:
             notes.append("measured twice, as other processes had its cores; the less disturbed measurement counts")
-        if t.outcome.client_limited:
-            notes.append(AT_LEAST_NOTE)
+        notes += [note for note in marked if note != ESTIMATE_NOTE]
         notes += [_PRICED[t.priced]] if t.priced in _PRICED else []
         if t.outcome.alone and not t.outcome.reason:
             notes.append(ALONE_NOTE)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from raytune_infer.report.chart import Quantity
 from raytune_infer.spec.standard_knobs import NO_GPU
 from searchers.space import Value
 
@@ -28,6 +29,29 @@ def number(value: float, low: float | None = None, high: float | None = None) ->
         return significant(value)
     place = _place(value, low, high)
     return f"{_to_place(value, place)} ({_to_place(low, place)} to {_to_place(high, place)})"
+
+
+def quantity_text(of: Quantity, digits: str = ".4g", unit: str = "") -> str:
+    """Return a quantity as in `≥ ~1740 (1690 to 1820)`; an interval decides how many digits there are.
+
+    Args:
+        of: the quantity.
+        digits: format specification for it where it has no interval.
+        unit: what stands right before its number, as in `≤ ~$0.18 (0.14 to 0.21)`.
+    """
+    alone = of.low is None or of.high is None
+    return marks(of) + unit + (formatted(of.value, digits) if alone else number(of.value, of.low, of.high))
+
+
+def marks(of: Quantity) -> str:
+    """Return what stands before a number: "≥" or "≤" where it is a bound, "~" if the precision was not reached."""
+    return ("≥ " if of.at_least else "") + ("≤ " if of.at_most else "") + ("~" if of.estimated else "")
+
+
+def quantity_in_words(of: Quantity, unit: str) -> str:
+    """Return a quantity as in `at least about 950 (850 to 2040) requests/s`."""
+    bound = ("at least " if of.at_least else "") + ("at most " if of.at_most else "")
+    return f"{bound}{'about ' if of.estimated else ''}{number(of.value, of.low, of.high)} {unit}".rstrip()
 
 
 def interval(value: float, low: float, high: float) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-from cluster.prices import usd_per_million
 from raytune_infer.comparing.blocks import CONFIDENCE, Estimate
 from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.comparing.comparison_schedule import Left
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.comparing.other_processes import disturbed, largest_spread
-from raytune_infer.report.figures import circumstances, mean_rate
+from raytune_infer.counted import counted
+from raytune_infer.report.figures import circumstances, cost_of, mean_rate
 from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.answers import marked
-from raytune_infer.report.words.values import estimate, in_effect, interval, number, significant, spelled
+from raytune_infer.report.words.values import estimate, in_effect, interval, quantity_in_words, significant, spelled
 from searchers.objective import Objective
 from searchers.space import Config
 from serve_deployments.metrics.level_result import TOLERATED_SHARE
@@ -62,8 +61,7 @@ def rate_in_words(rate: Quantity | None, marks: Sequence[str] = ()) -> str:
     """
     if rate is None:
         return ""
-    about = ("at least " if rate.at_least else "") + ("about " if rate.estimated else "")
-    return ", ".join([f"{about}{number(rate.value, rate.low, rate.high)} requests/s", *marks])
+    return ", ".join([quantity_in_words(rate, "requests/s"), *marks])
 
 
 def so_far(said: str, comparison: Comparison, left: Left | None) -> str:
@@ -161,19 +159,11 @@ def _why_kept(comparison: Comparison, objective: Objective) -> str:
 
 def _cost(comparison: Comparison, contestant: Contestant, default: Contestant | None) -> str:
     """Return the price of a million requests, beside the default's; empty where no price is known."""
-    if not (cost := _usd_per_million(comparison, contestant)):
+    if (cost := cost_of(result_of(comparison, contestant))) is None:
         return ""
-    beside = "" if default is None or not default.counts else _usd_per_million(comparison, default)
-    return f"{cost} USD per million requests" + (beside and f", the default {beside}")
-
-
-def _usd_per_million(comparison: Comparison, contestant: Contestant) -> str:
-    """Return the price of a million requests, the most that it may be where the rate is a lower bound; or nothing."""
-    if math.isnan(contestant.usd_per_hour):
-        return ""
-    result = result_of(comparison, contestant)
-    most = "at most " if result.client_limited else ""
-    return f"{most}{significant(usd_per_million(contestant.usd_per_hour, result.metrics['rps']))}"
+    other = cost_of(result_of(comparison, default)) if default is not None and default.counts else None
+    beside = "" if other is None else f", the default {quantity_in_words(other, '')}"
+    return f"{quantity_in_words(cost, 'USD per million requests')}{beside}"
 
 
 def _cheaper_than_default(comparison: Comparison, objective: Objective) -> str | None:
@@ -242,8 +232,4 @@ def _interval(ratio: Estimate) -> str:
 
 def _rounds(contestant: Contestant) -> str:
     noun = "measurement" if any(t.purpose == "search" for t in contestant.trials) else "round"
-    return f"{contestant.kept} of {_count(len(contestant.trials), noun)}"
-
-
-def _count(many: int, noun: str) -> str:
-    return f"{many} {noun}" + ("" if many == 1 else "s")
+    return f"{contestant.kept} of {counted(len(contestant.trials), noun)}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from raytune_infer.counted import counted
 from raytune_infer.errors import RunError
 from raytune_infer.spec.quality_spec import ScoreError
 from raytune_infer.spec.service import Service
@@ -116,11 +117,11 @@ def _notes(reference: ReferenceAnswers, itself: AnswerAgreement, ask: AskSamples
     notes = []
     if count < wanted:
         why = "" if reference.left_out is None else f", as for the default {reference.left_out}"
-        notes.append(f"answers are compared on {count} of {wanted} samples{why}")
+        notes.append(f"answers are compared on {count} of {counted(wanted, 'sample')}{why}")
     if lost := [each for each in reference.again if isinstance(each, Unanswered)]:
         notes.append(
-            f"asked a second time, the default did not answer {len(lost)} of {count} samples, the first with "
-            f"{lost[0].why}; whether it repeats its answers is judged by the others"
+            f"asked a second time, the default did not answer {len(lost)} of {counted(count, 'sample')}, the first "
+            f"with {lost[0].why}; whether it repeats its answers is judged by the others"
         )
     if itself.figures["answers_same"] < 1:
         notes.append(

@@ -67,16 +67,16 @@ async def _climb(search: LevelSearch, clients: Clients, to_beat_rps: float) -> t
         level = search.add(await clients.hold(concurrency, its_plan, UntilPrecise(its_plan, beat_rps)))
         growth = _growth(search.levels)
         if growth and not level.client_limited and (level.rate_high_rps or math.inf) * growth**2 < to_beat_rps:
-            at_most = f"at most {level.rate_high_rps:.3g} requests/s with {concurrency} clients"
+            at_most = f"at most {level.rate_high_rps:.3g} requests/s with {_clients(concurrency)}"
             return f"{at_most}, so {beaten(to_beat_rps)}", True
         flat = flat + 1 if level.achieved_rps <= GROWTH * highest_rps else 0
         highest_rps = max(highest_rps, level.achieved_rps)
         if flat == 2:
-            return f"beyond {concurrency // 4} clients the rate no longer grew", False
+            return f"beyond {_clients(concurrency // 4)} the rate no longer grew", False
         if concurrency >= plan.max_concurrency:
-            return f"reached the maximum of {concurrency} clients (max_concurrency)", False
+            return f"reached the maximum of {_clients(concurrency)} (max_concurrency)", False
         if not search.has_time:
-            return f"out of time after {concurrency} clients", False
+            return f"out of time after {_clients(concurrency)}", False
         concurrency = min(2 * concurrency, plan.max_concurrency)
 
 
@@ -85,3 +85,7 @@ def _growth(levels: Sequence[LevelResult]) -> float | None:
     if len(levels) < 2 or not levels[-2].rate_low_rps:
         return None
     return max(GROWTH, (levels[-1].rate_high_rps or math.inf) / levels[-2].rate_low_rps)
+
+
+def _clients(many: int) -> str:
+    return "1 client" if many == 1 else f"{many} clients"

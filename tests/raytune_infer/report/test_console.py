@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from raytune_infer.report.console import ConsoleProgress
-from raytune_infer.report.figures import AT_LEAST_NOTE, ESTIMATE_NOTE
+from raytune_infer.report.figures import AT_LEAST_NOTE, AT_MOST_NOTE, ESTIMATE_NOTE
 from raytune_infer.report.view import Note, Quantity
 from raytune_infer.report.words.progress import Telling
 from raytune_infer.store.records import Outcome, Purpose, TrialRecord
@@ -18,6 +18,7 @@ from tests.levels import a_level
 
 OBJECTIVE = Objective(Expression("rps / usd_per_hour"), at_most={"p99_ms": 100.0, "usd_per_hour": 0.5, "p95_ms": 90.0})
 LIST = "100 requests/s, p50 20 ms, p95 60 ms, p99 80 ms, $0.278 per million"
+LIMITED = f"≥ {LIST.replace('$', '≤ $')}"
 """Of a trial of 100 requests/s at 0.1 USD an hour: 0.1 / 360,000 requests."""
 
 
@@ -81,11 +82,12 @@ def test_what_is_said_of_a_trial_has_its_numbers_as_numbers():
     view = telling.finished(trial(3.0, client_limited=True))
     assert (view.title, view.subtitle) == ("1/9", "cpu_cores=1  mode=[a]")
     [table] = view.tables
-    assert table.rows[0].cells == (1, Quantity(100.0, at_least=True), 20.0, 60.0, 80.0, 1e6 * 0.1 / 3600 / 100, 12.4)
-    legend = Note("≥: the load generator was a bottleneck, the replica may do more")
-    assert view.notes == (Note(f"≥ {LIST}", "conclusion"), legend, Note("best so far", "success"))
+    cost = Quantity(1e6 * 0.1 / 3600 / 100, at_most=True)
+    assert table.rows[0].cells == (1, Quantity(100.0, at_least=True), 20.0, 60.0, 80.0, cost, 12.4)
+    legend = Note(AT_LEAST_NOTE), Note(AT_MOST_NOTE)
+    assert view.notes == (Note(LIMITED, "conclusion"), *legend, Note("best so far", "success"))
     # What a mark means is told once.
-    assert telling.finished(trial(2.0, client_limited=True)).notes == (Note(f"≥ {LIST}", "conclusion"),)
+    assert telling.finished(trial(2.0, client_limited=True)).notes == (Note(LIMITED, "conclusion"),)
     assert telling.finished(failed("no [room]")).notes == (Note("could not run", "failure"), Note("no [room]"))
 
 
@@ -124,8 +126,8 @@ CANNOT = "ended early: cannot beat the best so far"
         (trial(None, p99_ms=150.0, lost="no"), f"{LATE}  at the second attempt: no  breaks p99_ms (150, limit 100)"),
         (failed("TrialDied: gone", lost="TrialDied: gone"), "could not run  TrialDied: gone"),
         (trial(1.0, emulated=True), f"{LIST} [emulated]  best so far"),
-        (trial(1.0, client_limited=True), f"≥ {LIST}  {AT_LEAST_NOTE}  best so far"),
-        (trial(1.0, levels=UNSTEADY, reported=1), f"~{LIST}  {ESTIMATE_NOTE}  best so far"),
+        (trial(1.0, client_limited=True), f"{LIMITED}  {AT_LEAST_NOTE}  {AT_MOST_NOTE}  best so far"),
+        (trial(1.0, levels=UNSTEADY, reported=1), f"~{LIST.replace('$', '~$')}  {ESTIMATE_NOTE}  best so far"),
     ],
 )  # fmt: skip
 def test_beside_the_figures_stands_what_became_of_the_trial(ended, line):

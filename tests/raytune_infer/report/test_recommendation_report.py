@@ -67,7 +67,7 @@ def test_the_table_has_those_that_count_then_the_others_and_why_not():
     # 2 USD an hour for 100 requests/s: 2 / 360,000 of a request, 5.556 of a million.
     assert lines(everything) == [
         ["1", "batch=1", "100", "–", "–", "", "40", "2", "5.556", "50"],
-        ["2", "batch=2", "≥ 100", "200", "150", "", "40", "2", "5.556", "40"],
+        ["2", "batch=2", "≥ 100", "200", "150", "", "40", "2", "≤ 5.556", "40"],
         ["–", "batch=8", "–", "80", "–", "no rate surely kept the limits", "–", "2", "–", "–"],
         ["–", "batch=4", "–", "–", "–", "breaks a limit at any load", "–", "–", "–", "–"],
     ]
@@ -79,8 +79,8 @@ def test_the_view_has_what_the_ranking_is_by_what_to_know_and_which_trials_could
     view = recommendation_view(found(SURE, OPEN, others=(HOPED,)))
     assert (view.title, view.subtitle) == ("most rps / usd_per_hour, p99_ms ≤ 50", "(prices: mine)")
     assert [table.name for table in view.tables] == ["ranking"]
-    assert [note.kind for note in view.notes] == ["remark", "remark", "conclusion", "remark"]
-    assert view.notes[2:] == (
+    assert [note.kind for note in view.notes] == ["remark", "remark", "remark", "conclusion", "remark"]
+    assert view.notes[3:] == (
         Note("A new trial could put another one first:", "conclusion"),
         Note("batch=2: about 150 requests/s, between 100 and 200"),
     )
@@ -173,12 +173,15 @@ def starts(*words: str, of: Recommendation) -> bool:
 def test_each_thing_to_know_is_said_once_and_only_where_it_is_so():
     assert notes(found(SURE)) == [] and notes(found(SURE, untried=None)) == []
     assert starts("the run looked for the peak: rates are closed-loop", of=found(SURE, arrivals=False))
-    assert starts("≥: that rate kept the limits", of=found(SURE, ranked(RateBounds(KEPT, 200.0, False))))
-    assert starts("≥: that", "≈: an estimate, not used for ranking", of=found(OPEN, OPEN))
+    at_least = ranked(RateBounds(KEPT, 200.0, False))
+    assert starts("≥: that rate kept the limits", "≤: the cost at", of=found(SURE, at_least))
+    assert starts("≥: that rate kept the limits", of=found(SURE, replace(at_least, usd_per_hour=math.nan)))
+    assert starts("≥: that", "≤: the cost at", "≈: an estimate, not used for ranking", of=found(OPEN, OPEN))
     assert notes(found(SURE, others=(NEVER, HOPED))) == []
     shaky = replace(KEPT, steady=False)
     assert notes(found(ranked(RateBounds(shaky, 110.0, True)), others=(NEVER,))) == [ESTIMATE_NOTE]
     assert notes(found(SURE, untried=7)) == ["7 configurations of the space were never tried; nothing is known of them"]
+    assert notes(found(SURE, untried=1)) == ["1 configuration of the space was never tried; nothing is known of it"]
 
 
 def test_what_happened_to_a_trial_is_said_with_its_number():

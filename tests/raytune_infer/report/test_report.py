@@ -13,14 +13,14 @@ import pytest
 
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of_search
 from raytune_infer.report.export.report_files import frame, write_files
-from raytune_infer.report.figures import figures, marks, rate, usd_per_million_of
+from raytune_infer.report.figures import AT_MOST_NOTE, cost_of, cost_per_million, figures, rate
 from raytune_infer.report.study_report import recommendation, result_view, trials_table, trials_view
 from raytune_infer.report.view import Quantity
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
 from raytune_infer.report.words.progress import Telling
 from raytune_infer.report.words.samples import sample_notes
 from raytune_infer.report.words.trials import footnotes
-from raytune_infer.report.words.values import spelled
+from raytune_infer.report.words.values import marks, spelled
 from raytune_infer.report.words.verdict import answer
 from raytune_infer.store.records import Outcome, StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder
@@ -57,25 +57,50 @@ def rows_of(table: Any) -> dict[str, list[str]]:
 
 def test_a_trial_on_one_line():
     # 0.36 dollars an hour are 1e-4 a second: 81 cents for a million at 123.456 a second.
-    assert usd_per_million_of(trial()) == pytest.approx(1e6 * 1e-4 / 123.456)
+    assert (cost := cost_of(trial())) is not None and vars(cost) == vars(Quantity(cost.value))
+    assert cost.value == pytest.approx(1e6 * 1e-4 / 123.456)
     assert figures(trial()) == "123.5 requests/s, p50 12.3 ms, p99 34.6 ms, $0.81 per million"
     assert figures(replace(trial(), emulated=True)).endswith("per million [emulated]")
     assert figures(trial(usd_per_hour=math.nan)) == "123.5 requests/s, p50 12.3 ms, p99 34.6 ms"
     assert figures(trial(metrics={"rps": 2.0}, usd_per_hour=math.nan)) == "2 requests/s"
-    assert usd_per_million_of(trial(**FAILED)) is None and usd_per_million_of(trial(metrics={"rps": 0.0})) is None
+    assert cost_of(trial(**FAILED)) is None and cost_of(trial(metrics={"rps": 0.0})) is None
     assert spelled({"a": 1, "b": "x"}) == "a=1  b=x"
 
 
 def test_a_rate_that_is_a_bound_or_an_estimate_is_marked():
-    assert marks(trial()) == ""
-    assert marks(trial(client_limited=True)) == "≥ "
-    assert marks(trial(levels=UNSTEADY, reported=1)) == "~"
-    assert marks(trial(levels=UNSTEADY, reported=0)) == "" and marks(trial(levels=UNSTEADY, reported=None)) == ""
-    assert marks(trial(client_limited=True, levels=UNSTEADY, reported=1)) == "≥ ~"
+    def marked(**more: Any) -> str:
+        return marks(rate(trial(**more)) or Quantity(0.0))
+
+    assert marked() == ""
+    assert marked(client_limited=True) == "≥ "
+    assert marked(levels=UNSTEADY, reported=1) == "~"
+    assert marked(levels=UNSTEADY, reported=0) == "" and marked(levels=UNSTEADY, reported=None) == ""
+    assert marked(client_limited=True, levels=UNSTEADY, reported=1) == "≥ ~"
     assert figures(trial(client_limited=True)).startswith("≥ 123.5 requests/s")
     assert rate(trial()) == Quantity(123.456) and rate(trial(**FAILED)) is None
     assert rate(trial(client_limited=True)) == Quantity(123.456, at_least=True)
     assert rate(trial(levels=UNSTEADY, reported=1)) == Quantity(123.456, estimated=True)
+
+
+def test_a_cost_has_the_interval_that_follows_from_that_of_its_rate():
+    """At 3.6 dollars an hour, a thousandth of a dollar a second, 100 requests a second make 10 dollars a million."""
+    assert cost_per_million(Quantity(100.0, 80.0, 125.0), 3.6) == Quantity(10.0, 8.0, 12.5)
+    assert cost_per_million(Quantity(100.0, 80.0, 125.0, at_least=True, estimated=True), 3.6) == Quantity(
+        10.0, 8.0, 12.5, estimated=True, at_most=True
+    )
+    assert cost_per_million(Quantity(100.0, at_least=True), 3.6) == Quantity(10.0, at_most=True)
+    assert cost_per_million(Quantity(100.0, 0.0, 125.0), 3.6) == Quantity(10.0, estimated=True)
+    assert cost_per_million(Quantity(100.0, 80.0, 125.0), 0.0) == Quantity(0.0, 0.0, 0.0)
+    unknown = [(None, 3.6), (Quantity(0.0), 3.6), (Quantity(100.0), math.nan)]
+    assert [cost_per_million(rate, usd) for rate, usd in unknown] == [None] * 3
+
+
+def test_a_cost_has_the_digits_of_its_interval_wherever_it_stands():
+    shown = trial(usd_per_hour=3.6, interval_rps=(80.0, 125.0), metrics={**METRICS, "rps": 100.0}, client_limited=True)
+    assert figures(shown) == "≥ 100 (80 to 125) requests/s, p50 12.3 ms, p99 34.6 ms, ≤ $10.0 (8.0 to 12.5) per million"
+    assert column(trials_table([shown]), "usd_per_million_requests") == ["≤ 10.0 (8.0 to 12.5)"]
+    assert f"all: {AT_MOST_NOTE}" in footnotes([shown])
+    assert not any(AT_MOST_NOTE in note for note in footnotes([trial(usd_per_hour=math.nan, client_limited=True)]))
 
 
 def test_every_trial_is_a_line_of_the_table():
@@ -90,7 +115,7 @@ def test_every_trial_is_a_line_of_the_table():
         ["2", "batch=2", "–", "–", "–", "–", "could not run"],
         ["3", "batch=4", "123.5", "60", "0.81", "–", "breaks a limit"],
         ["4", "batch=8", "123.5", "34.57", "0.81", "123.5", "ended early"],
-        ["5", "batch=1", "≥ 123.5", "34.57", "0.81", "123.5", "measured again"],
+        ["5", "batch=1", "≥ 123.5", "34.57", "≤ 0.81", "123.5", "measured again"],
         ["6", "batch=2", "123.5", "34.57", "–", "123.5", ""],
     ]
     assert [row.emphasis for row in table.rows] == ["", "", "", "", "best", ""]
@@ -113,6 +138,7 @@ def test_each_remark_stands_once_with_its_trials():
         "3: ~: the precision was not reached in its time; the rate is an estimate",
         "4: ended early: could not beat the best at that time; the rate is an estimate",
         "5: ≥: the load generator was a bottleneck, the replica may do more",
+        f"5: {AT_MOST_NOTE}",
         "6, 7: gpu_share not enforced: no MPS",
         "8: exclusive use of its cores not enforced: other processes used about 30% of them",
         "8: a new one was started",
@@ -176,6 +202,8 @@ def test_a_measurement_of_few_requests_says_how_few():
         "the latencies of 2 of 3 measurements are of fewer than 100 requests, at least 5: a p99 of so few is only the "
         "slowest; raise load.level_min_s or load.total_max_s"
     ]
+    [alone] = sample_notes([of_samples(1, 99, 20)])
+    assert alone.startswith("the latencies of 1 of 1 measurement is of fewer than 100 requests, at least 99: ")
 
 
 def test_a_sample_that_failed_in_every_measurement_is_named_by_its_place_in_the_file():
@@ -223,7 +251,7 @@ def test_the_recommendation_stands_beside_the_default():
         "p99, ms (limit 50)": ["34.57", "44"],
         "failed requests": ["1.23%", "1.23%"],
         "USD per hour": ["0.3600", "0.3600"],
-        "USD per million requests": ["0.8100", "1.6200"],
+        "USD per million requests": ["0.810 (0.727 to 0.902)", "1.62 (1.45 to 1.80)"],
     }
 
 
@@ -344,6 +372,7 @@ def test_the_files_of_a_run(tmp_path):
         "config": {"batch": 1}, "metrics": pytest.approx(METRICS), "interval_rps": pytest.approx([110.8656, 137.4762]),
         "trials": [3, 6], "others_share": None, "usd_per_hour": 0.36,
         "usd_per_million_requests": pytest.approx(0.81, rel=1e-4), "client_limited": False,
+        "interval_usd_per_million_requests": pytest.approx([100 / 137.4762, 100 / 110.8656], rel=1e-4),
         "estimated": False, "emulated": False, "hostname": "box",
         "enforcements": [{"limit": "cores", "enforced": True, "how": "pinned"}],
         "could_not_run": None, "answers": None, "measured_alone": False,
@@ -352,7 +381,8 @@ def test_the_files_of_a_run(tmp_path):
     assert (told["direction"], told["at_least"]) == ("maximize", {})
     unknown = json.loads(write_files(result(tmp_path, None, math.nan), "")["recommendation"].read_text())
     assert unknown["default"] is None
-    assert unknown["best"]["usd_per_hour"] is None and unknown["best"]["usd_per_million_requests"] is None
+    assert unknown["best"]["usd_per_hour"] is unknown["best"]["interval_usd_per_million_requests"] is None
+    assert unknown["best"]["usd_per_million_requests"] is None
 
 
 def test_a_program_can_tell_what_was_asked_for(tmp_path):
@@ -378,6 +408,7 @@ def test_what_is_said_of_a_configuration_in_the_file_is_all_that_its_trial_has(t
         "config": {"batch": 4}, "metrics": METRICS, "interval_rps": [1.0, 200.0], "usd_per_hour": 0.5,
         "trials": [9], "others_share": 0.4,
         "usd_per_million_requests": pytest.approx(1e6 * 0.5 / 3600 / 123.456), "client_limited": True,
+        "interval_usd_per_million_requests": pytest.approx([1e6 * 0.5 / 3600 / 200, 1e6 * 0.5 / 3600]),
         "estimated": False, "emulated": True, "enforcements": [kept], "hostname": "other", "could_not_run": None,
         "answers": None, "measured_alone": False,
     }  # fmt: skip

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from raytune_infer.counted import by_number, counted
 from raytune_infer.report.words.values import estimate, formatted, in_effect, interval, number, significant, spelled
 from searchers.space import Value
 
@@ -42,3 +43,9 @@ def test_what_has_no_effect_in_a_configuration_is_not_spelled():
     assert spelled(config) == "cpu_cores=1  gpu_type=none"
     assert in_effect({**config, "gpu_type": "T4"}) == {**config, "gpu_type": "T4"}
     assert spelled({"gpu_share": 0.5}) == "gpu_share=0.5"
+
+
+def test_one_is_singular_and_every_other_number_plural():
+    assert [counted(many, "trial") for many in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
+    assert [counted(many, "copy", "copies") for many in (0, 1, 12)] == ["0 copies", "1 copy", "12 copies"]
+    assert [by_number(many, "is", "are") for many in (0, 1, 2)] == ["are", "is", "are"]

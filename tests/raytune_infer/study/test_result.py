@@ -113,6 +113,14 @@ def test_where_nothing_counts_the_first_error_of_a_request_is_named_and_the_tria
     assert told.value.run == RUN and told.value.trials == tuple(judged)
 
 
+def test_one_trial_and_one_configuration_are_the_only_ones():
+    assert said_of([trial(1, 0, None)], at_most={"p99_ms": 10}).startswith("the only trial could not run:\n  1 × ")
+    slow = trial(1, 0, 5.0, p99_ms=30.0)
+    assert said_of([slow], at_most={"p99_ms": 10}).startswith(
+        "the only configuration that ran does not keep all limits reliably; the best value for each limit:\n"
+    )
+
+
 def test_where_nothing_ran_each_reason_is_told_once_the_most_frequent_first():
     other = replace(trial(3, 2, None), outcome=Outcome(None, reason="ReplicaDied: 9"))
     assert said_of([other, trial(1, 0, None), trial(2, 1, None)], at_most={"p99_ms": 10}) == (

@@ -105,7 +105,7 @@ def test_where_no_request_ended_that_is_said():
     outcome = run_trial(Settings(), "trial", backend=Silent(), measure=VirtualMeasure(LoadTest(SHORT)))
     assert outcome.reason.startswith("NoRate: no request was answered")
     assert outcome.reason.endswith(
-        "; 1 of 1 requests were not answered within 4 s: the replica was not reached, or needs longer to answer"
+        "; 1 of 1 request was not answered within 4 s: the replica was not reached, or needs longer to answer"
     )
 
 
@@ -113,7 +113,8 @@ def test_a_replica_whose_first_batches_ran_was_reached():
     silent = Silent()
     silent.told = replace(Silent.told, longest_batch_s=0.01)
     outcome = run_trial(Settings(), "trial", backend=silent, measure=VirtualMeasure(LoadTest(SHORT)))
-    assert outcome.reason.endswith("; 1 of 1 requests were not answered within 4 s")
+    assert outcome.reason.endswith("; 1 of 1 request was not answered within 4 s")
+    assert "after 1 client;" in outcome.reason
 
 
 @pytest.mark.parametrize("lost", [None, ModelStuck("a running batch did not finish within 10 s")])
@@ -137,7 +138,7 @@ def test_a_replica_that_hangs_midway_leaves_how_many_requests_were_not_answered(
 
     outcome = run_trial(Settings(), "trial", backend=hangs, measure=measure)
     assert outcome.metrics is None and "not reached" not in outcome.reason
-    assert re.search(r"; 1 of \d\d+ requests were not answered within [\d.]+ s$", outcome.reason), outcome.reason
+    assert re.search(r"; 1 of \d\d+ requests was not answered within [\d.]+ s$", outcome.reason), outcome.reason
     assert lost is None or outcome.reason.startswith("ModelStuck: a running batch did not finish within 10 s; 1 of ")
 
 

@@ -181,6 +181,7 @@ def test_no_box_is_wider_than_the_console(view, width):
     [
         (Quantity(1739.6, 1690.2, 1821.0), "1740 (1690 to 1821)"),
         (Quantity(58.944, at_least=True, estimated=True), "≥ ~58.94"),
+        (Quantity(0.18512, 0.144, 0.211, estimated=True, at_most=True), "≤ ~0.185 (0.144 to 0.211)"),
         (Quantiles(11, 19, None, 3), "11 / 19 / – (3)"),
         (None, "–"),
     ],

@@ -66,6 +66,15 @@ def test_every_trial_is_in_the_convergence_once_and_the_best_never_falls(run):
     assert heights == sorted(heights) and heights[-1] == max(t.value for t in found.searched)
 
 
+def test_of_emulated_trials_alone_nothing_is_said_of_other_processes():
+    """No process ran whose cores others could have used."""
+    uncounted = "It was not counted what other processes used."
+    for emulated, said in (((True, True), False), ((True, False), True), ((False, False), True)):
+        trials = [replace(measured(n + 1, n, 10.0), emulated=each) for n, each in enumerate(emulated)]
+        notes = [note.text for note in section(whole_report(without(trials)), "What the numbers rest on").notes]
+        assert (uncounted in notes) == said
+
+
 def test_of_what_failed_the_reason_is_told():
     [chart] = section(whole_report(facts()), "How the search went").charts
     [failed] = [series for series in chart.series if series.kind == "failed"]
@@ -83,7 +92,9 @@ STATES = {
     "none keeps its limits": (
         without([replace(measured(1, 0, 10.0), value=None)]), "No configuration counts: none keeps all limits."
     ),
-    "interrupted": (replace(without([measured(1, 0, 10.0)]), unfinished=True), "The study is not over: 1 of 5 trials"),
+    "interrupted": (
+        replace(without([measured(1, 0, 10.0)]), unfinished=True), "The study is not over: 1 of 5 trials has ended."
+    ),
 }  # fmt: skip
 
 

@@ -1,0 +1,19 @@
+"""Counted nouns, in the singular where there is one: `1 round`, `2 rounds`, `0 studies`."""
+
+from __future__ import annotations
+
+
+def counted(many: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun.
+
+    Args:
+        many: the number.
+        noun: the noun in the singular.
+        plural: its plural; with an "s" when left out.
+    """
+    return f"{many} {by_number(many, noun, plural or f'{noun}s')}"
+
+
+def by_number(many: int, one: str, several: str) -> str:
+    """Return the word that goes with a number, such as `is` or `are`."""
+    return one if many == 1 else several
