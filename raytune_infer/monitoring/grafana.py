@@ -50,12 +50,22 @@ def _panel(panel: Panel, place: int) -> dict[str, Any]:
                 "unit": panel.unit, "min": 0, **limits,
                 "custom": {"drawStyle": "line", "fillOpacity": 20 if panel.stacked else 0, "stacking": stacking},
             },
-            "overrides": [],
+            "overrides": [_apart(query) for query in panel.queries if panel.stacked and not query.stacked],
         },
         "options": {
             "legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"},
         },
         "targets": [_target(query, chr(ord("A") + number)) for number, query in enumerate(panel.queries)],
+    }  # fmt: skip
+
+
+def _apart(query: Query) -> dict[str, Any]:
+    """Return what keeps a query's line out of the stack."""
+    return {
+        "matcher": {"id": "byName", "options": query.legend},
+        "properties": [
+            {"id": "custom.stacking", "value": {"mode": "none"}}, {"id": "custom.fillOpacity", "value": 0},
+        ],
     }  # fmt: skip
 
 

@@ -41,11 +41,13 @@ class Query:
         series: the figure.
         legend: name of each of its lines, with labels in double braces.
         over: operation over all its values, with its labels: "sum by (state)"; empty for the values as they are.
+        stacked: whether it is a part of the whole in a panel that stacks its lines; False for one to compare them with.
     """
 
     series: Series
     legend: str
     over: str = ""
+    stacked: bool = True
 
     @property
     def expression(self) -> str:
@@ -85,7 +87,8 @@ PANELS = (
     Panel("Chance of more to gain", "percentunit", (Query(CHANCE_OF_MORE, "{{study}}"),), most=1),
     Panel(
         "Trials", "none",
-        (Query(TRIALS, "{{state}}", "sum by (state)"), Query(BUDGET, "budget of the search", "sum")), stacked=True,
+        (Query(TRIALS, "{{state}}", "sum by (state)"), Query(BUDGET, "budget of the search", "sum", stacked=False)),
+        stacked=True,
     ),
     Panel("Cost so far", "currencyUSD", (Query(SPENT_USD, "{{study}}"),)),
     Panel(

@@ -42,6 +42,15 @@ def test_each_query_selects_what_is_chosen_above_the_panels():
     assert all(choices[name]["allValue"] == ".*" for name in ("study", "run"))
 
 
+def test_the_budget_is_compared_with_the_trials_and_no_part_of_their_stack():
+    (trials,) = (panel for panel in dashboard()["panels"] if panel["title"] == "Trials")
+    (apart,) = trials["fieldConfig"]["overrides"]
+    budget = next(target for target in trials["targets"] if "budget" in target["expr"])
+    assert apart["matcher"] == {"id": "byName", "options": budget["legendFormat"]}
+    assert {"id": "custom.stacking", "value": {"mode": "none"}} in apart["properties"]
+    assert trials["fieldConfig"]["defaults"]["custom"]["stacking"] == {"mode": "normal"}
+
+
 @pytest.mark.parametrize("name", ["rate_rps", "raytune_infer_", "raytune_infer_Rate", "raytune_infer_p99-ms"])
 def test_names_that_prometheus_would_not_take_are_refused(name):
     with pytest.raises(ValueError, match="small letters"):

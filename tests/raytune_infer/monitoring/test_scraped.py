@@ -44,7 +44,7 @@ def test_every_panel_shows_a_study_that_runs(local_ray, tmp_path):
         for panel in made["panels"]:
             for target in panel["targets"]:
                 query = target["expr"].replace("$study", "scraped").replace("$run", ".*")
-                # A number at any time while the study ran: NaN, for what is not known, is not at least 0.
+                # A number at any time while the study ran.
                 seen = prometheus.ask("query", query=f"count_over_time((({query}) >= 0)[30m:1s])")["result"]
                 assert seen, f"nothing to show in {panel['title']!r}: {query}"
         # Set once, when the search begins, and there as long as the study: Ray forgets what is not set again.
