@@ -18,7 +18,13 @@ class Progress(Protocol):
         ...
 
     def begins(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
-        """Report that the search begins; `known` trials are finished already, `budget` is the number of all."""
+        """Report that a study begins or goes on.
+
+        Args:
+            known: trials that are finished already, those of the final comparison included.
+            budget: number of trials of the whole search.
+            objective: the study's objective.
+        """
         ...
 
     def started(self, number: int, purpose: Purpose, config: Config) -> None:

@@ -211,7 +211,7 @@ class Study:
         from raytune_infer.study.search import SearchBudget, search
 
         study, known = log.study, log.searched()
-        log.progress.begins(known, study.trials, log.space.problem.objective)
+        log.progress.begins(log.trials(), study.trials, log.space.problem.objective)
         budget = SearchBudget.left_by(known, self.spec.budget, trials=study.trials, parallel=parallel)
         if budget.is_spent:
             return

@@ -21,14 +21,15 @@ class Telling:
     """Describes each finished trial; for this it counts the trials and keeps the best value so far.
 
     Args:
-        known: trials of the search that are finished already.
+        known: trials that are finished already; those of the final comparison count neither here nor as the best.
         budget: number of trials in the whole search.
         objective: the study's objective.
     """
 
     def __init__(self, known: Sequence[TrialRecord], budget: int, objective: Objective) -> None:
-        self._done, self._budget, self._objective = len(known), budget, objective
-        self._best = max((t.value or 0.0 for t in known), default=0.0)
+        searched = [t for t in known if t.purpose == "search"]
+        self._done, self._budget, self._objective = len(searched), budget, objective
+        self._best = max((t.value or 0.0 for t in searched), default=0.0)
         self._explained: set[str] = set()
         self._shown = shown_metrics(objective, ("p50_ms", "p99_ms"))
         self._columns = (

@@ -10,7 +10,7 @@ from raytune_infer.commands.app import app
 from raytune_infer.monitoring.grafana import dashboard
 from raytune_infer.monitoring.panels import PANELS, Panel, Query
 from raytune_infer.monitoring.study_series import ALL_SERIES, BUDGET
-from serve_deployments.metrics.shown.series import Series
+from serve_deployments.metrics.shown.series import ANSWERED_RPS, CLIENTS, FAILED_SHARE, LATENCY_MS, OFFERED_RPS, Series
 
 
 def test_every_figure_has_a_panel_and_every_panel_shows_figures():
@@ -40,6 +40,13 @@ def test_each_query_selects_what_is_chosen_above_the_panels():
     assert set(choices) == {"datasource", "study", "run"}
     assert choices["run"]["query"]["query"] == 'label_values(ray_raytune_infer_trials_budget{study=~"$study"}, run)'
     assert all(choices[name]["allValue"] == ".*" for name in ("study", "run"))
+
+
+def test_of_levels_that_run_at_a_time_the_worst_latency_and_all_requests_are_shown():
+    shown = {query.series: query.expression for panel in PANELS for query in panel.queries}
+    assert shown[LATENCY_MS].startswith("max by (study, percentile) (ray_raytune_infer_level_latency_ms{")
+    assert shown[FAILED_SHARE].startswith("max by (study) (")
+    assert all(shown[series].startswith("sum by (study) (") for series in (OFFERED_RPS, ANSWERED_RPS, CLIENTS))
 
 
 def test_the_budget_is_compared_with_the_trials_and_no_part_of_their_stack():

@@ -54,6 +54,16 @@ def test_states_count_each_trial_once(gauges):
     assert gauges.of(BUDGET) == 9
 
 
+def test_what_was_compared_before_an_interruption_counts_and_rounds_end(gauges):
+    shown = StudyGauges(gauges)
+    shown.begins([finished(1, 20, 20.0), finished(2, 20, 20.0, purpose="final", seconds=3600.0)], 1, PER_DOLLAR)
+    assert gauges.of(TRIALS, state="within the limits") == 2
+    assert gauges.of(SPENT_USD) == pytest.approx(1.0, rel=0.01)
+    shown.started(3, "final", {})
+    shown.finished(finished(3, 20, 20.0, purpose="final"))
+    assert gauges.of(TRIALS, state="running") == 0 and gauges.of(TRIALS, state="within the limits") == 3
+
+
 def test_the_best_is_the_search_s_best_that_counts_in_the_objective_s_own_unit(gauges):
     shown = StudyGauges(gauges)
     shown.begins([], 9, PER_DOLLAR)

@@ -92,7 +92,8 @@ def test_what_is_said_of_a_trial_has_its_numbers_as_numbers():
 
 
 def test_after_a_resume_the_count_and_the_best_go_on():
-    watched = Watched((trial(500.0), failed("no"), trial(1000.0), trial(None)), budget=7)
+    compared = trial(9000.0, purpose="final")  # counts neither as one of the search nor as the best
+    watched = Watched((trial(500.0), failed("no"), trial(1000.0), trial(None), compared), budget=7)
     assert watched.lines(trial(999.0))[0] == "    5/7  cpu_cores=1  mode=[a]"
     assert said(watched, trial(1000.0)) == LIST
     assert said(watched, trial(1001.0)) == f"{LIST}  best so far"

@@ -47,7 +47,8 @@ def test_it_is_told_again_by_itself_until_the_end(told, monkeypatch):
             pass
         keeper = shown._keeper
     assert keeper is not None
-    keeper.join()  # returns, as the end ends it
+    keeper.join(timeout=30)
+    assert not keeper.is_alive(), "the end ends it"
 
 
 def test_it_goes_to_another_process_with_its_labels(told):
