@@ -24,6 +24,12 @@ def report(
 ) -> None:
     """Write everything that is known of a run as one HTML file that needs nothing else."""
     if watch:
+        if out is not None or form != "html":
+            from raytune_infer.errors import UserError
+
+            raise UserError(
+                "--watch shows the report to a browser, and writes no file: leave out --out and --format, or --watch"
+            )
         _watch(run, db, port)
         return
     from raytune_infer.report.renderers import renderer_of

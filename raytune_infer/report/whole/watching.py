@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,19 +40,45 @@ class Watched:
         with self._lock:
             try:
                 facts = self.read()
-                version, make = _version(facts), lambda: whole_report(facts)
-            except UserError as error:
-                said = str(error)
-                version, make = _digest(said), lambda: View("No report yet", notes=(Note(said, "warning"),))
+                version, make = _version(facts), lambda: _made(facts)
+            except Exception as error:
+                failed = _no_report(error)
+                version, make = _digest(repr(failed)), lambda: failed
             if version != self._shown[0]:
                 self._shown = version, make()
             return self._shown
 
 
+def _made(facts: RunFacts) -> View:
+    """Return the report of a run, or why there is none: it is not tried again before the run changes."""
+    try:
+        return whole_report(facts)
+    except Exception as error:
+        return _no_report(error)
+
+
+def _no_report(error: Exception) -> View:
+    """Return what a page shows in place of a report that could not be made, whatever the reason."""
+    if isinstance(error, UserError):
+        return View("No report yet", notes=(Note(str(error), "warning"),))
+    said = f"{_words(error)}; it is made anew when the run changes"
+    return View("No report", notes=(Note(said, "failure"),))
+
+
+def _words(error: Exception) -> str:
+    return f"the report could not be made: {type(error).__name__}: {error}"
+
+
 def _version(facts: RunFacts) -> str:
-    """Return what changes when the run does: its trials, whether one is under way, and whether it is over."""
-    trials = [(t.number, t.purpose) for t in facts.trials]
-    return _digest(repr((facts.study.id, facts.study.trials, trials, facts.unfinished, facts.run.concluded)))
+    """Return what changes when the run does: which one it is, its trials, what is under way, and whether it is over.
+
+    Another run in the same place may have as many trials: what they found tells it apart.
+    """
+    trials = [(t.number, t.purpose, t.config, t.value, t.seconds, t.metrics) for t in facts.trials]
+    study, left = facts.study, facts.comparing.left
+    return _digest(repr((
+        study.id, study.created_at, study.spec, study.trials, trials, facts.unfinished, left, facts.run.concluded
+    )))  # fmt: skip
 
 
 def _digest(words: str) -> str:
@@ -71,9 +98,25 @@ def serving(run: Path, db: str | None = None, port: int = 0) -> ThreadingHTTPSer
     """
     watched = Watched(lambda: read_facts(run, db))
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), _handler(watched))
+        return _Server(("127.0.0.1", port), _handler(watched))
     except OSError as error:
         raise UserError(f"--port {port}: {error.strerror}; choose another one, or leave it out") from None
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that says nothing of a tab that was closed while it was answered."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+def _is_ours(host: str) -> bool:
+    """Whether a `Host` names this machine; at port 80 a browser leaves the port out."""
+    try:
+        return urlsplit(f"//{host}").hostname in _OURS
+    except ValueError:
+        return False
 
 
 def _handler(watched: Watched) -> type[BaseHTTPRequestHandler]:
@@ -81,16 +124,15 @@ def _handler(watched: Watched) -> type[BaseHTTPRequestHandler]:
         """Answers who asks this machine by its own name, and only for the report."""
 
         def do_GET(self) -> None:
-            asked = urlsplit(self.path)
-            if (self.headers.get("Host") or "").rpartition(":")[0] not in _OURS:
+            if not _is_ours(self.headers.get("Host") or ""):
                 self._answer(403, "text/plain", "this report is shown only at 127.0.0.1 and localhost\n")
-            elif asked.path == "/":
-                version, view = watched.now()
-                self._answer(200, "text/html", page(view.title, body(view), drawn(view), version=version))
-            elif asked.path == "/content":
-                self._answer(200, "application/json", _content(watched, parse_qs(asked.query).get("version", [""])[0]))
-            else:
-                self._answer(404, "text/plain", "there is only the report, at /\n")
+                return
+            try:
+                found = _found(watched, self.path)
+            except Exception as error:
+                self._answer(500, "text/plain", f"{error if isinstance(error, UserError) else _words(error)}\n")
+                return
+            self._answer(*found)
 
         def _answer(self, status: int, kind: str, text: str) -> None:
             data = text.encode()
@@ -108,6 +150,17 @@ def _handler(watched: Watched) -> type[BaseHTTPRequestHandler]:
             """Say nothing: a browser asks every two seconds."""
 
     return Handler
+
+
+def _found(watched: Watched, path: str) -> tuple[int, str, str]:
+    """Return the status, the kind and the text of what is at a path."""
+    asked = urlsplit(path)
+    if asked.path == "/":
+        version, view = watched.now()
+        return 200, "text/html", page(view.title, body(view), drawn(view), version=version)
+    if asked.path == "/content":
+        return 200, "application/json", _content(watched, parse_qs(asked.query).get("version", [""])[0])
+    return 404, "text/plain", "there is only the report, at /\n"
 
 
 def _content(watched: Watched, known: str) -> str:

@@ -59,6 +59,8 @@ REFUSED = {
     "show no-such": "no run in no-such",
     "report no-such": "no run in no-such",
     "report no-such -o report.html": "no run in no-such",
+    "report no-such --watch -o report.html": "--watch shows the report to a browser, and writes no file",
+    "report no-such --watch --format json": "leave out --out and --format, or --watch",
     "show no-such --format xml": "--format xml: there are console, json, csv",
     "recommend no-such": "no run in no-such",
     "recommend full --limit p99_ms": "p99_ms",

@@ -68,7 +68,8 @@ def _errors(dots: Sequence[Dot], colour: str) -> dict[str, Any]:
 def planes_figures(planes: Planes) -> dict[str, Any]:
     """Return the planes for a page on which a reader chooses one: the knobs, and a figure for each pair of them."""
     figures = [{"x": p.x, "y": p.y, **_plane(p, planes)} for p in planes.planes]
-    return {"knobs": list(dict.fromkeys(knob for p in planes.planes for knob in (p.x, p.y))), "planes": figures}
+    knobs = list(dict.fromkeys(knob for p in planes.planes for knob in (p.x, p.y)))
+    return {"name": planes.name, "knobs": knobs, "planes": figures}
 
 
 def _plane(plane: Plane, planes: Planes) -> dict[str, Any]:

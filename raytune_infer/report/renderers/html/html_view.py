@@ -18,7 +18,14 @@ _MOST_ROWS = 2000
 
 def render(view: View, out: TextIO) -> None:
     """Write a view as a page of its own."""
-    out.write(page(view.title or view.answer or "raytune-infer", body(view), drawn(view)))
+    whole = page(view.title or view.answer or "raytune-infer", body(view), drawn(view))
+    if (raw := getattr(out, "buffer", None)) is None:
+        out.write(whole)
+        return
+    # The page says that it is UTF-8, so it is, whatever the encoding of a terminal whose output goes into a file.
+    out.flush()
+    raw.write(whole.encode())
+    raw.flush()
 
 
 def body(view: View, level: int = 1) -> str:
@@ -84,5 +91,6 @@ def _chart(chart: Chart | Planes, at: int) -> str:
         f'<figure><figcaption><b dir="auto">{text(chart.title)}</b> <span dir="auto">{text(chart.caption)}</span>'
         f'</figcaption>{choice}<div class="chart" id="chart-{at}" role="img" '
         f'aria-label="{text(chart.title)}. {text(chart.caption)} The numbers are in the table below."></div>'
-        f"<details><summary>The numbers of this chart</summary>{shown}{more}</details></figure>"
+        f'<details data-chart="{text(chart.name)}"><summary>The numbers of this chart</summary>'
+        f"{shown}{more}</details></figure>"
     )

@@ -19,9 +19,13 @@
     };
   }
 
+  let last = Promise.resolve();
+
   function draw(place, figure) {
-    return Plotly.react(place, figure.data, coloured(figure.layout), { responsive: true, displaylogo: false,
+    const drawn = Plotly.react(place, figure.data, coloured(figure.layout), { responsive: true, displaylogo: false,
       displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+    last = Promise.allSettled([last, drawn]);
+    return drawn;
   }
 
   // Of two knobs in either order there is one plane; in the other order it is turned.
@@ -36,13 +40,16 @@
     return { data, layout: { xaxis: other.layout.yaxis, yaxis: other.layout.xaxis } };
   }
 
-  const choices = new Map();  // kept when the content is replaced
+  const choices = new Map();  // by the chart's name: kept when the content is replaced, wherever the chart then stands
 
   function offer(place, figure) {
     const row = place.parentElement.querySelector(".choice");
-    if (!choices.has(place.id)) choices.set(place.id, { x: figure.planes[0].x, y: figure.planes[0].y });
+    const before = choices.get(figure.name);
+    if (!before || !chosen(figure.planes, before.x, before.y)) {
+      choices.set(figure.name, { x: figure.planes[0].x, y: figure.planes[0].y });
+    }
     if (figure.planes.length < 2) return;
-    const choice = choices.get(place.id);
+    const choice = choices.get(figure.name);
     for (const axis of ["x", "y"]) {
       const label = document.createElement("label"), select = document.createElement("select");
       label.append(axis === "x" ? "across: " : "upwards: ", select);
@@ -62,7 +69,7 @@
 
   function show(place, figure) {
     if (!figure.planes) return draw(place, figure);
-    const choice = choices.get(place.id), plane = chosen(figure.planes, choice.x, choice.y);
+    const choice = choices.get(figure.name), plane = chosen(figure.planes, choice.x, choice.y);
     return draw(place, plane || { data: [], layout: {} });
   }
 
@@ -83,6 +90,7 @@
   media.addEventListener("change", again);
   window.addEventListener("beforeprint", () => { printing = true; again(); });
   window.addEventListener("afterprint", () => { printing = false; again(); });
-  window.raytuneReport = { begin };
-  begin();
+  let begun = begin();
+  // Nothing is taken from the page while it is being drawn.
+  window.raytuneReport = { begin: () => (begun = begin()), settled: () => Promise.allSettled([begun, last]) };
 })();

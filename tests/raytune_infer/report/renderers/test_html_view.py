@@ -115,6 +115,12 @@ def test_a_page_names_nothing_that_it_would_fetch_and_its_policy_refuses_it():
     assert "Licensed under the MIT license" in text
 
 
+def test_a_page_is_utf_8_as_it_says_whatever_the_encoding_of_the_terminal():
+    out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    renderer_of("html")(View("模型 ü"), out)
+    assert "模型 ü" in out.buffer.getvalue().decode()
+
+
 def test_a_page_without_a_chart_does_not_carry_the_library():
     assert len(page("t", "", {})) < 50_000 < 1_000_000 < len(page("t", "", {"x": {}}))
 

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from raytune_infer.report.chart import Axis, Chart, Dot, Plane, PlaneCell, Planes, Quantity, Series
+from raytune_infer.report.renderers.html import html_view
 from raytune_infer.report.renderers.html.html_view import render
+from raytune_infer.report.renderers.html.page import as_script, page
+from raytune_infer.report.view import View
 from raytune_infer.report.whole.run_facts import read_facts
 from raytune_infer.report.whole.whole_report import whole_report
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, write_run
@@ -57,9 +61,14 @@ def seen(folder: Path, view) -> dict:
     with (folder / "report.html").open("w", encoding="utf-8") as file:
         render(view, file)
     (folder / "frame.html").write_text(FRAME)
+    return told_by(folder, "frame.html")
+
+
+def told_by(folder: Path, name: str) -> dict:
+    """What a page wrote into its element `told`."""
     command = [
         str(CHROMIUM), *FLAGS, "--allow-file-access-from-files", f"--user-data-dir={folder / 'profile'}", "--dump-dom",
-        (folder / "frame.html").as_uri(),
+        (folder / name).as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(folder)})
     assert not re.findall(r"CONSOLE.*", done.stderr), done.stderr
@@ -79,6 +88,69 @@ def check(told: dict, charts: int) -> None:
 def test_a_report_is_drawn_whole_fetches_nothing_and_fits_on_a_phone(tmp_path):
     run = write_run(tmp_path / "run", configs=CONFIGS[:4], again=CONFIGS[:2] * 2)
     check(seen(tmp_path, whole_report(read_facts(run))), charts=5)
+
+
+# The answers of the command that shows a run: the page's charts again and again, each time with a table before them.
+ANSWERS = """<script>
+const listeners = { resize: 0 }, asked = [];
+for (const [name, step] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+  const before = window[name];
+  window[name] = function (kind, ...more) {
+    if (kind in listeners) listeners[kind] += step;
+    return before.call(window, kind, ...more);
+  };
+}
+const later = window.setTimeout;
+window.setTimeout = (what, after, ...more) => later(what, after === 2000 ? 200 : after, ...more);
+window.fetch = async () => {
+  asked.push({ ...listeners, open: [...document.querySelectorAll("details")].map((each) => each.open),
+    chosen: [...document.querySelectorAll("select")].map((each) => each.value) });
+  if (asked.length === 1) {
+    document.querySelectorAll("details")[0].open = true;
+    const [across] = document.querySelectorAll("select");
+    across.value = "c";
+    across.dispatchEvent(new Event("change"));
+  }
+  if (asked.length < 6) return { ok: true, json: async () => ({ ...CONTENT, version: String(asked.length) }) };
+  window.told = asked;
+  return { ok: false, text: async () => "no charts without plotly\\n" };
+};
+</script>"""
+
+
+@pytest.mark.timeout(180)
+def test_a_page_that_is_replaced_keeps_what_was_chosen_by_its_name_and_leaves_nothing_behind(tmp_path):
+    values = "1", "2"
+    cells = (PlaneCell(0, 0, measured=Quantity(1.0)),)
+    pairs = ("a", "b"), ("a", "c"), ("b", "c")
+    planes = Planes("planes", "t", "c", Axis("rps"), tuple(Plane(x, values, y, values, cells) for x, y in pairs))
+    first = Chart("first", "t", "c", Axis("x"), Axis("y"), (Series("s", "line", (Dot(1.0, 2.0),)),))
+    before, after = View("t", charts=(planes,)), View("t", charts=(first, planes))
+    content = {"title": "t", "body": html_view.body(after), "drawn": html_view.drawn(after)}
+    whole = page("t", html_view.body(before), html_view.drawn(before), version="0")
+    answers = ANSWERS.replace("CONTENT", as_script(content))
+    told = asked_of(tmp_path, whole.replace("<head>", "<head>" + answers, 1))
+    assert told["asked"][-1]["open"] == [False, True]
+    assert all(each["chosen"] == ["c", "b"] for each in told["asked"][1:])
+    # With one chart more there is one that listens more, however often the page was replaced.
+    assert [each["resize"] for each in told["asked"][2:]] == [told["asked"][2]["resize"]] * 4
+    assert told["status"] == "no charts without plotly; what is shown is the last that could be."
+
+
+def asked_of(folder: Path, text: str) -> dict:
+    """What a watched page told of itself when it was asked for the last time, and its line of status after that."""
+    (folder / "watched.html").write_text(
+        text.replace("</body>", """<pre id="told"></pre><script>
+const look = () => {
+  if (!window.told || !document.querySelector(".watched").textContent.includes("last that")) return later(look, 50);
+  document.getElementById("told").textContent =
+    JSON.stringify({ asked: window.told, status: document.querySelector(".watched").textContent });
+  window.fetch = () => new Promise(() => {});
+};
+look();
+</script></body>"""), encoding="utf-8",
+    )  # fmt: skip
+    return told_by(folder, "watched.html")
 
 
 @pytest.mark.timeout(180)
