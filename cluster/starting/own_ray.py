@@ -24,8 +24,10 @@ _MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_
 """Environment variables that say how Ray authenticates, its token, and the token's file. Ray reads the first that there
 is of the token, this file, and `~/.ray/auth_token`."""
 
-START = "RAY_AUTH_MODE=token ray start --head --node-ip-address=127.0.0.1"
-"""Command by which a user starts a Ray that is closed to others: plain `ray start --head` listens on all interfaces."""
+START = f"export {_MODE}=token {_NETWORK}=0; ray start --head"
+"""Command by which a user starts a Ray that is closed to others: plain `ray start --head` listens on all interfaces; so
+does all but the dashboard with `--node-ip-address=127.0.0.1`. Exported, as what joins this Ray from the same shell must
+also take 127.0.0.1 for its address: else Ray looks for it at the machine's address in the network, where nothing is."""
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""Databases for tests: each of these on SQLite and on PostgreSQL."""
+"""What tests of the application need: databases on SQLite and on PostgreSQL, and a folder for a Ray."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -42,3 +43,10 @@ def url(new_url: Callable[[], str]) -> str:
 def sqlite_url(tmp_path: Path) -> str:
     """The same of SQLite alone, for what only that has."""
     return f"sqlite:///{tmp_path / 'history.db'}"
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """Ray's sockets are in it: their names have a bound, which those of `tmp_path` break."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield folder

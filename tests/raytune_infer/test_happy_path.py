@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -163,13 +162,6 @@ def of_a_newcomer(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # what `ray start` starts listens on loopback alone
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-
-
-@pytest.fixture
-def short_folder() -> Iterator[str]:
-    """Ray's sockets are in it: their names have a bound, which those of `tmp_path` break."""
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        yield folder
 
 
 def free_port() -> int:

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+
+from cluster.starting.own_ray import START
 
 SPEC = """\
 name: listened
@@ -26,6 +28,8 @@ ONLY_READ = SPEC.replace(
 )
 EVIL = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nraise ImportError(__name__)\n"
 """A module beside service.yaml with the name of one that Python or a library imports."""
+TOKEN = "(umask 077; ray get-auth-token --generate)"
+"""How the documents say that a token is made."""
 SERVE = """\
 from benchmarks.replica.served import local_serve, up
 from benchmarks.replica.services import echo
@@ -129,6 +133,31 @@ def test_a_study_of_a_model_that_is_only_read_does_too_and_imports_nothing_from_
 def test_a_serve_that_is_reached_over_http_listens_on_loopback_alone(tmp_path, ray_starts_alone):
     found = heard((sys.executable, "-c", SERVE), tmp_path, ray_starts_alone)
     check(found, "gcs_server", "raylet", "ray::ServeReplica", "ray::ProxyActor")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_ray_that_a_user_starts_as_we_say_listens_on_loopback_alone(
+    tmp_path, monkeypatch, short_folder, ray_starts_alone
+):
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    ours = f" --block --num-cpus=1 --object-store-memory={128 * 1024**2} --port=0 --dashboard-agent-listen-port=0"
+    shell = f"{TOKEN} && {START}{ours} --disable-usage-stats --temp-dir {short_folder}"
+    said = []
+    with ray_starts_alone(), started(("sh", "-c", shell), tmp_path) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line)
+            if "will now block" in line:
+                break
+        of_ray = psutil.Process(process.pid).children(recursive=True)
+        found = listening(psutil.Process(process.pid))
+        for each in of_ray:  # a shell does not take with it what it runs
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(of_ray)
+    assert found, "".join(said)
+    check(found, "gcs_server", "raylet")
 
 
 def test_the_ray_of_the_tests_listens_on_loopback_alone(local_ray):

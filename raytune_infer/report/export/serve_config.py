@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -29,7 +30,7 @@ _HEAD = """\
 # Deploy it to a running Ray cluster, on this machine or elsewhere:
 #   RAY_AUTH_MODE=token serve deploy serve_config.yaml
 # This sends the token in ~/.ray/auth_token (Ray creates it when `tune` starts Ray), if the cluster needs one. A Ray on
-# this machine that listens to nobody else:
+# this machine that listens on 127.0.0.1 alone, for who has the token:
 #   {start}
 # Without that file, on a cluster without token authentication:  serve deploy serve_config.yaml
 # raytune-infer must be installed on each node.
@@ -62,6 +63,18 @@ _REQUESTS = {
     "#   curl -H 'Content-Type: application/octet-stream' --data-binary @FILE http://127.0.0.1:8000/\n",
 }
 """Kind of payload → how to send one."""
+
+
+class _RowsInALine(yaml.SafeDumper):
+    """Writes a list of numbers in one line: samples are read by people, and one number a line hides all else."""
+
+
+def _list_node(dumper: _RowsInALine, values: list[Any]) -> yaml.Node:
+    row = all(isinstance(value, int | float) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=row)
+
+
+_RowsInALine.add_representer(list, _list_node)
 
 
 def payload_type_of(run: RunFolder, spec: ServiceSpec) -> PayloadType:
@@ -124,7 +137,7 @@ def serve_config(
         "http_options": {"port": 8000, "host": "127.0.0.1"},
         "applications": [application],
     }
-    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(config, Dumper=_RowsInALine, sort_keys=False, allow_unicode=True, width=math.inf)
     head = _head(spec, settings, payload_type, answer) + (_WARM_UP if warm_up else _COLD)
     return head + text.replace(_HOST, f"{_HOST}  # for others than this machine, as on Kubernetes: 0.0.0.0", 1)
 

@@ -23,6 +23,7 @@ from raytune_infer.store.run_folder import RunFolder, open_run
 from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.replicas.application import application
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
+from serve_deployments.replicas.http.warm_up import MOST_BYTES
 from serve_deployments.settings import Settings
 from tests.raytune_infer.report.export.a_service import BUILT, service
 from tests.raytune_infer.report.test_report import OBJECTIVE, trial
@@ -147,7 +148,7 @@ def test_the_head_says_what_the_reader_must_know():
 
 def test_the_head_says_how_to_start_a_ray_that_is_closed_to_others_and_no_other_way():
     head = serve_config(service(), MEASURED, AS_JSON)
-    assert "#   RAY_AUTH_MODE=token ray start --head --node-ip-address=127.0.0.1\n" in head
+    assert "#   export RAY_AUTH_MODE=token RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0; ray start --head\n" in head
     assert head.count("ray start") == 1
 
 
@@ -222,6 +223,17 @@ def test_replicas_run_their_first_batches_of_samples_of_the_study(tmp_path):
     cold = serve_config(spec, Settings(), payload, samples=samples_of(spec))
     assert "warm_up" not in yaml.safe_load(cold)["applications"][0]["args"]
     assert "the first requests to a replica may be slow" in cold
+
+
+def test_a_row_of_an_array_takes_one_line_and_the_largest_config_stays_small():
+    samples = [np.full((4, 2000), digit, np.int8) for digit in range(5)]  # 16,003 to 16,007 bytes each as JSON
+    payload = PayloadType.of(samples)
+    config = serve_config(service(), Settings(), payload, samples=samples)
+    warm_up = yaml.safe_load(config)["applications"][0]["args"]["warm_up"]
+    assert warm_up == [sample.tolist() for sample in samples[:4]]
+    rows = [count for line in config.splitlines() if (count := line.count(",")) > 100]
+    assert rows == 16 * [1999]  # four samples fit in, of four rows each
+    assert len(config.splitlines()) < 16 + 100 and len(config) < 1.7 * MOST_BYTES
 
 
 def test_a_run_keeps_the_type_of_its_samples_and_an_older_one_has_that_of_its_file(tmp_path):

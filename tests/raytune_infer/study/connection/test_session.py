@@ -242,8 +242,8 @@ JOIN = (
     "files elsewhere, on a path that every node has"
 )
 NONE = (
-    "no Ray cluster at 'auto' ({}); start one with `RAY_AUTH_MODE=token ray start --head --node-ip-address=127.0.0.1`, "
-    "or leave --address out to use this machine"
+    "no Ray cluster at 'auto' ({}); start one with `export RAY_AUTH_MODE=token RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0; "
+    "ray start --head`, or leave --address out to use this machine"
 )
 
 
