@@ -31,14 +31,15 @@ _ROUNDING = 1e-9
 def priced_now(study: StudyRecord, trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
     """Return a study's trials with prices, and values by them, of today's rule, also where another one was recorded.
 
-    The price book is the one that the study's service.yaml names, if the recorded price is that of the former rule with
-    it. Otherwise the price is not known any more.
+    By trial, as a run that was begun under the former rule may have been resumed under today's. The price book is the
+    one that the study's service.yaml names, if the recorded price is that of the former rule with it. Otherwise the
+    price is not known any more.
     """
-    former = any(_MARK in t.outcome.settings for t in trials)
-    if not former or not any(_of_memory_alone(t.config) for t in trials):
+    former = {t.number for t in trials if _MARK in t.outcome.settings and _of_memory_alone(t.config)}
+    if not former:
         return tuple(trials)
     spec, book = _spec_and_book(study)
-    return tuple(_priced(t, spec, book) if _of_memory_alone(t.config) else t for t in trials)
+    return tuple(_priced(t, spec, book) if t.number in former else t for t in trials)
 
 
 def _of_memory_alone(config: Config) -> bool:

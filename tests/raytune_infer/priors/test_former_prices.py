@@ -40,8 +40,8 @@ FORMER = [0.35, 0.6, 1.1, 0.1]
 NOW = [1.1, 1.1, 1.1, 0.1]
 
 
-def write_run(path: Path, usd: list[float], *, mps: bool = True, spec: str = SPEC, configs: Any = CONFIGS) -> Path:
-    """A run with a trial of each configuration at these prices; `mps` as settings had it under the former rule."""
+def write_run(path: Path, usd: list[float], *, mps: int = 4, spec: str = SPEC, configs: Any = CONFIGS) -> Path:
+    """A run with a trial of each configuration at these prices; the first `mps` have settings of the former rule."""
     path.mkdir()
     path.with_name("book.yaml").write_text(BOOK)
     run = RunFolder(path, None, 1)
@@ -58,7 +58,7 @@ def write_run(path: Path, usd: list[float], *, mps: bool = True, spec: str = SPE
         key, _ = database.start_trial(
             study, purpose="search", position=position, config=config, usd_per_hour=usd[position], emulated=False
         )
-        settings = {**Settings().as_dict(), **({"mps": False} if mps else {})}
+        settings = {**Settings().as_dict(), **({"mps": False} if position < mps else {})}
         trial = Outcome(outcome.metrics, levels=outcome.levels, reported=outcome.reported, settings=settings)
         database.finish_trial(key, trial, outcome.metrics["rps"] / usd[position])
     database.close()
@@ -79,8 +79,14 @@ def test_a_part_of_the_memory_alone_costs_the_whole_gpu_and_the_value_is_by_that
 
 @pytest.mark.parametrize("usd", [NOW, [2 * each for each in FORMER]])
 def test_what_was_recorded_under_todays_rule_stays_whatever_the_book_says_today(tmp_path, usd):
-    _, trials = open_run(write_run(tmp_path / "run", usd, mps=False)).read()
+    _, trials = open_run(write_run(tmp_path / "run", usd, mps=0)).read()
     assert prices(trials) == usd and {t.priced for t in trials} == {"as recorded"}
+
+
+def test_a_trial_after_the_rule_changed_stays_in_a_run_that_was_begun_before(tmp_path):
+    _, trials = open_run(write_run(tmp_path / "run", [0.35, 1.1, 1.1, 0.1], mps=1)).read()
+    assert prices(trials) == NOW
+    assert [t.priced for t in trials] == ["anew", "as recorded", "as recorded", "as recorded"]
 
 
 def test_what_has_a_share_stays(tmp_path):
