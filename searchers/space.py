@@ -22,6 +22,11 @@ Config = dict[str, Value]
 """One value for every knob of a space."""
 
 
+def typed(config: Mapping[str, Value]) -> tuple[tuple[str, type, Value], ...]:
+    """Return a key of a configuration that tells True from 1, which are different values, whatever the order."""
+    return tuple((name, type(value), value) for name, value in sorted(config.items()))
+
+
 @dataclass(frozen=True)
 class Knob:
     """One tunable setting of a configuration, with the values that it may have.

@@ -103,6 +103,7 @@ def _tell_report(console: Console, run: RunFolder) -> None:
 
     try:
         told = Note(f"The report: {write_report(run)}", "conclusion")
-    except (UserError, OSError) as error:  # the study itself is over, and all else of it is written
-        told = Note(f"The report was not written: {error}", "warning")
+    except Exception as error:  # the study itself is over, and all else of it is written
+        why = error if isinstance(error, UserError | OSError) else f"{type(error).__name__}: {error}"
+        told = Note(f"The report was not written: {why}", "warning")
     print_view(console, View(notes=(told,)))

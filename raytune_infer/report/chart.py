@@ -10,8 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-SeriesKind = Literal["measured", "overloaded", "answer", "failed", "best", "default", "line", "steps"]
-"""What its marks look like: "line" and "steps" join its points; the others are marks, each of a shape of its own."""
+SeriesKind = Literal["measured", "overloaded", "answer", "early", "failed", "best", "default", "line", "steps"]
+"""What its marks look like: "line" and "steps" join its points; the others are marks, each of a shape of its own.
+
+Those of "failed" have no figure: their y only says where they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Axis:
-    """Name and unit of one axis of a curve."""
+    """Name and unit of one axis of a curve, and whether its numbers are whole, such as those of trials."""
 
     name: str
     unit: str = ""
+    whole: bool = False
 
     @property
     def words(self) -> str:
@@ -67,6 +70,9 @@ class Dot:
         low: lower end of the interval of y; None where there is none.
         high: upper end of the interval of y; None where there is none.
         label: what it stands for, such as a configuration; may be empty.
+        at_least: whether y may be larger.
+        estimated: whether the requested precision of y was not reached.
+        at_most: whether y may be smaller.
 
     Raises:
         ValueError: a number is not finite.
@@ -77,6 +83,19 @@ class Dot:
     low: float | None = None
     high: float | None = None
     label: str = ""
+    at_least: bool = False
+    estimated: bool = False
+    at_most: bool = False
+
+    @staticmethod
+    def of(x: float, y: Quantity, label: str = "") -> Dot:
+        """Return the point of a quantity over x."""
+        return Dot(x, y.value, y.low, y.high, label, y.at_least, y.estimated, y.at_most)
+
+    @property
+    def quantity(self) -> Quantity:
+        """Its y, with its interval and what is known of it."""
+        return Quantity(self.y, self.low, self.high, self.at_least, self.estimated, self.at_most)
 
     def __post_init__(self) -> None:
         numbers = [number for number in (self.x, self.y, self.low, self.high) if number is not None]
@@ -189,6 +208,7 @@ class Planes:
         caption: a sentence that says what is seen.
         figure: name and unit of what the cells tell.
         planes: the planes, the one to show first at the top.
+        less_is_better: whether lower figures are better.
     """
 
     name: str
@@ -196,3 +216,4 @@ class Planes:
     caption: str
     figure: Axis
     planes: tuple[Plane, ...]
+    less_is_better: bool = False

@@ -11,7 +11,9 @@ from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.ranking.recommendation import Recommendation
 from raytune_infer.report.figures import ALONE, cost_per_million, mean_rate
 from raytune_infer.report.view import Axis, Curve, Point, PointKind, Quantity
+from raytune_infer.report.words.values import value_text
 from searchers.quantities import PRICE
+from searchers.space import typed
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import metric_of
 
@@ -135,6 +137,7 @@ def _points(levels: Sequence[LevelResult], name: str, kind: PointKind) -> list[P
 
 def _label(r: Ranked, drawn: Sequence[Ranked]) -> str:
     """Return the knobs that differ between the drawn configurations; all knobs if only one is drawn."""
-    differ = {name: value for name, value in r.config.items() if any(other.config[name] != value for other in drawn)}
-    label = ", ".join(f"{name}={value}" for name, value in (differ or r.config).items())
+    known = [{name: typed({name: value}) for name, value in other.config.items()} for other in drawn]
+    differ = {name: value for name, value in r.config.items() if any(k[name] != typed({name: value}) for k in known)}
+    label = ", ".join(f"{name}={value_text(value)}" for name, value in (differ or r.config).items())
     return f"{label} ({ALONE})" if r.alone else label

@@ -129,8 +129,13 @@ def comparison_so_far(
     run: RunFolder, trials: Sequence[TrialRecord], spec: ServiceSpec
 ) -> tuple[Comparison, Left | None]:
     """Return a run's final comparison under its own objective, and how far it has come if it is not over."""
-    left, searched = unfinished_comparison(run, trials, spec)
-    return compared(trials, spec.goal, position_of(spec.default_config, trials), searched), left
+    unfinished = unfinished_comparison(run, trials, spec)
+    return comparison_of(trials, spec, unfinished), unfinished.left
+
+
+def comparison_of(trials: Sequence[TrialRecord], spec: ServiceSpec, unfinished: Unfinished) -> Comparison:
+    """Return the final comparison of these trials under the run's own objective, as far as it has come."""
+    return compared(trials, spec.goal, position_of(spec.default_config, trials), unfinished.searched)
 
 
 def conclude(

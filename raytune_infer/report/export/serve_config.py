@@ -25,10 +25,15 @@ from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.replicas.http.warm_up import MOST_SAMPLES, in_config
 from serve_deployments.settings import Settings
 
+DEPLOY = "RAY_AUTH_MODE=token serve deploy serve_config.yaml"
+"""The command that deploys the config."""
+STATUS = "RAY_AUTH_MODE=token serve status"
+"""The command that says whether it runs."""
+
 _HEAD = """\
 # {name}: the recommended configuration{emulated}.
 # Deploy it to a running Ray cluster, on this machine or elsewhere:
-#   RAY_AUTH_MODE=token serve deploy serve_config.yaml
+#   {deploy}
 # This sends the token in ~/.ray/auth_token (Ray creates it when `tune` starts Ray), if the cluster needs one. A Ray on
 # this machine that listens on 127.0.0.1 alone, for who has the token:
 #   {start}
@@ -145,7 +150,10 @@ def serve_config(
 def _head(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answer: str) -> str:
     """What a reader of the config must know, as comments."""
     head = _HEAD.format(
-        name=_one_line(spec.name), emulated=" of emulated devices" if settings.emulated else "", start=START
+        name=_one_line(spec.name),
+        emulated=" of emulated devices" if settings.emulated else "",
+        deploy=DEPLOY,
+        start=START,
     )
     head += _REQUESTS[payload_type.kind].format(array=_one_line(_array(payload_type)))
     if answer:

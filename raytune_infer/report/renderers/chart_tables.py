@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from raytune_infer.report.chart import Chart, Dot, Planes, Quantity, Series, SeriesKind
+from raytune_infer.report.chart import Chart, Dot, Planes, Series, SeriesKind
 from raytune_infer.report.view import Column, Curve, PointKind, Row, Table
 
 
@@ -48,7 +48,7 @@ def _chart_table(chart: Chart) -> Table:
         Column("y", chart.y.name, chart.y.unit, kind="quantity"), Column("label", "configuration", kind="text"),
     )  # fmt: skip
     rows = [
-        Row((series.name, dot.x, Quantity(dot.y, dot.low, dot.high), dot.label or None))
+        Row((series.name, dot.x, None if series.kind == "failed" else dot.quantity, dot.label or None))
         for series in chart.series
         for dot in series.dots
     ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from raytune_infer.counted import by_number, counted
 from raytune_infer.report.chart import Axis, Chart, Dot, Quantity, Series
 from raytune_infer.report.figures import rate
 from raytune_infer.report.view import Note, View
+from raytune_infer.report.whole.goal import goal_axis, goal_figure
 from raytune_infer.report.whole.run_facts import RunFacts
 from raytune_infer.report.words.values import spelled
 from raytune_infer.store.records import TrialRecord
@@ -23,54 +23,50 @@ def convergence_view(facts: RunFacts) -> View:
     return View(title, charts=(_chart(searched, facts.objective),))
 
 
-def goal_axis(objective: Objective) -> Axis:
-    """Return the axis of the goal's figure."""
-    text = objective.goal.text
-    return Axis("rate", "requests/s") if text == "rps" else Axis(f"{'least' if objective.minimize else 'most'} {text}")
-
-
-def goal_figure(trial: TrialRecord, objective: Objective) -> Quantity | None:
-    """Return the goal's figure of a trial that counts; its interval is that of the rate, if the goal is made of it."""
-    if trial.value is None:
-        return None
-    figure = objective.figure(trial.metrics, trial.usd_per_hour)
-    found = rate(trial)
-    if found is None or found.low is None or found.high is None:
-        return Quantity(figure)
-    at = [objective.figure({**trial.metrics, "rps": rps}, trial.usd_per_hour) for rps in (found.low, found.high)]
-    if not all(map(math.isfinite, at)) or at[0] == at[1]:
-        return Quantity(figure)
-    return Quantity(figure, min(*at, figure), max(*at, figure))
-
-
-def _chart(searched: Iterable[TrialRecord], objective: Objective) -> Chart:
+def _chart(searched: Sequence[TrialRecord], objective: Objective) -> Chart:
+    figures = {t.number: _figure(t, objective) for t in searched}
+    bad = _bad_end([each for each in figures.values() if each is not None], objective)
     valued: list[Dot] = []
+    early: list[Dot] = []
     failed: list[Dot] = []
     best: list[Dot] = []
     lead: Quantity | None = None
     value = 0.0
     for t in searched:
         named = f"trial {t.number}: {spelled(t.config)}"
-        figure = goal_figure(t, objective)
+        figure = figures[t.number]
         if figure is None or t.value is None:
-            why = t.outcome.reason or "breaks a limit"
-            failed.append(Dot(t.number, 0.0, label=f"{named}: {why}"))
+            failed.append(Dot(t.number, bad, label=f"{named}: {t.outcome.reason or 'breaks a limit'}"))
         else:
-            valued.append(
-                Dot(t.number, figure.value, figure.low, figure.high, f"trial {t.number}: {spelled(t.config)}")
-            )
+            (early if t.outcome.ended_early else valued).append(Dot.of(t.number, figure, named))
             lead, value = (figure, t.value) if t.value > value else (lead, value)
         if lead is not None:
-            best.append(Dot(t.number, lead.value, lead.low, lead.high, "best so far"))
+            best.append(Dot.of(t.number, lead, "best so far"))
+    edge = "at the upper edge" if bad else "at 0"
     series = (
         Series("trial that counts", "measured", tuple(valued)), Series("best so far", "steps", tuple(best)),
-        Series("could not run, or breaks a limit (at 0)", "failed", tuple(failed)),
+        Series("ended early, as it could not win: an estimate", "early", tuple(early)),
+        Series(f"could not run, or breaks a limit ({edge})", "failed", tuple(failed)),
     )  # fmt: skip
     caption = (
         f"Each mark is a trial of the search, with the 95 % interval of its load test; {len(failed)} of "
-        f"{counted(len(valued) + len(failed), 'trial')} {by_number(len(failed), 'does', 'do')} not count."
+        f"{counted(len(searched), 'trial')} {by_number(len(failed), 'does', 'do')} not count."
     )
-    axis = Axis("trial, in the order of their starts")
+    axis = Axis("trial, in the order of their starts", whole=True)
     return Chart(
         "convergence", "Trial by trial", caption, axis, goal_axis(objective), tuple(s for s in series if s.dots)
     )
+
+
+def _figure(trial: TrialRecord, objective: Objective) -> Quantity | None:
+    """Return the goal's figure of a trial; None if it does not count."""
+    if trial.value is None:
+        return None
+    figure = objective.figure(trial.metrics, trial.usd_per_hour)
+    return goal_figure(objective, figure, rate(trial), trial.metrics, trial.usd_per_hour)
+
+
+def _bad_end(figures: Sequence[Quantity], objective: Objective) -> float:
+    """Return where to mark what does not count, so that it does not look best: above the figures if less is better."""
+    highest = max((each.value if each.high is None else each.high for each in figures), default=0.0)
+    return 1.1 * highest if objective.minimize else 0.0

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping
 
+from raytune_infer.report.export.serve_config import DEPLOY, STATUS
 from raytune_infer.report.view import Column, Note, Row, Table, View
 from raytune_infer.report.whole.run_facts import RunFacts
 
@@ -20,8 +21,8 @@ def deploying_view(facts: RunFacts) -> View:
     run = shlex.quote(str(facts.run.path))
     steps = (
         ("write the config", f"raytune-infer export {run} > serve_config.yaml"),
-        ("deploy it to a running Ray", "RAY_AUTH_MODE=token serve deploy serve_config.yaml"),
-        ("see whether it runs", "RAY_AUTH_MODE=token serve status"),
+        ("deploy it to a running Ray", DEPLOY),
+        ("see whether it runs", STATUS),
     )
     commands = Table(
         "commands", (Column("step", "to", kind="text"), Column("command", "run", kind="text")),

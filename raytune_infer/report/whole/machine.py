@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raytune_infer.comparing.other_processes import disturbed
+from raytune_infer.report.figures import EMULATED_NOTE
 from raytune_infer.report.view import Column, Note, Row, Table, View
 from raytune_infer.report.whole.run_facts import RunFacts
 from raytune_infer.report.words.verdict import on_other_work
@@ -29,7 +30,7 @@ def _emulated(trials: Sequence[TrialRecord]) -> list[Note]:
     if not numbers:
         return [Note("Nothing was emulated.")] if trials else []
     which = "All trials" if len(numbers) == len(trials) else f"Trials {', '.join(map(str, numbers))}"
-    return [Note(f"{which} were emulated: the numbers are of a model of the devices, not of devices.", "warning")]
+    return [Note(f"{which} were {EMULATED_NOTE}.", "warning")]
 
 
 def _others(facts: RunFacts) -> list[Note]:

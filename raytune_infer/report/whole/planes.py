@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
+import numpy as np
+
 from raytune_infer.ranking.ranked import Ranked
-from raytune_infer.report.chart import Plane, PlaneCell, Planes, Quantity
+from raytune_infer.report.chart import Plane, PlaneCell, Planes
 from raytune_infer.report.level_figures import rate
 from raytune_infer.report.view import Note, View
-from raytune_infer.report.whole.convergence import goal_axis
+from raytune_infer.report.whole.goal import goal_axis, goal_figure
 from raytune_infer.report.whole.prediction import MOST, Expected, expectations, why_none
 from raytune_infer.report.whole.run_facts import RunFacts
 from raytune_infer.report.words.ranked import why_not
-from raytune_infer.report.words.values import spelled, value_text
-from searchers.objective import Objective
-from searchers.space import Config
+from raytune_infer.report.words.values import in_effect, spelled, value_text
+from searchers.space import Config, Value, typed
 
 _TITLE = "Any two knobs"
-Slice = Sequence[tuple[int, int, Config]]
-"""Configurations of a plane with the indices of the two knobs' values."""
+_MOST_VALUES = 40
+"""Most values of a knob in a plane of two. Our choice: more can neither be read nor be predicted at once (`MOST`)."""
+
+Key = tuple[tuple[str, type, Value], ...]
+Slice = Sequence[tuple[int, int, Key, Config]]
+"""Configurations of a plane with the indices of the two knobs' values, and their keys."""
 
 
 def planes_view(facts: RunFacts) -> View:
@@ -28,22 +33,52 @@ def planes_view(facts: RunFacts) -> View:
     pairs = _pairs(facts)
     if not pairs:
         return View(_TITLE, notes=(Note("No knob has more than one value."),))
-    slices = {pair: list(_slice(facts, base, *pair)) for pair in pairs}
+    values = {name: _shown(facts, base, name, alone=not pair[1]) for pair in pairs for name in pair if name}
+    slices = {pair: list(_slice(values, base, *pair)) for pair in pairs}
     predicted, said = _predicted(facts, slices)
-    measured = {spelled(r.config): _measured(facts, r) for r in _all(facts)}
-    failed = {spelled(t.config): t.outcome.reason for t in facts.trials if t.outcome.reason and not t.outcome.levels}
-    planes = tuple(_plane(facts, pair, slices[pair], measured, failed, predicted) for pair in pairs)
+    measured = {_key(r.config): _measured(facts, r) for r in _all(facts)}
+    failed = {_key(t.config): t.outcome.reason for t in facts.trials if t.outcome.reason and not t.outcome.levels}
+    planes = tuple(_plane(values, pair, slices[pair], measured, failed, predicted) for pair in pairs)
     # First the plane in which most was measured.
     planes = tuple(sorted(planes, key=lambda plane: -sum(cell.measured is not None for cell in plane.cells)))
-    in_planes = {spelled(config) for of_pair in slices.values() for _, _, config in of_pair}
+    in_planes = {key for of_pair in slices.values() for _, _, key, _ in of_pair}
     seen = len(in_planes & (measured.keys() | failed.keys()))
+    cut = [f" Of {name} {len(some)} of {count} values are shown, evenly spread beside those that were tried."
+           for name, some in values.items() if len(some) < (count := len(facts.spec.values(name)))]  # fmt: skip
     caption = (
         f"All other knobs as in {'the default' if facts.best is None else 'the best configuration'} "
         f"({spelled(base)}). A ring is a measured configuration, a cross one that does not count; {seen} of those in "
-        "the planes were measured. Other cells are predicted, with intervals of 95 % in the table."
+        f"the planes were measured. Other cells are predicted, with intervals of 95 % in the table.{''.join(cut)}"
     )
-    axis = goal_axis(facts.objective)
-    return View(_TITLE, charts=(Planes("planes", "Measured and predicted", caption, axis, planes),), notes=(said,))
+    axis, less = goal_axis(facts.objective), facts.objective.minimize
+    return View(
+        _TITLE, charts=(Planes("planes", "Measured and predicted", caption, axis, planes, less),), notes=(said,)
+    )
+
+
+def _key(config: Config) -> Key:
+    """Return what two configurations share that do the same."""
+    return typed(in_effect(config))
+
+
+def _shown(facts: RunFacts, base: Config, name: str, *, alone: bool) -> Sequence[Value]:
+    """Return the values of a knob that a plane shows: all, or so many of them, first those that were tried."""
+    values = facts.spec.values(name)
+    most = _MOST_VALUES**2 if alone else _MOST_VALUES
+    if len(values) <= most:
+        return values
+    tried = {typed({name: config[name]}) for config in (t.config for t in facts.trials) if name in config}
+    keys = [typed({name: value}) for value in values]
+    own = [at for at, key in enumerate(keys) if key == typed({name: base[name]})]
+    kept = own + _spread([at for at, key in enumerate(keys) if key in tried and at not in own], most - len(own))
+    others = sorted(set(range(len(values))) - set(kept))
+    return [values[at] for at in sorted(kept + _spread(others, most - len(kept)))]
+
+
+def _spread(indices: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of the indices, evenly spread."""
+    places = range(len(indices)) if len(indices) <= most else np.linspace(0, len(indices) - 1, most).round().astype(int)
+    return [indices[at] for at in places]
 
 
 def _pairs(facts: RunFacts) -> list[tuple[str, str]]:
@@ -52,10 +87,13 @@ def _pairs(facts: RunFacts) -> list[tuple[str, str]]:
     return [(knobs[0], "")] if len(knobs) == 1 else list(combinations(knobs, 2))
 
 
-def _slice(facts: RunFacts, base: Config, x: str, y: str) -> Iterator[tuple[int, int, Config]]:
-    for at, first in enumerate(facts.spec.values(x)):
-        for up, second in enumerate(facts.spec.values(y) if y else (None,)):
-            yield at, up, {**base, x: first, **({} if second is None else {y: second})}
+def _slice(
+    values: Mapping[str, Sequence[Value]], base: Config, x: str, y: str
+) -> Iterator[tuple[int, int, Key, Config]]:
+    for at, first in enumerate(values[x]):
+        for up, second in enumerate(values[y] if y else (None,)):
+            config = {**base, x: first, **({} if second is None else {y: second})}
+            yield at, up, _key(config), config
 
 
 def _all(facts: RunFacts) -> Sequence[Ranked]:
@@ -67,25 +105,18 @@ def _measured(facts: RunFacts, r: Ranked) -> PlaneCell:
     assert facts.ranking is not None, "it is ranked"
     if r.value is None:
         return PlaneCell(0, 0, failed=why_not(facts.ranking, r))
-    return PlaneCell(0, 0, measured=_figure(r, facts.objective))
+    answers = {} if r.answers is None else r.answers.figures
+    return PlaneCell(0, 0, measured=goal_figure(facts.objective, r.figure, rate(r), answers, r.usd_per_hour))
 
 
-def _figure(r: Ranked, objective: Objective) -> Quantity:
-    found = rate(r)
-    if found is None or found.low is None or found.high is None or objective.goal.names - {"rps", "usd_per_hour"}:
-        return Quantity(r.figure)
-    ends = [objective.figure({"rps": rps}, r.usd_per_hour) for rps in (found.low, found.high)]
-    return Quantity(r.figure, min(*ends, r.figure), max(*ends, r.figure))
-
-
-def _predicted(facts: RunFacts, slices: Mapping[tuple[str, str], Slice]) -> tuple[dict[str, Expected], Note]:
-    """Return configuration in words → what is expected, and what to say of it."""
+def _predicted(facts: RunFacts, slices: Mapping[tuple[str, str], Slice]) -> tuple[dict[Key, Expected], Note]:
+    """Return a configuration's key → what is expected, and what to say of it."""
     if (why := why_none(facts)) is not None:
         return {}, Note(f"Nothing is predicted: {why}.", "warning")
-    wanted: dict[str, Config] = {}
-    room, left_out = MOST - len({spelled(t.config) for t in facts.searched}), 0
+    wanted: dict[Key, Config] = {}
+    room, left_out = MOST - len({_key(t.config) for t in facts.searched}), 0
     for of_pair in slices.values():
-        new = {spelled(config): config for _, _, config in of_pair if spelled(config) not in wanted}
+        new = {key: config for _, _, key, config in of_pair if key not in wanted}
         if len(wanted) + len(new) > room:
             left_out += 1
             continue
@@ -99,19 +130,16 @@ def _predicted(facts: RunFacts, slices: Mapping[tuple[str, str], Slice]) -> tupl
 
 
 def _plane(
-    facts: RunFacts,
+    values: Mapping[str, Sequence[Value]],
     pair: tuple[str, str],
     of_pair: Slice,
-    measured: Mapping[str, PlaneCell],
-    failed: Mapping[str, str],
-    predicted: Mapping[str, Expected],
+    measured: Mapping[Key, PlaneCell],
+    failed: Mapping[Key, str],
+    predicted: Mapping[Key, Expected],
 ) -> Plane:
-    cells = [
-        _cell(x, y, measured.get(spelled(config)), failed.get(spelled(config), ""), predicted.get(spelled(config)))
-        for x, y, config in of_pair
-    ]
-    values = [tuple(map(value_text, facts.spec.values(name))) if name else ("",) for name in pair]
-    return Plane(pair[0], values[0], pair[1], values[1], tuple(cell for cell in cells if cell.is_known))
+    cells = [_cell(x, y, measured.get(key), failed.get(key, ""), predicted.get(key)) for x, y, key, _ in of_pair]
+    words = [tuple(map(value_text, values[name])) if name else ("",) for name in pair]
+    return Plane(pair[0], words[0], pair[1], words[1], tuple(cell for cell in cells if cell.is_known))
 
 
 def _cell(x: int, y: int, seen: PlaneCell | None, reason: str, expected: Expected | None) -> PlaneCell:

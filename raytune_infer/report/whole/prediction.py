@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from raytune_infer.study.space import problem_of
 from searchers.base import History, Observation, PredictsValues
 from searchers.quantities import PRICE
 from searchers.registry import PREDICT_GAINS, named
-from searchers.space import Config, Space
+from searchers.space import Config, Space, typed
 
 MOST = 2000
 """Most configurations that are predicted at once: a joint model of more has too large matrices (`meta.LARGEST`)."""
@@ -70,7 +70,7 @@ def expectations(facts: RunFacts, configs: Sequence[Config]) -> list[Expected]:
     """
     trials = observations(facts.searched).observed
     known = [t.config for t in facts.searched]
-    allowed = {_key(config): config for config in (*configs, *known)}
+    allowed = {typed(config): config for config in (*configs, *known)}
     space = Space([encode(name, facts.spec.values(name)) for name in facts.spec.knobs], list(allowed.values()))
     history = History(tuple(
         Observation(space.position(config), seen.metrics) for config, seen in zip(known, trials, strict=True)
@@ -105,8 +105,3 @@ def _expected(values: np.ndarray, *, minimize: bool) -> Expected:
     figures = 1 / counting if minimize else counting
     low, middle, high = (float(q) for q in np.quantile(figures, [0.025, 0.5, 0.975]))
     return Expected(Quantity(middle, low, high), counts)
-
-
-def _key(config: Mapping[str, object]) -> tuple[tuple[str, str, object], ...]:
-    # True and 1 are different values of a knob.
-    return tuple((name, type(value).__name__, value) for name, value in sorted(config.items()))

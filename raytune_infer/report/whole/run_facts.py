@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 from cluster.prices import PriceBook
-from raytune_infer.comparing.comparison import Comparison, compared
+from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.ranking.recommendation import Recommendation, ranked_again
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.store.run_folder import RunFolder, open_run
-from raytune_infer.study.result import Unfinished, best_of, position_of, unfinished_comparison
+from raytune_infer.study.result import Unfinished, best_of, comparison_of, unfinished_comparison
 from searchers.objective import Objective
 
 
@@ -51,8 +51,7 @@ class RunFacts:
     @cached_property
     def comparison(self) -> Comparison:
         """The final comparison as far as it has come."""
-        default = position_of(self.spec.default_config, self.trials)
-        return compared(self.trials, self.objective, default, self.comparing.searched)
+        return comparison_of(self.trials, self.spec, self.comparing)
 
     @cached_property
     def best(self) -> ConfigurationResult | None:

@@ -134,6 +134,8 @@ def _handler(watched: Watched) -> type[BaseHTTPRequestHandler]:
                 return
             self._answer(*found)
 
+        do_HEAD = do_GET
+
         def _answer(self, status: int, kind: str, text: str) -> None:
             data = text.encode()
             self.send_response(status)
@@ -144,7 +146,8 @@ def _handler(watched: Watched) -> type[BaseHTTPRequestHandler]:
             ):  # fmt: skip
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
+            if self.command != "HEAD":
+                self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing: a browser asks every two seconds."""

@@ -25,8 +25,7 @@ def whole_report(facts: RunFacts) -> View:
         *([] if facts.best is None else [compared_view(facts)]),
         convergence_view(facts),
         planes_view(facts),
-        View("Latency over rate", curves=latency_curves(found)) if found is not None and latency_curves(found) else
-        View("Latency over rate", notes=(Note("Nothing was measured yet.", "warning"),)),
+        _latency_view(facts),
         cost_view(facts),
         sensitivity_view(facts),
         *([] if found is None else [ranking_view(found)]),
@@ -35,6 +34,13 @@ def whole_report(facts: RunFacts) -> View:
         deploying_view(facts),
     )  # fmt: skip
     return View(shown.title, shown.subtitle, notes=tuple(_state(facts)), sections=sections, answer=shown.answer)
+
+
+def _latency_view(facts: RunFacts) -> View:
+    title = "Latency over rate"
+    if facts.ranking is not None and (curves := latency_curves(facts.ranking)):
+        return View(title, curves=curves)
+    return View(title, notes=(Note("Nothing was measured yet.", "warning"),))
 
 
 def _state(facts: RunFacts) -> list[Note]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ _DIGITS_OF_AN_INTERVAL = 2
 """Significant digits of the distance from an estimate to the end of its interval. Source: JCGM 100:2008 (GUM), 7.2.6:
 an uncertainty has at most two, and the estimate is rounded to the same place."""
 
+_AMBIGUOUS = re.compile(r'^"|^(True|False|None)$|\\[nrt]')
 _SIGNIFICANT = re.compile(r"\.(\d+)g")
 
 
@@ -92,8 +94,22 @@ def in_effect(config: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def value_text(value: Value) -> str:
-    """Return a knob's value on one line: line ends and tabs, which a prompt may hold, are escaped."""
+    """Return a knob's value on one line: line ends and tabs, which a prompt may hold, are escaped.
+
+    Different values are different in words: a text that reads as a number, as `True`, or as one with such an escape in
+    it, stands in quotes.
+    """
+    if isinstance(value, str) and (_AMBIGUOUS.search(value) or _is_number(value)):
+        return json.dumps(value, ensure_ascii=False)
     return str(value).translate({ord("\n"): r"\n", ord("\r"): r"\r", ord("\t"): r"\t"})
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _place(value: float, low: float, high: float) -> int:

@@ -135,6 +135,16 @@ def test_a_study_without_a_recommendation_writes_its_trials_and_names_the_sample
     assert "The report was not written: the database of" in said
 
 
+def test_a_fault_in_making_the_report_does_not_end_a_finished_study(tmp_path, monkeypatch):
+    def fails(_run: RunFolder) -> None:
+        raise KeyError("knob")
+
+    monkeypatch.setattr("raytune_infer.report.whole.report_file.write_report", fails)
+    console = Console(file=(out := io.StringIO()), soft_wrap=True)
+    _tell_report(console, RunFolder(tmp_path, None, 1))
+    assert "The report was not written: KeyError: 'knob'" in out.getvalue()
+
+
 def test_the_report_of_a_run_is_a_file_in_its_folder_and_a_command(tmp_path):
     run = write_run(tmp_path / "run", configs=CONFIGS[:1])
     console = Console(file=(out := io.StringIO()), soft_wrap=True)

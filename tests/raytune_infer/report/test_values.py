@@ -5,7 +5,16 @@ import math
 import pytest
 
 from raytune_infer.counted import by_number, counted
-from raytune_infer.report.words.values import estimate, formatted, in_effect, interval, number, significant, spelled
+from raytune_infer.report.words.values import (
+    estimate,
+    formatted,
+    in_effect,
+    interval,
+    number,
+    significant,
+    spelled,
+    value_text,
+)
 from searchers.space import Value
 
 
@@ -43,6 +52,13 @@ def test_what_has_no_effect_in_a_configuration_is_not_spelled():
     assert spelled(config) == "cpu_cores=1  gpu_type=none"
     assert in_effect({**config, "gpu_type": "T4"}) == {**config, "gpu_type": "T4"}
     assert spelled({"gpu_share": 0.5}) == "gpu_share=0.5"
+
+
+def test_different_values_are_different_in_words():
+    values: list[Value] = [8, "8", 8.0, "8.0", True, "True", "true", "None", "nan", "a", "", " 8", '"8"']
+    values += ["\n", "\\n", '"\\n"', "a\\nb\n"]
+    assert len({value_text(value) for value in values}) == len(values)
+    assert [value_text(value) for value in (8, "8", "a 8", "\n", "\\n")] == ["8", '"8"', "a 8", "\\n", '"\\\\n"']
 
 
 def test_one_is_singular_and_every_other_number_plural():

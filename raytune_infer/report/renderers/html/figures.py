@@ -11,14 +11,14 @@ from html import escape
 from typing import Any
 
 from raytune_infer.report.chart import Chart, Dot, Plane, PlaneCell, Planes, Series
-from raytune_infer.report.view import Quantity
-from raytune_infer.report.words.values import number, significant
+from raytune_infer.report.words.values import quantity_text, significant
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _MARKS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
 _SYMBOLS: Mapping[str, str] = {
-    "overloaded": "x-thin-open", "answer": "circle-open", "failed": "x-thin-open", "best": "star", "default": "diamond",
+    "overloaded": "x-thin-open", "answer": "circle-open", "early": "circle-open", "failed": "x-thin-open",
+    "best": "star", "default": "diamond",
 }  # fmt: skip
 _SIZES = {"best": 15, "answer": 14, "default": 11, "failed": 8, "overloaded": 9}
 _MOST = 300
@@ -34,10 +34,21 @@ def chart_figure(chart: Chart) -> dict[str, Any]:
         line = {"width": 2, "dash": "longdash"}
         shapes.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chart.limit, "y1": chart.limit,
                        "line": line})  # fmt: skip
-    x = {"title": {"text": _plain(chart.x.words)}, "rangemode": "tozero"}
+    x: dict[str, Any] = {"title": {"text": _plain(chart.x.words)}, "rangemode": "tozero"}
+    x |= {"dtick": _whole_step([dot.x for series in chart.series for dot in series.dots])} if chart.x.whole else {}
     y: dict[str, Any] = {"title": {"text": _plain(chart.y.words)}}
     y |= {"type": "log"} if chart.log_y else {"rangemode": "tozero"}
     return {"data": data, "layout": {"xaxis": x, "yaxis": y, "shapes": shapes}}
+
+
+def _whole_step(numbers: Sequence[float]) -> int:
+    """Return the distance of ticks at whole numbers: 1, 2 or 5 times a power of ten, so that there are ten or fewer."""
+    span, power = max(numbers, default=0.0), 1
+    while True:
+        for step in (power, 2 * power, 5 * power):
+            if span <= 10 * step:
+                return step
+        power *= 10
 
 
 def _trace(series: Series, group: int) -> dict[str, Any]:
@@ -52,11 +63,17 @@ def _trace(series: Series, group: int) -> dict[str, Any]:
             "color": colour, "symbol": symbol, "size": _SIZES.get(series.kind, 8),
             "line": {"width": 2, "color": colour},
         },
-        "text": [_plain(dot.label) for dot in dots], "hovertemplate": "%{x:.4g}, %{y:.4g}<br>%{text}",
+        "text": [_over(dot, series) for dot in dots], "hovertemplate": "%{text}",
     }  # fmt: skip
     if any(dot.low is not None for dot in dots):
         trace["error_y"] = _errors(dots, colour)
     return trace
+
+
+def _over(dot: Dot, series: Series) -> str:
+    """Return what floats over a point: its numbers as the tables write them, and what it stands for."""
+    figure = "" if series.kind == "failed" else f", {quantity_text(dot.quantity)}"
+    return f"{significant(dot.x)}{figure}<br>{_plain(dot.label)}"
 
 
 def _errors(dots: Sequence[Dot], colour: str) -> dict[str, Any]:
@@ -76,10 +93,14 @@ def _plane(plane: Plane, planes: Planes) -> dict[str, Any]:
     at = {(cell.x, cell.y): cell for cell in plane.cells}
     rows, columns = range(len(plane.y_values)), range(len(plane.x_values))
     heat = {
-        "type": "heatmap", "colorscale": "Cividis", "hoverongaps": False, "xgap": 1, "ygap": 1,
+        "type": "heatmap", "colorscale": "Cividis", "reversescale": planes.less_is_better, "hoverongaps": False,
+        "xgap": 1, "ygap": 1,
         "z": [[_height(at.get((x, y))) for x in columns] for y in rows],
         "text": [[_told(at.get((x, y))) for x in columns] for y in rows], "hovertemplate": "%{text}<extra></extra>",
-        "colorbar": {"title": {"text": _plain(planes.figure.words), "side": "right"}, "thickness": 12},
+        "colorbar": {
+            "title": {"text": f"{_plain(planes.figure.words)} (brighter is better)", "side": "right"}, "thickness": 12,
+            "exponentformat": "none",
+        },
     }  # fmt: skip
     measured = [cell for cell in plane.cells if cell.measured]
     failed = [cell for cell in plane.cells if cell.failed]
@@ -112,13 +133,9 @@ def _height(cell: PlaneCell | None) -> float | None:
 def _told(cell: PlaneCell | None) -> str:
     if cell is None:
         return ""
-    said = [f"{name} {_quantity(each)}" for name, each in (("measured", cell.measured), ("predicted", cell.predicted))
-            if each is not None]  # fmt: skip
+    both = ("measured", cell.measured), ("predicted", cell.predicted)
+    said = [f"{name} {quantity_text(each)}" for name, each in both if each is not None]
     return "<br>".join([*said, *([_plain(cell.failed)] if cell.failed else [])])
-
-
-def _quantity(each: Quantity) -> str:
-    return significant(each.value) if each.low is None else number(each.value, each.low, each.high)
 
 
 def _plain(words: str, most: int = _MOST) -> str:

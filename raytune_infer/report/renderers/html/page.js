@@ -8,7 +8,7 @@
   function coloured(layout) {
     const dark = media.matches && !printing;
     const ink = dark ? "#ececec" : "#1a1a1a", line = dark ? "#454a50" : "#d9d9d9";
-    const axis = { gridcolor: line, linecolor: ink, zerolinecolor: line, automargin: true };
+    const axis = { gridcolor: line, linecolor: ink, zerolinecolor: line, automargin: true, exponentformat: "none" };
     return {
       ...layout, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink, family: "system-ui, 'Noto Sans', 'DejaVu Sans', sans-serif", size: narrow() ? 11 : 13 },
@@ -88,8 +88,20 @@
 
   const again = () => { for (const [place, figure] of all()) show(place, figure); };
   media.addEventListener("change", again);
-  window.addEventListener("beforeprint", () => { printing = true; again(); });
-  window.addEventListener("afterprint", () => { printing = false; again(); });
+  // On paper nothing can be opened: the numbers of each chart are there.
+  window.addEventListener("beforeprint", () => {
+    printing = true;
+    for (const each of document.querySelectorAll("details:not([open])")) each.dataset.shut = each.open = true;
+    again();
+  });
+  window.addEventListener("afterprint", () => {
+    printing = false;
+    for (const each of document.querySelectorAll("details[data-shut]")) {
+      each.open = false;
+      delete each.dataset.shut;
+    }
+    again();
+  });
   let begun = begin();
   // Nothing is taken from the page while it is being drawn.
   window.raytuneReport = { begin: () => (begun = begin()), settled: () => Promise.allSettled([begun, last]) };

@@ -14,7 +14,10 @@ from raytune_infer.errors import UserError
 from raytune_infer.report.renderers.html.tables import text
 
 # Nothing is fetched, whatever a text of a user's may hold: the browser itself refuses.
-_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; {connect}"
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+    "form-action 'none'; {connect}"
+)
 
 _PAGE = """\
 <!doctype html>

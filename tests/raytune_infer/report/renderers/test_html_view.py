@@ -111,6 +111,7 @@ def test_a_page_names_nothing_that_it_would_fetch_and_its_policy_refuses_it():
     assert links == ["data:,"]
     assert "link" not in found.tags[found.tags.index("body") :] and "iframe" not in found.tags
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert "base-uri 'none'; form-action 'none'" in policy
     assert policy.startswith("default-src 'none';") and "connect" not in policy and "http" not in policy
     assert "Licensed under the MIT license" in text
 
@@ -143,6 +144,23 @@ def test_series_differ_in_more_than_colour():
     figure = html_view.drawn(View(charts=(Chart("c", "", "", Axis("x"), Axis("y"), many),)))["chart-0"]
     looks = {(trace["line"]["dash"], trace["marker"]["symbol"]) for trace in figure["data"]}
     assert len({dash for dash, _ in looks}) == len({mark for _, mark in looks}) == 6
+
+
+@pytest.mark.parametrize(("last", "step"), [(3, 1), (10, 1), (11, 2), (40, 5), (101, 20), (500, 50)])
+def test_numbers_of_trials_are_whole_on_their_axis(last, step):
+    dots = tuple(Dot(at, 1.0) for at in (1, last))
+    chart = Chart("c", "", "", Axis("trial", whole=True), Axis("y"), (Series("s", "measured", dots),))
+    assert html_view.drawn(View(charts=(chart,)))["chart-0"]["layout"]["xaxis"]["dtick"] == step
+
+
+@pytest.mark.parametrize("less", [True, False])
+def test_the_better_end_of_a_plane_is_bright_and_named(less):
+    plane = Plane("a", ("1",), "b", ("x",), (PlaneCell(0, 0, measured=Quantity(1.0)),))
+    planes = Planes("p", "t", "c", Axis("least p99_ms"), (plane,), less_is_better=less)
+    heat = html_view.drawn(View(charts=(planes,)))["chart-0"]["planes"][0]["data"][0]
+    # The bright end of Cividis is that of its high numbers.
+    assert heat["colorscale"] == "Cividis" and heat["reversescale"] == less
+    assert heat["colorbar"]["title"]["text"] == "least p99_ms (brighter is better)"
 
 
 def test_a_plane_has_what_is_measured_before_what_is_predicted():

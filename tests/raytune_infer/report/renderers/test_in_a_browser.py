@@ -15,7 +15,7 @@ from raytune_infer.report.chart import Axis, Chart, Dot, Plane, PlaneCell, Plane
 from raytune_infer.report.renderers.html import html_view
 from raytune_infer.report.renderers.html.html_view import render
 from raytune_infer.report.renderers.html.page import as_script, page
-from raytune_infer.report.view import View
+from raytune_infer.report.view import Column, Row, Table, View
 from raytune_infer.report.whole.run_facts import read_facts
 from raytune_infer.report.whole.whole_report import whole_report
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, write_run
@@ -151,6 +151,30 @@ look();
 </script></body>"""), encoding="utf-8",
     )  # fmt: skip
     return told_by(folder, "watched.html")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(
+    shutil.which("pdftotext") is None, reason="pdftotext is missing (Debian: apt install poppler-utils)"
+)
+def test_on_paper_all_columns_are_within_the_page_and_so_are_the_numbers_of_charts(tmp_path):
+    columns = tuple(Column(f"head{at}", kind="text") for at in range(25))
+    table = Table("t", columns, (Row(tuple(f"cell{at} of several words" for at in range(25))),))
+    dots = (Dot(1.0, 2.0, label="labelled"),)
+    chart = Chart("c", "t", "c", Axis("x"), Axis("y"), (Series("s", "line", dots),))
+    with (tmp_path / "paper.html").open("w", encoding="utf-8") as file:
+        render(View("t", tables=(table,), charts=(chart,)), file)
+    pdf, words = tmp_path / "paper.pdf", tmp_path / "words.html"
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={pdf}",
+               (tmp_path / "paper.html").as_uri()]  # fmt: skip
+    subprocess.run(command, capture_output=True, timeout=120, check=True, env={**os.environ, "HOME": str(tmp_path)})
+    subprocess.run(["pdftotext", "-bbox", str(pdf), str(words)], check=True)
+    told = words.read_text()
+    [width] = {float(found) for found in re.findall(r'<page width="([0-9.]+)"', told)}
+    found = re.findall(r'xMax="([0-9.]+)" yMax="[0-9.]+">([^<]*)<', told)
+    assert max(float(right) for right, _ in found) <= width
+    said = "".join(word for _, word in found)
+    assert said.count("words") == 25 and said.count("head") == 25 and "labelled" in said
 
 
 @pytest.mark.timeout(180)

@@ -72,6 +72,7 @@ def test_who_comes_by_another_name_is_refused(tmp_path, host):
 def test_there_is_nothing_but_the_report_and_nothing_is_changed(tmp_path):
     with watched(tmp_path / "run") as port:
         assert asked(port, "/../run.json")[0] == 404
+        assert asked(port, method="HEAD")[:2] == (200, "")
         assert asked(port, method="POST")[0] == asked(port, method="DELETE")[0] == 501
         _, page, headers = asked(port)
         assert headers["Content-Security-Policy"] == "frame-ancestors 'none'" and headers["Cache-Control"] == "no-store"

@@ -8,17 +8,21 @@ from pathlib import Path
 import pytest
 
 from raytune_infer.ranking.recommendation import recommend
+from raytune_infer.report.chart import Quantity
 from raytune_infer.report.recommendation_report import ranking_table
 from raytune_infer.report.renderers import renderer_of
+from raytune_infer.report.renderers.chart_tables import table_of
 from raytune_infer.report.renderers.json_view import as_dict
 from raytune_infer.report.study_report import trials_view
 from raytune_infer.report.view import View
 from raytune_infer.report.whole.cost import pareto
+from raytune_infer.report.whole.goal import goal_figure
 from raytune_infer.report.whole.run_facts import read_facts
 from raytune_infer.report.whole.whole_report import whole_report
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store.records import Outcome
+from searchers.objective import Expression, Objective
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, SPEC, write_run
 from tests.raytune_infer.report.every_view import facts, measured
 
@@ -125,6 +129,78 @@ def test_one_knob_has_a_plane_and_ten_have_one_for_each_pair(count, planes):
     trial = replace(measured(1, 0, 10.0), config=config)
     [chart] = section(whole_report(replace(without([trial]), spec=spec)), "Any two knobs").charts
     assert len(chart.planes) == planes
+
+
+def of_knobs(knobs, trials):
+    """Facts of a service with these knobs, and with these configurations and rates."""
+    text = knobs_of(1).replace("{max_batch_size: [1, 4], }", knobs)
+    spec = parse_spec(Document(text, "s.yaml"), folder=Path("."))
+    done = [replace(measured(n, n - 1, rps), config=config) for n, (config, rps) in enumerate(trials, 1)]
+    return replace(without(done), spec=spec)
+
+
+def test_values_that_are_equal_in_words_have_cells_and_names_of_their_own():
+    knobs = 'max_batch_size: [1, 4], q: {kind: args, values: ["8", 8]}'
+    rates = {"8": 40.0, 8: 10.0}
+    found = of_knobs("{" + knobs + "}", [({"max_batch_size": 1, "q": q}, rps) for q, rps in rates.items()])
+    [failed] = of_knobs("{" + knobs + "}", [({"max_batch_size": 1, "q": 8}, None)]).trials
+    [chart] = section(whole_report(replace(found, trials=(found.trials[0], failed))), "Any two knobs").charts
+    [plane] = chart.planes
+    assert plane.y_values == ('"8"', "8")
+    assert [(cell.x, cell.y, bool(cell.failed)) for cell in plane.cells if cell.failed] == [(0, 1, True)]
+
+
+def test_a_large_plane_shows_some_values_those_that_were_tried_first_and_says_so():
+    sizes = list(range(1, 901))
+    knobs = f"{{max_batch_size: {sizes}, k: {{kind: args, values: {sizes}}}}}"
+    tried = [({"max_batch_size": 7, "k": 13}, 10.0), ({"max_batch_size": 7, "k": 899}, None)]
+    [chart] = section(whole_report(of_knobs(knobs, tried)), "Any two knobs").charts
+    [plane] = chart.planes
+    assert len(plane.x_values) == len(plane.y_values) == 40
+    assert {"1", "7", "900"} <= set(plane.x_values) and {"1", "13", "899"} <= set(plane.y_values)
+    assert "Of k 40 of 900 values are shown" in chart.caption and "Of max_batch_size 40" in chart.caption
+
+
+def minimised(trials):
+    text = SPEC.replace("maximize: rps / usd_per_hour", "minimize: p99_ms").replace("limits: {p99_ms: 100}", "")
+    text += "load: {find: peak}\n"
+    return replace(without(trials), spec=parse_spec(Document(text, "s.yaml"), folder=Path(".")))
+
+
+def test_what_does_not_count_is_marked_where_it_does_not_look_best():
+    """Of latencies, of which less is better, that is above all others; its table has no figure for it."""
+    trials = [replace(measured(1, 0, 10.0), value=1 / 56.789), measured(2, 1, None)]
+    [chart] = section(whole_report(minimised(trials)), "How the search went").charts
+    by_kind = {series.kind: series for series in chart.series}
+    assert by_kind["failed"].dots[0].y > by_kind["measured"].dots[0].y and "upper" in by_kind["failed"].name
+    assert [row.cells[2] for row in table_of(chart).rows if "could not" in str(row.cells[0])] == [None]
+    [chart] = section(whole_report(without([measured(1, 0, 10.0), measured(2, 1, None)])), "How the search went").charts
+    assert [series.dots[0].y for series in chart.series if series.kind == "failed"] == [0.0]
+
+
+def test_a_trial_that_ended_early_is_told_from_those_whose_rate_is_known():
+    [chart] = section(whole_report(facts()), "How the search went").charts
+    numbers = {series.kind: [dot.x for dot in series.dots] for series in chart.series}
+    assert (numbers["measured"], numbers["early"]) == ([1, 2, 5], [4])
+
+
+RATE = Quantity(10.0, 8.0, 16.0, at_least=True, estimated=True)
+
+
+@pytest.mark.parametrize(
+    ("goal", "minimize", "figure", "expected"),
+    [
+        ("rps / usd_per_hour", False, 5.0, Quantity(5.0, 4.0, 8.0, at_least=True, estimated=True)),
+        ("usd_per_hour / rps", True, 0.2, Quantity(0.2, 0.125, 0.25, at_most=True, estimated=True)),
+        # What else is measured is not known at the ends of the rate's interval.
+        ("rps / p99_ms", False, 0.1, Quantity(0.1, estimated=True)),
+        ("p99_ms", True, 100.0, Quantity(100.0, estimated=True)),
+    ],
+)  # fmt: skip
+def test_a_figure_has_the_interval_of_its_rate_where_the_goal_is_of_nothing_else(goal, minimize, figure, expected):
+    objective = Objective(Expression(goal), minimize=minimize)
+    assert goal_figure(objective, figure, RATE, {"p99_ms": 100.0}, 2.0) == expected
+    assert goal_figure(objective, figure, None, {}, 2.0) == Quantity(figure)
 
 
 def test_limits_are_told_with_how_each_was_held():
