@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from raytune_infer.report.export.serve_config import DEPLOY, STATUS
 from raytune_infer.report.view import Column, Note, Row, Table, View
 from raytune_infer.report.whole.run_facts import RunFacts
+from raytune_infer.store.database_url import shown_url
 
 _TITLE = "How to deploy it"
 
@@ -19,8 +20,11 @@ def deploying_view(facts: RunFacts) -> View:
     if best is None:
         return View(_TITLE, notes=(Note("There is nothing to deploy, as no configuration counts.", "warning"),))
     run = shlex.quote(str(facts.run.path))
+    # A database of its own has to be named again; its password, which is hidden here, too.
+    named = facts.run.database_url is not None
+    db = f" --db {shlex.quote(str(shown_url(facts.run.database_url)))}" if named else ""
     steps = (
-        ("write the config", f"raytune-infer export {run} > serve_config.yaml"),
+        ("write the config", f"raytune-infer export {run}{db} > serve_config.yaml"),
         ("deploy it to a running Ray", DEPLOY),
         ("see whether it runs", STATUS),
     )

@@ -22,6 +22,7 @@ from raytune_infer.report.whole.whole_report import whole_report
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store.records import Outcome
+from raytune_infer.store.run_folder import RunFolder
 from searchers.objective import Expression, Objective
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, SPEC, write_run
 from tests.raytune_infer.report.every_view import facts, measured
@@ -201,6 +202,18 @@ def test_a_figure_has_the_interval_of_its_rate_where_the_goal_is_of_nothing_else
     objective = Objective(Expression(goal), minimize=minimize)
     assert goal_figure(objective, figure, RATE, {"p99_ms": 100.0}, 2.0) == expected
     assert goal_figure(objective, figure, None, {}, 2.0) == Quantity(figure)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"), [(None, ""), ("postgresql://me:word@host/db", " --db 'postgresql://me:***@host/db'")]
+)
+def test_the_command_that_exports_names_the_database_where_it_is_not_in_the_folder(url, words):
+    run = RunFolder(Path("run"), url, 1)
+    outcome = Outcome(measured(1, 0, 10.0).metrics, settings={"cpu_cores": 2.0, "args": {}})
+    found = replace(without([replace(measured(1, 0, 10.0), outcome=outcome)]), run=run)
+    commands, settings = section(whole_report(found), "How to deploy it").tables
+    assert commands.rows[0].cells[1] == f"raytune-infer export run{words} > serve_config.yaml"
+    assert [row.cells for row in settings.rows] == [("cpu_cores", "2.0")]
 
 
 def test_limits_are_told_with_how_each_was_held():
