@@ -141,11 +141,16 @@ class ComparisonSchedule:
     def searched(self, trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
         """Return what the search has measured of the configurations in the comparison: one trial each, the last.
 
+        None once there are as many whole rounds as the comparison needs at least: these then speak for themselves.
+
         Args:
             trials: finished trials of the study.
         """
+        rounds = in_rounds(trials)
         field = self._field(compared(trials, self.objective, self.default), _seconds(trials))
-        begun = {p for r in in_rounds(trials) for p in r}
+        if len(rounds) - bool(_waiting(field, rounds)) >= MIN_ROUNDS:
+            return ()
+        begun = {p for r in rounds for p in r}
         found = {t.position: t for t in trials if t.purpose == "search" and t.outcome.metrics is not None}
         return tuple(t for p, t in found.items() if p in begun or p in field)
 

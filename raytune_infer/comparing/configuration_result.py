@@ -98,8 +98,14 @@ class ConfigurationResult:
 
 
 def result_of(comparison: Comparison, contestant: Contestant) -> ConfigurationResult:
-    """Return the result of a contestant."""
+    """Return the result of a contestant.
+
+    Its means over the rounds; until the comparison is over its latest measurement that kept the limits, with the
+    interval of that alone: a mean with one of the search, which was not side by side with it, would be nobody's figure.
+    """
     kept = tuple(t for t in contestant.trials if t.value is not None)
+    if comparison.preliminary:
+        return result_of_search((kept or contestant.trials)[-1])
     trials = kept or contestant.trials
     if not contestant.counts:
         return ConfigurationResult(_means(trials), trials)
@@ -113,7 +119,7 @@ def result_of(comparison: Comparison, contestant: Contestant) -> ConfigurationRe
 
 
 def result_of_search(trial: TrialRecord) -> ConfigurationResult:
-    """Return the result of a configuration that was measured by one trial of the search alone."""
+    """Return the result of a configuration by one trial alone, as in the search."""
     return ConfigurationResult(trial.metrics, (trial,), trial.outcome.interval_rps)
 
 

@@ -59,9 +59,12 @@ def side_by_side(comparison: Comparison, objective: Objective) -> Mapping[int, S
         if not contestant.counts:
             found[contestant.position] = SideBySide()
             continue
+        result = result_of(comparison, contestant)
         figure = comparison.mean(contestant).value
+        if comparison.preliminary:
+            figure = objective.figure(result.metrics, result.usd_per_hour)
         value = 1 / figure if objective.minimize else figure
-        found[contestant.position] = SideBySide(result_of(comparison, contestant), figure, value)
+        found[contestant.position] = SideBySide(result, figure, value)
     return found
 
 

@@ -17,7 +17,12 @@ from serve_deployments.metrics.level_result import TOLERATED_SHARE
 
 
 def comparison_view(comparison: Comparison, objective: Objective) -> View:
-    """Return the standings, if there was a round, and what they show beside the answer."""
+    """Return the standings, if there was a round, and what they show beside the answer; nothing until it is over.
+
+    Until then the table of trials says all that was measured, and means and ratios of so few would only seem more.
+    """
+    if comparison.preliminary:
+        return View()
     said = [Note(sentence) for sentence in remarks(comparison, objective)]
     if (told := on_other_work(comparison)) is not None:
         said.append(Note(told, "warning"))
@@ -50,8 +55,7 @@ def standings(comparison: Comparison, objective: Objective) -> Table:
         )
         for c, share in zip(comparison.contestants, shares, strict=True)
     ]  # fmt: skip
-    before = " so far, and before that in the search" if comparison.preliminary else ""
-    title = f"Measured side by side in {rounds}{before} (with intervals of {100 * CONFIDENCE:g} %)"
+    title = f"Measured side by side in {rounds} (with intervals of {100 * CONFIDENCE:g} %)"
     return Table("comparison", columns, tuple(rows), title)
 
 

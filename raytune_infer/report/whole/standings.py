@@ -16,7 +16,7 @@ def compared_view(facts: RunFacts) -> View:
     """Return the recommended configuration beside the default, and the comparison."""
     compared = comparison_view(facts.comparison, facts.objective)
     best = facts.best
-    if best is None or facts.comparison.recommended is None:
+    if best is None or facts.comparison.recommended is None or facts.comparison.preliminary:
         return View("Recommended against default", notes=(Note("They were not compared yet.", "warning"),))
     result = StudyResult(
         run=facts.run, trials=facts.trials, best=best, default=facts.default, objective=facts.objective,

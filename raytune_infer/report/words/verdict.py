@@ -24,6 +24,9 @@ def answer(comparison: Comparison, objective: Objective) -> str:
     recommended, default = comparison.recommended, comparison.of(comparison.default)
     if recommended is None:
         return ""
+    if comparison.preliminary:
+        named = marked(spelled(config_of(recommended)), recommended.answers)
+        return f"preliminary, by one measurement: {named}: {_rate(comparison, recommended)}"
     if recommended is default:
         parts = [f"Keep the default, {_what(default, None)}: {_rate(comparison, default)}"]
         parts += [_cost(comparison, default, None), _why_kept(comparison, objective)]
@@ -77,16 +80,16 @@ def so_far(said: str, comparison: Comparison, left: Left | None) -> str:
 
 def remarks(comparison: Comparison, objective: Objective) -> list[str]:
     """Return what else the comparison shows, a sentence each: what is alike, and what is cheaper."""
-    if comparison.recommended is None:
+    if comparison.recommended is None or comparison.preliminary:
         return []
     said = [_cheaper_than_default(comparison, objective), _first_against_second(comparison, objective)]
     return [sentence for sentence in said if sentence is not None]
 
 
 def on_other_work(comparison: Comparison) -> str | None:
-    """Return what it means that other processes used the cores; None if they did not noticeably."""
+    """Return what it means that other processes used the cores; None if not noticeably, or before ratios are told."""
     trials = [t for c in comparison.contestants for t in c.trials]
-    if not (shares := disturbed(trials)):
+    if comparison.preliminary or not (shares := disturbed(trials)):
         return None
     low, high = min(shares.values()), max(shares.values())
     had = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
@@ -231,5 +234,4 @@ def _interval(ratio: Estimate) -> str:
 
 
 def _rounds(contestant: Contestant) -> str:
-    noun = "measurement" if any(t.purpose == "search" for t in contestant.trials) else "round"
-    return f"{contestant.kept} of {counted(len(contestant.trials), noun)}"
+    return f"{contestant.kept} of {counted(len(contestant.trials), 'round')}"

@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,10 @@ from scipy import stats
 from raytune_infer.comparing.comparison import compared
 from raytune_infer.comparing.comparison_schedule import ComparisonSchedule, Left
 from raytune_infer.ranking.recommendation import RunConditions, rank
+from raytune_infer.ranking.side_by_side import side_by_side
+from raytune_infer.report.comparison_report import comparison_view
+from raytune_infer.report.view import View
+from raytune_infer.report.whole.standings import compared_view
 from raytune_infer.report.words.verdict import answer_so_far
 from raytune_infer.study.result import best_of
 from tests.levels import a_level
@@ -44,11 +50,35 @@ def test_twice_as_fast_in_the_search_and_in_the_first_round_is_enough():
     over, ratio = comparison.over_default, math.sqrt(98 * 102) / 50
     assert (over.value, over.low, over.high) == pytest.approx((ratio, ratio * math.exp(-half), ratio * math.exp(half)))
     best = best_of(trials, comparison)
-    assert best is not None and best.config == {"n": 1} and [t.number for t in best.trials] == [2, 5]
+    assert best is not None and best.config == {"n": 1} and [t.number for t in best.trials] == [5]
     said = answer_so_far(best, comparison, GOAL, Left(3, 6))
     assert said.startswith("So far, in round 1 of a comparison that is not over (3 of at least 6 measurements; ")
-    assert ": Run n=1: " in said and " the default's (95 %: " in said
-    assert said.endswith("limits kept in 2 of 2 measurements")
+    assert said.endswith("goes on): preliminary, by one measurement: n=1: 102 requests/s")
+
+
+def test_the_figures_are_of_one_measurement_and_the_same_everywhere():
+    measured = finals_of_search((0, 67.0), (1, 33.0))
+    measured[0] = replace(measured[0], outcome=replace(measured[0].outcome, interval_rps=(62.0, 87.0)))
+    trials, comparison = so_far((1, 15.0), searched=measured)
+    best = best_of(trials, comparison)
+    assert best is not None and (best.metrics["rps"], best.interval_rps) == (67.0, (62.0, 87.0))
+    said = answer_so_far(best, comparison, GOAL, Left(1, 4))
+    assert said.endswith(": preliminary, by one measurement: n=0: 67.0 (62.0 to 87.0) requests/s")
+    beside = side_by_side(comparison, GOAL)
+    assert {p: one.figure for p, one in beside.items()} == {0: 67.0, 1: 15.0}  # not 33 and 15 in one mean
+    assert comparison_view(comparison, GOAL) == View()  # no ratio, as nothing was measured side by side
+    facts: Any = SimpleNamespace(comparison=comparison, objective=GOAL, best=best)
+    assert compared_view(facts).tables == ()
+
+
+def test_two_whole_rounds_speak_for_themselves():
+    two = ((1, 102.0), (2, 70.0), (0, 50.0), (0, 50.0), (2, 70.0), (1, 102.0))
+    _, comparison = so_far(*two[:-1])
+    assert comparison.preliminary
+    for more in ((), ((1, 102.0),)):
+        trials, comparison = so_far(*two, *more)
+        assert not comparison.preliminary and comparison.rounds == 2 + len(more)
+        assert comparison.over_default == compared(trials, GOAL, 0).over_default
 
 
 def test_before_the_default_has_had_its_turn_it_is_compared_all_the_same():
