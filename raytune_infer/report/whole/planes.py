@@ -114,7 +114,7 @@ def _predicted(facts: RunFacts, slices: Mapping[tuple[str, str], Slice]) -> tupl
     if (why := why_none(facts)) is not None:
         return {}, Note(f"Nothing is predicted: {why}.", "warning")
     wanted: dict[Key, Config] = {}
-    room, left_out = MOST - len({_key(t.config) for t in facts.searched}), 0
+    room, left_out = MOST - len({_key(t.config) for t in facts.trials}), 0
     for of_pair in slices.values():
         new = {key: config for _, _, key, config in of_pair if key not in wanted}
         if len(wanted) + len(new) > room:

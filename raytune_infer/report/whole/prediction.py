@@ -1,10 +1,11 @@
-"""What the study's own searcher expects of configurations, after the trials of its search."""
+"""What the study's own searcher expects of configurations, after all of the study's trials."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from raytune_infer.report.whole.run_facts import RunFacts
 from raytune_infer.spec.demand import price
 from raytune_infer.spec.standard_knobs import encode
 from raytune_infer.store.prior import kept_prior
-from raytune_infer.store.records import observations
+from raytune_infer.store.records import TrialRecord
 from raytune_infer.study.space import problem_of
 from searchers.base import History, Observation, PredictsValues
 from searchers.quantities import PRICE
@@ -54,7 +55,7 @@ def why_none(facts: RunFacts) -> str | None:
     """Return why nothing can be predicted for a run; None if it can."""
     if facts.study.searcher not in PREDICT_GAINS:
         return f"the searcher {facts.study.searcher} has no model that predicts configurations"
-    if not facts.searched:
+    if not facts.trials:
         return "no trial has ended yet"
     if PRICE in (*facts.objective.goal.names, *facts.objective.limited) and book_of(facts) is None:
         return "the goal needs prices, and the run's price book is not one of those that ship"
@@ -68,16 +69,37 @@ def expectations(facts: RunFacts, configs: Sequence[Config]) -> list[Expected]:
         facts: a run for which `why_none` has no reason.
         configs: at most `MOST` configurations, each once.
     """
-    trials = observations(facts.searched).observed
-    known = [t.config for t in facts.searched]
-    allowed = {typed(config): config for config in (*configs, *known)}
+    known = _measured(facts)
+    allowed = {typed(config): config for config in (*configs, *(config for config, _ in known))}
     space = Space([encode(name, facts.spec.values(name)) for name in facts.spec.knobs], list(allowed.values()))
-    history = History(tuple(
-        Observation(space.position(config), seen.metrics) for config, seen in zip(known, trials, strict=True)
-    ))  # fmt: skip
+    history = History(tuple(Observation(space.position(config), metrics) for config, metrics in known))
     samples = _samples(facts, space, history)
     minimize = facts.objective.minimize
     return [_expected(samples[:, space.position(config)], minimize=minimize) for config in configs]
+
+
+def _measured(facts: RunFacts) -> list[tuple[Config, Mapping[str, float] | None]]:
+    """Return each configuration that was tried, with the means of what its trials measured; None if none could run.
+
+    Also of the final comparison, which may have measured what the search had not, such as the default. Of trials alone
+    on a GPU of which they pay for a part, and others among neighbours, those count that the ranking takes.
+    """
+    found = facts.ranking
+    believed = set() if found is None else {number for r in (*found.ranked, *found.others) for number in r.trials}
+    by_config: dict[int, list[TrialRecord]] = {}
+    for t in facts.trials:
+        by_config.setdefault(t.position, []).append(t)
+    return [
+        (trials[0].config, _means([m for t in trials if t.number in believed and (m := t.outcome.metrics) is not None]))
+        for trials in by_config.values()
+    ]
+
+
+def _means(measured: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+    """Return the mean of each metric that all of them have; None of none."""
+    if not measured:
+        return None
+    return {name: fmean(m[name] for m in measured) for name in measured[0] if all(name in m for m in measured)}
 
 
 def _samples(facts: RunFacts, space: Space, history: History) -> np.ndarray:

@@ -101,7 +101,7 @@ def notes(found: Recommendation) -> list[str]:
     said += [f"trial {number} {_without_rate(why)}" for number, why in found.failed.items()]
     if found.untried:
         never = counted(found.untried, "configuration of the space was", "configurations of the space were")
-        said.append(f"{never} never tried; nothing is known of {by_number(found.untried, 'it', 'them')}")
+        said.append(f"{never} never tried: {by_number(found.untried, 'it is', 'they are')} at most predicted")
     if any(r.alone and r.known.level is not None for r in everything):
         said.append(ALONE_NOTE)
     if any(r.emulated for r in everything):

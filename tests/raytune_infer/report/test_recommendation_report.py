@@ -180,8 +180,10 @@ def test_each_thing_to_know_is_said_once_and_only_where_it_is_so():
     assert notes(found(SURE, others=(NEVER, HOPED))) == []
     shaky = replace(KEPT, steady=False)
     assert notes(found(ranked(RateBounds(shaky, 110.0, True)), others=(NEVER,))) == [ESTIMATE_NOTE]
-    assert notes(found(SURE, untried=7)) == ["7 configurations of the space were never tried; nothing is known of them"]
-    assert notes(found(SURE, untried=1)) == ["1 configuration of the space was never tried; nothing is known of it"]
+    assert notes(found(SURE, untried=7)) == [
+        "7 configurations of the space were never tried: they are at most predicted"
+    ]
+    assert notes(found(SURE, untried=1)) == ["1 configuration of the space was never tried: it is at most predicted"]
 
 
 def test_what_happened_to_a_trial_is_said_with_its_number():
