@@ -17,11 +17,12 @@ from raytune_infer.report.chart import Quantity
 from raytune_infer.report.view import Cell, Column, Note, Row, Table, View
 from raytune_infer.report.whole.prediction import book_of
 from raytune_infer.report.whole.run_facts import RunFacts
-from raytune_infer.report.whole.turning_points import FARTHEST, Ask, Turn, turn
+from raytune_infer.report.whole.turning_points import FARTHEST, UNSEEN, Ask, Turn, tied, turn
 from raytune_infer.report.words.metric_columns import metric_column
 from raytune_infer.report.words.values import significant, spelled
 from raytune_infer.spec.standard_knobs import gpu_name
 from searchers.quantities import PRICE
+from searchers.space import Config
 
 _TITLE = "How far the question can move"
 _SAME_PRICE = 1e-6
@@ -56,47 +57,64 @@ def sensitivity_view(facts: RunFacts) -> View:
         return View(_TITLE, notes=(Note("No configuration counts, so no answer can change.", "warning"),))
     why_no_prices = _why_no_prices(facts)
     rows = [*_bounds(facts), *(() if why_no_prices else _prices(facts))]
-    notes = [Note(words(moved)) for moved in rows]
+    notes = [Note(_TIED[found.best_is_default])] if rows and tied(found, best.config) else []
+    notes += [Note(words(moved)) for moved in rows]
     notes += [Note(f"Prices: {why_no_prices}.")] if why_no_prices else []
     notes.append(Note(_HOW))
     return View(_TITLE, tables=(_table(rows),) if rows else (), notes=tuple(notes))
 
 
+_TIED = {
+    True: "The default is kept, as nothing is surely better than it: that the answer is the same for sure means here "
+    "that this stays so.",
+    False: "Something that counts is not surely worse than the answer: that this is the same for sure means here that "
+    "`recommend` names it, and that all that is surely worse now stays so.",
+}
+"""Whether the answer is the default → what is said where something that counts is not surely worse than it."""
 _HOW = (
-    f"Found by ranking the measured levels again at other numbers, up to {FARTHEST:g} times more or less; in brackets, "
-    "between which numbers the measurements do not tell. No trial was made for this, and configurations that were not "
+    f"Found by ranking the measured levels again at other numbers, as `recommend` does, up to {FARTHEST:g} times more "
+    "or less; where nothing is said to be sure, these measurements do not tell. An answer that changes and "
+    f"changes back within {UNSEEN - 1:.0%} is not seen. No trial was made for this, and configurations that were not "
     "measured are not in it."
 )
 
 
 def words(moved: Moved) -> str:
-    """Return a sentence on one number, as in `stays first while the limit of p99_ms is above 83 ms (70 to 90)`."""
+    """Return what is said of one number: where the answer is the same for sure, and where another one surely is."""
     what = moved.what if moved.kind == "price" else f"the bound of {moved.what}"
-    ends = [
-        f"{side} {significant(found.at, 3)} {moved.unit}{_between(found)}, then {_then(found)}"
-        for side, found in (("above", moved.down), ("below", moved.up))
-        if found is not None and found.at is not None
-    ]
-    now = f"now {significant(moved.now)} {moved.unit}"
-    said = "The recommended configuration stays first"
-    first = f"while {what} is {'; and '.join(ends)}" if ends else f"wherever {what} is within {FARTHEST:g} times that"
-    unsure = [
-        f"{side} {significant(found.sure_until, 3)} {moved.unit} the measurements do not tell for sure"
-        for side, found in (("below", moved.down), ("above", moved.up))
-        if found is not None and found.at is None
-    ]
-    return f"{'; '.join([f'{said} {first}', *unsure])} ({now})."
+    now = f"{what} (now {significant(moved.now)} {moved.unit})"
+    if moved.down is None and moved.up is None:
+        return f"The answer is the same for sure wherever {now} is within {FARTHEST:g} times that."
+    falls, rises = _where(moved, moved.down, upwards=False), _where(moved, moved.up, upwards=True)
+    return f"If {now} falls, the answer is the same for sure {falls}. If it rises, it is so {rises}."
 
 
-def _between(found: Turn) -> str:
-    far = "not surely even there" if found.other_from is None else (
-        f"another surely from {significant(found.other_from, 3)}"
-    )  # fmt: skip
-    return f" (sure up to {significant(found.sure_until, 3)}, {far})"
+def _where(moved: Moved, found: Turn | None, *, upwards: bool) -> str:
+    """Return how far the answer is the same for sure in one direction, and what is known beyond."""
+
+    def at(number: float) -> str:
+        return f"{significant(number, 3)} {moved.unit}"
+
+    to, beyond, factor = ("up to", "above", FARTHEST) if upwards else ("down to", "below", 1 / FARTHEST)
+    farthest = f"{at(moved.now * factor)}, the farthest that was looked at"
+    if found is None:
+        return f"{to} {farthest}"
+    until = "at no other number" if found.sure_until == moved.now else f"{to} {at(found.sure_until)}"
+    if found.at is None:
+        return f"{until}; {beyond} that these measurements do not tell, but `recommend` names the same {to} {farthest}"
+    other = found.other
+    named = f"at {at(found.at)} `recommend` names {_then(found.then)}"
+    if other is None:
+        return f"{until}; {named}, and what is best {beyond} that these measurements do not tell"
+    # What is named first need not be what surely is better farther on.
+    first = "" if other.start == found.at else f"{named}; "
+    end = farthest if other.end is None else at(other.end)
+    what = "surely nothing counts" if other.config is None else f"{spelled(other.config)} surely is better"
+    return f"{until}; {first}from {at(other.start)} {to} {end} {what}"
 
 
-def _then(found: Turn) -> str:
-    return "nothing that was measured counts" if found.then is None else spelled(found.then)
+def _then(config: Config | None) -> str:
+    return "nothing, as no rate surely keeps the limits" if config is None else spelled(config)
 
 
 def _bounds(facts: RunFacts) -> Iterator[Moved]:
@@ -190,7 +208,7 @@ def _cells(found: Turn | None) -> tuple[Cell, ...]:
 def _quantity(found: Turn) -> Quantity | None:
     if found.at is None:
         return None
-    if found.other_from is None:
+    if found.other is None:
         return Quantity(found.at, estimated=True)
-    ends = sorted((found.sure_until, found.other_from))
+    ends = sorted((found.sure_until, found.other.start))
     return Quantity(found.at, ends[0], ends[1])

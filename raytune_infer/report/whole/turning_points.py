@@ -1,10 +1,11 @@
 """How far one number of the question can move before the answer changes: the ranking asked again, by bisection.
 
-Each step ranks the run's trials under that number, as `recommend` does. The answer turns where a configuration that
-was behind the recommended one comes before it, or that one keeps the limits no more. How sure that is follows from the
-intervals of the two: between the number up to which no other may be better and the one from which on another surely
-is, the measurements do not tell. `recommend` asks for more than that: it keeps the default until another is surely
-better.
+Each step ranks the run's trials under that number, as `recommend` does, so that the two do not contradict each other,
+but for an answer that changes and changes back between two steps. On the
+way from the number that it has now there are three stretches: where `recommend` names the same configuration and none
+that it surely beats now may be better; where the measurements do not tell; and where another one is named and surely
+is better. That no level shows a rate within a limit does not mean that there is none, as the run looked elsewhere: so
+of a configuration without a rate the most that its levels leave open counts.
 """
 
 from __future__ import annotations
@@ -23,10 +24,27 @@ Ask = Callable[[float], Recommendation]
 
 FARTHEST = 8.0
 """Factor by which a number is moved at most, up or down. Our choice: beyond it levels of load say nothing any more."""
-_STEPS = 12
-"""Steps to that factor, of 1.19 each: an answer that changes and changes back within one is not seen. Our choice."""
+_STEPS = 32
+"""Steps to that factor. Our choice: each takes a ranking, of some hundredths of a second."""
+UNSEEN = FARTHEST ** (1 / _STEPS)
+"""Factor of each step, 1.067: an answer that changes and changes back within one is not seen."""
 _CLOSE = 1.01
 """Ratio of two numbers that are not told apart. Our choice: limits and prices are rarely given more precisely."""
+
+
+@dataclass(frozen=True)
+class Other:
+    """A stretch in which another answer surely is better.
+
+    Args:
+        start: the number at which it begins, as seen from the number now.
+        end: the number up to which it was found to go; None if as far as was looked.
+        config: what `recommend` names there; None if nothing can count.
+    """
+
+    start: float
+    end: float | None
+    config: Config | None
 
 
 @dataclass(frozen=True)
@@ -34,24 +52,25 @@ class Turn:
     """Where the answer changes in one direction.
 
     Args:
-        at: the number at which another comes first, as it was measured; None if that is farther than was looked.
-        sure_until: up to here it is surely better than all that it is surely better than now.
-        other_from: from here on another surely is better; None if that is farther than was looked.
-        then: what comes first beyond; None if nothing counts there, or it does not change.
+        sure_until: up to here `recommend` names the same, and it surely beats all that it surely beats now.
+        at: the first number at which `recommend` names another, or none; None if that is farther than was looked.
+        then: what it names there; None if nothing surely counts there, or it names no other.
+        other: where another surely is better; None if nowhere, as far as was looked.
 
     Raises:
-        ValueError: the three are not in order.
+        ValueError: the numbers are not in order.
     """
 
-    at: float | None
     sure_until: float
-    other_from: float | None
-    then: Config | None
+    at: float | None = None
+    then: Config | None = None
+    other: Other | None = None
 
     def __post_init__(self) -> None:
-        ends = [end for end in (self.sure_until, self.at, self.other_from) if end is not None]
+        other = () if self.other is None else (self.other.start, self.other.end)
+        ends = [end for end in (self.sure_until, self.at, *other) if end is not None]
         if ends not in (sorted(ends), sorted(ends, reverse=True)):
-            raise ValueError(f"a turn needs its three numbers in order, got {ends}")
+            raise ValueError(f"a turn needs its numbers in order, got {ends}")
 
 
 def turn(ask: Ask, now: float, config: Config, *, upwards: bool) -> Turn | None:
@@ -64,37 +83,50 @@ def turn(ask: Ask, now: float, config: Config, *, upwards: bool) -> Turn | None:
         upwards: the direction.
     """
     at = cache(ask)
-    factor = FARTHEST ** ((1 if upwards else -1) / _STEPS)
+    factor = UNSEEN if upwards else 1 / UNSEEN
     steps = [now, *(now * factor**step for step in range(1, _STEPS + 1))]
-    # Those that were ahead all along, by what the final comparison has shown to be luck, change nothing.
-    ahead = [other for number in (now, now * factor**0.01) for other in _ahead(at(number), config, ())]
     # Of those that nothing told apart from it before, no price or limit says from where on they may be better.
     behind = [r.config for r in _all(at(now)) if r.config != config and _is_worse(at(now), r, config)]
-    turned = _from(steps, lambda number: bool(_ahead(at(number), config, ahead)) or _is_out(at(number), config))
-    sure = _from(steps, lambda number: not _beats(at(number), config, behind))
+    sure = _first(steps, lambda number: _named(at(number)) != config or not _beats(at(number), config, behind))
+    if sure is None:
+        return None
+    turned = _first(steps, lambda number: _named(at(number)) != config)
     if turned is None:
-        return None if sure is None else Turn(None, sure, None, None)
-    then = max(at(turned).ranked, key=lambda r: r.value or 0.0, default=None)
-    if then is not None and then.config not in behind:
-        sure = now
-    other = _from(steps, lambda number: _surely_other(at(number), config))
-    nearer, farther = (min, max) if upwards else (max, min)
-    return Turn(
-        turned, turned if sure is None else nearer(sure, turned), None if other is None else farther(other, turned),
-        None if then is None else then.config,
-    )  # fmt: skip
+        return Turn(sure[0])
+    nearer = min if upwards else max
+    beyond = [turned[1], *(number for number in steps if abs(number - now) > abs(turned[1] - now))]
+    return Turn(nearer(sure[0], turned[1]), turned[1], _named(at(turned[1])), _other(at, beyond, config))
 
 
-def _from(steps: Sequence[float], holds: Callable[[float], bool]) -> float | None:
-    """Return the number from which on it holds, to within a hundredth; None if it holds at none of the steps."""
+def _other(at: Ask, steps: Sequence[float], config: Config) -> Other | None:
+    """Return the first stretch of the steps in which another answer surely is better than a configuration."""
+    start = _first(steps, lambda number: _surely_other(at(number), config))
+    if start is None:
+        return None
+    first, other = start[1], _named(at(start[1]))
+    rest = [first, *(number for number in steps if abs(number - steps[0]) > abs(first - steps[0]))]
+    end = _first(rest, lambda number: _named(at(number)) != other or not _surely_other(at(number), config))
+    return Other(first, None if end is None else end[0], other)
+
+
+def _first(steps: Sequence[float], holds: Callable[[float], bool]) -> tuple[float, float] | None:
+    """Return the last number before it holds and the first at which it does, to a hundredth; None if it holds nowhere.
+
+    The two are the same if it holds at the first step.
+    """
     place = next((at for at, number in enumerate(steps) if holds(number)), None)
     if not place:
-        return None if place is None else steps[0]
+        return None if place is None else (steps[0], steps[0])
     before, after = steps[place - 1], steps[place]
     while max(before, after) > _CLOSE * min(before, after):
         middle = (before * after) ** 0.5
         before, after = (before, middle) if holds(middle) else (middle, after)
-    return after
+    return before, after
+
+
+def _named(found: Recommendation) -> Config | None:
+    """Return the configuration that `recommend` names; None if it names none."""
+    return None if found.best is None else found.best.config
 
 
 def _all(found: Recommendation) -> Sequence[Ranked]:
@@ -103,25 +135,6 @@ def _all(found: Recommendation) -> Sequence[Ranked]:
 
 def _of(found: Recommendation, config: Config) -> Ranked | None:
     return next((r for r in _all(found) if r.config == config), None)
-
-
-def _possible(r: Ranked | None) -> float:
-    """Return the value as it was measured; where no rate surely keeps the limits, the largest that levels leave open.
-
-    That no level shows a rate within a limit does not mean that there is none: the run looked elsewhere.
-    """
-    return 0.0 if r is None else r.could_be or 0.0 if r.value is None else r.value
-
-
-def _ahead(found: Recommendation, config: Config, known: Sequence[Config]) -> list[Config]:
-    """Return the configurations that are better than this one, as they were measured, but for those that are known."""
-    value = _possible(_of(found, config))
-    return [r.config for r in found.ranked if (r.value or 0.0) > value and r.config not in known]
-
-
-def _is_out(found: Recommendation, config: Config) -> bool:
-    """Whether it cannot count any more."""
-    return _possible(_of(found, config)) == 0.0
 
 
 def _is_worse(found: Recommendation, other: Ranked, config: Config) -> bool:
@@ -141,12 +154,20 @@ def _beats(found: Recommendation, config: Config, behind: Sequence[Config]) -> b
 
 
 def _surely_other(found: Recommendation, config: Config) -> bool:
-    """Whether another is surely better, or it cannot count any more."""
-    mine = _of(found, config)
+    """Whether what `recommend` names surely is better than this one, or nothing can count any more."""
+    mine, best = _of(found, config), found.best
+    if best is None:
+        return all(not r.could_be for r in _all(found))
+    if best.config == config:
+        return False
     if mine is None or mine.value is None:
-        most = _possible(mine)
-        return most == 0.0 or any((r.value or 0.0) > most for r in found.ranked)
-    return any(_better(found, r, mine) for r in found.ranked if r is not mine)
+        return (best.value or 0.0) > (0.0 if mine is None else mine.could_be or 0.0)
+    return _better(found, best, mine)
+
+
+def tied(found: Recommendation, config: Config) -> bool:
+    """Whether a configuration that counts is not surely worse than this one."""
+    return any(not _is_worse(found, r, config) for r in found.ranked if r.config != config)
 
 
 def _better(found: Recommendation, one: Ranked, other: Ranked) -> bool:
