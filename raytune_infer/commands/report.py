@@ -45,7 +45,7 @@ def report(
 
 
 def _watch(run: Path, db: str | None, port: int) -> None:
-    from raytune_infer.report.whole.watching import serving
+    from raytune_infer.report.whole.output.watching import serving
 
     with serving(run, db, port) as server:
         typer.echo(f"http://127.0.0.1:{server.server_port}/ shows {run}; Ctrl-C ends it")

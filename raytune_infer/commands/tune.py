@@ -99,7 +99,7 @@ def _tell_report(console: Console, run: RunFolder) -> None:
     from raytune_infer.errors import UserError
     from raytune_infer.report.renderers.console_view import print_view
     from raytune_infer.report.view import Note, View
-    from raytune_infer.report.whole.report_file import write_report
+    from raytune_infer.report.whole.output.report_file import write_report
 
     try:
         told = Note(f"The report: {write_report(run)}", "conclusion")

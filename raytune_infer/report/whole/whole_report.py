@@ -11,6 +11,7 @@ from raytune_infer.report.whole.cost import cost_view
 from raytune_infer.report.whole.deploying import deploying_view
 from raytune_infer.report.whole.machine import machine_view
 from raytune_infer.report.whole.planes import planes_view
+from raytune_infer.report.whole.question import question_view
 from raytune_infer.report.whole.run_facts import RunFacts
 from raytune_infer.report.whole.sensitivity import sensitivity_view
 from raytune_infer.report.whole.standings import compared_view, ranking_view
@@ -23,6 +24,7 @@ def whole_report(facts: RunFacts) -> View:
     found = facts.ranking
     sections = (
         *([] if facts.best is None else [compared_view(facts)]),
+        question_view(facts),
         convergence_view(facts),
         planes_view(facts),
         _latency_view(facts),
@@ -43,18 +45,25 @@ def _latency_view(facts: RunFacts) -> View:
     return View(title, notes=(Note("Nothing was measured yet.", "warning"),))
 
 
+def _so_far(facts: RunFacts) -> str:
+    ended = len(facts.searched)
+    if facts.comparing.left is not None:
+        return f"its search has had {counted(ended, 'trial')}, and its final comparison has begun"
+    return f"{ended} of {counted(facts.study.trials, 'trial')} {by_number(ended, 'has', 'have')} ended"
+
+
 def _state(facts: RunFacts) -> list[Note]:
     """Return what a reader must know before the numbers: that there are none, or that more are to come."""
     said = [Note(f"The question: {asked(facts.ranking)}.")] if facts.ranking is not None else []
     if facts.run.concluded is False or facts.unfinished:
-        ended = len(facts.searched)
-        done = f"{ended} of {counted(facts.study.trials, 'trial')} {by_number(ended, 'has', 'have')} ended"
         said.append(Note(
-            f"The study is not over: {done}. It runs, or was interrupted; `tune --resume` goes on with it.", "warning"
+            f"The study is not over: {_so_far(facts)}. It runs, or was stopped; then `tune --resume` goes on with it.",
+            "warning",
         ))  # fmt: skip
-    if facts.best is None:
+    if not facts.trials:
+        said.append(Note("Nothing has been measured yet."))
+    elif facts.best is None:
         ran = [t for t in facts.trials if t.outcome.metrics is not None]
-        why = "none of them could run" if facts.trials and not ran else "none keeps all limits"
-        text = f"No configuration counts: {why}." if facts.trials else "Nothing has been measured yet."
-        said.append(Note(text, "failure"))
+        why = "none keeps all limits" if ran else "none of them could run"
+        said.append(Note(f"No configuration counts: {why}.", "failure"))
     return said

@@ -139,7 +139,7 @@ def test_a_fault_in_making_the_report_does_not_end_a_finished_study(tmp_path, mo
     def fails(_run: RunFolder) -> None:
         raise KeyError("knob")
 
-    monkeypatch.setattr("raytune_infer.report.whole.report_file.write_report", fails)
+    monkeypatch.setattr("raytune_infer.report.whole.output.report_file.write_report", fails)
     console = Console(file=(out := io.StringIO()), soft_wrap=True)
     _tell_report(console, RunFolder(tmp_path, None, 1))
     assert "The report was not written: KeyError: 'knob'" in out.getvalue()

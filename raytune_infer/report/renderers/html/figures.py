@@ -14,7 +14,7 @@ from raytune_infer.report.chart import Chart, Dot, Plane, PlaneCell, Planes, Ser
 from raytune_infer.report.words.values import quantity_text, significant
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_DASHES = ("solid", "dash", "longdash", "dashdot", "longdashdot", "12px 3px")  # dots are for what is faint
 _MARKS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
 _SYMBOLS: Mapping[str, str] = {
     "overloaded": "x-thin-open", "answer": "circle-open", "early": "circle-open", "failed": "x-thin-open",

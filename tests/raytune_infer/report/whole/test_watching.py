@@ -12,8 +12,8 @@ from http.client import HTTPConnection
 import pytest
 
 from raytune_infer.errors import RunError, UserError
-from raytune_infer.report.whole import watching
-from raytune_infer.report.whole.watching import Watched, serving
+from raytune_infer.report.whole.output import watching
+from raytune_infer.report.whole.output.watching import Watched, serving
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, write_run
 from tests.raytune_infer.report.every_view import facts
 

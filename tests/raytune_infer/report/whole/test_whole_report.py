@@ -20,7 +20,7 @@ from raytune_infer.report.whole.goal import goal_figure
 from raytune_infer.report.whole.run_facts import read_facts
 from raytune_infer.report.whole.whole_report import whole_report
 from raytune_infer.spec.document import Document
-from raytune_infer.spec.service_spec import parse_spec
+from raytune_infer.spec.service_spec import ModelSpec, parse_spec
 from raytune_infer.store.records import Outcome
 from raytune_infer.store.run_folder import RunFolder
 from searchers.objective import Expression, Objective
@@ -240,3 +240,21 @@ def test_limits_are_told_with_how_each_was_held():
 )  # fmt: skip
 def test_on_the_front_nothing_is_cheaper_and_as_fast(points, front):
     assert pareto(points) == front
+
+
+def test_a_reader_who_has_only_the_report_finds_what_was_asked(run):
+    found = read_facts(run)
+    asked = section(whole_report(found), "What was asked").tables[0]
+    told = dict(zip((column.name for column in asked.columns), asked.rows[0].cells, strict=True))
+    assert told["knob max_batch_size"] == ", ".join(map(str, found.spec.values("max_batch_size")))
+    assert told["model"].startswith(found.spec.model.build or found.spec.model.path)
+    assert told["prices"] == "cloud-2026, 2026-01-15" and told["searcher"] == f"{found.study.searcher}, seed 0"
+    secret = replace(found, spec=found.spec.model_copy(update={"model": ModelSpec(build="m:f", args={"key": "xyzzy"})}))
+    assert "xyzzy" not in html(whole_report(secret)) and "with the arguments key" in html(whole_report(secret))
+
+
+def test_a_study_that_has_just_begun_has_not_failed(run):
+    found = read_facts(run)
+    begun = whole_report(replace(found, trials=(), unfinished=True))
+    assert all(note.kind != "failure" for note in begun.notes)
+    assert any("has had" not in note.text and "0 of" in note.text for note in begun.notes)

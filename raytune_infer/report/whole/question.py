@@ -1,0 +1,62 @@
+"""What was asked: the service, its knobs and the terms, for a reader who has nothing but the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cluster.prices import DEFAULT_BOOK, built_in, load_prices
+from raytune_infer.counted import counted
+from raytune_infer.report.view import Column, Row, Table, View
+from raytune_infer.report.whole.run_facts import RunFacts
+from raytune_infer.report.words.values import spelled, value_text
+from raytune_infer.spec.service_spec import ServiceSpec
+from searchers.space import Value
+
+_MOST = 20  # values of a knob that are written out (our choice)
+
+
+def question_view(facts: RunFacts) -> View:
+    """Return the service and the terms of its study, as service.yaml gives them; values of arguments are left out."""
+    spec, study = facts.spec, facts.study
+    asked = {
+        "model": _model(spec),
+        "samples": _samples(spec),
+        **{f"knob {name}": _values(spec.values(name)) for name in spec.knobs},
+        "the default": spelled(spec.default_config),
+        "searcher": f"{study.searcher}, seed {study.seed}",
+        "budget of the search": counted(study.trials, "trial"),
+        "prices": _prices(spec),
+        "written by": f"raytune-infer {version('raytune-infer')}",
+    }
+    columns = tuple(Column(name, name, kind="text") for name in asked)
+    return View("What was asked", tables=(Table("asked", columns, (Row(tuple(asked.values())),), layout="list"),))
+
+
+def _model(spec: ServiceSpec) -> str:
+    source = spec.model.path or spec.model.build or ""
+    args = f", with the arguments {', '.join(spec.model.args)}" if spec.model.args else ""
+    return f"{source}{args}"
+
+
+def _samples(spec: ServiceSpec) -> str:
+    match spec.samples:
+        case str():
+            return spec.samples
+        case list():
+            return f"{counted(len(spec.samples), 'sample')} in service.yaml"
+        case _:
+            return ", ".join(f"{file}: {share:g}" for file, share in spec.samples.items())
+
+
+def _values(values: Sequence[Value]) -> str:
+    shown = ", ".join(map(value_text, values[:_MOST]))
+    return shown if len(values) <= _MOST else f"{shown} and {len(values) - _MOST} more"
+
+
+def _prices(spec: ServiceSpec) -> str:
+    name = spec.prices or DEFAULT_BOOK
+    if name not in built_in():
+        return name  # a file that a run names is not opened
+    book = load_prices(name)
+    return f"{book.name}, {book.date}"
