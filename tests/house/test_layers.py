@@ -5,6 +5,7 @@ The layers are import-linter's: pyproject.toml.
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
 
@@ -75,6 +76,12 @@ def test_tests_lie_in_folders_as_the_packages_do():
     for package in PACKAGES:
         tested = {each.name for each in beside[ROOT / "tests" / package] if each.is_dir()}
         assert tested - {"trajectories"} <= {each.name for each in (ROOT / package).iterdir()}
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """There are no packages among them, so pytest takes a second one of a name for the first, and does not run it."""
+    names = Counter(each.name for each in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_numbers_of_a_house_by_hand():
