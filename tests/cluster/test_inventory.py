@@ -257,7 +257,7 @@ def test_a_product_that_is_not_known_is_what_the_label_says_with_its_own_memory(
         ("NVIDIA A100 80GB PCIe", 79.3, "A100", "A100-80G-PCIe"),
         ("NVIDIA H100 96GB HBM3", 95.0, "H100", "NVIDIA H100 96GB HBM3"),  # none of the catalogue
         ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", 4.75, "A100", "A100-40G-1g.5gb"),
-        ("NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb", 19.5, "A100", "NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb"),
+        ("NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb", 19.5, "A100", "A100-40G-1c.3g.20gb"),
     ],
 )
 def test_a_card_is_not_its_sibling_of_the_same_label(product, gib, label, name):

@@ -5,7 +5,9 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -52,47 +54,49 @@ def test_what_is_started_is_on_loopback_with_a_token_for_its_user_alone_and_what
 
 
 @pytest.fixture
-def token(tmp_path, tmp_path_factory) -> Path:
+def home() -> Iterator[Path]:
+    """A home that others can enter, as pytest's own folders are not."""
+    with TemporaryDirectory(prefix="raytune-infer-home-", dir="/tmp") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture
+def token(home: Path) -> Path:
     """A token's file that others can read, as they can enter the folders around it."""
-    around = tmp_path_factory.getbasetemp().parent
-    if not all(folder.stat().st_mode & 0o011 == 0o011 for folder in around.parents):
-        pytest.skip("others cannot enter a folder around those of the tests")
-    (tmp_path / ".ray").mkdir(mode=0o755)
-    file = tmp_path / ".ray" / "auth_token"
-    for each in (tmp_path, *tmp_path.parents):
-        if each.is_relative_to(around):
-            each.chmod(0o755)
+    (home / ".ray").mkdir(mode=0o755)
+    file = home / ".ray" / "auth_token"
     file.write_text("a" * 40)
     file.chmod(0o644)
     return file
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o622])
-def test_a_token_that_others_could_read_or_write_is_not_the_one_that_is_asked_for(tmp_path, token, mode):
+def test_a_token_that_others_could_read_or_write_is_not_the_one_that_is_asked_for(home, token, mode):
     token.chmod(mode)
-    said = started(tmp_path)
+    said = started(home)
     assert len(token_in(said)) >= 32 and token_in(said) != "a" * 40
     assert f"the token in {token}, so this Ray has a token of its own" in said
     assert token.read_text() == "a" * 40 and stat.S_IMODE(token.stat().st_mode) == mode, "another Ray may run with it"
-    link = tmp_path / "link"
+    link = home / "link"
     link.symlink_to(token)
-    assert token_in(started(tmp_path, RAY_AUTH_TOKEN_PATH=str(link))) != "a" * 40
-    assert token_in(started(tmp_path, RAY_AUTH_TOKEN="c" * 40)) == "c" * 40, "the file is not asked"
+    assert token_in(started(home, RAY_AUTH_TOKEN_PATH=str(link))) != "a" * 40
+    assert token_in(started(home, RAY_AUTH_TOKEN="c" * 40)) == "c" * 40, "the file is not asked"
 
 
 @pytest.mark.parametrize("closed", [".", ".ray", ".ray/auth_token"])
-def test_a_token_that_nobody_else_can_get_at_is_kept(tmp_path, token, closed):
-    (tmp_path / closed).chmod(0o600 if closed.endswith("token") else 0o700)
-    said = started(tmp_path)
+def test_a_token_that_nobody_else_can_get_at_is_kept(home, token, closed):
+    (home / closed).chmod(0o600 if closed.endswith("token") else 0o700)
+    said = started(home)
     assert token_in(said) == "a" * 40 and "of its own" not in said
 
 
-def test_another_users_token_is_not_the_one_that_is_asked_for(tmp_path, token):
+def test_another_users_token_is_not_the_one_that_is_asked_for(home, token):
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     token.chmod(0o600)
     os.chown(token, 12345, -1)
-    said = started(tmp_path)
+    said = started(home)
     assert token_in(said) != "a" * 40 and f"the token in {token} is another user's" in said
 
 

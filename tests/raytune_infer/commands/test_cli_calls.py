@@ -158,7 +158,7 @@ def test_the_report_of_a_run_is_a_file_in_its_folder_and_a_command(tmp_path):
     refused = invoked("report", str(run), "-o", str(tmp_path / "no" / "r.html"))
     assert "No such file or directory; name a file in a folder that can be written to" in str(refused.exception)
     told = json.loads(invoked("report", str(run), "--format", "json").stdout)
-    assert [each["title"] for each in told["sections"]][:2] == ["Recommended against default", "How the search went"]
+    assert [each["title"] for each in told["sections"]][:2] == ["Recommended against default", "What was asked"]
 
 
 def interrupted(*args: Any, **options: Any) -> None:

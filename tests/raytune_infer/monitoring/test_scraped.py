@@ -32,6 +32,7 @@ budget: {trials: 2, compare_s: 12}
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(600)
 def test_every_panel_shows_a_study_that_runs(local_ray, tmp_path):
     if (found := program()) is None:
         pytest.skip("Prometheus is not installed (Debian: apt-get install prometheus)")

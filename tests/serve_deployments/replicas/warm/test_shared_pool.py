@@ -46,7 +46,8 @@ class FakeRay:
         assert what is Pool
         return SimpleNamespace(options=options)
 
-    def _make(self, *args):
+    def _make(self, *args, shown_to):
+        assert shown_to is None, "it has no labels to be shown with"
         self.actor = Actor(Pool(*args))
         return self.actor
 
