@@ -82,7 +82,7 @@ _HOW = (
 def words(moved: Moved) -> str:
     """Return what is said of one number: where the answer is the same for sure, and where another one surely is."""
     what = moved.what if moved.kind == "price" else f"the bound of {moved.what}"
-    now = f"{what} (now {significant(moved.now)} {moved.unit})"
+    now = f"{what} (now {f'{significant(moved.now)} {moved.unit}'.strip()})"
     if moved.down is None and moved.up is None:
         return f"The answer is the same for sure wherever {now} is within {FARTHEST:g} times that."
     falls, rises = _where(moved, moved.down, upwards=False), _where(moved, moved.up, upwards=True)
