@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cluster.prices import DEFAULT_BOOK, built_in, load_prices
 from raytune_infer.counted import counted
 from raytune_infer.report.view import Column, Row, Table, View
+from raytune_infer.report.whole.prediction import book_of
 from raytune_infer.report.whole.run_facts import RunFacts
 from raytune_infer.report.words.values import spelled, value_text
 from raytune_infer.spec.service_spec import ServiceSpec
@@ -26,7 +26,7 @@ def question_view(facts: RunFacts) -> View:
         "the default": spelled(spec.default_config),
         "searcher": f"{study.searcher}, seed {study.seed}",
         "budget of the search": counted(study.trials, "trial"),
-        "prices": _prices(spec),
+        "prices": _prices(facts),
         "written by": f"raytune-infer {version('raytune-infer')}",
     }
     columns = tuple(Column(name, name, kind="text") for name in asked)
@@ -54,9 +54,6 @@ def _values(values: Sequence[Value]) -> str:
     return shown if len(values) <= _MOST else f"{shown} and {len(values) - _MOST} more"
 
 
-def _prices(spec: ServiceSpec) -> str:
-    name = spec.prices or DEFAULT_BOOK
-    if name not in built_in():
-        return name  # a file that a run names is not opened
-    book = load_prices(name)
-    return f"{book.name}, {book.date}"
+def _prices(facts: RunFacts) -> str:
+    book = book_of(facts)
+    return str(facts.spec.prices) if book is None else f"{book.name}, {book.date}"
