@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class MeasuredTable:
     Args:
         problem: the search problem.
         metrics: for each position the metrics that a trial reports; None where the configuration cannot run.
+        name: what tells it from other tables; a search draws other random numbers on a table of another name.
 
     Raises:
         ValueError: the metrics do not match the space.
@@ -32,6 +34,7 @@ class MeasuredTable:
 
     problem: Problem
     metrics: tuple[Metrics | None, ...]
+    name: str = ""
 
     def __post_init__(self) -> None:
         if len(self.metrics) != len(self.problem.space):
@@ -71,11 +74,25 @@ class Step:
         return self.value is not None
 
 
+def random_numbers(name: str, seed: int, suggested: int) -> np.random.Generator:
+    """Random numbers of a search's suggestion: `default_rng([seed, CRC-32 of the name, suggested])`.
+
+    Without the name, all searches of a seed would start at the same random configurations, and how lucky these are
+    would not average out over tables. A checksum, as Python's own `hash` of a text differs from process to process.
+
+    Args:
+        name: the table's; a table without a name gets `default_rng([seed, suggested])`, as a study does.
+        seed: the search's, 0 or more.
+        suggested: number of suggestions before this one.
+    """
+    return np.random.default_rng([seed, *([zlib.crc32(name.encode())] if name else []), suggested])
+
+
 def replay(table: MeasuredTable, searcher: Searcher, *, budget: int, seed: int, parallel: int = 1) -> Iterator[Step]:
     """Run one search and yield its trials in order of completion; it stops when the caller stops iterating.
 
-    All trials take equally long, so the oldest running trial completes first. The random numbers of the
-    k-th suggestion (from 0) come from `default_rng([seed, k])`, as in a study.
+    All trials take equally long, so the oldest running trial completes first. The random numbers of each suggestion
+    follow from the table's name, the seed and the number of suggestions before it (`random_numbers`).
 
     Args:
         table: the problem, and the metrics that each trial reports.
@@ -96,7 +113,7 @@ def replay(table: MeasuredTable, searcher: Searcher, *, budget: int, seed: int, 
     while True:
         while len(running) < parallel and begun < budget and not ended:
             start = time.perf_counter()
-            position = searcher.suggest(history, np.random.default_rng([seed, begun]))
+            position = searcher.suggest(history, random_numbers(table.name, seed, begun))
             spent_s = time.perf_counter() - start
             if position is None:
                 ended = True

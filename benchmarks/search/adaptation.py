@@ -10,6 +10,7 @@ About 6 minutes on one core.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ POINTS = (1, 5, 10, 20)
 
 def held_out() -> list[MeasuredTable]:
     objective, prices = Objective(Expression("rps / usd_per_hour")), load_prices("morphling-2021")
-    return [emulate(profile, PAPER_KNOBS, objective, prices) for profile in PROFILES]
+    return [replace(emulate(each, PAPER_KNOBS, objective, prices), name=each.name) for each in PROFILES]
 
 
 def squared_errors(table: MeasuredTable, model: MetaModel, points: int, seed: int) -> tuple[float, float, float]:

@@ -105,7 +105,7 @@ class Suite:
         sources = self._sources.setdefault(names, tuple(self.tasks[name].as_source for name in names))
         goal = self.objectives[objective]
         problem = Problem(measured.space, goal, measured.usd_per_hour, measured.facts, sources)
-        return MeasuredTable(problem, measured.metrics)
+        return MeasuredTable(problem, measured.metrics, f"{self.name}/{objective}/{task}")
 
 
 def load_suite(folder: Path) -> Suite:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,15 @@ def test_random_numbers_depend_on_seed_and_trials_so_far():
     searcher = InOrder(0, 1, 2, 3)
     list(replay(table(), searcher, budget=4, seed=5, parallel=2))
     assert [r for *_, r in searcher.asked] == [np.random.default_rng([5, k]).random() for k in range(4)]
+
+
+def test_random_numbers_depend_on_the_name_of_the_table():
+    """The checksums of the names are written out, so that no other hash takes their place unseen."""
+    named = replace(table(), name="tiny/free/a")
+    for asked, checksum in ((named, 0x21371E6E), (replace(named, name="tiny/free/b"), 0xB83E4FD4)):
+        searcher = InOrder(0, 1, 2)
+        list(replay(asked, searcher, budget=3, seed=5))
+        assert [r for *_, r in searcher.asked] == [np.random.default_rng([5, checksum, k]).random() for k in range(3)]
 
 
 def test_of_several_at_a_time_the_oldest_completes_first():

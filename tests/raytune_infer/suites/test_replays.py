@@ -77,6 +77,18 @@ def test_each_search_is_the_one_of_its_seed_on_its_own_table(parallel):
     assert len({tuple(step.position for step in s.steps) for s in found[:3]}) == 3
 
 
+def test_a_seed_starts_elsewhere_on_another_task():
+    known = suite()
+    asked = plan(seeds=1, budget=2, objectives=("fast", "enough"))
+    starts = [
+        [step.position for step in search.steps]
+        for unit in units(asked, known)
+        for search in searches(known, asked, unit)
+    ]
+    assert len(starts) == 6  # "enough" counts on two tasks only
+    assert len(set(map(tuple, starts))) > 3
+
+
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_as_many_trials_run_at_a_time_as_are_asked_for(monkeypatch, parallel):
     running = []
