@@ -19,7 +19,7 @@ import pandas as pd
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
 from benchmarks.search.replaying.conditions import keep, rows_of
-from benchmarks.search.replaying.found import Found, by_suite, found_by, ratio
+from benchmarks.search.replaying.found import REGRETS, Found, by_suite, found_by, ratio
 from benchmarks.search.replaying.suite_arguments import add_goal, plans_of, settings, suite_parser_of
 from raytune_infer.suites.suites import Suite
 from searchers.registry import DEFAULT, NAMED
@@ -73,7 +73,7 @@ def body(rows: pd.DataFrame, notes: Sequence[str], goal: float) -> str:
         f"Trials until what is recommended has {100 * goal:g} % of the best true value from then on; `–` is never, "
         "which a mean counts as the budget. Sigma: of the noise. × is mean trials as a multiple of the same searcher's "
         f"without noise, and of those of `{DEFAULT}` under the same noise, each with the 95 % interval of a bootstrap "
-        "over tasks. After: the mean true fraction of what is recommended then."
+        "over groups. Regret: by what fraction of the best true value the one recommended then falls short, on average."
     ]
     tables = by_suite(rows, lambda mine: table_of(mine, goal))
     return "\n\n".join([*parts, *tables, *(f"- {note}" for note in notes)])
@@ -83,9 +83,9 @@ def table_of(rows: pd.DataFrame, goal: float) -> str:
     """The table of one suite, a row per searcher and sigma."""
     budget = int(rows["trial"].max())
     by_sigma = {str(name): found_by(part, budget=budget) for name, part in rows.groupby("condition", sort=False)}
-    after = sorted({k for k in (5, 10, budget) if k <= budget})
+    after = sorted({k for k in (*REGRETS, budget) if k <= budget})
     header = ["searcher", "sigma", "median / p90 / worst", "never", "mean", "× no noise", f"× {DEFAULT}",
-              *(f"after {k}" for k in after)]  # fmt: skip
+              *(f"regret after {k}" for k in after)]  # fmt: skip
     settled = {sigma: {name: for_good(f) for name, f in found.items()} for sigma, found in by_sigma.items()}
     lines = []
     for searcher in dict.fromkeys(rows["searcher"]):
@@ -94,7 +94,7 @@ def table_of(rows: pd.DataFrame, goal: float) -> str:
             quiet = "" if sigma == "0" else str(ratio(mine, settled["0"][searcher], goal))
             default = settled[sigma].get(DEFAULT)
             multiple = "" if default is None or searcher == DEFAULT else str(ratio(mine, default, goal))
-            means = [by_sigma[sigma][searcher].after(k) for k in after]
+            means = [by_sigma[sigma][searcher].regret(k) for k in after]
             lines.append([str(searcher), sigma, *mine.cells(goal), quiet, multiple, *means])
     return markdown(header, lines)
 

@@ -1,10 +1,11 @@
 """Number of trials that searchers need, side by side on suites of measured tables.
 
-    python -m benchmarks search SUITE... [--searchers NAME...] [--budget 40] [--seeds 3] [--curves SVG]
+    python -m benchmarks search SUITE... [--searchers NAME...] [--budget 40] [--seeds 5] [--curves SVG]
     python -m benchmarks search --from runs/search/NAME/results.csv --curves SVG
 
 Searchers run one after another in the same number of processes, so that their seconds can be compared. All trials are
 saved in runs/search/NAME/results.csv after each searcher; the second command makes table and curves from that file.
+A searcher for which another seed is the same search gets one seed. A search ends when it has found the best.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from benchmarks.recording.origin import ROOT, Origin
 from benchmarks.recording.sections import markdown, put
 from benchmarks.search.replaying.drawings import regret
-from benchmarks.search.replaying.found import Found, found_by, ratio
+from benchmarks.search.replaying.found import GOALS, REGRETS, Found, found_by, ratio
+from benchmarks.search.replaying.seeds import seeds_of
 from benchmarks.search.replaying.suite_arguments import add_goal, link_to, searches_parser_of
 from raytune_infer.suites.replays import Plan, run
 from raytune_infer.suites.suites import load_suite
@@ -37,19 +40,21 @@ class Run:
         heading: heading of their section.
         origin: where the figures come from.
         rows: one row per trial, in the columns of `raytune_infer.suites.replays`.
+        budget: most trials of a search; one that found the best before has fewer rows.
         notes: remarks that the figures do not show.
     """
 
     heading: str
     origin: Origin
     rows: pd.DataFrame
+    budget: int
     notes: tuple[str, ...] = ()
 
     def save(self, file: Path) -> None:
         """Writes the rows, and the other fields into a JSON file beside them."""
         file.parent.mkdir(parents=True, exist_ok=True)
         self.rows.to_csv(file, index=False)
-        about = {"heading": self.heading, "origin": asdict(self.origin), "notes": self.notes}
+        about = {"heading": self.heading, "origin": asdict(self.origin), "budget": self.budget, "notes": self.notes}
         file.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -57,7 +62,11 @@ class Run:
         """Reads what `save` wrote."""
         about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         rows = pd.read_csv(file, dtype={"task": str, "suite": str, "objective": str}, keep_default_na=False)
-        return cls(about["heading"], Origin(**about["origin"]), rows, tuple(about["notes"]))
+        return cls(about["heading"], Origin(**about["origin"]), rows, int(about["budget"]), tuple(about["notes"]))
+
+    def found(self) -> dict[str, dict[str, Found]]:
+        """Suite → searcher → what it found."""
+        return {suite: found_by(rows, budget=self.budget) for suite, rows in self.suites()}
 
     def suites(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """The rows of each suite."""
@@ -70,7 +79,7 @@ def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
     names = tuple(dict.fromkeys(asked.searchers))
     plans = {
         (folder, name): Plan(
-            folder, (name,), (), asked.budget, asked.seeds, asked.parallel, with_sources=not asked.no_sources
+            folder, (name,), (), asked.budget, asked.seeds, asked.parallel, not asked.no_sources, until_best=True
         ).checked(suite)
         for folder, suite in suites.items()
         for name in names
@@ -79,13 +88,15 @@ def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
     parts: list[pd.DataFrame] = []
     notes: dict[str, None] = {}
     for (folder, name), plan in plans.items():
-        print(f"{suites[folder].name}: {name}", flush=True)
+        torch.set_num_threads(1)
+        plan = replace(plan, seeds=seeds_of(plan, name, suites[folder]))
+        print(f"{suites[folder].name}: {name}, seeds: {plan.seeds}", flush=True)
         results = run(plan, suites[folder], jobs=asked.jobs)
         parts += [results.frame()] if results.searches else []
         broken = results.stopped is not None
         notes |= {f"{name}: {note}" if broken else note: None for note in results.notes()}
         if parts:
-            yield Run(text, origin, pd.concat(parts, ignore_index=True), tuple(notes))
+            yield Run(text, origin, pd.concat(parts, ignore_index=True), asked.budget, tuple(notes))
         if isinstance(results.stopped, KeyboardInterrupt):
             return
 
@@ -101,36 +112,45 @@ def heading(suites: list[str], asked: argparse.Namespace) -> str:
 def body(run: Run, goal: float, curves: str | None) -> str:
     """The text of the section of results: for each suite all objectives together, then each by itself."""
     parts = [
-        f"Trials until {100 * goal:g} % of the best value; `–` is not found within the budget. A mean counts those as "
-        f"the budget. × is mean trials as a multiple of those of `{DEFAULT}`, with the 95 % interval of a bootstrap "
-        "over tasks. Seconds are of one suggestion, learning from other tasks included."
+        f"Trials until {_goals(goal)} of the best value; `–` is not found within the budget. A mean, to "
+        f"{100 * goal:g} %, counts those as the budget. × is mean trials as a multiple of those of `{DEFAULT}`, with "
+        "the 95 % interval of a bootstrap over groups. Regret: by what fraction of the best value the best found falls "
+        "short, on average. One seed where another is the same search. Seconds are of one suggestion, learning from "
+        "other tasks included; a search ends when it has found the best."
     ]
     for suite, rows in run.suites():
-        parts += [f"### {suite}", table(rows, goal)]
+        parts += [f"### {suite}", table(rows, goal, run.budget)]
         if rows["objective"].nunique() > 1:
-            parts.append(by_objective(rows, goal))
+            parts.append(by_objective(rows, goal, run.budget))
     parts += [f"- {note}" for note in run.notes]
     parts += [f"![Best found against trials]({curves})"] if curves else []
     return "\n\n".join(parts)
 
 
-def table(rows: pd.DataFrame, goal: float) -> str:
+def _goals(goal: float) -> str:
+    return " and ".join(f"{100 * each:g} %" for each in dict.fromkeys((goal, *GOALS)))
+
+
+def table(rows: pd.DataFrame, goal: float, budget: int) -> str:
     """The table of one suite, a row per searcher."""
-    found = found_by(rows)
+    found = found_by(rows, budget=budget)
     seconds = rows.groupby("searcher")["suggest_s"].mean()
-    trials = ("median / p90 / worst", "not found", "mean", f"× {DEFAULT}", "after 5", "after 10")
-    header = ("searcher", "searches", *trials, "s a suggestion")
+    others = [each for each in GOALS if each != goal]
+    counts = [f"{100 * each:g} %: median / p90 / worst" for each in (goal, *others)]
+    header = ["searcher", "seeds", "searches", counts[0], "not found", "mean", f"× {DEFAULT}"]
+    header += [column for count in counts[1:] for column in (count, "not found")]
+    header += [*(f"regret after {trials}" for trials in REGRETS), "s a suggestion"]
     lines = []
     for name, mine in found.items():
         multiple = ratio(mine, found[DEFAULT], goal) if DEFAULT in found and name != DEFAULT else None
-        cells = [str(len(mine.labels)), *mine.cells(goal), "" if multiple is None else str(multiple)]
-        lines.append([name, *cells, mine.after(5), mine.after(10), f"{seconds[name]:.3f}"])
+        cells = [str(mine.seeds), str(len(mine.labels)), *mine.cells(goal), "" if multiple is None else str(multiple)]
+        cells += [cell for each in others for cell in mine.cells(each)[:2]]
+        lines.append([name, *cells, *map(mine.regret, REGRETS), f"{seconds[name]:.3f}"])
     return markdown(header, lines)
 
 
-def by_objective(rows: pd.DataFrame, goal: float) -> str:
+def by_objective(rows: pd.DataFrame, goal: float, budget: int) -> str:
     """The table of one suite, a row per searcher and a column per objective."""
-    budget = int(rows["trial"].max())
     apart = {str(name): found_by(part, budget=budget) for name, part in rows.groupby("objective", sort=False)}
     names = list(dict.fromkeys(rows["searcher"]))
     lines = [[name, *(_short(found.get(name), goal) for found in apart.values())] for name in names]
@@ -148,7 +168,7 @@ def show(run: Run, asked: argparse.Namespace) -> None:
     """Writes the section, and the curves where they are asked for."""
     link = None
     if asked.curves:
-        regret(asked.curves, {suite: found_by(rows) for suite, rows in run.suites()}, DEFAULT)
+        regret(asked.curves, run.found(), DEFAULT)
         link = link_to(asked.curves, asked.out)
     put(asked.out, run.heading, run.origin, body(run, asked.goal, link))
 

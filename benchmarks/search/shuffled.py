@@ -22,12 +22,13 @@ import torch
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
 from benchmarks.search.replaying.conditions import keep, rows_of
-from benchmarks.search.replaying.found import by_suite, found_by, ratio
+from benchmarks.search.replaying.found import REGRETS, by_suite, found_by, ratio
+from benchmarks.search.replaying.seeds import first_trials
 from benchmarks.search.replaying.suite_arguments import add_goal, plans_of, settings, suite_parser_of
 from raytune_infer.suites.suites import Suite, load_suite
 from searchers.base import Observation, Task
 from searchers.registry import NAMED, named
-from searchers.replay import MeasuredTable, replay
+from searchers.replay import MeasuredTable
 
 Shuffling = Literal["none", "true", "shuffled apart", "shuffled alike"]
 SHUFFLINGS: tuple[Shuffling, ...] = ("none", "true", "shuffled apart", "shuffled alike")
@@ -95,11 +96,9 @@ def learns(searcher: str, suite: Suite, *, tasks: int = 2, trials: int = 5) -> b
     torch.set_num_threads(1)
     for objective in suite.objectives:
         for task in [name for name in suite.judged if suite.sources_of(name)][:tasks]:
-            tried = [
-                [step.position for step in replay(table, named(searcher)(table.problem), budget=trials, seed=0)]
-                for table in (suite.table(task, objective, with_sources=known) for known in (True, False))
-            ]
-            if tried[0] != tried[1]:
+            tables = (suite.table(task, objective, with_sources=known) for known in (True, False))
+            true, none = (first_trials(table, named(searcher), trials=trials) for table in tables)
+            if true != none:
                 return True
     return False
 
@@ -109,9 +108,10 @@ def body(rows: pd.DataFrame, notes: Sequence[str], goal: float) -> str:
     parts = [
         f"Trials until {100 * goal:g} % of the best value; `–` is not found within the budget, which a mean counts as "
         "the budget. × is mean trials as a multiple of the same searcher's without sources, with the 95 % interval of "
-        "a bootstrap over tasks. Apart: each source shuffled by its own permutation; alike: all by one."
+        "a bootstrap over groups. Apart: each source shuffled by its own permutation; alike: all by one."
     ]
-    header = ("searcher", "sources", "median / p90 / worst", "not found", "mean", "× none", "after 5", "after 10")
+    header = ("searcher", "sources", "median / p90 / worst", "not found", "mean", "× none",
+              *(f"regret after {k}" for k in REGRETS))  # fmt: skip
     tables = by_suite(rows, lambda mine: markdown(header, _lines(mine, goal)))
     return "\n\n".join([*parts, *tables, *(f"- {note}" for note in notes)])
 
@@ -123,7 +123,7 @@ def _lines(rows: pd.DataFrame, goal: float) -> list[list[str]]:
         for kind in SHUFFLINGS:
             multiple = "" if kind == "none" else str(ratio(found[kind], found["none"], goal))
             one = found[kind]
-            lines.append([str(searcher), kind, *one.cells(goal), multiple, one.after(5), one.after(10)])
+            lines.append([str(searcher), kind, *one.cells(goal), multiple, *map(one.regret, REGRETS)])
     return lines
 
 

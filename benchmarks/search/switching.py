@@ -27,7 +27,7 @@ from searchers.meta.meta import NEAR, Meta
 from searchers.meta.switching import replicas
 from searchers.replay import MeasuredTable, Step, fractions, replay
 
-COLUMNS = ("suite", "objective", "task", "near", "seed", "trial", "fraction", "switched")
+COLUMNS = ("suite", "objective", "group", "task", "near", "seed", "trial", "fraction", "switched")
 IN_PLACE_S, NEW_REPLICA_S = 0.2, 7.0
 """Seconds that a trial waits for its replica: the goal of the warm pool, and about the middle of the 5 to 10 s of a new
 replica."""
@@ -49,10 +49,10 @@ def searches(suite: Suite, plan: Plan, unit: Unit, nears: Sequence[float]) -> It
     for objective in plan.objectives:
         for task in unit.tasks:
             table = suite.table(task, objective)
-            best = float(table.values().max())
+            labels, best = (suite.name, objective, suite.tasks[task].group, task), float(table.values().max())
             for near in nears if best > 0 else ():
                 for seed in range(plan.seeds):
-                    yield _rows(table, near, seed, plan.budget, best, (suite.name, objective, task, f"{near:g}", seed))
+                    yield _rows(table, near, seed, plan.budget, best, (*labels, f"{near:g}", seed))
 
 
 def _rows(
@@ -68,7 +68,7 @@ def body(rows: pd.DataFrame, goal: float) -> str:
     parts = [
         f"Trials until {100 * goal:g} % of the best value (median / p90 / worst), and × their mean as a multiple of "
         "that of a searcher that does not care for replicas (near 0), with the 95 % interval of a bootstrap over "
-        "tasks. New replicas: the share of trials that need another replica than the one before (the first does), "
+        "groups. New replicas: the share of trials that need another replica than the one before (the first does), "
         f"until the goal and in the whole search, and what a trial then waits for its replica, at {IN_PLACE_S:g} s for "
         f"a change in place and {NEW_REPLICA_S:g} s for a new one. The default is {NEAR:g}."
     ]

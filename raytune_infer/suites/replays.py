@@ -24,8 +24,8 @@ from searchers.registry import DEFAULT, TAKES_SURFACES, SearcherFactory, named
 from searchers.replay import MeasuredTable, Step, replay
 
 COLUMNS = (
-    "suite", "objective", "task", "searcher", "seed", "trial", "config", "feasible", "value", "best", "fraction",
-    "suggest_s",
+    "suite", "objective", "group", "task", "searcher", "seed", "trial", "config", "feasible", "value", "best",
+    "fraction", "suggest_s",
 )  # fmt: skip
 """Columns of the results file, which has one row per trial."""
 
@@ -43,6 +43,8 @@ class Plan:
         parallel: number of trials that run at a time.
         with_sources: whether searchers may learn from the suite's other tasks.
         prior: file of prior knowledge for the searchers that take one; None for the shipped prior.
+        until_best: whether a search ends with the trial that finds the best of the table, after which no figure of it
+            can change.
 
     Raises:
         ValueError: there is no searcher, or a number is below 1.
@@ -56,6 +58,7 @@ class Plan:
     parallel: int = 1
     with_sources: bool = True
     prior: Path | None = None
+    until_best: bool = False
 
     def __post_init__(self) -> None:
         if not self.searchers or min(self.budget, self.seeds, self.parallel) < 1:
@@ -157,9 +160,9 @@ class Results:
         """Return a table in `COLUMNS` with one row per trial; value and best are empty while nothing counts."""
         rows = [
             (
-                self.suite.name, search.objective, search.task, search.searcher, search.seed, trial,
-                json.dumps(self.suite.tasks[search.task].space[step.position]), step.feasible, step.value, step.best,
-                (step.best or 0.0) / search.best, step.suggest_s,
+                self.suite.name, search.objective, self.suite.tasks[search.task].group, search.task, search.searcher,
+                search.seed, trial, json.dumps(self.suite.tasks[search.task].space[step.position]), step.feasible,
+                step.value, step.best, (step.best or 0.0) / search.best, step.suggest_s,
             )
             for search in self.searches
             for trial, step in enumerate(search.steps, start=1)
@@ -234,15 +237,19 @@ def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Search]:
             best = float(table.values().max())
             if best > 0:
                 for seed in range(plan.seeds):
-                    yield Search(objective, task, unit.searcher, seed, best, _steps(table, plan, make, seed))
+                    yield Search(objective, task, unit.searcher, seed, best, _steps(table, plan, make, seed, best))
 
 
-def _steps(table: MeasuredTable, plan: Plan, make: SearcherFactory, seed: int) -> tuple[Step, ...]:
+def _steps(table: MeasuredTable, plan: Plan, make: SearcherFactory, seed: int, best: float) -> tuple[Step, ...]:
     """Run one search; the time to make its searcher counts towards that of its first suggestion."""
     start = perf_counter()
     made = make(table.problem)
     making_s = perf_counter() - start
-    steps = tuple(replay(table, made, budget=plan.budget, seed=seed, parallel=plan.parallel))
+    steps: list[Step] = []
+    for step in replay(table, made, budget=plan.budget, seed=seed, parallel=plan.parallel):
+        steps.append(step)
+        if plan.until_best and step.best == best:
+            break
     return tuple(replace(s, suggest_s=s.suggest_s + making_s) if i == 0 else s for i, s in enumerate(steps))
 
 

@@ -1,6 +1,7 @@
 """Searches under other sources and under noise: what is changed, and what that costs on a small suite."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from benchmarks.search.noise import Noise, for_good, noisy
 from benchmarks.search.noise import body as noise_body
 from benchmarks.search.replaying.conditions import recommended, searches
 from benchmarks.search.replaying.found import Found, found_by
+from benchmarks.search.replaying.seeds import seeds_of
 from benchmarks.search.shuffled import SHUFFLINGS, Sources, learns, shuffled
 from benchmarks.search.shuffled import body as shuffled_body
 from raytune_infer.suites.replays import Plan, Unit
@@ -27,7 +29,7 @@ def test_what_is_recommended_counts_with_its_true_value():
     # Position 2 looks best, and does not keep the limits in truth.
     steps = [Step(0, None, None, 0), Step(1, 5.0, 5.0, 0), Step(2, 9.0, 9.0, 0), Step(3, 8.0, 9.0, 0)]
     assert recommended(steps, np.array([0.0, 5.0, 0.0, 10.0])) == [0, 0.5, 0, 0]
-    settled = for_good(Found((("s", "o", "t", 0),), np.array([[0.0, 0.9, 0.5, 1.0]])))
+    settled = for_good(Found((("s", "o", "g", "t", 0),), np.array([[0.0, 0.9, 0.5, 1.0]])))
     assert settled.fractions.tolist() == [[0.0, 0.5, 0.5, 1.0]]
 
 
@@ -56,6 +58,14 @@ def test_sources_are_shuffled_once_for_all_who_learn_from_them(suite):
 
 def test_who_learns_is_found_by_what_they_do(suite):
     assert learns("follower", suite) and not learns("random", suite)
+
+
+def test_whoever_draws_is_found_by_what_they_do(suite, folder):
+    plan = Plan(folder, ("follower", "random"), seeds=5).checked(suite)
+    assert seeds_of(plan, "random", suite) == 5
+    assert seeds_of(plan, "follower", suite) == 1  # it follows what others measured
+    assert seeds_of(replace(plan, with_sources=False), "follower", suite) == 5
+    assert seeds_of(replace(plan, seeds=1), "random", suite) == 1
 
 
 def test_a_searcher_without_guard_is_found_out_by_shuffled_sources(suite, folder):

@@ -22,7 +22,7 @@ from raytune_infer.suites.workers import WorkerDied
 from searchers.registry import named
 from searchers.replay import MeasuredTable, Step, replay
 
-COLUMNS = ("suite", "objective", "task", "searcher", "condition", "seed", "trial", "fraction")
+COLUMNS = ("suite", "objective", "group", "task", "searcher", "condition", "seed", "trial", "fraction")
 
 
 class Condition(Protocol):
@@ -83,7 +83,7 @@ def searches(suite: Suite, plan: Plan, unit: Unit, condition: Condition) -> Iter
             for seed in range(plan.seeds if truth.any() else 0):
                 table = condition.table(suite, task, objective, seed)
                 steps = list(replay(table, named(unit.searcher)(table.problem), budget=plan.budget, seed=seed))
-                labels = (suite.name, objective, task, unit.searcher, condition.name, seed)
+                labels = (suite.name, objective, suite.tasks[task].group, task, unit.searcher, condition.name, seed)
                 fractions = recommended(steps, truth)
                 yield pd.DataFrame(
                     [(*labels, trial, fraction) for trial, fraction in enumerate(fractions, start=1)], columns=COLUMNS

@@ -46,7 +46,7 @@ def searches_parser_of(module: str, text: str | None, *, suites: str = "+") -> a
         "suites", nargs=suites, type=suite_folder, metavar="SUITE", help="folders of tables, or names of known ones"
     )
     parser.add_argument("--budget", type=int, default=40, help="trials of a search at most")
-    parser.add_argument("--seeds", type=int, default=3, help="searches per task, objective, searcher and condition")
+    parser.add_argument("--seeds", type=int, default=5, help="searches per task, objective, searcher and condition")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; by default one a core")
     return parser
 

@@ -106,6 +106,18 @@ def test_as_many_trials_run_at_a_time_as_are_asked_for(monkeypatch, parallel):
     assert running == [min(number, parallel - 1) for number in range(6)]
 
 
+def test_a_search_may_end_with_the_best_there_is():
+    asked = plan(seeds=3, budget=8)
+    for whole, short in zip(
+        *(searches(suite(), replace(asked, until_best=ends), Unit("random", ("b",))) for ends in (False, True)),
+        strict=True,
+    ):
+        at = [step.value for step in whole.steps].index(24.0)
+        assert [s.position for s in short.steps] == [s.position for s in whole.steps[: at + 1]] and len(
+            whole.steps
+        ) == 8
+
+
 def test_where_nothing_counts_there_is_nothing_to_search():
     found = list(searches(suite(), plan(objectives=("enough",)), Unit("random", ("a_short", "b"))))
     assert {s.task for s in found} == {"b"}  # the first gives 8 at most
