@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import torch
@@ -25,11 +26,17 @@ from benchmarks.search.replaying.drawings import regret
 from benchmarks.search.replaying.found import GOALS, REGRETS, Found, found_by, ratio
 from benchmarks.search.replaying.seeds import seeds_of
 from benchmarks.search.replaying.suite_arguments import add_goal, link_to, searches_parser_of
+from raytune_infer.suites.histories import SEARCHED_BY, TRIALS, Sources
 from raytune_infer.suites.replays import Plan, run
 from raytune_infer.suites.suites import load_suite
 from searchers.registry import DEFAULT, NAMED
 
 RUNS = ROOT / "runs" / "search"
+LEARNED: Mapping[Sources, str] = {
+    "histories": f"of each other task, {TRIALS} trials by {' or '.join(SEARCHED_BY)}",
+    "none": "nothing learned from other tasks",
+}
+"""What a heading says of the sources that are not whole tables."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
     names = tuple(dict.fromkeys(asked.searchers))
     plans = {
         (folder, name): Plan(
-            folder, (name,), (), asked.budget, asked.seeds, asked.parallel, not asked.no_sources, until_best=True
+            folder, (name,), (), asked.budget, asked.seeds, asked.parallel, asked.sources, until_best=True
         ).checked(suite)
         for folder, suite in suites.items()
         for name in names
@@ -104,7 +111,7 @@ def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
 def heading(suites: list[str], asked: argparse.Namespace) -> str:
     """The section's heading, with all settings, so that runs of other settings get sections of their own."""
     settings = [f"at most {asked.budget} trials, seeds: {asked.seeds}"]
-    settings += ["nothing learned from other tasks"] if asked.no_sources else []
+    settings += [LEARNED[asked.sources]] if asked.sources in LEARNED else []
     settings += [f"{asked.parallel} trials at a time"] if asked.parallel > 1 else []
     return f"Trials of a search: {', '.join(suites)} ({'; '.join(settings)})"
 
@@ -176,7 +183,8 @@ def show(run: Run, asked: argparse.Namespace) -> None:
 def main(arguments: Sequence[str]) -> None:
     parser = searches_parser_of(__name__, __doc__, suites="*")
     parser.add_argument("--searchers", nargs="+", default=sorted(NAMED), metavar="NAME", help="by default all")
-    parser.add_argument("--no-sources", action="store_true", help="nothing may be learned from other tasks")
+    learned = "what may be learned of other tasks: their tables, what a study of each tried, or nothing"
+    parser.add_argument("--sources", choices=get_args(Sources), default="tables", help=learned)
     parser.add_argument("--parallel", type=int, default=1, metavar="Q", help="trials that run at a time")
     add_goal(parser)
     parser.add_argument("--curves", type=Path, metavar="SVG", help="also draw what was found against trials")

@@ -50,7 +50,7 @@ class Sources:
 
     def table(self, suite: Suite, task: str, objective: str, seed: int) -> MeasuredTable:
         """The task's table with its sources replaced."""
-        table = suite.table(task, objective, with_sources=self.kind != "none")
+        table = suite.table(task, objective, sources="none" if self.kind == "none" else "tables")
         if self.kind in ("none", "true"):
             return table
         sources = _shuffled(table.problem.sources, self.kind == "shuffled alike")
@@ -96,8 +96,10 @@ def learns(searcher: str, suite: Suite, *, tasks: int = 2, trials: int = 5) -> b
     torch.set_num_threads(1)
     for objective in suite.objectives:
         for task in [name for name in suite.judged if suite.sources_of(name)][:tasks]:
-            tables = (suite.table(task, objective, with_sources=known) for known in (True, False))
-            true, none = (first_trials(table, named(searcher), trials=trials) for table in tables)
+            true, none = (
+                first_trials(suite.table(task, objective, sources=known), named(searcher), trials=trials)
+                for known in ("tables", "none")
+            )
             if true != none:
                 return True
     return False

@@ -48,7 +48,7 @@ def replay(
     console = console_of_output() if form == "console" else Console(stderr=True, soft_wrap=True)
     check_out(out)
     searchers, objectives = tuple(searcher or [DEFAULT]), tuple(objective or ())
-    plan = Plan(folder, searchers, objectives, budget, seeds, parallel, not no_sources, prior)
+    plan = Plan(folder, searchers, objectives, budget, seeds, parallel, "none" if no_sources else "tables", prior)
     try:
         suite = load_suite(folder)
         plan.checked(suite)

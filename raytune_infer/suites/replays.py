@@ -18,6 +18,7 @@ import pandas as pd
 
 from raytune_infer.errors import SuiteError
 from raytune_infer.store.prior import read_prior
+from raytune_infer.suites.histories import SEARCHED_BY, Sources
 from raytune_infer.suites.suites import Suite, load_suite
 from raytune_infer.suites.workers import WorkerDied, in_processes
 from searchers.registry import DEFAULT, TAKES_SURFACES, SearcherFactory, named
@@ -41,7 +42,7 @@ class Plan:
         budget: most trials of one search.
         seeds: number of searches for each task, objective and searcher; their seeds are 0, 1, …
         parallel: number of trials that run at a time.
-        with_sources: whether searchers may learn from the suite's other tasks.
+        sources: what searchers may learn from the suite's other tasks.
         prior: file of prior knowledge for the searchers that take one; None for the shipped prior.
         until_best: whether a search ends with the trial that finds the best of the table, after which no figure of it
             can change.
@@ -56,7 +57,7 @@ class Plan:
     budget: int = 40
     seeds: int = 3
     parallel: int = 1
-    with_sources: bool = True
+    sources: Sources = "tables"
     prior: Path | None = None
     until_best: bool = False
 
@@ -73,7 +74,7 @@ class Plan:
             SuiteError: there is no such searcher, or the suite has no such objective.
             UserError: the prior file is invalid, or none of the searchers takes one.
         """
-        for name in self.searchers:
+        for name in (*self.searchers, *(SEARCHED_BY if self.sources == "histories" else ())):
             try:
                 named(name)
             except ValueError as error:
@@ -214,7 +215,7 @@ def run(plan: Plan, suite: Suite, *, jobs: int = 1, watch: Watch = lambda done, 
 
 def units(plan: Plan, suite: Suite) -> list[Unit]:
     """Return all units of work of a plan, ordered by searcher."""
-    together = suite.together(with_sources=plan.with_sources)
+    together = suite.together(with_sources=plan.sources != "none")
     return [Unit(name, tasks) for name in plan.searchers for tasks in together]
 
 
@@ -233,7 +234,7 @@ def searches(suite: Suite, plan: Plan, unit: Unit) -> Iterator[Search]:
     make = plan.factory(unit.searcher)
     for objective in plan.objectives:
         for task in unit.tasks:
-            table = suite.table(task, objective, with_sources=plan.with_sources)
+            table = suite.table(task, objective, sources=plan.sources)
             best = float(table.values().max())
             if best > 0:
                 for seed in range(plan.seeds):

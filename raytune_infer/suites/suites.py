@@ -17,6 +17,7 @@ import pandas as pd
 
 from raytune_infer.errors import SuiteError
 from raytune_infer.spec.standard_knobs import encode_found
+from raytune_infer.suites.histories import Sources, tried
 from raytune_infer.suites.suite_file import SUITE_FILE, SuiteFile, read_suite_file, some, spelled
 from searchers.base import Observation, Problem, Task
 from searchers.objective import Metrics, Objective
@@ -48,12 +49,15 @@ class MeasuredTask:
     @cached_property
     def as_source(self) -> Task:
         """The task for searchers to learn from: all trials, with prices where known; always the same object."""
-        priced = (
-            m if m is None or math.isnan(usd) else {**m, PRICE: float(usd)}
-            for m, usd in zip(self.metrics, self.usd_per_hour, strict=True)
-        )
-        observed = tuple(Observation(position, metrics) for position, metrics in enumerate(priced))
-        return Task(self.name, self.space, observed, self.facts, self.group)
+        return self.source_of(range(len(self.metrics)))
+
+    def source_of(self, positions: Iterable[int]) -> Task:
+        """Return the task as a source of which only these positions were tried, with prices where known."""
+        return Task(self.name, self.space, tuple(map(self._observed, positions)), self.facts, self.group)
+
+    def _observed(self, position: int) -> Observation:
+        metrics, usd = self.metrics[position], float(self.usd_per_hour[position])
+        return Observation(position, metrics if metrics is None or math.isnan(usd) else {**metrics, PRICE: usd})
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,7 @@ class Suite:
     sources: tuple[str, ...]
     targets: tuple[str, ...] = ()
     _sources: dict[tuple[str, ...], tuple[Task, ...]] = field(default_factory=dict, init=False, repr=False)
+    _histories: dict[tuple[str, str], Task] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -94,18 +99,37 @@ class Suite:
             groups.setdefault(sources or ("", task), []).append(task)
         return tuple(map(tuple, groups.values()))
 
-    def table(self, task: str, objective: str, *, with_sources: bool = True) -> MeasuredTable:
+    def table(self, task: str, objective: str, *, sources: Sources = "tables") -> MeasuredTable:
         """Return the problem of a task under an objective, with the measured results.
 
-        Problems that may learn from the same tasks share one tuple of them, under every objective, so that a searcher
-        needs to learn from it only once.
+        Problems that may learn from the same tasks share one tuple of them, whole tables under every objective, so that
+        a searcher needs to learn from it only once.
+
+        Raises:
+            ValueError: with histories, a library that one of their searchers needs is not installed.
         """
         measured = self.tasks[task]
-        names = self.sources_of(task) if with_sources else ()
-        sources = self._sources.setdefault(names, tuple(self.tasks[name].as_source for name in names))
+        names = self.sources_of(task) if sources != "none" else ()
+        known = self._known(names, objective if sources == "histories" else None)
         goal = self.objectives[objective]
-        problem = Problem(measured.space, goal, measured.usd_per_hour, measured.facts, sources)
+        problem = Problem(measured.space, goal, measured.usd_per_hour, measured.facts, known)
         return MeasuredTable(problem, measured.metrics, f"{self.name}/{objective}/{task}")
+
+    def _known(self, names: tuple[str, ...], studied_for: str | None) -> tuple[Task, ...]:
+        """Return these tasks whole, or with what a study for an objective tried; always the same tuple."""
+        key = names if studied_for is None else (*names, studied_for)
+        if key not in self._sources:
+            self._sources[key] = tuple(
+                self.tasks[name].as_source if studied_for is None else self._history(name, studied_for)
+                for name in names
+            )
+        return self._sources[key]
+
+    def _history(self, name: str, objective: str) -> Task:
+        if (name, objective) not in self._histories:
+            positions = tried(self.table(name, objective, sources="none"), self.sources.index(name))
+            self._histories[name, objective] = self.tasks[name].source_of(positions)
+        return self._histories[name, objective]
 
 
 def load_suite(folder: Path) -> Suite:

@@ -42,7 +42,7 @@ def test_who_gives_true_chances_is_on_the_diagonal():
 def test_answers_are_those_of_the_table(suite, folder, monkeypatch):
     monkeypatch.setattr("benchmarks.search.calibration.NAMED", searchers.registry.NAMED)
     assert doubting() == ["follower"]
-    plan = Plan(folder, ("follower",), ("free",), budget=3, seeds=1, with_sources=True)
+    plan = Plan(folder, ("follower",), ("free",), budget=3, seeds=1)
     asked = list(answered(suite, plan, Unit("follower", ("a1",)), (0.0, 50.0)))
     # The first trial has found the best, so nothing is better ever after.
     assert asked == [Asked("follower", margin, 0.5, False) for _ in range(3) for margin in (0.0, 50.0)]

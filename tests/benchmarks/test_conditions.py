@@ -64,7 +64,7 @@ def test_whoever_draws_is_found_by_what_they_do(suite, folder):
     plan = Plan(folder, ("follower", "random"), seeds=5).checked(suite)
     assert seeds_of(plan, "random", suite) == 5
     assert seeds_of(plan, "follower", suite) == 1  # it follows what others measured
-    assert seeds_of(replace(plan, with_sources=False), "follower", suite) == 5
+    assert seeds_of(replace(plan, sources="none"), "follower", suite) == 5
     assert seeds_of(replace(plan, seeds=1), "random", suite) == 1
 
 

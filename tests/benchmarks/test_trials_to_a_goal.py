@@ -1,12 +1,14 @@
 """What searches found: its arithmetic by hand, how it is written and drawn, and a small real run."""
 
+import argparse
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks.recording.origin import Origin
 from benchmarks.search.replaying.found import Found, found_by, ratio
-from benchmarks.search.search import Run, body, main
+from benchmarks.search.search import Run, body, heading, main
 
 ORIGIN = Origin("a CPU, 2 cores", "python -m benchmarks x", "2026-01-31", "abc123")
 
@@ -97,6 +99,14 @@ def test_search_writes_a_section_that_can_be_made_again(folder, tmp_path, capsys
     with pytest.raises(SystemExit):
         main([str(folder), "--from", str(kept)])
     assert "either folders" in capsys.readouterr().err
+
+
+def test_a_heading_says_what_was_learned():
+    asked = argparse.Namespace(budget=30, seeds=5, parallel=1, sources="tables")
+    assert heading(["a", "b"], asked) == "Trials of a search: a, b (at most 30 trials, seeds: 5)"
+    asked.sources = "histories"
+    said = "of each other task, 30 trials by random or optuna-tpe"
+    assert heading(["a"], asked) == f"Trials of a search: a (at most 30 trials, seeds: 5; {said})"
 
 
 def test_the_default_is_what_others_are_compared_with(monkeypatch):

@@ -150,7 +150,7 @@ def replayed() -> Any:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = planes(Path(temporary))
-        frame = run(Plan(folder, SEARCHERS, ("tight",), 6, 1, 1, True, None), load_suite(folder)).frame()
+        frame = run(Plan(folder, SEARCHERS, ("tight",), 6, 1, 1, "tables", None), load_suite(folder)).frame()
     return table(frame.drop(columns=["suite", "objective", "seed", "suggest_s"]))
 
 

@@ -30,7 +30,7 @@ def seeds_of(plan: Plan, searcher: str, suite: Suite) -> int:
     make = plan.factory(searcher)
     for objective in plan.objectives:
         for task in suite.judged[:TASKS]:
-            table = suite.table(task, objective, with_sources=plan.with_sources)
+            table = suite.table(task, objective, sources=plan.sources)
             if plan.seeds > 1 and first_trials(table, make, 0) != first_trials(table, make, 1):
                 return plan.seeds
     return 1

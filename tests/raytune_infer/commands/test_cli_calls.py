@@ -195,7 +195,7 @@ def suites(monkeypatch) -> None:
 
 PLAN = {
     "folder": Path("suite"), "searchers": ("meta",), "objectives": (), "budget": 40, "seeds": 3, "parallel": 1,
-    "with_sources": True, "prior": None,
+    "sources": "tables", "prior": None,
 }  # fmt: skip
 
 
@@ -207,7 +207,7 @@ PLAN = {
         ("--objective free --objective tight", {"objectives": ("free", "tight")}, None),
         ("--budget 7", {"budget": 7}, None),
         ("--seeds 5", {"seeds": 5}, None),
-        ("--no-sources", {"with_sources": False}, None),
+        ("--no-sources", {"sources": "none"}, None),
         ("--prior mine.safetensors", {"prior": Path("mine.safetensors")}, None),
         ("--parallel 2", {"parallel": 2}, None),
         ("--jobs 4", {}, 4),

@@ -144,7 +144,7 @@ def test_who_learns_is_taught_by_other_groups_alone(monkeypatch):
     }  # fmt: skip
     for name in GROUPS:
         Asks.now = name
-        list(searches(suite(), plan(with_sources=False), Unit("asks", (name,))))
+        list(searches(suite(), plan(sources="none"), Unit("asks", (name,))))
     assert set(map(frozenset, taught.values())) == {frozenset()}
 
 

@@ -22,7 +22,9 @@ from raytune_infer.errors import SuiteError, UserError
 from raytune_infer.spec.standard_knobs import encode, encode_found
 from raytune_infer.suites.replays import COLUMNS, Plan, Search, Unit, searches
 from raytune_infer.suites.suites import load_suite
+from searchers.baselines.random_search import RandomSearch
 from searchers.registry import NAMED
+from searchers.replay import replay
 from searchers.surfaces.belief import PRETRAINED, pretrained
 from tests.repository import ROOT
 
@@ -111,11 +113,31 @@ def test_no_problem_may_learn_from_its_own_group_and_equal_lessons_are_one_objec
         problem = suite.table(task, "free").problem
         assert {t.name for t in problem.sources} == {t for t, g in TASKS.items() if g != TASKS[task]}
         assert problem.sources is suite.table(task, "tight").problem.sources
-        assert suite.table(task, "free", with_sources=False).problem.sources == ()
+        assert suite.table(task, "free", sources="none").problem.sources == ()
     short, long, other = (suite.table(t, "free").problem.sources for t in ("a_short", "a_long", "b_short"))
     assert short is long and short is not other
     [lesson] = {t for t in short if t.name == "c_short"}
     assert lesson in other and len(lesson.observed) == 13
+
+
+def test_a_history_has_what_a_study_for_the_objective_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr("raytune_infer.suites.histories.TRIALS", 5)
+    suite = load_suite(write(tmp_path, description()))
+    whole, part = (suite.table("a_short", "free", sources=kind).problem.sources for kind in ("tables", "histories"))
+    assert [t.name for t in part] == [t.name for t in whole] and [t.group for t in part] == [t.group for t in whole]
+    for table, history in zip(whole, part, strict=True):
+        assert len({o.position for o in history.observed}) == 5 < len(table.observed)
+        assert all(o in table.observed for o in history.observed)  # prices and failures as they are
+    assert suite.table("a_long", "free", sources="histories").problem.sources is part
+    tight = suite.table("a_short", "tight", sources="histories").problem.sources
+    assert [t.observed for t in tight] != [t.observed for t in part]
+    # One of two was searched by whoever looks for the best, which a study at random does not follow.
+    at_random = [
+        [s.position for s in replay(t, RandomSearch(t.problem), budget=5, seed=0)]
+        for t in (suite.table(source.name, "free", sources="none") for source in part)
+    ]
+    same = [[o.position for o in history.observed] == trials for history, trials in zip(part, at_random, strict=True)]
+    assert same == [suite.sources.index(history.name) % 2 == 0 for history in part]
 
 
 def test_targets_learn_from_sources_but_not_from_their_own_group(tmp_path):
