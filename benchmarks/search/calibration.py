@@ -26,7 +26,7 @@ from benchmarks.search.replaying.drawings import reliability
 from benchmarks.search.replaying.processes import parts_of_all
 from benchmarks.search.replaying.suite_arguments import link_to, plans_of, suite_parser_of
 from raytune_infer.suites.replays import Plan, Unit
-from raytune_infer.suites.suites import Suite, load_suite
+from raytune_infer.suites.suites import Suite
 from searchers.base import History, PredictsGain, Problem, Searcher
 from searchers.registry import NAMED, named
 from searchers.replay import MeasuredTable, replay
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str]) -> None:
         got = ", ".join(names) or "none"
         raise SystemExit(f"only these searchers have `chance_of_more`: {', '.join(able) or 'none'}; got {got}")
     plans = plans_of(asked, names)
-    suites = [load_suite(plan.folder).name for plan in plans]
+    suites = [plan.load(plan.folder).name for plan in plans]
     found = list(parts_of_all(answered, plans, asked.margins, asked.jobs))
     if not found:
         raise SystemExit("no search had a trial that counts, so there is no chance to compare")

@@ -22,13 +22,13 @@ import torch
 
 from benchmarks.recording.origin import ROOT, Origin
 from benchmarks.recording.sections import markdown, put
+from benchmarks.search.emulated.suites import suite_at
 from benchmarks.search.replaying.drawings import regret
-from benchmarks.search.replaying.found import GOALS, REGRETS, Found, found_by, ratio
+from benchmarks.search.replaying.found import GOALS, KEYS, REGRETS, Found, found_by, ratio
 from benchmarks.search.replaying.seeds import seeds_of
 from benchmarks.search.replaying.suite_arguments import add_goal, link_to, searches_parser_of
 from raytune_infer.suites.histories import SEARCHED_BY, TRIALS, Sources
 from raytune_infer.suites.replays import Plan, run
-from raytune_infer.suites.suites import load_suite
 from searchers.registry import DEFAULT, NAMED
 
 RUNS = ROOT / "runs" / "search"
@@ -68,7 +68,7 @@ class Run:
     def load(cls, file: Path) -> Run:
         """Reads what `save` wrote."""
         about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        rows = pd.read_csv(file, dtype={"task": str, "suite": str, "objective": str}, keep_default_na=False)
+        rows = pd.read_csv(file, dtype=dict.fromkeys(KEYS[:-1], str), keep_default_na=False)
         return cls(about["heading"], Origin(**about["origin"]), rows, int(about["budget"]), tuple(about["notes"]))
 
     def found(self) -> dict[str, dict[str, Found]]:
@@ -82,11 +82,11 @@ class Run:
 
 def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
     """Runs the searches; yields all done so far whenever a searcher has finished a suite."""
-    suites = {folder: load_suite(folder) for folder in asked.suites}
+    suites = {folder: suite_at(folder) for folder in asked.suites}
     names = tuple(dict.fromkeys(asked.searchers))
     plans = {
         (folder, name): Plan(
-            folder, (name,), (), asked.budget, asked.seeds, asked.parallel, asked.sources, until_best=True
+            folder, (name,), (), asked.budget, asked.seeds, asked.parallel, asked.sources, None, True, suite_at
         ).checked(suite)
         for folder, suite in suites.items()
         for name in names

@@ -21,11 +21,12 @@ import torch
 
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
+from benchmarks.search.emulated.suites import suite_at
 from benchmarks.search.replaying.conditions import keep, rows_of
 from benchmarks.search.replaying.found import REGRETS, by_suite, found_by, ratio
 from benchmarks.search.replaying.seeds import first_trials
 from benchmarks.search.replaying.suite_arguments import add_goal, plans_of, settings, suite_parser_of
-from raytune_infer.suites.suites import Suite, load_suite
+from raytune_infer.suites.suites import Suite
 from searchers.base import Observation, Task
 from searchers.registry import NAMED, named
 from searchers.replay import MeasuredTable
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = suite_parser_of(__name__, __doc__, "all that learn from sources")
     add_goal(parser)
     asked = parser.parse_args(arguments)
-    suites: Mapping[object, Suite] = {folder: load_suite(folder) for folder in asked.suites}
+    suites: Mapping[object, Suite] = {folder: suite_at(folder) for folder in asked.suites}
     names = asked.searchers or [name for name in sorted(NAMED) if any(learns(name, s) for s in suites.values())]
     if not names:
         raise SystemExit(f"sources change the search of none of: {', '.join(sorted(NAMED))}")

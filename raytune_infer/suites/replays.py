@@ -46,6 +46,7 @@ class Plan:
         prior: file of prior knowledge for the searchers that take one; None for the shipped prior.
         until_best: whether a search ends with the trial that finds the best of the table, after which no figure of it
             can change.
+        load: what reads the suite in each process from the folder; a function at module level.
 
     Raises:
         ValueError: there is no searcher, or a number is below 1.
@@ -60,6 +61,7 @@ class Plan:
     sources: Sources = "tables"
     prior: Path | None = None
     until_best: bool = False
+    load: Callable[[Path], Suite] = load_suite
 
     def __post_init__(self) -> None:
         if not self.searchers or min(self.budget, self.seeds, self.parallel) < 1:
@@ -224,7 +226,7 @@ def _searches(plan: Plan, given: Iterator[Unit]) -> Iterator[Search]:
     import torch
 
     torch.set_num_threads(1)
-    suite = load_suite(plan.folder)
+    suite = plan.load(plan.folder)
     for unit in given:
         yield from searches(suite, plan, unit)
 

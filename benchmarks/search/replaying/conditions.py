@@ -17,7 +17,7 @@ import pandas as pd
 from benchmarks.recording.origin import ROOT
 from benchmarks.search.replaying.processes import parts_of
 from raytune_infer.suites.replays import Plan, Unit
-from raytune_infer.suites.suites import Suite, load_suite
+from raytune_infer.suites.suites import Suite
 from raytune_infer.suites.workers import WorkerDied
 from searchers.registry import named
 from searchers.replay import MeasuredTable, Step, replay
@@ -52,7 +52,7 @@ def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -
     parts: list[pd.DataFrame] = []
     notes: list[str] = []
     for plan in plans:
-        suite = load_suite(plan.folder)
+        suite = plan.load(plan.folder)
         plan = plan.checked(suite)
         for searcher in plan.searchers:
             print(f"{suite.name}: {searcher}", flush=True)

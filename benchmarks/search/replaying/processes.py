@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TypeVar
 
 from raytune_infer.suites.replays import Plan, Unit, units
-from raytune_infer.suites.suites import Suite, load_suite
+from raytune_infer.suites.suites import Suite
 from raytune_infer.suites.workers import in_processes
 
 Given = TypeVar("Given")
@@ -29,7 +29,7 @@ def parts_of_all(
         jobs: number of processes.
     """
     for plan in plans:
-        suite = load_suite(plan.folder)
+        suite = plan.load(plan.folder)
         plan = plan.checked(suite)
         with closing(parts_of(work, plan, extra, units(plan, suite), jobs)) as ready:
             yield from ready
@@ -59,6 +59,6 @@ def _in_one_thread(common: tuple[Work[Given, Extra, Part], Plan, Extra], given: 
 
     torch.set_num_threads(1)
     work, plan, extra = common
-    suite = load_suite(plan.folder)
+    suite = plan.load(plan.folder)
     for each in given:
         yield from work(suite, plan, each, extra)

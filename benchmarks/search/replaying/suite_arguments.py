@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import ROOT
+from benchmarks.search.emulated.suites import RECIPES, suite_at
 from raytune_infer.suites.replays import Plan
 from searchers.registry import NAMED
 
@@ -19,14 +20,16 @@ SUITES = (ROOT / "data", ROOT.parent / "shared" / "tables")
 
 
 def suite_folder(asked: str) -> Path:
-    """The folder of a suite: a path, or the name of one in `SUITES`.
+    """The folder of a suite: a path, or the name of one in `SUITES` or of an emulated one, which has no folder.
 
     Raises:
         argparse.ArgumentTypeError: there is no such folder or suite.
     """
     found = [folder for folder in (Path(asked), *(place / asked for place in SUITES)) if folder.is_dir()]
+    if not found and asked in RECIPES:
+        return Path(asked)
     if not found:
-        names = sorted({file.parent.name for place in SUITES for file in place.glob("*/suite.json")})
+        names = sorted({*RECIPES, *(file.parent.name for place in SUITES for file in place.glob("*/suite.json"))})
         raise argparse.ArgumentTypeError(
             f"no folder {asked!r} and no suite of this name; by name there are {', '.join(names) or 'none'}"
         )
@@ -75,7 +78,9 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 def plans_of(asked: argparse.Namespace, searchers: Sequence[str]) -> list[Plan]:
     """The plans that the command line asks for, one per suite."""
     objectives = tuple(asked.objectives)
-    return [Plan(folder, tuple(searchers), objectives, asked.budget, asked.seeds) for folder in asked.suites]
+    return [
+        Plan(folder, tuple(searchers), objectives, asked.budget, asked.seeds, load=suite_at) for folder in asked.suites
+    ]
 
 
 def settings(asked: argparse.Namespace, rows: pd.DataFrame) -> str:
