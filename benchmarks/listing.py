@@ -9,8 +9,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 FOLDERS: Mapping[str, tuple[str, ...]] = {
     "search": (
-        "search", "shuffled", "noise", "calibration", "belief_coverage", "switching", "suggest_time", "adaptation",
-        "meta_training_speed",
+        "search", "search_all", "shuffled", "noise", "calibration", "belief_coverage", "switching", "tolerance",
+        "suggest_time", "adaptation", "meta_training_speed",
     ),
     "measuring": (
         "until_sure", "highest_rate_cost", "stalls", "same_rate", "repeatability", "simulated_queue", "cross_check",

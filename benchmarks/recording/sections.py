@@ -7,7 +7,8 @@ beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.recording.origin import ROOT, Origin
@@ -16,6 +17,8 @@ PREAMBLE = """\
 # Results
 Each section is written by the command that it names, and replaced when that is run again.
 """
+_ORIGIN = re.compile(r"`(?P<command>[^`]*)`, [^,]*, revision (?P<revision>[^,]*), ")
+_SETTINGS = re.compile(r" --(?:jobs|out) \S+")
 _SECTION = re.compile(r"^## (.*)$", re.MULTILINE)
 
 
@@ -48,11 +51,42 @@ def put(path: Path, heading: str, origin: Origin, body: str) -> None:
         raise ValueError(f"the body under the heading {heading!r} has a line that starts with '## '; take ### or more")
     preamble, sections = _read(path)
     sections[heading.strip()] = f"{origin.line()}\n\n{body.strip()}"
+    _write(path, preamble, sections)
+
+
+def _write(path: Path, preamble: str, sections: Mapping[str, str]) -> None:
     text = "\n\n".join([preamble.strip(), *(f"## {name}\n{content.strip()}" for name, content in sections.items())])
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
     fresh.write_text(text + "\n", encoding="utf-8")
     fresh.replace(path)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section that a file of results has.
+
+    Args:
+        heading: what was measured.
+        command: the command that made it, without the number of processes and the file.
+        revision: commit of the code that made it.
+    """
+
+    heading: str
+    command: str
+    revision: str
+
+
+def made(path: Path) -> list[Section]:
+    """The sections of the file that name their origin, in order; none if there is no file."""
+    found = ((heading, _ORIGIN.match(content.lstrip())) for heading, content in _read(path)[1].items())
+    return [Section(heading, _SETTINGS.sub("", by["command"]), by["revision"]) for heading, by in found if by]
+
+
+def drop(path: Path, headings: Collection[str]) -> None:
+    """Removes sections from the file, atomically as `put` does; those that are not there are ignored."""
+    preamble, sections = _read(path)
+    _write(path, preamble, {name: content for name, content in sections.items() if name not in headings})
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[int] = (0,)) -> str:

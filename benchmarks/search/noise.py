@@ -18,7 +18,7 @@ import pandas as pd
 
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
-from benchmarks.search.replaying.conditions import keep, rows_of
+from benchmarks.search.replaying.conditions import Condition, keep, rows_of
 from benchmarks.search.replaying.found import REGRETS, Found, by_suite, found_by, ratio
 from benchmarks.search.replaying.suite_arguments import add_goal, plans_of, settings, suite_parser_of
 from raytune_infer.suites.suites import Suite
@@ -31,7 +31,7 @@ Repeatability); the second value is about twice the largest of these."""
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Condition):
     """The condition of noisy measurements, drawn once for each task and seed and so the same for every searcher.
 
     Args:

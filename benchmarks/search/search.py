@@ -5,33 +5,31 @@
 
 Searchers run one after another in the same number of processes, so that their seconds can be compared. All trials are
 saved in runs/search/NAME/results.csv after each searcher; the second command makes table and curves from that file.
-A searcher for which another seed is the same search gets one seed. A search ends when it has found the best.
+A searcher for which another seed is the same search gets one seed. A search ends when it has found the best. What a
+searcher did on a suite is not done again at the same revision.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pandas as pd
-import torch
 
-from benchmarks.recording.origin import ROOT, Origin
+from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
 from benchmarks.search.emulated.suites import suite_at
 from benchmarks.search.replaying.drawings import regret
-from benchmarks.search.replaying.found import GOALS, KEYS, REGRETS, Found, found_by, ratio
-from benchmarks.search.replaying.seeds import seeds_of
+from benchmarks.search.replaying.found import GOALS, REGRETS, Found, found_by, ratio
+from benchmarks.search.replaying.runs import RUNS, Run, searched
 from benchmarks.search.replaying.suite_arguments import add_goal, link_to, searches_parser_of
 from raytune_infer.suites.histories import SEARCHED_BY, TRIALS, Sources
-from raytune_infer.suites.replays import Plan, run
-from searchers.registry import DEFAULT, NAMED
+from raytune_infer.suites.replays import Plan
+from searchers.registry import DEFAULT, LEARNS, NAMED
 
-RUNS = ROOT / "runs" / "search"
 LEARNED: Mapping[Sources, str] = {
     "histories": f"of each other task, {TRIALS} trials by {' or '.join(SEARCHED_BY)}",
     "none": "nothing learned from other tasks",
@@ -39,51 +37,10 @@ LEARNED: Mapping[Sources, str] = {
 """What a heading says of the sources that are not whole tables."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """The results of replayed searches.
-
-    Args:
-        heading: heading of their section.
-        origin: where the figures come from.
-        rows: one row per trial, in the columns of `raytune_infer.suites.replays`.
-        budget: most trials of a search; one that found the best before has fewer rows.
-        notes: remarks that the figures do not show.
-    """
-
-    heading: str
-    origin: Origin
-    rows: pd.DataFrame
-    budget: int
-    notes: tuple[str, ...] = ()
-
-    def save(self, file: Path) -> None:
-        """Writes the rows, and the other fields into a JSON file beside them."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self.rows.to_csv(file, index=False)
-        about = {"heading": self.heading, "origin": asdict(self.origin), "budget": self.budget, "notes": self.notes}
-        file.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, file: Path) -> Run:
-        """Reads what `save` wrote."""
-        about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        rows = pd.read_csv(file, dtype=dict.fromkeys(KEYS[:-1], str), keep_default_na=False)
-        return cls(about["heading"], Origin(**about["origin"]), rows, int(about["budget"]), tuple(about["notes"]))
-
-    def found(self) -> dict[str, dict[str, Found]]:
-        """Suite → searcher → what it found."""
-        return {suite: found_by(rows, budget=self.budget) for suite, rows in self.suites()}
-
-    def suites(self) -> Iterator[tuple[str, pd.DataFrame]]:
-        """The rows of each suite."""
-        yield from ((str(name), rows) for name, rows in self.rows.groupby("suite", sort=False))
-
-
 def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
     """Runs the searches; yields all done so far whenever a searcher has finished a suite."""
     suites = {folder: suite_at(folder) for folder in asked.suites}
-    names = tuple(dict.fromkeys(asked.searchers))
+    names = tuple(dict.fromkeys(asked.searchers or by_default(asked.sources)))
     plans = {
         (folder, name): Plan(
             folder, (name,), (), asked.budget, asked.seeds, asked.parallel, asked.sources, None, True, suite_at
@@ -95,17 +52,20 @@ def replayed(asked: argparse.Namespace, origin: Origin) -> Iterator[Run]:
     parts: list[pd.DataFrame] = []
     notes: dict[str, None] = {}
     for (folder, name), plan in plans.items():
-        torch.set_num_threads(1)
-        plan = replace(plan, seeds=seeds_of(plan, name, suites[folder]))
-        print(f"{suites[folder].name}: {name}, seeds: {plan.seeds}", flush=True)
-        results = run(plan, suites[folder], jobs=asked.jobs)
-        parts += [results.frame()] if results.searches else []
-        broken = results.stopped is not None
-        notes |= {f"{name}: {note}" if broken else note: None for note in results.notes()}
+        # Under whatever sources, who learns of none is the same.
+        plan = plan if name in LEARNS else replace(plan, sources="none")
+        rows, said, stopped = searched(plan, suites[folder], asked.jobs, origin.revision)
+        parts += [rows] if len(rows) else []
+        notes |= {f"{name}: {note}" if stopped is not None else note: None for note in said}
         if parts:
             yield Run(text, origin, pd.concat(parts, ignore_index=True), asked.budget, tuple(notes))
-        if isinstance(results.stopped, KeyboardInterrupt):
+        if isinstance(stopped, KeyboardInterrupt):
             return
+
+
+def by_default(sources: Sources) -> list[str]:
+    """All searchers; where nothing can be learned, the default and those that never learn from others."""
+    return sorted(set(NAMED) - LEARNS | {DEFAULT} if sources == "none" else NAMED)
 
 
 def heading(suites: list[str], asked: argparse.Namespace) -> str:
@@ -182,7 +142,8 @@ def show(run: Run, asked: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     parser = searches_parser_of(__name__, __doc__, suites="*")
-    parser.add_argument("--searchers", nargs="+", default=sorted(NAMED), metavar="NAME", help="by default all")
+    whom = "by default all; without sources, the default and those that never learn"
+    parser.add_argument("--searchers", nargs="+", metavar="NAME", help=whom)
     learned = "what may be learned of other tasks: their tables, what a study of each tried, or nothing"
     parser.add_argument("--sources", choices=get_args(Sources), default="tables", help=learned)
     parser.add_argument("--parallel", type=int, default=1, metavar="Q", help="trials that run at a time")

@@ -22,7 +22,7 @@ import torch
 from benchmarks.recording.origin import Origin
 from benchmarks.recording.sections import markdown, put
 from benchmarks.search.emulated.suites import suite_at
-from benchmarks.search.replaying.conditions import keep, rows_of
+from benchmarks.search.replaying.conditions import Condition, keep, rows_of
 from benchmarks.search.replaying.found import REGRETS, by_suite, found_by, ratio
 from benchmarks.search.replaying.seeds import first_trials
 from benchmarks.search.replaying.suite_arguments import add_goal, plans_of, settings, suite_parser_of
@@ -36,7 +36,7 @@ SHUFFLINGS: tuple[Shuffling, ...] = ("none", "true", "shuffled apart", "shuffled
 
 
 @dataclass(frozen=True)
-class Sources:
+class Sources(Condition):
     """The condition of what a searcher may learn from.
 
     Shuffles are drawn once for each set of sources, so that a searcher learns from each set only once.

@@ -1,6 +1,7 @@
 """What searches found: its arithmetic by hand, how it is written and drawn, and a small real run."""
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,10 @@ import pytest
 
 from benchmarks.recording.origin import Origin
 from benchmarks.search.replaying.found import Found, found_by, ratio
-from benchmarks.search.search import Run, body, heading, main
+from benchmarks.search.replaying.runs import Run, searched
+from benchmarks.search.search import body, by_default, heading, main
+from raytune_infer.suites.replays import Plan, Results, searches, units
+from searchers.registry import DEFAULT, LEARNS, NAMED
 
 ORIGIN = Origin("a CPU, 2 cores", "python -m benchmarks x", "2026-01-31", "abc123")
 
@@ -107,6 +111,32 @@ def test_a_heading_says_what_was_learned():
     asked.sources = "histories"
     said = "of each other task, 30 trials by random or optuna-tpe"
     assert heading(["a"], asked) == f"Trials of a search: a (at most 30 trials, seeds: 5; {said})"
+
+
+def test_without_sources_those_that_learn_are_left_out_but_the_default():
+    assert by_default("tables") == by_default("histories") == sorted(NAMED)
+    assert set(by_default("none")) == set(NAMED) - LEARNS | {DEFAULT}
+
+
+def test_what_was_searched_at_a_revision_is_not_searched_again(suite, folder, tmp_path, monkeypatch):
+    runs = []
+
+    def here(plan, suite, jobs):
+        runs.append(plan)
+        found = [s for unit in units(plan, suite) for s in searches(suite, plan, unit)]
+        return Results(plan, suite, tuple(found), None, ())
+
+    monkeypatch.setattr("benchmarks.search.replaying.runs.run", here)
+    monkeypatch.setattr("benchmarks.search.replaying.runs.RUNS", tmp_path / "runs")
+    plan = Plan(folder, ("random",), (), 5, 2).checked(suite)
+    first, again, later = (searched(plan, suite, 1, revision)[0] for revision in ("abc", "abc", "def"))
+    assert len(runs) == 2
+    figures = ["objective", "group", "task", "seed", "trial", "fraction"]
+    assert again[figures].equals(first[figures]) and later[figures].equals(first[figures])
+    searched(replace(plan, budget=6), suite, 1, "abc")
+    for _ in range(2):  # of code with changes nobody knows which
+        searched(plan, suite, 1, "abc with changes")
+    assert len(runs) == 5
 
 
 def test_the_default_is_what_others_are_compared_with(monkeypatch):

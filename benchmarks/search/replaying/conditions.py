@@ -6,10 +6,10 @@ looked up in the table of true values.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,23 +19,27 @@ from benchmarks.search.replaying.processes import parts_of
 from raytune_infer.suites.replays import Plan, Unit
 from raytune_infer.suites.suites import Suite
 from raytune_infer.suites.workers import WorkerDied
-from searchers.registry import named
+from searchers.registry import SearcherFactory, named
 from searchers.replay import MeasuredTable, Step, replay
 
 COLUMNS = ("suite", "objective", "group", "task", "searcher", "condition", "seed", "trial", "fraction")
 
 
-class Condition(Protocol):
+class Condition(ABC):
     """A condition under which a task is searched; it can be pickled for another process."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """The condition's name in tables."""
-        ...
 
     def table(self, suite: Suite, task: str, objective: str, seed: int) -> MeasuredTable:
-        """The table that is searched under this condition, over the task's own space."""
-        ...
+        """The table that is searched under this condition, over the task's own space; by default the suite's."""
+        return suite.table(task, objective)
+
+    def make(self, searcher: str) -> SearcherFactory:
+        """What makes the searcher of a name under this condition; by default the one that is registered."""
+        return named(searcher)
 
 
 def rows_of(plans: Sequence[Plan], conditions: Sequence[Condition], jobs: int) -> tuple[pd.DataFrame, list[str]]:
@@ -82,7 +86,7 @@ def searches(suite: Suite, plan: Plan, unit: Unit, condition: Condition) -> Iter
             truth = suite.table(task, objective).values()
             for seed in range(plan.seeds if truth.any() else 0):
                 table = condition.table(suite, task, objective, seed)
-                steps = list(replay(table, named(unit.searcher)(table.problem), budget=plan.budget, seed=seed))
+                steps = list(replay(table, condition.make(unit.searcher)(table.problem), budget=plan.budget, seed=seed))
                 labels = (suite.name, objective, suite.tasks[task].group, task, unit.searcher, condition.name, seed)
                 fractions = recommended(steps, truth)
                 yield pd.DataFrame(
