@@ -35,7 +35,7 @@ def how_it_is_made(model: str, *, steps: int, seed: int, measured: int = 0) -> s
     words += [*(["--from", "STUDIES"] if measured else []), "--out", f"{model}.safetensors"]
     return f"""\
 **Format.** safetensors: tensors by name, and in the header as JSON what is no tensor, with the figures of this card
-(`searchers/weights_file.py`).
+(`searchers/pretrained/weights_file.py`).
 
 **To make it again**, and this card beside it:
 

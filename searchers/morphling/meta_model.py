@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from searchers import weights_file
 from searchers.morphling.mlp import MlpWeights
+from searchers.pretrained import weights_file
 
 _KIND = weights_file.FileKind("meta_model", "meta-model", "raytune-infer meta-train --model morphling")
 

@@ -1,1 +1,1 @@
-"""Trained models that ship with the package."""
+"""Trained models that ship with the package, and the format of their files."""

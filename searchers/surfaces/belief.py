@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from searchers import weights_file
+from searchers.pretrained import weights_file
 from searchers.quantities import ROLES
 from searchers.space import Space
 from searchers.surfaces.families import Families, latent_mean

@@ -16,6 +16,7 @@ import pytest
 
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
+from searchers.contract import CHECKS
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.models.model import Builder
 from tests.repository import ROOT
@@ -91,6 +92,10 @@ def test_a_searcher_is_a_file_and_a_line_keeps_the_contract_and_searches(copy):
     chosen = "hill-climbing and not stored"
     told = python(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/searchers/test_contract.py", "-k", chosen)
     assert int(re.findall(r"(\d+) passed", told)[0]) >= 10
+    [own] = re.findall(r"^```python\n(import pytest\n.*?)^```$", section("A searcher"), re.M | re.S)
+    (copy / "test_own_searcher.py").write_text(own, encoding="utf-8")
+    told = python(copy, "-m", "pytest", "-p", "no:cacheprovider", "test_own_searcher.py")
+    assert int(re.findall(r"(\d+) passed", told)[0]) == len(CHECKS)
     assert python(copy, "-c", STUDY).strip().endswith("{'cpu_cores': 1, 'max_batch_size': 64}")
 
 
@@ -181,6 +186,7 @@ from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from serve_deployments.fakes.streaming_replica import FakeStreamingServer
 from serve_deployments.fakes.virtual_replicas import VirtualClock, run_virtual
+from searchers.contract import CHECKS
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.settings import Settings

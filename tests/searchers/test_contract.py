@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 import torch
 
-from searchers.base import History, PredictsGain, Problem, Task
-from searchers.objective import Expression, Objective
+from searchers.base import History, PredictsGain, Problem
+from searchers.contract import CHECKS, is_a_function_of_its_history, median_best, never_repeats_and_skips_pending, tiny
 from searchers.registry import DEFAULT, LEARNS, NAMED, PREDICT_GAINS, TAKES_SURFACES, named
-from searchers.space import Knob, Space
+from searchers.replay import MeasuredTable
 from searchers.surfaces.belief import pretrained
-from tests.searched import best_after, roofline_problem, search, shifted_sources
+from tests.searched import roofline_problem, search, shifted_sources
 
 torch.set_num_threads(1)
 
@@ -44,14 +44,8 @@ SHORTER = {
 every = pytest.mark.parametrize("name", sorted(NAMED))
 learning = pytest.mark.parametrize("name", sorted(LEARNS))
 problem, table = roofline_problem()
+measured = MeasuredTable(problem, tuple(table))
 taught = replace(problem, sources=shifted_sources())
-
-
-def tiny() -> Problem:
-    knobs = [Knob("cpu_cores", (1, 2, 4)), Knob("engine", ("x", "y"), "categorical"), Knob("fixed", (7,))]
-    everything = Space(knobs)
-    allowed = [everything[i] for i in (0, 1, 2, 4, 5)]
-    return Problem(Space(knobs, allowed), Objective(Expression("rps"), at_most={"p99_ms": 50}))
 
 
 def trajectory(name: str) -> list[int]:
@@ -97,58 +91,9 @@ def test_another_seed_is_another_search(name):
 
 
 @every
-def test_tries_everything_once_and_ends(name):
-    small = tiny()
-    tried = search(small, [{"rps": 1.0 + i, "p99_ms": 20.0 * i} for i in range(5)], named(name), 9, seed=0)
-    assert sorted(tried) == [0, 1, 2, 3, 4]
-
-
-@every
-def test_never_repeats_and_skips_pending(name):
-    searcher, history = named(name)(problem), History()
-    for step in range(15):
-        position = searcher.suggest(history, np.random.default_rng([1, step]))
-        assert position is not None and position not in history.taken
-        assert 0 <= position < len(problem.space) and isinstance(position, int)
-        history = history.await_(position) if step % 3 else history.observe(position, table[position])
-    assert len(history.taken) == 15
-
-
-@every
-def test_nothing_is_left_where_all_is_pending(name):
-    history = History(pending=frozenset(range(5)))
-    assert named(name)(tiny()).suggest(history, np.random.default_rng(0)) is None
-
-
-@every
-@pytest.mark.parametrize("metrics", [None, {"rps": 3.0, "p99_ms": 99.0}, {"rps": float("nan"), "p99_ms": 1.0}])
-def test_survives_a_history_of_failures_only(name, metrics):
-    assert sorted(search(tiny(), [metrics] * 5, named(name), 9, seed=0)) == [0, 1, 2, 3, 4]
-
-
-@every
-def test_survives_failures_among_successes_and_a_configuration_observed_twice(name):
-    history = History().observe(3, None).observe(50, table[50]).observe(3, table[3]).observe(7, None)
-    position = named(name)(problem).suggest(history, np.random.default_rng(0))
-    assert position not in history.taken
-
-
-@every
-def test_same_history_and_rng_give_the_same_suggestion(name):
-    history = History()
-    for position in (5, 100, 200, 300):
-        history = history.observe(position, table[position])
-    used = named(name)(problem)
-    used.suggest(History().observe(1, table[1]), np.random.default_rng(9))
-    one, two = (s.suggest(history, np.random.default_rng([3, 4])) for s in (used, named(name)(problem)))
-    assert one == two
-
-
-@every
-def test_does_not_care_for_the_unit_of_the_metric(name):
-    """A thousand times the requests per second, the same search: no searcher knows absolute values."""
-    thousand = [None if m is None else {**m, "rps": 1000 * m["rps"]} for m in table]
-    assert search(problem, table, named(name), 6, seed=2) == search(problem, thousand, named(name), 6, seed=2)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_keeps_the_contract(name, check):
+    check(named(name), measured)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMED) - {"random"} - (LEARNS - {"meta"})))
@@ -163,65 +108,22 @@ def test_beats_random_on_a_table_with_structure(name):
         "optuna-tpe": 30,
         "hyperopt": 40,
     }.get(name, 30)
-    assert median_best(problem, name, trials, seeds=3) > median_best(problem, "random", trials, seeds=101)
+    assert median_of(problem, name, trials, seeds=3) > median_of(problem, "random", trials, seeds=101)
 
 
 @learning
 def test_beats_in_6_trials_what_random_finds_in_12_where_sources_are_alike(name):
-    assert median_best(taught, name, 6, seeds=3) > median_best(problem, "random", 12, seeds=101)
+    assert median_of(taught, name, 6, seeds=3) > median_of(problem, "random", 12, seeds=101)
 
 
-def median_best(asked: Problem, name: str, trials: int, seeds: int) -> float:
-    runs = [search(asked, table, named(name), trials, seed) for seed in range(seeds)]
-    return float(np.median([best_after(asked, table, run) for run in runs]))
-
-
-@learning
-def test_keeps_the_contract_with_sources(name):
-    searcher, history = named(name)(taught), History()
-    for step in range(8):
-        position = searcher.suggest(history, np.random.default_rng([1, step]))
-        assert position is not None and position not in history.taken and isinstance(position, int)
-        history = history.await_(position) if step % 3 else history.observe(position, table[position])
-    fresh = named(name)(replace(taught))
-    rngs = (np.random.default_rng([3, 4]) for _ in range(2))
-    assert searcher.suggest(history, next(rngs)) == fresh.suggest(history, next(rngs))
-    failures = History()
-    for position in (3, 50, 120):
-        failures = failures.observe(position, None)
-    assert searcher.suggest(failures, np.random.default_rng(0)) not in failures.taken
-
-
-def other_space() -> Task:
-    space = Space([Knob("max_batch_size", (2, 8, 512)), Knob("beam_width", (1, 2, 4, 8))])
-    history = History()
-    for position in range(len(space)):
-        history = history.observe(position, {"rps": 1.0 + position, "usd_per_hour": 0.5})
-    return Task("other", space, history.observed)
-
-
-def failing() -> Task:
-    history = History()
-    for position in range(20):
-        history = history.observe(position, None if position % 2 else {"rps": 0.0})
-    return Task("failing", problem.space, history.observed)
-
-
-def one_point() -> Task:
-    return Task("one point", problem.space, History().observe(7, table[7]).observed)
+def median_of(asked: Problem, name: str, trials: int, seeds: int) -> float:
+    return median_best(named(name), MeasuredTable(asked, tuple(table)), trials=trials, seeds=seeds)
 
 
 @learning
-@pytest.mark.parametrize(
-    "sources",
-    [(other_space(),), (failing(),), (one_point(),), (Task("empty", problem.space, ()),),
-     (failing(), other_space(), *shifted_sources()[:1], one_point())],
-    ids=["another space", "failures only", "one point", "nothing observed", "some of each"],
-)  # fmt: skip
-def test_survives_any_sources(name, sources):
-    asked = replace(problem, sources=sources)
-    tried = search(asked, table, named(name), 3, seed=0)
-    assert len(set(tried)) == 3
+@pytest.mark.parametrize("check", [never_repeats_and_skips_pending, is_a_function_of_its_history])
+def test_keeps_the_contract_with_sources(name, check):
+    check(named(name), replace(measured, problem=taught))
 
 
 @every

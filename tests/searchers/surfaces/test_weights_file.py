@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from searchers.weights_file import FileKind, part, read, write
+from searchers.pretrained.weights_file import FileKind, part, read, write
 
 CATS = FileKind("cat", "cats", "make cats")
 TENSORS = {"a.x": torch.arange(3.0), "a.y.z": torch.arange(6.0).reshape(2, 3).T, "b.x": torch.ones(1)}
