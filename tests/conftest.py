@@ -31,6 +31,8 @@ os.environ |= {"NO_COLOR": "1", "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "
 STUDIES = ("raytune_infer/", "docs/")
 """Under tests/: where Ray tests are those of whole studies. All others, wherever they are, are the other part."""
 
+UNFREEZE = gc.unfreeze
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--part", choices=["studies", "others"], help="only this part of the tests that use Ray")
@@ -52,6 +54,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What has been imported stays, so that no collection of garbage in a test need go through all of it."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported_stays_set_aside() -> Iterator[None]:
+    """Nor is it put back by the product's own calls: to collect what all tests import takes half a second each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "unfreeze", lambda: None)
+        yield
+
+
+@pytest.fixture
+def real_unfreeze(imported_stays_set_aside: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For a test of what is collected: `gc.unfreeze` as it is, and everything set aside again afterwards."""
+    monkeypatch.setattr(gc, "unfreeze", UNFREEZE)
+    yield
     gc.freeze()
 
 

@@ -19,9 +19,7 @@ class Cycle:
 
 
 @pytest.fixture(autouse=True)
-def nothing_set_aside():
-    gc.unfreeze()
-    yield
+def nothing_set_aside(real_unfreeze):
     gc.unfreeze()
 
 
