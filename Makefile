@@ -62,6 +62,7 @@ test: install
 	# that runs into its limit takes its process along; the others go on in the next one.
 	# OMP_NUM_THREADS: threads of BLAS and torch that find no core wait for one another in loops: four times the CPU time.
 	@nice -n 19 $(MAKE) --no-print-directory check types declared > $(VENV)/tests-checks.log 2>&1 & checks=$$!; \
+	$(MAKE) --no-print-directory $(VENV)/.compiled; \
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/pytest -m "not ray" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part others -n 1 > $(VENV)/tests-others.log 2>&1 & others=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part studies -n 1; studies=$$?; \
@@ -69,6 +70,10 @@ test: install
 	wait $$computing; computing=$$?; cat $(VENV)/tests-computing.log; \
 	wait $$checks; checks=$$?; cat $(VENV)/tests-checks.log; \
 	test $$checks -eq 0 -a $$studies -eq 0 -a $$others -eq 0 -a $$computing -eq 0
+
+# What is imported first is compiled then. Four processes that begin at once would each compile all of it.
+$(VENV)/.compiled: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --collect-only > /dev/null && touch $@
 
 # Nothing of .venv is visible in it: a file that the wheel lacks, or an import that nobody declared, ends the study there.
 # It is built anew each time: whatever would have to be compared to know better is more than that takes.

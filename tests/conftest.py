@@ -3,6 +3,7 @@
 import fcntl
 import gc
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ os.environ |= {"NO_COLOR": "1", "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "
 
 STUDIES = ("raytune_infer/", "docs/")
 """Under tests/: where Ray tests are those of whole studies. All others, wherever they are, are the other part."""
+NAMES_RAY = re.compile(r"\b(local_ray|ray_starts_alone|mark\.ray)\b")
+"""What a file has somewhere whose tests use Ray."""
 
 UNFREEZE = gc.unfreeze
 
@@ -43,11 +46,24 @@ def part(path: Path) -> str:
     return "studies" if path.relative_to(Path(__file__).parent).as_posix().startswith(STUDIES) else "others"
 
 
+def names_ray(path: Path) -> bool:
+    """Whether a file of tests says that it uses Ray, by a mark or a fixture of this file."""
+    return NAMES_RAY.search(path.read_text(encoding="utf-8")) is not None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of a part, only files are imported that can have its tests: all files take longer than to start a Ray."""
+    wanted = config.getoption("part")
+    if not wanted or collection_path.suffix != ".py":
+        return None
+    return part(collection_path) != wanted or not names_ray(collection_path) or None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if wanted := config.getoption("part"):
-        others = [item for item in items if part(item.path) != wanted]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if part(item.path) == wanted]
+    # Seen by the tests that compute, whose files are all imported.
+    hidden = {item.path for item in items if item.get_closest_marker("ray") and not names_ray(item.path)}
+    if hidden:
+        raise pytest.UsageError(f"no part runs the Ray tests of {', '.join(map(str, sorted(hidden)))}; mark them there")
     # The shared cluster lasts to the end of the session, so those that start their own, or none, come before it.
     items.sort(key=lambda item: "local_ray" in getattr(item, "fixturenames", ()))
 

@@ -53,6 +53,27 @@ def test_the_parts_of_the_makefile_leave_no_test_out_and_run_none_twice(house):
     assert sorted(others + studies) == sorted(FILES)
 
 
+def test_a_part_imports_only_files_that_can_have_its_tests(house):
+    for name in ("test_pure.py", "raytune_infer/test_a.py"):
+        file = house.path / "tests" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"print('{name} was imported')\n{USES_RAY if 'a.py' in name else ''}", encoding="utf-8")
+    (house.path / "tests" / "test_b.py").write_text(USES_RAY, encoding="utf-8")
+    said = house.runpytest_inprocess("-q", "-s", "--collect-only", "-p", "no:cacheprovider", "--part", "others")
+    assert "was imported" not in said.stdout.str() and said.ret == 0
+
+
+def test_a_test_that_no_part_would_run_ends_the_run_of_those_that_compute(house):
+    """It uses the cluster by way of a fixture of another file, so its own does not name it."""
+    (house.path / "tests" / "here").mkdir()
+    fixture = "import pytest\n\n@pytest.fixture\ndef served(local_ray): pass\n"
+    (house.path / "tests" / "here" / "conftest.py").write_text(fixture, encoding="utf-8")
+    (house.path / "tests" / "here" / "test_a.py").write_text("def test_it(served): pass\n", encoding="utf-8")
+    said = house.runpytest_inprocess("-q", "--collect-only", "-p", "no:cacheprovider", "-m", "not ray")
+    assert said.ret == pytest.ExitCode.USAGE_ERROR
+    said.stderr.fnmatch_lines(["*no part runs the Ray tests of *test_a.py*"])
+
+
 def test_those_that_share_a_cluster_come_last(house):
     (house.path / "tests" / "test_a.py").write_text(USES_RAY, encoding="utf-8")
     (house.path / "tests" / "test_b.py").write_text("def test_its_own(ray_starts_alone): pass\n", encoding="utf-8")
