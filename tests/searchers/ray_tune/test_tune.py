@@ -1,6 +1,5 @@
 """Our searchers inside a Tuner; what they do by themselves is in test_tune_searcher."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from searchers.baselines.random_search import RandomSearch
 from searchers.objective import Expression, Objective
 from searchers.ray_tune.tune_searcher import TuneSearcher
 from searchers.space import Knob, Space
-from tests.repository import ROOT
 from tests.searchers.ray_tune.trainables import fragile, measure, negative
 
 pytestmark = pytest.mark.ray
@@ -78,14 +76,6 @@ def test_choices_of_numpys_numbers_and_none_negative_metrics_and_a_last_report_w
     assert sorted((int(r.config["a"]), r.config["b"] or 0) for r in results) == [(1, 0), (1, 4), (2, 0), (2, 4)]
     measured = [o.metrics for o in searcher.history.observed]
     assert not results.errors and sorted(m["figure"] for m in measured if m) == [1.0, 1.0, 2.0, 2.0]
-
-
-def test_the_pages_tuner_runs_as_it_stands(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("HOME", str(tmp_path))  # Tune writes its results below it
-    page = (ROOT / "docs" / "your-model.md").read_text(encoding="utf-8")
-    [code] = [block for block in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M) if "TuneSearcher" in block]
-    exec(compile(code, "your-model.md", "exec"), {"__name__": "your_model"})
-    assert capsys.readouterr().out.endswith("{'batch': 4}\n")
 
 
 class Interrupt(tune.Callback):

@@ -8,65 +8,27 @@ from typing import Any
 
 import pytest
 import ray
-import torch
 from ray import serve
 from ray.util.placement_group import placement_group_table
 
-from serve_deployments.batches.batch_parts import Parts
-from serve_deployments.batches.device_batches import DeviceBatches
 from serve_deployments.device.limits import unleased_cores
-from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
 from serve_deployments.replicas.shared_pool import SharedPool, shared_pool
 from serve_deployments.replicas.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
+from tests.serve_deployments.replicas.warm import factor_model
 
 pytestmark = pytest.mark.ray
 
 ONE = Settings(cpu_cores=1, args={"factor": 1})
 
 
-def model(precision, factor):
-    return Model(precision, factor)
-
-
-def unrecordable():
-    """Batches on a device that cannot record the model's graphs."""
-    parts = Parts(lambda rows: {"x": torch.ones(len(rows))}, lambda x: x, lambda made: made["x"].tolist())
-    error = RuntimeError("operation not permitted when stream is capturing")
-    return DeviceBatches(parts, FakeAccelerator(cannot_record=error), cuda_graphs=True)
-
-
-class Model:
-    """Says under what it runs, and can change its factor, but not to 13; with 17 it records graphs, and cannot."""
-
-    def __init__(self, precision, factor):
-        self.precision = precision
-        self.take(factor)
-
-    def __call__(self, payloads):
-        if "bad" in payloads:
-            raise ValueError("bad input")
-        return [f"{self.precision} {self.factor}"] * len(payloads)
-
-    def change(self, factor):
-        if factor == 13:
-            raise ValueError("unlucky")
-        self.take(factor)
-
-    def take(self, factor):
-        if factor == 17:
-            self.batches = unrecordable()
-            self.batches(["x"])
-        self.factor = factor
-
-
 @pytest.fixture(scope="module")
 def backend(local_ray):
     serve.start(proxy_location="Disabled")
-    fresh = ServeBackend(Builder(f"{__name__}:model"), ["warm"], "warm", deadline_s=240, queue_s=60)
+    fresh = ServeBackend(Builder(f"{factor_model.__name__}:model"), ["warm"], "warm", deadline_s=240, queue_s=60)
     with shared_pool() as pool:
         yield WarmBackend(fresh, pool)
     delete_left_behind("warm")
