@@ -15,7 +15,7 @@ from tests.repository import ROOT
 
 SHORTEST: dict[str, Any] = {
     "budget": {"trials": 1, "compare_s": 1e-6},
-    "load": {"level_min_s": 0.5, "level_max_s": 1, "total_max_s": 2, "max_concurrency": 8},
+    "load": {"level_min_s": 0.2, "level_max_s": 0.5, "total_max_s": 2, "max_concurrency": 4},
 }
 
 

@@ -8,22 +8,27 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from cluster.starting.own_ray import START
 from raytune_infer.commands.app import app
-from raytune_infer.report.export.serve_config import serve_config
+from raytune_infer.report.export.serve_config import STATUS, serve_config
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import load_spec
 from serve_deployments.settings import Settings
+from tests.cluster.starting.listening import check, listening
 
 MODEL = """\
 import time
@@ -48,7 +53,7 @@ knobs: {max_batch_size: [1, 4], part: {kind: args, values: [a, b]}}
 default: {max_batch_size: 4, part: b}
 objective: {maximize: rps}
 budget: {trials: 3, compare_s: 1.0e-6}
-load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 3, max_concurrency: 8}
+load: {level_min_s: 0.2, level_max_s: 0.5, total_max_s: 3, max_concurrency: 2}
 """
 TELLING = """\
 def build():
@@ -62,11 +67,13 @@ KINDS = {
 }
 """Samples → media type and body of a request, and what the model is given then."""
 NOT_UP = "timed out during startup|Ray did not start within|Failed to bind to address|[Pp]roxies not available"
-RAY_START = (
-    *("ray", "start", "--head", "--block", "--num-cpus=2", f"--object-store-memory={128 * 1024**2}"),
-    *("--port=0", "--dashboard-agent-listen-port=0", "--disable-usage-stats", "--temp-dir"),
+TOKEN = "(umask 077; ray get-auth-token --generate)"
+"""How the documents say that a token is made."""
+BESIDE_OTHERS = (
+    f"--block --num-cpus=2 --object-store-memory={128 * 1024**2} --port=0 --dashboard-agent-listen-port=0 "
+    "--disable-usage-stats --temp-dir"
 )
-"""`ray start --head` beside other clusters of this machine, as long as the process lives; its folder is to follow."""
+"""What a Ray needs beside other clusters of this machine, to live as long as the process; its folder is to follow."""
 DEPLOYS = r"^#\s+(.*\bserve deploy serve_config\.yaml)$"
 """Lines of an exported config that say how to deploy it."""
 
@@ -159,9 +166,15 @@ def of_a_newcomer(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # what `ray start` starts listens on loopback alone
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+
+
+def shell(command: str) -> str:
+    """What a command of the documents prints."""
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def free_port() -> int:
@@ -169,16 +182,56 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def until_it_runs() -> None:
-    """Asks Serve, a process each time, until all applications run and can be reached over HTTP."""
+def until_it_runs(address: str, token: str) -> None:
+    """Asks Serve until all applications run and can be reached over HTTP."""
+    asked = urllib.request.Request(f"{address}/api/serve/applications/", headers={"Authorization": f"Bearer {token}"})
     while True:
-        asked = subprocess.run("RAY_AUTH_MODE=token serve status", shell=True, capture_output=True, text=True)
-        assert asked.returncode == 0, asked.stdout + asked.stderr
-        status = yaml.safe_load(asked.stdout)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            status = json.load(answer)
         states = {application["status"] for application in status["applications"].values()}
         assert states <= {"NOT_STARTED", "DEPLOYING", "RUNNING"}, status
-        if states == {"RUNNING"} and set(status["proxies"].values()) == {"HEALTHY"}:
+        if states == {"RUNNING"} and {proxy["status"] for proxy in status["proxies"].values()} == {"HEALTHY"}:
             return
+        time.sleep(0.2)
+
+
+def is_deployed_and_answers(
+    config: dict[str, Any],
+    command: str,
+    token: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    alone: Callable[[], AbstractContextManager[None]],
+    ray_folder: str,
+) -> None:
+    """What is exported runs on a Ray that is started as we say, which listens on loopback alone and asks for a token.
+
+    Args:
+        config: what was exported, and the applications beside it.
+        command: how it is deployed.
+        token: the file with the user's token, which is made here.
+        monkeypatch: for the environment of the commands.
+        alone: what to be in while a Ray starts.
+        ray_folder: an empty folder for it.
+    """
+    config["http_options"]["port"] = port = free_port()
+    Path("serve_config.yaml").write_text(yaml.safe_dump(config))
+    begun = r"RAY_API_SERVER_ADDRESS='(http://[^']+)'"
+    # Serve ends a proxy that is not ready within 5 s, which on a machine as busy as CI's is soon.
+    monkeypatch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "120")
+    # `exec`, as this Ray lives as long as the process, which is to be Ray's and not the shell's.
+    as_we_say = f"{TOKEN} && {START} {BESIDE_OTHERS} {ray_folder}".replace("ray start", "exec ray start")
+    with started("sh", "-c", as_we_say, alone=alone, cwd=Path.cwd(), until=begun) as (of_ray, said):
+        assert token.stat().st_mode & 0o777 == 0o600
+        found = re.search(begun, said)
+        assert found
+        monkeypatch.setenv("RAY_DASHBOARD_ADDRESS", found[1])
+        shell(command)
+        until_it_runs(found[1], token.read_text())
+        assert set(yaml.safe_load(shell(STATUS))["proxies"].values()) == {"HEALTHY"}
+        check(listening(psutil.Process(of_ray.pid)), "gcs_server", "raylet", "ray::ServeReplica", "ray::ProxyActor")
+        assert [answered(port, body) for body in (b"0", b"1", b"14")] == [1, 4, 43]
+        for samples, (media, body, given) in KINDS.items():
+            assert answered(port, body, media, samples) == given
 
 
 @pytest.mark.ray
@@ -202,6 +255,8 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
         said += driver.communicate()[0]
         assert "3/3" in said and "Recommendation" in said
         assert driver.wait() == 0
+    token = tmp_path / ".ray" / "auth_token"
+    token.unlink()  # made by `tune`; who has never run it here has none
     trials = pd.read_csv(tmp_path / "run" / "trials.csv")
     searched = trials[trials.purpose == "search"]
     assert len(searched) == len(searched.drop_duplicates(["max_batch_size", "part"])) == 3
@@ -213,25 +268,10 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
     exported = printed("export", "run")
     assert exported == (tmp_path / "run" / "serve_config.yaml").read_text()
 
+    command = re.findall(DEPLOYS, exported, re.MULTILINE)[0]
     config = yaml.safe_load(exported)
+    config["applications"] += exported_beside(tmp_path)
     settings = config["applications"][0]["args"]["settings"]
     assert settings["max_batch_size"] == best["max_batch_size"] and settings["args"]["part"] == best["part"]
-    port = free_port()
-    config["http_options"]["port"] = port
-    config["applications"] += exported_beside(tmp_path)
-    (tmp_path / "run" / "serve_config.yaml").write_text(yaml.safe_dump(config))
-    command = re.findall(DEPLOYS, exported, re.MULTILINE)[0]
-    begun = r"RAY_API_SERVER_ADDRESS='(http://[^']+)'"
-    # Serve ends a proxy that is not ready within 5 s, which on a machine as busy as CI's is soon.
-    monkeypatch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "120")
-    ray_start = (*RAY_START, short_folder)
-    with started(*ray_start, alone=alone, cwd=tmp_path, until=begun) as (_, said):
-        found = re.search(begun, said)
-        assert found
-        monkeypatch.setenv("RAY_DASHBOARD_ADDRESS", found[1])
-        deployed = subprocess.run(command, shell=True, cwd=tmp_path / "run", capture_output=True, text=True)
-        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-        until_it_runs()
-        assert [answered(port, body) for body in (b"0", b"1", b"14")] == [1, 4, 43]
-        for samples, (media, body, given) in KINDS.items():
-            assert answered(port, body, media, samples) == given
+    monkeypatch.chdir(tmp_path / "run")
+    is_deployed_and_answers(config, command, token, monkeypatch, alone, short_folder)
