@@ -200,6 +200,20 @@ def test_results_are_in_the_order_of_what_was_asked_for(monkeypatch):
     assert results.notes() == ["left out, as no configuration is feasible there: a_short (enough), a_long (enough)"]
 
 
+def test_each_process_reads_the_suite_as_the_plan_says(monkeypatch):
+    read = []
+
+    def load(folder):
+        read.append(folder)
+        return suite()
+
+    monkeypatch.setattr(
+        "raytune_infer.suites.replays.in_processes", lambda work, given, all_units, jobs: work(given, iter(all_units))
+    )
+    results = run(plan(load=load, seeds=1), suite())
+    assert read == [Path("nowhere")] and len(results.searches) == 4
+
+
 @pytest.mark.parametrize(
     ("stop", "said"),
     [
