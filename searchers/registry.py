@@ -57,12 +57,16 @@ NAMED: Mapping[str, Listed] = MappingProxyType(
         "optuna-tpe": Listed("searchers.baselines.optuna_samplers", "optuna_tpe", needs="optuna"),
         "optuna-gp": Listed("searchers.baselines.optuna_samplers", "optuna_gp", needs="optuna"),
         "bo": Listed("searchers.baselines.bayesian", "BayesianOptimisation", needs="botorch"),
+        "constrained-gp": Listed("searchers.baselines.constrained_gp", "ConstrainedProcess", needs="botorch"),
         "portfolio": Listed("searchers.baselines.from_sources.portfolio", "Portfolio", learns=True),
         "finetune": Listed("searchers.baselines.from_sources.finetune", "FineTuning", learns=True),
         "quantile-transfer": Listed(
             "searchers.baselines.from_sources.quantile_transfer", "QuantileTransfer", learns=True
         ),
         "residual-gp": Listed("searchers.baselines.bayesian", "ResidualProcess", needs="botorch", learns=True),
+        "constrained-residual-gp": Listed(
+            "searchers.baselines.constrained_gp", "constrained_residual", needs="botorch", learns=True
+        ),
         "vizier": Listed("searchers.baselines.from_sources.vizier", "Vizier", needs="botorch", learns=True),
         "rgpe": Listed("searchers.baselines.from_sources.rgpe", "RankingWeighted", needs="botorch", learns=True),
         "morphling": Listed("searchers.morphling.morphling", "Morphling"),

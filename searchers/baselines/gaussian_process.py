@@ -74,13 +74,18 @@ class GaussianProcess:
         return self.level + self.spread * mean.numpy(), self.spread * variance.sqrt().numpy()
 
 
-def fit(x: np.ndarray, y: np.ndarray) -> GaussianProcess:
+def fit(x: np.ndarray, y: np.ndarray, *, spread: float | None = None) -> GaussianProcess:
     """Fit a process to `[k, d]` points and `[k]` values (maximum a posteriori, by L-BFGS from one start).
 
-    If all values are equal, or there is only one, the spread is 1.
+    Args:
+        x: the points.
+        y: their values.
+        spread: what the values are divided by after their mean is subtracted, where it is known; their standard
+            deviation when left out, or 1 if all values are equal, or there is only one.
     """
-    spread = float(y.std())
-    level, spread = float(y.mean()), spread if spread > 1e-9 else 1.0
+    level = float(y.mean())
+    if spread is None:
+        spread = float(y.std()) if y.std() > 1e-9 else 1.0
     standardised = torch.from_numpy((y - level) / spread).unsqueeze(-1)
     # No warnings: points of sources may lie outside this space's cube, and the fit is meant to stop early.
     with botorch.settings.validate_input_scaling(False), warnings.catch_warnings():

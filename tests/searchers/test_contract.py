@@ -33,7 +33,10 @@ torch.set_num_threads(1)
 TRAJECTORIES = Path(__file__).parent / "trajectories"
 STEPS = 12
 # Later ones are near ties, which another CPU's rounding may break otherwise.
-FEWER = {"meta": 6, "bo": 6, "optuna-gp": 11, "residual-gp": 3, "rgpe": 3, "vizier": 3}
+FEWER = {
+    "meta": 6, "bo": 6, "constrained-gp": 6, "optuna-gp": 11,
+    "residual-gp": 3, "constrained-residual-gp": 3, "rgpe": 3, "vizier": 3,
+}  # fmt: skip
 # Part of the training, as long as last bits stay last bits.
 SHORTER = {
     "finetune": ("searchers.baselines.from_sources.finetune._STEPS", 30),
@@ -102,6 +105,7 @@ def test_beats_random_on_a_table_with_structure(name):
     trials = {
         "meta": 6,
         "bo": 14,
+        "constrained-gp": 14,
         "optuna-gp": 18,
         "morphling": 15,
         "ernest": 25,
@@ -139,6 +143,7 @@ def test_unknown_name_lists_what_there_is():
 
 NEEDS = {
     "optuna-tpe": "optuna", "optuna-gp": "optuna",
+    "constrained-gp": "botorch", "constrained-residual-gp": "botorch",
     "bo": "botorch", "residual-gp": "botorch", "vizier": "botorch", "rgpe": "botorch",
 }  # fmt: skip
 

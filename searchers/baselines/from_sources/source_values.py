@@ -7,7 +7,7 @@ objective, its features by column name, and its number in this space if it exist
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
@@ -57,6 +57,14 @@ def sources_of(problem: Problem) -> tuple[Source, ...]:
     """The sources in this problem's terms, without those that have no feasible configuration."""
     sources = (_source(task, problem) for task in problem.sources)
     return tuple(source for source in sources if source.values.any())
+
+
+def observed_here(problem: Problem) -> tuple[tuple[Observation, ...], ...]:
+    """Each source's observations of the configurations that this problem's space has too, under their numbers here."""
+    return tuple(
+        tuple(replace(o, position=p) for o in task.observed if (p := _position(task, o, problem)) >= 0)
+        for task in problem.sources
+    )
 
 
 def fractions_of(problem: Problem) -> np.ndarray:
