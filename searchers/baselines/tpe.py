@@ -14,8 +14,9 @@ from hyperopt import hp, tpe
 from searchers.base import History, Problem
 from searchers.baselines.nearest import nearest_free
 
-_RANDOM_FIRST = 20
-"""Number of random configurations at the start: hyperopt's default."""
+_RANDOM_FIRST = 3
+"""Number of random configurations at the start. Our choice: of 3, 5, 7, 10 and 20, hyperopt's default, it takes the
+fewest trials to 95 % of the best on llm-serving (mean 20.0; 26.3 with the default) and planes-cpu (8.6; 12.6)."""
 
 
 class Hyperopt:

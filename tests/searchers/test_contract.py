@@ -34,7 +34,7 @@ TRAJECTORIES = Path(__file__).parent / "trajectories"
 STEPS = 12
 # Later ones are near ties, which another CPU's rounding may break otherwise.
 FEWER = {
-    "meta": 6, "bo": 6, "constrained-gp": 6, "optuna-gp": 11,
+    "meta": 6, "bo": 6, "constrained-gp": 6, "optuna-gp": 6,
     "residual-gp": 3, "constrained-residual-gp": 3, "rgpe": 3, "vizier": 3,
 }  # fmt: skip
 # Part of the training, as long as last bits stay last bits.
@@ -101,7 +101,7 @@ def test_keeps_the_contract(name, check):
 
 @pytest.mark.parametrize("name", sorted(set(NAMED) - {"random"} - (LEARNS - {"meta"})))
 def test_beats_random_on_a_table_with_structure(name):
-    # Hyperopt's first 20 are random, the first 10 of Ernest and Optuna. A process costs a tenth of a second a step.
+    # The first 10 of Ernest and of Optuna's TPE are random. A process costs a tenth of a second a step.
     trials = {
         "meta": 6,
         "bo": 14,

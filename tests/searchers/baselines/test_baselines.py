@@ -10,6 +10,7 @@ from scipy.special import erf
 
 from searchers.base import History, Observation, Problem, Task
 from searchers.baselines import ernest, optuna_samplers
+from searchers.baselines.constraint_values import MEASURED, figures_and_constraints
 from searchers.baselines.ernest import Ernest
 from searchers.baselines.from_sources import finetune, quantile_transfer
 from searchers.baselines.from_sources.finetune import FineTuning, pretrained_on_sources
@@ -224,7 +225,7 @@ def test_hyperopt_hears_ranks_and_minus_the_value_and_says_ranks(monkeypatch):
     searcher, history = Hyperopt(PROBLEM), observed(4, 14, 9)
     searcher.suggest(history, RNG(0))
     ((ids, trials, seed, options),) = heard
-    assert ids == [3] and options["n_startup_jobs"] == 20 and seed == RNG(0).integers(2**31)
+    assert ids == [3] and options["n_startup_jobs"] == 3 and seed == RNG(0).integers(2**31)
     assert trials.losses() == [-law(4)["rps"], 0.0, -law(9)["rps"]]
     assert {t["state"] for t in trials.trials} == {hyperopt.JOB_STATE_DONE} and trials.tids == [0, 1, 2]
     ranks = SPACE.ranks[[4, 14, 9]]
@@ -255,7 +256,7 @@ def test_hyperopt_turns_to_what_was_good():
     assert np.mean([w[1] == 1 for w in wanted]) > 0.5 and np.mean([w[0] for w in wanted]) > 2.5
 
 
-def test_optuna_hears_ranks_and_fractions_of_the_best_and_its_wish_is_measured(monkeypatch):
+def test_optuna_hears_ranks_log_values_and_constraints_and_its_wish_is_measured(monkeypatch):
     seeds = []
 
     class Wishes(optuna.samplers.BaseSampler):
@@ -279,8 +280,9 @@ def test_optuna_hears_ranks_and_fractions_of_the_best_and_its_wish_is_measured(m
     assert found == BEST and seeds == [RNG(0).integers(2**31)]
     trials = sampler.study.get_trials()[:3]
     assert sampler.study.direction == optuna.study.StudyDirection.MAXIMIZE
-    best = max(law(4)["rps"], law(9)["rps"])
-    assert [t.value for t in trials] == pytest.approx([law(4)["rps"] / best, 0.0, law(9)["rps"] / best])
+    figures, constraints = figures_and_constraints(PROBLEM, observed(4, 14, 9))
+    assert [t.value for t in trials] == figures.tolist() and [t.constraints for t in trials] == list(constraints)
+    assert [t.constraints[MEASURED] for t in trials] == [-1, 1, -1]
     assert [tuple(t.params.values()) for t in trials] == [tuple(SPACE.ranks[i]) for i in (4, 14, 9)]
     batch, engine = trials[0].distributions.values()
     assert (batch.low, batch.high) == (0, 4) and engine.choices == (0, 1, 2)
@@ -292,6 +294,18 @@ def test_optunas_samplers_are_those_that_they_are_called_and_differ_by_seed():
     for make in (optuna_tpe, optuna_gp):
         found = [make(PROBLEM).suggest(History(), RNG(seed)) for seed in (*range(30), 0)]
         assert len(set(found)) > 5 and found[0] == found[-1]
+
+
+def test_optunas_process_decides_after_five_and_knows_what_breaks_the_limit():
+    """Engine y is best but breaks the limit everywhere; x keeps it: what is suggested next is not on y."""
+    history = History()
+    for position in (0, 1, 4, 7, 3, 2):
+        slow = SPACE[position]["engine"] == "y"
+        history = history.observe(position, {**(law(position) or {}), "p99_ms": 900.0 if slow else 20.0})
+    wished = [SPACE[optuna_gp(PROBLEM).suggest(history, RNG(seed))]["engine"] for seed in range(4)]
+    assert "y" not in wished
+    random = {optuna_gp(PROBLEM).suggest(observed(0, 1, 4, 7), RNG(seed)) for seed in range(25)}
+    assert len(random) > 6
 
 
 # The nearest free one
