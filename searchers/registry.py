@@ -59,6 +59,7 @@ NAMED: Mapping[str, Listed] = MappingProxyType(
         "bo": Listed("searchers.baselines.bayesian", "BayesianOptimisation", needs="botorch"),
         "constrained-gp": Listed("searchers.baselines.constrained_gp", "ConstrainedProcess", needs="botorch"),
         "portfolio": Listed("searchers.baselines.from_sources.portfolio", "Portfolio", learns=True),
+        "portfolio-greedy": Listed("searchers.baselines.from_sources.portfolio", "greedy_portfolio", learns=True),
         "finetune": Listed("searchers.baselines.from_sources.finetune", "FineTuning", learns=True),
         "quantile-transfer": Listed(
             "searchers.baselines.from_sources.quantile_transfer", "QuantileTransfer", learns=True

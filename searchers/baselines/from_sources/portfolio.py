@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from searchers.base import History, Problem
@@ -18,6 +20,28 @@ def mean_fraction(problem: Problem) -> np.ndarray:
     return np.where(times > 0, np.nansum(fractions, axis=0).round(9) / np.maximum(times, 1), -1.0)
 
 
+@learnt_once
+def greedy_order(problem: Problem) -> np.ndarray:
+    """`[n]` scores whose descending order is that of greedy coverage; those of `mean_fraction` where nothing is gained.
+
+    Each configuration is the one that, with those before it, gives the largest mean over the sources of the best value
+    so far (as a fraction of the source's best). This mean is submodular, so that a list of any length is within 1 - 1/e
+    of the best one (Nemhauser, Wolsey, Fisher 1978). It ends where every source has its best.
+    """
+    scores, fractions = mean_fraction(problem), np.nan_to_num(fractions_of(problem))
+    if not len(fractions):
+        return scores
+    out, best = scores.copy(), np.zeros(len(fractions))
+    for place in range(len(scores)):
+        gains = np.maximum(fractions - best[:, None], 0).mean(axis=0).round(9)
+        if not gains.any():
+            break
+        chosen = int(np.lexsort((scores, gains))[-1])  # of equal gains the larger mean
+        out[chosen] = 1 + len(scores) - place  # above all means, which are fractions
+        best = np.maximum(best, fractions[:, chosen])
+    return out
+
+
 class Portfolio:
     """Measures configurations in the order of their mean value over the sources, whatever the measurements.
 
@@ -27,11 +51,17 @@ class Portfolio:
 
     Args:
         problem: the space to search, the objective, and the sources.
+        order: problem → `[n]` scores, measured in descending order; the mean when left out.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self._scores = mean_fraction(problem)
+    def __init__(self, problem: Problem, order: Callable[[Problem], np.ndarray] = mean_fraction) -> None:
+        self._scores = order(problem)
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
-        """The free position of the largest mean."""
+        """The free position of the largest score."""
         return largest_free(self._scores, history, rng)
+
+
+def greedy_portfolio(problem: Problem) -> Portfolio:
+    """The list of which every beginning serves the sources together best, as far as a greedy choice finds it."""
+    return Portfolio(problem, greedy_order)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from searchers.base import History, Problem, Task
-from searchers.baselines.from_sources.portfolio import Portfolio, mean_fraction
+from searchers.baselines.from_sources.portfolio import Portfolio, greedy_order, greedy_portfolio, mean_fraction
 from searchers.baselines.from_sources.quantile_transfer import normal_scores
 from searchers.baselines.from_sources.source_values import fractions_of, learnt_once, log_values, sources_of, unit_cube
 from searchers.objective import Expression, Objective
@@ -42,6 +42,23 @@ def test_mean_fraction_by_hand():
         history = history.observe(position, None)
     tried = [o.position for o in history.observed]
     assert tried[:2] == [0, 1] and set(tried[2:4]) == {3, 4} and tried[4] == 2
+
+
+def test_greedy_coverage_takes_second_what_the_first_does_not_serve():
+    rows = ([10.0, 9, 1, 0, 2], [10.0, 9.5, 2, 1, 3], [1.0, 2, 3, 10, 4])
+    sources = tuple(task(str(i), BATCH, list(enumerate(map(good, row)))) for i, row in enumerate(rows))
+    problem = Problem(BATCH, GOAL, USD, sources=sources)
+    history = History()
+    tried: list[int] = []
+    for _ in range(5):
+        position = greedy_portfolio(problem).suggest(history, np.random.default_rng(len(tried)))
+        assert position is not None
+        tried.append(position)
+        history = history.observe(position, None)
+    # 0 serves two of three, 3 the third; then all have their best and the means 0.68, 0.3 and 0.2 decide.
+    assert tried == [0, 3, 1, 4, 2] and np.argsort(-mean_fraction(problem)).tolist() == [0, 1, 3, 4, 2]
+    unknown = replace(problem, sources=(task("one", BATCH, [(4, good(1)), (2, good(2))]),))
+    assert np.argsort(-greedy_order(unknown))[:2].tolist() == [2, 4] and greedy_order(unknown)[0] == -1
 
 
 def test_a_configuration_measured_twice_counts_with_its_mean():
