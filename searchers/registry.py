@@ -64,6 +64,9 @@ NAMED: Mapping[str, Listed] = MappingProxyType(
         "quantile-transfer": Listed(
             "searchers.baselines.from_sources.quantile_transfer", "QuantileTransfer", learns=True
         ),
+        "quantile-transfer-gp": Listed(
+            "searchers.baselines.from_sources.quantile_process", "QuantileProcess", needs="botorch", learns=True
+        ),
         "residual-gp": Listed("searchers.baselines.bayesian", "ResidualProcess", needs="botorch", learns=True),
         "constrained-residual-gp": Listed(
             "searchers.baselines.constrained_gp", "constrained_residual", needs="botorch", learns=True

@@ -35,12 +35,13 @@ STEPS = 12
 # Later ones are near ties, which another CPU's rounding may break otherwise.
 FEWER = {
     "meta": 6, "bo": 6, "constrained-gp": 6, "optuna-gp": 6,
-    "residual-gp": 3, "constrained-residual-gp": 3, "rgpe": 3, "vizier": 3,
+    "residual-gp": 3, "constrained-residual-gp": 3, "quantile-transfer-gp": 3, "rgpe": 3, "vizier": 3,
 }  # fmt: skip
 # Part of the training, as long as last bits stay last bits.
 SHORTER = {
     "finetune": ("searchers.baselines.from_sources.finetune._STEPS", 30),
     "quantile-transfer": ("searchers.baselines.from_sources.quantile_transfer._STEPS", 5),
+    "quantile-transfer-gp": ("searchers.baselines.from_sources.quantile_transfer._STEPS", 5),
     "vizier": ("searchers.baselines.gaussian_process._STEPS", 3),
 }
 
@@ -143,7 +144,7 @@ def test_unknown_name_lists_what_there_is():
 
 NEEDS = {
     "optuna-tpe": "optuna", "optuna-gp": "optuna",
-    "constrained-gp": "botorch", "constrained-residual-gp": "botorch",
+    "constrained-gp": "botorch", "constrained-residual-gp": "botorch", "quantile-transfer-gp": "botorch",
     "bo": "botorch", "residual-gp": "botorch", "vizier": "botorch", "rgpe": "botorch",
 }  # fmt: skip
 
