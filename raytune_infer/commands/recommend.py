@@ -35,6 +35,7 @@ def recommend(
     """Rank a run's trials again under other limits, prices or goals, without a new trial."""
     from raytune_infer.ranking.other_objective import bounds
     from raytune_infer.ranking.recommendation import recommend as ranked_again
+    from raytune_infer.report.chart import Chart
     from raytune_infer.report.recommendation_report import recommendation_view
     from raytune_infer.report.renderers import renderer_of
     from raytune_infer.report.renderers.curve_drawing import draw_curves, drawable
@@ -49,6 +50,6 @@ def recommend(
     )  # fmt: skip
     view = recommendation_view(found)
     if curve is not None:
-        draw_curves(view.curves, curve)
+        draw_curves([each for each in view.charts if isinstance(each, Chart)], curve)
         view = replace(view, notes=(*view.notes, Note(f"the curves: {curve}")))
     render(view, sys.stdout)

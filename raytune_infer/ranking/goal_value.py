@@ -65,6 +65,31 @@ def _judged(objective: Objective, metrics: Mapping[str, float], usd_per_hour: fl
     return objective.figure(metrics, usd_per_hour), objective.value(metrics, usd_per_hour)
 
 
+def is_of_rate(objective: Objective) -> bool:
+    """Whether the rate is all that a load test says of the goal: prices are exact, answers the same at any rate."""
+    return {name for name in objective.goal.names if name != PRICE and not is_of_answers(name)} == {"rps"}
+
+
+def figures_between(
+    objective: Objective, interval_rps: tuple[float, float] | None, others: Metrics, usd_per_hour: float
+) -> tuple[float, float] | None:
+    """Return the interval of the goal's figure that follows from that of the rate, the smaller end first.
+
+    Args:
+        objective: the goal.
+        interval_rps: the rate's interval in requests/s; None where there is none.
+        others: the metrics beside the rate that are known, those of the answers among them.
+        usd_per_hour: price of the replica.
+
+    Returns:
+        The interval; None if there is none, more than the rate is measured for the goal, or an end is not finite.
+    """
+    if interval_rps is None or not is_of_rate(objective):
+        return None
+    low, high = sorted(objective.figure({**others, "rps": rps}, usd_per_hour) for rps in interval_rps)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
 def usd_per_hour_of(trial: TrialRecord, book: PriceBook | None, objective: Objective) -> float:
     """Return the recorded price of a trial or, with a book, the price of its knobs; neither needs the cluster.
 

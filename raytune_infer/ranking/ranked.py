@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from raytune_infer.comparing.blocks import Estimate, fit
 from raytune_infer.comparing.comparison import EXACT, USUAL, Comparison
-from raytune_infer.ranking.goal_value import value_now, value_possible
+from raytune_infer.ranking.goal_value import figures_between, value_now, value_possible
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.side_by_side import SideBySide, bounds_of
 from raytune_infer.spec.goals.goal_check import is_of_answers
@@ -160,28 +160,41 @@ def surely_better(one: Ranked, default: Ranked, objective: Objective, comparison
         comparison: the final comparison under this objective; without contestants if it does not hold here.
     """
     assert one.value is not None and default.value is not None, "both count"
+    return math.log(one.value / default.value) > margin(one, default, objective, comparison)
+
+
+def margin(one: Ranked, default: Ranked, objective: Objective, comparison: Comparison) -> float:
+    """Return the logarithm of the ratio above which a configuration is surely better; infinity if nothing says so.
+
+    Prices are exact, so that none changes it. For the arguments see `surely_better`.
+    """
+    assert one.value is not None and default.value is not None, "both count"
     if one.alone and not default.alone:
-        return False
+        return math.inf
     pair = [next((c for c in comparison.counting if c.trials[0].config == r.config), None) for r in (one, default)]
     if pair[0] is not None and pair[1] is not None:
-        return comparison.better(pair[0], pair[1])
-    mine, its = _value_between(one, objective), _value_between(default, objective)
-    below, above = math.log(mine.value / mine.low), math.log(its.high / its.value)
-    return math.log(mine.value / its.value) > math.hypot(below, above)
+        # Of values, not of means: until the comparison is over a value is not the mean that the ratio is of.
+        low = comparison.ratio(pair[0], pair[1]).low
+        return math.log(one.value / default.value / low) if low > 0 else math.inf
+    mine, its = value_between(one, objective), value_between(default, objective)
+    return math.hypot(math.log(mine.value / mine.low), math.log(its.high / its.value))
 
 
-def _value_between(r: Ranked, objective: Objective) -> Estimate:
+ONE_TEST = fit(np.array([[1.0]]), USUAL).mean(0)
+"""Interval of a figure of which a single load test is known, as a ratio to it."""
+
+
+def value_between(r: Ranked, objective: Objective) -> Estimate:
     """Return the value by which a configuration is ranked with its interval.
 
     That of its rate gives it, if the goal is of a rate and prices; else it has the usual noise of one load test.
     """
     assert r.value is not None, "it counts"
-    of_load = {name for name in objective.goal.names if name != PRICE and not is_of_answers(name)}
-    level, interval_rps = r.known.level, r.known.interval_rps
-    if of_load == {"rps"} and level is not None and interval_rps is not None:
-        free = replace(objective, at_most={}, at_least={})
-        at = [RateBounds(replace(level, rate_rps=rps), math.inf, False) for rps in interval_rps]
-        ends = [value_now(free, known, r.answers, r.usd_per_hour)[1] for known in at]
-        if (low := ends[0]) is not None and (high := ends[1]) is not None:
-            return Estimate(r.value, min(low, high, r.value), max(low, high, r.value))
-    return fit(np.array([[r.value]]), USUAL if of_load else EXACT).mean(0)
+    answers = {} if r.answers is None else r.answers.figures
+    figures = figures_between(objective, r.known.interval_rps, answers, r.usd_per_hour)
+    if figures is not None and figures[0] > 0:
+        low, high = (1 / figures[1], 1 / figures[0]) if objective.minimize else figures
+        return Estimate(r.value, min(low, r.value), max(high, r.value))
+    if all(name == PRICE or is_of_answers(name) for name in objective.goal.names):
+        return fit(np.array([[r.value]]), EXACT).mean(0)
+    return Estimate(r.value, r.value * ONE_TEST.low, r.value * ONE_TEST.high)

@@ -66,39 +66,19 @@ class Dot:
 
     Args:
         x: first coordinate.
-        y: second coordinate.
-        low: lower end of the interval of y; None where there is none.
-        high: upper end of the interval of y; None where there is none.
+        y: second coordinate, with its interval and what is known of it.
         label: what it stands for, such as a configuration; may be empty.
-        at_least: whether y may be larger.
-        estimated: whether the requested precision of y was not reached.
-        at_most: whether y may be smaller.
 
     Raises:
         ValueError: a number is not finite.
     """
 
     x: float
-    y: float
-    low: float | None = None
-    high: float | None = None
+    y: Quantity
     label: str = ""
-    at_least: bool = False
-    estimated: bool = False
-    at_most: bool = False
-
-    @staticmethod
-    def of(x: float, y: Quantity, label: str = "") -> Dot:
-        """Return the point of a quantity over x."""
-        return Dot(x, y.value, y.low, y.high, label, y.at_least, y.estimated, y.at_most)
-
-    @property
-    def quantity(self) -> Quantity:
-        """Its y, with its interval and what is known of it."""
-        return Quantity(self.y, self.low, self.high, self.at_least, self.estimated, self.at_most)
 
     def __post_init__(self) -> None:
-        numbers = [number for number in (self.x, self.y, self.low, self.high) if number is not None]
+        numbers = [number for number in (self.x, self.y.value, self.y.low, self.y.high) if number is not None]
         if not all(map(math.isfinite, numbers)):
             raise ValueError(f"a point of a chart needs finite numbers, got {numbers}")
 
@@ -113,6 +93,7 @@ class Series:
         dots: the points, those of a line in its order.
         group: series of one group have one colour; the series' own name when left out.
         faint: whether it is drawn with less emphasis, such as a second percentile.
+        figure: the figure of the group that it shows, such as `p99`; empty where there is one alone.
     """
 
     name: str
@@ -120,6 +101,7 @@ class Series:
     dots: tuple[Dot, ...]
     group: str = ""
     faint: bool = False
+    figure: str = ""
 
 
 @dataclass(frozen=True)

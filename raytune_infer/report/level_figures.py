@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from statistics import fmean, median
 
+from raytune_infer.comparing.comparison import USUAL
 from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.ranking.curve import in_order
 from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.ranking.recommendation import Recommendation
+from raytune_infer.report.chart import Axis, Chart, Dot, Quantity, Series, SeriesKind
 from raytune_infer.report.figures import ALONE, cost_per_million, mean_rate
-from raytune_infer.report.view import Axis, Curve, Point, PointKind, Quantity
 from raytune_infer.report.words.values import value_text
 from searchers.quantities import PRICE
 from searchers.space import typed
@@ -99,40 +101,78 @@ def latency_names(found: Recommendation) -> list[str]:
     ] or ["p99_ms"]
 
 
-def latency_curves(found: Recommendation) -> tuple[Curve, ...]:
-    """Return the curves of the best few configurations, or of the most promising ones if none counts.
+def latency_charts(found: Recommendation) -> tuple[Chart, ...]:
+    """Return charts of the best few configurations, or of the most promising ones if none counts.
 
-    They are the first limited percentile and p50 over the rate, and how busy the model was.
+    They are the first limited percentile and p50 over the rate, and how busy the model was, where that is known.
     """
     drawn = (found.ranked or found.others)[:BEST]
     upper = latency_names(found)[0]
     bound = found.objective.at_most.get(upper, math.inf)
     limit = bound if math.isfinite(bound) else None
-    emulated = " (emulated)" if any(r.emulated for r in (*found.ranked, *found.others)) else ""
-    latency = Axis("latency" + emulated, "ms")
-    curves = []
+    names = dict.fromkeys((upper, "p50_ms"))
+    latency: list[Series] = []
+    busy: list[Series] = []
     for r in drawn:
-        series = _label(r, drawn)
-        levels = in_order(r.levels, "open" if found.arrivals else "closed")
-        held = [level for level in levels if not level.overloaded]
-        answer = [] if r.known.level is None else [r.known.level]
-        points = [
-            *_points(held, upper, "measured"),
-            *_points([level for level in levels if level.overloaded], upper, "overloaded"),
-            *_points(answer, upper, "answer"),
-        ]
+        levels, label = in_order(r.levels, "open" if found.arrivals else "closed"), _label(r, drawn)
+        for name in names:
+            latency += _latency_series(r, levels, label, name, first=name == upper)
         told = [(at.rate_rps, at.usage.busy_share) for at in levels if at.usage]
-        busy = [(rate_rps, share) for rate_rps, share in told if share is not None]
-        curves.append(Curve(series, upper.removesuffix("_ms"), RATE, latency, tuple(points), limit))
-        if upper != "p50_ms":
-            curves.append(Curve(series, "p50", RATE, latency, tuple(_points(held, "p50_ms", "measured"))))
-        curves.append(Curve(series, "busy", RATE, BUSY, tuple(Point(x, y) for x, y in busy)))
-    return tuple(curve for curve in curves if curve.points)
+        dots = [Dot(rps, Quantity(share), label) for rps, share in told if share is not None]
+        busy += [Series(f"{label}: busy", "line", tuple(dots), label, figure="busy")] if dots else []
+    emulated = " (emulated)" if any(r.emulated for r in (*found.ranked, *found.others)) else ""
+    shown = " and ".join(map(_short, names))
+    across = "" if limit is None else f"; the line across is the limit on {_short(upper)}, {limit:g} ms"
+    charts = (
+        Chart("latency", "The best configurations", f"{shown} over the rate that was achieved{across}.", RATE,
+              Axis("latency" + emulated, "ms"), tuple(latency), limit, log_y=True),
+        Chart("busy", "Model busy", "Share of the time in which the model ran, over the rate that was achieved.", RATE,
+              BUSY, tuple(busy)),
+    )  # fmt: skip
+    return tuple(chart for chart in charts if chart.series)
 
 
-def _points(levels: Sequence[LevelResult], name: str, kind: PointKind) -> list[Point]:
+def _short(name: str) -> str:
+    return name.removesuffix("_ms")
+
+
+def _latency_series(
+    r: Ranked, levels: Sequence[LevelResult], label: str, name: str, *, first: bool
+) -> Iterator[Series]:
+    """Yield a percentile of one configuration; marks of levels apart from the line only of the `first`."""
+    held = _line([level for level in levels if not level.overloaded], name)
+    overloaded = _dots([level for level in levels if level.overloaded], name)
+    answer = _dots([] if r.known.level is None else [r.known.level], name)
+    named: tuple[tuple[SeriesKind, str, Sequence[tuple[float, float]]], ...] = (
+        ("line", "", held), ("overloaded", ", overloaded", overloaded), ("answer", ", its rate", answer),
+    )  # fmt: skip
+    for kind, said, points in named if first else named[:1]:
+        if points:
+            dots = tuple(Dot(rps, Quantity(ms), label) for rps, ms in points)
+            yield Series(f"{label}: {_short(name)}{said}", kind, dots, label, faint=not first, figure=_short(name))
+
+
+def _dots(levels: Sequence[LevelResult], name: str) -> list[tuple[float, float]]:
     """Return the points of the levels that have a value, because something was answered."""
-    return [Point(at.rate_rps, value, kind=kind) for at in levels if (value := at.value(name)) is not None]
+    return [(at.rate_rps, value) for at in levels if (value := at.value(name)) is not None]
+
+
+def _line(levels: Sequence[LevelResult], name: str) -> list[tuple[float, float]]:
+    """Return the points of a line: of loads that are nearly the same one with the median value, else it zigzags.
+
+    Args:
+        levels: levels in the order of the requested load.
+        name: a latency.
+    """
+    alike: list[list[LevelResult]] = []
+    for level in levels:
+        if level.value(name) is None:
+            continue
+        if alike and level.asked <= (1 + USUAL.sigma) * alike[-1][0].asked:
+            alike[-1].append(level)
+        else:
+            alike.append([level])
+    return sorted((fmean(x for x, _ in at), median(y for _, y in at)) for at in (_dots(each, name) for each in alike))
 
 
 def _label(r: Ranked, drawn: Sequence[Ranked]) -> str:

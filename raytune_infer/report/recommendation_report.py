@@ -10,7 +10,7 @@ from raytune_infer.ranking.recommendation import Recommendation
 from raytune_infer.report.figures import ALONE, EMULATED
 from raytune_infer.report.level_figures import (
     cost,
-    latency_curves,
+    latency_charts,
     latency_ms,
     latency_names,
     rate,
@@ -33,7 +33,7 @@ _USAGE = (
 
 
 def recommendation_view(found: Recommendation) -> View:
-    """Return the objective, the ranking, notes on it, the trials that could change it, and the curves."""
+    """Return the objective, the ranking, notes on it, the trials that could change it, and the charts."""
     opening, *needed = trials_needed(found)
     told = None if found.comparison is None else on_other_work(found.comparison)
     machine = [] if told is None else [Note(told, "warning")]
@@ -49,7 +49,7 @@ def recommendation_view(found: Recommendation) -> View:
             Note(opening, "conclusion"),
             *map(Note, needed),
         ),  # fmt: skip
-        curves=latency_curves(found),
+        charts=latency_charts(found),
     )
 
 

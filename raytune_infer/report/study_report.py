@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from raytune_infer.comparing.blocks import CONFIDENCE
-from raytune_infer.comparing.comparison import Comparison
+from raytune_infer.comparing.comparison import Comparison, Contestant
 from raytune_infer.comparing.comparison_schedule import Left
-from raytune_infer.comparing.configuration_result import ConfigurationResult
+from raytune_infer.comparing.configuration_result import ConfigurationResult, result_of
 from raytune_infer.counted import counted
 from raytune_infer.report.comparison_report import comparison_view, quantity
 from raytune_infer.report.figures import (
@@ -28,7 +28,7 @@ from raytune_infer.report.words.answers import shown_of, warning
 from raytune_infer.report.words.metric_columns import metric_column, shown_metrics
 from raytune_infer.report.words.samples import sample_notes
 from raytune_infer.report.words.trials import footnotes, state
-from raytune_infer.report.words.verdict import answer, answer_so_far
+from raytune_infer.report.words.verdict import answer, answer_so_far, not_taken
 from raytune_infer.store.records import StudyRecord, TrialRecord
 from raytune_infer.study.result import StudyResult
 from searchers.objective import Objective
@@ -95,6 +95,8 @@ def recommendation(result: StudyResult) -> Table:
     named = [("the default" if same else "recommended", best)]
     if default is not None and not same:
         named.append(("default", default))
+    if same and (other := _contender(result.comparison)) is not None:
+        named.append(("best of the others", result_of(result.comparison, other)))
     told = any((each.others_share or 0.0) >= TOLERATED_SHARE for _, each in named)
     always = (*_PERCENTILES, *shown_of(*(each.metrics for _, each in named)))
     shown = shown_metrics(result.objective, always)
@@ -113,6 +115,11 @@ def recommendation(result: StudyResult) -> Table:
         Column("remarks", "remarks", kind="text"),
     )  # fmt: skip
     return Table("recommendation", columns, tuple(rows), title, layout="columns")
+
+
+def _contender(comparison: Comparison) -> Contestant | None:
+    """Return the best of those that count beside the default."""
+    return next((c for c in comparison.counting if c.position != comparison.default), None)
 
 
 def _columns(objective: Objective, shown: Sequence[str]) -> tuple[Column, ...]:
@@ -150,6 +157,11 @@ def _judged(of: ConfigurationResult, result: StudyResult) -> tuple[Cell, ...]:
     counts = contestant is not None and contestant.counts
     figure = quantity(result.comparison.mean(contestant)) if contestant is not None and counts else None
     said = [*([] if counts else ["does not count"]), *([ALONE] if of.alone else [])]
+    if (
+        contestant is not None
+        and contestant is not result.comparison.recommended is result.comparison.default_that_counts
+    ):
+        said += [not_taken(result.comparison, contestant)] if counts else []
     return *((figure,) if _goal_column(result.objective) else ()), ", ".join(said) or None
 
 

@@ -1,4 +1,4 @@
-"""Data model of the output: tables, notes and curves, independent of how they are rendered.
+"""Data model of the output: tables, notes and charts, independent of how they are rendered.
 
 The other modules of this package build a `View` of a study, a ranking, a replay or a cluster; renderers show it.
 Numbers stay numbers here, with their units beside them. Texts are plain, never markup.
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from raytune_infer.report.chart import Axis as Axis
 from raytune_infer.report.chart import Chart, Planes
 from raytune_infer.report.chart import Quantity as Quantity
 from searchers.space import Value
@@ -19,7 +18,6 @@ from searchers.space import Value
 ColumnKind = Literal["text", "number", "quantity", "quantiles", "config"]
 Emphasis = Literal["", "best", "total", "doubtful"]
 NoteKind = Literal["remark", "conclusion", "success", "warning", "failure"]
-PointKind = Literal["measured", "overloaded", "answer"]
 
 
 @dataclass(frozen=True)
@@ -144,66 +142,32 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One point of a curve.
+class Listing:
+    """A text for programs that people copy whole, such as a file; renderers for people fold it or leave it out.
 
     Args:
-        x: first coordinate.
-        y: second coordinate.
-        low: lower end of the interval of y; None where there is none.
-        high: upper end of the interval of y; None where there is none.
-        kind: "measured"; "overloaded" if y only reflects how long the level was held; or "answer" for the point that
-            represents the series.
+        name: name for programs: one word.
+        title: title for people.
+        text: the text as it is, line by line.
     """
 
-    x: float
-    y: float
-    low: float | None = None
-    high: float | None = None
-    kind: PointKind = "measured"
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A curve of points.
-
-    Args:
-        series: the configuration that it belongs to.
-        name: the figure that it shows: p99, p50, …
-        x: first axis.
-        y: second axis; curves with the same y axis belong in one panel.
-        points: points in the order of x; those of another kind than "measured" are drawn apart from the line.
-        limit: largest allowed y; None if there is no limit.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-
-    series: str
     name: str
-    x: Axis
-    y: Axis
-    points: tuple[Point, ...]
-    limit: float | None = None
-
-    def __post_init__(self) -> None:
-        numbers = [self.limit, *(number for at in self.points for number in (at.x, at.y, at.low, at.high))]
-        if not all(math.isfinite(number) for number in numbers if number is not None):
-            raise ValueError(f"the curve {self.name!r} of {self.series!r} has a number that is not finite: {numbers}")
+    title: str
+    text: str
 
 
 @dataclass(frozen=True)
 class View:
-    """Output for a person: a title, tables, notes and curves, then nested views as sections.
+    """Output for a person: a title, tables, notes and charts, then nested views as sections.
 
     Args:
         title: a few words; may be empty.
         subtitle: text beside the title, with less emphasis.
         tables: tables in reading order.
         notes: notes on the tables.
-        curves: curves for renderers that draw.
-        charts: charts for them too; of each, `chart.table_of` gives the numbers.
+        charts: charts for renderers that draw; of each, `chart_tables.table_of` gives the numbers to the others.
         sections: views that follow this one.
+        listings: texts to copy, shown folded below the tables.
         answer: the answer to what was asked, in one sentence, shown below the title; empty where there is none.
     """
 
@@ -211,7 +175,7 @@ class View:
     subtitle: str = ""
     tables: tuple[Table, ...] = ()
     notes: tuple[Note, ...] = ()
-    curves: tuple[Curve, ...] = ()
     sections: tuple[View, ...] = field(default=())
     answer: str = ""
     charts: tuple[Chart | Planes, ...] = ()
+    listings: tuple[Listing, ...] = ()

@@ -1,40 +1,9 @@
-"""The numbers of a chart as a table, and curves as charts, for renderers of both."""
+"""The numbers of a chart as a table, for renderers of both."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-from raytune_infer.report.chart import Chart, Dot, Planes, Series, SeriesKind
-from raytune_infer.report.view import Column, Curve, PointKind, Row, Table
-
-
-def charts_of(curves: Sequence[Curve], title: str) -> tuple[Chart, ...]:
-    """Return the curves as charts, one for each y axis."""
-    panels = dict.fromkeys(curve.y for curve in curves)
-    return tuple(_panel(at, [c for c in curves if c.y == y], title) for at, y in enumerate(panels))
-
-
-def _panel(at: int, curves: Sequence[Curve], title: str) -> Chart:
-    first, limits = curves[0], [curve for curve in curves if curve.limit is not None]
-    limit = limits[0].limit if limits else None
-    names = " and ".join(dict.fromkeys(curve.name for curve in curves))
-    told = "" if limit is None else f"; the line across is the limit on {limits[0].name}, {limit:g} {first.y.unit}"
-    caption = f"{names} over the rate that was achieved, for the best configurations{told}."
-    return Chart(
-        f"curves_{at + 1}", title if not at else f"{first.y.name}", caption[:1].upper() + caption[1:], first.x, first.y,
-        tuple(each for curve in curves for each in _series(curve, first.name)), limit, log_y=bool(first.y.unit),
-    )  # fmt: skip
-
-
-def _series(curve: Curve, solid: str) -> Iterator[Series]:
-    named = f"{curve.series}: {curve.name}"
-    shown: dict[PointKind, tuple[SeriesKind, str]] = {
-        "measured": ("line", ""), "overloaded": ("overloaded", ", overloaded"), "answer": ("answer", ", its rate"),
-    }  # fmt: skip
-    for kind, (looks, said) in shown.items():
-        dots = tuple(Dot(at.x, at.y, at.low, at.high, curve.series) for at in curve.points if at.kind == kind)
-        if dots:
-            yield Series(named + said, looks, dots, group=curve.series, faint=curve.name != solid)
+from raytune_infer.report.chart import Chart, Planes
+from raytune_infer.report.view import Column, Row, Table
 
 
 def table_of(chart: Chart | Planes) -> Table:
@@ -48,7 +17,7 @@ def _chart_table(chart: Chart) -> Table:
         Column("y", chart.y.name, chart.y.unit, kind="quantity"), Column("label", "configuration", kind="text"),
     )  # fmt: skip
     rows = [
-        Row((series.name, dot.x, None if series.kind == "failed" else dot.quantity, dot.label or None))
+        Row((series.name, dot.x, None if series.kind == "failed" else dot.y, dot.label or None))
         for series in chart.series
         for dot in series.dots
     ]

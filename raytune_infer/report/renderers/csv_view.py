@@ -1,6 +1,6 @@
 """Renderer of views as CSV: one table, so that any program that reads CSV can read the whole output.
 
-That is the first table of the view, or the one that was named; notes and curves are tables too. Columns have their
+That is the first table of the view, or the one that was named; charts and notes are tables too. Columns have their
 names for programs, with units in them. A cell of several numbers has a column for each.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from raytune_infer.errors import UserError
 from raytune_infer.report.renderers.chart_tables import table_of
-from raytune_infer.report.view import Cell, Column, Curve, Quantiles, Quantity, Table, View
+from raytune_infer.report.view import Cell, Column, Quantiles, Quantity, Table, View
 
 _PARTS = {
     "quantity": [each.name for each in fields(Quantity)],
@@ -49,7 +49,7 @@ def render(view: View, out: TextIO, table: str | None = None) -> None:
 
 
 def _tables(view: View) -> dict[str, tuple[Sequence[str], Rows]]:
-    """Return name → header and rows: the view's own tables first, then its curves and notes.
+    """Return name → header and rows: the view's own tables first, its charts among them, then its notes.
 
     Tables of the same name and columns, as sections have them, are one.
     """
@@ -69,22 +69,12 @@ def _blocks(view: View) -> Iterator[tuple[str, Sequence[str], Rows]]:
 
 
 def _beside(view: View) -> Iterator[tuple[str, Sequence[str], Rows]]:
-    """Yield the curves and the notes; the answer is the first note."""
-    if view.curves:
-        header = ("series", "curve", "x_axis", "y_axis", "kind", "x", "y", "y_low", "y_high", "limit")
-        yield "curves", header, [row for curve in view.curves for row in _points(curve)]
+    """Yield the notes; the answer is the first."""
     answer = [("answer", view.answer)] if view.answer else []
     if notes := [*answer, *((note.kind, note.text) for note in view.notes)]:
         yield "notes", ("kind", "text"), notes
     for section in view.sections:
         yield from _beside(section)
-
-
-def _points(curve: Curve) -> Iterator[Sequence[Any]]:
-    for at in curve.points:
-        yield (
-            curve.series, curve.name, curve.x.words, curve.y.words, at.kind, at.x, at.y, at.low, at.high, curve.limit
-        )  # fmt: skip
 
 
 def _block(table: Table) -> tuple[str, Sequence[str], Rows]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_infer.errors import UserError
-from raytune_infer.report.view import Axis, Curve
+from raytune_infer.report.chart import Axis, Chart, Series
+from raytune_infer.report.level_figures import RATE
 
 _FORMS = ("svg", "png")
 STYLE: dict[Any, Any] = {
@@ -34,45 +35,42 @@ def drawable(path: Path) -> None:
     _matplotlib()
 
 
-def draw_curves(curves: Sequence[Curve], path: Path) -> None:
+def draw_curves(charts: Sequence[Chart], path: Path) -> None:
     """Draw latencies over the achieved rate and, below them, how busy the model was, where that is known.
 
     Each configuration has a colour; a cross is an overloaded level, a circle the level that represents a configuration.
 
     Args:
-        curves: the curves of a recommendation's view.
+        charts: the charts of a recommendation's view, that of latencies first.
         path: an .svg or .png file.
 
     Raises:
         UserError: as in `drawable`.
     """
     drawable(path)
-    series = list(dict.fromkeys(curve.series for curve in curves))
-    panels = list(dict.fromkeys(curve.y for curve in curves)) or [Axis("latency", "ms")]
+    panels = list(charts) or [Chart("latency", "", "", RATE, Axis("latency", "ms"), (), log_y=True)]
+    groups = list(dict.fromkeys(series.group for chart in panels for series in chart.series))
     with _figure(path, rows=len(panels)) as axes:
-        for ax, axis in zip(axes, panels, strict=True):
-            beside = [curve for curve in curves if curve.y == axis]
-            for colour, name in enumerate(series):
-                _draw(ax, [curve for curve in beside if curve.series == name], beside[0].name, f"C{colour}")
-        _write_latency(axes[0], [curve for curve in curves if curve.y == panels[0]], panels[0])
-        fastest_rps = max((at.x for curve in curves for at in curve.points), default=1.0)
-        x = curves[0].x if curves else Axis("achieved", "requests/s")
-        axes[-1].set(xlabel=f"{x.name} {x.unit}", xlim=(0, 1.05 * fastest_rps))
-        for ax, axis in zip(axes[1:], panels[1:], strict=True):
-            ax.set(ylabel=axis.words, ylim=(0, 1.05))
+        for ax, chart in zip(axes, panels, strict=True):
+            for colour, group in enumerate(groups):
+                _draw(ax, [series for series in chart.series if series.group == group], f"C{colour}")
+        _write_latency(axes[0], panels[0])
+        fastest_rps = max((dot.x for chart in panels for series in chart.series for dot in series.dots), default=1.0)
+        axes[-1].set(xlabel=f"{panels[0].x.name} {panels[0].x.unit}", xlim=(0, 1.05 * fastest_rps))
+        for ax, chart in zip(axes[1:], panels[1:], strict=True):
+            ax.set(ylabel=chart.y.words, ylim=(0, 1.05))
 
 
-def _write_latency(ax: Any, curves: Sequence[Curve], axis: Axis) -> None:
+def _write_latency(ax: Any, chart: Chart) -> None:
     """Draw the limit, the scale and the legend of the latency panel."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    names = list(dict.fromkeys(curve.name for curve in curves))
-    limited = next((curve for curve in curves if curve.limit is not None), None)
-    if limited is not None and limited.limit is not None:
-        ax.axhline(limited.limit, color="black", linewidth=1)
+    names = list(dict.fromkeys(series.figure for series in chart.series))
+    if chart.limit is not None:
+        ax.axhline(chart.limit, color="black", linewidth=1)
         place = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "bottom"}
-        ax.annotate(f"limit of {limited.name}", (0.01, limited.limit), fontsize=9, **place)
-    ax.set(yscale="log", ylabel=axis.words)
+        ax.annotate(f"limit of {names[0]}", (0.01, chart.limit), fontsize=9, **place)
+    ax.set(yscale="log", ylabel=chart.y.words)
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
@@ -81,22 +79,20 @@ def _write_latency(ax: Any, curves: Sequence[Curve], axis: Axis) -> None:
     ax.legend(title=title, frameon=False, fontsize=9, title_fontsize=9, **above)
 
 
-def _draw(ax: Any, curves: Sequence[Curve], first: str, colour: str) -> None:
-    """Draw one configuration: the `first` curve solid, the others dotted, points of other kinds as separate marks.
+def _draw(ax: Any, of_one: Sequence[Series], colour: str) -> None:
+    """Draw one configuration: what is faint dotted, points of other kinds than a line as separate marks.
 
     The latency of an overloaded level only reflects how long it was held.
     """
-    for curve in curves:
-        line = "-" if curve.name == first else ":"
-        if points := [(at.x, at.y) for at in curve.points if at.kind == "measured"]:
-            label = curve.series if line == "-" else None
-            ax.plot(*zip(*points, strict=True), line, marker=".", color=colour, label=label)
-    for curve in curves:
-        if crosses := [(at.x, at.y) for at in curve.points if at.kind == "overloaded"]:
-            ax.plot(*zip(*crosses, strict=True), "x", color=colour)
-        for at in curve.points:
-            if at.kind == "answer":
-                ax.plot(at.x, at.y, "o", markersize=9, fillstyle="none", color=colour)
+    marks = {"overloaded": ("x", {}), "answer": ("o", {"markersize": 9, "fillstyle": "none"})}
+    for series in sorted(of_one, key=lambda each: each.kind != "line"):
+        xs, ys = [dot.x for dot in series.dots], [dot.y.value for dot in series.dots]
+        if series.kind == "line":
+            line = ":" if series.faint else "-"
+            ax.plot(xs, ys, line, marker=".", color=colour, label=None if series.faint else series.group)
+        else:
+            form, look = marks[series.kind]
+            ax.plot(xs, ys, form, color=colour, **look)
 
 
 def _matplotlib() -> Any:

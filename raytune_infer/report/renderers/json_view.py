@@ -26,7 +26,7 @@ def as_dict(view: View) -> dict[str, Any]:
         "answer": view.answer,
         "tables": [_table(table) for table in view.tables],
         "notes": [asdict(note) for note in view.notes],
-        "curves": [asdict(curve) for curve in view.curves],
+        "listings": [asdict(listing) for listing in view.listings],
         "charts": [asdict(chart) for chart in view.charts],
         "sections": [as_dict(section) for section in view.sections],
     }

@@ -36,12 +36,12 @@ def _chart(searched: Sequence[TrialRecord], objective: Objective) -> Chart:
         named = f"trial {t.number}: {spelled(t.config)}"
         figure = figures[t.number]
         if figure is None or t.value is None:
-            failed.append(Dot(t.number, bad, label=f"{named}: {t.outcome.reason or 'breaks a limit'}"))
+            failed.append(Dot(t.number, Quantity(bad), f"{named}: {t.outcome.reason or 'breaks a limit'}"))
         else:
-            (early if t.outcome.ended_early else valued).append(Dot.of(t.number, figure, named))
+            (early if t.outcome.ended_early else valued).append(Dot(t.number, figure, named))
             lead, value = (figure, t.value) if t.value > value else (lead, value)
         if lead is not None:
-            best.append(Dot.of(t.number, lead, "best so far"))
+            best.append(Dot(t.number, lead, "best so far"))
     edge = "at the upper edge" if bad else "at 0"
     series = (
         Series("trial that counts", "measured", tuple(valued)), Series("best so far", "steps", tuple(best)),

@@ -75,7 +75,7 @@ def _chart(facts: RunFacts, shown: Sequence[Ranked], front: Sequence[int]) -> Ch
 def _dot(r: Ranked) -> Dot:
     found = rate(r)
     assert found is not None, "only those with a rate are shown"
-    return Dot.of(r.usd_per_hour, found, spelled(r.config))
+    return Dot(r.usd_per_hour, found, spelled(r.config))
 
 
 def _is_default(r: Ranked, trials: Sequence[TrialRecord], default: int | None) -> bool:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
+from raytune_infer.ranking.goal_value import figures_between, is_of_rate
 from raytune_infer.report.chart import Axis, Quantity
-from raytune_infer.spec.goals.goal_check import is_of_answers
 from searchers.objective import Metrics, Objective
-from searchers.quantities import PRICE
 
 
 def goal_axis(objective: Objective) -> Axis:
@@ -31,8 +28,7 @@ def goal_figure(
         others: the metrics beside the rate that are known, those of the answers among them.
         usd_per_hour: price of the replica.
     """
-    names = {name for name in objective.goal.names if name != PRICE and not is_of_answers(name)}
-    if rate is None or names != {"rps"}:
+    if rate is None or not is_of_rate(objective):
         return Quantity(figure, estimated=rate is not None and rate.estimated)
 
     def at(rps: float) -> float:
@@ -40,7 +36,7 @@ def goal_figure(
 
     grows = at(2 * rate.value) > at(rate.value)
     bounds = {"at_least": rate.at_least and grows, "at_most": rate.at_least and not grows}
-    ends = [] if rate.low is None or rate.high is None else [at(rate.low), at(rate.high)]
-    if not ends or not all(map(math.isfinite, ends)):
+    interval_rps = None if rate.low is None or rate.high is None else (rate.low, rate.high)
+    if (ends := figures_between(objective, interval_rps, others, usd_per_hour)) is None:
         return Quantity(figure, estimated=rate.estimated, **bounds)
-    return Quantity(figure, min(*ends, figure), max(*ends, figure), estimated=rate.estimated, **bounds)
+    return Quantity(figure, min(ends[0], figure), max(ends[1], figure), estimated=rate.estimated, **bounds)

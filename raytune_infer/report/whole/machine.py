@@ -21,8 +21,22 @@ def machine_view(facts: RunFacts) -> View:
     hosts = sorted({t.outcome.hostname for t in trials if t.outcome.hostname is not None})
     if hosts:
         notes.append(Note(f"Measured on {', '.join(hosts)}."))
-    table = _limits(trials)
-    return View(_TITLE, tables=(table,) if table.rows else (), notes=tuple(notes))
+    tables = [*_made_on(facts), *([table] if (table := _limits(trials)).rows else [])]
+    return View(_TITLE, tables=tuple(tables), notes=tuple(notes))
+
+
+def _made_on(facts: RunFacts) -> list[Table]:
+    """Return the driver's machine and the versions: a column each time that they were others; none if not kept."""
+    on = facts.run.made_on
+    if not on:
+        return []
+    names = list(dict.fromkeys(name for each in on for name in each))
+    heads = (
+        ("the driver ran on",) if len(on) == 1 else tuple(f"the driver ran on ({at})" for at in range(1, len(on) + 1))
+    )
+    columns = (Column("what", kind="text"), *(Column(name, name, kind="text") for name in names))
+    rows = tuple(Row((head, *map(each.get, names))) for head, each in zip(heads, on, strict=True))
+    return [Table("made_on", columns, rows, "Machine and versions", layout="columns")]
 
 
 def _emulated(trials: Sequence[TrialRecord]) -> list[Note]:

@@ -75,7 +75,7 @@ def expectations(facts: RunFacts, configs: Sequence[Config]) -> list[Expected]:
     history = History(tuple(Observation(space.position(config), metrics) for config, metrics in known))
     samples = _samples(facts, space, history)
     minimize = facts.objective.minimize
-    return [_expected(samples[:, space.position(config)], minimize=minimize) for config in configs]
+    return [of_samples(samples[:, space.position(config)], minimize=minimize) for config in configs]
 
 
 def _measured(facts: RunFacts) -> list[tuple[Config, Mapping[str, float] | None]]:
@@ -119,7 +119,13 @@ def _price(config: Config, book: PriceBook) -> float:
         return math.nan
 
 
-def _expected(values: np.ndarray, *, minimize: bool) -> Expected:
+def of_samples(values: np.ndarray, *, minimize: bool) -> Expected:
+    """Return what samples of a configuration's value say.
+
+    Args:
+        values: `[S]` samples of the value that the searcher maximises; 0 or NaN where it does not count.
+        minimize: whether that is the reciprocal of the goal's figure.
+    """
     counting = values[np.isfinite(values) & (values > 0)]
     counts = counting.size / values.size
     if counts < _UNLIKELY:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class RunFacts:
         spec: its service.
         comparing: how far its comparison has come if it is not over, and what counts with its rounds until then.
         unfinished: whether a trial is under way, or was when the driver ended.
+        set_aside: why trials do not count → their numbers (`Database.set_aside`).
     """
 
     run: RunFolder
@@ -37,6 +38,7 @@ class RunFacts:
     spec: ServiceSpec
     comparing: Unfinished = Unfinished()
     unfinished: bool = False
+    set_aside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def objective(self) -> Objective:
@@ -95,4 +97,5 @@ def facts_of(run: RunFolder) -> RunFacts:
     """Read a run that is open; raises UserError if its database cannot be used."""
     study, trials = run.read()
     spec = run.spec_of(study)
-    return RunFacts(run, study, trials, spec, unfinished_comparison(run, trials, spec), run.unfinished())
+    comparing = unfinished_comparison(run, trials, spec)
+    return RunFacts(run, study, trials, spec, comparing, run.unfinished(), run.set_aside())

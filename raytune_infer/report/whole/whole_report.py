@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from raytune_infer.counted import by_number, counted
-from raytune_infer.report.level_figures import latency_curves
+from raytune_infer.report.level_figures import latency_charts
 from raytune_infer.report.study_report import trials_view
 from raytune_infer.report.view import Note, View
 from raytune_infer.report.whole.convergence import convergence_view
 from raytune_infer.report.whole.cost import cost_view
 from raytune_infer.report.whole.deploying import deploying_view
 from raytune_infer.report.whole.machine import machine_view
+from raytune_infer.report.whole.moving.sensitivity import sensitivity_view
 from raytune_infer.report.whole.planes import planes_view
 from raytune_infer.report.whole.question import question_view
 from raytune_infer.report.whole.run_facts import RunFacts
-from raytune_infer.report.whole.sensitivity import sensitivity_view
 from raytune_infer.report.whole.standings import compared_view, ranking_view
 from raytune_infer.report.words.ranked import asked
+from raytune_infer.report.words.trials import set_aside
 
 
 def whole_report(facts: RunFacts) -> View:
     """Return everything that is known of a run, a section each."""
     shown = trials_view(facts.study, facts.trials, facts.best, facts.comparison, facts.objective, facts.comparing.left)
     found = facts.ranking
+    aside = tuple(map(Note, set_aside(facts.set_aside)))
     sections = (
         *([] if facts.best is None else [compared_view(facts)]),
         question_view(facts),
@@ -31,7 +33,7 @@ def whole_report(facts: RunFacts) -> View:
         cost_view(facts),
         sensitivity_view(facts),
         *([] if found is None else [ranking_view(found)]),
-        View("All trials", tables=shown.tables, notes=shown.notes),
+        View("All trials", tables=shown.tables, notes=(*shown.notes, *aside)),
         machine_view(facts),
         deploying_view(facts),
     )  # fmt: skip
@@ -40,8 +42,8 @@ def whole_report(facts: RunFacts) -> View:
 
 def _latency_view(facts: RunFacts) -> View:
     title = "Latency over rate"
-    if facts.ranking is not None and (curves := latency_curves(facts.ranking)):
-        return View(title, curves=curves)
+    if facts.ranking is not None and (charts := latency_charts(facts.ranking)):
+        return View(title, charts=charts)
     return View(title, notes=(Note("Nothing was measured yet.", "warning"),))
 
 

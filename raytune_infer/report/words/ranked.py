@@ -79,7 +79,10 @@ def notes(found: Recommendation) -> list[str]:
             "random arrivals at the same rate queue longer, so for them each rate is an upper estimate"
         )
     if any(shown is not None and shown.at_least for shown in map(rate, everything)):
-        said.append("≥: that rate kept the limits, and no level rules out a higher one, up to `could be <`")
+        said.append(
+            "≥: that rate kept the limits, and no level rules out a higher one, up to `could be <`; the table of "
+            "trials has in its place what a trial estimated"
+        )
     if any(each is not None and each.at_most for each in map(cost, everything)):
         said.append(AT_MOST_NOTE)
     if any(k.estimate_rps is not None for k in knowns):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raytune_infer.counted import by_number
 from raytune_infer.report.figures import ALONE, ALONE_NOTE, EMULATED_NOTE, ESTIMATE_NOTE, cost_of, legend, rate
 from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.store.records import NEIGHBOURS, TrialRecord
@@ -70,6 +71,24 @@ def footnotes(trials: Sequence[TrialRecord]) -> list[str]:
             said.setdefault(note, []).append(t.number)
     every = len(trials)
     return [f"{'all' if len(n) == every else ', '.join(map(str, n))}: {note}" for note, n in said.items()]
+
+
+_ASIDE = {
+    "interrupted": "cut off as the study was interrupted: not in the table, and not counted; what the resumed search "
+    "still wanted of {them} was measured anew, under other numbers",
+    "superseded": "of a comparison that came before more trials were asked for: not in the table, and not counted, as "
+    "all was compared anew",
+}
+"""Why trials do not count (`Database.set_aside`) → what is said of them."""
+
+
+def set_aside(trials: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return a sentence for each reason for which trials that were begun do not count."""
+    said = []
+    for why, numbers in trials.items():
+        told = _ASIDE[why].format(them=by_number(len(numbers), "it", "them"))
+        said.append(f"{by_number(len(numbers), 'trial', 'trials')} {', '.join(map(str, numbers))}: {told}")
+    return said
 
 
 def _not_enforced(enforcement: Mapping[str, Any]) -> str:

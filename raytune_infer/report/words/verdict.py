@@ -160,6 +160,17 @@ def _why_kept(comparison: Comparison, objective: Objective) -> str:
     return f"{named} {_ratio(over)} as much{_interval(over)}{held_back}{tied}"
 
 
+def not_taken(comparison: Comparison, other: Contestant) -> str:
+    """Return in a few words why one that counts was not taken where the default is kept."""
+    default = comparison.recommended
+    assert default is not None, "the default is kept"
+    over = comparison.ratio(other, default)
+    if _same(over):
+        return "the same as the default"
+    judged = "worse" if not over.contains(1) else "not to be told apart from it"
+    return f"{_ratio(over)} the default's{_interval(over)}: {judged}"
+
+
 def _cost(comparison: Comparison, contestant: Contestant, default: Contestant | None) -> str:
     """Return the price of a million requests, beside the default's; empty where no price is known."""
     if (cost := cost_of(result_of(comparison, contestant))) is None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from raytune_infer.comparing.comparison import compared
 from raytune_infer.ranking.recommendation import RunConditions, rank
+from raytune_infer.report.chart import Chart
 from raytune_infer.report.comparison_report import comparison_view
 from raytune_infer.report.export.report_files import frame, write_files
 from raytune_infer.report.level_figures import rate
@@ -67,7 +68,12 @@ def views(trials: tuple[TrialRecord, ...], folder: Path) -> dict[str, View]:
 def said(view: View) -> str:
     """All that stands in a view, its tables cell by cell."""
     cells = [cell for table in view.tables for row in texts(table) for cell in row]
-    lines = [view.answer, *cells, *(note.text for note in view.notes), *(curve.series for curve in view.curves)]
+    lines = [
+        view.answer,
+        *cells,
+        *(note.text for note in view.notes),
+        *(series.group for chart in view.charts if isinstance(chart, Chart) for series in chart.series),
+    ]
     return "\n".join([*lines, *map(said, view.sections)])
 
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from raytune_infer.report.view import Axis, Cell, Column, Curve, Point, Quantiles, Quantity, Row, Table
+from raytune_infer.report.chart import Axis, Dot
+from raytune_infer.report.view import Cell, Column, Quantiles, Quantity, Row, Table
 from raytune_infer.report.words.metric_columns import metric_column
 from searchers.objective import Expression, Objective
 
@@ -60,12 +61,13 @@ def test_knobs_are_those_of_all_rows():
     assert Table("t", (Column("config", kind="config"),), rows).knobs("config") == ["b", "a", "c"]
 
 
-@pytest.mark.parametrize("point", [Point(math.inf, 1.0), Point(1.0, math.nan), Point(1.0, 1.0, high=math.inf)])
-def test_a_curve_has_no_point_that_is_nowhere(point: Point):
-    axes = Axis("achieved", "requests/s"), Axis("latency", "ms")
-    assert Curve("a", "p99", *axes, (Point(1.0, 2.0),), limit=3.0).limit == 3.0
-    with pytest.raises(ValueError, match="the curve 'p99' of 'a' has a number that is not finite"):
-        Curve("a", "p99", *axes, (point,))
+@pytest.mark.parametrize(
+    ("x", "y"), [(math.inf, Quantity(1.0)), (1.0, Quantity(math.nan)), (1.0, Quantity(1.0, 0.0, math.inf))]
+)
+def test_a_chart_has_no_point_that_is_nowhere(x: float, y: Quantity):
+    assert Dot(1.0, Quantity(2.0, 1.0, 3.0)).y.high == 3.0
+    with pytest.raises(ValueError, match="a point of a chart needs finite numbers"):
+        Dot(x, y)
 
 
 @pytest.mark.parametrize(

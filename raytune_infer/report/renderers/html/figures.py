@@ -56,7 +56,8 @@ def _trace(series: Series, group: int) -> dict[str, Any]:
     line = {"color": colour, "dash": "dot" if series.faint else _DASHES[group % len(_DASHES)]}
     symbol = _SYMBOLS.get(series.kind, _MARKS[group % len(_MARKS)])
     trace: dict[str, Any] = {
-        "type": "scatter", "name": _plain(series.name, 60), "x": [dot.x for dot in dots], "y": [dot.y for dot in dots],
+        "type": "scatter", "name": _plain(series.name, 60), "x": [dot.x for dot in dots],
+        "y": [dot.y.value for dot in dots],
         "mode": "lines+markers" if series.kind == "line" else "lines" if series.kind == "steps" else "markers",
         "line": {**line, "shape": "hv" if series.kind == "steps" else "linear"},
         "marker": {
@@ -65,20 +66,20 @@ def _trace(series: Series, group: int) -> dict[str, Any]:
         },
         "text": [_over(dot, series) for dot in dots], "hovertemplate": "%{text}",
     }  # fmt: skip
-    if any(dot.low is not None for dot in dots):
+    if any(dot.y.low is not None for dot in dots):
         trace["error_y"] = _errors(dots, colour)
     return trace
 
 
 def _over(dot: Dot, series: Series) -> str:
     """Return what floats over a point: its numbers as the tables write them, and what it stands for."""
-    figure = "" if series.kind == "failed" else f", {quantity_text(dot.quantity)}"
+    figure = "" if series.kind == "failed" else f", {quantity_text(dot.y)}"
     return f"{significant(dot.x)}{figure}<br>{_plain(dot.label)}"
 
 
 def _errors(dots: Sequence[Dot], colour: str) -> dict[str, Any]:
-    above = [0 if dot.high is None else dot.high - dot.y for dot in dots]
-    below = [0 if dot.low is None else dot.y - dot.low for dot in dots]
+    above = [0 if dot.y.high is None else dot.y.high - dot.y.value for dot in dots]
+    below = [0 if dot.y.low is None else dot.y.value - dot.y.low for dot in dots]
     return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour, "thickness": 1}
 
 

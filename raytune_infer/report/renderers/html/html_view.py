@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from raytune_infer.report.chart import Chart, Planes
-from raytune_infer.report.renderers.chart_tables import charts_of, table_of
+from raytune_infer.report.renderers.chart_tables import table_of
 from raytune_infer.report.renderers.html.figures import chart_figure, planes_figures
 from raytune_infer.report.renderers.html.page import page
 from raytune_infer.report.renderers.html.tables import table_html, text
-from raytune_infer.report.view import Note, View
+from raytune_infer.report.view import Listing, Note, View
 
 _MOST_ROWS = 2000
 """Most rows of the table below a chart. Our choice: more make a page slow; `--format csv` has all."""
@@ -42,14 +42,9 @@ def drawn(view: View) -> Mapping[str, Any]:
 
 
 def _all_charts(view: View) -> Iterator[Chart | Planes]:
-    yield from _charts(view)
+    yield from view.charts
     for section in view.sections:
         yield from _all_charts(section)
-
-
-def _charts(view: View) -> tuple[Chart | Planes, ...]:
-    curves = charts_of(view.curves, "The best configurations") if view.curves else ()
-    return (*view.charts, *curves)
 
 
 def _parts(view: View, level: int, place: str) -> Iterator[str]:
@@ -65,14 +60,23 @@ def _section(view: View, level: int, place: str, numbers: Iterator[int]) -> Iter
         yield f'<p class="subtitle" dir="auto">{text(view.subtitle)}</p>'
     if view.answer:
         yield f'<p class="answer" dir="auto">{text(view.answer)}</p>'
-    for chart in _charts(view):
+    for chart in view.charts:
         yield _chart(chart, next(numbers))
     for table in view.tables:
         yield table_html(table)
+    yield from map(_listing, view.listings)
     yield from map(_note, view.notes)
     for at, section in enumerate(view.sections):
         yield from _section(section, level + bool(view.title), f"{place}-{at + 1}", numbers)
     yield "</section>"
+
+
+def _listing(listing: Listing) -> str:
+    return (
+        f'<details data-listing="{text(listing.name)}"><summary>{text(listing.title)}</summary>'
+        f'<div class="scroll" role="region" aria-label="{text(listing.title)}" tabindex="0">'
+        f"<pre>{text(listing.text)}</pre></div></details>"
+    )
 
 
 def _note(note: Note) -> str:

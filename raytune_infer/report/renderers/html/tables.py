@@ -71,11 +71,12 @@ def _cell(column: Column, cell: Cell) -> str:
 
 
 def _spread(table: Table) -> Iterator[tuple[Column, Sequence[Cell]]]:
-    """Yield the columns with their cells; a configuration that is spread has a column for each of its knobs."""
+    """Yield the columns with their cells, those that say something; a spread configuration has one for each knob."""
     for column in table.columns:
         cells = table.column(column.name)
         if not column.spread:
-            yield column, cells
+            if column.key or not cells or any(cell is not None for cell in cells):
+                yield column, cells
             continue
         for knob in table.knobs(column.name):
             of_knob = [value_text(cell[knob]) if isinstance(cell, Mapping) and knob in cell else None for cell in cells]

@@ -2,20 +2,24 @@
 "use strict";
 (() => {
   let version = document.getElementById("report").dataset.version;
+  const usual = 2000, longest = 60000;  // ms between two looks
+  let wait = usual;
   const told = document.createElement("p");
   told.className = "subtitle watched";
   told.setAttribute("role", "status");
   document.querySelector("main").before(told);
 
+  const named = (each) => each.dataset.chart || each.dataset.listing;
+
   async function put(content) {
     await window.raytuneReport.settled();
-    const open = new Map([...document.querySelectorAll("details")].map((each) => [each.dataset.chart, each.open]));
+    const open = new Map([...document.querySelectorAll("details")].map((each) => [named(each), each.open]));
     // plotly listens to the window for each chart until it is told that the chart is gone.
     for (const chart of document.querySelectorAll(".chart")) Plotly.purge(chart);
     document.getElementById("report").innerHTML = content.body;
     document.getElementById("drawn").textContent = JSON.stringify(content.drawn);
     document.title = content.title;
-    document.querySelectorAll("details").forEach((each) => { each.open = Boolean(open.get(each.dataset.chart)); });
+    document.querySelectorAll("details").forEach((each) => { each.open = Boolean(open.get(named(each))); });
     await window.raytuneReport.begin();
   }
 
@@ -32,17 +36,20 @@
         version = content.version;
         window.scrollTo(x, y);
       }
+      wait = usual;
       said(`Watched live; last looked at ${new Date().toLocaleTimeString()}.`);
     } catch (error) {
+      // What fails once mostly fails again: it is tried less and less often, as it costs the browser much.
+      wait = reached ? Math.min(2 * wait, longest) : usual;
       // Only what could not be fetched says that nobody answers; anything else is a fault of this page.
-      said(reached ? `This page could not show the newest report: ${error}`
+      said(reached ? `This page could not show the newest report: ${error}; it tries again in ${wait / 1000} s.`
         : "The command that shows this report has ended; what is shown is the last that it knew.");
     }
   }
 
   function said(words) {
     told.textContent = words;
-    setTimeout(look, 2000);
+    setTimeout(look, wait);
   }
   look();
 })();

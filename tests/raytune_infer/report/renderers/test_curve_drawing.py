@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from raytune_infer.errors import UserError
-from raytune_infer.report.level_figures import latency_curves
+from raytune_infer.report.level_figures import latency_charts
 from raytune_infer.report.renderers.curve_drawing import draw_curves
 from serve_deployments.usage import Usage
 from tests.levels import a_level
@@ -28,7 +28,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(Figure, "savefig", savefig)
 
     def draw(found, path=PATH):
-        draw_curves(latency_curves(found), path)
+        draw_curves(latency_charts(found), path)
         return kept[-1][0]
 
     draw.kept = kept  # type: ignore[attr-defined]
@@ -191,5 +191,13 @@ def test_another_form_is_refused_before_anything_is_drawn(drawn):
 
 def test_two_pictures_of_one_ranking_are_the_same_bytes(tmp_path):
     for path in (one := tmp_path / "1.svg", other := tmp_path / "2.svg"):
-        draw_curves(latency_curves(ranked(*FOUR, p99_ms=50)), path)
+        draw_curves(latency_charts(ranked(*FOUR, p99_ms=50)), path)
     assert one.read_bytes() == other.read_bytes() and b"limit of p99" in one.read_bytes()
+
+
+def test_the_line_through_loads_that_were_asked_again_and_again_does_not_zigzag(drawn):
+    """Three rounds near 100 requests/s are one point of it, of their median; those of another load stay apart."""
+    again = [level(99, 20), level(100, 90), level(102, 24)]
+    [axis] = drawn(ranked(trial(1, 0, level(50, 10), *again, level(120, 40)), p99_ms=50)).axes
+    _, _, _, rates, times = lines(axis)[0]
+    assert rates == [50, pytest.approx(301 / 3), 120] and times == [10, 24, 40]

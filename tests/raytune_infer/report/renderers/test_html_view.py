@@ -81,7 +81,7 @@ def everywhere(typed):
     """A view with this text wherever a view has one."""
     columns = Column("c", typed, kind="text"), Column("k", kind="config", spread=True)
     table = Table("t", columns, (Row((typed, {typed: typed})),), title=typed)
-    lines = (Series(typed, "line", (Dot(1, 2, label=typed),)),)
+    lines = (Series(typed, "line", (Dot(1, Quantity(2), typed),)),)
     chart = Chart("c", typed, typed, Axis(typed), Axis(typed, typed), lines)
     plane = Plane(typed, (typed,), typed + "2", (typed,), (PlaneCell(0, 0, failed=typed),))
     charts = chart, Planes("p", typed, typed, Axis(typed), (plane,))
@@ -127,7 +127,7 @@ def test_a_page_without_a_chart_does_not_carry_the_library():
 
 
 def test_a_chart_has_a_table_with_all_its_numbers_and_a_label():
-    dots = (Dot(1.5, 20.25, 19.5, 21.75, spelled({"a": 1})), Dot(2.5, 30.0, label="b"))
+    dots = (Dot(1.5, Quantity(20.25, 19.5, 21.75), spelled({"a": 1})), Dot(2.5, Quantity(30.0), "b"))
     chart = Chart("c", "Title", "What is seen.", Axis("load", "requests/s"), Axis("p99", "ms"),
                   (Series("one", "line", dots),), limit=25.0)  # fmt: skip
     found = body(View(charts=(chart,)))
@@ -140,7 +140,7 @@ def test_a_chart_has_a_table_with_all_its_numbers_and_a_label():
 
 
 def test_series_differ_in_more_than_colour():
-    many = tuple(Series(str(at), "line", (Dot(0, at),)) for at in range(6))
+    many = tuple(Series(str(at), "line", (Dot(0, Quantity(at)),)) for at in range(6))
     figure = html_view.drawn(View(charts=(Chart("c", "", "", Axis("x"), Axis("y"), many),)))["chart-0"]
     looks = {(trace["line"]["dash"], trace["marker"]["symbol"]) for trace in figure["data"]}
     assert len({dash for dash, _ in looks}) == len({mark for _, mark in looks}) == 6
@@ -148,7 +148,7 @@ def test_series_differ_in_more_than_colour():
 
 @pytest.mark.parametrize(("last", "step"), [(3, 1), (10, 1), (11, 2), (40, 5), (101, 20), (500, 50)])
 def test_numbers_of_trials_are_whole_on_their_axis(last, step):
-    dots = tuple(Dot(at, 1.0) for at in (1, last))
+    dots = tuple(Dot(at, Quantity(1.0)) for at in (1, last))
     chart = Chart("c", "", "", Axis("trial", whole=True), Axis("y"), (Series("s", "measured", dots),))
     assert html_view.drawn(View(charts=(chart,)))["chart-0"]["layout"]["xaxis"]["dtick"] == step
 
@@ -174,3 +174,10 @@ def test_a_plane_has_what_is_measured_before_what_is_predicted():
     assert heat["z"] == [[5.0, 7.5, None]]
     assert (measured["x"], failed["x"]) == ([1], [2])
     assert heat["text"][0][1] == "measured 7.5<br>predicted 7.0 (6.0 to 8.0)"
+
+
+def test_an_error_bar_reaches_up_to_the_upper_end_and_down_to_the_lower_one():
+    dots = (Dot(1.0, Quantity(20.0, 19.0, 25.0)), Dot(2.0, Quantity(30.0)))
+    chart = Chart("c", "", "", Axis("x"), Axis("y"), (Series("s", "measured", dots),))
+    [trace] = html_view.drawn(View(charts=(chart,)))["chart-0"]["data"]
+    assert (trace["error_y"]["array"], trace["error_y"]["arrayminus"]) == ([5, 0], [1, 0])

@@ -124,7 +124,7 @@ def test_a_page_that_is_replaced_keeps_what_was_chosen_by_its_name_and_leaves_no
     cells = (PlaneCell(0, 0, measured=Quantity(1.0)),)
     pairs = ("a", "b"), ("a", "c"), ("b", "c")
     planes = Planes("planes", "t", "c", Axis("rps"), tuple(Plane(x, values, y, values, cells) for x, y in pairs))
-    first = Chart("first", "t", "c", Axis("x"), Axis("y"), (Series("s", "line", (Dot(1.0, 2.0),)),))
+    first = Chart("first", "t", "c", Axis("x"), Axis("y"), (Series("s", "line", (Dot(1.0, Quantity(2.0)),)),))
     before, after = View("t", charts=(planes,)), View("t", charts=(first, planes))
     content = {"title": "t", "body": html_view.body(after), "drawn": html_view.drawn(after)}
     whole = page("t", html_view.body(before), html_view.drawn(before), version="0")
@@ -153,6 +153,38 @@ look();
     return told_by(folder, "watched.html")
 
 
+# A page whose newest content cannot be drawn: how long it waits each time before it asks again, in ms.
+FAILS = """<script>
+const waits = [], later = window.setTimeout;
+window.setTimeout = (what, after, ...more) => {
+  if (after >= 2000) waits.push(after);
+  return later(what, after >= 2000 ? 20 : after, ...more);
+};
+window.fetch = async () => {
+  if (waits.length === 6) window.waited = [...waits];
+  return { ok: true, json: async () => (
+    { title: "t", body: "", version: waits.length < 4 ? "1" : "0", drawn: { nowhere: { data: [], layout: {} } },
+      ...(waits.length < 4 ? {} : { body: undefined }) }) };
+};
+</script>"""
+
+
+@pytest.mark.timeout(180)
+def test_what_cannot_be_drawn_is_tried_again_less_and_less_often_until_something_can(tmp_path):
+    whole = page("t", "", {}, version="0").replace("<head>", "<head>" + FAILS, 1)
+    (tmp_path / "watched.html").write_text(
+        whole.replace("</body>", """<pre id="told"></pre><script>
+const seen = () => {
+  if (!window.waited) return later(seen, 50);
+  document.getElementById("told").textContent = JSON.stringify({ waits: window.waited });
+  window.fetch = () => new Promise(() => {});
+};
+seen();
+</script></body>"""), encoding="utf-8",
+    )  # fmt: skip
+    assert told_by(tmp_path, "watched.html")["waits"] == [4000, 8000, 16000, 32000, 2000, 2000]
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(
     shutil.which("pdftotext") is None, reason="pdftotext is missing (Debian: apt install poppler-utils)"
@@ -160,7 +192,7 @@ look();
 def test_on_paper_all_columns_are_within_the_page_and_so_are_the_numbers_of_charts(tmp_path):
     columns = tuple(Column(f"head{at}", kind="text") for at in range(25))
     table = Table("t", columns, (Row(tuple(f"cell{at} of several words" for at in range(25))),))
-    dots = (Dot(1.0, 2.0, label="labelled"),)
+    dots = (Dot(1.0, Quantity(2.0), "labelled"),)
     chart = Chart("c", "t", "c", Axis("x"), Axis("y"), (Series("s", "line", dots),))
     with (tmp_path / "paper.html").open("w", encoding="utf-8") as file:
         render(View("t", tables=(table,), charts=(chart,)), file)

@@ -8,6 +8,7 @@ import math
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from raytune_infer import report
 from raytune_infer.errors import UserError
+from raytune_infer.report.chart import Chart
 from raytune_infer.report.renderers import RENDERERS, renderer_of
 from raytune_infer.report.renderers.cell_text import cell_text
 from raytune_infer.report.renderers.console_view import print_view
@@ -85,9 +87,7 @@ def test_json_has_every_number_as_it_is_with_its_unit(view):
             names = [column.name for column in table.columns]
             assert [(c["name"], c["unit"]) for c in one["columns"]] == [(c.name, c.unit) for c in table.columns]
             assert one["rows"] == [dict(zip(names, map(as_told, row.cells), strict=True)) for row in table.rows]
-        for curve, one in zip(part.curves, told["curves"], strict=True):
-            assert one["points"] == [vars(at) for at in curve.points]
-            assert (one["series"], one["y"]["unit"], one["limit"]) == (curve.series, curve.y.unit, curve.limit)
+        assert told["charts"] == json.loads(json.dumps([asdict(chart) for chart in part.charts]))
         for section, one in zip(part.sections, told["sections"], strict=True):
             check(section, one)
 
@@ -139,14 +139,17 @@ def test_csv_is_one_table_that_pandas_reads_and_the_others_are_asked_for_by_name
         rendered(view, "csv:nothing")
 
 
-def test_curves_and_notes_are_tables_of_csv_too():
+def test_charts_and_notes_are_tables_of_csv_too():
     view = VIEWS["recommendation_view"]
     said = [("answer", view.answer), *((note.kind, note.text) for note in view.notes)]
     assert [(row["kind"], row["text"]) for row in rows(view, "notes")] == said
-    points = [(c.series, c.name, at.kind, at.x, at.y) for c in view.curves for at in c.points]
-    told = rows(view, "curves")
-    assert points == [(r["series"], r["curve"], r["kind"], float(r["x"]), float(r["y"])) for r in told]
-    assert {row["kind"] for row in told} == {"measured", "overloaded", "answer"}
+    for chart in view.charts:
+        assert isinstance(chart, Chart)
+        points = [(s.name, dot.x, dot.y.value, dot.label) for s in chart.series for dot in s.dots]
+        assert points and points == [
+            (r["series"], float(r["x"]), float(r["y"]), r["label"]) for r in rows(view, chart.name)
+        ]
+    assert [chart.name for chart in view.charts] == ["latency", "busy"]
     assert rendered(View(), "csv") == ""
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from raytune_infer.ranking.recommendation import recommend
 from raytune_infer.report.chart import Quantity
@@ -24,7 +25,11 @@ from raytune_infer.spec.service_spec import ModelSpec, parse_spec
 from raytune_infer.store.records import Outcome
 from raytune_infer.store.run_folder import RunFolder
 from searchers.objective import Expression, Objective
+from serve_deployments.replicas.http.payload_type import PayloadType
+from serve_deployments.usage import Usage
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, SPEC, write_run
+from tests.raytune_infer.ranking.measured_runs import measured as measured_rate
+from tests.raytune_infer.ranking.ranked_trials import level
 from tests.raytune_infer.report.every_view import facts, measured
 
 
@@ -67,7 +72,7 @@ def test_every_trial_is_in_the_convergence_once_and_the_best_never_falls(run):
     dots = [dot for series in chart.series if series.kind in ("measured", "failed") for dot in series.dots]
     assert sorted(dot.x for dot in dots) == [t.number for t in found.searched]
     [best] = [series for series in chart.series if series.kind == "steps"]
-    heights = [dot.y for dot in best.dots]
+    heights = [dot.y.value for dot in best.dots]
     assert heights == sorted(heights) and heights[-1] == max(t.value for t in found.searched)
 
 
@@ -173,10 +178,10 @@ def test_what_does_not_count_is_marked_where_it_does_not_look_best():
     trials = [replace(measured(1, 0, 10.0), value=1 / 56.789), measured(2, 1, None)]
     [chart] = section(whole_report(minimised(trials)), "How the search went").charts
     by_kind = {series.kind: series for series in chart.series}
-    assert by_kind["failed"].dots[0].y > by_kind["measured"].dots[0].y and "upper" in by_kind["failed"].name
+    assert by_kind["failed"].dots[0].y.value > by_kind["measured"].dots[0].y.value and "upper" in by_kind["failed"].name
     assert [row.cells[2] for row in table_of(chart).rows if "could not" in str(row.cells[0])] == [None]
     [chart] = section(whole_report(without([measured(1, 0, 10.0), measured(2, 1, None)])), "How the search went").charts
-    assert [series.dots[0].y for series in chart.series if series.kind == "failed"] == [0.0]
+    assert [series.dots[0].y.value for series in chart.series if series.kind == "failed"] == [0.0]
 
 
 def test_a_trial_that_ended_early_is_told_from_those_whose_rate_is_known():
@@ -258,3 +263,71 @@ def test_a_study_that_has_just_begun_has_not_failed(run):
     begun = whole_report(replace(found, trials=(), unfinished=True))
     assert all(note.kind != "failure" for note in begun.notes)
     assert any("has had" not in note.text and "0 of" in note.text for note in begun.notes)
+
+
+def test_what_other_processes_used_is_told_trial_by_trial():
+    trials = []
+    for number, share in enumerate((0.3, 0.0), 1):
+        used = Usage(seconds=10.0, others_s=20 * share, cores_s=20.0)
+        trials.append(measured(number, number - 1, 10.0, levels=(level(10, 50, usage=used),)))
+    notes = [note.text for note in section(whole_report(without(trials)), "What the numbers rest on").notes]
+    assert "Other processes used cores of these trials: 1 (30%)." in notes
+    notes = [note.text for note in section(whole_report(without(trials[1:])), "What the numbers rest on").notes]
+    assert "No other process noticeably used the cores of a trial." in notes
+
+
+def test_what_was_cut_off_or_compared_before_is_told():
+    found = replace(facts(), set_aside={"interrupted": (10,), "superseded": (11, 12)})
+    notes = [note.text for note in section(whole_report(found), "All trials").notes]
+    assert any(note.startswith("trial 10: cut off as the study was interrupted") for note in notes)
+    assert any(note.startswith("trials 11, 12: of a comparison that came before more") for note in notes)
+
+
+def test_the_machine_and_the_versions_are_told_each_time_that_they_were_others():
+    on = {"processor": "Xeon", "cores": "4", "ray": "2.1"}
+    two = "the driver ran on (1)", "the driver ran on (2)"
+    for made_on, heads in (((on,), ("the driver ran on",)), ((on, {**on, "ray": "2.2"}), two)):
+        found = replace(facts(), run=replace(facts().run, made_on=made_on))
+        [table] = section(whole_report(found), "What the numbers rest on").tables
+        assert tuple(row.cells[0] for row in table.rows) == heads
+        assert table.column("ray") == [each["ray"] for each in made_on] and table.column("cores")[0] == "4"
+
+
+def test_beside_a_kept_default_stands_the_best_of_the_others_and_why_it_was_not_taken(tmp_path):
+    alike = measured_rate({"cpu_cores": 1, "max_batch_size": 1}, {"p99_ms": 100})
+    text = SPEC.replace("cpu_cores: [1, 2]", "cpu_cores: [1]").replace("[1, 4, 16]", "[1, 4]")
+    configs = [{"cpu_cores": 1, "max_batch_size": size} for size in (1, 4)]
+    run = write_run(tmp_path / "run", text, configs=configs, again=configs * 2, measure=lambda *_: alike)
+    [table] = [t for t in section(whole_report(read_facts(run)), "Recommended against default").tables
+               if t.name == "recommendation"]  # fmt: skip
+    assert table.column("role") == ["the default", "best of the others"]
+    assert [row["max_batch_size"] for row in table.column("config")] == [1, 4]
+    assert str(table.column("remarks")[1]).startswith("1.0") and "not to be told apart from it" in str(
+        table.column("remarks")[1]
+    )
+
+
+def test_the_config_is_in_the_report_without_samples_and_texts_of_arguments(tmp_path):
+    text = SPEC.replace("{profile: bert-base}", "{profile: bert-base, key: xyzzy}").replace("[x]", "[plugh]")
+
+    def keyed(config, at_most):
+        outcome = measured_rate(config, at_most)
+        return replace(outcome, settings={**outcome.settings, "args": {"profile": "bert-base", "key": "xyzzy"}})
+
+    run = write_run(tmp_path / "run", text, configs=CONFIGS[:1], measure=keyed)
+    found = read_facts(run)
+    told = section(whole_report(found), "How to deploy it")
+    assert not told.listings  # of a run that did not keep the type of its samples
+    kept = replace(found, run=replace(found.run, payload_type=PayloadType.of(["x"]).as_dict()))
+    view = whole_report(kept)
+    [listing] = section(view, "How to deploy it").listings
+    config = yaml.safe_load(listing.text)
+    [application] = config["applications"]
+    assert application["args"]["settings"]["args"] == {"profile": "...", "key": "..."}
+    assert application["deployments"][0]["max_ongoing_requests"] >= 1
+    page = html(view)
+    assert "xyzzy" not in page and "plugh" not in listing.text and "<pre># " in page
+    trial = kept.trials[0]
+    odd = replace(trial, outcome=replace(trial.outcome, settings={**trial.outcome.settings, "cpu_cores": 7.0}))
+    warned = section(whole_report(replace(kept, trials=(odd,))), "How to deploy it")
+    assert not warned.listings and any("was changed after it was measured" in note.text for note in warned.notes)

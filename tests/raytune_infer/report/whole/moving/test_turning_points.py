@@ -8,9 +8,11 @@ import pytest
 from cluster.prices import load_prices
 from raytune_infer.ranking.other_objective import changed
 from raytune_infer.ranking.recommendation import RunConditions, rank, recommend
+from raytune_infer.report.chart import Quantity
+from raytune_infer.report.whole.moving.sensitivity import Moved, sensitivity_view, words
+from raytune_infer.report.whole.moving.turning_points import FARTHEST, UNSEEN, Other, Turn, turn
 from raytune_infer.report.whole.run_facts import read_facts
-from raytune_infer.report.whole.sensitivity import Moved, sensitivity_view, words
-from raytune_infer.report.whole.turning_points import FARTHEST, UNSEEN, Other, Turn, turn
+from raytune_infer.report.words.values import spelled
 from searchers.objective import Expression, Objective
 from searchers.space import Config
 from serve_deployments.measuring.plan import LoadPlan
@@ -212,11 +214,32 @@ def test_of_prices_that_the_goal_does_not_name_it_is_said_that_they_change_nothi
     assert [row.cells[0] for row in view.tables[0].rows] == ["p99_ms"]
 
 
-def test_a_price_turns_the_answer_where_recommend_says_that_it_does(tmp_path):
-    run = write_run(tmp_path / "run", SPEC + "prices: cloud-2026\n", configs=CONFIGS, again=CONFIGS * 3)
-    view = sensitivity_view(read_facts(run))
-    table = view.tables[0]
-    by_what = {row.cells[0]: row.cells for row in table.rows}
-    price = by_what.get("the price of a core")
-    assert price is not None, [note.text for note in view.notes]
-    assert load_prices("cloud-2026").cpu_core_usd_per_hour == price[2]
+@pytest.fixture(scope="module")
+def priced_run(tmp_path_factory):
+    """Its answer has two cores, which are 1.5 times as fast as one, and may cost three times what a core costs now."""
+    usd = 3 * load_prices("cloud-2026").cpu_core_usd_per_hour
+    text = SPEC.replace("rps / usd_per_hour", "rps").replace("p99_ms: 100", f"p99_ms: 100, usd_per_hour: {usd}")
+    return write_run(
+        tmp_path_factory.mktemp("runs") / "run", text + "prices: cloud-2026\n", configs=PRICED, again=PRICED * 3
+    )
+
+
+PRICED: list[Config] = [{"cpu_cores": cores, "max_batch_size": 16} for cores in (1, 2)]
+
+
+def test_a_price_turns_the_answer_where_recommend_says_that_it_does(priced_run):
+    view = sensitivity_view(read_facts(priced_run))
+    [row] = [row.cells for row in view.tables[0].rows if row.cells[0] == "the price of a core"]
+    told = dict(zip((column.name for column in view.tables[0].columns), row, strict=True))
+    book = load_prices("cloud-2026")
+    now = book.cpu_core_usd_per_hour
+    assert told["now"] == now and told["falls_to"] is None and told["then_below"] == "the same"
+    assert isinstance(told["rises_to"], Quantity) and told["rises_to"].value == pytest.approx(1.5 * now, rel=3e-4)
+    assert told["then_above"] == spelled(PRICED[0])
+
+    def named(usd):
+        best = recommend(priced_run, prices=replace(book, cpu_core_usd_per_hour=usd)).best
+        return None if best is None else best.config
+
+    ends = told["sure_down_to"], now, told["sure_up_to"], told["rises_to"].value
+    assert [named(usd) for usd in ends] == [PRICED[1]] * 3 + [PRICED[0]]

@@ -1,11 +1,11 @@
 """How far one number of the question can move before the answer changes: the ranking asked again, by bisection.
 
 Each step ranks the run's trials under that number, as `recommend` does, so that the two do not contradict each other,
-but for an answer that changes and changes back between two steps. On the
-way from the number that it has now there are three stretches: where `recommend` names the same configuration and none
-that it surely beats now may be better; where the measurements do not tell; and where another one is named and surely
-is better. That no level shows a rate within a limit does not mean that there is none, as the run looked elsewhere: so
-of a configuration without a rate the most that its levels leave open counts.
+but for an answer that changes and changes back between two steps; computed places (`price_places`) leave no room for
+that. On the way from the number that it has now there are three stretches: where `recommend` names the same
+configuration and none that it surely beats now may be better; where the measurements do not tell; and where another one
+is named and surely is better. That no level shows a rate within a limit does not mean that there is none, as the run
+looked elsewhere: so of a configuration without a rate the most that its levels leave open counts.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from raytune_infer.comparing.comparison import Comparison
-from raytune_infer.ranking.ranked import Ranked, surely_better
 from raytune_infer.ranking.recommendation import Recommendation
+from raytune_infer.report.whole.moving.certainty import beats, everything, is_worse, surely_other
 from searchers.space import Config
 
 Ask = Callable[[float], Recommendation]
@@ -25,11 +24,16 @@ Ask = Callable[[float], Recommendation]
 FARTHEST = 8.0
 """Factor by which a number is moved at most, up or down. Our choice: beyond it levels of load say nothing any more."""
 _STEPS = 32
-"""Steps to that factor. Our choice: each takes a ranking, of some hundredths of a second."""
+"""Steps to that factor where nothing says at which numbers to look. Our choice: each takes a ranking, of some
+hundredths of a second."""
 UNSEEN = FARTHEST ** (1 / _STEPS)
 """Factor of each step, 1.067: an answer that changes and changes back within one is not seen."""
 _CLOSE = 1.01
 """Ratio of two numbers that are not told apart. Our choice: limits and prices are rarely given more precisely."""
+
+_BESIDE = 1e-4
+"""Relative distance from a computed place at which is looked. Our choice: far more than rounding, far less than what
+prices are given to."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Turn:
             raise ValueError(f"a turn needs its numbers in order, got {ends}")
 
 
-def turn(ask: Ask, now: float, config: Config, *, upwards: bool) -> Turn | None:
+def turn(ask: Ask, now: float, config: Config, *, upwards: bool, places: Sequence[float] | None = None) -> Turn | None:
     """Return where the answer changes first if a number rises, or falls, from what it is now; None if surely nowhere.
 
     Args:
@@ -81,13 +85,14 @@ def turn(ask: Ask, now: float, config: Config, *, upwards: bool) -> Turn | None:
         now: the number now, above 0.
         config: the configuration that is recommended now.
         upwards: the direction.
+        places: the only numbers at which anything can change, where they are known; None where it may be anywhere.
     """
     at = cache(ask)
-    factor = UNSEEN if upwards else 1 / UNSEEN
-    steps = [now, *(now * factor**step for step in range(1, _STEPS + 1))]
+    at = cache(ask)
+    steps = _evenly(now, upwards=upwards) if places is None else _around(places, now, upwards=upwards)
     # Of those that nothing told apart from it before, no price or limit says from where on they may be better.
-    behind = [r.config for r in _all(at(now)) if r.config != config and _is_worse(at(now), r, config)]
-    sure = _first(steps, lambda number: _named(at(number)) != config or not _beats(at(number), config, behind))
+    behind = [r.config for r in everything(at(now)) if r.config != config and is_worse(at(now), r, config)]
+    sure = _first(steps, lambda number: _named(at(number)) != config or not beats(at(number), config, behind))
     if sure is None:
         return None
     turned = _first(steps, lambda number: _named(at(number)) != config)
@@ -98,14 +103,27 @@ def turn(ask: Ask, now: float, config: Config, *, upwards: bool) -> Turn | None:
     return Turn(nearer(sure[0], turned[1]), turned[1], _named(at(turned[1])), _other(at, beyond, config))
 
 
+def _evenly(now: float, *, upwards: bool) -> list[float]:
+    factor = UNSEEN if upwards else 1 / UNSEEN
+    return [now, *(now * factor**step for step in range(1, _STEPS + 1))]
+
+
+def _around(places: Sequence[float], now: float, *, upwards: bool) -> list[float]:
+    """Return the number now, those right before and right after each place in one direction, and the farthest one."""
+    farthest = now * FARTHEST if upwards else now / FARTHEST
+    low, high = sorted((now * (1 + _BESIDE) if upwards else now / (1 + _BESIDE), farthest))
+    beside = {place * by for place in places for by in (1 / (1 + _BESIDE), 1 + _BESIDE)}
+    return [now, *sorted({farthest, *(at for at in beside if low < at < high)}, reverse=not upwards)]
+
+
 def _other(at: Ask, steps: Sequence[float], config: Config) -> Other | None:
     """Return the first stretch of the steps in which another answer surely is better than a configuration."""
-    start = _first(steps, lambda number: _surely_other(at(number), config))
+    start = _first(steps, lambda number: surely_other(at(number), config))
     if start is None:
         return None
     first, other = start[1], _named(at(start[1]))
     rest = [first, *(number for number in steps if abs(number - steps[0]) > abs(first - steps[0]))]
-    end = _first(rest, lambda number: _named(at(number)) != other or not _surely_other(at(number), config))
+    end = _first(rest, lambda number: _named(at(number)) != other or not surely_other(at(number), config))
     return Other(first, None if end is None else end[0], other)
 
 
@@ -127,48 +145,3 @@ def _first(steps: Sequence[float], holds: Callable[[float], bool]) -> tuple[floa
 def _named(found: Recommendation) -> Config | None:
     """Return the configuration that `recommend` names; None if it names none."""
     return None if found.best is None else found.best.config
-
-
-def _all(found: Recommendation) -> Sequence[Ranked]:
-    return (*found.ranked, *found.others)
-
-
-def _of(found: Recommendation, config: Config) -> Ranked | None:
-    return next((r for r in _all(found) if r.config == config), None)
-
-
-def _is_worse(found: Recommendation, other: Ranked, config: Config) -> bool:
-    """Whether another is surely worse than this one: by the intervals of both, or by the most that it could be."""
-    mine = _of(found, config)
-    if mine is None or mine.value is None:
-        return False
-    return (other.could_be or 0.0) < mine.value if other.value is None else _better(found, mine, other)
-
-
-def _beats(found: Recommendation, config: Config, behind: Sequence[Config]) -> bool:
-    """Whether it counts and none of these may be better, as far as the intervals tell."""
-    mine = _of(found, config)
-    if mine is None or mine.value is None:
-        return False
-    return all(_is_worse(found, r, config) for r in _all(found) if r.config in behind)
-
-
-def _surely_other(found: Recommendation, config: Config) -> bool:
-    """Whether what `recommend` names surely is better than this one, or nothing can count any more."""
-    mine, best = _of(found, config), found.best
-    if best is None:
-        return all(not r.could_be for r in _all(found))
-    if best.config == config:
-        return False
-    if mine is None or mine.value is None:
-        return (best.value or 0.0) > (0.0 if mine is None else mine.could_be or 0.0)
-    return _better(found, best, mine)
-
-
-def tied(found: Recommendation, config: Config) -> bool:
-    """Whether a configuration that counts is not surely worse than this one."""
-    return any(not _is_worse(found, r, config) for r in found.ranked if r.config != config)
-
-
-def _better(found: Recommendation, one: Ranked, other: Ranked) -> bool:
-    return surely_better(one, other, found.objective, found.comparison or Comparison((), (), None, None))

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Literal
 
 from cluster import gpu_names
 from cluster.prices import PriceBook, PriceBookError
+from raytune_infer.comparing.blocks import CONFIDENCE
 from raytune_infer.errors import UserError
 from raytune_infer.ranking.goal_value import usd_per_hour_of
 from raytune_infer.ranking.other_objective import changed
+from raytune_infer.ranking.ranked import ONE_TEST, Ranked
 from raytune_infer.ranking.recommendation import Recommendation
 from raytune_infer.report.chart import Quantity
 from raytune_infer.report.view import Cell, Column, Note, Row, Table, View
+from raytune_infer.report.whole.moving.certainty import tied
+from raytune_infer.report.whole.moving.price_places import places
+from raytune_infer.report.whole.moving.turning_points import FARTHEST, UNSEEN, Ask, Turn, turn
 from raytune_infer.report.whole.prediction import book_of
 from raytune_infer.report.whole.run_facts import RunFacts
-from raytune_infer.report.whole.turning_points import FARTHEST, UNSEEN, Ask, Turn, tied, turn
 from raytune_infer.report.words.metric_columns import metric_column
 from raytune_infer.report.words.values import significant, spelled
+from raytune_infer.spec.demand import price
+from raytune_infer.spec.goals.goal_check import is_of_answers
 from raytune_infer.spec.standard_knobs import gpu_name
 from searchers.quantities import PRICE
 from searchers.space import Config
@@ -60,6 +67,7 @@ def sensitivity_view(facts: RunFacts) -> View:
     notes = [Note(_TIED[found.best_is_default])] if rows and tied(found, best.config) else []
     notes += [Note(words(moved)) for moved in rows]
     notes += [Note(f"Prices: {why_no_prices}.")] if why_no_prices else []
+    notes += [Note(_SINGLE)] if found.comparison is not None and _limits_a_load(facts) else []
     notes.append(Note(_HOW))
     return View(_TITLE, tables=(_table(rows),) if rows else (), notes=tuple(notes))
 
@@ -71,11 +79,16 @@ _TIED = {
     "`recommend` names it, and that all that is surely worse now stays so.",
 }
 """Whether the answer is the default → what is said where something that counts is not surely worse than it."""
+_SINGLE = (
+    "At another limit on the load the rounds of the comparison do not hold, as they were measured under the run's own. "
+    f"Rates are then of single levels, and known within a factor of {significant(ONE_TEST.high, 2)} either way, the "
+    f"usual noise of one load test at {CONFIDENCE:.0%}: what the rounds tell apart need not be told apart there."
+)
 _HOW = (
     f"Found by ranking the measured levels again at other numbers, as `recommend` does, up to {FARTHEST:g} times more "
-    "or less; where nothing is said to be sure, these measurements do not tell. An answer that changes and "
-    f"changes back within {UNSEEN - 1:.0%} is not seen. No trial was made for this, and configurations that were not "
-    "measured are not in it."
+    "or less; where nothing is said to be sure, these measurements do not tell. Prices at which two configurations are "
+    f"worth the same are computed; of a bound, an answer that changes and changes back within {UNSEEN - 1:.0%} is not "
+    "seen. No trial was made for this, and configurations that were not measured are not in it."
 )
 
 
@@ -143,26 +156,44 @@ def _prices(facts: RunFacts) -> Iterator[Moved]:
     """Yield the price of a core and of each type of GPU that was measured."""
     book = book_of(facts)
     assert book is not None, "it was asked for"
-    if book.cpu_core_usd_per_hour > 0:
-        yield _moved(facts, "the price of a core", "USD per hour", "price", book.cpu_core_usd_per_hour,
-                     lambda usd: _at(facts, replace(book, cpu_core_usd_per_hour=usd)))  # fmt: skip
+    if (now := book.cpu_core_usd_per_hour) > 0:
+        yield _moved_price(facts, "the price of a core", now, lambda usd: replace(book, cpu_core_usd_per_hour=usd))
     used = {gpu_name(t.config.get("gpu_type", "none")) for t in facts.trials}
     for name in sorted(gpu_names.canonical(gpu) for gpu in used if gpu is not None):
         if (now := book.gpu_usd_per_hour.get(name, 0.0)) > 0:
-            yield _moved(facts, f"the price of a {name}", "USD per hour", "price", now, _asked_price(facts, book, name))
+            yield _moved_price(facts, f"the price of a {name}", now, partial(_of_gpu, book, name))
 
 
-def _asked_price(facts: RunFacts, book: PriceBook, name: str) -> Ask:
-    return lambda usd: _at(facts, replace(book, gpu_usd_per_hour={**book.gpu_usd_per_hour, name: usd}))
+def _of_gpu(book: PriceBook, name: str, usd: float) -> PriceBook:
+    return replace(book, gpu_usd_per_hour={**book.gpu_usd_per_hour, name: usd})
 
 
-def _at(facts: RunFacts, book: PriceBook) -> Recommendation:
-    return facts.asked(facts.objective, book)
+def _moved_price(facts: RunFacts, what: str, now: float, book: Callable[[float], PriceBook]) -> Moved:
+    """Return how far a price can move.
+
+    Args:
+        facts: the run.
+        what: the price in words.
+        now: the price now.
+        book: the price book with another such price.
+    """
+    found = facts.asked(facts.objective, book(now))
+    pivots = [facts.spec.default_config, *(r.config for r in (found.best, _of_most_value(found)) if r is not None)]
+    at = places(found, lambda config, usd: price(config, book(usd)), now, pivots)
+    return _moved(facts, what, "USD per hour", "price", now, lambda usd: facts.asked(facts.objective, book(usd)), at)
 
 
-def _moved(facts: RunFacts, what: str, unit: str, kind: Literal["limit", "price"], now: float, ask: Ask) -> Moved:
+def _of_most_value(found: Recommendation) -> Ranked | None:
+    return max(found.ranked, key=lambda r: r.value or 0.0, default=None)
+
+
+def _moved(
+    facts: RunFacts, what: str, unit: str, kind: Literal["limit", "price"], now: float, ask: Ask,
+    at: Sequence[float] | None = None,
+) -> Moved:  # fmt: skip
     assert facts.best is not None, "there is an answer"
-    down, up = (turn(ask, now, facts.best.config, upwards=upwards) for upwards in (False, True))
+    ask = cache(ask)
+    down, up = (turn(ask, now, facts.best.config, upwards=upwards, places=at) for upwards in (False, True))
     return Moved(what, unit, kind, now, down, up)
 
 
@@ -186,29 +217,48 @@ def _table(rows: list[Moved]) -> Table:
     columns = (
         Column("what", "number", kind="text", key=True), Column("unit", kind="text"), Column("now", "now"),
         Column("falls_to", "answer changes below", kind="quantity"),
-        Column("then_below", "then", kind="config"),
+        Column("then_below", "answer below", kind="text"),
         Column("sure_down_to", "sure down to"),
         Column("rises_to", "answer changes above", kind="quantity"),
-        Column("then_above", "then", kind="config"),
+        Column("then_above", "answer above", kind="text"),
         Column("sure_up_to", "sure up to"),
     )  # fmt: skip
     shown = tuple(
-        Row((m.what, m.unit or None, m.now, *(cell for found in (m.down, m.up) for cell in _cells(found))))
+        Row(
+            (
+                m.what,
+                m.unit or None,
+                m.now,
+                *(
+                    cell
+                    for found, end in ((m.down, m.now / FARTHEST), (m.up, m.now * FARTHEST))
+                    for cell in _cells(found, end)
+                ),
+            )
+        )
         for m in rows
     )
     title = "Where the answer changes, with the range in which the measurements do not tell"
     return Table("sensitivity", columns, shown, title)
 
 
-def _cells(found: Turn | None) -> tuple[Cell, ...]:
-    """Return where the answer turns, what comes first then, and how far it is sure; None for what is nowhere."""
-    return (None, None, None) if found is None else (_quantity(found), found.then, found.sure_until)
+def _cells(found: Turn | None, end: float) -> tuple[Cell, ...]:
+    """Return where the answer turns, what it then is, and how far it is sure.
 
-
-def _quantity(found: Turn) -> Quantity | None:
+    Args:
+        found: the turn; None if the answer surely is the same.
+        end: the farthest number that was looked at.
+    """
+    if found is None:
+        return None, "the same", end
     if found.at is None:
-        return None
+        return None, "the same, but not surely", found.sure_until
+    named = "nothing surely counts" if found.then is None else spelled(found.then)
     if found.other is None:
-        return Quantity(found.at, estimated=True)
+        return Quantity(found.at), f"{named}; what is best is not known", found.sure_until
     ends = sorted((found.sure_until, found.other.start))
-    return Quantity(found.at, ends[0], ends[1])
+    return Quantity(found.at, ends[0], ends[1]), named, found.sure_until
+
+
+def _limits_a_load(facts: RunFacts) -> bool:
+    return any(name != PRICE and not is_of_answers(name) for name in facts.objective.at_most)
