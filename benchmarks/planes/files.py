@@ -15,8 +15,8 @@ import torch
 from benchmarks.planes.grid import Grid, physical_cpus
 from benchmarks.planes.models.catalogue import MODELS
 from benchmarks.planes.timing import Patience, Row
-from benchmarks.recording.origin import processor
 from benchmarks.recording.sections import markdown
+from raytune_infer.store.made_on import processor
 
 METRICS = {"rps": "requests/s", "latency_ms": "ms"}
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from raytune_infer.store.made_on import processor
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 """The repository's root, from which benchmarks are run."""
 
@@ -59,13 +61,6 @@ def _from_root(argument: str) -> str:
     shown = os.path.relpath(path.resolve(), ROOT)
     # Paths beside the repository stay relative to it; other paths of this machine would mean nothing to others.
     return shown if shown.count("..") <= 1 else path.name
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _machine() -> str:

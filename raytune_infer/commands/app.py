@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import warnings
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from raytune_infer.commands.recommend import recommend
 from raytune_infer.commands.replay import replay
 from raytune_infer.commands.report import report
 from raytune_infer.commands.show import show
+from raytune_infer.commands.streams import make_ready
 from raytune_infer.commands.tune import tune
 
 _DEBUG = "--debug"
@@ -59,8 +59,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal of another encoding does not end a run
-            stream.reconfigure(errors="backslashreplace")
+        make_ready(stream)
     try:
         code = app(words, standalone_mode=False)  # else Typer tells wrong words in a box of its own
     except typer.Abort:  # the end of what it reads

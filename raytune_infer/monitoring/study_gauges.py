@@ -20,7 +20,7 @@ from raytune_infer.monitoring.study_series import (
     TRIALS,
     state_of,
 )
-from raytune_infer.store.records import Purpose, TrialRecord
+from raytune_infer.store.records import Purpose, TrialRecord, best_searched
 from searchers.objective import Objective
 from searchers.space import Config
 from serve_deployments.metrics.shown.gauges import Gauges
@@ -83,10 +83,8 @@ class StudyGauges:
 
     def _show_best(self) -> None:
         """Show the best trial of the search: rounds of the comparison are means, which the result gives."""
-        counted = [t for t in self._finished if t.purpose == "search" and t.value is not None]
-        if not counted or self._objective is None:
+        if (best := best_searched(self._finished)) is None or self._objective is None:
             return
-        best = max(counted, key=lambda t: t.value or 0.0)
         rate_rps = best.metrics.get("rps", math.nan)
         self._gauges.set(BEST_FIGURE, self._objective.figure(best.metrics, best.usd_per_hour))
         self._gauges.set(BEST_RATE_RPS, rate_rps)

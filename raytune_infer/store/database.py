@@ -156,6 +156,19 @@ class Database:
         with Session(self._engine) as session:
             return session.scalar(running.limit(1)) is not None
 
+    def set_aside(self, study: StudyRecord) -> Mapping[str, tuple[int, ...]]:
+        """Return why trials do not count → their numbers.
+
+        They are "interrupted", as their driver ended, or "superseded", as a longer search was compared anew.
+        """
+        found: dict[str, tuple[int, ...]] = {}
+        states = TrialRow.state.in_(("interrupted", "superseded"))
+        asked = select(TrialRow.state, TrialRow.number).where(TrialRow.study_id == study.id, states)
+        with Session(self._engine) as session:
+            for state, number in session.execute(asked.order_by(TrialRow.number)):
+                found[state] = (*found.get(state, ()), number)
+        return found
+
     def extend(self, study: StudyRecord, trials: int) -> StudyRecord:
         """Give a study a larger budget of trials; its comparison, which was of fewer, no longer counts."""
         with self._writing() as session:

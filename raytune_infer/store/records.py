@@ -164,6 +164,12 @@ class StudyRecord:
     created_at: dt.datetime = field(compare=False)
 
 
+def best_searched(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """Return the best trial of the search that counts; None if there is none. Rounds of the comparison are means."""
+    counted = [t for t in trials if t.purpose == "search" and t.value is not None]
+    return max(counted, key=lambda t: t.value or 0.0, default=None)
+
+
 def observations(trials: Sequence[TrialRecord]) -> History:
     """Return the history for a searcher: the trials of the search, not those of the final comparison."""
     searched = [t for t in trials if t.purpose == "search"]

@@ -19,6 +19,7 @@ from sqlalchemy import URL
 from raytune_infer.errors import RunError
 from raytune_infer.store.database import Database
 from raytune_infer.store.database_url import absolute, file_of, shown_url, url_of, url_of_file
+from raytune_infer.store.made_on import MadeOn
 from raytune_infer.store.records import StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class RunFolder:
         prior: label of its custom prior, of which the folder has a copy; None for the shipped prior.
         payload_type: the fields of the type of its samples, for the export; None in runs that did not keep it.
         concluded: whether the study has come to its end; None in runs that did not keep it.
+        made_on: what it ran on and with, each time that this was another; empty in runs that did not keep it.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class RunFolder:
     prior: str | None = None
     payload_type: Mapping[str, Any] | None = None
     concluded: bool | None = None
+    made_on: tuple[MadeOn, ...] = ()
 
     @property
     def url(self) -> URL:
@@ -71,6 +74,7 @@ class RunFolder:
         pointer = {
             "database": shown_url(self.database_url), "study": self.study_id, "learns": self.learns,
             "prior": self.prior, "payload": self.payload_type, "concluded": self.concluded,
+            "made_on": self.made_on,
         }  # fmt: skip
         unfinished = self.path / f"{_POINTER}.new"
         with suppress(FileNotFoundError):  # one that was left behind would keep its mode
@@ -79,9 +83,15 @@ class RunFolder:
             file.write(json.dumps(pointer, indent=2) + "\n")
         unfinished.replace(self.path / _POINTER)
 
-    def mark(self, *, concluded: bool) -> RunFolder:
-        """Return the run with the mark that its study has come to its end, or has not; it is kept in the folder."""
-        run = replace(self, concluded=concluded)
+    def mark(self, *, concluded: bool, made_on: MadeOn | None = None) -> RunFolder:
+        """Return the run with the mark that its study has come to its end, or has not; it is kept in the folder.
+
+        Args:
+            concluded: whether it has come to its end.
+            made_on: what it goes on with on; None for what it has.
+        """
+        on = self.made_on if made_on is None or made_on in self.made_on else (*self.made_on, made_on)
+        run = replace(self, concluded=concluded, made_on=on)
         if run != self:
             run.save()
         return run
@@ -128,6 +138,14 @@ class RunFolder:
         database, study = self.load(read_only=True)
         try:
             return database.unfinished(study)
+        finally:
+            database.close()
+
+    def set_aside(self) -> Mapping[str, tuple[int, ...]]:
+        """Return why trials of the study do not count (`Database.set_aside`) → their numbers."""
+        database, study = self.load(read_only=True)
+        try:
+            return database.set_aside(study)
         finally:
             database.close()
 
@@ -228,7 +246,8 @@ def pointed_to(path: str | Path) -> RunFolder:
         database, study = pointer["database"], int(pointer["study"])
         # Runs from before this choice existed did not learn from others, and resume in the same way.
         learns, prior = bool(pointer.get("learns", False)), pointer.get("prior")
-        return RunFolder(path, database, study, learns, prior, pointer.get("payload"), pointer.get("concluded"))
+        return RunFolder(path, database, study, learns, prior, pointer.get("payload"), pointer.get("concluded"),
+                         tuple(dict(each) for each in pointer.get("made_on", ())))  # fmt: skip
     except FileNotFoundError:
         hint = f"; runs here: {found}" if (found := _hint(path)) else ""
         raise RunError(f"no run in {path} (it has no {_POINTER}); `raytune-infer tune` makes one{hint}") from None

@@ -14,7 +14,7 @@ from raytune_infer.comparing.configuration_result import ConfigurationResult, re
 from raytune_infer.counted import by_number
 from raytune_infer.errors import AllFailed
 from raytune_infer.spec.service_spec import ServiceSpec
-from raytune_infer.store.records import TrialRecord
+from raytune_infer.store.records import TrialRecord, best_searched
 from raytune_infer.store.run_folder import RunFolder
 from searchers.base import Problem
 from searchers.objective import Objective
@@ -82,8 +82,7 @@ def best_of(trials: Sequence[TrialRecord], comparison: Comparison) -> Configurat
     if comparison.rounds:
         recommended = comparison.recommended
         return None if recommended is None else result_of(comparison, recommended)
-    counted = [t for t in trials if t.value is not None]
-    best = max(counted, key=lambda t: t.value or 0.0, default=None)
+    best = best_searched(trials)
     return None if best is None else result_of_search(best)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from raytune_infer.errors import RunError
 from raytune_infer.spec.service import Service
 from raytune_infer.store.database import Database
+from raytune_infer.store.made_on import made_on
 from raytune_infer.store.prior import PriorFile, kept_prior
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, make_folder, open_run, refuse_taken
@@ -112,7 +113,7 @@ def opened(run: RunFolder, identity: Fingerprint) -> Iterator[tuple[RunFolder, D
         database, study = run.load()
         try:
             _refuse_changes(run, study, identity)
-            yield run.mark(concluded=False), database, study
+            yield run.mark(concluded=False, made_on=made_on()), database, study
         finally:
             database.close()
 

@@ -20,6 +20,10 @@ OTHERS_SHARE = "others_share"
 
 _KEY = "suggestion"
 
+_TELLING = 0.01
+"""Largest part of a search's time that the chance of more takes where it is only shown. Our choice: it costs as much as
+a suggestion, on a machine that is being measured."""
+
 
 @dataclass(frozen=True)
 class Suggestion:
@@ -60,6 +64,7 @@ class StudySearcher(TuneSearcher):
     told_chance: Callable[[float], None] | None = None
     usual_share: float | None = None
     _deadline_s: float = math.inf
+    _next_told_s: float = -math.inf
 
     def __getstate__(self) -> dict[str, Any]:
         # Tuner pickles its searcher for Tuner.restore, and whoever is told of a study has a database open.
@@ -96,7 +101,11 @@ class StudySearcher(TuneSearcher):
         wanted = self.stop_below > 0 or self.told_chance is not None
         if not wanted or not isinstance(self.our_searcher, PredictsGain):
             return False
+        if self.stop_below <= 0 and time.monotonic() < self._next_told_s:
+            return False
+        begun_s = time.monotonic()
         left = self.our_searcher.chance_of_more(self.history, WORTHWHILE)
+        self._next_told_s = begun_s + (time.monotonic() - begun_s) / _TELLING
         if self.told_chance is not None:
             self.told_chance(left)
         self.left = left if left < self.stop_below else None

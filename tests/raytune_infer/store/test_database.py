@@ -166,6 +166,10 @@ def test_only_finished_trials_count_and_an_interrupted_one_never_does(url):
     assert database.finish_trial(lost, Outcome({"rps": 1.0}), 1.0).value is None
     assert [t.number for t in database.trials(study)] == [1]
     assert start(database, study) and len(database.trials(study)) == 1
+    assert database.set_aside(study) == {"interrupted": (2,)}  # the third one is running
+    database.finish_trial(start(database, study, "final"), Outcome({"rps": 1.0}), 1.0)
+    database.extend(study, 9)
+    assert database.set_aside(study) == {"interrupted": (2,), "superseded": (4,)}
 
 
 def test_a_finished_trial_stays_as_it_is(url):

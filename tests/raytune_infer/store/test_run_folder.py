@@ -19,8 +19,17 @@ from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store import reference_answers
 from raytune_infer.store.database_url import absolute, shown_url
+from raytune_infer.store.made_on import made_on
 from raytune_infer.store.reference_answers import ReferenceAnswers
-from raytune_infer.store.run_folder import RunFolder, default_folder, latest_run, make_folder, open_run, runs_in
+from raytune_infer.store.run_folder import (
+    RunFolder,
+    default_folder,
+    latest_run,
+    make_folder,
+    open_run,
+    pointed_to,
+    runs_in,
+)
 from serve_deployments.metrics.answers.content import Unanswered
 from tests.raytune_infer.store.database_work import begun, run_in
 
@@ -271,3 +280,12 @@ def test_those_that_were_answered_twice():
 def test_numbers_and_answers_go_together():
     with pytest.raises(ValueError, match="there are 2 samples, 1 and 1 answers"):
         ReferenceAnswers({}, "float32", (0, 1), ("a",), ("a",))
+
+
+def test_what_a_run_was_made_on_is_kept_each_time_that_it_was_another(tmp_path):
+    first, other = {"ray": "2.1", "cores": "2"}, {"ray": "2.2", "cores": "2"}
+    run = RunFolder(tmp_path, None, 1)
+    for on in (first, first, other, first):
+        run = run.mark(concluded=False, made_on=on)
+    assert run.mark(concluded=True).made_on == (first, other) == pointed_to(tmp_path).made_on
+    assert {"processor", "cores", "Python", "ray", "torch", "raytune-infer"} <= made_on().keys()
