@@ -59,8 +59,7 @@ def rate(trial: TrialRecord) -> Quantity | None:
         return None
     outcome = trial.outcome
     low, high = outcome.interval_rps or (None, None)
-    estimated = not outcome.steady or bool(outcome.ended_early)
-    return Quantity(trial.metrics["rps"], low, high, at_least=_at_least(trial), estimated=estimated)
+    return Quantity(trial.metrics["rps"], low, high, at_least=_at_least(trial), estimated=not outcome.steady)
 
 
 def mean_rate(of: ConfigurationResult) -> Quantity | None:

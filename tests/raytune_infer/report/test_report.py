@@ -286,7 +286,7 @@ def test_a_mean_is_that_of_the_rounds_that_count_and_who_does_not_count_has_none
 
 def test_the_default_itself_and_unknown_prices_and_emulated_devices():
     alone = recommendation(result(Path("run"), default=0))
-    assert column(alone, "role") == ["the default"]
+    assert column(alone, "role") == ["the default", "best of the others"]
     assert column(recommendation(result(Path("run"), default=None)), "role") == ["recommended"]
     rows = rows_of(recommendation(result(Path("run"), usd=math.nan)))
     assert rows["USD per hour"] == rows["USD per million requests"] == ["–", "–"]

@@ -49,6 +49,8 @@ def _turned(table: Table) -> Iterator[str]:
         heads = "".join(f'<th scope="col">{text(str(row.cells[0] or ""))}</th>' for row in table.rows)
         yield f"<thead><tr><td></td>{heads}</tr></thead>"
         shown = shown[1:]
+    # A line of nothing but blanks, such as one for remarks where there are none, says nothing.
+    shown = [(column, cells) for column, cells in shown if any(cell is not None for cell in cells)]
     yield "<tbody>"
     for column, cells in shown:
         yield f'<tr><th scope="row">{text(column.words or column.name)}</th>'
@@ -71,12 +73,11 @@ def _cell(column: Column, cell: Cell) -> str:
 
 
 def _spread(table: Table) -> Iterator[tuple[Column, Sequence[Cell]]]:
-    """Yield the columns with their cells, those that say something; a spread configuration has one for each knob."""
+    """Yield the columns with their cells; a configuration that is spread has a column for each of its knobs."""
     for column in table.columns:
         cells = table.column(column.name)
         if not column.spread:
-            if column.key or not cells or any(cell is not None for cell in cells):
-                yield column, cells
+            yield column, cells
             continue
         for knob in table.knobs(column.name):
             of_knob = [value_text(cell[knob]) if isinstance(cell, Mapping) and knob in cell else None for cell in cells]
