@@ -67,7 +67,7 @@ def _judged(objective: Objective, metrics: Mapping[str, float], usd_per_hour: fl
 
 def is_of_rate(objective: Objective) -> bool:
     """Whether the rate is all that a load test says of the goal: prices are exact, answers the same at any rate."""
-    return {name for name in objective.goal.names if name != PRICE and not is_of_answers(name)} == {"rps"}
+    return {name for name in objective.goal.names - {PRICE} if not is_of_answers(name)} == {"rps"}
 
 
 def figures_between(
