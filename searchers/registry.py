@@ -73,7 +73,7 @@ NAMED: Mapping[str, Listed] = MappingProxyType(
         ),
         "vizier": Listed("searchers.baselines.from_sources.vizier", "Vizier", needs="botorch", learns=True),
         "rgpe": Listed("searchers.baselines.from_sources.rgpe", "RankingWeighted", needs="botorch", learns=True),
-        "morphling": Listed("searchers.morphling.morphling", "Morphling"),
+        "morphling": Listed("searchers.baselines.from_sources.meta_trained", "morphling", learns=True),
         "meta": Listed("searchers.meta.meta", "meta", learns=True, predicts_gain=True, takes_surfaces=True),
     }
 )

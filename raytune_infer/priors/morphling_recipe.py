@@ -16,9 +16,8 @@ import torch
 from cluster.prices import load_prices
 from raytune_infer.priors.emulated_tasks import random_table
 from raytune_infer.priors.weights_card import how_it_is_made, libraries, recipe_table
-from searchers.morphling.maml import Tasks, as_searched, meta_train, unit_of
+from searchers.morphling.maml import Tasks, meta_train_for_search
 from searchers.morphling.meta_model import MetaModel
-from searchers.morphling.mlp import initial_weights
 from searchers.morphling.morphling import inputs_of
 from searchers.replay import MeasuredTable
 
@@ -139,11 +138,6 @@ influence.
 """
 
 
-def _counts(most: int) -> list[int]:
-    """Return numbers of points 1, 2, 3, 5, 7, 9, …, `most`: small ones matter more and cost less to train on."""
-    return sorted({min(most, k + k * k // 12) for k in range(1, most + 1)})
-
-
 def train(recipe: MorphlingRecipe, progress: Callable[[int, float], None] | None = None) -> MetaModel:
     """Meta-train from random weights; the recipe determines the result on one machine."""
     tasks, mean, scale = synthetic_tasks(recipe)
@@ -155,22 +149,14 @@ def train(recipe: MorphlingRecipe, progress: Callable[[int, float], None] | None
         if progress is not None:
             progress(episode, loss)
 
-    start = initial_weights(len(tasks.columns), generator)
-    # With predictions near zero, the first estimates of the unit would be huge.
-    start["b2"] = tasks.y.mean().reshape(1)
-    weights = meta_train(
+    weights = meta_train_for_search(
         tasks,
-        start,
         step_size=recipe.step_size,
         meta_step_size=recipe.meta_step_size,
         shots=recipe.shots,
         episodes=recipe.episodes,
-        generator=generator,
-        unit_rule=unit_of,
-        order=as_searched,
-        # As in a search: the k-th step sees the first k points; k is drawn for each episode.
-        schedules=[torch.tril(torch.ones(k, k)) for k in _counts(recipe.shots)],
         tasks_per_episode=recipe.tasks_per_episode,
+        generator=generator,
         progress=report,
     )
     card = {

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from searchers.morphling.mlp import MlpWeights, predict, squared_error
+from searchers.morphling.mlp import MlpWeights, initial_weights, predict, squared_error
 
 UnitRule = Callable[[Tensor, Tensor], Tensor]
 """Predictions at θ of the measured points, and their measured values → the unit by which values are divided."""
@@ -185,11 +185,13 @@ def meta_train(
     points_asked: int = 64,
     progress: Callable[[int, float], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Second-order MAML, θ ← θ − β ∇_θ Σ_i L_Ti(f_θi) (Finn et al. 2017, Eq. 2-3; Morphling, Algorithm 1).
+    """Second-order MAML, θ ← θ − β ∇_θ mean_i L_Ti(f_θi) (Finn et al. 2017, Eq. 2-3; Morphling, Algorithm 1).
 
-    Each episode draws tasks, and points of each: the model adapts to the first K and is judged on all; all tasks of
-    an episode are one batch (`vmap`). The outer step is Adam's with cosine decay, as plain SGD needs many times
-    the episodes (Finn et al. use Adam too).
+    Each episode draws tasks, and points of each: the model adapts to the first K; all tasks of an episode are one
+    batch (`vmap`). Ours are: the outer loss is the mean over the tasks where the papers have the sum, so that β does
+    not depend on their number; it is on all points drawn, the K seen ones among them; its gradient is clipped to norm
+    1; and the outer step is Adam's with cosine decay, as plain SGD needs many times the episodes (Finn et al. use Adam
+    too).
 
     Args:
         tasks: the tasks to learn from.
@@ -204,7 +206,7 @@ def meta_train(
         schedules: `[steps, shots]` masks, one of them drawn for each episode: which points each inner step
             sees. When left out, as in the paper: one step on all of them.
         tasks_per_episode: number of tasks in a batch.
-        points_asked: number of points of each task, besides the first K, that the outer loss is computed on.
+        points_asked: number of points of each task besides the first K; the outer loss is on these and on the K.
         progress: called with the episode and its loss.
     """
     theta = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}
@@ -220,3 +222,31 @@ def meta_train(
         if progress is not None:
             progress(episode, loss.item())
     return {name: value.detach() for name, value in theta.items()}
+
+
+def meta_train_for_search(
+    tasks: Tasks,
+    *,
+    step_size: float,
+    meta_step_size: float,
+    shots: int,
+    episodes: int,
+    tasks_per_episode: int,
+    generator: torch.Generator,
+    progress: Callable[[int, float], None] | None = None,
+) -> dict[str, Tensor]:
+    """`meta_train` from random weights, where the inner loop is what Morphling's search does.
+
+    Its k-th step sees the first k points, in about the order in which a search finds them and in the unit that it
+    estimates; how many there are is drawn for each episode. Arguments are those of `meta_train`; `shots` is the most.
+    """
+    start = initial_weights(len(tasks.columns), generator)
+    # With predictions near zero, the first estimates of the unit would be huge.
+    start["b2"] = tasks.y.mean().reshape(1)
+    # 1, 2, 3, 5, 7, 9, …: small numbers matter more and cost less to train on.
+    counts = sorted({min(shots, k + k * k // 12) for k in range(1, shots + 1)})
+    return meta_train(
+        tasks, start, step_size=step_size, meta_step_size=meta_step_size, shots=shots, episodes=episodes,
+        generator=generator, unit_rule=unit_of, order=as_searched, progress=progress,
+        schedules=[torch.tril(torch.ones(k, k)) for k in counts], tasks_per_episode=tasks_per_episode,
+    )  # fmt: skip

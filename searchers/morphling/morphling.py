@@ -1,7 +1,8 @@
 """Morphling's search: sequential model-based optimisation that starts from a meta-model.
 
 Wang et al., "Morphling: Fast, Near-Optimal Auto-Configuration for Cloud-Native Model Serving" (SoCC 2021),
-Algorithm 2. The meta-model is trained by `searchers.morphling.maml`; the shipped one is in `searchers/pretrained`.
+Algorithm 2. The meta-model is trained by `searchers.morphling.maml`, on the problem's sources where it has any; the one
+that ships is in `searchers/pretrained`.
 """
 
 from __future__ import annotations
@@ -52,10 +53,11 @@ class Morphling:
     the uncertainty there; Acq(x) = f_θi(x) + δ·Conf(x); the free x with the largest Acq is measured, and
     θ_i ← θ_i'. The steps are replayed from the history at every call, so no state is kept between calls.
 
-    Three choices are ours, as the paper leaves them open. f predicts fractions of the task's best value,
-    which a search does not know: values are divided by `maml.unit_of`, a least-squares fit to θ_meta's
-    predictions, the same rule as in meta-training. An infeasible configuration has the value 0. And
-    a trial that is still running counts as if it had ended with 0, the lowest value (the "constant liar" of
+    Three choices are ours, as the paper leaves them open. f predicts fractions of the task's best value, which a search
+    does not know: values are divided by `maml.unit_of`, a least-squares fit to θ_meta's predictions, the same rule as
+    in meta-training. It is computed anew at each trial from all that was measured, and the steps are replayed in that
+    unit, so that θ_i is the θ_i' of the trial before only up to its unit. An infeasible configuration has the value 0.
+    And a trial that is still running counts as if it had ended with 0, the lowest value (the "constant liar" of
     Ginsbourger, Le Riche, Carraro 2010, section 4.2), as parallel trials would otherwise all be the same one.
 
     Args:

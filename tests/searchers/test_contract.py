@@ -40,6 +40,7 @@ FEWER = {
 # Part of the training, as long as last bits stay last bits.
 SHORTER = {
     "finetune": ("searchers.baselines.from_sources.finetune._STEPS", 30),
+    "morphling": ("searchers.baselines.from_sources.meta_trained._EPISODES", 5),
     "quantile-transfer": ("searchers.baselines.from_sources.quantile_transfer._STEPS", 5),
     "quantile-transfer-gp": ("searchers.baselines.from_sources.quantile_transfer._STEPS", 5),
     "vizier": ("searchers.baselines.gaussian_process._STEPS", 3),
@@ -96,7 +97,9 @@ def test_another_seed_is_another_search(name):
 
 @every
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_keeps_the_contract(name, check):
+def test_keeps_the_contract(name, check, monkeypatch):
+    if name == "morphling":
+        monkeypatch.setattr(*SHORTER[name])  # what it learns of sources that say nothing does not matter
     check(named(name), measured)
 
 

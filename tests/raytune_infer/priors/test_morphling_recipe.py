@@ -27,7 +27,7 @@ def losses(monkeypatch):
 
     tasks = Tasks(torch.zeros(3, 4, 2), torch.full((3, 4), 0.25), ("a", "log2_b"))
     known = tasks, np.array([1.5, -2.0]), np.array([0.5, 3.0])
-    monkeypatch.setattr(morphling_recipe, "meta_train", trained)
+    monkeypatch.setattr("searchers.morphling.maml.meta_train", trained)
     monkeypatch.setattr(morphling_recipe, "synthetic_tasks", lambda recipe: known)
     return given
 

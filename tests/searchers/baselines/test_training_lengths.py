@@ -7,8 +7,9 @@ import torch
 
 from searchers.base import Observation, Problem, Task
 from searchers.baselines import gaussian_process
-from searchers.baselines.from_sources import finetune, quantile_transfer
+from searchers.baselines.from_sources import finetune, meta_trained, quantile_transfer
 from searchers.baselines.from_sources.finetune import pretrained_on_sources
+from searchers.morphling.mlp import initial_weights
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 
@@ -30,6 +31,20 @@ def test_fine_tuning_begins_with_a_thousand_steps_on_all_sources(monkeypatch):
     )
     assert pretrained_on_sources(Problem(SPACE, Objective(Expression("rps")), sources=sources)) is not None
     assert asked == [([[0.0], [1.0], [0.5]], [0.25, 1.0, 1.0], 1000, 0.003)]
+
+
+def test_morphlings_meta_model_is_trained_by_400_episodes_of_all_points_up_to_20(monkeypatch):
+    asked: list[Any] = []
+
+    def trained(tasks, **options):
+        asked.append({name: value for name, value in options.items() if name != "generator"})
+        return initial_weights(len(tasks.columns), options["generator"])
+
+    monkeypatch.setattr(meta_trained, "meta_train_for_search", trained)
+    sources = (Task("a", SPACE, (Observation(0, {"rps": 2.0}), Observation(2, {"rps": 8.0}))),)
+    model = meta_trained.meta_model_of_sources(Problem(SPACE, Objective(Expression("rps")), sources=sources))
+    assert asked == [{"step_size": 0.01, "meta_step_size": 0.003, "shots": 2, "episodes": 400, "tasks_per_episode": 16}]
+    assert model is not None and model.step_size == 0.01
 
 
 def test_usual_scores_are_trained_by_200_steps_of_each_of_three_sizes(monkeypatch):
