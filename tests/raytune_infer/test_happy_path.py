@@ -198,7 +198,7 @@ def until_it_runs(address: str, token: str) -> None:
 def is_deployed_and_answers(
     config: dict[str, Any],
     command: str,
-    token: Path,
+    token: str,
     monkeypatch: pytest.MonkeyPatch,
     alone: Callable[[], AbstractContextManager[None]],
     ray_folder: str,
@@ -208,7 +208,7 @@ def is_deployed_and_answers(
     Args:
         config: what was exported, and the applications beside it.
         command: how it is deployed.
-        token: the file with the user's token, which is made here.
+        token: the one that `tune` has made, which this Ray asks for too.
         monkeypatch: for the environment of the commands.
         alone: what to be in while a Ray starts.
         ray_folder: an empty folder for it.
@@ -219,14 +219,13 @@ def is_deployed_and_answers(
     # Serve ends a proxy that is not ready within 5 s, which on a machine as busy as CI's is soon.
     monkeypatch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "120")
     # `exec`, as this Ray lives as long as the process, which is to be Ray's and not the shell's.
-    as_we_say = f"{TOKEN} && {START} {BESIDE_OTHERS} {ray_folder}".replace("ray start", "exec ray start")
+    as_we_say = f"{START} {BESIDE_OTHERS} {ray_folder}".replace("ray start", "exec ray start")
     with started("sh", "-c", as_we_say, alone=alone, cwd=Path.cwd(), until=begun) as (of_ray, said):
-        assert token.stat().st_mode & 0o777 == 0o600
         found = re.search(begun, said)
         assert found
         monkeypatch.setenv("RAY_DASHBOARD_ADDRESS", found[1])
         shell(command)
-        until_it_runs(found[1], token.read_text())
+        until_it_runs(found[1], token)
         assert set(yaml.safe_load(shell(STATUS))["proxies"].values()) == {"HEALTHY"}
         check(listening(psutil.Process(of_ray.pid)), "gcs_server", "raylet", "ray::ServeReplica", "ray::ProxyActor")
         assert [answered(port, body) for body in (b"0", b"1", b"14")] == [1, 4, 43]
@@ -255,8 +254,6 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
         said += driver.communicate()[0]
         assert "3/3" in said and "Recommendation" in said
         assert driver.wait() == 0
-    token = tmp_path / ".ray" / "auth_token"
-    token.unlink()  # made by `tune`; who has never run it here has none
     trials = pd.read_csv(tmp_path / "run" / "trials.csv")
     searched = trials[trials.purpose == "search"]
     assert len(searched) == len(searched.drop_duplicates(["max_batch_size", "part"])) == 3
@@ -274,4 +271,11 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
     settings = config["applications"][0]["args"]["settings"]
     assert settings["max_batch_size"] == best["max_batch_size"] and settings["args"]["part"] == best["part"]
     monkeypatch.chdir(tmp_path / "run")
+    token = (tmp_path / ".ray" / "auth_token").read_text()
     is_deployed_and_answers(config, command, token, monkeypatch, alone, short_folder)
+
+
+def test_who_has_never_run_tune_makes_a_token_that_nobody_else_can_read(tmp_path, monkeypatch):
+    of_a_newcomer(monkeypatch, home=tmp_path)
+    assert shell(TOKEN).strip().endswith((token := tmp_path / ".ray" / "auth_token").read_text())
+    assert token.stat().st_mode & 0o777 == 0o600
