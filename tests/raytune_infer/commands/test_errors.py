@@ -64,11 +64,11 @@ def test_a_terminal_of_another_encoding_ends_nothing_and_loses_nothing(monkeypat
     out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "argv", ["raytune-infer"])
-    monkeypatch.setattr(module, "app", lambda words, **options: print("≥ 5 ms, für immer"))
+    monkeypatch.setattr(module, "app", lambda words, **options: print("≥ 5 ms, für immer 模"))
     with pytest.raises(SystemExit):
         module.main()
     out.seek(0)
-    assert out.read() == "\\u2265 5 ms, für immer\n"
+    assert out.read() == ">= 5 ms, für immer \\u6a21\n"
 
 
 @pytest.mark.parametrize(
