@@ -140,7 +140,7 @@ def _answered(own: Sequence[TrialAnswer]) -> RateBounds:
     whole = [answer.at_its_rate for answer in own if not answer.ended_early]
     answer = middle(whole or own, attrgetter("level.rate_rps"))
     level, interval_rps = answer.level, answer.interval_rps
-    limited = any(one.level.client_limited for one in own)
+    limited = any(one.client_limited for one in own)
     if whole or interval_rps is None:
         at_most = math.inf if limited else level.rate_rps
         return RateBounds(level, at_most, not limited, client_limited=limited, interval_rps=interval_rps)

@@ -19,12 +19,14 @@ class TrialAnswer:
         metrics: the trial's own figures at its rate, which may be estimates at another rate than the level's.
         interval_rps: 95 % interval of the rate; None where none was recorded.
         ended_early: whether the trial stopped because it could no longer win.
+        client_limited: whether the load generator was its bottleneck at this level or above: the rate is a lower bound.
     """
 
     level: LevelResult
     metrics: Mapping[str, float]
     interval_rps: tuple[float, float] | None = None
     ended_early: bool = False
+    client_limited: bool = False
 
     def __post_init__(self) -> None:
         check_around(self.rate_rps, self.interval_rps)
@@ -57,4 +59,4 @@ def answer_of(trial: TrialRecord) -> TrialAnswer | None:
     if outcome.reported is None or not outcome.levels:
         return None
     level = outcome.levels[outcome.reported]
-    return TrialAnswer(level, trial.metrics, outcome.interval_rps, bool(outcome.ended_early))
+    return TrialAnswer(level, trial.metrics, outcome.interval_rps, bool(outcome.ended_early), outcome.client_limited)

@@ -233,10 +233,11 @@ def test_the_tightest_latency_decides_what_an_early_stop_still_says():
     assert kept({"p99_ms": 400}, {"error_rate": 0.1}) is False  # stopped under none: it can do no better
 
 
-def said(rps, *, low=None, high=None, early=False, asked=None, **more) -> TrialAnswer:
+def said(rps, *, low=None, high=None, early=False, asked=None, client_limited=False) -> TrialAnswer:
     """A level that stands for its trial, which reported a rate of its own."""
     interval = None if low is None else (low, high)
-    return TrialAnswer(arrivals(asked or rps, 50, achieved=asked or rps, **more), {"rps": rps}, interval, early)
+    level = arrivals(asked or rps, 50, achieved=asked or rps)
+    return TrialAnswer(level, {"rps": rps}, interval, early, client_limited)
 
 
 def test_under_the_runs_own_limits_its_trials_stand_by_what_they_said():

@@ -11,9 +11,9 @@ LEVELS = (level(300, 40), level(350, 90), level(400, 130))
 
 
 def test_a_trials_answer_is_the_level_that_it_reported_with_what_it_said_of_its_rate():
-    one = trial(1, 0, *LEVELS, rps=360.0, reported=1, interval_rps=(340.0, 380.0), ended_early=True)
-    answer = answer_of(one)
-    assert answer == TrialAnswer(LEVELS[1], {"rps": 360.0}, (340.0, 380.0), ended_early=True)
+    of_it = {"reported": 1, "interval_rps": (340.0, 380.0), "ended_early": True, "client_limited": True}
+    answer = answer_of(trial(1, 0, *LEVELS, rps=360.0, **of_it))
+    assert answer == TrialAnswer(LEVELS[1], {"rps": 360.0}, (340.0, 380.0), ended_early=True, client_limited=True)
     assert answer is not None and answer.rate_rps == 360.0
     plain = answer_of(trial(1, 0, *LEVELS, rps=350.0, reported=0))
     assert plain == TrialAnswer(LEVELS[0], {"rps": 350.0})  # whether it ended early is not known of older ones
