@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import fmean, median
 
-from raytune_infer.comparing.comparison import USUAL
 from raytune_infer.comparing.configuration_result import ConfigurationResult
 from raytune_infer.ranking.curve import in_order
 from raytune_infer.ranking.ranked import Ranked
@@ -118,7 +116,8 @@ def latency_charts(found: Recommendation) -> tuple[Chart, ...]:
         for name in names:
             latency += _latency_series(r, levels, label, name, first=name == upper)
         told = [(at.rate_rps, at.usage.busy_share) for at in levels if at.usage]
-        dots = [Dot(rps, Quantity(share), label) for rps, share in told if share is not None]
+        shares = sorted((rps, share) for rps, share in told if share is not None)
+        dots = [Dot(rps, Quantity(share), label) for rps, share in shares]
         busy += [Series(f"{label}: busy", "line", tuple(dots), label, figure="busy")] if dots else []
     emulated = " (emulated)" if any(r.emulated for r in (*found.ranked, *found.others)) else ""
     shown = " and ".join(map(_short, names))
@@ -140,7 +139,7 @@ def _latency_series(
     r: Ranked, levels: Sequence[LevelResult], label: str, name: str, *, first: bool
 ) -> Iterator[Series]:
     """Yield a percentile of one configuration; marks of levels apart from the line only of the `first`."""
-    held = _line([level for level in levels if not level.overloaded], name)
+    held = sorted(_dots([level for level in levels if not level.overloaded], name))
     overloaded = _dots([level for level in levels if level.overloaded], name)
     answer = _dots([] if r.known.level is None else [r.known.level], name)
     named: tuple[tuple[SeriesKind, str, Sequence[tuple[float, float]]], ...] = (
@@ -155,24 +154,6 @@ def _latency_series(
 def _dots(levels: Sequence[LevelResult], name: str) -> list[tuple[float, float]]:
     """Return the points of the levels that have a value, because something was answered."""
     return [(at.rate_rps, value) for at in levels if (value := at.value(name)) is not None]
-
-
-def _line(levels: Sequence[LevelResult], name: str) -> list[tuple[float, float]]:
-    """Return the points of a line: of loads that are nearly the same one with the median value, else it zigzags.
-
-    Args:
-        levels: levels in the order of the requested load.
-        name: a latency.
-    """
-    alike: list[list[LevelResult]] = []
-    for level in levels:
-        if level.value(name) is None:
-            continue
-        if alike and level.asked <= (1 + USUAL.sigma) * alike[-1][0].asked:
-            alike[-1].append(level)
-        else:
-            alike.append([level])
-    return sorted((fmean(x for x, _ in at), median(y for _, y in at)) for at in (_dots(each, name) for each in alike))
 
 
 def _label(r: Ranked, drawn: Sequence[Ranked]) -> str:

@@ -41,7 +41,7 @@ def _chart(searched: Sequence[TrialRecord], objective: Objective) -> Chart:
             (early if t.outcome.ended_early else valued).append(Dot(t.number, figure, named))
             lead, value = (figure, t.value) if t.value > value else (lead, value)
         if lead is not None:
-            best.append(Dot(t.number, lead, "best so far"))
+            best.append(Dot(t.number, Quantity(lead.value), "best so far"))  # its interval is that trial's
     edge = "at the upper edge" if bad else "at 0"
     series = (
         Series("trial that counts", "measured", tuple(valued)), Series("best so far", "steps", tuple(best)),
@@ -49,9 +49,10 @@ def _chart(searched: Sequence[TrialRecord], objective: Objective) -> Chart:
         Series(f"could not run, or breaks a limit ({edge})", "failed", tuple(failed)),
     )  # fmt: skip
     caption = (
-        f"Each mark is a trial of the search, with the 95 % interval of its load test; {len(failed)} of "
-        f"{counted(len(searched), 'trial')} {by_number(len(failed), 'does', 'do')} not count."
-    )
+        "Each mark is a trial of the search, with the 95 % interval of its load test; "
+        + (f"{len(failed)} of {counted(len(searched), 'trial')} {by_number(len(failed), 'does', 'do')} not count."
+           if failed else "all of them count.")
+    )  # fmt: skip
     axis = Axis("trial, in the order of their starts", whole=True)
     return Chart(
         "convergence", "Trial by trial", caption, axis, goal_axis(objective), tuple(s for s in series if s.dots)

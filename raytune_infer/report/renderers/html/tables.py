@@ -9,6 +9,9 @@ from raytune_infer.report.renderers.cell_text import UNKNOWN, cell_text
 from raytune_infer.report.view import Cell, Column, Row, Table
 from raytune_infer.report.words.values import value_text
 
+_LONG = 40
+"""Characters of a text from which on its column is wide: a narrow one makes a row of ten lines. Our choice."""
+
 
 def text(words: str) -> str:
     """Return a text for HTML; characters that no file of text may hold are shown as their codes."""
@@ -34,7 +37,7 @@ def table_html(table: Table, label: str = "") -> str:
 
 def _straight(table: Table) -> Iterator[str]:
     shown = list(_spread(table))
-    heads = "".join(f'<th scope="col">{text(column.words or column.name)}</th>' for column, _ in shown)
+    heads = "".join(f'<th scope="col"{_side(column)}>{text(column.words or column.name)}</th>' for column, _ in shown)
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
     for at, row in enumerate(table.rows):
         cells = "".join(_cell(column, cells[at]) for column, cells in shown)
@@ -58,15 +61,24 @@ def _turned(table: Table) -> Iterator[str]:
     yield "</tbody>"
 
 
+def _is_text(column: Column) -> bool:
+    return column.kind in ("text", "config")
+
+
+def _side(column: Column) -> str:
+    """Return the class of a heading that stands above numbers, on their side."""
+    return "" if _is_text(column) else ' class="number"'
+
+
 def _emphasis(row: Row) -> str:
     return f' class="{row.emphasis}"' if row.emphasis else ""
 
 
 def _cell(column: Column, cell: Cell) -> str:
     said = text(cell_text(column, cell))
-    if column.kind in ("text", "config"):
+    if _is_text(column):
         # A text may be in any script: each cell finds its own direction.
-        return f'<td class="words" dir="auto">{said}</td>'
+        return f'<td class="words{" long" if len(said) >= _LONG else ""}" dir="auto">{said}</td>'
     if cell is None:
         return f'<td class="number"><span aria-label="unknown">{UNKNOWN}</span></td>'
     return f'<td class="number">{said}</td>'

@@ -73,6 +73,7 @@ def test_every_trial_is_in_the_convergence_once_and_the_best_never_falls(run):
     assert sorted(dot.x for dot in dots) == [t.number for t in found.searched]
     [best] = [series for series in chart.series if series.kind == "steps"]
     heights = [dot.y.value for dot in best.dots]
+    assert all(dot.y.low is dot.y.high is None for dot in best.dots), "intervals are those of trials"
     assert heights == sorted(heights) and heights[-1] == max(t.value for t in found.searched)
 
 
