@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(many: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun.
@@ -17,3 +19,8 @@ def counted(many: int, noun: str, plural: str | None = None) -> str:
 def by_number(many: int, one: str, several: str) -> str:
     """Return the word that goes with a number, such as `is` or `are`."""
     return one if many == 1 else several
+
+
+def numbered(noun: str, numbers: Sequence[int]) -> str:
+    """Return things by their numbers: `trial 3`, `trials 3, 7`."""
+    return f"{by_number(len(numbers), noun, f'{noun}s')} {', '.join(map(str, numbers))}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from cluster.prices import DEFAULT_BOOK, PriceBook, load_prices
 from raytune_infer.comparing.comparison import Comparison
 from raytune_infer.comparing.comparison_schedule import Left
+from raytune_infer.counted import numbered
 from raytune_infer.errors import AllFailed, SpecError
 from raytune_infer.ranking.goal_value import usd_per_hour_of
 from raytune_infer.ranking.known_rates import known_rate
@@ -191,7 +192,7 @@ def _priced_anew(trials: Sequence[TrialRecord]) -> str:
     for priced, meant in (("anew", "the whole GPU's"), ("unknown", "not known; --prices names a book")):
         if numbers := [t.number for t in trials if t.priced == priced]:
             said += (
-                f"; of trial {', '.join(map(str, numbers))}, recorded at the price of a part of a GPU for a part of "
+                f"; of {numbered('trial', numbers)}, recorded at the price of a part of a GPU for a part of "
                 f"its memory alone: {meant}"
             )
     return said

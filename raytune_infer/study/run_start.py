@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from raytune_infer.counted import by_number, counted
 from raytune_infer.errors import RunError
 from raytune_infer.spec.service import Service
 from raytune_infer.store.database import Database
@@ -126,7 +127,8 @@ def continued(
     The folder of its service.yaml may have been moved since, and what is exported names it.
     """
     if lost := database.interrupt_running(study):
-        progress.note(f"{lost} unfinished trials of the interrupted run are ignored")
+        cut_off = f"{counted(lost, 'unfinished trial')} of the interrupted run"
+        progress.note(f"{cut_off} {by_number(lost, 'is', 'are')} ignored")
     if (here := str(folder.resolve())) != study.folder:
         study = database.move(study, here)
     return database.extend(study, trials) if trials is not None and trials > study.trials else study

@@ -35,7 +35,7 @@ _HEAD = """\
 # Deploy it to a running Ray cluster, on this machine or elsewhere:
 #   {deploy}
 # This sends the token in ~/.ray/auth_token (Ray creates it when `tune` starts Ray), if the cluster needs one. A Ray on
-# this machine that listens on 127.0.0.1 alone, for who has the token:
+# this machine that listens on 127.0.0.1 alone, for whoever has the token:
 #   {start}
 # Without that file, on a cluster without token authentication:  serve deploy serve_config.yaml
 # raytune-infer must be installed on each node.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from raytune_infer.counted import by_number
 from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.report.chart import Axis, Chart, Dot, Series, SeriesKind
 from raytune_infer.report.level_figures import cost, rate
@@ -65,7 +66,8 @@ def _chart(facts: RunFacts, shown: Sequence[Ranked], front: Sequence[int]) -> Ch
     )  # fmt: skip
     caption = (
         f"Each mark is a configuration that keeps the limits ({len(shown)} of them), with the interval of its rate; "
-        f"{len(front)} are on the front: nothing that was measured is cheaper and as fast."
+        f"{len(front)} {by_number(len(front), 'is', 'are')} on the front: nothing that was measured is cheaper "
+        "and as fast."
     )
     series = tuple(Series(name, kind, dots) for name, kind, dots in named if dots)
     return Chart("cost", "Requests/s against price", caption, Axis("price", "USD per hour"), Axis("rate", "requests/s"),

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from raytune_infer.counted import by_number, counted
 from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.report.chart import Plane, PlaneCell, Planes
 from raytune_infer.report.level_figures import rate
@@ -122,7 +123,12 @@ def _predicted(facts: RunFacts, slices: Mapping[tuple[str, str], Slice]) -> tupl
             continue
         wanted |= new
     expected = dict(zip(wanted, expectations(facts, list(wanted.values())), strict=True))
-    more = f"; {left_out} planes have no prediction, as they are too many" if left_out else ""
+    more = ""
+    if left_out:
+        more = (
+            f"; {counted(left_out, 'plane')} {by_number(left_out, 'has', 'have')} no prediction, as with all of them "
+            f"there are more than {MOST} configurations"
+        )
     return expected, Note(
         f"Predicted by the model of the searcher {facts.study.searcher} from this study's trials alone; whether a "
         f"predicted configuration fits on the cluster is not asked here{more}."

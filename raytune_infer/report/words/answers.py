@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from raytune_infer.counted import counted
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.answers.number_parts import WHOLLY_OFF
 from serve_deployments.metrics.metric_table import METRICS
@@ -71,7 +72,7 @@ def _in_figures(found: AnswerAgreement) -> str:
     if (similarity := figures.get("answers_edit_similarity", 1.0)) < 1:
         said.append(f"texts are alike to {similarity:.1%}")
     if _in_numbers_alone(figures):
-        return f"in {found.samples} answers {', '.join(said)}"
+        return f"in {counted(found.samples, 'answer')} {', '.join(said)}"
     itself = "" if _repeats(found) else f" (the default's own: {_same(own)})"
     return ", ".join([*said, f"{_same(figures)} of {found.samples} answers are the same{itself}"])
 

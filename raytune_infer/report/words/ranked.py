@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from raytune_infer.counted import by_number, counted
+from raytune_infer.counted import by_number, counted, numbered
 from raytune_infer.ranking.ranked import Ranked
 from raytune_infer.ranking.rate_bounds import RateBounds
 from raytune_infer.ranking.recommendation import Recommendation
@@ -94,9 +94,9 @@ def notes(found: Recommendation) -> list[str]:
     if any(map(estimated, everything)):
         said.append(ESTIMATE_NOTE)
     for r in everything:
-        who = f"trial {', '.join(map(str, r.trials))}"
+        who = numbered("trial", r.trials)
         if r.known.client_limited:
-            whose = f"trial {', '.join(map(str, r.limited))}" if r.limited else who
+            whose = numbered("trial", r.limited) if r.limited else who
             said.append(f"{whose}: the load generator was the bottleneck, the replica may do more")
         if r.known.contradicted and r.known.level is not None:
             said.append(f"{who}: {_levels(r.known.contradicted)} the others, by chance or because batches fill better")
@@ -119,11 +119,11 @@ def never_loaded(found: Recommendation) -> str | None:
     """
     if not found.not_loaded:
         return None
-    one = len(found.not_loaded) == 1
-    numbers, have, them = ", ".join(map(str, found.not_loaded)), "has" if one else "have", "it" if one else "them"
+    many = len(found.not_loaded)
+    have, them = by_number(many, "has", "have"), by_number(many, "it", "them")
     return (
-        f"trial {numbers} {have} no rate, and so no place: the run's limits on answers kept {them} from being loaded, "
-        f"and these limits would not; a new run under these limits would measure {them}"
+        f"{numbered('trial', found.not_loaded)} {have} no rate, and so no place: the run's limits on answers kept "
+        f"{them} from being loaded, and these limits would not; a new run under these limits would measure {them}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raytune_infer.counted import by_number, counted
+from raytune_infer.counted import counted
 from raytune_infer.store.records import TrialRecord
 from serve_deployments.metrics.level_result import LevelResult
 
@@ -28,9 +28,9 @@ def _few(sent: Sequence[tuple[int, int]]) -> list[str]:
     few = [requests for requests, _ in sent if requests < _FEWEST]
     if not few:
         return []
-    which = f"{len(few)} of {counted(len(sent), 'measurement')} {by_number(len(few), 'is', 'are')}"
+    which = f"{len(few)} of {counted(len(sent), 'measurement')}"
     return [
-        f"the latencies of {which} of fewer than {_FEWEST} requests, at least {min(few)}: a p99 of so few is only "
+        f"the latencies of {which} are of fewer than {_FEWEST} requests, at least {min(few)}: a p99 of so few is only "
         "the slowest; raise load.level_min_s or load.total_max_s"
     ]
 

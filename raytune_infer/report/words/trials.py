@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raytune_infer.counted import by_number
+from raytune_infer.counted import by_number, numbered
 from raytune_infer.report.figures import ALONE, ALONE_NOTE, EMULATED_NOTE, ESTIMATE_NOTE, cost_of, legend, rate
 from raytune_infer.report.words.answers import differ_briefly
 from raytune_infer.store.records import NEIGHBOURS, TrialRecord
@@ -87,7 +87,7 @@ def set_aside(trials: Mapping[str, Sequence[int]]) -> list[str]:
     said = []
     for why, numbers in trials.items():
         told = _ASIDE[why].format(them=by_number(len(numbers), "it", "them"))
-        said.append(f"{by_number(len(numbers), 'trial', 'trials')} {', '.join(map(str, numbers))}: {told}")
+        said.append(f"{numbered('trial', numbers)}: {told}")
     return said
 
 

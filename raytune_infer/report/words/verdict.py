@@ -142,7 +142,7 @@ def _gain(comparison: Comparison, objective: Objective, default: Contestant | No
 def _held_back(comparison: Comparison, named: Mapping[str, Contestant]) -> str:
     """Return which of these the load generator held back, as a clause: their ratio is then not theirs alone."""
     names = [name for name, one in named.items() if result_of(comparison, one).client_limited]
-    return f", where the load generator held back {' and '.join(names)}" if names else ""
+    return f", where the load generator held {' and '.join(names)} back" if names else ""
 
 
 def _why_kept(comparison: Comparison, objective: Objective) -> str:

@@ -134,7 +134,7 @@ def test_show_and_recommend_say_so(tmp_path):
     shown = " ".join(CliRunner().invoke(app, ["show", run]).output.split())
     assert "1, 2: recorded at the price of a part of a GPU for a part of its memory alone; its price here" in shown
     ranked = " ".join(CliRunner().invoke(app, ["recommend", run]).output.split())
-    assert "of trial 1, 2, recorded at the price of a part of a GPU" in ranked
+    assert "of trials 1, 2, recorded at the price of a part of a GPU" in ranked
     (tmp_path / "book.yaml").unlink()
     refused = CliRunner().invoke(app, ["recommend", run])
     assert "name a price book that has them with --prices" in str(refused.exception)

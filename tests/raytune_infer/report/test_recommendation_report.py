@@ -188,7 +188,7 @@ def test_each_thing_to_know_is_said_once_and_only_where_it_is_so():
 
 def test_what_happened_to_a_trial_is_said_with_its_number():
     limited = ranked(RateBounds(KEPT, math.inf, True, client_limited=True), trials=(2, 5))
-    assert notes(found(limited)) == ["trial 2, 5: the load generator was the bottleneck, the replica may do more"]
+    assert notes(found(limited)) == ["trials 2, 5: the load generator was the bottleneck, the replica may do more"]
     for count, words in ((1, "one level contradicts"), (3, "3 levels contradict")):
         odd = ranked(RateBounds(KEPT, 110.0, True, contradicted=count), trials=(6,))
         assert notes(found(odd)) == [f"trial 6: {words} the others, by chance or because batches fill better"]

@@ -203,7 +203,7 @@ def test_a_measurement_of_few_requests_says_how_few():
         "slowest; raise load.level_min_s or load.total_max_s"
     ]
     [alone] = sample_notes([of_samples(1, 99, 20)])
-    assert alone.startswith("the latencies of 1 of 1 measurement is of fewer than 100 requests, at least 99: ")
+    assert alone.startswith("the latencies of 1 of 1 measurement are of fewer than 100 requests, at least 99: ")
 
 
 def test_a_sample_that_failed_in_every_measurement_is_named_by_its_place_in_the_file():

@@ -83,7 +83,7 @@ def test_a_ratio_of_what_the_load_generator_held_back_says_so(limited, held_back
         for t in finals([(1, 100.0), (0, 50.0)], [(0, 50.0), (1, 100.0)], prices={0: 0.5})
     ]
     said = answer(compared(trials, GOAL, 0), GOAL)
-    assert f" the default's {over(2, 2, 2)}, where the load generator held back {held_back}; " in said
+    assert f" the default's {over(2, 2, 2)}, where the load generator held {held_back} back; " in said
     assert f"; {most[0]}{cost(1, 100)} USD per million requests, the default {most[1]}{cost(0.5, 50)}; " in said
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raytune_infer.errors import RunError
+from raytune_infer.store.made_on import made_on
 from raytune_infer.store.records import TrialRecord
 from raytune_infer.store.run_folder import RunFolder, open_run
 from raytune_infer.study.fingerprint.fingerprint import differences
@@ -85,7 +86,7 @@ def test_a_trial_that_a_kill_cut_off_is_told_of_and_counts_for_nothing(tmp_path)
         study(tmp_path / "run", Machine(killed_in=3), searcher="random").run(5)
     result = study(tmp_path / "run").run(resume=True, progress=(notes := Notes()))
     assert [t.number for t in searched(result)] == [1, 2, 4, 5, 6]
-    assert "1 unfinished trials of the interrupted run are ignored" in notes.told
+    assert "1 unfinished trial of the interrupted run is ignored" in notes.told
     quiet = Notes()
     study(tmp_path / "run").run(resume=True, progress=quiet)
     assert not any("unfinished" in told for told in quiet.told)
@@ -298,7 +299,7 @@ def test_a_run_is_where_it_is_told_and_its_study_says_what_it_was_asked(tmp_path
     study(tmp_path / "deep" / "run", searcher="random", seed=4, folder=tmp_path).run(3)
     assert json.loads((tmp_path / "deep" / "run" / "run.json").read_text()) == {
         "database": None, "study": 1, "learns": True, "prior": None, "payload": {"kind": "text"},
-        "concluded": True,
+        "concluded": True, "made_on": [made_on()],
     }  # fmt: skip
     database, record = open_run(tmp_path / "deep" / "run").load()
     database.close()
