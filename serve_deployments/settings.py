@@ -165,6 +165,8 @@ class Settings:
         """
         kept = {name: fixed(name, value) for name, value in self.as_dict().items()}
         kept["args"] = {key: value for key, value in self.args.items() if key not in set(changeable)}
+        # A model can be told another value of an argument, but not that it has none.
+        kept["changeable"] = sorted(set(changeable) & self.args.keys())
         return json.dumps(kept, sort_keys=True, default=repr)
 
     @property

@@ -18,7 +18,7 @@ from cluster.emulated.roofline import ModelProfile
 from cluster.gpu_names import find
 from cluster.gpus import Gpu
 from cluster.prices import PriceBook
-from raytune_infer.spec.demand import PLACING, price
+from raytune_infer.spec.demand import placings, price
 from raytune_infer.spec.standard_knobs import NO_GPU, PRECISION_BITS, encode
 from searchers.base import Problem
 from searchers.objective import Expression, Metrics, Objective
@@ -115,15 +115,8 @@ def numbers(column: Mapping[str, np.ndarray], name: str, n: int, default: float)
 
 def _usd_per_hour(space: Space, prices: PriceBook) -> np.ndarray:
     """Return the `[n]` prices; each is computed once, as most knobs do not change it."""
-    priced = [i for i, knob in enumerate(space.knobs) if knob.name in PLACING]
-    asked: dict[tuple[int, ...], float] = {}
-    usd = np.zeros(len(space))
-    for n, ranks in enumerate(space.ranks[:, priced].tolist()):
-        if (key := tuple(ranks)) not in asked:
-            config = {space.knobs[i].name: space.knobs[i].values[rank] for i, rank in zip(priced, ranks, strict=True)}
-            asked[key] = price(config, prices)
-        usd[n] = asked[key]
-    return usd
+    configs, which = placings(space)
+    return np.array([price(config, prices) for config in configs])[which]
 
 
 def random_table(rng: np.random.Generator, books: Sequence[PriceBook]) -> MeasuredTable:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cluster.inventory import Demand
 from cluster.prices import DEFAULT_BOOK, PriceBook, PriceBookError, load_prices
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.paths import beside, refuse_special
 from raytune_infer.spec.standard_knobs import gpu_name
-from searchers.space import Value
+from searchers.space import Config, Space, Value
 from serve_deployments.settings import gpu_part
 
 if TYPE_CHECKING:
@@ -25,6 +27,24 @@ def demand(config: Mapping[str, Value]) -> Demand:
     gpu = gpu_name(config.get("gpu_type", "none"))
     part = gpu_part(float(config.get("gpu_share", 0)), float(config.get("gpu_memory", 0)))
     return Demand(cpu_cores=int(config.get("cpu_cores", 1)), gpu_type=gpu, gpu_share=0.0 if gpu is None else part)
+
+
+def placings(space: Space) -> tuple[list[Config], np.ndarray]:
+    """Return the parts of configurations that decide on nodes and prices, each once, and which of them each one has.
+
+    Returns:
+        The values of the `PLACING` knobs, in the order in which they first occur by position, and `[len(space)]`
+        indices into these.
+    """
+    code = np.zeros(len(space), dtype=np.int64)
+    for at, knob in enumerate(space.knobs):
+        if knob.name in PLACING:
+            size = len(knob.values)
+            code = code * (size + 1) + np.where(space.exists[:, at], space.ranks[:, at], size)
+    _, first, which = np.unique(code, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    configs = [{name: v for name, v in space[int(at)].items() if name in PLACING} for at in first[order]]
+    return configs, np.argsort(order)[which]
 
 
 def price(config: Mapping[str, Value], book: PriceBook) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.arrivals import read_arrivals
 from raytune_infer.spec.demand import price_book
-from raytune_infer.spec.knob_spec import KnobSpec
+from raytune_infer.spec.knobs.knob_spec import KnobSpec
 from raytune_infer.spec.paths import beside
 from raytune_infer.spec.quality_spec import Score
 from raytune_infer.spec.samples.samples import read_samples
@@ -107,6 +107,7 @@ def _check_model(spec: ServiceSpec, source: ModelSource) -> None:
     keys: tuple[str, ...] = ("model",)
     try:
         check(source, _builder_args(spec))
+        check(source, _builder_args(spec, everywhere=True))
         if "precision" in spec.knobs:
             keys = ("knobs", "precision")
             check_precisions(source, map(str, spec.values("precision")))
@@ -209,7 +210,7 @@ def service_wait(spec: ServiceSpec) -> tuple[float, str]:
     return default, "the default, as service.yaml has no `model.answers_within_s`"
 
 
-def _builder_args(spec: ServiceSpec) -> dict[str, Any]:
-    """Return all arguments of the model's builder, each with one of its values."""
-    own = {n: k.values[0] for n, k in spec.knobs.items() if isinstance(k, KnobSpec) and k.kind == "args"}
-    return {**spec.model.args, **own}
+def _builder_args(spec: ServiceSpec, *, everywhere: bool = False) -> dict[str, Any]:
+    """Return the arguments of the model's builder, each with one of its values: all, or those that always exist."""
+    args = {n: k for n, k in spec.knobs.items() if isinstance(k, KnobSpec) and k.kind == "args"}
+    return {**spec.model.args, **{n: k.values[0] for n, k in args.items() if k.when is None or not everywhere}}

@@ -20,7 +20,16 @@ from raytune_infer.spec.goals.goal_check import (
     is_of_answers,
 )
 from raytune_infer.spec.goals.objective_spec import ObjectiveSpec, check_known
-from raytune_infer.spec.knob_spec import KnobSpec, check_concurrent, check_gpu_names, check_knobs, check_variables
+from raytune_infer.spec.knobs.condition_checks import check_conditions, check_default
+from raytune_infer.spec.knobs.knob_space import first_of
+from raytune_infer.spec.knobs.knob_spec import (
+    KnobSpec,
+    check_concurrent,
+    check_gpu_names,
+    check_knobs,
+    check_variables,
+    values_of,
+)
 from raytune_infer.spec.load_spec import ArrivalsSpec, GammaSpec, LoadSpec
 from raytune_infer.spec.parts import MOST, Count, Part, Seconds, Text
 from raytune_infer.spec.quality_spec import QualitySpec
@@ -71,6 +80,7 @@ class ServiceSpec(Part):
     model: ModelSpec
     samples: Text | list[Any] | dict[str, Annotated[float, Field(gt=0, le=MOST, strict=False)]]
     knobs: dict[str, list[Value] | KnobSpec] = Field(min_length=1)
+    where: Text | list[Text] = Field(default_factory=list)
     default: Config = Field(default_factory=dict)
     objective: ObjectiveSpec
     limits: dict[str, Annotated[float, Field(strict=False, ge=0)]] = Field(default_factory=dict)
@@ -122,6 +132,11 @@ class ServiceSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _some_are_allowed(self) -> ServiceSpec:
+        check_conditions(self.knobs, self.where)
+        return self
+
+    @model_validator(mode="after")
     def _default_is_a_choice(self) -> ServiceSpec:
         for name, value in self.default.items():
             if name not in self.knobs:
@@ -129,9 +144,7 @@ class ServiceSpec(Part):
             values = self.values(name)
             if (type(value), value) not in [(type(v), v) for v in values]:
                 raise At(("default", name), f"{shown(value)} is none of the knob's values {shown(list(values))}")
-        missing = [name for name in self.knobs if name not in self.default]
-        if self.default and missing:
-            raise At(("default",), f"leaves out {', '.join(missing)}; name a value for every knob or for none")
+        check_default(self.knobs, self.where, self.default)
         return self
 
     def place(self, *keys: str | int) -> str:
@@ -140,16 +153,15 @@ class ServiceSpec(Part):
 
     def values(self, knob: str) -> Sequence[Value]:
         """Return the values of one knob, in the order of the file."""
-        found = self.knobs[knob]
-        return found.values if isinstance(found, KnobSpec) else found
+        return values_of(self.knobs[knob])
 
     def variables(self, config: Mapping[str, Value]) -> dict[str, str]:
         """Return the environment variables that a configuration sets."""
-        return {name: str(config[name]) for name in self._own("env")}
+        return {name: str(config[name]) for name in self._own("env") if name in config}
 
     def arguments(self, config: Mapping[str, Value]) -> dict[str, Any]:
         """Return the arguments of the model's builder or loader in a configuration."""
-        return {**self.model.args, **{name: config[name] for name in self._own("args")}}
+        return {**self.model.args, **{n: config[n] for n in self._own("args") if n in config}}
 
     def _own(self, kind: str) -> list[str]:
         return [name for name, knob in self.knobs.items() if isinstance(knob, KnobSpec) and knob.kind == kind]
@@ -186,8 +198,8 @@ class ServiceSpec(Part):
 
     @property
     def default_config(self) -> Config:
-        """The configuration to beat: the one under `default`, else the first value of every knob."""
-        return dict(self.default) or {name: self.values(name)[0] for name in self.knobs}
+        """The configuration to beat: the one under `default`, else the first value of every knob that exists in it."""
+        return dict(self.default) or first_of(self.knobs)
 
 
 def fact(value: object) -> float:
@@ -253,7 +265,7 @@ def _of_any_type(spec: ServiceSpec) -> Iterator[tuple[str, ...]]:
     if isinstance(spec.samples, list):
         yield ("samples",)
     for name, knob in spec.knobs.items():
-        if isinstance(knob, KnobSpec):
+        if isinstance(knob, KnobSpec) and knob.kind is not None:
             yield from (("knobs", name, "values"), ("default", name))
 
 

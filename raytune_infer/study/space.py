@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from math import nan
 from types import MappingProxyType
 from typing import Any
@@ -17,12 +16,13 @@ from cluster.inventory import Inventory
 from cluster.prices import NoPrice, PriceBook
 from raytune_infer.counted import counted
 from raytune_infer.errors import NothingFits, SpecError
-from raytune_infer.spec.demand import PLACING, demand, price
+from raytune_infer.spec.demand import demand, placings, price
+from raytune_infer.spec.knobs.knob_space import space_of
 from raytune_infer.spec.service_spec import ServiceSpec
-from raytune_infer.spec.standard_knobs import NO_GPU, STANDARD_KNOBS, encode, gpu_name
+from raytune_infer.spec.standard_knobs import NO_GPU, STANDARD_KNOBS, gpu_name
 from searchers.base import Problem
 from searchers.quantities import PRICE
-from searchers.space import Config, Knob, Space, Value
+from searchers.space import Config, Space, Value
 from serve_deployments.metrics.metric_table import metric_of
 from serve_deployments.settings import Settings
 
@@ -118,9 +118,10 @@ class ServiceSpace:
     def position(self, config: Config) -> int | None:
         """Return the position of a configuration in the space; None if it does not fit on this cluster."""
         same = dict(config)
-        if gpu_name(config.get("gpu_type", "")) is None:
+        if gpu_name(config.get("gpu_type", NO_GPU)) is None:
             # Without a GPU, GPU share and memory have no effect, and the space has only the first value of each.
-            same |= {k.name: k.values[0] for k in self.problem.space.knobs if k.name in ("gpu_share", "gpu_memory")}
+            parts = [k for k in self.problem.space.knobs if k.name in ("gpu_share", "gpu_memory") and k.name in config]
+            same |= {k.name: k.values[0] for k in parts}
         try:
             return self.problem.space.position(same)
         except KeyError:
@@ -135,14 +136,14 @@ def service_space(spec: ServiceSpec, inventory: Inventory, book: PriceBook, *, e
         SpecError: the objective needs a price that the book does not have.
     """
     resolver = Resolver(spec, inventory, emulated=emulated)
-    knobs = _knobs(spec)
-    refused = _refused(knobs, inventory)
-    kept, dropped = _sift(knobs, refused) if refused else (None, ())
-    if kept == []:
+    everything = space_of(spec.knobs, spec.where)
+    kept, dropped = _sift(everything, inventory)
+    if len(kept) == 0:
         reasons = "; ".join(f"{counted(d.count, 'configuration')}: {d.reason}" for d in dropped)
         raise NothingFits(f"no configuration of {spec.name!r} fits on this cluster: {reasons}")
-    space = Space(knobs, kept)
-    usd = np.array([_price(book, space[i], spec) for i in range(len(space))])
+    space = everything.subset(kept)
+    configs, which = placings(space)
+    usd = np.array([_price(book, config, spec) for config in configs])[which]
     return ServiceSpace(problem_of(spec, space, usd), dropped, resolver)
 
 
@@ -160,40 +161,28 @@ def problem_of(spec: ServiceSpec, space: Space, usd_per_hour: np.ndarray) -> Pro
     return Problem(space, spec.goal, usd_per_hour, spec.facts, kept=spec.kept_limits, noise=TRIAL_NOISE, shares=shares)
 
 
-def _knobs(spec: ServiceSpec) -> tuple[Knob, ...]:
-    return tuple(encode(name, spec.values(name)) for name in spec.knobs)
-
-
-def _refused(knobs: Iterable[Knob], inventory: Inventory) -> dict[tuple[Value, ...], str]:
-    """Return values of the `PLACING` knobs that are left out → why: no node can hold them, or they repeat others."""
-    placing = [k for k in knobs if k.name in PLACING]
-    refused = {}
-    first = {k.name: k.values[0] for k in placing}
-    for values in product(*(k.values for k in placing)):
-        config = dict(zip((k.name for k in placing), values, strict=True))
-        if (reason := inventory.why_not(demand(config))) is not None:
-            refused[values] = reason
-        elif gpu_name(config.get("gpu_type", "")) is None and any(
-            config[k] != first[k] for k in ("gpu_share", "gpu_memory") if k in config
-        ):
-            refused[values] = "without a GPU, its share and memory make no difference"
-    return refused
-
-
-def _sift(
-    knobs: tuple[Knob, ...], refused: Mapping[tuple[Value, ...], str]
-) -> tuple[list[Config], tuple[Dropped, ...]]:
-    names = [k.name for k in knobs]
-    placing = [i for i, k in enumerate(knobs) if k.name in PLACING]
-    kept: list[Config] = []
+def _sift(space: Space, inventory: Inventory) -> tuple[np.ndarray, tuple[Dropped, ...]]:
+    """Return positions of the configurations that fit on a node, and those left out: also what repeats others."""
+    configs, which = placings(space)
+    first = {knob.name: knob.values[0] for knob in space.knobs}
+    refused = [_why_not(config, first, inventory) for config in configs]
     reasons: Counter[str] = Counter()
-    for values in product(*(k.values for k in knobs)):
-        reason = refused.get(tuple(values[i] for i in placing))
-        if reason is None:
-            kept.append(dict(zip(names, values, strict=True)))
-        else:
-            reasons[reason] += 1
+    for reason, count in zip(refused, np.bincount(which).tolist(), strict=True):
+        if reason is not None:
+            reasons[reason] += count
+    kept = np.flatnonzero(np.array([reason is None for reason in refused])[which])
     return kept, tuple(Dropped(reason, count) for reason, count in reasons.most_common())
+
+
+def _why_not(config: Config, first: Config, inventory: Inventory) -> str | None:
+    """Return why configurations with these values of the `PLACING` knobs are left out; None if they are not."""
+    if (reason := inventory.why_not(demand(config))) is not None:
+        return reason
+    if gpu_name(config.get("gpu_type", NO_GPU)) is None and any(
+        config[k] != first[k] for k in ("gpu_share", "gpu_memory") if k in config
+    ):
+        return "without a GPU, its share and memory make no difference"
+    return None
 
 
 def _price(book: PriceBook, config: Config, spec: ServiceSpec) -> float:

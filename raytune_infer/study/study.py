@@ -14,6 +14,7 @@ from raytune_infer.counted import counted
 from raytune_infer.errors import SpecError, UserError
 from raytune_infer.monitoring.study_series import labels_of
 from raytune_infer.priors.earlier_studies import earlier_studies
+from raytune_infer.spec.knobs.condition_notes import condition_notes
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.database import Database
@@ -185,6 +186,8 @@ class Study:
         self._refuse_pretence(inventory.emulated)
         emulated = is_emulated(self._service.source)
         space = service_space(self.spec, inventory, self._service.prices, emulated=emulated)
+        for note in condition_notes(self.spec.knobs, self.spec.where):
+            progress.note(note)
         for dropped in space.dropped:
             progress.note(f"{counted(dropped.count, 'configuration')} left out: {dropped.reason}")
         return space

@@ -32,11 +32,12 @@ class _Part(BaseModel):
 
 
 class Parameter(_Part):
-    """One knob and its values, in order."""
+    """One knob and its values, in order; an optional one does not exist in rows where its cell is empty."""
 
     name: str = Field(min_length=1)
     kind: Literal["ordinal", "categorical"]
     values: list[Value] = Field(min_length=1)
+    optional: bool = False
 
 
 class ObjectiveText(_Part):

@@ -7,7 +7,7 @@ to replay. A searcher may first learn from other tasks, but never from one of th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -148,7 +148,7 @@ def load_suite(folder: Path) -> Suite:
 
 def _read_task(path: Path, name: str, file: SuiteFile, knobs: Sequence[Knob]) -> MeasuredTask:
     rows = _read_rows(path, file)
-    configs = _configs(path, rows, knobs)
+    configs = _configs(path, rows, knobs, {p.name for p in file.parameters if p.optional})
     space = Space(knobs, configs)
     positions = [space.position(config) for config in configs]
     _refuse_repeated(path, rows.index, positions, space)
@@ -196,20 +196,25 @@ def _read_rows(path: Path, file: SuiteFile) -> pd.DataFrame:
     return rows
 
 
-def _configs(path: Path, rows: pd.DataFrame, knobs: Sequence[Knob]) -> list[Config]:
-    columns: dict[str, list[Value]] = {}
+def _configs(path: Path, rows: pd.DataFrame, knobs: Sequence[Knob], optional: Set[str]) -> list[Config]:
+    columns: dict[str, list[Value | None]] = {}
     for knob in knobs:
         known = {spelled(value): value for value in knob.values}
         columns[knob.name] = []
         for line, text in rows[knob.name].items():
             value = known.get(spelled(text))
-            if value is None:
+            if value is None and not (text == "" and knob.name in optional):
+                remedy = "add the value there or correct it here"
+                if text == "":
+                    remedy += ', or write `"optional": true` there if it does not exist in some rows'
                 raise SuiteError(
-                    f"{path}:{line}: {knob.name} is {text!r}; suite.json allows {some(map(str, knob.values))}; "
-                    "add the value there or correct it here"
+                    f"{path}:{line}: {knob.name} is {text!r}; suite.json allows {some(map(str, knob.values))}; {remedy}"
                 )
             columns[knob.name].append(value)
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [
+        {name: value for name, value in zip(columns, values, strict=True) if value is not None}
+        for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def _refuse_repeated(path: Path, lines: Iterable[int], positions: Sequence[int], space: Space) -> None:

@@ -21,5 +21,6 @@ def nearest_free(space: Space, wanted: np.ndarray, history: History, rng: np.ran
     ordinal = np.array([knob.kind == "ordinal" for knob in space.knobs])
     span = np.maximum(1, [len(knob.values) - 1 for knob in space.knobs])
     apart = np.abs(space.ranks[free] - wanted) / span
-    apart = np.where(ordinal, apart, np.where(apart > 0, len(space.knobs), 0.0)).sum(axis=1)
+    apart = np.where(ordinal, apart, np.where(apart > 0, len(space.knobs), 0.0))
+    apart = np.where(space.exists[free], apart, 0.0).sum(axis=1)  # a knob that is not there has no wrong value
     return int(rng.choice(free[apart == apart.min()]))

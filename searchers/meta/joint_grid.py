@@ -19,7 +19,7 @@ from searchers.base import Task
 from searchers.space import Knob, Space, Value
 
 ABSENT = -1
-"""Rank of a knob that a task does not have; used as an index, it selects the last entry."""
+"""Rank of a knob that a task or a configuration does not have; used as an index, it selects the last entry."""
 
 Index = Mapping[tuple[type, Value], int]
 
@@ -99,4 +99,5 @@ def _ranks(space: Space, positions: np.ndarray, indices: Mapping[str, Index]) ->
         if name in own:
             joint = np.array([index[type(v), v] for v in space.knobs[own[name]].values])
             column[:] = joint[space.ranks[positions, own[name]]]
+            column[~space.exists[positions, own[name]]] = ABSENT
     return out

@@ -240,7 +240,7 @@ def test_a_fault_is_noticed_where_a_test_fails_where_nothing_imports_and_where_n
 def test_the_report_counts_by_area_and_lists_what_was_not_noticed(tmp_path):
     faults = [
         changed(ROOT, path, f"fault {i}", (ROOT / path).read_text().replace("import", "port", i + 1))
-        for i, path in enumerate(["cluster/prices.py", "cluster/prices.py", "searchers/space.py"])
+        for i, path in enumerate(["cluster/prices.py", "cluster/prices.py", "searchers/objective.py"])
     ]
     by = ["not over after 60 s", "", "tests/test_space.py::test_one"]
     text = report([Tried(f, Outcome(i != 1, by[i], 30.0)) for i, f in enumerate(faults)], skipped=2)

@@ -13,6 +13,7 @@ from cluster.document import Unreadable, text_of
 from cluster.inventory import ACCELERATOR_LABEL, NODE_ID_LABEL
 from raytune_infer.errors import RunError
 from raytune_infer.spec.document import shown
+from raytune_infer.spec.knobs.knob_space import configs_among, whens
 from raytune_infer.spec.samples.samples import sample_files
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.study.space import settings_from
@@ -63,8 +64,10 @@ def recorded_settings(spec: ServiceSpec, config: Mapping[str, Value], recorded: 
     Raises:
         RunError: the service does not have the configuration, or the record differs from the settings that follow.
     """
-    if odd := sorted(n for n in config.keys() | spec.knobs.keys() if not _is_choice(spec, config, n)):
+    if odd := sorted(n for n in config.keys() | spec.knobs.keys() if not _may_be(spec, config, n)):
         raise _changed(f"a configuration that its service.yaml does not have ({', '.join(odd)})")
+    if dict(config) not in configs_among(spec.knobs, spec.where, {name: (value,) for name, value in config.items()}):
+        raise _changed(f"a configuration that its service.yaml does not allow ({', '.join(sorted(config))})")
     try:
         settings = Settings.of(recorded)
         list(secrets_in(settings.args))  # raises for what looks like a secret and is none, as a former version took it
@@ -82,8 +85,11 @@ def recorded_settings(spec: ServiceSpec, config: Mapping[str, Value], recorded: 
     return given
 
 
-def _is_choice(spec: ServiceSpec, config: Mapping[str, Value], name: str) -> bool:
-    return name in spec.knobs and name in config and config[name] in spec.values(name)
+def _may_be(spec: ServiceSpec, config: Mapping[str, Value], name: str) -> bool:
+    """Whether a configuration has one of a knob's values, or none of a knob that does not exist everywhere."""
+    if name in config:
+        return name in spec.knobs and config[name] in spec.values(name)
+    return ("knobs", name, "when") in whens(spec.knobs)
 
 
 def _changed(what: str) -> RunError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -17,6 +17,8 @@ from raytune_infer.report.whole.prediction import MOST, Expected, expectations, 
 from raytune_infer.report.whole.run_facts import RunFacts
 from raytune_infer.report.words.ranked import why_not
 from raytune_infer.report.words.values import in_effect, spelled, value_text
+from raytune_infer.spec.knobs.knob_space import configs_among
+from raytune_infer.spec.service_spec import ServiceSpec
 from searchers.space import Config, Value, typed
 
 _TITLE = "Any two knobs"
@@ -35,7 +37,7 @@ def planes_view(facts: RunFacts) -> View:
     if not pairs:
         return View(_TITLE, notes=(Note("No knob has more than one value."),))
     values = {name: _shown(facts, base, name, alone=not pair[1]) for pair in pairs for name in pair if name}
-    slices = {pair: list(_slice(values, base, *pair)) for pair in pairs}
+    slices = {pair: _slice(facts.spec, values, base, *pair) for pair in pairs}
     predicted, said = _predicted(facts, slices)
     measured = {_key(r.config): _measured(facts, r) for r in _all(facts)}
     failed = {_key(t.config): t.outcome.reason for t in facts.trials if t.outcome.reason and not t.outcome.levels}
@@ -46,6 +48,9 @@ def planes_view(facts: RunFacts) -> View:
     seen = len(in_planes & (measured.keys() | failed.keys()))
     cut = [f" Of {name} {len(some)} of {count} values are shown, evenly spread beside those that were tried."
            for name, some in values.items() if len(some) < (count := len(facts.spec.values(name)))]  # fmt: skip
+    ruled_out = sum(len(values[x]) * (len(values[y]) if y else 1) - len(slices[x, y]) for x, y in pairs)
+    if ruled_out:
+        cut.append(f" {counted(ruled_out, 'cell is', 'cells are')} blank: `where` or `when` rules them out.")
     caption = (
         f"All other knobs as in {'the default' if facts.best is None else 'the best configuration'} "
         f"({spelled(base)}). A ring is a measured configuration, a cross one that does not count; {seen} of those in "
@@ -70,7 +75,7 @@ def _shown(facts: RunFacts, base: Config, name: str, *, alone: bool) -> Sequence
         return values
     tried = {typed({name: config[name]}) for config in (t.config for t in facts.trials) if name in config}
     keys = [typed({name: value}) for value in values]
-    own = [at for at, key in enumerate(keys) if key == typed({name: base[name]})]
+    own = [at for at, key in enumerate(keys) if name in base and key == typed({name: base[name]})]
     kept = own + _spread([at for at, key in enumerate(keys) if key in tried and at not in own], most - len(own))
     others = sorted(set(range(len(values))) - set(kept))
     return [values[at] for at in sorted(kept + _spread(others, most - len(kept)))]
@@ -89,12 +94,18 @@ def _pairs(facts: RunFacts) -> list[tuple[str, str]]:
 
 
 def _slice(
-    values: Mapping[str, Sequence[Value]], base: Config, x: str, y: str
-) -> Iterator[tuple[int, int, Key, Config]]:
-    for at, first in enumerate(values[x]):
-        for up, second in enumerate(values[y] if y else (None,)):
-            config = {**base, x: first, **({} if second is None else {y: second})}
-            yield at, up, _key(config), config
+    spec: ServiceSpec, values: Mapping[str, Sequence[Value]], base: Config, x: str, y: str
+) -> list[tuple[int, int, Key, Config]]:
+    """Return the configurations of a plane that are allowed, and in which both knobs exist."""
+    index = {name: {typed({name: value}): at for at, value in enumerate(values[name])} for name in (x, y) if name}
+    fixed = {name: (value,) for name, value in (spec.default_config | base).items()}
+    found = configs_among(spec.knobs, spec.where, {**fixed, **{name: values[name] for name in index}})
+    places = (
+        ([places[typed({name: config[name]})] for name, places in index.items()], config)
+        for config in found
+        if index.keys() <= config.keys()
+    )
+    return sorted(((at[0], at[1] if y else 0, _key(config), config) for at, config in places), key=lambda s: s[:2])
 
 
 def _all(facts: RunFacts) -> Sequence[Ranked]:

@@ -10,6 +10,8 @@ from raytune_infer.report.view import Column, Row, Table, View
 from raytune_infer.report.whole.prediction import book_of
 from raytune_infer.report.whole.run_facts import RunFacts
 from raytune_infer.report.words.values import spelled, value_text
+from raytune_infer.spec.knobs.knob_space import conditions
+from raytune_infer.spec.knobs.knob_spec import KnobSpec
 from raytune_infer.spec.service_spec import ServiceSpec
 from searchers.space import Value
 
@@ -22,7 +24,8 @@ def question_view(facts: RunFacts) -> View:
     asked = {
         "model": _model(spec),
         "samples": _samples(spec),
-        **{f"knob {name}": _values(spec.values(name)) for name in spec.knobs},
+        **{f"knob {name}": _values(spec.values(name)) + _when(spec.knobs[name]) for name in spec.knobs},
+        **({"where": "; ".join(c.text for c in conditions(spec.where).values())} if spec.where else {}),
         "the default": spelled(spec.default_config),
         "searcher": f"{study.searcher}, seed {study.seed}",
         "budget of the search": counted(study.trials, "trial"),
@@ -52,6 +55,10 @@ def _samples(spec: ServiceSpec) -> str:
 def _values(values: Sequence[Value]) -> str:
     shown = ", ".join(map(value_text, values[:_MOST]))
     return shown if len(values) <= _MOST else f"{shown} and {len(values) - _MOST} more"
+
+
+def _when(knob: list[Value] | KnobSpec) -> str:
+    return f", when {knob.when}" if isinstance(knob, KnobSpec) and knob.when is not None else ""
 
 
 def _prices(facts: RunFacts) -> str:

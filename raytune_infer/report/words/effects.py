@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raytune_infer.report.view import Column, Note, Row, Table, View
+from raytune_infer.spec.knobs.condition_notes import condition_notes
 from raytune_infer.spec.paths import beside
 from raytune_infer.spec.samples.samples import sample_files
 from raytune_infer.spec.service import loading_variables, missing_secrets, model_source
@@ -63,6 +64,7 @@ def effects_view(spec: ServiceSpec) -> View:
         else ("A study runs no code of this service: its files are only read.")
     )
     notes = [Note(said, "warning" if runs else "success")]
+    notes += [Note(said) for said in condition_notes(spec.knobs, spec.where)]
     notes += [
         Note(f"{name}, which holds the secret model.args.{argument}, is not set here; `tune` needs it", "warning")
         for name, argument in missing_secrets(spec).items()

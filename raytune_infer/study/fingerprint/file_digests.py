@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from raytune_infer.spec.knob_spec import KnobSpec
+from raytune_infer.spec.knobs.knob_spec import KnobSpec
 from raytune_infer.spec.paths import beside
 from raytune_infer.spec.service import Service, model_source
 from raytune_infer.spec.service_spec import ServiceSpec

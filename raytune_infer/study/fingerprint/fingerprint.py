@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raytune_infer.spec.document import dotted
+from raytune_infer.spec.knobs.knob_space import conditions, whens
 from raytune_infer.spec.quality_spec import QualitySpec
 from raytune_infer.spec.service import Service
 from raytune_infer.study.fingerprint.file_digests import changed_files, model_digests, named_digests
@@ -40,6 +42,11 @@ def fingerprint(service: Service, space: ServiceSpace, files: Fingerprint) -> Fi
         "model": spec.model.model_dump(mode="json", exclude={n for n in _LATER if not getattr(spec.model, n)}),
         "samples": _digest(pickle.dumps(service.samples, protocol=4)),
         "knobs": {knob.name: list(knob.values) for knob in problem.space.knobs},
+        # None where there are none, as in studies from before there could be some.
+        "conditions": {
+            dotted(place): c.text for place, c in (*whens(spec.knobs).items(), *conditions(spec.where).items())
+        }
+        or None,
         # Positions number the configurations that fit, so on another cluster they could mean others.
         "configurations": [len(problem.space), _digest(problem.space.ranks.tobytes())],
         "objective": [goal.goal.text, goal.minimize, dict(goal.at_least)],

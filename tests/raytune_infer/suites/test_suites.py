@@ -97,6 +97,18 @@ def test_a_row_that_lacks_one_of_its_numbers_failed(tmp_path):
     assert table("a_short", "free").metrics[lacks] is None and table("a_long", "free").metrics[lacks] is not None
 
 
+def test_an_optional_knob_does_not_exist_where_its_cell_is_empty(tmp_path):
+    lines = [*rows()[:-1], "t4,large,,2,1,500"]
+    with pytest.raises(SuiteError, match="a_short.csv:14: gpus is ''; suite.json allows 1, 2; .*\"optional\": true"):
+        load_suite(write(tmp_path, description(), {"a_short": lines}))
+    suite = description()
+    suite["parameters"][2]["optional"] = True
+    task = load_suite(write(tmp_path, suite, {"a_short": lines})).tasks["a_short"]
+    at = task.space.position({"gpu_type": "t4", "size": "large"})
+    assert task.metrics[at] == {"rps": 1.0, "p99_ms": 500.0} and task.usd_per_hour[at] == 2.0
+    assert len(task.space) == 13
+
+
 def test_without_a_cost_prices_are_unknown(tmp_path):
     suite = description()
     del suite["cost"]

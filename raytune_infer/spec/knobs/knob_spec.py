@@ -1,8 +1,7 @@
-"""The knobs of a service.yaml: which names and values are allowed, checked without a cluster."""
+"""The knobs of a service.yaml one by one: which names and values are allowed, checked without a cluster."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from pydantic import field_validator
 
 from cluster import gpu_names
 from raytune_infer.spec.document import Document, shown
-from raytune_infer.spec.parts import Part
+from raytune_infer.spec.parts import Part, Text
 from raytune_infer.spec.spec_errors import At
 from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, gpu_name
 from searchers.space import Value
@@ -22,17 +21,19 @@ _SET_BY_US = {
 }  # fmt: skip
 """Environment variable that a standard knob sets → that knob."""
 
-_MOST_CONFIGURATIONS = 1_000_000
-"""Largest number of configurations. Our choice: searchers keep a table of them and evaluate each before each trial."""
-
 _NAME = re.compile(r"\w+", re.ASCII)
 
 
 class KnobSpec(Part):
-    """A custom knob: an environment variable of the replica or an argument of the model's builder."""
+    """A custom knob, or a standard one that exists only where others have certain values.
 
-    kind: Literal["env", "args"]
+    A custom knob is an environment variable of the replica or an argument of the model's builder; a standard one has no
+    `kind`.
+    """
+
+    kind: Literal["env", "args"] | None = None
     values: list[Value]
+    when: Text | None = None
 
     @field_validator("values", mode="before")
     @classmethod
@@ -43,44 +44,47 @@ class KnobSpec(Part):
         return values
 
 
-def check_knobs(knobs: Mapping[str, list[Value] | KnobSpec]) -> None:
-    """Check that each knob can be set and takes its values, and that there are not too many configurations to search.
+Knobs = Mapping[str, list[Value] | KnobSpec]
+"""Name → the values of a standard knob, or all that is said of a knob."""
+
+
+def values_of(knob: list[Value] | KnobSpec) -> list[Value]:
+    """Return the values of a knob, in the order of the file."""
+    return knob.values if isinstance(knob, KnobSpec) else knob
+
+
+def check_knobs(knobs: Knobs) -> None:
+    """Check that each knob can be set and takes its values.
 
     Raises:
         At: a check failed; it names the place.
     """
     for name, knob in knobs.items():
-        values = knob.values if isinstance(knob, KnobSpec) else knob
-        _check_distinct(name, values)
-        if isinstance(knob, KnobSpec):
+        _check_distinct(name, values_of(knob))
+        if name in STANDARD_KNOBS:
+            _check_standard(name, knob)
+        elif isinstance(knob, KnobSpec) and knob.kind is not None:
             _check_own(name, knob)
-        elif name not in STANDARD_KNOBS:
+        else:
             raise At((name,), f"not a standard knob ({', '.join(STANDARD_KNOBS)}); "
                               "a custom knob needs `kind: env` or `kind: args`, and `values:`")  # fmt: skip
-        else:
-            for i, value in enumerate(values):
-                if (why := STANDARD_KNOBS[name].wrong(value)) is not None:
-                    raise At((name, i), f"{name} {why}")
     if "gpu_type" not in knobs and (needy := [n for n in ("gpu_share", "gpu_memory") if n in knobs]):
         raise At((needy[0],), "also needs the knob `gpu_type`")
-    count = math.prod(len(k.values if isinstance(k, KnobSpec) else k) for k in knobs.values())
-    if count > _MOST_CONFIGURATIONS:
-        raise At((), f"these values make more than {_MOST_CONFIGURATIONS} configurations; leave some out, a searcher "
-                     "needs no fine steps")  # fmt: skip
 
 
-def check_gpu_names(knobs: Mapping[str, list[Value] | KnobSpec]) -> None:
+def check_gpu_names(knobs: Knobs) -> None:
     """Refuse names of GPU types that several cards have; raises At."""
-    values = knobs.get("gpu_type", [])
-    for i, value in enumerate(values if isinstance(values, list) else []):
+    knob = knobs.get("gpu_type", [])
+    within = ("values",) if isinstance(knob, KnobSpec) else ()
+    for i, value in enumerate(values_of(knob)):
         try:
             if isinstance(value, str) and gpu_name(value) is not None:
                 gpu_names.exact(value)
         except gpu_names.AmbiguousGpu as error:
-            raise At(("knobs", "gpu_type", i), str(error)) from None
+            raise At(("knobs", "gpu_type", *within, i), str(error)) from None
 
 
-def check_variables(knobs: Mapping[str, list[Value] | KnobSpec], document: Document) -> None:
+def check_variables(knobs: Knobs, document: Document) -> None:
     """Refuse values of environment variables that YAML reads as something else than the text that is written."""
     for name, knob in knobs.items():
         for i, value in enumerate(knob.values if isinstance(knob, KnobSpec) and knob.kind == "env" else ()):
@@ -113,10 +117,18 @@ def _check_distinct(name: str, values: list[Value]) -> None:
         seen.add(identity)
 
 
+def _check_standard(name: str, knob: list[Value] | KnobSpec) -> None:
+    """Refuse a standard knob that is written as a custom one, or has values that it does not take."""
+    if isinstance(knob, KnobSpec) and knob.kind is not None:
+        raise At((name,), f"{name} is a standard knob; give its values as a plain list")
+    within = (name, "values") if isinstance(knob, KnobSpec) else (name,)
+    for i, value in enumerate(values_of(knob)):
+        if (why := STANDARD_KNOBS[name].wrong(value)) is not None:
+            raise At((*within, i), f"{name} {why}")
+
+
 def _check_own(name: str, knob: KnobSpec) -> None:
     """Refuse a custom knob that cannot be set."""
-    if name in STANDARD_KNOBS:
-        raise At((name,), f"{name} is a standard knob; give its values as a plain list")
     if not _NAME.fullmatch(name):
         raise At((name,), "the name of a variable or an argument may contain only letters, digits and `_`")
     if knob.kind == "env" and name in _SET_BY_US:

@@ -1,0 +1,1 @@
+"""The knobs of a service.yaml, and the conditions on them."""
