@@ -250,7 +250,8 @@ def test_least_cost_with_enough_requests():
 # --- what is taken for a key that is left out: by the model, and by the page that people read
 
 PAGE = ROOT / "docs" / "service-yaml.md"
-IN_WORDS: dict[str, object] = {"no condition": [], 
+IN_WORDS: dict[str, object] = {
+    "no condition": [],
     "no limit": None, "never": None, "guessed": None, "this or `path`": None, "this or `build`": None,
     "`cloud-2026`": None, "half of what the search took; twice of it under limits": None,
     "the former where there are such limits": None,
