@@ -1,11 +1,11 @@
 """Prior and posterior of one quantity over all configurations: jointly Gaussian, with an uncertain scale.
 
-Notation: n configurations, k measurements, S samples.
+Notation: n configurations, k measurements, r directions, S samples.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -32,23 +32,36 @@ class Gaussian:
         noise: variance of one measurement's noise.
         floating: whether the level is unknown, so that the mean is shifted to the level of the measurements,
             whatever their unit.
+        directions: `[r, n]` ways in which services differ; their outer products are part of the covariance. A service
+            goes equally far along a direction in all its quantities.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     noise: float
     floating: bool = False
+    directions: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
-    def deviations(self, samples: int, rng: np.random.Generator) -> np.ndarray:
-        """`[S, n]` joint samples of the prior minus its mean, in SAMPLED precision."""
-        return rng.standard_normal((samples, len(self.mean))).astype(SAMPLED) @ self._root.T.astype(SAMPLED)
+    def deviations(self, samples: int, rng: np.random.Generator, along: np.ndarray) -> np.ndarray:
+        """`[S, n]` joint samples of the prior minus its mean, in SAMPLED precision.
+
+        Args:
+            samples: S.
+            rng: source of the random numbers of what the directions do not explain.
+            along: `[S, r]` standard normal coefficients of the directions.
+        """
+        out = rng.standard_normal((samples, len(self.mean))).astype(SAMPLED) @ self._root.T.astype(SAMPLED)
+        if len(self.directions):
+            out += along.astype(SAMPLED) @ self.directions.astype(SAMPLED)
+        return out
 
     @cached_property
     def _root(self) -> np.ndarray:
-        """`[n, n]` lower Cholesky factor of the covariance; cached, as several metrics may share one prior."""
+        """`[n, n]` lower Cholesky factor of the covariance less the directions; several metrics may share a prior."""
         n = len(self.mean)
+        rest = self.covariance - self.directions.T @ self.directions if len(self.directions) else self.covariance
         jitter = (_JITTER + 1e-8 * float(np.trace(self.covariance)) / n) * np.eye(n)
-        return cholesky(self.covariance + jitter, lower=True, check_finite=False)
+        return cholesky(rest + jitter, lower=True, check_finite=False)
 
     def given(self, at: np.ndarray, y: np.ndarray) -> Posterior:
         """The posterior after `[k]` measurements y at `[k]` distinct positions `at`."""

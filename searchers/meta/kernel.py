@@ -81,19 +81,28 @@ def fit(
     centre = _packed(start)
     theta = centre.clone().requires_grad_()
     optimizer = torch.optim.Adam([theta], lr=0.1)
-    data = [(ranks, torch.from_numpy(y)) for ranks, y in tasks if len(y)]
+    data = _by_rows(tasks)
     for _ in range(steps):
         optimizer.zero_grad()
         loss = 0.5 * (theta - centre).square().sum()
         for ranks, y in data:
             own = (2 * theta[2]).exp() + 1e-6
-            k = _smooth(axes, ranks, ranks, theta) + own * torch.eye(len(y), dtype=y.dtype)
+            k = _smooth(axes, ranks, ranks, theta) + own * torch.eye(len(ranks), dtype=y.dtype)
             factor = torch.linalg.cholesky(k)
-            white = torch.linalg.solve_triangular(factor, y[:, None], upper=False)
-            loss = loss + 0.5 * white.square().sum() + factor.diagonal().log().sum()
+            white = torch.linalg.solve_triangular(factor, y, upper=False)
+            loss = loss + 0.5 * white.square().sum() + y.shape[1] * factor.diagonal().log().sum()
         loss.backward()
         optimizer.step()
     return _unpacked(theta.detach())
+
+
+def _by_rows(tasks: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[tuple[np.ndarray, Tensor]]:
+    """The measurements as `[k, a]` ranks and `[k, t]` values of all tasks measured there, which share a Gram matrix."""
+    same: dict[bytes, tuple[np.ndarray, list[np.ndarray]]] = {}
+    for ranks, y in tasks:
+        if len(y):
+            same.setdefault(ranks.tobytes(), (ranks, []))[1].append(y)
+    return [(ranks, torch.from_numpy(np.stack(ys, axis=1))) for ranks, ys in same.values()]
 
 
 def scaled(scales: Scales, factor: float) -> Scales:

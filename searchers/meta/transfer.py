@@ -7,7 +7,7 @@ differs from the prediction by the rest, so the prior's width is not assumed, bu
     w_t(f)    weights of ridge regression with intercept on the tasks' facts f
     mean      Σ_t w_t(f*) ŷ_t
     r_t       (ŷ_t - Σ_s w_s(f_t) ŷ_s) / √v_t  over tasks s of other groups;  v = 1 + Σ w²
-    C         v* · [(1 - γ) · mean_t r_t r_tᵀ + γ · k],  k the kernel fitted to the r_t
+    C         v* · [(1 - γ) · mean r_t r_tᵀ + γ · k],  the mean over groups of tasks, k the kernel fitted to the r_t
 
 Shrinking an empirical covariance towards a structured one: Ledoit, Wolf 2004. An empirical covariance of earlier
 tasks as a prior for optimisation: Wang et al. 2024, "Pre-trained Gaussian processes for Bayesian optimization".
@@ -94,10 +94,11 @@ def fit(grid: JointGrid, tasks: Sequence[TaskMeasurements], noise: float) -> Sou
     surfaces = _completed(grid, tasks, start)
     ridge = min(_ridges(tasks), key=lambda ridge: _error_left_out(surfaces, tasks, ridge))
     residuals = _residuals(surfaces, tasks, ridge)
-    sampled = [_some(task.rows, rng) for task in tasks]
+    order = rng.permutation(len(grid.ranks))
+    sampled = [_some(task.rows, order) for task in tasks]
     seen = [(grid.ranks[rows], residual[rows]) for rows, residual in zip(sampled, residuals, strict=True)]
     scales = kernel.fit(grid.axes, seen, replace(start, level=1.0))
-    gamma = _best_shrinkage(grid, residuals, sampled, tasks, scales, noise, rng)
+    gamma = _best_shrinkage(grid, surfaces, sampled, tasks, SourcePrior(ridge, (), scales, 1.0), noise)
     return SourcePrior(ridge, tuple(axis.name for axis in grid.axes), scales, gamma)
 
 
@@ -115,11 +116,11 @@ def belief(
     """
     scales = prior.scales_on(grid)
     surfaces = _completed(grid, tasks, scales)
-    residuals = _residuals(surfaces, tasks, prior.ridge)[:, : grid.n]
     w, v = _weights(_facts(tasks), facts, prior.ridge)
-    empirical = residuals.T @ residuals / len(tasks)
+    directions = np.sqrt(v * (1 - prior.gamma)) * _directions(surfaces, tasks, prior.ridge)[:, : grid.n]
     smooth = kernel.variance(grid.axes, grid.ranks[: grid.n], scales)
-    return Gaussian(w @ surfaces[:, : grid.n], v * ((1 - prior.gamma) * empirical + prior.gamma * smooth), noise)
+    covariance = directions.T @ directions + v * prior.gamma * smooth
+    return Gaussian(w @ surfaces[:, : grid.n], covariance, noise, directions=directions)
 
 
 def coherence(grid: JointGrid, task: TaskMeasurements) -> float:
@@ -141,8 +142,9 @@ def coherence(grid: JointGrid, task: TaskMeasurements) -> float:
     return float(1 - np.mean(errors**2) / np.mean(y**2))
 
 
-def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rng.permutation(rows)[:FIT_ROWS]
+def _some(rows: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """At most FIT_ROWS rows, the first in one random order: tasks of the same rows then share a Gram matrix."""
+    return rows[np.argsort(order[rows])[:FIT_ROWS]]
 
 
 def _completed(grid: JointGrid, tasks: Sequence[TaskMeasurements], scales: kernel.Scales) -> np.ndarray:
@@ -172,6 +174,12 @@ def _pull(grid: JointGrid, missing: np.ndarray, measured: np.ndarray, scales: ke
     gram = kernel.variance(grid.axes, grid.ranks[measured], scales)
     cross = kernel.covariance(grid.axes, grid.ranks[missing], grid.ranks[measured], scales)
     return cho_solve(cho_factor(gram), cross.T).T
+
+
+def _directions(surfaces: np.ndarray, tasks: Sequence[TaskMeasurements], ridge: float) -> np.ndarray:
+    """`[T, g]` residuals whose outer products sum to their mean over groups: workloads of one model are one sample."""
+    _, which, count = np.unique(_groups(tasks), return_inverse=True, return_counts=True)
+    return _residuals(surfaces, tasks, ridge) / np.sqrt(len(count) * count[which])[:, None]
 
 
 def _weights(facts: np.ndarray, at: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
@@ -220,25 +228,31 @@ def _error_left_out(surfaces: np.ndarray, tasks: Sequence[TaskMeasurements], rid
 
 def _best_shrinkage(
     grid: JointGrid,
-    residuals: np.ndarray,
+    surfaces: np.ndarray,
     sampled: Sequence[np.ndarray],
     tasks: Sequence[TaskMeasurements],
-    scales: kernel.Scales,
+    prior: SourcePrior,
     noise: float,
-    rng: np.random.Generator,
 ) -> float:
-    """γ under which left-out tasks are most probable after a few of their measurements are known."""
+    """γ under which left-out groups are most probable after a few of their measurements are known.
+
+    A group that is left out has no part in the others' residuals either: with it they would show what it is like.
+    """
     groups = _groups(tasks)
     if len(set(groups)) < 2:
         return 1.0
+    residuals = _residuals(surfaces, tasks, prior.ridge)
     scores = np.zeros(len(SHRINKAGES))
-    for t, rows in enumerate(sampled):
-        others = residuals[groups != groups[t]][:, rows]
-        empirical = others.T @ others / len(others)
-        smooth = kernel.variance(grid.axes, grid.ranks[rows], scales)
-        for i, gamma in enumerate(SHRINKAGES):
-            prior = Gaussian(np.zeros(len(rows)), (1 - gamma) * empirical + gamma * smooth, noise)
-            scores[i] += sum(_log_density_of_rest(prior, residuals[t][rows], known) for known in KNOWN)
+    for left_out in dict.fromkeys(groups):
+        kept = np.flatnonzero(groups != left_out)
+        directions = _directions(surfaces[kept], [tasks[int(t)] for t in kept], prior.ridge)
+        for t in np.flatnonzero(groups == left_out):
+            rows = sampled[int(t)]
+            empirical = directions[:, rows].T @ directions[:, rows]
+            smooth = kernel.variance(grid.axes, grid.ranks[rows], prior.scales)
+            for i, gamma in enumerate(SHRINKAGES):
+                belief = Gaussian(np.zeros(len(rows)), (1 - gamma) * empirical + gamma * smooth, noise)
+                scores[i] += sum(_log_density_of_rest(belief, residuals[t][rows], known) for known in KNOWN)
     return SHRINKAGES[int(np.argmax(scores))]
 
 

@@ -8,6 +8,9 @@ from searchers.meta.gaussian import SCALE_WEIGHT, Gaussian
 
 N = 6
 
+NONE = np.empty((0, 0))
+"""Coefficients of a prior without directions."""
+
 
 def belief(floating=False) -> Gaussian:
     rng = np.random.default_rng(0)
@@ -48,7 +51,7 @@ def test_samples_have_the_posteriors_mean_and_covariance():
     prior = belief()
     posterior = prior.given(AT, Y)
     rng = np.random.default_rng(1)
-    drawn = posterior.samples(prior.deviations(40_000, rng), rng.standard_normal((40_000, 2)))
+    drawn = posterior.samples(prior.deviations(40_000, rng, NONE), rng.standard_normal((40_000, 2)))
     mean, covariance = by_hand(prior)
     assert drawn.mean(axis=0) == pytest.approx(mean, abs=0.08)
     assert np.cov(drawn.T) == pytest.approx(posterior.scale * covariance, rel=0.05, abs=0.25)
@@ -87,12 +90,12 @@ def test_stated_widths_cover_what_was_left_out_as_often_as_they_say():
 def test_samples_spread_as_widely_as_the_variance_says_and_no_two_are_alike():
     prior = belief()
     posterior, rng = prior.given(AT, Y), np.random.default_rng(3)
-    drawn = posterior.samples(prior.deviations(4000, rng), rng.standard_normal((4000, 2)))
+    drawn = posterior.samples(prior.deviations(4000, rng, NONE), rng.standard_normal((4000, 2)))
     assert drawn.dtype == np.float32 and len(np.unique(drawn[:, 0])) > 3900
     # A variance is known to √(2/4000) of itself, and 0.15 is more than six times that.
     assert drawn.var(axis=0) == pytest.approx(posterior.variance, rel=0.15)
-    other = prior.deviations(4000, np.random.default_rng(4))
-    assert not np.array_equal(other, prior.deviations(4000, np.random.default_rng(5)))
+    other = prior.deviations(4000, np.random.default_rng(4), NONE)
+    assert not np.array_equal(other, prior.deviations(4000, np.random.default_rng(5), NONE))
 
 
 def test_the_scale_weighs_surprise_against_five_measurements_of_the_prior():
@@ -113,6 +116,6 @@ def test_a_floating_level_is_the_mean_error_and_a_fixed_one_is_not():
 
 def test_a_covariance_without_full_rank_has_samples_too():
     flat = Gaussian(np.zeros(4), np.ones((4, 4)), 0.01)
-    drawn = flat.deviations(500, np.random.default_rng(0))
+    drawn = flat.deviations(500, np.random.default_rng(0), NONE)
     assert np.isfinite(drawn).all() and np.ptp(drawn, axis=1).max() < 0.01 and drawn.std() > 0.8
     assert (flat.given(np.array([0]), np.array([1.0])).variance > 0).all()
