@@ -55,5 +55,13 @@ def test_the_demo_is_tuned_on_this_machine(local_ray, tmp_path):
 def test_the_searcher_of_the_docs_runs_inside_a_tuner(local_ray, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))  # where Tune writes what is not told where
-    exec(compile(python_block("TuneSearcher"), YOUR_MODEL.name, "exec"), {})
+    exec(compile(python_block("tune.Tuner("), YOUR_MODEL.name, "exec"), {})
     assert capsys.readouterr().out.splitlines()[-1] == "{'batch': 4}"
+
+
+def test_the_conditions_of_the_docs_leave_what_they_say():
+    found: dict[str, Any] = {}
+    exec(compile(python_block("when=Condition"), YOUR_MODEL.name, "exec"), found)
+    configurations = [found["space"][i] for i in range(len(found["space"]))]
+    assert len(configurations) == 3 * 2 + 2  # vllm has three degrees and two sizes of blocks, tensorrt two degrees
+    assert all(("block_size" in each) == (each["engine"] == "vllm") for each in configurations)
