@@ -314,7 +314,7 @@ def test_a_prior_is_for_those_who_take_one(tmp_path):
     replace(shipped, inputs=replace(shipped.inputs, columns=columns)).save(tmp_path / "knows.nothing")
 
     def chosen(prior: Path | None) -> list[int]:
-        plan = Plan(folder, ("random", "meta"), ("free",), budget=2, seeds=1, prior=prior).checked(suite)
+        plan = Plan(folder, ("random", "meta"), ("free",), budget=6, seeds=1, prior=prior).checked(suite)
         assert plan.factory("random") is NAMED["random"]
         found = searches(suite, plan, Unit("meta", suite.judged[:1]))
         return [step.position for search in found for step in search.steps]
