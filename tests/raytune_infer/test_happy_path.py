@@ -251,7 +251,9 @@ def test_a_model_is_tuned_killed_resumed_shown_exported_deployed_and_asked(
 
     up = r"the run's folder is run|Serve config: +run/serve_config.yaml"
     with started(*tuned("--resume"), alone=alone, cwd=tmp_path, until=up) as (driver, said):
-        said += driver.communicate()[0]
+        # By the same reader as so far: it may have taken in lines that came at once, which `communicate` would not see.
+        assert driver.stdout is not None
+        said += driver.stdout.read()
         assert "3/3" in said and "Recommendation" in said
         assert driver.wait() == 0
     trials = pd.read_csv(tmp_path / "run" / "trials.csv")
