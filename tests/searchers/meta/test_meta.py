@@ -53,16 +53,16 @@ def test_earlier_services_that_predict_rightly_make_every_rate_known_after_three
     assert off(taught) < 0.05 < 0.1 < off(problem)
 
 
-def mirrored(task: Task) -> Task:
-    """A smooth lie: what was best is worst."""
+def inverse(task: Task, metric: str, of: str) -> Task:
+    """The task with another value of a metric: a constant over another one, or over itself: what was best is worst."""
     observed = (
-        Observation(o.position, o.metrics and {**o.metrics, "rps": 1e4 / o.metrics["rps"]}) for o in task.observed
+        Observation(o.position, o.metrics and {**o.metrics, metric: 1e4 / o.metrics[of]}) for o in task.observed
     )
     return Task(task.name, task.space, tuple(observed))
 
 
 lied_to = replace(
-    problem, sources=tuple(mirrored(task) for task in shifted_sources())
+    problem, sources=tuple(inverse(task, "rps", of="rps") for task in shifted_sources())
 )  # learned from once for all tests
 
 
@@ -141,13 +141,6 @@ def posteriors_and_weights(searcher: Meta, history: History) -> tuple[dict[str, 
 def test_sources_that_lie_of_one_metric_lose_their_say_in_that_one_alone(caplog):
     """Their latencies are upside down; what they say of rates is right, and still believed."""
 
-    def lying(source: Task) -> Task:
-        rows = (
-            Observation(o.position, o.metrics and {**o.metrics, "p99_ms": 1e4 / o.metrics["p99_ms"]})
-            for o in source.observed
-        )
-        return Task(source.name, source.space, tuple(rows))
-
     limited = replace(taught, objective=Objective(Expression("rps"), at_most={"p99_ms": 1e6}))
     history = History()
     for position in (0, 44, 101, 166, 222, 301, 340):
@@ -155,7 +148,9 @@ def test_sources_that_lie_of_one_metric_lose_their_say_in_that_one_alone(caplog)
     with caplog.at_level(logging.WARNING, "searchers.meta.meta"):
         true = Meta(limited).drawn(history)
         assert not caplog.records
-        lied = Meta(replace(limited, sources=tuple(map(lying, limited.sources)))).drawn(history)
+        lied = Meta(
+            replace(limited, sources=tuple(inverse(task, "p99_ms", of="p99_ms") for task in limited.sources))
+        ).drawn(history)
     assert [record.getMessage() for record in caplog.records] == [
         "the prior from earlier services for p99_ms contradicts the trials so far and now has almost no weight"
     ]
@@ -227,15 +222,8 @@ def test_what_a_failure_implies_fails_in_all_but_a_twentieth_of_the_samples():
 def test_a_service_that_is_fast_in_one_metric_is_fast_in_the_other():
     """Sources whose latency is a constant over their rate: so is that of what a new service may be."""
 
-    def inverse(source: Task) -> Task:
-        rows = (
-            Observation(o.position, o.metrics and {**o.metrics, "p99_ms": 1e4 / o.metrics["rps"]})
-            for o in source.observed
-        )
-        return Task(source.name, source.space, tuple(rows))
-
     both = replace(problem, objective=Objective(Expression("rps"), at_most={"p99_ms": 50.0}))
-    searcher = Meta(replace(both, sources=tuple(map(inverse, shifted_sources()))))
+    searcher = Meta(replace(both, sources=tuple(inverse(task, "p99_ms", of="rps") for task in shifted_sources())))
     (sources,) = (component for component in searcher._components if component.name == SOURCES)
     rate, latency = (sources.deviations[q] for q in ("rps", "p99_ms"))
     together = (rate * latency).mean(axis=0) / (rate.std(axis=0) * latency.std(axis=0))
