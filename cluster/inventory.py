@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import gpu_names, nvml
+from cluster import nvml
+from cluster.gpu_names import gpu_names
 from cluster.gpus import GIB
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cluster import gpu_names
 from cluster.document import Document, Unreadable, shown, text_of
+from cluster.gpu_names import gpu_names
 
 DEFAULT_BOOK = "cloud-2026"
 

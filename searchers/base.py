@@ -1,4 +1,4 @@
-"""Types that all searchers share: Observation, History, Task, Problem and the Searcher protocol."""
+"""What all searchers share: Observation, History, Task, Problem, the Searcher protocol, and the choice by scores."""
 
 from __future__ import annotations
 
@@ -153,3 +153,18 @@ class PredictsValues(Protocol):
     def predicted(self, history: History) -> np.ndarray:
         """`[S, n]` equally likely values of all configurations, 0 where one is infeasible."""
         ...
+
+
+def largest_free(scores: np.ndarray, history: History, rng: np.random.Generator) -> int | None:
+    """The free position (not in `history.taken`) of the largest score, ties broken at random; None if none is free.
+
+    NaN counts as the lowest score, so that a network that diverged does not end a study.
+    """
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    free = np.ones(len(scores), dtype=bool)
+    free[list(history.taken)] = False
+    if not free.any():
+        return None
+    candidates = np.flatnonzero(free)
+    best = candidates[scores[candidates] == scores[candidates].max()]
+    return int(rng.choice(best))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serve_deployments.environment.secrets import hidden
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 Payload = Any
 """Content of one request, in the form that the model takes: a text, an array, …"""

@@ -37,7 +37,7 @@ from raytune_infer.study.connection.session import ray_session
 from raytune_infer.study.progress import Silent
 from raytune_infer.study.search import quiet_tune
 from raytune_infer.study.study import Serving
-from raytune_infer.study.trial import TrialRuntime
+from raytune_infer.study.trials.trial import TrialRuntime
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from serve_deployments.device.gpu import share
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.compiling import compiled
 from serve_deployments.models.context import ModelContext
+from serve_deployments.resources.enforcement import Enforcement
 
 Way = tuple[Callable[[], Any], Callable[[], Sequence[Enforcement]]]
 """Computes one product of two matrices; the model's own records of limits."""

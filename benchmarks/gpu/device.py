@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.recording.sections import markdown
-from cluster import gpu_names
 from cluster.fakes import FakeDevice, FakeNvml
+from cluster.gpu_names import gpu_names
 from cluster.nvml import Device, NodeGpus, devices, reading
 from cluster.torch_build import TorchBuild
 

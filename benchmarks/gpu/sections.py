@@ -10,7 +10,7 @@ from benchmarks.gpu.checks import Job
 from benchmarks.gpu.computing import COMPUTING
 from benchmarks.gpu.speed import Rung
 from benchmarks.recording.sections import markdown
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.resources.enforcement import Enforcement
 
 Together = Callable[[Sequence[Job], Mapping[str, str]], list[dict[str, Any]]]
 

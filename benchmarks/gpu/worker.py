@@ -23,7 +23,7 @@ from benchmarks.gpu.checks import CHECKS, Job
 from benchmarks.recording.origin import ROOT
 from benchmarks.recording.said_lines import SaidLines, end
 from serve_deployments.device.gpu.limits import checked, enforce_gpu
-from serve_deployments.enforcement import corrected
+from serve_deployments.resources.enforcement import corrected
 
 READY_S = 120.0
 """Seconds that a process may take to import torch, begin with CUDA and prepare; our choice, ten times what it takes."""

@@ -25,13 +25,13 @@ from benchmarks.recording.sections import markdown, put
 from cluster.catalogue import CATALOGUE
 from cluster.emulated.profiles import PROFILES
 from cluster.emulated.roofline import ModelProfile
-from raytune_infer.environment import environment
 from raytune_infer.priors.emulated_tasks import time_batches
 from raytune_infer.spec.standard_knobs import encode
 from searchers.base import History, Observation, Problem, Task
 from searchers.objective import Expression, Objective
 from searchers.registry import NAMED, named
 from searchers.space import Knob, Space
+from serve_deployments.environment.temporary import environment
 
 KNOBS = ("cpu_cores", "gpu_type", "gpu_memory", "gpu_share", "max_batch_size", "precision")
 SIZES: Mapping[int, tuple[int, ...]] = {1_000: (5, 2, 5, 2, 5, 2), 1_000_000: (20, 10, 25, 5, 10, 4)}

@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cluster import gpu_names, gpus
+from cluster import gpus
 from cluster.emulated import profiles, roofline
 from cluster.emulated.shared_card import SharedCard, card_here
+from cluster.gpu_names import gpu_names
 from cluster.inventory import ACCELERATOR_LABEL, ACCELERATOR_RESOURCE, EMULATED_LABEL
 from cluster.starting.own_ray import closed_ray
 

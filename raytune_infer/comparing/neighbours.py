@@ -16,8 +16,8 @@ from raytune_infer.counted import counted
 from raytune_infer.store.records import NEIGHBOURS
 from serve_deployments.backend import Beside, CouldNotRun, NoRoom, ReplicaFacts, Running, Startup
 from serve_deployments.endpoint import Endpoint
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.load.among_copies import AmongCopies
+from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import Settings
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from cluster.emulated import roofline
 from cluster.emulated.profiles import random_profiles
 from cluster.emulated.roofline import ModelProfile
-from cluster.gpu_names import find
+from cluster.gpu_names.gpu_names import find
 from cluster.gpus import Gpu
 from cluster.prices import PriceBook
 from raytune_infer.spec.demand import placings, price

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cluster.gpu_names import find
+from cluster.gpu_names.gpu_names import find
 from raytune_infer.priors.emulated_services import random_service
 from raytune_infer.priors.surface_judge import judge
 from raytune_infer.priors.weights_card import how_it_is_made, libraries, recipe_table

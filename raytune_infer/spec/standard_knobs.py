@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cluster import catalogue, gpu_names, gpus
+from cluster import catalogue, gpus
+from cluster.gpu_names import gpu_names
 from raytune_infer.spec.document import shown
 from searchers.space import Knob, Value
 from serve_deployments.settings import IN_PLACE, fixed

@@ -10,7 +10,7 @@ from typing import Any
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import LATENCY, METRICS, REQUEST_TIMES, STATISTICS
-from serve_deployments.usage import BatchTime, Usage
+from serve_deployments.resources.usage import BatchTime, Usage
 
 KEPT_BATCHES = 32
 """Most batches of a usage reading that are stored, evenly spaced: with those of other levels, enough to predict

@@ -12,17 +12,17 @@ from typing import Any, Self
 from ray import tune
 
 from raytune_infer.comparing.other_processes import least_share
-from raytune_infer.environment import environment, unless_set
 from raytune_infer.spec.service_spec import BudgetSpec
 from raytune_infer.store.records import TrialRecord, observations
 from raytune_infer.study.answers.answer_check import AnswerCheck
-from raytune_infer.study.ledger import Recorder
 from raytune_infer.study.space import Resolver
 from raytune_infer.study.suggestion import OTHERS_SHARE, StudySearcher, Suggestion
-from raytune_infer.study.trial import Measure, run_trial
-from raytune_infer.study.trial_log import TrialLog
+from raytune_infer.study.trials.ledger import Recorder
+from raytune_infer.study.trials.trial import Measure, run_trial
+from raytune_infer.study.trials.trial_log import TrialLog
 from searchers.registry import SearcherFactory
 from serve_deployments.backend import Backend
+from serve_deployments.environment.temporary import environment, unless_set
 
 _TRIAL_MEMORY_BYTES = 64 * 2**20
 """Memory that a trial's own process requests. It requests no core, because it only waits and the replica must have them

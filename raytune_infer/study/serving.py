@@ -14,13 +14,13 @@ import ray
 from ray import serve
 from ray.serve.context import _get_global_client as get_global_client
 
-from raytune_infer.monitoring.study_series import labels_of
 from raytune_infer.spec.samples.sample_order import distinct, spread
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec
 from raytune_infer.store.records import StudyRecord
 from raytune_infer.study.connection.worker_environment import JOB_VARIABLE, SENT_BELOW
-from raytune_infer.study.trial import TrialRuntime
+from raytune_infer.study.monitoring.study_series import labels_of
+from raytune_infer.study.trials.trial import TrialRuntime
 from serve_deployments.load.stored_samples import StoredSamples
 from serve_deployments.measuring.in_cluster.load_side import release_cores
 from serve_deployments.measuring.in_cluster.measure import AskWithLoadActor, WithLoadActor

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster import gpu_names
+from cluster.gpu_names import gpu_names
 from cluster.inventory import Inventory
 from cluster.prices import NoPrice, PriceBook
 from raytune_infer.counted import counted

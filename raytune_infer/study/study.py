@@ -12,7 +12,6 @@ from cluster import inventory as ray_inventory
 from raytune_infer.comparing.comparison_schedule import WORTHWHILE
 from raytune_infer.counted import counted
 from raytune_infer.errors import SpecError, UserError
-from raytune_infer.monitoring.study_series import labels_of
 from raytune_infer.priors.earlier_studies import earlier_studies
 from raytune_infer.spec.knobs.condition_notes import condition_notes
 from raytune_infer.spec.service import Service
@@ -25,17 +24,18 @@ from raytune_infer.store.run_folder import RunFolder
 from raytune_infer.study.answers.reference import with_answer_check
 from raytune_infer.study.connection.session import check_session, no_running_loop, ray_session
 from raytune_infer.study.fingerprint.fingerprint import differences, files_of, fingerprint
+from raytune_infer.study.monitoring.study_series import labels_of
 from raytune_infer.study.progress import Progress, Silent, Together
 from raytune_infer.study.result import StudyResult, conclude
 from raytune_infer.study.run_start import Start, StudyOptions, anew, continued, new_run, opened, resumed
 from raytune_infer.study.space import ServiceSpace, service_space
-from raytune_infer.study.trial import TrialRuntime
+from raytune_infer.study.trials.trial import TrialRuntime
 from searchers.registry import DEFAULT, LEARNS, PREDICT_GAINS, named
 from serve_deployments.models.model import is_emulated
 
 # Modules that run trials import Ray, which takes seconds. They are imported late: a refused study does not need it.
 if TYPE_CHECKING:
-    from raytune_infer.study.trial_log import TrialLog
+    from raytune_infer.study.trials.trial_log import TrialLog
 
 Serving = Callable[[StudyRecord], AbstractContextManager[TrialRuntime]]
 """Function from a study's record to a context with the runtime that runs and loads its replicas."""
@@ -169,8 +169,8 @@ class Study:
         progress: Progress,
     ) -> TrialLog:
         """Return the log that runs and records the study's trials, with a check of their answers."""
-        from raytune_infer.study.ledger import Ledger
-        from raytune_infer.study.trial_log import TrialLog
+        from raytune_infer.study.trials.ledger import Ledger
+        from raytune_infer.study.trials.trial_log import TrialLog
 
         ledger = Ledger(database, study, space.problem, emulated=space.resolver.emulated, progress=progress)
         runtime = with_answer_check(runtime, self._service, space, run.path, progress)
@@ -226,6 +226,6 @@ class Study:
 
 def _shown(study: StudyRecord) -> AbstractContextManager[Progress]:
     """Return the context within which the study is shown to whoever watches the cluster."""
-    from raytune_infer.monitoring.study_gauges import study_gauges
+    from raytune_infer.study.monitoring.study_gauges import study_gauges
 
     return study_gauges(labels_of(study))

@@ -11,7 +11,7 @@ from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from raytune_infer.environment import environment
+from serve_deployments.environment.temporary import environment
 
 Common = TypeVar("Common")
 Unit = TypeVar("Unit")

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from searchers.base import History, Problem
+from searchers.base import History, Problem, largest_free
 from searchers.baselines.from_sources.source_values import learnt_once, log_values, sources_of, unit_cube
 from searchers.baselines.gaussian_process import fit, log_expected_improvement, prior_then_largest
-from searchers.choice import largest_free
 
 
 class BayesianOptimisation:

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import log_ndtr
 
-from searchers.base import History, Problem
+from searchers.base import History, Problem, largest_free
 from searchers.baselines.from_sources.metric_means import QuantityMean, quantity_means
 from searchers.baselines.from_sources.source_values import unit_cube
 from searchers.baselines.gaussian_process import fit, largest_or_random, log_expected_improvement
-from searchers.choice import largest_free
 from searchers.meta.metric_model import FEASIBLE, metric_model_of
 from searchers.objective import Objective
 from searchers.quantities import PRICE

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from searchers.base import History, Problem
-from searchers.choice import largest_free
+from searchers.base import History, Problem, largest_free
 from searchers.morphling.mlp import initial_weights, predict, squared_error
 
 _STEPS, _STEP_SIZE = 100, 0.01

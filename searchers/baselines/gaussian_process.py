@@ -19,8 +19,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError, NotPSDError
 from scipy.special import erfcx, ndtr
 
-from searchers.base import History, Problem
-from searchers.choice import largest_free
+from searchers.base import History, Problem, largest_free
 
 _NUMERICAL = (
     BotorchError, NotPSDError, NanError, np.linalg.LinAlgError,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from searchers.base import History, Problem
-from searchers.choice import largest_free
+from searchers.base import History, Problem, largest_free
 
 
 class RandomSearch:

@@ -16,8 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from searchers.base import History, Problem, Searcher
-from searchers.choice import largest_free
+from searchers.base import History, Problem, Searcher, largest_free
 from searchers.meta import mixture, source_prior
 from searchers.meta.acquisition import acquisition, chance_of_more
 from searchers.meta.gaussian import Posterior

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from searchers.base import History, Problem
-from searchers.choice import largest_free
+from searchers.base import History, Problem, largest_free
 from searchers.morphling.maml import adapt, unit_of
 from searchers.morphling.meta_model import MetaModel
 from searchers.morphling.mlp import predict

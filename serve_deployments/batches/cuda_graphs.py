@@ -17,7 +17,7 @@ from serve_deployments.batches.accelerator import Accelerator, Stream
 from serve_deployments.batches.batch_parts import Tensors
 from serve_deployments.batches.packing import Layout
 from serve_deployments.endpoint import first_line
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.resources.enforcement import Enforcement
 
 MOST = 256
 """Largest number of graphs kept; our choice, by `packing.bucket`: all shapes of up to 64 texts of up to 512 tokens.

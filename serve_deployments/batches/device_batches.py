@@ -24,7 +24,7 @@ from serve_deployments.batches.cuda_graphs import Graphs, run_packed
 from serve_deployments.batches.packing import Layout, first_sizes
 from serve_deployments.batches.shapes import batches_of, combinations, shapes_of
 from serve_deployments.endpoint import Payload
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.resources.enforcement import Enforcement
 
 IN_FLIGHT = 2
 """Largest number of batches in progress. A third would only wait longer, with its requests fixed earlier."""

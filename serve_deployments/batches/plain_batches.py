@@ -7,7 +7,7 @@ from typing import Any
 
 from serve_deployments.batches.batch_parts import Parts
 from serve_deployments.endpoint import Payload
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.resources.enforcement import Enforcement
 
 
 class PlainBatches:

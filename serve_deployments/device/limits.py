@@ -20,7 +20,7 @@ from typing import IO
 
 from serve_deployments.device.cgroups import Quota, cpu_quota
 from serve_deployments.device.core_locks import BadFolder, lock_folder, obstacles, prepared, try_lock
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import Settings
 
 

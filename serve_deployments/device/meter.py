@@ -12,7 +12,7 @@ from serve_deployments.device.load_processes import LoadProcesses
 from serve_deployments.device.nvml import opened
 from serve_deployments.device.other_work import OtherWork, busy_s, stolen_s
 from serve_deployments.device.process_tree import ProcessTree
-from serve_deployments.usage import RECENT, BatchTime, Usage
+from serve_deployments.resources.usage import RECENT, BatchTime, Usage
 
 _GPU_PERIOD_S = 1.0
 """Sampling period. NVML's utilisation covers the last 1/6 s to 1 s, depending on the product; reading it more often

@@ -13,7 +13,7 @@ from serve_deployments.device.gpu.limits import checked, enforce_gpu, too_much_i
 from serve_deployments.device.limits import CoreLease
 from serve_deployments.device.process_tree import ProcessTree
 from serve_deployments.device.threads import enforced_threads, set_threads
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import Settings
 
 LEASE_DEADLINE_S = 60.0

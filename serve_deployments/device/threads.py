@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threadpoolctl
 
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.resources.enforcement import Enforcement
 
 
 def set_threads(count: int) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from serve_deployments.endpoint import Answer, Payload
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 
 @dataclass

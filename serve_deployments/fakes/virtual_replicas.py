@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from serve_deployments.endpoint import Answer, Payload
-from serve_deployments.usage import RECENT, BatchTime, Usage
+from serve_deployments.resources.usage import RECENT, BatchTime, Usage
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 
 from serve_deployments.endpoint import Answer, Endpoint, Payload
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 _REMEMBERED = 100
 """Number of the last requests by which the load on the measured replica is judged. Our choice: a queue of random

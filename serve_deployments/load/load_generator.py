@@ -13,7 +13,7 @@ from serve_deployments.load.clock import Clock
 from serve_deployments.load.events import Events
 from serve_deployments.load.sending import TICK_S, OwnSender, Schedule, Sender
 from serve_deployments.metrics.request_record import RequestRecord
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 _MESSAGE_S = 0.05
 """Period at which several senders are polled. Our choice: an answer costs a sender about half a millisecond, 1 % of its

@@ -19,7 +19,7 @@ from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.stopping_rules import LevelStatus, StoppingRule, UntilKnown, UntilPrecise
 from serve_deployments.measuring.summary import LevelRun, summarise
 from serve_deployments.metrics.level_result import LevelResult
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 _REPEATS = 1 / 3  # largest share of a search's time for levels that are repeated with more senders (our choice)
 LONGER = 1.5  # how much longer than the longest batch so far the next may take: the load grows (our choice)

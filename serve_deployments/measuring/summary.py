@@ -15,7 +15,7 @@ from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult, Mode
 from serve_deployments.metrics.metric_table import LATENCY, METRICS, REQUEST_TIMES, RequestTime
 from serve_deployments.metrics.request_record import Requests
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 _BUSY_SHARE = 0.85  # share of a core beyond which an event loop queues its own work (the GIL allows it one core)
 _LAG_FLOOR_MS = 2.0  # asyncio's timers have a resolution of a millisecond: up to two of them are no lag

@@ -9,7 +9,7 @@ from typing import Literal
 
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.metric_table import LATENCY, METRICS, Metric, metric_of
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 Mode = Literal["closed", "open"]
 

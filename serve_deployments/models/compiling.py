@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelError
+from serve_deployments.resources.enforcement import Enforcement
 
 MODES = ("none", "default", "reduce-overhead", "max-autotune")
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from serve_deployments.endpoint import Payload
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.exported import as_taken
+from serve_deployments.resources.enforcement import Enforcement
 
 
 def of_stacked(

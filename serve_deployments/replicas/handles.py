@@ -9,7 +9,7 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from serve_deployments.endpoint import Answer, Payload
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 DEPLOYMENT = "Replica"
 """Name of the deployment in every application."""

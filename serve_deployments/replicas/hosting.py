@@ -20,13 +20,13 @@ from serve_deployments.device.process_tree import ProcessTree, adopt_orphans, en
 from serve_deployments.device.replica_limits import ReplicaLimits, threads_of
 from serve_deployments.device.watch_program import GRACE_S, MARK, mark_of
 from serve_deployments.endpoint import first_line, is_out_of_memory
-from serve_deployments.enforcement import Enforcement, corrected
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.live.garbage import SetAside
 from serve_deployments.models.live.live_model import LiveModel
 from serve_deployments.models.model import Builder, ModelSource, consumes
 from serve_deployments.models.sendable import as_sent
 from serve_deployments.replicas.batching.first_batches import SHAPES_S, FirstBatches
+from serve_deployments.resources.enforcement import Enforcement, corrected
 from serve_deployments.settings import Settings
 
 _CLOSE_S = 30.0

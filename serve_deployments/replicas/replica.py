@@ -29,8 +29,8 @@ from serve_deployments.replicas.hosting import HostedModel, is_of_payload
 from serve_deployments.replicas.http.answering import answer
 from serve_deployments.replicas.http.payload_type import AS_JSON, PayloadType
 from serve_deployments.replicas.loopback import stay_on_loopback
+from serve_deployments.resources.usage import Usage
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Usage
 
 DRAIN_S = 10.0
 """Seconds that running batches may take to finish when the replica is to be changed or parked, or twice the longest

@@ -18,7 +18,7 @@ from benchmarks.gpu.speed import _rungs
 from benchmarks.gpu.worker import together
 from benchmarks.recording.origin import ROOT
 from benchmarks.recording.said_lines import Silent
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.resources.enforcement import Enforcement
 
 ENFORCED = dataclasses.asdict(Enforcement("gpu_share", "0.25", True, "green context, 32 of 132 multiprocessors"))
 

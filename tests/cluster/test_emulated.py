@@ -6,7 +6,7 @@ import torch
 from cluster.emulated import devices as emulated
 from cluster.emulated import profiles, roofline
 from cluster.fakes import FakeTime
-from cluster.gpu_names import AmbiguousGpu, UnknownGpu, find
+from cluster.gpu_names.gpu_names import AmbiguousGpu, UnknownGpu, find
 
 
 def build(time, **changes):

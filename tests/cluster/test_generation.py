@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cluster.emulated.generation import LINK_GB_S, LanguageModel, Runtime, link, serve
-from cluster.gpu_names import find
+from cluster.gpu_names.gpu_names import find
 
 DENSE = LanguageModel(8e9, 8e9, layers=32, width=4096, kv_width=1024)
 MIXTURE = LanguageModel(48e9, 12e9, layers=32, width=4096, kv_width=1024, experts=8, experts_per_token=2)

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from ray.util.accelerators import accelerators
 
-from cluster import gpu_names, gpus, mig
+from cluster import gpus
 from cluster.catalogue import CATALOGUE, NO_GPU_FEATURES
-from cluster.gpu_names import find
+from cluster.gpu_names import gpu_names, mig
+from cluster.gpu_names.gpu_names import find
 from cluster.gpus import FEATURE_NAMES
 
 ASKED_FOR = (

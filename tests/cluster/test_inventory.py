@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import gpu_names, inventory, nvml
+from cluster import inventory, nvml
 from cluster.fakes import ray_node
+from cluster.gpu_names import gpu_names
 from cluster.inventory import UNKNOWN_GPU, Demand, Inventory, Node, parse
 from cluster.torch_build import TorchBuild
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import gpu_names
+from cluster.gpu_names import gpu_names
 from cluster.prices import NoPrice, PriceBook, PriceBookError, built_in, load_prices, usd_per_million
 
 GOOD = """

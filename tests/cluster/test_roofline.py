@@ -5,7 +5,7 @@ from cluster.catalogue import CATALOGUE, CPU_CORE
 from cluster.emulated import roofline
 from cluster.emulated.profiles import PROFILES, profile, random_profiles
 from cluster.emulated.roofline import ModelProfile, memory_gib, service_time_s
-from cluster.gpu_names import find
+from cluster.gpu_names.gpu_names import find
 
 BATCHES = np.array([1.0, 2, 4, 8, 16, 32, 64, 128])
 # By hand: 1e9 FLOP, 4e6 bytes of weights, 1e6 bytes moved an item, 10 kernels, 1 ms on a core.

@@ -13,7 +13,7 @@ import pytest
 from cluster.emulated import devices, profiles, roofline, shared_card
 from cluster.emulated.shared_card import SharedCard, card_here
 from cluster.fakes import FakeTime
-from cluster.gpu_names import find
+from cluster.gpu_names.gpu_names import find
 
 
 def test_the_others_ask_while_their_batches_run(tmp_path):

@@ -33,7 +33,7 @@ AREAS = {
         "raytune_infer/report/level_figures.py",
     ),
     "models": ("serve_deployments/models/**/*.py", "serve_deployments/batches/*.py"),
-    "device": ("serve_deployments/device/**/*.py", "serve_deployments/usage.py"),
+    "device": ("serve_deployments/device/**/*.py", "serve_deployments/resources/usage.py"),
     "store": ("raytune_infer/store/*.py",),
     "study": ("raytune_infer/study/**/*.py",),
     "prices": ("cluster/prices.py",),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
-from cluster import gpu_names
+from cluster.gpu_names import gpu_names
 from raytune_infer.spec.document import Document, shown
 from raytune_infer.spec.parts import Part, Text
 from raytune_infer.spec.spec_errors import At

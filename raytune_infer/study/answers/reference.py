@@ -21,7 +21,7 @@ from raytune_infer.study.answers.answer_check import (
 )
 from raytune_infer.study.progress import Progress
 from raytune_infer.study.space import ServiceSpace
-from raytune_infer.study.trial import TrialRuntime
+from raytune_infer.study.trials.trial import TrialRuntime
 from searchers.objective import Objective
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.answers.content import Unanswered

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from cluster.emulated.devices import emulated_cluster, parse
 from cluster.starting.own_ray import closed_ray
-from raytune_infer.environment import environment, unless_set
 from raytune_infer.errors import UserError
 from raytune_infer.study.connection.connected import connected
 from raytune_infer.study.connection.refusals import refuse_other_kinds, refuse_silence, refuse_warnings_as_errors
 from raytune_infer.study.connection.worker_environment import local_environment, shipped_environment
 from serve_deployments.device.limits import machine_cores
+from serve_deployments.environment.temporary import environment, unless_set
 
 _OWN_RAY = {"RAY_worker_niceness": "0"}
 """Environment of a Ray that is started here; the user's settings win. By default Ray's workers have a low priority

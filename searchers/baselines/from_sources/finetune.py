@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from searchers.base import History, Problem, Searcher
+from searchers.base import History, Problem, Searcher, largest_free
 from searchers.baselines.ernest import Ernest
 from searchers.baselines.from_sources.source_values import learnt_once, sources_of, unit_cube
-from searchers.choice import largest_free
 from searchers.morphling.maml import unit_of
 from searchers.morphling.mlp import initial_weights, predict, squared_error
 

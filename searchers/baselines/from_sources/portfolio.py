@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from searchers.base import History, Problem
+from searchers.base import History, Problem, largest_free
 from searchers.baselines.from_sources.source_values import fractions_of, learnt_once
-from searchers.choice import largest_free
 
 
 @learnt_once

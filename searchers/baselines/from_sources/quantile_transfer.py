@@ -14,9 +14,8 @@ import torch
 from scipy.stats import norm, rankdata
 from torch import Tensor, nn
 
-from searchers.base import History, Problem
+from searchers.base import History, Problem, largest_free
 from searchers.baselines.from_sources.source_values import learnt_once, sources_of, unit_cube
-from searchers.choice import largest_free
 
 _HIDDEN = 50  # our choice, like depth and batch: small beside thousands of rows
 _STEP_SIZES = (0.01, 0.001, 0.0001)  # our choice: Adam with two drops, until the loss levels off

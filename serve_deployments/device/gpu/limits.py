@@ -14,7 +14,7 @@ from serve_deployments.device.gpu.memory import why_not_capped, why_over_cap
 from serve_deployments.device.gpu.mps import LEAST_CAPABILITY, under_mps
 from serve_deployments.device.gpu.outside import GIB, cap_fraction, outside_bytes
 from serve_deployments.device.gpu.share import CannotConfine, confine
-from serve_deployments.enforcement import Enforcement
+from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import Settings
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from serve_deployments.measuring.predicting.batch_error import relative_error
 from serve_deployments.measuring.predicting.mean_times import MeanTimes
 from serve_deployments.metrics.level_result import LevelResult
+from serve_deployments.resources.usage import BatchTime, Usage
 from serve_deployments.settings import Settings
-from serve_deployments.usage import BatchTime, Usage
 
 FEWEST = 4
 """Minimum number of known batches for a prediction. Our choice."""

@@ -19,7 +19,7 @@ import numpy as np
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue
 from serve_deployments.measuring.statistics import interval
 from serve_deployments.metrics.request_record import Requests
-from serve_deployments.usage import BatchTime, Usage
+from serve_deployments.resources.usage import BatchTime, Usage
 
 OFF = 0.1
 """Relative error of a predicted latency, as a standard deviation, like `SPEED`. With both, the errors against levels of

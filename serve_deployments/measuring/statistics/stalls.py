@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from serve_deployments.load.events import Events
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 _FENCE = 3.0
 """Interquartile ranges above the upper quartile, of the logarithms, from which on a value is far out (Tukey,

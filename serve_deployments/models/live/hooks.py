@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from serve_deployments.batches.batch_parts import TwoSteps
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.model import BatchFunction
+from serve_deployments.resources.enforcement import Enforcement
 
 Hook = Callable[..., Any]
 

@@ -15,13 +15,13 @@ from typing import Any, ParamSpec, TypeVar, cast
 from serve_deployments.batches.batch_parts import TwoSteps
 from serve_deployments.device.gpu import share
 from serve_deployments.endpoint import first_line
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.live.contained import contained, contained_build, contained_later
 from serve_deployments.models.live.hooks import changeable, first_sizes, hook, shapes, told, two_steps
 from serve_deployments.models.live.model_thread import ModelThread
 from serve_deployments.models.model import BatchFunction, Builder, ModelSource, as_batch, construct
 from serve_deployments.models.rows import checked
+from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import let_in
 
 P = ParamSpec("P")

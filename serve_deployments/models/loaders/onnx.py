@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from serve_deployments.endpoint import Payload, is_out_of_memory
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.exported import AS_EXPORTED, as_taken, check_file, check_precision
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.onnx_inputs import input_names
+from serve_deployments.resources.enforcement import Enforcement
 
 _CUDA = "CUDAExecutionProvider"
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve_deployments.endpoint import is_out_of_memory
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.sendable import as_sent, check_sendable
 from serve_deployments.replicas.batching.batch_answers import Failed, answer_each
 from serve_deployments.replicas.http.results import check_forms
+from serve_deployments.resources.enforcement import Enforcement
 
 READY_S = 10.0
 """Seconds after which no further batch is run that the model does not ask for. Our choice: a twelfth of the usual

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raytune_infer.comparing.neighbours import neighbours_that_fit
-from raytune_infer.study.trial import run_trial
+from raytune_infer.study.trials.trial import run_trial
 from serve_deployments.backend import DeployFailed, NoRoom, OutOfMemory, ReplicaDied
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from raytune_infer.comparing.to_beat import rate_to_beat
-from raytune_infer.study.trial import run_trial
+from raytune_infer.study.trials.trial import run_trial
 from searchers.objective import Expression, Objective
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest

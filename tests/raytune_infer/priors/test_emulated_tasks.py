@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cluster.emulated import profiles, roofline
-from cluster.gpu_names import find
+from cluster.gpu_names.gpu_names import find
 from cluster.gpus import FEATURE_NAMES
 from cluster.prices import load_prices
 from raytune_infer.priors.emulated_tasks import PAPER_KNOBS, emulate, random_architecture, random_table

@@ -18,7 +18,7 @@ from raytune_infer.store.records import Outcome
 from raytune_infer.store.run_folder import open_run
 from searchers.objective import Expression, Objective
 from serve_deployments.backend import OutOfMemory
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, SPEC, measured, write_run
 from tests.raytune_infer.ranking.ranked_trials import level, ranked, trial
 from tests.raytune_infer.report.shown_views import column

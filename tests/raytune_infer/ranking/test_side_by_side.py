@@ -17,7 +17,7 @@ from raytune_infer.study.result import conclude
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, finals
 from tests.raytune_infer.ranking.ranked_trials import level
 from tests.raytune_infer.report.shown_views import column

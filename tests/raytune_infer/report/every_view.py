@@ -31,7 +31,7 @@ from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.replay import Step
 from searchers.space import Config, Knob, Space
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.raytune_infer.ranking.ranked_trials import level, ranked, trial
 
 TYPED = "[/INST]"

@@ -17,7 +17,7 @@ from raytune_infer.report.renderers.cell_text import cell_text
 from raytune_infer.report.view import Column, Note, Quantity
 from raytune_infer.report.words.ranked import asked, notes, trials_needed, where, why_not
 from searchers.objective import Expression, Objective
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.levels import a_level
 from tests.raytune_infer.report.shown_views import headings, texts
 

@@ -29,7 +29,7 @@ from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 from serve_deployments.metrics.metric_table import METRICS as METRIC_TABLE
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.levels import a_level
 from tests.raytune_infer.report.shown_views import column, headings, texts
 

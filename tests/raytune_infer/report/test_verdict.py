@@ -16,7 +16,7 @@ from raytune_infer.report.words.verdict import answer, answer_so_far, on_other_w
 from searchers.objective import Expression, Objective
 from searchers.space import Config
 from serve_deployments.metrics.level_result import TOLERATED_SHARE
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.levels import a_level
 from tests.raytune_infer.comparing.final_rounds import BROKEN, GOAL, answering_otherwise, finals, halves
 from tests.raytune_infer.report.shown_views import headings, texts

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cluster.gpu_names import find
+from cluster.gpu_names.gpu_names import find
 from raytune_infer.spec.standard_knobs import STANDARD_KNOBS, encode, encode_found, gpu_name
 
 BY_HAND = [

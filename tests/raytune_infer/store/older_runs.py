@@ -86,7 +86,7 @@ def measure(running: Any, settings: Any, **to_beat: Any) -> Any:
 def serving(study: Any) -> Iterator[Any]:
     places = "serve_deployments.fakes.fake_backend", "serve_deployments.fake_backend"
     backend = of("FakeBackend", *places)(lambda settings, batch: 0.01, refuses)
-    trial: Any = import_module("raytune_infer.study.trial")
+    trial: Any = import_module("raytune_infer.study.trials.trial")
     if "measure_again" in trial.TrialRuntime.__annotations__:
         yield trial.TrialRuntime(backend, measure, measure)
     else:

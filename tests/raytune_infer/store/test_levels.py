@@ -10,7 +10,7 @@ from raytune_infer.store.levels import KEPT_BATCHES, level_from_json, level_to_j
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.metric_table import METRICS, PERCENTILES, REQUEST_TIMES, Metric
-from serve_deployments.usage import RECENT, BatchTime, Usage
+from serve_deployments.resources.usage import RECENT, BatchTime, Usage
 from tests.levels import a_level
 
 USAGE: dict[str, Any] = {

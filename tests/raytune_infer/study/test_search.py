@@ -10,9 +10,9 @@ import pytest
 
 from raytune_infer.store.database import Database
 from raytune_infer.store.records import Outcome
-from raytune_infer.study.ledger import Ledger
 from raytune_infer.study.progress import Silent
 from raytune_infer.study.suggestion import Suggestion
+from raytune_infer.study.trials.ledger import Ledger
 from searchers.base import Problem
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
@@ -187,7 +187,7 @@ def test_a_process_that_dies_after_its_report_is_recorded_once(monkeypatch, tmp_
 
 
 def test_tune_keeps_nothing_of_what_the_history_has():
-    from raytune_infer.study.ledger import Recorder
+    from raytune_infer.study.trials.ledger import Recorder
 
     kept = SimpleNamespace(last_result={"outcome": {}, "rps": 1.0}, metric_analysis={"a": 1}, metric_n_steps={"a": 1})
     recorder = Recorder(None, None)

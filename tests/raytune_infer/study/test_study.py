@@ -10,7 +10,7 @@ from raytune_infer import Study
 from raytune_infer.errors import AllFailed, RunError, SpecError, UserError
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
-from raytune_infer.study.trial import TrialRuntime
+from raytune_infer.study.trials.trial import TrialRuntime
 from serve_deployments.backend import OutOfMemory
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest

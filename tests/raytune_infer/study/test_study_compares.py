@@ -18,7 +18,7 @@ from raytune_infer.report.words.values import interval
 from raytune_infer.report.words.verdict import answer
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
-from raytune_infer.study.trial import TrialRuntime, run_trial
+from raytune_infer.study.trials.trial import TrialRuntime, run_trial
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan

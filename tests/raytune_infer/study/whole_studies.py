@@ -19,12 +19,12 @@ from cluster.inventory import Inventory, Node
 from raytune_infer import Study
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
-from raytune_infer.study.trial import TrialRuntime
+from raytune_infer.study.trials.trial import TrialRuntime
 from serve_deployments.backend import CouldNotRun
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualAsk
 from serve_deployments.metrics.measurement import Measurement
+from serve_deployments.resources.usage import Usage
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Usage
 from tests.levels import a_level
 
 SPEC = """\

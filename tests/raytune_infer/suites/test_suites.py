@@ -15,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from cluster.catalogue import NO_GPU_FEATURES
-from cluster.gpu_names import find
+from cluster.gpu_names.gpu_names import find
 from cluster.gpus import FEATURE_NAMES
 from raytune_infer.commands.app import app
 from raytune_infer.errors import SuiteError, UserError

@@ -15,10 +15,10 @@ from serve_deployments.batches.device_batches import DeviceBatches
 from serve_deployments.batches.fast_batches import fast_batches
 from serve_deployments.batches.packing import Layout, bucket, buckets_up_to
 from serve_deployments.batches.plain_batches import PlainBatches
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.fakes.fake_accelerator import FakeAccelerator
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.hosting import HostedModel
+from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import Settings
 from tests.repository import ROOT
 

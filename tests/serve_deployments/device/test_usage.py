@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cluster.fakes import FakeDevice, FakeNvml, FakeTime
 from serve_deployments.device.meter import Meter, meter_of
-from serve_deployments.usage import RECENT, Usage
+from serve_deployments.resources.usage import RECENT, Usage
 
 
 @dataclass

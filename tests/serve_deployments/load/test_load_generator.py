@@ -17,8 +17,8 @@ from serve_deployments.load.sending import Log, OwnSender, Schedule
 from serve_deployments.measuring.level import Clients, closed_level, open_level
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.rates.highest_rate import highest_rate
+from serve_deployments.resources.usage import Usage
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Usage
 from tests.levels import a_request
 
 PLAN = LoadPlan(seed=3)

@@ -18,7 +18,7 @@ from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.rates.locating import UntilLocated
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
 from serve_deployments.measuring.stopping_rules import UntilKnown, UntilPrecise, UntilSeen
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 PLAN = LoadPlan(arrivals=CONSTANT, level_max_s=4.0)
 

@@ -10,7 +10,7 @@ from serve_deployments.measuring.statistics.interval import MeanEstimate
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.measuring.summary import LevelRun, client_limited, rate_of, summarise
 from serve_deployments.metrics.metric_table import METRICS, Metric
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.levels import a_request, events
 
 OPEN = LevelRun("open", None, 10.0, 1e9, 1e9 + 4)

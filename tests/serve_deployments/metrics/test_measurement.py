@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from serve_deployments.metrics.measurement import Measurement
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.levels import a_level
 
 

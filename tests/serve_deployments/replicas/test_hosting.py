@@ -17,9 +17,9 @@ import torch
 from serve_deployments.device import limits, replica_limits
 from serve_deployments.device.replica_limits import LEASE_DEADLINE_S
 from serve_deployments.device.watch_program import MARK, mark_of
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.hosting import HostedModel, NotRebuilt
+from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import Settings
 
 FIRST = Settings(emulated=True, max_batch_size=2, args={"a": 1, "b": 1})

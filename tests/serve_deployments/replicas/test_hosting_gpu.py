@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from serve_deployments.device.gpu import driver, outside, share
-from serve_deployments.enforcement import Enforcement, corrected
 from serve_deployments.fakes.fake_cuda import FakeCuda
 from serve_deployments.fakes.fake_driver import FakeDriver
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas import hosting
 from serve_deployments.replicas.hosting import HostedModel, NotRebuilt
+from serve_deployments.resources.enforcement import Enforcement, corrected
 from serve_deployments.settings import Settings
 
 GIB = 2**30

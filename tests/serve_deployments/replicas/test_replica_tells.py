@@ -12,10 +12,10 @@ from cluster.fakes import FakeTime
 from serve_deployments.backend import ReplicaFacts
 from serve_deployments.device import limits, replica_limits
 from serve_deployments.device.meter import Meter
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas import replica
 from serve_deployments.replicas.hosting import HostedModel
+from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import Settings
 from tests.serve_deployments.virtual_replica import later, served
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Literal
 
-from cluster import gpu_names
+from cluster.gpu_names import gpu_names
 from cluster.prices import PriceBook, PriceBookError
 from raytune_infer.comparing.blocks import CONFIDENCE
 from raytune_infer.errors import UserError

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from raytune_infer.errors import UserError
 from raytune_infer.report.level_figures import latency_charts
 from raytune_infer.report.renderers.curve_drawing import draw_curves
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.levels import a_level
 from tests.raytune_infer.ranking.ranked_trials import level, ranked, trial
 

@@ -26,7 +26,7 @@ from raytune_infer.store.records import Outcome
 from raytune_infer.store.run_folder import RunFolder
 from searchers.objective import Expression, Objective
 from serve_deployments.replicas.http.payload_type import PayloadType
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 from tests.raytune_infer.ranking.measured_runs import CONFIGS, SPEC, write_run
 from tests.raytune_infer.ranking.measured_runs import measured as measured_rate
 from tests.raytune_infer.ranking.ranked_trials import level

@@ -13,7 +13,7 @@ from raytune_infer.ranking.recommendation import RunConditions, rank
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service_spec import parse_spec
 from raytune_infer.store.levels import level_from_json, level_to_json
-from raytune_infer.study.trial import run_trial
+from raytune_infer.study.trials.trial import run_trial
 from searchers.objective import Expression, Objective
 from serve_deployments.fakes.fake_backend import FakeBackend, FakeReplica, VirtualMeasure
 from serve_deployments.fakes.streaming_replica import FakeStreamingServer

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.inventory import Node
 from raytune_infer.comparing.rounds import in_rounds
-from raytune_infer.study.trial import TrialRuntime
+from raytune_infer.study.trials.trial import TrialRuntime
 from serve_deployments.backend import OutOfMemory
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest

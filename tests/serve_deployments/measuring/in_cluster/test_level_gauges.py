@@ -12,7 +12,7 @@ from serve_deployments.measuring.in_cluster.level_gauges import LevelGauges
 from serve_deployments.measuring.level import closed_level, open_level
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.metrics.shown.series import ANSWERED_RPS, CLIENTS, FAILED_SHARE, LATENCY_MS, OFFERED_RPS
-from tests.raytune_infer.monitoring.kept_gauges import KeptGauges
+from tests.raytune_infer.study.monitoring.kept_gauges import KeptGauges
 
 PLAN = LoadPlan(arrivals=CONSTANT, level_min_s=4, level_max_s=6, total_max_s=30)
 

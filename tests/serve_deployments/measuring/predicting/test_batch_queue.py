@@ -9,8 +9,8 @@ from serve_deployments.fakes.virtual_replicas import FakeServer, VirtualClock, r
 from serve_deployments.measuring.level import Clients, open_level
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue, queue_of
+from serve_deployments.resources.usage import BatchTime, Usage
 from serve_deployments.settings import Settings
-from serve_deployments.usage import BatchTime, Usage
 from tests.levels import a_level
 
 ONE = np.ones(1)

@@ -8,7 +8,7 @@ import pytest
 
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue
 from serve_deployments.measuring.predicting.calibration import Arrived, latency_error
-from serve_deployments.usage import BatchTime, Usage
+from serve_deployments.resources.usage import BatchTime, Usage
 from tests.levels import requests
 
 SERVICE_S = 0.01

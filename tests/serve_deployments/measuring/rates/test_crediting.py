@@ -13,8 +13,8 @@ from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.rates.crediting import is_disturbed, is_repeated, other_work, shown_by
 from serve_deployments.measuring.rates.locating import UntilLocated
 from serve_deployments.measuring.statistics.rate_posterior import RatePosterior
+from serve_deployments.resources.usage import Usage
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Usage
 from tests.levels import a_level, a_request
 
 PLAN = LoadPlan()

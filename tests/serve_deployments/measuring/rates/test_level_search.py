@@ -7,7 +7,7 @@ import pytest
 
 from serve_deployments.measuring.plan import LoadPlan, Patience
 from serve_deployments.measuring.rates.level_search import LevelSearch, beaten, longest_s
-from serve_deployments.usage import BatchTime, Usage
+from serve_deployments.resources.usage import BatchTime, Usage
 from tests.levels import a_level
 
 PLAN = LoadPlan(level_min_s=1.0, level_max_s=20.0, total_max_s=60.0, seed=7)

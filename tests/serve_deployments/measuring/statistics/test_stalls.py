@@ -12,7 +12,7 @@ from serve_deployments.measuring.statistics.stalls import (
     taken_s,
 )
 from serve_deployments.metrics.request_record import RequestRecord
-from serve_deployments.usage import Usage
+from serve_deployments.resources.usage import Usage
 
 
 def events(stalls=(), service_s=0.02, gap_s=0.05, count=200):

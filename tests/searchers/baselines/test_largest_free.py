@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchers.base import History
-from searchers.choice import largest_free
+from searchers.base import History, largest_free
 
 scores = st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 2.0, np.nan]), min_size=1, max_size=5)
 

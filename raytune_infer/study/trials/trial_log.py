@@ -9,10 +9,10 @@ from raytune_infer.comparing.other_processes import least_share
 from raytune_infer.spec.service_spec import BudgetSpec
 from raytune_infer.store.database import Database
 from raytune_infer.store.records import StudyRecord, TrialRecord
-from raytune_infer.study.ledger import Ledger
 from raytune_infer.study.progress import Progress
 from raytune_infer.study.space import ServiceSpace
-from raytune_infer.study.trial import TrialRuntime, run_trial
+from raytune_infer.study.trials.ledger import Ledger
+from raytune_infer.study.trials.trial import TrialRuntime, run_trial
 
 
 @dataclass(frozen=True)

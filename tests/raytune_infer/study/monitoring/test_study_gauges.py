@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from raytune_infer.monitoring.study_gauges import StudyGauges
-from raytune_infer.monitoring.study_series import (
+from raytune_infer.store.records import Outcome, TrialRecord
+from raytune_infer.study.monitoring.study_gauges import StudyGauges
+from raytune_infer.study.monitoring.study_series import (
     BEST_COST_USD,
     BEST_FIGURE,
     BEST_RATE_RPS,
@@ -16,10 +17,9 @@ from raytune_infer.monitoring.study_series import (
     TRIALS,
     state_of,
 )
-from raytune_infer.store.records import Outcome, TrialRecord
 from raytune_infer.study.progress import Silent, Together
 from searchers.objective import Expression, Objective
-from tests.raytune_infer.monitoring.kept_gauges import KeptGauges
+from tests.raytune_infer.study.monitoring.kept_gauges import KeptGauges
 
 PER_DOLLAR = Objective(Expression("rps / usd_per_hour"), False, {"p99_ms": 100.0}, {})
 

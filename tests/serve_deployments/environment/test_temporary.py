@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from raytune_infer.environment import environment
 from raytune_infer.study.search import quiet_tune
+from serve_deployments.environment.temporary import environment
 
 
 def test_variables_are_as_before_also_after_an_error(monkeypatch):

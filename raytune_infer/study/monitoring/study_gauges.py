@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from cluster.prices import usd_per_million
-from raytune_infer.monitoring.study_series import (
+from raytune_infer.store.records import Purpose, TrialRecord, best_searched
+from raytune_infer.study.monitoring.study_series import (
     BEST_COST_USD,
     BEST_FIGURE,
     BEST_RATE_RPS,
@@ -20,7 +21,6 @@ from raytune_infer.monitoring.study_series import (
     TRIALS,
     state_of,
 )
-from raytune_infer.store.records import Purpose, TrialRecord, best_searched
 from searchers.objective import Objective
 from searchers.space import Config
 from serve_deployments.metrics.shown.gauges import Gauges

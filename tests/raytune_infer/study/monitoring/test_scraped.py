@@ -4,9 +4,9 @@ import pytest
 import ray
 
 from raytune_infer import Study
-from raytune_infer.monitoring.grafana import dashboard
 from raytune_infer.spec.service_spec import load_spec
-from tests.raytune_infer.monitoring.prometheus import program, scraping
+from raytune_infer.study.monitoring.grafana import dashboard
+from tests.raytune_infer.study.monitoring.prometheus import program, scraping
 
 MODEL = """\
 import time

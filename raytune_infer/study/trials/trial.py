@@ -16,10 +16,10 @@ from raytune_infer.store.records import ANSWERS_DIFFER, REPEATED, Outcome
 from raytune_infer.study.answers.answer_check import AnswerCheck, AskSamples
 from serve_deployments.backend import Backend, Beside, CouldNotRun, Lost, ReplicaFacts, Running, Startup
 from serve_deployments.endpoint import first_line
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import TOLERATED_SHARE, first_error, load_share
 from serve_deployments.metrics.measurement import Measurement
+from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import Settings
 
 _NO_CORES = "replicas have every core of the machine, or took those of the load"

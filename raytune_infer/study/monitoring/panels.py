@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raytune_infer.monitoring.study_series import (
+from raytune_infer.study.monitoring.study_series import (
     BEST_COST_USD,
     BEST_FIGURE,
     BEST_RATE_RPS,

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from raytune_infer.store.records import Outcome
-from raytune_infer.study.trial import run_trial
+from raytune_infer.study.trials.trial import run_trial
 from serve_deployments.backend import LoadFailed, ModelStuck, OutOfMemory, ReplicaDied, ReplicaFacts, Startup
 from serve_deployments.endpoint import WHOLE
-from serve_deployments.enforcement import Enforcement
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import LevelResult
 from serve_deployments.metrics.measurement import Measurement
+from serve_deployments.resources.enforcement import Enforcement
+from serve_deployments.resources.usage import Usage
 from serve_deployments.settings import Settings
-from serve_deployments.usage import Usage
 from tests.levels import a_level
 
 
@@ -297,7 +297,7 @@ def test_all_that_was_measured_and_told_is_in_the_outcome(monkeypatch):
 
     # Up at 100 s, asked by 101, measured at 116, of which the measurement took 10, and left at 119.
     moments = iter([100.0, 101.0, 116.0, 119.0])
-    monkeypatch.setattr("raytune_infer.study.trial.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr("raytune_infer.study.trials.trial.time", SimpleNamespace(monotonic=lambda: next(moments)))
     settings = Settings(cpu_cores=2, max_batch_size=8)
     measure: Any = lambda *given, to_beat_rps=None: measured  # noqa: E731
     asks: Any = Asks()

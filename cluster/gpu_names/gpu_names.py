@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 
 from cluster.catalogue import CATALOGUE
+from cluster.gpu_names.mig import profiles, slice_of
 from cluster.gpus import Gpu
-from cluster.mig import profiles, slice_of
 
 _MAKERS = frozenset("nvidia amd intel habana tesla geforce instinct data center gpu accelerator".split())
 """Words of a product's name that do not distinguish one card from another."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raytune_infer.monitoring.panels import PANELS, Panel, Query
-from raytune_infer.monitoring.study_series import BUDGET
+from raytune_infer.study.monitoring.panels import PANELS, Panel, Query
+from raytune_infer.study.monitoring.study_series import BUDGET
 
 UID = "raytuneInferStudy"
 """The dashboard's own name, by which a page embeds its panels: `/d-solo/UID?panelId=1`."""

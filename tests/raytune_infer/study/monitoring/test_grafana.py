@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from raytune_infer.commands.app import app
-from raytune_infer.monitoring.grafana import dashboard
-from raytune_infer.monitoring.panels import PANELS, Panel, Query
-from raytune_infer.monitoring.study_series import ALL_SERIES, BUDGET
+from raytune_infer.study.monitoring.grafana import dashboard
+from raytune_infer.study.monitoring.panels import PANELS, Panel, Query
+from raytune_infer.study.monitoring.study_series import ALL_SERIES, BUDGET
 from serve_deployments.metrics.shown.series import ANSWERED_RPS, CLIENTS, FAILED_SHARE, LATENCY_MS, OFFERED_RPS, Series
 
 
@@ -65,7 +65,7 @@ def test_names_that_prometheus_would_not_take_are_refused(name):
 
 
 def test_the_page_on_watching_tells_of_every_figure():
-    page = (Path(__file__).parents[3] / "docs" / "watching.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "watching.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `ray_raytune_infer_")]
     assert [(row.split("`")[1], row.split(" | ")[-1].removesuffix(" |")) for row in rows] == [
         (series.exported, series.meaning) for series in ALL_SERIES

@@ -1,0 +1,1 @@
+"""What belongs to a trial: its run, its log, and what is recorded of it."""

@@ -1,0 +1,1 @@
+"""What a replica may use, whether that is enforced, and what it used."""
