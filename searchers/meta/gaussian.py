@@ -28,19 +28,24 @@ class Gaussian:
 
     Args:
         mean: `[n]` prior mean.
-        covariance: `[n, n]` prior covariance.
+        rest: `[n, n]` covariance of what the directions do not explain.
         noise: variance of one measurement's noise.
         floating: whether the level is unknown, so that the mean is shifted to the level of the measurements,
             whatever their unit.
-        directions: `[r, n]` ways in which services differ; their outer products are part of the covariance. A service
-            goes equally far along a direction in all its quantities.
+        directions: `[r, n]` ways in which services differ; their outer products are added to the covariance. A service
+            goes equally far along the i-th direction in all its quantities.
     """
 
     mean: np.ndarray
-    covariance: np.ndarray
+    rest: np.ndarray
     noise: float
     floating: bool = False
     directions: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+    @cached_property
+    def covariance(self) -> np.ndarray:
+        """`[n, n]` prior covariance."""
+        return self.rest + self.directions.T @ self.directions if len(self.directions) else self.rest
 
     def deviations(self, samples: int, rng: np.random.Generator, along: np.ndarray) -> np.ndarray:
         """`[S, n]` joint samples of the prior minus its mean, in SAMPLED precision.
@@ -57,11 +62,10 @@ class Gaussian:
 
     @cached_property
     def _root(self) -> np.ndarray:
-        """`[n, n]` lower Cholesky factor of the covariance less the directions; several metrics may share a prior."""
+        """`[n, n]` lower Cholesky factor of the rest; several metrics may share a prior."""
         n = len(self.mean)
-        rest = self.covariance - self.directions.T @ self.directions if len(self.directions) else self.covariance
         jitter = (_JITTER + 1e-8 * float(np.trace(self.covariance)) / n) * np.eye(n)
-        return cholesky(rest + jitter, lower=True, check_finite=False)
+        return cholesky(self.rest + jitter, lower=True, check_finite=False)
 
     def given(self, at: np.ndarray, y: np.ndarray) -> Posterior:
         """The posterior after `[k]` measurements y at `[k]` distinct positions `at`."""

@@ -65,7 +65,7 @@ def _ensemble(surfaces: np.ndarray, rest: np.ndarray, noise: float) -> Gaussian:
     """Gaussian with mean and widened covariance of `[M, n]` surfaces, plus the covariance `rest` of what they miss."""
     mean = surfaces.mean(axis=0)
     directions = np.sqrt(_WIDER / len(surfaces)) * (surfaces - mean)
-    return Gaussian(mean, directions.T @ directions + rest, noise, directions=directions)
+    return Gaussian(mean, rest, noise, directions=directions)
 
 
 def _positive(facts: Mapping[str, float]) -> dict[str, float]:

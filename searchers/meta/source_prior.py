@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from searchers.base import Observation, Problem, Task
+from searchers.meta.gaussian import Gaussian
 from searchers.meta.joint_grid import JointGrid, grid_over
 from searchers.meta.metric_model import Bounds, MetricModel
 from searchers.meta.mixture import Beliefs, generic
@@ -41,11 +43,24 @@ def from_sources(problem: Problem, sources: tuple[Task, ...], metric_model: Metr
     evidence = {q: _evidence(grid, sources, facts[:-1], metric_model, q) for q in metric_model.quantities}
     unknown = generic(grid, [q for q, tasks in evidence.items() if not tasks], noise)
     return {
-        q: belief(grid, tasks, _source_prior(sources, metric_model.shares, q, noise), facts[-1], noise)
+        q: _by_source(
+            belief(grid, [*tasks.values()], _source_prior(sources, metric_model.shares, q, noise), facts[-1], noise),
+            list(tasks), len(sources),
+        )
         if tasks
         else unknown[q]
         for q, tasks in evidence.items()
-    }
+    }  # fmt: skip
+
+
+def _by_source(prior: Gaussian, measured: list[int], sources: int) -> Gaussian:
+    """The prior with a direction for each source: of length 0 where a source did not measure the quantity.
+
+    The i-th direction is then the same service in every quantity.
+    """
+    directions = np.zeros((sources, len(prior.mean)))
+    directions[measured] = prior.directions
+    return replace(prior, directions=directions)
 
 
 def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
@@ -65,19 +80,20 @@ def standardised(facts: Sequence[Mapping[str, float]]) -> np.ndarray:
 def _coherent(task: Task, metric_model: MetricModel) -> bool:
     grid = _own_grid((task,))
     found = [_evidence(grid, [task], np.zeros((1, 0)), metric_model, metric) for metric in metric_model.metrics]
-    scores = [coherence(grid, evidence) for each in found for evidence in each if len(evidence.y) >= _ENOUGH]
+    scores = [coherence(grid, evidence) for each in found for evidence in each.values() if len(evidence.y) >= _ENOUGH]
     return not scores or float(np.mean(scores)) >= COHERENT
 
 
 def _evidence(
     grid: JointGrid, sources: Sequence[Task], facts: np.ndarray, metric_model: MetricModel, quantity: str
-) -> list[TaskMeasurements]:
-    out = []
-    for task, rows, known in zip(sources, grid.rows, facts, strict=True):
+) -> dict[int, TaskMeasurements]:
+    """What each source measured of a quantity, by its number; those that did not measure it are left out."""
+    out = {}
+    for number, (task, rows, known) in enumerate(zip(sources, grid.rows, facts, strict=True)):
         on_grid = (Observation(int(row), each.metrics) for row, each in zip(rows, task.observed, strict=True))
         at, y = metric_model.measured(on_grid, quantity)
         if len(at):
-            out.append(TaskMeasurements(at, y, known, task.group))
+            out[number] = TaskMeasurements(at, y, known, task.group)
     return out
 
 
@@ -86,7 +102,8 @@ def _source_prior(sources: tuple[Task, ...], shares: Bounds, quantity: str, nois
     """What is learned about one quantity, independent of the problem; cached, as sources are compared by identity."""
     grid = _own_grid(sources)
     facts = standardised([*(task.facts for task in sources), {}])[:-1]
-    return fit(grid, _evidence(grid, sources, facts, MetricModel((), shares), quantity), noise)
+    evidence = _evidence(grid, sources, facts, MetricModel((), shares), quantity)
+    return fit(grid, [*evidence.values()], noise)
 
 
 def _own_grid(sources: tuple[Task, ...]) -> JointGrid:

@@ -119,8 +119,7 @@ def belief(
     w, v = _weights(_facts(tasks), facts, prior.ridge)
     directions = np.sqrt(v * (1 - prior.gamma)) * _directions(surfaces, tasks, prior.ridge)[:, : grid.n]
     smooth = kernel.variance(grid.axes, grid.ranks[: grid.n], scales)
-    covariance = directions.T @ directions + v * prior.gamma * smooth
-    return Gaussian(w @ surfaces[:, : grid.n], covariance, noise, directions=directions)
+    return Gaussian(w @ surfaces[:, : grid.n], v * prior.gamma * smooth, noise, directions=directions)
 
 
 def coherence(grid: JointGrid, task: TaskMeasurements) -> float:

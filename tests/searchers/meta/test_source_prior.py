@@ -146,3 +146,16 @@ def test_beliefs_are_about_the_problems_noise_and_cost_nothing_the_second_time()
     from_sources(noisy, sources, RPS)
     after = source_prior._source_prior.cache_info()
     assert after.hits - before.hits == 2 and after.misses == before.misses  # rps, and whether it runs
+
+
+def test_a_direction_is_one_source_in_all_quantities_also_where_a_source_lacks_a_metric():
+    """Each service is slow in one configuration of its own: there its rate is low and its latency high."""
+    sources = []
+    for slow in range(4):
+        times = np.where(np.arange(len(SPACE)) == slow, 8.0, 1.0)
+        measured = [{"rps": 100 / t} | ({} if slow == 0 else {"p99_ms": 3 * t}) for t in times]
+        sources.append(Task(str(slow), SPACE, tuple(Observation(i, m) for i, m in enumerate(measured))))
+    beliefs = from_sources(PROBLEM, tuple(sources), MetricModel(("rps", "p99_ms")))
+    rate, latency = beliefs["rps"].directions, beliefs["p99_ms"].directions
+    assert not latency[0].any()
+    assert rate.argmin(axis=1).tolist() == [0, 1, 2, 3] and latency[1:].argmax(axis=1).tolist() == [1, 2, 3]
