@@ -41,7 +41,7 @@ from raytune_infer.study.trials.trial import TrialRuntime
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.shared_pool import shared_pool
+from serve_deployments.replicas.warm.shared_pool import shared_pool
 from serve_deployments.settings import Settings
 
 WARM_UP = 0.2

@@ -39,8 +39,8 @@ from serve_deployments.measuring.in_cluster.load_side import load_actor, release
 from serve_deployments.models.context import ModelContext
 from serve_deployments.models.model import ModelSource, load
 from serve_deployments.replicas.serve_backend import ServeBackend, delete, delete_left_behind
-from serve_deployments.replicas.shared_pool import shared_pool
-from serve_deployments.replicas.warm_backend import WarmBackend
+from serve_deployments.replicas.warm.shared_pool import shared_pool
+from serve_deployments.replicas.warm.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
 
 START = Settings(cpu_cores=1)

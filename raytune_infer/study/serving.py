@@ -28,8 +28,8 @@ from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.models.model import ModelFiles, ModelSource
 from serve_deployments.replicas.neighbours import ServeNeighbours
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
-from serve_deployments.replicas.shared_pool import shared_pool
-from serve_deployments.replicas.warm_backend import WarmBackend
+from serve_deployments.replicas.warm.shared_pool import shared_pool
+from serve_deployments.replicas.warm.warm_backend import WarmBackend
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from serve_deployments.load.asking import AskingBounds, ask
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.metrics.answers.content import Content, Unanswered
 from serve_deployments.metrics.measurement import Measurement
-from serve_deployments.replicas.pool import Pool
-from serve_deployments.replicas.shared_pool import SharedPool
-from serve_deployments.replicas.transition import WarmReplica
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.shared_pool import SharedPool
+from serve_deployments.replicas.warm.transition import WarmReplica
 from serve_deployments.settings import Settings
 
 _STARTING = Lock()

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from serve_deployments.backend import Running, Startup
 from serve_deployments.replicas.cores import NODE_ID, SHORT_S, check_alive, options_on, release, reserve
-from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, check_same, delete
-from serve_deployments.replicas.shared_pool import SharedPool
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.shared_pool import SharedPool
 from serve_deployments.settings import Settings
 
 

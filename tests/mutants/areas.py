@@ -13,18 +13,8 @@ AREAS = {
     "replicas": (
         "serve_deployments/fakes/virtual_replicas.py",
         "serve_deployments/replicas/batching/*.py",
-        *(
-            f"serve_deployments/replicas/{name}.py"
-            for name in (
-                "cores",
-                "hosting",
-                "handles",
-                "pool",
-                "shared_pool",
-                "transition",
-                "warm_backend",
-            )
-        ),
+        *(f"serve_deployments/replicas/{name}.py" for name in ("cores", "hosting", "handles")),
+        "serve_deployments/replicas/warm/*.py",
     ),
     "comparison": ("raytune_infer/comparing/*.py",),
     "recommend": (

@@ -17,7 +17,7 @@ from searchers.base import History
 from searchers.meta.switching import replicas, warm
 from serve_deployments.fakes.fake_backend import FakeBackend
 from serve_deployments.models.model import Builder
-from serve_deployments.replicas.pool import Pool
+from serve_deployments.replicas.warm.pool import Pool
 from serve_deployments.settings import Settings
 from tests.repository import ROOT
 from tests.serve_deployments.virtual_replica import served

@@ -15,7 +15,7 @@ from serve_deployments.backend import OutOfMemory
 from serve_deployments.fakes.fake_backend import FakeBackend, VirtualMeasure
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.replicas.shared_pool import shared_pool
+from serve_deployments.replicas.warm.shared_pool import shared_pool
 from serve_deployments.settings import Settings
 from tests.raytune_infer.study.stop_after import Notes, StopAfter
 

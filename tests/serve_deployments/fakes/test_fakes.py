@@ -8,7 +8,7 @@ import pytest
 from serve_deployments.backend import Startup
 from serve_deployments.fakes.fake_backend import FakeBackend
 from serve_deployments.fakes.virtual_replicas import FakeServer, run_virtual
-from serve_deployments.replicas.pool import Pool
+from serve_deployments.replicas.warm.pool import Pool
 from serve_deployments.resources.usage import RECENT, BatchTime
 from serve_deployments.settings import Settings
 

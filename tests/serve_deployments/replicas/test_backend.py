@@ -21,9 +21,9 @@ from serve_deployments.measuring.in_cluster.measure import WithLoadActor
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.model import Builder
-from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
-from serve_deployments.replicas.warm_backend import WarmBackend
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
 
 QUICK = LoadPlan(level_min_s=0.1, level_max_s=1.0, total_max_s=4.0, max_concurrency=4)

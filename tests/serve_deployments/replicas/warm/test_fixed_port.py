@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from serve_deployments.models.model import Builder
-from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
-from serve_deployments.replicas.warm_backend import WarmBackend
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
 
 SERVER = """

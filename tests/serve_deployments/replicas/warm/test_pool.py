@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from serve_deployments.replicas.pool import Pool
-from serve_deployments.replicas.transition import NEW_S, ChangeInPlace, WarmReplica
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.transition import NEW_S, ChangeInPlace, WarmReplica
 from serve_deployments.settings import Settings
 
 ONE, TWO, GPU = Settings(cpu_cores=1), Settings(cpu_cores=2), Settings(gpu_type="T4")

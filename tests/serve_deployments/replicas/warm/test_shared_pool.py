@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import RayActorError
 
-from serve_deployments.replicas import shared_pool as module
-from serve_deployments.replicas.pool import Pool
-from serve_deployments.replicas.shared_pool import SharedPool, shared_pool
-from serve_deployments.replicas.transition import WarmReplica
+from serve_deployments.replicas.warm import shared_pool as module
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.shared_pool import SharedPool, shared_pool
+from serve_deployments.replicas.warm.transition import WarmReplica
 from serve_deployments.settings import Settings
 
 ONE, GPU = Settings(), Settings(gpu_type="T4")

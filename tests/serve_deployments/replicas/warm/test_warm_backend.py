@@ -13,10 +13,10 @@ from ray.util.placement_group import placement_group_table
 
 from serve_deployments.device.limits import unleased_cores
 from serve_deployments.models.model import Builder
-from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, delete_left_behind
-from serve_deployments.replicas.shared_pool import SharedPool, shared_pool
-from serve_deployments.replicas.warm_backend import WarmBackend
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.shared_pool import SharedPool, shared_pool
+from serve_deployments.replicas.warm.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
 from tests.serve_deployments.replicas.warm import factor_model
 

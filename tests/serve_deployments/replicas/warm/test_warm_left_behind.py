@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from serve_deployments.replicas.transition import WarmReplica
-from serve_deployments.replicas.warm_backend import take_down
+from serve_deployments.replicas.warm.transition import WarmReplica
+from serve_deployments.replicas.warm.warm_backend import take_down
 from tests.serve_deployments.replicas.warm.warm_cluster import ONE, TWO, Running, idle, ran, warm
 
 

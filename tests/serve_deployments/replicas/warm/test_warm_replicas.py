@@ -13,9 +13,9 @@ import pytest
 
 from serve_deployments.backend import DeployFailed, DeployTimeout, NodeDied, NoRoom, ReplicaDied
 from serve_deployments.models.model import ModelFiles, identity
-from serve_deployments.replicas import warm_backend
-from serve_deployments.replicas.transition import WarmReplica
-from serve_deployments.replicas.warm_backend import WarmBackend
+from serve_deployments.replicas.warm import warm_backend
+from serve_deployments.replicas.warm.transition import WarmReplica
+from serve_deployments.replicas.warm.warm_backend import WarmBackend
 from tests.serve_deployments.replicas.warm.warm_cluster import (
     GPU,
     MODEL,

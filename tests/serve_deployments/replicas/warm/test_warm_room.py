@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 
 from serve_deployments.backend import NoRoom
-from serve_deployments.replicas.pool import Pool
-from serve_deployments.replicas.transition import WarmReplica
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.transition import WarmReplica
 from tests.serve_deployments.replicas.warm.warm_cluster import GPU, ONE, TWO, idle, nothing_is_left, ran, warm
 
 

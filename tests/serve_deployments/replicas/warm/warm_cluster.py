@@ -5,9 +5,10 @@ from typing import Any
 
 from serve_deployments.backend import NodeDied, NoRoom, ReplicaDied, ReplicaFacts
 from serve_deployments.models.model import Builder, identity
-from serve_deployments.replicas import neighbours, warm_backend
-from serve_deployments.replicas.pool import Pool
-from serve_deployments.replicas.warm_backend import WarmBackend
+from serve_deployments.replicas import neighbours
+from serve_deployments.replicas.warm import warm_backend
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.warm_backend import WarmBackend
 from serve_deployments.settings import Settings
 
 NODE_ID = "ray.io/node-id"

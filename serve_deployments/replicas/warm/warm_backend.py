@@ -20,10 +20,10 @@ from serve_deployments.replicas.cores import (
     reserve,
     reserved,
 )
-from serve_deployments.replicas.pool import Pool
 from serve_deployments.replicas.serve_backend import ServeBackend, ServeReplica, applications, check, check_same, delete
-from serve_deployments.replicas.shared_pool import SharedPool
-from serve_deployments.replicas.transition import WarmReplica
+from serve_deployments.replicas.warm.pool import Pool
+from serve_deployments.replicas.warm.shared_pool import SharedPool
+from serve_deployments.replicas.warm.transition import WarmReplica
 from serve_deployments.settings import Settings
 
 

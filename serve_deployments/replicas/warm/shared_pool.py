@@ -11,8 +11,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serve_deployments.metrics.shown.gauges import Gauges
 from serve_deployments.metrics.shown.series import WARM_REPLICAS
-from serve_deployments.replicas.pool import MOST_IDLE, Pool
-from serve_deployments.replicas.transition import WarmReplica
+from serve_deployments.replicas.warm.pool import MOST_IDLE, Pool
+from serve_deployments.replicas.warm.transition import WarmReplica
 from serve_deployments.settings import Settings
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from serve_deployments.replicas.transition import NEW_S, ChangeInPlace, Transition, WarmReplica
+from serve_deployments.replicas.warm.transition import NEW_S, ChangeInPlace, Transition, WarmReplica
 from serve_deployments.settings import Settings
 
 MOST_IDLE = 8
