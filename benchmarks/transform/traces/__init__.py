@@ -1,0 +1,1 @@
+"""Arrivals of requests for many models: Poisson, or recorded, from the published traces of Azure Functions."""
