@@ -1,0 +1,1 @@
+"""How one model becomes another one: operators, ways, prices; plans are data."""
