@@ -2,7 +2,7 @@
 
     python -m benchmarks.transform.traces.generated FOLDER [--functions 40] [--seed 0]
 
-The rates of the functions are log-normal, so that most are rare and few are busy, and each rises and falls in a day with
+The rates of the functions are log-normal, so that most are rare and few are busy; each rises and falls in a day with
 a peak at an hour of its own. They are like the real ones in their form alone: no figure about Azure comes from them.
 """
 
