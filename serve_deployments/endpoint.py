@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,11 +21,12 @@ class Answer:
     """What an answer says, its timing and size, known once its last part has arrived, which is when `infer` returns.
 
     Args:
-        first_after_s: seconds from the call to the first part; NaN if the answer came in one part.
+        first_after_s: seconds from the call to the first part; NaN if the answer was not streamed.
         parts: number of parts that the answer came in.
         size_in: size of the request in the endpoint's unit, such as tokens; NaN where the endpoint does not count.
         size_out: size of the answer in the same unit; NaN likewise.
         content: what the model answered; a load test ignores it.
+        gaps_s: seconds between its parts, in order; a packed array takes the least memory. Empty where not known.
     """
 
     first_after_s: float = math.nan
@@ -33,6 +34,7 @@ class Answer:
     size_in: float = math.nan
     size_out: float = math.nan
     content: Any = None
+    gaps_s: Sequence[float] = ()
 
 
 WHOLE = Answer()

@@ -9,7 +9,7 @@ import numpy as np
 from serve_deployments.load.events import Events
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult
-from serve_deployments.metrics.request_record import RequestRecord, Requests
+from serve_deployments.metrics.request_record import COLUMNS, RequestRecord, Requests
 
 
 def requests(latency_s, ended_s=None):
@@ -33,8 +33,10 @@ def events(ended_s, latency_s=0.05, in_flight=1.0, start_s=0.0):
     ended_s, count = np.asarray(ended_s, dtype=float), len(ended_s)
     latency_s = np.broadcast_to(np.asarray(latency_s, dtype=float), count)
     made = Events(start_s, in_flight=array("d", np.broadcast_to(in_flight, count).astype(float)))
-    for name, column in vars(requests(latency_s, ended_s)).items():
-        (made._failed if name == "failed" else made._columns[name]).extend(column.tolist())
+    made_up = requests(latency_s, ended_s)
+    for name in COLUMNS:
+        (made._failed if name == "failed" else made._columns[name]).extend(getattr(made_up, name).tolist())
+    made._gaps_end.extend([0] * count)
     made.first_error = "failed" if np.isnan(latency_s).any() else None
     return made
 

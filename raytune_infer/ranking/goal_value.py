@@ -13,6 +13,7 @@ from raytune_infer.spec.goals.goal_check import is_of_answers
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Metrics, Objective
 from searchers.quantities import PRICE
+from serve_deployments.measuring.predicting.estimating import at_other_rate
 from serve_deployments.measuring.slo import largest_within
 from serve_deployments.metrics.answers.agreement import AnswerAgreement
 from serve_deployments.metrics.level_result import LevelResult
@@ -56,7 +57,9 @@ def value_possible(
     at_most = {name: at for name, at in objective.at_most.items() if name != PRICE and not is_of_answers(name)}
     metrics = at_most | {name: min(value, largest_within(name, at_most)) for name, value in metrics.items()}
     rates = {min(known.at_most_rps, _BOUNDLESS_RPS), known.at_least_rps} - {0.0}
-    values = [_judged(objective, {**metrics, "rps": rps}, usd_per_hour)[1] for rps in rates]
+    values = [
+        _judged(objective, {**at_other_rate(metrics, base.rate_rps, rps), "rps": rps}, usd_per_hour)[1] for rps in rates
+    ]
     return max((value for value in values if value is not None), default=None)
 
 

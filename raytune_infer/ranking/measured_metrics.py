@@ -7,7 +7,10 @@ from collections.abc import Collection, Sequence
 from raytune_infer.errors import UserError
 from raytune_infer.store.records import TrialRecord
 from searchers.quantities import PRICE
-from serve_deployments.metrics.metric_table import METRICS, metric_of
+from serve_deployments.metrics.metric_table import METRICS, MISSED, metric_of
+
+_OF_REQUEST_LIMITS = ("attainment", "goodput")
+"""Metrics that a level has only where its requests had limits of their own."""
 
 
 def check_measured(names: Collection[str], trials: Sequence[TrialRecord], run: str) -> None:
@@ -37,4 +40,6 @@ def _measured(name: str, trials: Sequence[TrialRecord]) -> bool:
     levels = (level for t in trials for level in t.outcome.levels)
     if metric.time is not None:
         return any(metric.time.name in level.distributions for level in levels)
-    return metric.field is not None or any(name in level.counts for level in levels)
+    if metric.field is not None and name not in _OF_REQUEST_LIMITS:
+        return True
+    return any((MISSED if metric.field else name) in level.counts for level in levels)

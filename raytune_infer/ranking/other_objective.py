@@ -15,7 +15,7 @@ from raytune_infer.spec.spec_errors import At
 from raytune_infer.store.records import TrialRecord
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
-from serve_deployments.metrics.metric_table import METRICS, metric_of
+from serve_deployments.metrics.metric_table import listed, metric_of
 
 Bounds = Mapping[str, float | None]
 """Metric → bound; None removes the run's own bound."""
@@ -175,7 +175,7 @@ def _check_goal(objective: Objective) -> None:
 def _check(name: str) -> None:
     if name != PRICE and metric_of(name) is None:
         raise UserError(
-            f"{name!r} is not measured; there are {', '.join((*METRICS, PRICE))}, "
+            f"{name!r} is not measured; there are {listed()}, {PRICE}, "
             "and any other percentile, such as p97_ms or p9995_ms (99.95 %)"
         )
 

@@ -174,7 +174,8 @@ def _plan(spec: ServiceSpec, arrivals: Arrivals) -> LoadPlan:
     names = {f.name for f in fields(LoadPlan)}
     given = {k: v for k, v in spec.load.model_dump().items() if k in names}
     try:
-        return LoadPlan(**{**given, "arrivals": arrivals, "stretch": _stretch(spec)})
+        more = {"arrivals": arrivals, "stretch": _stretch(spec), "request_limits": spec.request_limits}
+        return LoadPlan(**{**given, **more})
     except ValueError as error:
         raise SpecError(f"{spec.place('load')}: {error}") from None
 

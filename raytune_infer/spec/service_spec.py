@@ -19,7 +19,14 @@ from raytune_infer.spec.goals.goal_check import (
     is_lower_bound,
     is_of_answers,
 )
-from raytune_infer.spec.goals.objective_spec import ObjectiveSpec, check_known
+from raytune_infer.spec.goals.objective_spec import ObjectiveSpec, check_known, names_in
+from raytune_infer.spec.goals.own_limits import (
+    ATTAINMENT,
+    OWN_LIMITS,
+    check_own_limits,
+    level_limits,
+    request_limits,
+)
 from raytune_infer.spec.knobs.condition_checks import check_conditions, check_default
 from raytune_infer.spec.knobs.knob_space import first_of
 from raytune_infer.spec.knobs.knob_spec import (
@@ -37,6 +44,7 @@ from raytune_infer.spec.spec_errors import At, explain
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
 from searchers.space import Config, Value
+from serve_deployments.metrics.request_limits import RequestLimits
 
 
 class ModelSpec(Part):
@@ -115,7 +123,10 @@ class ServiceSpec(Part):
 
     @model_validator(mode="after")
     def _known_metrics(self) -> ServiceSpec:
-        check_known(self.objective, self.limits, self.quality.lacks)
+        asked: dict[tuple[str, ...], list[str]] = {("objective", self.objective.key): names_in(self.objective)}
+        asked["objective", "at_least"] = list(self.objective.at_least)
+        check_own_limits(self.limits, asked)
+        check_known(self.objective, self._named_limits, self.quality.lacks)
         return self
 
     @model_validator(mode="after")
@@ -178,18 +189,30 @@ class ServiceSpec(Part):
 
     @property
     def goal(self) -> Objective:
-        """The objective with its limits."""
+        """The objective with its limits on what a level reports; an attainment is one on the share that misses."""
+        limits = level_limits(self.limits)
         return Objective(
             Expression(self.objective.text),
             minimize=self.objective.key == "minimize",
-            at_most={name: limit for name, limit in self.limits.items() if not is_lower_bound(name)},
-            at_least={**self.objective.at_least, **{n: limit for n, limit in self.limits.items() if is_lower_bound(n)}},
+            at_most={name: limit for name, limit in limits.items() if not is_lower_bound(name)},
+            at_least={**self.objective.at_least, **{n: limit for n, limit in limits.items() if is_lower_bound(n)}},
         )
+
+    @property
+    def request_limits(self) -> RequestLimits | None:
+        """The limits that each request has to keep by itself; None if there are none."""
+        return request_limits(self.limits)
+
+    @property
+    def _named_limits(self) -> list[str]:
+        """The limits that the file itself names, but for those of each request."""
+        return [name for name in self.limits if name not in OWN_LIMITS and name != ATTAINMENT]
 
     @property
     def latency_limits(self) -> dict[str, float]:
         """Limits that a load test can enforce: those on latencies and errors, not on answers, rate or price."""
-        return {name: limit for name, limit in self.limits.items() if name != PRICE and not is_of_answers(name)}
+        limits = level_limits(self.limits)
+        return {name: limit for name, limit in limits.items() if name != PRICE and not is_of_answers(name)}
 
     @property
     def kept_limits(self) -> frozenset[str]:

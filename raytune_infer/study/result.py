@@ -117,7 +117,7 @@ def unfinished_comparison(run: RunFolder, trials: Sequence[TrialRecord], spec: S
     if run.concluded is None and not unfinished:
         return Unfinished()  # a run from before this was kept, of which nothing says that it was stopped
     default = position_of(spec.default_config, trials)
-    again = LoadTest(LoadPlan(), spec.latency_limits, spec.load.find).again
+    again = LoadTest(LoadPlan(request_limits=spec.request_limits), spec.latency_limits, spec.load.find).again
     schedule = schedule_of(trials, spec.goal, default, spec.budget, spec.budget.parallel, again)
     done = sum(t.purpose == "final" for t in trials)
     left = schedule.left(trials) or (Left(done, done + 1) if unfinished else None)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from serve_deployments.metrics.request_record import RequestRecord, Requests
+from serve_deployments.metrics.part_gaps import PartGaps
+from serve_deployments.metrics.request_limits import RequestLimits
+from serve_deployments.metrics.request_record import COLUMNS, RequestRecord, Requests
 
 _NAMED = 20  # largest number of failing samples that a level names (our choice)
-_COLUMNS = ("due_s", "sent_s", "last_s", "first_s", "parts", "size_in", "size_out")
+_COLUMNS = tuple(name for name in COLUMNS if name != "failed")
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Events:
         in_flight: for each request that has ended, how many were in flight just before.
         late: times, and how late the client was at each of them.
         cpu: sender → times, and CPU seconds that its process had used by each of them.
+        limits: the limits that each request has to keep by itself; None: there are none.
     """
 
     start_s: float
@@ -70,8 +73,13 @@ class Events:
     in_flight: array[float] = field(default_factory=lambda: array("d"))
     late: tuple[array[float], array[float]] = field(default_factory=lambda: (array("d"), array("d")))
     cpu: dict[int, tuple[array[float], array[float]]] = field(default_factory=dict)
+    limits: RequestLimits | None = None
     _columns: dict[str, array[float]] = field(default_factory=lambda: {name: array("d") for name in _COLUMNS})
     _failed: array[int] = field(default_factory=lambda: array("b"))
+    # The gaps between parts, four bytes each, which is all that grows with the length of answers; and where those of
+    # each request end.
+    _gaps: array[float] = field(default_factory=lambda: array("f"))
+    _gaps_end: array[int] = field(default_factory=lambda: array("q"))
     _new: list[RequestRecord] = field(default_factory=list)  # not in the columns yet
 
     @property
@@ -100,7 +108,19 @@ class Events:
     def requests(self, first: int = 0, last: int | None = None) -> Requests:
         """The requests that have ended, from number `first` (0, 1, …) up to but without `last`; all by default."""
         columns = {name: np.array(column[first:last]) for name, column in self._filled().items()}
-        return Requests(failed=np.array(self._failed[first:last], dtype=bool), **columns)
+        failed = np.array(self._failed[first:last], dtype=bool)
+        return Requests(failed=failed, **columns, gaps=self._gaps_of(first, failed.size), limits=self.limits)
+
+    def _gaps_of(self, first: int, count: int) -> PartGaps | None:
+        """The gaps of `count` requests from number `first` on; None where no request of the level has any."""
+        if not self._gaps:
+            return None
+        if not count:
+            return PartGaps.none(0)
+        ends = np.array(self._gaps_end[first : first + count], dtype=int)
+        before = int(self._gaps_end[first - 1]) if first else 0
+        seconds = np.array(self._gaps[before : int(ends[-1])], dtype=np.float32)
+        return PartGaps(seconds, np.diff(ends, prepend=before))
 
     def dropped_after(self, count: int) -> Requests:
         """Those of the requests after the first `count` to end that were dropped: they were under way already."""
@@ -113,6 +133,9 @@ class Events:
             for name, column in self._columns.items():
                 column.extend([getattr(request, name) for request in self._new])
             self._failed.extend([request.error is not None for request in self._new])
+            for request in self._new:
+                self._gaps.extend(request.gaps_s)
+                self._gaps_end.append(len(self._gaps))
             self._new.clear()
         return self._columns
 

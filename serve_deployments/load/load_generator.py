@@ -12,6 +12,7 @@ from serve_deployments.endpoint import Answer, Endpoint, Payload
 from serve_deployments.load.clock import Clock
 from serve_deployments.load.events import Events
 from serve_deployments.load.sending import TICK_S, OwnSender, Schedule, Sender
+from serve_deployments.metrics.request_limits import RequestLimits
 from serve_deployments.metrics.request_record import RequestRecord
 from serve_deployments.resources.usage import Usage
 
@@ -99,10 +100,14 @@ class LoadGenerator:
         self._senders = senders
         return True
 
-    async def record(self) -> Events:
-        """Start a new record, into which events count from now on."""
+    async def record(self, limits: RequestLimits | None = None) -> Events:
+        """Start a new record, into which events count from now on.
+
+        Args:
+            limits: the limits that each request has to keep by itself.
+        """
         await self.collect()
-        self.events, self.gave_up = Events(self.clock.now()), False
+        self.events, self.gave_up = Events(self.clock.now(), limits=limits), False
         await self.collect()  # the first reading of the CPU seconds
         return self.events
 

@@ -267,8 +267,9 @@ class OwnSender:
             if self._in_flight.end(number, now - due_s if error is None else None):
                 first_s = sent_s + answer.first_after_s
                 ended = RequestRecord(
-                    due_s, sent_s, now, error, first_s, answer.parts, answer.size_in, answer.size_out, sample
-                )
+                    due_s, sent_s, now, error, first_s, answer.parts, answer.size_in, answer.size_out, sample,
+                    answer.gaps_s,
+                )  # fmt: skip
                 self._happened.append((now, ended))
         return error is None
 

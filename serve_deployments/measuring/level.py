@@ -138,7 +138,7 @@ class Clients:
         started_s, started_at = clock.now(), clock.unix_s()
         before = await _usage(generator)
         await generator.clients(concurrency, self._drain_s)
-        events = await generator.record()
+        events = await generator.record(plan.request_limits)
         status = await _watch(generator, rule, started_s, plan)
         until_s, ended = clock.now(), events.count
         run = LevelRun("closed", concurrency, None, started_at, clock.unix_s())
@@ -209,7 +209,7 @@ async def _open(
     try:
         before = await _usage(generator)
         started_s, started_at = clock.now(), clock.unix_s()
-        events = await generator.record()
+        events = await generator.record(plan.request_limits)
         await generator.follow(Schedule(plan.arrivals, rate_rps, plan.seed, started_s, bound))
         status = await _watch(generator, rule, started_s, plan)
         run = LevelRun("open", None, rate_rps, started_at, clock.unix_s(), generator.gave_up)

@@ -12,6 +12,7 @@ from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.measuring.rates.highest_rate import highest_rate
 from serve_deployments.measuring.rates.peak_rate import peak_rate
 from serve_deployments.metrics.measurement import Measurement
+from serve_deployments.metrics.metric_table import MISSED
 from serve_deployments.settings import Settings
 
 COARSER = 2.0
@@ -28,11 +29,18 @@ class LoadTest:
         plan: how long and how precisely to measure.
         at_most: limits to keep: metric → largest value allowed.
         find: "highest_rate" under the limits, or the "peak" rate without; None: the former if there are limits.
+
+    Raises:
+        ValueError: the share of requests that miss their own limits is limited, and they have none.
     """
 
     plan: LoadPlan
     at_most: Mapping[str, float] = field(default_factory=dict)
     find: Literal["peak", "highest_rate"] | None = None
+
+    def __post_init__(self) -> None:
+        if MISSED in self.at_most and self.plan.request_limits is None:
+            raise ValueError(f"a limit on {MISSED} needs limits of each request; give the plan `request_limits`")
 
     @property
     def finds_highest_rate(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Self
 
 from serve_deployments.endpoint import TURNS
 from serve_deployments.load.arrivals import POISSON, Arrivals
+from serve_deployments.metrics.request_limits import RequestLimits
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class LoadPlan:
             most this, and a level near the rate has passed.
         arrivals: arrival pattern of open levels.
         seed: random seed of the arrivals.
+        request_limits: the limits that each request has to keep by itself, for goodput; None: there are none.
 
     Raises:
         ValueError: a value is out of its range, or two values contradict each other.
@@ -72,6 +74,7 @@ class LoadPlan:
     rate_precision: float = 0.05
     arrivals: Arrivals = POISSON
     seed: int = 0
+    request_limits: RequestLimits | None = None
 
     def __post_init__(self) -> None:
         for name in ("precision", "level_min_s", "level_max_s", "total_max_s", "rate_precision"):

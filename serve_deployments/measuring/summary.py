@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from serve_deployments.measuring.statistics.stalls import delayed_by, stalls_by_
 from serve_deployments.measuring.stopping_rules import LevelStatus
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import LevelResult, Mode
-from serve_deployments.metrics.metric_table import LATENCY, METRICS, REQUEST_TIMES, RequestTime
+from serve_deployments.metrics.metric_table import ITL, LATENCY, METRICS, REQUEST_TIMES, TTFT, RequestTime
 from serve_deployments.metrics.request_record import Requests
 from serve_deployments.resources.usage import Usage
 
@@ -90,7 +90,7 @@ def summarise(
         duration_s=span.duration_s, completed=completed, errors=errors, error_rate=error_rate, distributions=times,
         steady=sure, overloaded=overloaded, fell_behind=status.overloaded,
         client_cpu_share=span.cpu_share, client_lag_ms=lag_ms,
-        client_limited=client_limited(span.cpu_share, lag_ms, times[LATENCY.name].value("p99_ms")),
+        client_limited=client_limited(span.cpu_share, lag_ms, _shortest_p99_ms(times)),
         warmup_s=span.start_s - events.start_s, started_at=run.started_at, ended_at=run.ended_at,
         rate_low_rps=low, rate_high_rps=high, first_error=events.first_error, failed_samples=events.failed_samples,
         stalled=int(delayed[_places(span)].sum()), stalled_s=sum(stall.length_s for stall in stalls), usage=usage,
@@ -119,7 +119,9 @@ def _times(
     timed = span.requests.where(~delayed[_places(span)]).and_then(events.dropped_after(ended))
     later = events.requests(ended)
     late = None if sure else later.where(~delayed[ended:] & ~later.dropped)
-    return {name: _distribution(of, timed, late, ages_s) for name, of in REQUEST_TIMES.items()}
+    found = {name: _distribution(of, timed, late, ages_s) for name, of in REQUEST_TIMES.items()}
+    # Of answers that are not streamed there is nothing to keep of the times of their parts.
+    return {name: times for name, times in found.items() if times.values or name == LATENCY.name}
 
 
 def _counts(requests: Requests, duration_s: float) -> dict[str, float]:
@@ -171,11 +173,21 @@ def _distribution(of: RequestTime, requests: Requests, late: Requests | None, ag
     return Distribution.of(times_s[~np.isnan(times_s)].tolist())
 
 
+def _shortest_p99_ms(times: Mapping[str, Distribution]) -> float | None:
+    """The smallest 99th percentile of the times that a late client prolongs; None if there is none.
+
+    Of a streamed answer, those are also the time to its first part and each gap between parts. A time per token is
+    of a whole answer, and hardly changes if its last part is seen late.
+    """
+    p99_ms = [times[name].value("p99_ms") for name in (LATENCY.name, TTFT.name, ITL.name) if name in times]
+    return min((value for value in p99_ms if value is not None), default=None)
+
+
 def client_limited(cpu_share: float, lag_ms: float, p99_ms: float | None) -> bool:
     """Whether the numbers say more about the measuring process than about the server.
 
     Either it used more than 0.85 of a core: an event loop runs on one core, and close to that every answer waits for
-    its turn. Or it was late, by more than a fifth of the p99 latency, which is then largely the client's own, and by
+    its turn. Or it was late, by more than a fifth of the p99 of a time, which is then largely the client's own, and by
     more than the inaccuracy of timers. It may be late without using much CPU if other processes use its core. An
     overloaded server needs no special case: its queue makes the latency long, and a lag is small against that.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from serve_deployments.metrics.distribution import Distribution
-from serve_deployments.metrics.metric_table import LATENCY, METRICS, Metric, metric_of
+from serve_deployments.metrics.metric_table import LATENCY, METRICS, MISSED, Metric, metric_of
 from serve_deployments.resources.usage import Usage
 
 Mode = Literal["closed", "open"]
@@ -129,7 +129,8 @@ class LevelResult:
         usage: the replica's resource use in the level, warm-up included; None where it was not reported.
         senders: number of processes that sent the load.
         samples: number of samples that its requests were taken from, in turn; None in levels stored without it.
-        counts: name of a share or rate that has no field of its own → its value, where it has one.
+        counts: name of a share, mean or rate that has no field of its own → its value, where it has one; a rate as
+            counted in the measured span.
         stalled: number of the answered requests that are left out of `distributions`, as other work on the replica's
             cores stalled it (`measuring/statistics/stalls.py`).
         unanswered: number of requests that were given up: they had neither an answer nor an error when the level, and
@@ -190,18 +191,38 @@ class LevelResult:
         return self.distributions[LATENCY.name]
 
     @property
+    def attainment(self) -> float:
+        """Share of requests that kept all of their own limits; NaN where they had none."""
+        return 1 - self.counts.get(MISSED, math.nan)
+
+    @property
+    def goodput_rps(self) -> float:
+        """Requests per second that kept all of their own limits; NaN where they had none.
+
+        Of the requests that came, failures too: `rate_rps` is of those that were answered.
+        """
+        came_rps = self.rate_rps / (1 - self.error_rate) if self.error_rate < 1 else 0.0
+        return came_rps * self.attainment
+
+    @property
     def metrics(self) -> dict[str, float]:
         """The metrics that a trial reports for the level: those of `METRICS` that have a value."""
         return self.with_metrics(())
 
     def value(self, name: str) -> float | None:
-        """The value of a metric, or of any percentile of a time (`p97_ms`); None where it has no value."""
+        """The value of a metric, or of any percentile of a time (`p97_ms`); None where it has no value.
+
+        An amount per second is told at `rate_rps`, as the rate itself is: how many requests chance sends in the few
+        seconds of an open level says nothing of the server.
+        """
         metric = metric_of(name)
         if metric is not None and metric.field is not None:
             count = float(getattr(self, metric.field))
             return None if math.isnan(count) else count
         if metric is not None and metric.counted is not None:
-            return self.counts.get(name)
+            amount = self.counts.get(name)
+            at_rate = metric.is_per_second and self.achieved_rps > 0
+            return amount * self.rate_rps / self.achieved_rps if amount is not None and at_rate else amount
         of = self._distribution(metric)
         return None if of is None or metric is None else of.value(metric.statistic)
 

@@ -194,16 +194,16 @@ from serve_deployments.settings import Settings
 spec = parse_spec(Document(Path("service.yaml").read_text(), "service.yaml"), folder=Path())
 test = LoadTest(LoadPlan(), spec.latency_limits)
 server = FakeStreamingServer(first_s=0.002, part_s=0.002, parts=5)
-print(run_virtual(test.run(server, ["x"], Settings(), clock=VirtualClock())).metrics["ttft_p99_ms"] <= 30)
+print(run_virtual(test.run(server, ["x"], Settings(), clock=VirtualClock())).metrics["from_send_p99_ms"] <= 30)
 """
 
 
 def test_a_metric_is_a_line_and_can_be_limited(copy):
     [path] = re.findall(r"goes at the end of `([^`]+)`", section("A metric"))
     [line] = re.findall(r"```text\n(.*?)^```$", section("A metric"), re.M | re.S)
-    (copy / "service.yaml").write_text(f"{SERVICE}limits: {{ttft_p99_ms: 30}}\n")
+    (copy / "service.yaml").write_text(f"{SERVICE}limits: {{from_send_p99_ms: 30}}\n")
     np.savez(copy / "weights.npz", weight=np.array([[1, 0]], "f4"))
-    with pytest.raises(AssertionError, match="limits.ttft_p99_ms: 'ttft_p99_ms' is not measured"):
+    with pytest.raises(AssertionError, match="limits.from_send_p99_ms: 'from_send_p99_ms' is not measured"):
         python(copy, "-c", MEASURED)
     (copy / path).write_text((copy / path).read_text(encoding="utf-8") + line, encoding="utf-8")
     assert python(copy, "-c", MEASURED).strip() == "True"

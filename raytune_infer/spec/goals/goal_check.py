@@ -10,7 +10,7 @@ from raytune_infer.spec.goals.value_range import Range, value_range
 from raytune_infer.spec.spec_errors import At
 from searchers.objective import Objective
 from searchers.quantities import PRICE
-from serve_deployments.metrics.metric_table import Metric, metric_of
+from serve_deployments.metrics.metric_table import MISSED, Metric, metric_of
 
 
 def check_positive(objective: Objective) -> None:
@@ -42,9 +42,9 @@ def check_limits(objective: Objective, find: str | None) -> None:
         At: there is such a limit.
     """
     limited = sorted(filter(_is_latency, objective.at_most))
-    if find == "peak" and limited:
+    if find == "peak" and (limited or MISSED in objective.at_most):
         raise At(
-            ("limits", limited[0]),
+            ("limits", limited[0] if limited else "attainment"),
             "with `load.find: peak` it would be judged at the peak rate alone; leave out `load.find` to find the "
             "highest rate that keeps it, or leave out the limit",
         )

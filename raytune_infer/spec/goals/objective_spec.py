@@ -13,7 +13,7 @@ from raytune_infer.spec.parts import Part
 from raytune_infer.spec.spec_errors import At
 from searchers.objective import Expression
 from searchers.quantities import PRICE
-from serve_deployments.metrics.metric_table import METRICS, metric_of
+from serve_deployments.metrics.metric_table import METRICS, listed, metric_of
 
 
 class ObjectiveSpec(Part):
@@ -42,6 +42,18 @@ class ObjectiveSpec(Part):
         return self
 
 
+def names_in(objective: ObjectiveSpec) -> list[str]:
+    """Return the metrics that the goal names, sorted.
+
+    Raises:
+        At: it is not an expression.
+    """
+    try:
+        return sorted(Expression(objective.text).names)
+    except ValueError as error:
+        raise At(("objective", objective.key), str(error)) from None
+
+
 def check_known(objective: ObjectiveSpec, limits: Iterable[str], lacks: Callable[[str], str | None]) -> None:
     """Refuse what is not measured, and limits on the wrong side or in two places.
 
@@ -53,17 +65,13 @@ def check_known(objective: ObjectiveSpec, limits: Iterable[str], lacks: Callable
     Raises:
         At: the goal is not an expression, or a metric cannot be used in its place.
     """
-    try:
-        goal = Expression(objective.text)
-    except ValueError as error:
-        raise At(("objective", objective.key), str(error)) from None
-    places: list[tuple[tuple[str, ...], str]] = [(("objective", objective.key), name) for name in sorted(goal.names)]
+    places: list[tuple[tuple[str, ...], str]] = [(("objective", objective.key), name) for name in names_in(objective)]
     places += [(("objective", "at_least", name), name) for name in objective.at_least]
     places += [(("limits", name), name) for name in limits]
     for place, name in places:
         if name not in METRICS and name != PRICE and not (place[0] == "limits" and metric_of(name)):
             other = ", and as a limit any other percentile, such as p97_ms"
-            raise At(place, f"{shown(name)} is not measured; there are {', '.join((*METRICS, PRICE))}{other}")
+            raise At(place, f"{shown(name)} is not measured; there are {listed()}, {PRICE}{other}")
         if why := lacks(name):
             raise At(place, why)
     for name in limits:

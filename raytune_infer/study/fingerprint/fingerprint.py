@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_infer.spec.document import dotted
+from raytune_infer.spec.goals.own_limits import own_limits_ms
 from raytune_infer.spec.knobs.knob_space import conditions, whens
 from raytune_infer.spec.quality_spec import QualitySpec
 from raytune_infer.spec.service import Service
@@ -50,7 +51,7 @@ def fingerprint(service: Service, space: ServiceSpace, files: Fingerprint) -> Fi
         # Positions number the configurations that fit, so on another cluster they could mean others.
         "configurations": [len(problem.space), _digest(problem.space.ranks.tobytes())],
         "objective": [goal.goal.text, goal.minimize, dict(goal.at_least)],
-        "limits": dict(goal.at_most),
+        "limits": {**goal.at_most, **own_limits_ms(spec.limits)},
         # The content of a trace file; its name, and every other arrival pattern, is under "load".
         "trace": _digest(pickle.dumps(service.arrivals, protocol=4)) if isinstance(service.arrivals, Trace) else None,
         "load": spec.load.model_dump(mode="json"),

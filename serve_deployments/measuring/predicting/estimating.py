@@ -24,6 +24,19 @@ def on_log_line(x: float, low: tuple[float, float], high: tuple[float, float]) -
     return low_y * (high_y / low_y) ** part
 
 
+def at_other_rate(metrics: Mapping[str, float], from_rps: float, to_rps: float) -> dict[str, float]:
+    """A level's metrics, with what it counts per second in proportion to the rate.
+
+    Args:
+        metrics: metric → value.
+        from_rps: the level's rate; of 0, nothing is known at another one.
+        to_rps: the other rate.
+    """
+    scale = to_rps / from_rps if from_rps > 0 else 1.0
+    per_second = {name for name in metrics if (metric := metric_of(name)) is not None and metric.is_per_second}
+    return {name: value * scale if name in per_second else value for name, value in metrics.items()}
+
+
 def at_rate(
     rate_rps: float, below: LevelResult, levels: Sequence[LevelResult], at_most: Mapping[str, float]
 ) -> dict[str, float]:
@@ -39,7 +52,7 @@ def at_rate(
         levels: all levels.
         at_most: metric → largest value allowed.
     """
-    metrics = {**below.with_metrics(at_most), "rps": rate_rps}
+    metrics = {**at_other_rate(below.with_metrics(at_most), below.rate_rps, rate_rps), "rps": rate_rps}
     low_rps = below.requested_rps or math.inf
     kept_up = [level for level in levels if not level.overloaded]
     faster = [level for level in kept_up if (level.requested_rps or 0.0) > max(rate_rps, low_rps)]

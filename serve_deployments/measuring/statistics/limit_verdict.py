@@ -102,14 +102,21 @@ def evidence(name: str, limit: float, requests: Requests) -> LimitEvidence | Non
     assert metric is not None and metric.is_limited_above, f"no limit can be on {name}"
     if metric.counted is not None:
         counts = np.asarray(metric.counted(requests), dtype=bool)
-        return _of_share(counts, counts.astype(float), limit)
+        near = counts.astype(float) if metric.nearness is None else metric.nearness(requests)
+        return _of_share(counts, near, limit)
     assert metric.time is not None, "a metric counts requests or is a statistic of a time"
-    # A request that was dropped is slow, whatever the limit: whoever sent it still waits.
-    times_s = np.where(requests.dropped, requests.latency_s, metric.time.of(requests))
+    if metric.time.has_several:
+        # A request that was dropped has no part, and so none of these times; limits on others count it.
+        times_s = metric.time.of(requests).astype(float)
+        dropped = np.zeros(times_s.size, dtype=bool)
+    else:
+        # A request that was dropped is slow, whatever the limit: whoever sent it still waits.
+        dropped = requests.dropped
+        times_s = np.where(dropped, requests.latency_s, metric.time.of(requests))
     known = ~np.isnan(times_s)
     if metric.share_above is None:
         return _of_mean(times_s[known], limit / 1e3)
-    above = (times_s > limit / 1e3) | requests.dropped
+    above = (times_s > limit / 1e3) | dropped
     return _of_share(above[known], times_s[known], metric.share_above)
 
 
@@ -138,7 +145,8 @@ def most_above(at_most: Mapping[str, float], requests: Requests) -> float:
     for name, limit in at_most.items():
         metric = metric_of(name)
         if metric is not None and metric.time is not None:
-            shares.append(float((metric.time.of(requests) > limit / 1e3).mean()))
+            times_s = metric.time.of(requests)
+            shares.append(float((times_s > limit / 1e3).mean()) if times_s.size else 0.0)
     return max(shares)
 
 

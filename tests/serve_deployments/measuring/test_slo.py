@@ -62,7 +62,7 @@ def test_what_can_be_limited_is_said():
     check({"p99_ms": 0.0, "error_rate": 0.0, "p42_ms": 1.0})
     with pytest.raises(
         ValueError,
-        match="^p42, rps cannot be limited; limits are possible on p50_ms, .*, error_rate; ",
+        match="^p42, rps cannot be limited; limits are possible on p50_ms, .*, error_rate, ttft_p50_ms, .*; ",
     ):
         check({"rps": 1.0, "p99_ms": 1.0, "p42": 1.0})
     with pytest.raises(ValueError, match="^no limit was given; .*peak_rate"):

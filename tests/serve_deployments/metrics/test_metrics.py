@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from serve_deployments.metrics.distribution import Distribution
 from serve_deployments.metrics.level_result import interval_around, interval_of
 from serve_deployments.metrics.metric_table import (
-    ANSWER_METRICS,
     LATENCY,
     METRICS,
     PERCENTILES,
@@ -101,7 +100,7 @@ def test_a_record_is_as_much_earlier_in_each_of_its_times():
     record = a_request(10.0, 0.5, first_s=9.75, parts=3, size_in=7.0, size_out=9.0)
     earlier = record.earlier(4.0)
     assert (earlier.due_s, earlier.sent_s, earlier.first_s, earlier.last_s) == (5.5, 5.5, 5.75, 6.0)
-    assert earlier[3] is None and earlier[5:] == record[5:] == (3, 7.0, 9.0, None)
+    assert earlier[3] is None and earlier[5:] == record[5:] == (3, 7.0, 9.0, None, ())
 
 
 @settings(deadline=None)
@@ -159,7 +158,7 @@ def test_times_above_a_limit_are_counted_and_those_at_it_are_not():
 
 def test_a_level_reports_what_was_measured():
     level = a_level(10.0, rate_rps=9.5, error_rate=0.05)
-    assert tuple(level.metrics) == tuple(name for name in METRICS if name not in ANSWER_METRICS)
+    assert tuple(level.metrics) == ("rps", *STATISTICS, "error_rate")  # nothing of parts, which nobody saw
     assert level.metrics["rps"] == level.value("rps") == 9.5
     assert level.value("error_rate") == 0.05 and level.value("speed") is None
     nothing = a_level(10.0, latency_s=[], rate_rps=0.0, error_rate=1.0)

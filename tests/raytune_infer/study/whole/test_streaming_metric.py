@@ -1,4 +1,4 @@
-"""A model that answers in parts: its time to first part becomes a metric by one line, from the limit to the ranking."""
+"""A model that answers in parts: the time to its first part, from the limit in service.yaml to the ranking."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raytune_infer.errors import SpecError
 from raytune_infer.ranking.other_objective import changed
 from raytune_infer.ranking.recommendation import RunConditions, rank
 from raytune_infer.spec.document import Document
@@ -19,7 +18,6 @@ from serve_deployments.fakes.fake_backend import FakeBackend, FakeReplica, Virtu
 from serve_deployments.fakes.streaming_replica import FakeStreamingServer
 from serve_deployments.measuring.load_test import LoadTest
 from serve_deployments.measuring.plan import LoadPlan
-from serve_deployments.metrics.metric_table import METRICS, REQUEST_TIMES, RequestTime, add
 from serve_deployments.settings import Settings
 from tests.raytune_infer.ranking.ranked_trials import trial
 
@@ -31,18 +29,6 @@ knobs: {cpu_cores: [1, 2]}
 objective: {maximize: rps}
 limits: {ttft_p99_ms: 30}
 """
-
-
-@pytest.fixture
-def ttft():
-    """The one line; afterwards the tables are as they were."""
-    metrics, times = dict(METRICS), dict(REQUEST_TIMES)
-    add(RequestTime("ttft", "ttft_", "time to first token", lambda requests: requests.first_s - requests.due_s))
-    yield
-    METRICS.clear()
-    METRICS.update(metrics)
-    REQUEST_TIMES.clear()
-    REQUEST_TIMES.update(times)
 
 
 class Streaming(FakeBackend):
@@ -69,12 +55,7 @@ def share_above(limit_s, rate_rps, service_s=0.01, first_s=0.002):
     return float((begun_s + first_s - arrived_s > limit_s).mean())
 
 
-def test_before_the_line_it_is_no_metric():
-    with pytest.raises(SpecError, match="limits.ttft_p99_ms: .*is not measured; there are rps, p50_ms"):
-        parse_spec(Document(SPEC, "chat.yaml"), folder=Path())
-
-
-def test_a_limit_on_the_time_to_the_first_part_is_kept_and_only_just(ttft):
+def test_a_limit_on_the_time_to_the_first_part_is_kept_and_only_just():
     assert parse_spec(Document(SPEC, "chat.yaml"), folder=Path()).latency_limits == {"ttft_p99_ms": 30}
     found = outcome(ttft_p99_ms=30.0)
     assert found.reason is None and found.metrics["ttft_p99_ms"] <= 30.0
@@ -87,7 +68,7 @@ def test_a_limit_on_the_time_to_the_first_part_is_kept_and_only_just(ttft):
     assert outcome(p99_ms=30.0).metrics["rps"] < 0.9 * whole
 
 
-def test_what_was_measured_of_it_is_stored_and_asked_again_under_another_limit(ttft):
+def test_what_was_measured_of_it_is_stored_and_asked_again_under_another_limit():
     found = outcome(ttft_p99_ms=30.0)
     stored = [level_from_json(level_to_json(level)) for level in found.levels]
     assert stored == list(found.levels) and all(level.value("ttft_p97_ms") for level in stored if level.completed)
@@ -105,7 +86,7 @@ def test_what_was_measured_of_it_is_stored_and_asked_again_under_another_limit(t
     assert 0.0 < best_rps({"ttft_p99_ms": None, "ttft_p97_ms": 25.0}) <= max(kept)
 
 
-def test_where_answers_come_in_one_part_there_is_none_and_the_trial_says_so_at_once(ttft):
+def test_where_answers_come_in_one_part_there_is_none_and_the_trial_says_so_at_once():
     measure = VirtualMeasure(LoadTest(LoadPlan(), {"ttft_p99_ms": 30.0}))
     found = run_trial(Settings(), "t", backend=FakeBackend(lambda settings, batch: 0.1), measure=measure)
     assert found.metrics is not None and "ttft_p99_ms" not in found.metrics
