@@ -132,6 +132,7 @@ class Graph:
         blobs: the bytes of the tensors.
         modules: digest of the module tree: paths, classes, attributes and hooks of all modules, containers too.
         training: paths of the modules in training mode.
+        module_count: number of modules, containers too.
         traced: how the data edges were found ("torch.fx", "torch.export"); None if there are none.
 
     Raises:
@@ -144,6 +145,7 @@ class Graph:
     blobs: tuple[Blob, ...]
     modules: str = ""
     training: frozenset[str] = frozenset()
+    module_count: int = 0
     traced: str | None = None
 
     def __post_init__(self) -> None:

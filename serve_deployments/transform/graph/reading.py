@@ -37,8 +37,9 @@ def graph_of(
     paths = [operation.path for operation in operations]
     data, how = data_edges(model, paths, sample) if trace else ((), None)
     tree = tuple(Edge(a, b) for a, b in zip(paths, paths[1:], strict=False))
-    training = frozenset(path for path, module in model.named_modules() if module.training)
-    return Graph(operations, tree + data, tensors, blobs, modules_digest(model), training, how)
+    modules = dict(model.named_modules())
+    training = frozenset(path for path, module in modules.items() if module.training)
+    return Graph(operations, tree + data, tensors, blobs, modules_digest(model), training, len(modules), how)
 
 
 def refuse_without_graph(model: Any, what: str = "the model") -> None:

@@ -1,0 +1,1 @@
+"""What each part of a conversion costs: measured per device and storage, fitted, stored."""

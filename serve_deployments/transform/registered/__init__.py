@@ -1,0 +1,1 @@
+"""Models that are registered: their graph, and their weights in files that can be mapped."""
