@@ -117,6 +117,7 @@ class Chart:
         series: the series, those that matter most first.
         limit: a value of y that is not to be exceeded; None without one.
         log_y: whether the second axis is logarithmic.
+        log_x: whether the first axis is logarithmic.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Chart:
     series: tuple[Series, ...]
     limit: float | None = None
     log_y: bool = False
+    log_x: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,29 @@ from serve_deployments.resources.enforcement import Enforcement
 _CUDA = "CUDAExecutionProvider"
 
 
-def build(path: Path, context: ModelContext) -> Callable[[list[Payload]], list[Any]]:
+def build(path: Path, context: ModelContext) -> OnnxBatches:
     """Builds a model from an ONNX file with one input whose first dimension is dynamic.
 
     Payloads are arrays of one shape.
+    """
+    return profiled(path, context, None)
+
+
+def profiled(path: Path, context: ModelContext, prefix: str | None) -> OnnxBatches:
+    """As `build`; ONNX Runtime writes a profile of all batches until `session.end_profiling()`, which names its file.
+
+    Args:
+        path: the ONNX file.
+        context: see `build`.
+        prefix: how the path of the profile's file begins; None for no profile.
     """
     import onnxruntime  # type: ignore[import-not-found,unused-ignore]
 
     check_precision("onnx", context)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = context.threads
+    if prefix is not None:
+        options.enable_profiling, options.profile_file_prefix = True, prefix
     on_gpu = context.device.startswith("cuda")
     provider = _CUDA if on_gpu else "CPUExecutionProvider"
     missing = ModelError(f"onnxruntime has no {provider} here; pip install onnxruntime-gpu on the GPU nodes")

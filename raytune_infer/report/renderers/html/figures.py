@@ -34,7 +34,8 @@ def chart_figure(chart: Chart) -> dict[str, Any]:
         line = {"width": 2, "dash": "longdash"}
         shapes.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chart.limit, "y1": chart.limit,
                        "line": line})  # fmt: skip
-    x: dict[str, Any] = {"title": {"text": _plain(chart.x.words)}, "rangemode": "tozero"}
+    x: dict[str, Any] = {"title": {"text": _plain(chart.x.words)}}
+    x |= {"type": "log"} if chart.log_x else {"rangemode": "tozero"}
     x |= {"dtick": _whole_step([dot.x for series in chart.series for dot in series.dots])} if chart.x.whole else {}
     y: dict[str, Any] = {"title": {"text": _plain(chart.y.words)}}
     y |= {"type": "log"} if chart.log_y else {"rangemode": "tozero"}
