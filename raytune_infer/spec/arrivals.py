@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 
 from raytune_infer.errors import SpecError
@@ -12,9 +13,22 @@ from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.load.arrivals import CONSTANT, POISSON, Arrivals, Renewal, Trace
 
 
-def read_arrivals(spec: ServiceSpec) -> Arrivals:
-    """Return the arrival pattern of a service's load; a trace is read from its file. Raises SpecError."""
+def read_arrivals(spec: ServiceSpec, recorded_s: Sequence[float] = ()) -> Arrivals:
+    """Return the arrival pattern of a service's load; a trace is read from its file.
+
+    Args:
+        spec: the service.
+        recorded_s: when the requests came, where their file says so.
+
+    Raises:
+        SpecError: there is no such pattern.
+    """
     asked = spec.load.arrivals
+    if asked == "recorded":
+        try:
+            return Trace(tuple(recorded_s))
+        except ValueError as error:
+            raise SpecError(f"{spec.place('load', 'arrivals')}: the file under `requests`: {error}") from None
     if isinstance(asked, str):
         return {"poisson": POISSON, "constant": CONSTANT}[asked]
     if asked.gamma is not None:

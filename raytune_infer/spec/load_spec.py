@@ -37,7 +37,7 @@ class LoadSpec(Part):
     """
 
     find: Literal["peak", "highest_rate"] | None = None
-    arrivals: Literal["poisson", "constant"] | ArrivalsSpec = "poisson"
+    arrivals: Literal["poisson", "constant", "recorded"] | ArrivalsSpec = "poisson"
     precision: float = Field(default=LoadPlan.precision, gt=0, lt=1, strict=False)
     level_min_s: Seconds = LoadPlan.level_min_s
     level_max_s: Seconds = LoadPlan.level_max_s

@@ -14,6 +14,7 @@ from raytune_infer.spec.demand import price_book
 from raytune_infer.spec.knobs.knob_spec import KnobSpec
 from raytune_infer.spec.paths import beside
 from raytune_infer.spec.quality_spec import Score
+from raytune_infer.spec.samples.requests.reading import read_requests
 from raytune_infer.spec.samples.samples import read_samples
 from raytune_infer.spec.service_spec import ServiceSpec
 from serve_deployments.batches.passing_on import AnswerWait
@@ -49,8 +50,9 @@ class Service:
 
     def __init__(self, spec: ServiceSpec, *, runs_code: bool = True) -> None:
         self.spec = spec
-        self.samples = read_samples(spec)
-        self.arrivals = read_arrivals(spec)
+        requests = None if spec.requests is None else read_requests(spec)
+        self.samples = read_samples(spec) if requests is None else list(requests.payloads)
+        self.arrivals = read_arrivals(spec, () if requests is None else requests.at_s)
         self.source = model_source(spec)
         self.plan = _plan(spec, self.arrivals)
         self.prices = price_book(spec)

@@ -40,6 +40,7 @@ from raytune_infer.spec.knobs.knob_spec import (
 from raytune_infer.spec.load_spec import ArrivalsSpec, GammaSpec, LoadSpec
 from raytune_infer.spec.parts import MOST, Count, Part, Seconds, Text
 from raytune_infer.spec.quality_spec import QualitySpec
+from raytune_infer.spec.samples.requests.requests_spec import DrawnSpec, LengthsSpec, RequestsSpec
 from raytune_infer.spec.spec_errors import At, explain
 from searchers.objective import Expression, Objective
 from searchers.quantities import PRICE
@@ -86,7 +87,10 @@ class ServiceSpec(Part):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]  # names folders too
     model: ModelSpec
-    samples: Text | list[Any] | dict[str, Annotated[float, Field(gt=0, le=MOST, strict=False)]]
+    samples: Text | list[Any] | dict[str, Annotated[float, Field(gt=0, le=MOST, strict=False)]] = Field(
+        default_factory=list
+    )
+    requests: RequestsSpec | None = None
     knobs: dict[str, list[Value] | KnobSpec] = Field(min_length=1)
     where: Text | list[Text] = Field(default_factory=list)
     default: Config = Field(default_factory=dict)
@@ -120,6 +124,16 @@ class ServiceSpec(Part):
     @classmethod
     def _quality(cls, quality: Any) -> Any:
         return {"score": quality} if isinstance(quality, str) else quality
+
+    @model_validator(mode="after")
+    def _something_to_send(self) -> ServiceSpec:
+        if "samples" not in self.model_fields_set and self.requests is None:
+            raise At((), "'samples' is missing, the payloads of requests; or `requests`, those to a language model")
+        if "samples" in self.model_fields_set and self.requests is not None:
+            raise At(("requests",), "there are `samples` too; keep one of them")
+        if self.load.arrivals == "recorded" and (self.requests is None or self.requests.file is None):
+            raise At(("load", "arrivals"), "recorded arrivals are those of a trace under `requests`; give one")
+        return self
 
     @model_validator(mode="after")
     def _known_metrics(self) -> ServiceSpec:
@@ -296,7 +310,8 @@ def _allowed(keys: Sequence[str | int]) -> list[str]:
     parts: dict[tuple[str | int, ...], type[BaseModel]] = {
         (): ServiceSpec, ("model",): ModelSpec, ("objective",): ObjectiveSpec, ("budget",): BudgetSpec,
         ("load",): LoadSpec, ("load", "arrivals"): ArrivalsSpec, ("load", "arrivals", "gamma"): GammaSpec,
-        ("quality",): QualitySpec,
+        ("quality",): QualitySpec, ("requests",): RequestsSpec, ("requests", "lengths"): DrawnSpec,
+        ("requests", "lengths", "tokens_in"): LengthsSpec, ("requests", "lengths", "tokens_out"): LengthsSpec,
     }  # fmt: skip
     names = parts.get(tuple(keys), KnobSpec).model_fields
     return [name for name in names if name not in _HIDDEN]

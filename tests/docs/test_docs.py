@@ -88,6 +88,8 @@ def check_fragment(text: str, whole: str) -> None:
     keys = yaml.safe_load(text)
     if set(keys) <= set(ServiceSpec.model_fields):
         merged = {**yaml.safe_load(whole), **keys} if "model" not in keys else keys
+        if "requests" in keys:  # in place of samples
+            del merged["samples"]
         parse_spec(Document(yaml.safe_dump(merged), "a block"), folder=ROOT)
     else:
         raise KeyError(set(keys) - set(ServiceSpec.model_fields))

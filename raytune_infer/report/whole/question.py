@@ -43,6 +43,8 @@ def _model(spec: ServiceSpec) -> str:
 
 
 def _samples(spec: ServiceSpec) -> str:
+    if spec.requests is not None:
+        return ": ".join(spec.requests.file) if spec.requests.file else "requests of drawn lengths"
     match spec.samples:
         case str():
             return spec.samples

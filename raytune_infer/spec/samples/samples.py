@@ -14,6 +14,7 @@ import numpy as np
 from raytune_infer.errors import SpecError
 from raytune_infer.spec.document import kind_of
 from raytune_infer.spec.paths import beside, refuse_special
+from raytune_infer.spec.samples.requests.reading import read_requests
 from raytune_infer.spec.service_spec import ServiceSpec
 
 _ROUND = (1_000, 100_000)
@@ -24,11 +25,14 @@ a tenth of a per cent; a hundred thousand references are a megabyte that is sent
 def read_samples(spec: ServiceSpec) -> list[Any]:
     """Return the sample inputs of a service: listed in service.yaml itself, or read from files beside it.
 
-    Samples are sent in turn. A mix of several sets is drawn once, here, so it is the same for every configuration.
+    Samples are sent in turn, and so are requests to a language model. A mix of several sets is drawn once, here, so it
+    is the same for every configuration.
 
     Raises:
         SpecError: a file is missing, of an unknown kind or without samples, or a share is too small.
     """
+    if spec.requests is not None:
+        return list(read_requests(spec).payloads)
     match spec.samples:
         case list() as samples:
             return _some(spec, samples, ("samples",))
@@ -52,6 +56,8 @@ def sample_files(spec: ServiceSpec) -> list[Path]:
         ValueError: a name is in a home folder that does not exist.
     """
     names = [spec.samples] if isinstance(spec.samples, str) else spec.samples if isinstance(spec.samples, dict) else ()
+    if spec.requests is not None:
+        names = [*filter(None, ((spec.requests.file or ("", ""))[1], spec.requests.tokenizer))]
     return [beside(spec.folder, name) for name in names]
 
 

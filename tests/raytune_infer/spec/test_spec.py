@@ -251,7 +251,7 @@ def test_least_cost_with_enough_requests():
 
 PAGE = ROOT / "docs" / "service-yaml.md"
 IN_WORDS: dict[str, object] = {
-    "no condition": [],
+    "no condition": [], "this or `requests`": [], "those of `samples`": None,
     "no limit": None, "never": None, "guessed": None, "this or `path`": None, "this or `build`": None,
     "`cloud-2026`": None, "half of what the search took; twice of it under limits": None,
     "the former where there are such limits": None,

@@ -162,7 +162,7 @@ def test_bad_traces_are_named(tmp_path, text, says):
 @pytest.mark.parametrize(
     ("arrivals", "says"),
     [
-        ("gauss", "load.arrivals: needs 'poisson' or 'constant' or a mapping of keys, got 'gauss'"),
+        ("gauss", "load.arrivals: needs 'poisson', 'constant' or 'recorded' or a mapping of keys, got 'gauss'"),
         ("{}", "load.arrivals: give either `gamma: {cv: 2}` or `trace: FILE.csv`"),
         ("{gamma: {cv: 2}, trace: x}", "load.arrivals: give either"),
         ("{gamma: {cv: -1}}", "load.arrivals.gamma.cv: must be 0 or more, got -1"),

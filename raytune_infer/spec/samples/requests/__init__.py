@@ -1,0 +1,1 @@
+"""Requests to language models: from conversations, from traces of lengths, and drawn from distributions."""
