@@ -1,4 +1,4 @@
-"""What all searchers share: Observation, History, Task, Problem, the Searcher protocol, and the choice by scores."""
+"""What all searchers share: Observation, History, Task, Problem with what is expected, the protocol, the choice."""
 
 from __future__ import annotations
 
@@ -74,6 +74,66 @@ class Task:
             object.__setattr__(self, "group", self.name)
 
 
+@dataclass(frozen=True, eq=False)
+class ExpectedMetrics:
+    """What is expected of a service's metrics before its first trial, for example a prediction from its operators.
+
+    An expectation is off by a level that all configurations share, and at each configuration by an amount of its own.
+
+    Args:
+        by: who says so, for messages ("operators").
+        log_mean: metric → `[n]` expected natural logarithm at each configuration.
+        log_std: metric → `[n]` standard deviation of the logarithm at each configuration, once the level is known. A
+            configuration of which little is known has a large one.
+        level_std: metric → standard deviation of the level; a metric that is left out has an unknown level, and its
+            first measurement tells it.
+        runs: `[n]` probability that a configuration can run; not known where left out.
+
+    Raises:
+        ValueError: metrics or shapes do not match, a number is not finite, or a deviation or probability is impossible.
+    """
+
+    by: str
+    log_mean: Mapping[str, np.ndarray]
+    log_std: Mapping[str, np.ndarray]
+    level_std: Mapping[str, float] = field(default_factory=dict)
+    runs: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if not self.log_mean or self.log_mean.keys() != self.log_std.keys():
+            raise ValueError(
+                f"what {self.by} expects needs `log_mean` and `log_std` of the same metrics, one or more; got "
+                f"{sorted(self.log_mean)} and {sorted(self.log_std)}"
+            )
+        for metric, mean in self.log_mean.items():
+            std = self.log_std[metric]
+            if mean.shape != (len(self),) or std.shape != mean.shape or not np.isfinite([mean, std]).all():
+                raise ValueError(
+                    f"what {self.by} expects of {metric} needs a finite mean and standard deviation for each of "
+                    f"{len(self)} configurations; give one of which nothing is known a large standard deviation"
+                )
+            if (std < 0).any() or not self.level_std.get(metric, 0.0) >= 0:
+                raise ValueError(f"what {self.by} expects of {metric} has a standard deviation below 0")
+        if unknown := sorted(self.level_std.keys() - self.log_mean.keys()):
+            raise ValueError(f"what {self.by} expects has a `level_std` of {unknown[0]}, but no `log_mean` of it")
+        if self.runs is not None and not (self.runs.shape == (len(self),) and (abs(self.runs - 0.5) <= 0.5).all()):
+            raise ValueError(f"`runs` by {self.by} needs a probability for each of {len(self)} configurations")
+
+    def __len__(self) -> int:
+        """Number of configurations, n."""
+        return len(next(iter(self.log_mean.values())))
+
+    def at(self, positions: np.ndarray) -> ExpectedMetrics:
+        """What is expected of the configurations at `positions` alone, in this order."""
+        return ExpectedMetrics(
+            self.by,
+            {metric: mean[positions] for metric, mean in self.log_mean.items()},
+            {metric: std[positions] for metric, std in self.log_std.items()},
+            self.level_std,
+            None if self.runs is None else self.runs[positions],
+        )
+
+
 @dataclass(frozen=True)
 class Problem:
     """A search problem: the space, the objective, the prices, and what is known before the first trial.
@@ -88,9 +148,11 @@ class Problem:
             their measured values describe the load, not the configuration.
         noise: relative standard deviation of repeated measurements of one configuration.
         shares: metrics that are shares (of requests, of equal answers); None where only names are known: a name tells.
+        expected: what is expected of metrics before the first trial; None where nobody says. It may be of some of the
+            metrics only, and of others that the objective does not name.
 
     Raises:
-        ValueError: the prices do not match the space.
+        ValueError: the prices or what is expected do not match the space.
     """
 
     space: Space
@@ -101,6 +163,7 @@ class Problem:
     kept: frozenset[str] = frozenset()
     noise: float = 0.03
     shares: frozenset[str] | None = None
+    expected: ExpectedMetrics | None = None
 
     def __post_init__(self) -> None:
         if self.usd_per_hour.size == 0:
@@ -109,6 +172,11 @@ class Problem:
             raise ValueError(
                 f"`usd_per_hour` needs one price for each of the {len(self.space)} configurations; its shape is "
                 f"{self.usd_per_hour.shape}"
+            )
+        if self.expected is not None and len(self.expected) != len(self.space):
+            raise ValueError(
+                f"what {self.expected.by} expects is of {len(self.expected)} configurations; the space has "
+                f"{len(self.space)}"
             )
 
     def is_share(self, metric: str) -> bool:

@@ -73,6 +73,7 @@ NAMED: Mapping[str, Listed] = MappingProxyType(
         ),
         "vizier": Listed("searchers.baselines.from_sources.vizier", "Vizier", needs="botorch", learns=True),
         "rgpe": Listed("searchers.baselines.from_sources.rgpe", "RankingWeighted", needs="botorch", learns=True),
+        "falcon": Listed("searchers.falcon.falcon", "Falcon", learns=True),
         "morphling": Listed("searchers.baselines.from_sources.meta_trained", "morphling", learns=True),
         "meta": Listed("searchers.meta.meta", "meta", learns=True, predicts_gain=True, takes_surfaces=True),
     }

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from searchers.base import History, Problem, largest_free
+from searchers.baselines.expected_improvement import log_expected_improvement
 from searchers.baselines.from_sources.source_values import learnt_once, log_values, sources_of, unit_cube
-from searchers.baselines.gaussian_process import fit, log_expected_improvement, prior_then_largest
+from searchers.baselines.gaussian_process import fit, prior_then_largest
 
 
 class BayesianOptimisation:

@@ -10,22 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import log_ndtr
 
 from searchers.base import History, Problem, largest_free
+from searchers.baselines.expected_improvement import goal_normal, log_chance, log_expected_improvement
 from searchers.baselines.from_sources.metric_means import QuantityMean, quantity_means
 from searchers.baselines.from_sources.source_values import unit_cube
-from searchers.baselines.gaussian_process import fit, largest_or_random, log_expected_improvement
-from searchers.meta.metric_model import FEASIBLE, metric_model_of
-from searchers.objective import Objective
+from searchers.baselines.gaussian_process import fit, largest_or_random
+from searchers.meta.metric_model import metric_model_of
 from searchers.quantities import PRICE
-
-Normals = Mapping[str, tuple[np.ndarray, np.ndarray]]
-"""Quantity → `[n]` mean and `[n]` standard deviation of its logarithm at every configuration; of ±1 for `FEASIBLE`."""
-
-_DRAWS = 64
-"""Draws by which the goal's mean and deviation are computed. Our choice: those of a product of powers are exact
-whatever the number, and other goals need no more than about a tenth of a deviation."""
 
 
 class ConstrainedProcess:
@@ -83,49 +75,6 @@ class ConstrainedProcess:
             return known.mean, np.full(len(self._x), np.hypot(known.spread, known.level_spread))
         mean, std = fit(self._x[at], y - known.mean[at], spread=known.spread).predict(self._x)
         return known.mean + mean, std
-
-
-def log_chance(objective: Objective, predicted: Normals, usd_per_hour: np.ndarray) -> np.ndarray:
-    """`[n]` ln of the probability that a configuration runs and keeps its limits; what is not predicted is certain."""
-    out = np.zeros(len(usd_per_hour))
-    if FEASIBLE in predicted:
-        mean, std = predicted[FEASIBLE]
-        out += log_ndtr(mean / std)
-    for limits, sign in ((objective.at_most, 1.0), (objective.at_least, -1.0)):
-        for name, limit in limits.items():
-            if name == PRICE:
-                out += np.where(sign * usd_per_hour <= sign * limit, 0.0, -np.inf)
-            elif name in predicted:
-                mean, std = predicted[name]
-                with np.errstate(divide="ignore"):
-                    out += log_ndtr(sign * (np.log(max(limit, 0.0)) - mean) / std)
-    return out
-
-
-def goal_normal(objective: Objective, predicted: Normals, usd_per_hour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`[n]` mean and `[n]` standard deviation of ln(value), which is taken to be normal, without the limits.
-
-    The moments are those of draws that have mean 0 and covariance 1 exactly, so they are exact where the goal is a
-    product of powers. Draws without a value (a difference below 0) do not count; where all have none, the value is the
-    worst that there is.
-    """
-    names = sorted(objective.goal.names - {PRICE})
-    free = Objective(objective.goal, objective.minimize)
-    drawn = {
-        name: np.exp(predicted[name][0] + predicted[name][1] * z[:, None])
-        for name, z in zip(names, _standard_draws(len(names)), strict=True)
-    }
-    values = np.broadcast_to(free.values(drawn, usd_per_hour), (_DRAWS, len(usd_per_hour)))
-    logs = np.log(values, where=values > 0, out=np.full(values.shape, np.nan))
-    logs[:, np.isnan(logs).all(axis=0)] = np.nanmin(logs, initial=0.0)
-    return np.nanmean(logs, axis=0), np.maximum(np.nanstd(logs, axis=0), 1e-6)
-
-
-def _standard_draws(quantities: int) -> np.ndarray:
-    """`[quantities, _DRAWS]` normal draws, always the same, with mean 0 and covariance 1 exactly."""
-    z = np.random.default_rng(0).standard_normal((quantities, _DRAWS))
-    z -= z.mean(axis=1, keepdims=True)
-    return np.linalg.solve(np.linalg.cholesky(np.cov(z, bias=True).reshape(quantities, quantities)), z)
 
 
 def constrained_residual(problem: Problem) -> ConstrainedProcess:

@@ -17,7 +17,6 @@ from botorch.models import SingleTaskGP
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError, NotPSDError
-from scipy.special import erfcx, ndtr
 
 from searchers.base import History, Problem, largest_free
 
@@ -94,22 +93,6 @@ def fit(x: np.ndarray, y: np.ndarray, *, spread: float | None = None) -> Gaussia
         fit_gpytorch_mll_scipy(likelihood, options={"maxiter": _STEPS})
     model.eval()
     return GaussianProcess(model, level, spread)
-
-
-def log_expected_improvement(mean: np.ndarray, std: np.ndarray, best: float) -> np.ndarray:
-    """`[n]` ln E[max(f − best, 0)] for f ~ N(mean, std²) (LogEI of Ament et al. 2023).
-
-    = ln σ + ln(φ(z) + z Φ(z)) with z = (μ − best) / σ. For z < −1 the two terms nearly cancel, so φ is factored out
-    and Φ/φ is the scaled complementary error function; for very negative z the sum is φ(z) / z². The result is rounded
-    to a millionth, so that smaller differences are ties, which are broken at random.
-    """
-    z = (mean - best) / std
-    log_density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
-    near, far = np.maximum(z, -1.0), np.clip(z, -1e5, -1.0)
-    above = np.log(np.exp(-0.5 * near**2) / np.sqrt(2 * np.pi) + near * ndtr(near))
-    below = np.log1p(far * np.sqrt(np.pi / 2) * erfcx(-far / np.sqrt(2)))
-    below = np.where(z < -1e5, -2 * np.log(np.maximum(-z, 1.0)), below)
-    return (np.log(std) + np.where(z > -1, above, log_density + below)).round(6)
 
 
 def prior_then_largest(

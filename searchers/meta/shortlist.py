@@ -61,8 +61,12 @@ class Shortlisted:
         """The searcher of this shortlist; the list changes only with the best, so the last searcher is often reused."""
         key = listed.tobytes()
         if self._made is None or self._made[0] != key:
+            whole = self._problem
             part = replace(
-                self._problem, space=self._problem.space.subset(listed), usd_per_hour=self._problem.usd_per_hour[listed]
+                whole,
+                space=whole.space.subset(listed),
+                usd_per_hour=whole.usd_per_hour[listed],
+                expected=None if whole.expected is None else whole.expected.at(listed),
             )
             self._made = key, self._make(part)
         return self._made[1]

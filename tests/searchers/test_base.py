@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from searchers.base import History, Observation, Problem, Task
+from searchers.base import ExpectedMetrics, History, Observation, Problem, Task
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 
@@ -68,3 +68,45 @@ def test_a_task_is_its_own_group_unless_told_otherwise_and_equal_only_to_itself(
     alone, other = Task("a", SPACE, ()), Task("a", SPACE, (), group="g")
     assert alone.group == "a" and other.group == "g"
     assert alone != Task("a", SPACE, ()) and alone.facts == {}
+
+
+def expects(**changes) -> ExpectedMetrics:
+    given: dict = {
+        "by": "operators",
+        "log_mean": {"rps": np.array([1.0, 2.0, 3.0])}, "log_std": {"rps": np.array([0.1, 0.2, 0.3])},
+        "level_std": {"rps": 0.5}, "runs": np.array([1.0, 0.5, 0.0]),
+    }  # fmt: skip
+    return ExpectedMetrics(**{**given, **changes})
+
+
+def test_what_is_expected_of_some_configurations_is_that_of_all_in_their_order():
+    part = expects().at(np.array([2, 0]))
+    assert part.log_mean["rps"].tolist() == [3.0, 1.0] and part.log_std["rps"].tolist() == [0.3, 0.1]
+    assert part.by == "operators" and part.level_std == {"rps": 0.5} and len(part) == 2
+    assert part.runs is not None and part.runs.tolist() == [0.0, 1.0]
+    assert expects(runs=None).at(np.array([1])).runs is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"log_mean": {}, "log_std": {}}, "the same metrics, one or more; got \\[\\] and \\[\\]"),
+        ({"log_std": {"p99_ms": np.ones(3)}}, r"got \['rps'\] and \['p99_ms'\]"),
+        ({"log_std": {"rps": np.ones(2)}}, "expects of rps needs a finite mean and standard deviation for each of 3"),
+        ({"log_mean": {"rps": np.array([1.0, np.nan, 3.0])}}, "nothing is known a large standard deviation"),
+        ({"log_std": {"rps": np.array([0.1, -0.2, 0.3])}}, "rps has a standard deviation below 0"),
+        ({"level_std": {"rps": -1.0}}, "rps has a standard deviation below 0"),
+        ({"level_std": {"p99_ms": 1.0}}, "a `level_std` of p99_ms, but no `log_mean` of it"),
+        ({"runs": np.array([1.0, 2.0, 0.0])}, "`runs` by operators needs a probability for each of 3"),
+        ({"runs": np.array([1.0, 0.0])}, "`runs` by operators needs a probability for each of 3"),
+    ],
+)
+def test_what_cannot_be_expected_is_refused(changes, said):
+    with pytest.raises(ValueError, match=said):
+        expects(**changes)
+
+
+def test_a_problem_takes_what_is_expected_of_all_its_configurations_only():
+    assert Problem(SPACE, GOAL, expected=expects()).expected is not None
+    with pytest.raises(ValueError, match="operators expects is of 2 configurations; the space has 3"):
+        Problem(SPACE, GOAL, expected=expects().at(np.array([0, 1])))

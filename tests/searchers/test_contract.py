@@ -34,7 +34,7 @@ TRAJECTORIES = Path(__file__).parent / "trajectories"
 STEPS = 12
 # Later ones are near ties, which another CPU's rounding may break otherwise.
 FEWER = {
-    "meta": 6, "bo": 6, "constrained-gp": 6, "optuna-gp": 6,
+    "meta": 6, "falcon": 6, "bo": 6, "constrained-gp": 6, "optuna-gp": 6,
     "residual-gp": 3, "constrained-residual-gp": 3, "quantile-transfer-gp": 3, "rgpe": 3, "vizier": 3,
 }  # fmt: skip
 # Part of the training, as long as last bits stay last bits.

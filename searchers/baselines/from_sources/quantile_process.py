@@ -9,9 +9,10 @@ import numpy as np
 
 from searchers.base import History, Problem
 from searchers.baselines.bayesian import BayesianOptimisation
+from searchers.baselines.expected_improvement import log_expected_improvement
 from searchers.baselines.from_sources.quantile_transfer import normal_scores, usual_scores
 from searchers.baselines.from_sources.source_values import unit_cube
-from searchers.baselines.gaussian_process import fit, log_expected_improvement, prior_then_largest
+from searchers.baselines.gaussian_process import fit, prior_then_largest
 
 
 class QuantileProcess:

@@ -12,9 +12,10 @@ import numpy as np
 
 from searchers.base import History, Problem
 from searchers.baselines.bayesian import BayesianOptimisation
+from searchers.baselines.expected_improvement import log_expected_improvement
 from searchers.baselines.from_sources.source_studies import standardised
 from searchers.baselines.from_sources.source_values import learnt_once, log_values, sources_of, unit_cube
-from searchers.baselines.gaussian_process import GaussianProcess, fit, log_expected_improvement, prior_then_largest
+from searchers.baselines.gaussian_process import GaussianProcess, fit, prior_then_largest
 
 SAMPLES = 256  # of the ranking loss; our choice: gives weights to about 0.03
 

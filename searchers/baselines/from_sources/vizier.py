@@ -12,9 +12,10 @@ import numpy as np
 
 from searchers.base import History, Problem
 from searchers.baselines.bayesian import BayesianOptimisation, SourceMean
+from searchers.baselines.expected_improvement import log_expected_improvement
 from searchers.baselines.from_sources.source_studies import StandardisedSource, standardised
 from searchers.baselines.from_sources.source_values import learnt_once, sources_of, unit_cube
-from searchers.baselines.gaussian_process import GaussianProcess, fit, log_expected_improvement, prior_then_largest
+from searchers.baselines.gaussian_process import GaussianProcess, fit, prior_then_largest
 
 LEVELS = 3  # of the stack below this service, at most; see `grouped`
 LEVEL_POINTS = 300  # of a level, at most; our choice: a second to fit

@@ -7,10 +7,11 @@ import torch
 from searchers.base import History, Observation, Problem, Task
 from searchers.baselines import bayesian
 from searchers.baselines.bayesian import BayesianOptimisation, ResidualProcess, SourceMean, mean_of_sources
+from searchers.baselines.expected_improvement import log_expected_improvement
 from searchers.baselines.from_sources import rgpe, source_studies, vizier
 from searchers.baselines.from_sources.source_studies import StandardisedSource, standardised
 from searchers.baselines.from_sources.source_values import Source, log_values, sources_of, unit_cube
-from searchers.baselines.gaussian_process import fit, log_expected_improvement, prior_then_largest
+from searchers.baselines.gaussian_process import fit, prior_then_largest
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 

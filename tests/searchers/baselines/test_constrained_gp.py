@@ -9,9 +9,10 @@ import torch
 from scipy.stats import norm
 
 from searchers.base import History, Observation, Problem, Task
-from searchers.baselines.constrained_gp import ConstrainedProcess, constrained_residual, goal_normal, log_chance
+from searchers.baselines.constrained_gp import ConstrainedProcess, constrained_residual
+from searchers.baselines.expected_improvement import goal_normal, log_chance, log_expected_improvement
 from searchers.baselines.from_sources.metric_means import QuantityMean, quantity_means, standardised_mean
-from searchers.baselines.gaussian_process import fit, log_expected_improvement
+from searchers.baselines.gaussian_process import fit
 from searchers.meta.metric_model import FEASIBLE
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space

@@ -12,9 +12,10 @@ from scipy.stats import norm
 
 from searchers.base import History, Problem
 from searchers.baselines.bayesian import BayesianOptimisation
+from searchers.baselines.expected_improvement import log_expected_improvement
 from searchers.baselines.from_sources.rgpe import misranked, ranking_weights
 from searchers.baselines.from_sources.vizier import stacked
-from searchers.baselines.gaussian_process import fit, largest_or_random, log_expected_improvement
+from searchers.baselines.gaussian_process import fit, largest_or_random
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 

@@ -5,9 +5,10 @@ import torch
 
 from searchers.base import History, Problem
 from searchers.baselines.bayesian import BayesianOptimisation
+from searchers.baselines.expected_improvement import log_expected_improvement
 from searchers.baselines.from_sources.quantile_process import QuantileProcess
 from searchers.baselines.from_sources.quantile_transfer import normal_scores
-from searchers.baselines.gaussian_process import fit, log_expected_improvement
+from searchers.baselines.gaussian_process import fit
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
 

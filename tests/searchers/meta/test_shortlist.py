@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from searchers.base import History, Observation, Problem
+from searchers.base import ExpectedMetrics, History, Observation, Problem
 from searchers.meta.shortlist import Shortlisted
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
@@ -52,6 +52,15 @@ def test_the_list_is_a_random_part_with_its_own_prices(made):
     assert len(positions) == 8 and positions != list(range(8)) and found == positions[0]
     assert asked.problem.usd_per_hour.tolist() == [p + 1.0 for p in positions]
     assert isinstance(found, int)
+
+
+def test_the_list_has_its_own_part_of_what_is_expected(made):
+    make, searchers = made
+    mean, std = np.arange(50.0), np.full(50, 0.1)
+    expecting = Problem(SPACE, PROBLEM.objective, expected=ExpectedMetrics("a test", {"rps": mean}, {"rps": std}))
+    Shortlisted(expecting, make, most=8).suggest(History(), np.random.default_rng(0))
+    (asked,) = searchers
+    assert asked.problem.expected.log_mean["rps"].tolist() == listed(asked.problem)
 
 
 def test_what_is_taken_and_the_neighbours_of_the_three_best_join_and_are_named_by_their_place(made):
