@@ -10,14 +10,15 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from raytune_infer.commands.bench import bench
 from raytune_infer.commands.check import check
 from raytune_infer.commands.cluster import cluster
 from raytune_infer.commands.export import export
 from raytune_infer.commands.grafana import grafana
-from raytune_infer.commands.meta_train import meta_train
+from raytune_infer.commands.learning.meta_train import meta_train
+from raytune_infer.commands.learning.replay import replay
 from raytune_infer.commands.operators import operators
 from raytune_infer.commands.recommend import recommend
-from raytune_infer.commands.replay import replay
 from raytune_infer.commands.report import report
 from raytune_infer.commands.show import show
 from raytune_infer.commands.streams import make_ready
@@ -29,7 +30,7 @@ app = typer.Typer(
     help="Finds the best serving configuration of a model on Ray in a handful of real trials.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-for command in (tune, check, show, recommend, report, export, cluster, operators, grafana, replay, meta_train):
+for command in (tune, check, show, recommend, report, export, cluster, operators, grafana, replay, meta_train, bench):
     app.command()(command)
 
 

@@ -1,0 +1,1 @@
+"""Commands on searchers themselves: judging them on measured tables, and training what they start from."""
