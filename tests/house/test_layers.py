@@ -35,6 +35,7 @@ EXTRAS = {
         "serve_deployments/models/loaders/transformers.py",
         "raytune_infer/spec/samples/requests/reading.py",
     },
+    "kmedoids": {"serve_deployments/replicas/many/placement.py"},
     "matplotlib": {"raytune_infer/report/renderers/curve_drawing.py"},
     "optuna": {"searchers/baselines/optuna_samplers.py"},
     **dict.fromkeys(("botorch", "gpytorch", "linear_operator"), {"searchers/baselines/gaussian_process.py"}),

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from array import array
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from serve_deployments.metrics.request_record import RequestRecord
 def serving(server):
     """The server in a thread of its own; yields its address."""
     started, ended = threading.Event(), asyncio.Event()
-    found = {}
+    found: dict[str, Any] = {}
 
     async def run():
         async with server.running() as url:

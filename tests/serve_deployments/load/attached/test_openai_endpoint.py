@@ -116,6 +116,9 @@ def test_a_request_that_fails_is_recorded_and_the_others_go_on():
             await asyncio.sleep(payload)
             raise ConnectionError("gone")
 
+        async def usage(self):
+            return None
+
     events = run_virtual(each_once(Failing(), [0.1, 0.2], at_once(), clock=VirtualClock()))
     assert events.requests().failed.all() and events.first_error == "ConnectionError: gone" and events.count == 2
 
