@@ -116,13 +116,20 @@ class Meta:
         """The free position of the largest acquisition, ties broken at random; None if none is free."""
         if len(history.taken) >= len(self._problem.space):
             return None
+        scores = self.worth(history)
+        if scores.max() > 0:  # an acquisition, not how near something is to being feasible
+            scores = sparing(scores, warm(self._replicas, history), self._near)
+        return largest_free(scores, history, rng)
+
+    def worth(self, history: History) -> np.ndarray:
+        """`[n]` how much it is worth to measure each configuration: its acquisition.
+
+        Where no free configuration is likely to be feasible (taken ones have no acquisition), it is at most 0: how near
+        each is to being feasible.
+        """
         drawn = self.drawn(history)
         scores = acquisition(self._values(drawn), np.array(sorted(history.taken), dtype=int), self._tolerance)
-        if scores.any():
-            scores = sparing(scores, warm(self._replicas, history), self._near)
-        else:  # no free configuration is likely to be feasible (taken ones score 0): take the nearest to feasible
-            scores = self._nearness(drawn)
-        return largest_free(scores, history, rng)
+        return scores if scores.any() else self._nearness(drawn)
 
     def chance_of_more(self, history: History, margin: float) -> float:
         """Probability that some configuration is better than all measured ones by more than the fraction `margin`."""
