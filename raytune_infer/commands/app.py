@@ -17,7 +17,8 @@ from raytune_infer.commands.export import export
 from raytune_infer.commands.grafana import grafana
 from raytune_infer.commands.learning.meta_train import meta_train
 from raytune_infer.commands.learning.replay import replay
-from raytune_infer.commands.operators import operators
+from raytune_infer.commands.models.operators import operators
+from raytune_infer.commands.models.plan import plan
 from raytune_infer.commands.recommend import recommend
 from raytune_infer.commands.report import report
 from raytune_infer.commands.show import show
@@ -30,7 +31,9 @@ app = typer.Typer(
     help="Finds the best serving configuration of a model on Ray in a handful of real trials.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-for command in (tune, check, show, recommend, report, export, cluster, operators, grafana, replay, meta_train, bench):
+for command in (
+    tune, check, show, recommend, report, export, cluster, operators, plan, grafana, replay, meta_train, bench,
+):  # fmt: skip
     app.command()(command)
 
 

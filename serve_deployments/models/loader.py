@@ -26,6 +26,8 @@ class Loader:
         executes: whether reading a file may execute code from it. Such a loader is used only if it is requested by
             name, and a study warns about it before it begins.
         consumes: fields of `ModelContext` that the built model depends on.
+        structure: path, context and the user's arguments → the torch module that the built function computes with,
+            whatever its weights are; None if it has none, or is built no faster without weights.
     """
 
     name: str
@@ -37,3 +39,4 @@ class Loader:
     precisions: tuple[str, ...] = PRECISIONS
     executes: bool = False
     consumes: frozenset[str] = frozenset({"precision", "device"})
+    structure: Callable[..., Any] | None = None

@@ -88,6 +88,49 @@ def _loaded(path: Path, task: str) -> tuple[Any, Any]:
         ) from None
 
 
+def structure(
+    path: Path,
+    context: ModelContext,
+    *,
+    task: Literal["embedding", "classification"] | None = None,
+    **rest: Any,
+) -> Any:
+    """The module of `build`, from the folder's configuration alone.
+
+    Args:
+        path: the folder.
+        context: precision; the device is torch's default one.
+        task: as in `build`.
+        rest: arguments of `build` that change nothing of the module.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+    kind = AutoModelForSequenceClassification if (task or _task(path)) == "classification" else AutoModel
+    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    if config.dtype is None:  # the library notes the type that it finds in the weights
+        config.dtype = _stored_dtype(path)
+    return kind.from_config(config, trust_remote_code=False).to(dtype_of(context)).eval()
+
+
+def _stored_dtype(path: Path) -> Any:
+    """The type of the first floating-point tensor in the folder's weights; None if there is none."""
+    import torch
+    from safetensors import safe_open
+
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - not a mapping
+                found = weights.get_slice(name).get_dtype()
+                if found in _FLOATING:
+                    return getattr(torch, _FLOATING[found])
+    return None
+
+
+_FLOATING = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Name of a type in safetensors → torch's."""
+
+
 def _classification(run: Callable[..., Any], labels: Mapping[int, str]) -> tuple[Forward, Split]:
     """The forward pass of a classifier, and its results: label → probability."""
 
@@ -143,4 +186,5 @@ LOADER = Loader(
     guesses=lambda path: (path / "config.json").is_file(),
     check=_check,
     build=build,
+    structure=structure,
 )

@@ -266,7 +266,8 @@ class Holder:
         name = None if way is Way.SCRATCH else self._kept_for(target)
         if name is not None:
             return self._kept.pop(name)
-        structure, _ = structure_of(self._recipe(target), self.plans[target].graph, self.memory.device)
+        model = self.plans[target]
+        structure, _ = structure_of(self._recipe(target), model.graph, self.memory.device, model.marks)
         return structure
 
     def _swap(self, source: str | None, held: _Held) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from serve_deployments.models.context import ModelError
+from serve_deployments.transform.graph.attributes import HOOKS, PROVENANCE, REGISTRIES
 from serve_deployments.transform.graph.graph import Graph, Place, TensorSpec
 from serve_deployments.transform.graph.reading import described_modules, type_of
 from serve_deployments.transform.graph.tensors import held_tensors
 from serve_deployments.transform.live.snapshot import Snapshot
-from serve_deployments.transform.registered.registered_model import Recipe
+from serve_deployments.transform.registered.registered_model import Mark, Recipe
 
 
 class OtherStructure(ModelError):
@@ -30,12 +34,13 @@ class Structure:
         module: the model, whose tensors are replaced by empty ones.
         graph: what it should be.
         device: where its tensors will lie.
+        marks: attributes to set.
 
     Raises:
         OtherStructure: modules or tensors are not those of the graph.
     """
 
-    def __init__(self, module: nn.Module, graph: Graph, device: str = "cpu") -> None:
+    def __init__(self, module: nn.Module, graph: Graph, device: str = "cpu", marks: Sequence[Mark] = ()) -> None:
         self.module, self.graph, self.device = module, graph, device
         modules = dict(module.named_modules())
         _check_modules(modules, graph)
@@ -45,6 +50,8 @@ class Structure:
                 _put(modules[place.module], place, slot)
         for path, each in modules.items():
             each.training = path in graph.training
+        for mark in marks:
+            modules[mark.module].__dict__[mark.name] = json.loads(mark.value)
         self._snapshot = Snapshot(module)
         self._inside: list[list[int]] = [[] for _ in graph.blobs]
         for i, spec in enumerate(graph.tensors):
@@ -99,8 +106,10 @@ class Structure:
             slot.data = torch.empty(0, dtype=slot.dtype, device=slot.device)
 
 
-def structure_of(recipe: Recipe, graph: Graph, device: str = "cpu") -> tuple[Structure, float]:
-    """Builds a structure, and says how many seconds its modules took.
+def structure_of(
+    recipe: Recipe, graph: Graph, device: str = "cpu", marks: Sequence[Mark] = ()
+) -> tuple[Structure, float]:
+    """Builds a structure, and says how many seconds its modules took; see `Structure`.
 
     Raises:
         OtherStructure: it is not that of the graph.
@@ -108,7 +117,7 @@ def structure_of(recipe: Recipe, graph: Graph, device: str = "cpu") -> tuple[Str
     begun = time.perf_counter()
     module = without_memory(recipe)
     took = time.perf_counter() - begun
-    return Structure(module, graph, device), took
+    return Structure(module, graph, device, marks), took
 
 
 def without_memory(recipe: Recipe) -> nn.Module:
@@ -172,6 +181,32 @@ def _put(module: nn.Module, place: Place, slot: torch.Tensor) -> None:
         module._buffers[place.name] = slot
     else:
         vars(module)[place.name] = slot
+
+
+def marks_of(structure: Structure, model: nn.Module) -> tuple[Mark, ...]:
+    """Plain attributes in which a structure differs from a model: loading leaves such marks on some."""
+    theirs = dict(model.named_modules())
+    return tuple(
+        Mark(path, name, json.dumps(value))
+        for path, module in structure.module.named_modules()
+        if path in theirs
+        for name, value in vars(theirs[path]).items()
+        if name not in (*REGISTRIES, *HOOKS, *PROVENANCE, "training") and _is_json(value)
+        if name not in vars(module) or not _is_json(vars(module)[name]) or _json(vars(module)[name]) != _json(value)
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value is the same when it is read from JSON, as tuples, sets and objects are not."""
+    if isinstance(value, list):
+        return type(value) is list and all(map(_is_json, value))
+    if isinstance(value, dict):
+        return type(value) is dict and all(type(name) is str and _is_json(each) for name, each in value.items())
+    return type(value) in (bool, int, str, type(None)) or (type(value) is float and math.isfinite(value))
 
 
 def refuse_other(structure: Structure, model: nn.Module) -> None:

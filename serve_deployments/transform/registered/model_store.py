@@ -18,6 +18,7 @@ from serve_deployments.models.context import ModelError
 from serve_deployments.transform.graph.graph import Graph, TensorSpec
 from serve_deployments.transform.graph.tensors import held_tensors, spans
 from serve_deployments.transform.registered.registered_model import (
+    Mark,
     RegisteredModel,
     StoredBlob,
     from_json,
@@ -82,7 +83,16 @@ class ModelStore:
                     f"{self.folder / file} has {size} bytes, and {model.name} needs {end}; register {model.name} again"
                 )
 
-    def save(self, name: str, model: nn.Module, graph: Graph, *, build_s: float, structure_s: float) -> RegisteredModel:
+    def save(
+        self,
+        name: str,
+        model: nn.Module,
+        graph: Graph,
+        *,
+        build_s: float,
+        structure_s: float,
+        marks: Sequence[Mark] = (),
+    ) -> RegisteredModel:
         """Keeps a model: bytes that no other model here has go into a file of its own.
 
         Args:
@@ -91,6 +101,7 @@ class ModelStore:
             graph: its graph, with digests.
             build_s: see `RegisteredModel`.
             structure_s: likewise.
+            marks: likewise.
         """
         pieces = spans(held_tensors(model))
         with self._locked():
@@ -106,7 +117,7 @@ class ModelStore:
                 begins = write(self.folder / file, [_entry(graph, i, pieces[i]) for i in new])
                 for i, begin in zip(new, begins, strict=True):
                     stored[i] = StoredBlob(file, begin, pieces[i].numel())
-            made = RegisteredModel(name, graph, tuple(stored), build_s, structure_s)
+            made = RegisteredModel(name, graph, tuple(stored), build_s, structure_s, marks=tuple(marks))
             self._put(made)
         return made
 

@@ -52,6 +52,21 @@ class StoredBlob:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A plain attribute that `Recipe.build` leaves on a module, and `Recipe.structure` does not.
+
+    Args:
+        module: path of the module.
+        name: the attribute's name.
+        value: its value as JSON.
+    """
+
+    module: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
 class RegisteredModel:
     """What is known of a registered model wherever it may be served.
 
@@ -62,6 +77,7 @@ class RegisteredModel:
         build_s: seconds that `Recipe.build` took when it was registered.
         structure_s: seconds that `Recipe.structure` took.
         why_not: why it cannot be converted, and has to be built each time; None if it can.
+        marks: what has to be set in a structure.
     """
 
     name: str
@@ -70,6 +86,7 @@ class RegisteredModel:
     build_s: float
     structure_s: float
     why_not: str | None = None
+    marks: tuple[Mark, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = [blob.size_bytes for blob in self.graph.blobs]
@@ -108,6 +125,7 @@ def from_json(made: Mapping[str, Any]) -> RegisteredModel:
         build_s=made["build_s"],
         structure_s=made["structure_s"],
         why_not=made["why_not"],
+        marks=tuple(Mark(**mark) for mark in made["marks"]),
     )
 
 

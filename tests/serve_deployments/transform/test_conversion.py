@@ -270,7 +270,9 @@ class Elsewhere(nn.Module):
         elif kind == "content":
             self.scale = float(torch.arange(3.0).sum())
         elif kind == "random":
-            self.code = object.__hash__(self)
+            self.code = {object.__hash__(self)}
+        elif kind == "loaded" and self.layer.weight.device.type != "meta":
+            self.loaded = {"from": ["here", 1.5, None]}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(x)
@@ -294,6 +296,17 @@ def test_a_model_whose_code_reads_a_tensor_when_it_is_built_is_converted_all_the
     recipe = Recipe("reads", seeded(lambda: Elsewhere("content"), 1))
     assert register(there, recipe, [Sample((torch.ones(1, 2),))]).why_not is None
     assert Holder(there, [recipe], made_up_costs()).convert("reads").module.scale == 3.0
+
+
+def test_marks_that_loading_leaves_on_a_module_are_on_the_converted_one_too(tmp_path):
+    there = ModelStore(tmp_path)
+    recipe = Recipe("loaded", seeded(lambda: Elsewhere("loaded"), 1))
+    assert register(there, recipe).why_not is None
+    one, other = Holder(there, [recipe], made_up_costs()), Holder(there, [recipe], made_up_costs())
+    made = one.convert("loaded").module
+    assert made.loaded == {"from": ["here", 1.5, None]}
+    made.loaded["from"].append(2)
+    assert other.convert("loaded").module.loaded == {"from": ["here", 1.5, None]}
 
 
 def test_two_hundred_conversions_take_no_memory(store):
