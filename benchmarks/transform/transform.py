@@ -25,7 +25,7 @@ from benchmarks.transform.replay.simulation import Cluster, simulate
 from benchmarks.transform.replay.systems import MULTIPLEX, OURS, System, systems
 from benchmarks.transform.traces.invocations import Arrival, BadTrace
 from benchmarks.transform.traces.named_trace import POISSON, Part, arrivals_of
-from serve_deployments.replicas.many.cheapest_conversion import IDLE_S
+from serve_deployments.replicas.many.choosing.cheapest_conversion import IDLE_S
 
 _COLUMNS = (
     "system", "mean s", "p99 s", "held", "converted or loaded", "cold starts", "GB moved", "mean s with naive loads",

@@ -38,6 +38,7 @@ EXTRAS = {
     "kmedoids": {"serve_deployments/replicas/many/placement.py"},
     "matplotlib": {"raytune_infer/report/renderers/curve_drawing.py"},
     "optuna": {"searchers/baselines/optuna_samplers.py"},
+    "kmedoids": {"serve_deployments/replicas/many/choosing/placement.py"},
     **dict.fromkeys(("botorch", "gpytorch", "linear_operator"), {"searchers/baselines/gaussian_process.py"}),
 }
 """Modules that only an extra brings → where they are imported, behind an error that names the extra."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serve_deployments.replicas.many.cheapest_conversion import IDLE_S
-from serve_deployments.replicas.many.state import Choice, Prices, ReplicaState, Situation
+from serve_deployments.replicas.many.choosing.cheapest_conversion import IDLE_S
+from serve_deployments.replicas.many.choosing.state import Choice, Prices, ReplicaState, Situation
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from serve_deployments.replicas.many.state import Price, ReplicaState
+from serve_deployments.replicas.many.choosing.state import Price, ReplicaState
 
 
 @dataclass(frozen=True)

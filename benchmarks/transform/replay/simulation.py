@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.transform.traces.invocations import Arrival
-from serve_deployments.replicas.many.demand import MEMORY_S, Demands
-from serve_deployments.replicas.many.state import Choice, Kind, Policy, Prices, ReplicaState, Situation
+from serve_deployments.replicas.many.choosing.demand import MEMORY_S, Demands
+from serve_deployments.replicas.many.choosing.state import Choice, Kind, Policy, Prices, ReplicaState, Situation
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from benchmarks.transform.replay.baselines import ColdReplica, ContainerSharing, LeastRecentlyUsed, ServeMultiplexing
 from benchmarks.transform.replay.costs import Costs, SharedPrices, Sharing
-from serve_deployments.replicas.many.cheapest_conversion import CheapestConversion
-from serve_deployments.replicas.many.state import Policy
+from serve_deployments.replicas.many.choosing.cheapest_conversion import CheapestConversion
+from serve_deployments.replicas.many.choosing.state import Policy
 
 
 @dataclass(frozen=True)

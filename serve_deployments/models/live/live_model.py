@@ -62,6 +62,11 @@ class LiveModel:
         return self._batch is not None
 
     @property
+    def built(self) -> Any:
+        """What the builder or loader has returned; None if there is no model."""
+        return getattr(self._batch, "built", self._batch)
+
+    @property
     def concurrent(self) -> bool:
         """Whether the model is called for each request by itself, and many times at once."""
         return isinstance(self._source, Builder) and bool(self._source.concurrent)

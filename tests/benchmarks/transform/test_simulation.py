@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +14,8 @@ from benchmarks.transform.replay.outcome import Outcome
 from benchmarks.transform.replay.simulation import Cluster, Served, simulate
 from benchmarks.transform.replay.systems import systems
 from benchmarks.transform.traces.invocations import Arrival
-from serve_deployments.replicas.many.cheapest_conversion import CheapestConversion
-from serve_deployments.replicas.many.state import Choice
+from serve_deployments.replicas.many.choosing.cheapest_conversion import CheapestConversion
+from serve_deployments.replicas.many.choosing.state import Choice, Kind
 
 A = ModelCosts("bert", {"trunk": 90, "a": 10}, naive_s=8.0, scratch_s=4.0, skeleton_s=2.0, serve_s=1.0)
 B = ModelCosts("bert", {"trunk": 90, "b": 10}, naive_s=8.0, scratch_s=4.0, skeleton_s=2.0, serve_s=1.0)
@@ -83,10 +84,11 @@ def test_requests_at_one_moment_queue_or_get_replicas_of_their_own():
 
 
 def test_an_outcome_by_hand():
-    served = [
-        Served("a", float(t), t + 1.0, t + 1.0 + t, kind, 5, "r") for t, kind in enumerate(["start", "hit", "hit"])
-    ]
-    assert Outcome.of(served) == Outcome(3, 2.0, pytest.approx(2.98), 2, 0, 1, 15)
+    kinds: list[Kind] = ["start", "hit", "hit"]
+    served = [Served("a", float(t), t + 1.0, t + 1.0 + t, kind, 5, "r") for t, kind in enumerate(kinds)]
+    outcome = Outcome.of(served)
+    assert outcome.p99_s == pytest.approx(2.98)
+    assert replace(outcome, p99_s=0.0) == Outcome(3, 2.0, 0.0, 2, 0, 1, 15)
     assert Outcome.of(served, from_s=1.0).requests == 2
     assert math.isnan(Outcome.of([]).mean_s)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from serve_deployments.replicas.many.state import Price, ReplicaState
+from serve_deployments.replicas.many.choosing.state import Price, ReplicaState
 
 
 @dataclass(frozen=True)

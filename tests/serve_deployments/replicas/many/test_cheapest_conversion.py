@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_deployments.replicas.many.cheapest_conversion import CheapestConversion
-from serve_deployments.replicas.many.state import Choice, ReplicaState, Situation
+from serve_deployments.replicas.many.choosing.cheapest_conversion import CheapestConversion
+from serve_deployments.replicas.many.choosing.state import Choice, ReplicaState, Situation
 from tests.serve_deployments.replicas.many.priced import Priced
 
 POLICY = CheapestConversion(idle_s=60.0, horizon_s=600.0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_deployments.replicas.many.demand import Demand, Demands
+from serve_deployments.replicas.many.choosing.demand import Demand, Demands
 
 
 def test_without_a_request_the_prior_and_the_exposure_decide():

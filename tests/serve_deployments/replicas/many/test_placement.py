@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_deployments.replicas.many import placement
-from serve_deployments.replicas.many.placement import NoClustering, distances, placed
+from serve_deployments.replicas.many.choosing import placement
+from serve_deployments.replicas.many.choosing.placement import NoClustering, distances, placed
 
 
 def test_distances_by_hand():

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from serve_deployments.replicas.many.state import Choice, Prices, ReplicaState, Situation
+from serve_deployments.replicas.many.choosing.state import Choice, Prices, ReplicaState, Situation
 
 IDLE_S = 60.0
 """Seconds without a request after which a replica may become another model (Optimus, EuroSys 2024)."""
