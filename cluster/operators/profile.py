@@ -10,8 +10,8 @@ from cluster.operators.operator_call import OperatorCall
 from cluster.operators.trace import Trace
 
 KEY_PART = 0.9
-"""Part of a batch's time, and of its memory, that key operators account for. Falcon (SoCC 2022) calls those key that
-take most of a model's GPU time and memory and names no figure; this one is our choice."""
+"""Part of the operators' time in a batch, and of its memory, that key operators account for. Falcon (SoCC 2022) calls
+those key that take most of a model's GPU time and memory and names no figure; this one is our choice."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,11 @@ class Profile:
 
     @property
     def key_in_time(self) -> tuple[str, ...]:
-        """The fewest lines that account for `KEY_PART` of the time, largest first."""
-        return fewest({line.kind: line.time_s for line in self.lines})
+        """The fewest kinds that account for `KEY_PART` of the time within operators, largest first.
+
+        What is outside of them (Python, NumPy, a wait for cores) is no part of it: else no operators would reach it.
+        """
+        return fewest({line.kind: line.time_s for line in self.lines if line.kind not in (DISPATCH, OUTSIDE)})
 
     @property
     def key_in_memory(self) -> tuple[str, ...]:

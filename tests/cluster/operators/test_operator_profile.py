@@ -24,10 +24,11 @@ def test_no_smaller_set_has_the_part(amounts, part):
         assert sum(amounts[name] for name in smaller) < part * total or not found
 
 
-def test_time_outside_of_operators_counts_but_is_no_operator():
-    trace = Trace(1, (call("dense", 0.4), call("softmax", 0.1)), 1.0, outside_s=0.5)
+def test_key_operators_are_those_of_the_time_in_operators_and_shares_are_of_all():
+    trace = Trace(1, (call("dense", 0.4), call("softmax", 0.05), call("add", 0.01)), 1.0, outside_s=0.54)
     found = profile_of(trace, 0.9)
-    assert found.key_in_time == (OUTSIDE, "dense") and found.key == ("dense",)
+    assert found.key_in_time == found.key == ("dense", "softmax")
+    assert {line.kind: found.share(line) for line in found.lines}[OUTSIDE] == pytest.approx(0.54)
     assert sum(map(found.share, found.lines)) == pytest.approx(1)
 
 

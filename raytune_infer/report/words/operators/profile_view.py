@@ -107,7 +107,7 @@ def _notes(found: ServiceProfile) -> Iterator[Note]:
     profile, trace = found.profile, found.profile.trace
     yield Note(
         f"A batch takes {profile.batch_s * 1e3:.4g} ms. Key: the fewest operators that account for {KEY_PART:.0%} of "
-        "the time, and of weights with what a batch holds at its peak"
+        "the time in operators, and of weights with what a batch holds at its peak"
         + (f" ({trace.peak_bytes / 2**20:.4g} MiB)." if trace.peak_bytes else ".")
     )
     if trace.calls and profile.batch_s and trace.traced_s > _SLOWER * profile.batch_s:
