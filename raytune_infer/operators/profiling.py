@@ -33,6 +33,19 @@ _MOST_CALLS = 20_000
 
 
 @dataclass(frozen=True)
+class ClassUse:
+    """How a model uses one class of operator.
+
+    Args:
+        calls: calls in a batch.
+        time_s: seconds of all of them, in the largest batch that was traced.
+    """
+
+    calls: int
+    time_s: float
+
+
+@dataclass(frozen=True)
 class ServiceProfile:
     """What is known of a service's model by its operators.
 
@@ -44,7 +57,7 @@ class ServiceProfile:
         profile: where the time and the memory of a batch go.
         roofline: peak and bandwidth of the device; None if they could not be found.
         batch_s: batch size → median seconds of a batch without the profiler.
-        classes: class of operator → calls of it in a batch; empty if shapes do not follow the batch.
+        classes: class of operator → how it is used; empty if shapes do not follow the batch.
         notes: what is to be said of it.
     """
 
@@ -55,7 +68,7 @@ class ServiceProfile:
     profile: Profile
     roofline: Roofline | None
     batch_s: Mapping[int, float]
-    classes: Mapping[OperatorClass, int]
+    classes: Mapping[OperatorClass, ClassUse]
     notes: tuple[str, ...] = ()
 
     @property
@@ -184,21 +197,22 @@ class _Profiled:
         self._traces[size] = median_of(traces)
         return self._traces[size]
 
-    def classes(self) -> dict[OperatorClass, int]:
-        """Returns how often each class of operator is called in a batch; none, and a note, if that cannot be told."""
+    def classes(self) -> dict[OperatorClass, ClassUse]:
+        """Returns how each class of operator is used in a batch; none, and a note, if that cannot be told."""
         small, large = (self.trace(size) for size in self.pair)
         self.inputs = inputs_among(*((large, small) if self.size == large.batch else (small, large)))
-        counts: dict[OperatorClass, int] = {}
+        used: dict[OperatorClass, ClassUse] = {}
         try:
-            for each in classes_of(small, large):
+            for each, call in zip(classes_of(small, large), large.calls, strict=True):
                 if each is not None:
-                    counts[each] = counts.get(each, 0) + 1
+                    before = used.get(each, ClassUse(0, 0.0))
+                    used[each] = ClassUse(before.calls + 1, before.time_s + call.time_s)
         except NotAligned as error:
             self.notes.append(f"Its operators do not follow the batch ({error}), so no curves can be added up for it.")
             return {}
         for size in (1, *self.pair):
             self.time(size)
-        return counts
+        return used
 
 
 def _onnx_trace(service: Service, file: Path, place: Place, found: _Profiled) -> Trace:

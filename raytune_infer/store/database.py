@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from raytune_infer.errors import RunError
-from raytune_infer.store import sqlite
 from raytune_infer.store.database_url import file_of, shown, unusable
 from raytune_infer.store.former_prices import priced_now
 from raytune_infer.store.levels import level_from_json, level_to_json
 from raytune_infer.store.records import Outcome, Purpose, StudyRecord, TrialRecord
+from raytune_infer.store.sql import sqlite
 from raytune_infer.store.tables import MeasurementRow, StudyRow, TrialRow
 from raytune_infer.store.upgrade import check_current, upgrade
 from searchers.space import Config
@@ -81,7 +81,7 @@ class Database:
             name=name, spec=spec, folder=folder, searcher=searcher, seed=seed, trials=trials,
             fingerprint=dict(fingerprint), emulated=emulated, created_at=_now(),
         )  # fmt: skip
-        with self._writing() as session:
+        with self.writing() as session:
             session.add(row)
             session.flush()
             return _study_record(row)
@@ -109,7 +109,7 @@ class Database:
         Returns:
             The trial's key in the database and its number within the study.
         """
-        with self._writing() as session:
+        with self.writing() as session:
             # The second of two writers waits here for the first; otherwise both would take the same number.
             session.execute(select(StudyRow.id).where(StudyRow.id == study.id).with_for_update())
             last = select(func.coalesce(func.max(TrialRow.number), 0)).where(TrialRow.study_id == study.id)
@@ -124,7 +124,7 @@ class Database:
 
     def finish_trial(self, trial_id: int, outcome: Outcome, value: float | None) -> TrialRecord:
         """Record how a trial ended, in one transaction; a trial that is not running any more stays unchanged."""
-        with self._writing() as session:
+        with self.writing() as session:
             row = session.get_one(TrialRow, trial_id, with_for_update=True)
             if row.state == "running":
                 row.state, row.finished_at = "finished", _now()
@@ -144,7 +144,7 @@ class Database:
     def interrupt_running(self, study: StudyRecord) -> int:
         """Mark the trials that a killed run left unfinished as interrupted; returns how many."""
         running = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.state == "running")
-        with self._writing() as session:
+        with self.writing() as session:
             rows = session.scalars(running.with_for_update()).all()
             for row in rows:
                 row.state, row.finished_at = "interrupted", _now()
@@ -171,7 +171,7 @@ class Database:
 
     def extend(self, study: StudyRecord, trials: int) -> StudyRecord:
         """Give a study a larger budget of trials; its comparison, which was of fewer, no longer counts."""
-        with self._writing() as session:
+        with self.writing() as session:
             row = session.get_one(StudyRow, study.id, with_for_update=True)
             row.trials = trials
             _supersede(session, study)
@@ -180,7 +180,7 @@ class Database:
 
     def move(self, study: StudyRecord, folder: str) -> StudyRecord:
         """Record where the folder of a study's service.yaml is now."""
-        with self._writing() as session:
+        with self.writing() as session:
             row = session.get_one(StudyRow, study.id, with_for_update=True)
             row.folder = folder
             session.flush()
@@ -188,7 +188,7 @@ class Database:
 
     def supersede(self, study: StudyRecord, numbers: Collection[int]) -> None:
         """Mark finished trials of the comparison as superseded: they are measured anew and count no longer."""
-        with self._writing() as session:
+        with self.writing() as session:
             _supersede(session, study, TrialRow.number.in_(numbers))
 
     def trials(self, study: StudyRecord, *, before: dt.datetime | None = None) -> tuple[TrialRecord, ...]:
@@ -206,7 +206,13 @@ class Database:
         return priced_now(study, found)
 
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
+    def reading(self) -> Iterator[Session]:
+        """Open a session that only reads."""
+        with Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
         """Open a transaction in which nobody else changes a row that was read `for update`.
 
         SQLite has no row locks and ignores `for update`: there the transaction locks out other writers from its start.

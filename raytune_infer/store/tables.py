@@ -1,4 +1,4 @@
-"""The current tables of studies, trials and levels; `migrations` upgrades older ones."""
+"""The current tables of studies, trials, levels and points of operators; `migrations` upgrades older ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Double, ForeignKey, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from raytune_infer.store.column_types import AnyJson, AnyText
+from raytune_infer.store.sql.column_types import AnyJson, AnyText
 
 _LARGE = BigInteger().with_variant(Integer(), "sqlite")
 """Integer column of 64 bits; SQLite's integers always have that size."""
@@ -80,3 +80,26 @@ class MeasurementRow(Base):
     started_at: Mapped[dt.datetime]
     finished_at: Mapped[dt.datetime]
     load: Mapped[dict[str, Any]]
+
+
+class OperatorPointRow(Base):
+    """One point of an operator's resource curve."""
+
+    __tablename__ = "operator_points"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    operator: Mapped[str] = mapped_column(AnyText)
+    operator_hash: Mapped[str] = mapped_column(String(64), index=True)  # of `operator`, which is too long for an index
+    device: Mapped[str] = mapped_column(AnyText)
+    versions: Mapped[str] = mapped_column(AnyText)
+    precision: Mapped[str] = mapped_column(String(20))
+    batch: Mapped[int]
+    cpu_cores: Mapped[int]
+    threads: Mapped[int]
+    gpu_type: Mapped[str | None] = mapped_column(AnyText)
+    gpu_share: Mapped[float]
+    gpu_memory: Mapped[float]
+    mean_s: Mapped[float]
+    low_s: Mapped[float]
+    high_s: Mapped[float]
+    calls: Mapped[int]
+    measured_at: Mapped[dt.datetime]

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, column, inspect, select, table
 from raytune_infer.errors import RunError
 from raytune_infer.store.database_url import shown
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """All revisions that this version of the code knows, in order; a test compares them with `migrations`."""
 VERSION_TABLE = "raytune_infer_version"
 """Name of the version table. Not Alembic's `alembic_version`, as other programs in the same database may use that."""

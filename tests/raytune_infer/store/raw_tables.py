@@ -52,9 +52,12 @@ def contents(url: str) -> dict[str, list[dict[str, Any]]]:
 
 _LATER = ("answers",)
 """Columns of trials that the first revision did not have."""
+_LATER_TABLES = ("operator_points",)
+"""Tables that it did not have."""
 
 
 def as_before_versions(url: str, *lacking: str) -> None:
     """The database becomes one that had no versions yet, and these columns of its trials neither."""
     columns = (*_LATER, *lacking)
-    execute(url, f"DROP TABLE {VERSION}", *(f"ALTER TABLE trials DROP COLUMN {column}" for column in columns))
+    later = [f"DROP TABLE {table}" for table in _LATER_TABLES]
+    execute(url, f"DROP TABLE {VERSION}", *later, *(f"ALTER TABLE trials DROP COLUMN {column}" for column in columns))

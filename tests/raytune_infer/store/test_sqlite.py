@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from raytune_infer.errors import RunError
-from raytune_infer.store import sqlite
 from raytune_infer.store.database import Database
 from raytune_infer.store.run_folder import open_run
+from raytune_infer.store.sql import sqlite
 from raytune_infer.store.upgrade import REVISIONS
 from tests.raytune_infer.store.database_work import begun, run_in, tried
 from tests.raytune_infer.store.earlier_runs import EARLIER

@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from raytune_infer.errors import RunError
 from raytune_infer.store.database import Database
-from raytune_infer.store.migrations import revision_1, revision_2, revision_3
+from raytune_infer.store.migrations import revision_1, revision_2, revision_3, revision_4
 from raytune_infer.store.tables import Base
 from raytune_infer.store.upgrade import REVISIONS, VERSION_TABLE
 from tests.raytune_infer.postgresql import Server
@@ -70,7 +70,7 @@ def test_there_are_databases_of_every_revision_before_there_were_versions():
 
 def test_the_revisions_are_the_files_that_there_are_one_after_another():
     folder = Path(revision_1.__file__).parent
-    modules = (revision_1, revision_2, revision_3)
+    modules = (revision_1, revision_2, revision_3, revision_4)
     assert {file.stem for file in folder.glob("*.py")} - {"__init__"} == {m.__name__.split(".")[-1] for m in modules}
     assert tuple(m.revision for m in modules) == REVISIONS
     assert [m.down_revision for m in modules] == [None, *REVISIONS[:-1]]
@@ -96,6 +96,7 @@ def test_a_database_of_an_earlier_revision_gets_the_same_tables_and_keeps_every_
     Database(url).close()
     after = contents(url)
     assert after.pop(VERSION) == [{"version_num": REVISIONS[-1]}]
+    assert after.pop("operator_points") == []
     added = set(after["trials"][0]) - set(before["trials"][0])
     for trial in after["trials"]:
         assert {trial.pop(name) for name in added} <= {None}

@@ -1,0 +1,1 @@
+"""What databases differ in: types of columns, and SQLite's own ways."""
