@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve_deployments.fakes.virtual_replicas import run_virtual
 from serve_deployments.models.model import Builder
 from serve_deployments.replicas.many import dispatcher as module
 from serve_deployments.replicas.many.choosing.cheapest_conversion import CheapestConversion
@@ -89,7 +90,8 @@ def dispatcher(processes, names="ab", idle_s=0.0):
 
 
 def run(test):
-    asyncio.run(asyncio.wait_for(test(), 20))
+    """Runs a test in virtual time, in which only waiting takes any."""
+    run_virtual(test())
 
 
 def test_a_model_is_loaded_once_and_each_request_is_answered_by_its_own():
