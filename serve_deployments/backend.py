@@ -106,6 +106,7 @@ class ReplicaFacts:
         spoilt: why its process must not be used for another trial, though it serves; None if it may.
         node: id of the Ray node that it runs on; empty outside of Ray.
         visible_gpus: GPUs that its process may use, in the form of `CUDA_VISIBLE_DEVICES`; None where that is not set.
+        streams: whether its model answers a request in parts.
     """
 
     hostname: str
@@ -126,6 +127,7 @@ class ReplicaFacts:
     spoilt: str | None = None
     node: str = ""
     visible_gpus: str | None = None
+    streams: bool = False
 
 
 class Running(Protocol):

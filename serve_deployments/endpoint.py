@@ -37,6 +37,19 @@ class Answer:
     gaps_s: Sequence[float] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a model that streams may yield last: no part of its answer, but how large request and answer were.
+
+    Args:
+        size_in: size of the request in the model's unit, such as tokens.
+        size_out: size of the answer.
+    """
+
+    size_in: float = math.nan
+    size_out: float = math.nan
+
+
 WHOLE = Answer()
 """An answer in one part, of which only the time counts."""
 

@@ -16,7 +16,7 @@ from raytune_infer.spec.paths import beside
 from raytune_infer.spec.quality_spec import Score
 from raytune_infer.spec.samples.requests.reading import read_requests
 from raytune_infer.spec.samples.samples import read_samples
-from raytune_infer.spec.service_spec import ServiceSpec
+from raytune_infer.spec.service_spec import LLM, ServiceSpec
 from serve_deployments.batches.passing_on import AnswerWait
 from serve_deployments.endpoint import TURNS
 from serve_deployments.environment.code_loading import loads_code
@@ -24,6 +24,7 @@ from serve_deployments.environment.secrets import BadSecret, secrets_in
 from serve_deployments.load.arrivals import Arrivals
 from serve_deployments.measuring.plan import LoadPlan
 from serve_deployments.models.context import ModelError, UnexpectedArgument
+from serve_deployments.models.loaders.llm.transformers_engine import check as check_llm
 from serve_deployments.models.model import Builder, ModelFiles, ModelSource, caution, check, check_precisions
 from serve_deployments.models.service_folder import module_file
 from serve_deployments.replicas.http.payload_type import PayloadType
@@ -31,6 +32,9 @@ from serve_deployments.replicas.http.payload_type import PayloadType
 _STRETCH = 10.0
 """Factor by which a load test may exceed the default of `load.total_max_s`: ten minutes. Our choice: requests of half a
 minute can be measured within it, and a study of twenty trials still ends overnight."""
+
+_ENGINE = "serve_deployments.models.loaders.llm.transformers_engine:build"
+"""Builder of the engine for `model.llm`."""
 
 OUR_PACKAGES = ("raytune_infer", "searchers", "serve_deployments", "cluster")
 """Our packages, which must be found under their names wherever a replica runs."""
@@ -92,8 +96,11 @@ def model_source(spec: ServiceSpec) -> ModelSource:
     model = spec.model
     try:
         if model.build is not None:
-            wait = _answer_wait(spec) if model.concurrent else None
+            wait = _answer_wait(spec) if model.takes_each_request else None
             return Builder(model.build, str(spec.folder), concurrent=model.concurrent, wait=wait)
+        if model.llm is not None:
+            check_llm(str(beside(spec.folder, model.llm)))
+            return Builder(_ENGINE, str(spec.folder), concurrent=True, wait=_answer_wait(spec), ours=True)
         assert model.path is not None, "one of the two, checked when read"
         in_package = model.path.startswith("package:")
         path = model.path if in_package else str(beside(spec.folder, model.path))
@@ -216,4 +223,5 @@ def service_wait(spec: ServiceSpec) -> tuple[float, str]:
 def _builder_args(spec: ServiceSpec, *, everywhere: bool = False) -> dict[str, Any]:
     """Return the arguments of the model's builder, each with one of its values: all, or those that always exist."""
     args = {n: k for n, k in spec.knobs.items() if isinstance(k, KnobSpec) and k.kind == "args"}
-    return {**spec.model.args, **{n: k.values[0] for n, k in args.items() if k.when is None or not everywhere}}
+    llm = {} if spec.model.llm is None else {LLM: spec.model.llm}
+    return {**llm, **spec.model.args, **{n: k.values[0] for n, k in args.items() if k.when is None or not everywhere}}

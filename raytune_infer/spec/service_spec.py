@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -47,12 +47,17 @@ from searchers.quantities import PRICE
 from searchers.space import Config, Value
 from serve_deployments.metrics.request_limits import RequestLimits
 
+LLM = "llm"
+"""Argument of an engine's builder: the folder of the language model, relative to that of service.yaml."""
+
 
 class ModelSpec(Part):
-    """Source of the model: `build` or `path`, not both."""
+    """Source of the model: one of `build`, `path` and `llm`."""
 
     build: Text | None = None
     path: Text | None = None
+    llm: Text | None = None
+    engine: Literal["transformers"] | None = None
     loader: Text | None = None
     args: dict[str, Any] = Field(default_factory=dict)
     concurrent: bool | None = None
@@ -60,15 +65,28 @@ class ModelSpec(Part):
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelSpec:
-        if (self.build is None) == (self.path is None):
-            raise ValueError("give either `build: module:callable` or `path:` of a folder or file")
+        if sum(source is not None for source in (self.build, self.path, self.llm)) != 1:
+            raise ValueError(
+                "give either `build: module:callable` or `path:` of a folder or file, or `llm:` of a language model"
+            )
+        if self.llm is None and self.engine is not None:
+            raise ValueError("`engine` goes with `llm`, the folder of a language model")
+        if self.llm is not None and (self.loader is not None or self.concurrent is not None):
+            raise ValueError(
+                "with `llm` the engine loads the model and batches for itself; leave out `loader` and `concurrent`"
+            )
         if self.build is not None and self.loader is not None:
             raise ValueError("`loader` goes with `path`; `build` names its own code")
         if self.path is not None and self.concurrent is not None:
             raise ValueError("`concurrent` goes with `build`; the loaders' models answer batches, one after the other")
-        if self.answers_within_s is not None and not self.concurrent:
+        if self.answers_within_s is not None and not self.takes_each_request:
             raise ValueError("`answers_within_s` goes with `concurrent: true`; batches are waited for until they end")
         return self
+
+    @property
+    def takes_each_request(self) -> bool:
+        """Whether each request reaches the model by itself, as engines want it that batch for themselves."""
+        return bool(self.concurrent) or self.llm is not None
 
 
 class BudgetSpec(Part):
@@ -186,7 +204,8 @@ class ServiceSpec(Part):
 
     def arguments(self, config: Mapping[str, Value]) -> dict[str, Any]:
         """Return the arguments of the model's builder or loader in a configuration."""
-        return {**self.model.args, **{n: config[n] for n in self._own("args") if n in config}}
+        llm = {} if self.model.llm is None else {LLM: str(Path(self.model.llm).expanduser())}
+        return {**llm, **self.model.args, **{n: config[n] for n in self._own("args") if n in config}}
 
     def _own(self, kind: str) -> list[str]:
         return [name for name, knob in self.knobs.items() if isinstance(knob, KnobSpec) and knob.kind == kind]
@@ -284,7 +303,7 @@ def parse_spec(document: Document, *, folder: Path) -> ServiceSpec:
             check_bounds({("limits",): spec.limits, ("objective", "at_least"): spec.objective.at_least})
             check_limits(spec.goal, spec.load.find)
             check_rate(spec.goal)
-            check_concurrent(spec.model.concurrent, spec.knobs)
+            check_concurrent(spec.model.takes_each_request, spec.knobs)
             check_variables(spec.knobs, document)
             check_gpu_names(spec.knobs)
             for keys in _of_any_type(spec):

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from serve_deployments.models.context import ModelContext, ModelError
 from serve_deployments.models.loader import Loader
 from serve_deployments.models.loaders import LOADERS
 from serve_deployments.models.mistaken import instead_of_file, instead_of_hub
-from serve_deployments.models.rows import checked
+from serve_deployments.models.rows import checked, gathered, streams
 from serve_deployments.models.service_folder import inside
 from serve_deployments.models.signatures import accepted, bind
 
@@ -37,10 +37,12 @@ class Builder:
     Args:
         reference: `module:callable`. It is called with the model's arguments and with those fields of `ModelContext`
             that its signature names, and returns a function, synchronous or not, from a list of payloads to a list of
-            as many results. It may be asynchronous itself.
+            as many results. It may be asynchronous itself. With `concurrent`, it may also return an asynchronous
+            generator function from one payload to the parts of its answer, of which the last may be `endpoint.Sizes`.
         folder: see `service_folder`; empty for the process's own.
         concurrent: whether the function is called for each request as it comes, by itself and while other calls run,
             as engines want it that batch for themselves; else for one batch after the other. None: not said.
+        ours: whether the code is of this project, so that nothing is imported from the folder.
         wait: how long such a request waits for its answer; None: for ever. A batch is waited for by whoever changes
             the replica.
     """
@@ -49,6 +51,7 @@ class Builder:
     folder: str = ""
     concurrent: bool | None = None
     wait: AnswerWait | None = None
+    ours: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", self.reference):
@@ -158,11 +161,30 @@ def as_batch(source: ModelSource, built: Any) -> BatchFunction:
         raise ModelError(
             f"{what} returned {type(built).__name__}, expected a function from a list of payloads to a list of results"
         )
+    if streams(built):
+        if not (isinstance(source, Builder) and source.concurrent):
+            raise ModelError(
+                f"{what} returned an asynchronous generator function, which answers one request in parts; "
+                "write `concurrent: true` under `model`"
+            )
+        return _streaming(built)
     return _counted(built, what)
+
+
+def _streaming(built: Callable[[Payload], AsyncIterator[Any]]) -> BatchFunction:
+    """The function that answers requests as a whole; `stream`, an attribute of it, answers one in parts."""
+
+    async def answer_whole(payloads: list[Payload]) -> list[Any]:
+        return [await gathered(built(payload)) for payload in payloads]
+
+    vars(answer_whole).update(built=built, stream=built)  # `built` is for `hooks`
+    return answer_whole
 
 
 def caution(source: ModelSource) -> str | None:
     """What code a model runs, or may run when its files are read, as a sentence; None if it is only read."""
+    if isinstance(source, Builder) and source.ours:
+        return None
     if isinstance(source, Builder):
         where = f", with {source.folder} first on Python's path" if source.folder else ""
         return f"this runs {source.reference}{where}"
@@ -227,7 +249,7 @@ def callable_of(source: Builder) -> Callable[..., Any]:
 def _find(source: Builder) -> Callable[..., Any]:
     module_name, _, name = source.reference.partition(":")
     try:
-        with inside(source.folder):
+        with inside("" if source.ours else source.folder):
             found: Any = importlib.import_module(module_name)
     except (KeyboardInterrupt, GeneratorExit):
         raise

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from serve_deployments.endpoint import Payload
+from serve_deployments.endpoint import Payload, Sizes
 from serve_deployments.models.context import ModelError
 
 _REMEDY = "return a list, one result for each payload"
@@ -119,3 +120,14 @@ def _unfit(results: Any) -> str | None:
         return f"{named} for the whole batch"
     in_order = hasattr(results, "__len__") and hasattr(results, "__getitem__") and getattr(results, "shape", None) != ()
     return None if in_order else named
+
+
+def streams(built: Any) -> bool:
+    """Whether what a builder returned answers a request in parts: an asynchronous generator function, or its like."""
+    return callable(built) and any(map(inspect.isasyncgenfunction, (built, type(built).__call__)))
+
+
+async def gathered(parts: AsyncIterator[Any]) -> Any:
+    """A streamed answer as a whole: the text if all parts are texts, else the list of parts."""
+    found = [part async for part in parts if not isinstance(part, Sizes)]
+    return "".join(found) if found and all(isinstance(part, str) for part in found) else found

@@ -7,7 +7,7 @@ import gc
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -243,13 +243,25 @@ class HostedModel:
 
     async def __call__(self, payloads: list[Any]) -> list[Any]:
         """Runs one batch; records how long the longest took, exceptions, missing answers, and if memory ran out."""
+        with self._noting_times():
+            return await self._run(payloads)
+
+    async def stream(self, payload: Any) -> AsyncIterator[Any]:
+        """The parts of the answer to one request; recorded like a batch."""
+        with self._noting_times():
+            with self._noting_memory():
+                async for part in self.live.stream(payload):
+                    yield part
+            self._answered += 1
+
+    @contextmanager
+    def _noting_times(self) -> Iterator[None]:
         began_s, answered = time.monotonic(), self._answered
         try:
-            results = await self._run(payloads)
+            yield
             self.longest_answer_s = max(self.longest_answer_s, time.monotonic() - began_s)
-            return results
-        except asyncio.CancelledError:  # given up, as under too much load, but then others are answered meanwhile
-            self.unanswered += answered == self._answered
+        except (asyncio.CancelledError, GeneratorExit):  # given up, as under too much load, but then others are
+            self.unanswered += answered == self._answered  # answered meanwhile
             raise
         finally:
             self.longest_batch_s = max(self.longest_batch_s, time.monotonic() - began_s)

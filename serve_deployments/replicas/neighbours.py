@@ -42,7 +42,8 @@ class ServeNeighbours:
             same = {} if there.visible_gpus is None else {"CUDA_VISIBLE_DEVICES": there.visible_gpus}
             options = options_on(settings, there.node, same)
             before = self.fresh.deploy(app, settings, options, while_waiting=lambda: check_alive(there.node))
-            yield (neighbour := ServeReplica(app, Startup(seconds={"deploy": time.monotonic() - began_s})))
+            startup = Startup(seconds={"deploy": time.monotonic() - began_s})
+            yield (neighbour := ServeReplica(app, startup, there.streams))
             check_same(before.pid, neighbour.facts())
         finally:
             delete(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -74,7 +74,7 @@ class ReplicaServer:
     ) -> None:
         if _is_replica():
             stay_on_loopback()
-        enter(source.folder, modules=isinstance(source, Builder))
+        enter(source.folder, modules=isinstance(source, Builder) and not source.ours)
         aside = SetAside(ours=_is_replica() and os.environ.get(FREEZES, "1") == "1")
         self._model = HostedModel(replace(source, folder=""), samples, aside)
         self._meter: Meter | None = None
@@ -189,6 +189,21 @@ class ReplicaServer:
         finally:
             self._serving -= 1
 
+    async def stream(self, payload: Any) -> AsyncIterator[Any]:
+        """Answers one request in parts, as the model yields them."""
+        if not self._open:
+            raise NotServing("the replica is parked or being changed")
+        assert self._meter is not None, "made with the model"
+        self._serving += 1
+        try:
+            with self._meter.running(1, alone=False):
+                async for part in self._model.stream(payload):
+                    yield part
+        except Exception as error:
+            raise DescribedError(first_line(error)) from error
+        finally:
+            self._serving -= 1
+
     async def __call__(self, request: Request) -> Response:
         """Answers one HTTP request, whose body is a payload."""
         return await answer(request, self._payload_type, self.infer, NotServing)
@@ -215,6 +230,7 @@ class ReplicaServer:
             spoilt=model.spoilt,
             node=ray.get_runtime_context().get_node_id() if ray.is_initialized() else "",
             visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
+            streams=model.live.streams,
         )
 
     async def usage(self) -> Usage | None:

@@ -46,15 +46,17 @@ class ServeReplica:
     Args:
         app: name of the application.
         startup: how it was brought to its settings, and how long that took.
+        streams: whether its model answers a request in parts.
     """
 
     app: str
     startup: Startup = field(default_factory=Startup)
+    streams: bool = False
 
     @property
     def endpoint(self) -> HandleEndpoint:
         """The endpoint that takes its requests."""
-        return HandleEndpoint(self.app)
+        return HandleEndpoint(self.app, streams=self.streams)
 
     def facts(self) -> ReplicaFacts:
         """The replica's current state, as it reports it."""
@@ -114,7 +116,7 @@ class ServeBackend:
         app, began = self.app(name), time.monotonic()
         try:
             before = self.deploy(app, settings, {**settings.ray_actor_options, **_whole_gpu(settings)})
-            replica = ServeReplica(app, Startup(seconds={"deploy": time.monotonic() - began}))
+            replica = ServeReplica(app, Startup(seconds={"deploy": time.monotonic() - began}), before.streams)
             yield replica
             check_same(before.pid, replica.facts())
         finally:

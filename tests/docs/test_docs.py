@@ -89,7 +89,7 @@ def check_fragment(text: str, whole: str) -> None:
     if set(keys) <= set(ServiceSpec.model_fields):
         merged = {**yaml.safe_load(whole), **keys} if "model" not in keys else keys
         if "requests" in keys:  # in place of samples
-            del merged["samples"]
+            merged.pop("samples", None)
         parse_spec(Document(yaml.safe_dump(merged), "a block"), folder=ROOT)
     else:
         raise KeyError(set(keys) - set(ServiceSpec.model_fields))

@@ -34,7 +34,11 @@ EXTRAS = {
     "transformers": {
         "serve_deployments/models/loaders/transformers.py",
         "raytune_infer/spec/samples/requests/reading.py",
+        "serve_deployments/models/loaders/llm/transformers_engine.py",
+        "serve_deployments/models/loaders/llm/padded_batch.py",
+        "serve_deployments/fakes/tiny_llama.py",
     },
+    "tokenizers": {"serve_deployments/fakes/tiny_llama.py"},
     "kmedoids": {"serve_deployments/replicas/many/placement.py"},
     "matplotlib": {"raytune_infer/report/renderers/curve_drawing.py"},
     "optuna": {"searchers/baselines/optuna_samplers.py"},

@@ -158,7 +158,7 @@ def _head(spec: ServiceSpec, settings: Settings, payload_type: PayloadType, answ
     head += _REQUESTS[payload_type.kind].format(array=_one_line(_array(payload_type)))
     if answer:
         head += f"# {_one_line(answer)}\n"
-    if spec.model.concurrent:
+    if spec.model.takes_each_request:
         seconds, origin = service_wait(spec)
         head += _WAIT.format(seconds=seconds, origin=origin)
     if not spec.folder.is_dir():
@@ -189,7 +189,11 @@ def _one_line(text: str) -> str:
 def _model(spec: ServiceSpec) -> dict[str, Any]:
     """The model as arguments of the application; one that batches for itself with the longest wait for its answers."""
     model = {name: value for name, value in asdict(model_source(spec)).items() if name != "wait"}
-    return {"model": model, "answers_within_s": service_wait(spec)[0]} if spec.model.concurrent else {"model": model}
+    return (
+        {"model": model, "answers_within_s": service_wait(spec)[0]}
+        if spec.model.takes_each_request
+        else {"model": model}
+    )
 
 
 def _array(payload_type: PayloadType) -> str:

@@ -46,6 +46,8 @@ def model_files(spec: ServiceSpec) -> dict[str, Path]:
         files |= imported_files(reference.partition(":")[0], spec.folder)
     if not isinstance(source, Builder):
         files |= _model_files(str(spec.model.path), locate(source)[0])
+    if spec.model.llm is not None:
+        files |= _model_files(spec.model.llm, beside(spec.folder, spec.model.llm))
     return files
 
 

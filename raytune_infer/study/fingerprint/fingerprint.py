@@ -17,7 +17,7 @@ from raytune_infer.study.fingerprint.file_digests import changed_files, model_di
 from raytune_infer.study.space import ServiceSpace
 from serve_deployments.load.arrivals import Trace
 
-_LATER = ("concurrent", "answers_within_s")
+_LATER = ("concurrent", "answers_within_s", "llm", "engine")
 """Keys of `model` that were added later."""
 
 _FILES = {"files": True, "named_files": False}

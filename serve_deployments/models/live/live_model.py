@@ -6,9 +6,9 @@ import asyncio
 import gc
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -20,7 +20,7 @@ from serve_deployments.models.live.contained import contained, contained_build, 
 from serve_deployments.models.live.hooks import changeable, first_sizes, hook, shapes, told, two_steps
 from serve_deployments.models.live.model_thread import ModelThread
 from serve_deployments.models.model import BatchFunction, Builder, ModelSource, as_batch, construct
-from serve_deployments.models.rows import checked
+from serve_deployments.models.rows import checked, owned
 from serve_deployments.resources.enforcement import Enforcement
 from serve_deployments.settings import let_in
 
@@ -160,6 +160,29 @@ class LiveModel:
                 if inspect.isawaitable(result):
                     self._thread.begin(_awaited(result)).result(patience_s)
 
+    @property
+    def streams(self) -> bool:
+        """Whether the model answers a request in parts."""
+        return hasattr(self._batch, "stream")
+
+    async def stream(self, payload: Any) -> AsyncIterator[Any]:
+        """The parts of the answer to one request, as they come; if nobody takes them any more, the model is told."""
+        assert self._batch is not None, "it has been built"
+        loop, parts = asyncio.get_running_loop(), asyncio.Queue[tuple[Any] | None]()
+        made: AsyncGenerator[Any, None] = vars(self._batch)["stream"](payload)
+
+        # In the model's loop all the way, with one hop a part to this one.
+        pump = self._thread.begin(
+            contained_later(_pumped(made, lambda part: loop.call_soon_threadsafe(parts.put_nowait, (owned(part),))))
+        )
+        pump.add_done_callback(lambda _: loop.call_soon_threadsafe(parts.put_nowait, None))
+        try:
+            while (part := await parts.get()) is not None:
+                yield part[0]
+            pump.result()  # raises what the model has raised
+        finally:
+            pump.cancel()
+
     async def __call__(self, payloads: list[Any]) -> list[Any]:
         """Runs one batch."""
         assert self._batch is not None, "it has been built"
@@ -172,6 +195,13 @@ class LiveModel:
             begun = await self._thread.call(contained, self._steps.begin, payloads)
             return await loop.run_in_executor(self._waiter, contained, _finished, self._steps, begun, payloads)
         return await self._thread.call(contained, batch, payloads)
+
+
+async def _pumped(parts: AsyncGenerator[Any, None], take: Callable[[Any], object]) -> None:
+    """Hands on the parts of an answer, and closes their generator whatever happens."""
+    async with aclosing(parts):
+        async for part in parts:
+            take(part)
 
 
 def _finished(steps: TwoSteps, begun: Any, payloads: list[Any]) -> list[Any]:

@@ -50,7 +50,7 @@ class WarmBackend:
         lease = _ReplicaLease(self, settings, name)
         try:
             kept, facts = lease.ready()
-            replica = ServeReplica(kept.app, lease.startup)
+            replica = ServeReplica(kept.app, lease.startup, facts.streams)
             yield replica
             after = check_same(facts.pid, replica.park(lease.group, longest_batch_s=facts.longest_batch_s))
             # Else it may work, but the state of its model or process is uncertain.

@@ -54,7 +54,11 @@ def test_a_good_file_is_read_as_written():
         ('{build: "json:loads"}', "{}", "service.yaml:2: model: give either `build"),
         ('{build: "json:loads"}', '{build: "a:b", path: x}', "service.yaml:2: model: give either"),
         ('{build: "json:loads"}', '{build: "a:b", loader: onnx}', "`loader` goes with `path`"),
-        ('{build: "json:loads"}', '{biuld: "a:b"}', "model.biuld: unknown key; allowed are build, path, loader, args"),
+        (
+            '{build: "json:loads"}',
+            '{biuld: "a:b"}',
+            "model.biuld: unknown key; allowed are build, path, llm, engine, loader, args",
+        ),
         ("max_batch_size: [1, 8]", "max_batch_size: []", "service.yaml:6: knobs.max_batch_size: needs at least one"),
         ("max_batch_size: [1, 8]", "max_batch_size: [1, 8, 1]", "service.yaml:6: .*1 occurs twice"),
         ("max_batch_size: [1, 8]", "max_batch_size: [1, 0]", r"knobs.max_batch_size\[1\]: .* from 1 to 1000000, got 0"),
@@ -251,7 +255,8 @@ def test_least_cost_with_enough_requests():
 
 PAGE = ROOT / "docs" / "service-yaml.md"
 IN_WORDS: dict[str, object] = {
-    "no condition": [], "this or `requests`": [], "those of `samples`": None,
+    "no condition": [], "this or `requests`": [], "this, `build` or `path`": None, "`transformers`": None,
+    "those of `samples`": None,
     "no limit": None, "never": None, "guessed": None, "this or `path`": None, "this or `build`": None,
     "`cloud-2026`": None, "half of what the search took; twice of it under limits": None,
     "the former where there are such limits": None,

@@ -114,7 +114,7 @@ class Cluster:
         self.deleted.append((app, deadline_s))
         self.apps.pop(app, None)
 
-    def replica(self, app, startup=None):
+    def replica(self, app, startup=None, streams=False):
         return Handle(self, app, startup)
 
     # --- a GPU
