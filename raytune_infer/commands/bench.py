@@ -17,7 +17,11 @@ _LIST = ","
 
 
 def bench(
-    base_url: Annotated[str, typer.Option(help="Address of the endpoint, with or without /v1.")],
+    target_yaml: Annotated[
+        Path | None, typer.Argument(metavar="[TARGET_YAML]", help="A file with target, requests and limits, in place "
+                                    "of options: the highest rate that keeps them is found.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of the endpoint, with or without /v1.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of the model; by default the endpoint's first.")] = None,
     dataset_name: Annotated[
         str, typer.Option("--dataset-name", "--dataset", help="random (drawn lengths), openai or custom, sharegpt, "
@@ -70,6 +74,11 @@ def bench(
     from serve_deployments.load.arrivals import Renewal
 
     render = renderer_of(form)
+    if target_yaml is not None:
+        _of_file(target_yaml, base_url, form)
+        return
+    if base_url is None:
+        raise UserError("which endpoint? give its address with --base-url, or a file that has it as `target`")
     times, percentiles = percentile_metrics.split(_LIST), _numbers(metric_percentiles)
     if unknown := set(times) - set(TIMES):
         raise UserError(
@@ -88,7 +97,8 @@ def bench(
     cv = burstiness**-0.5  # of a gamma distribution with this shape
     plan = BenchPlan(asked.payloads, Renewal(cv), rate_rps, max_concurrency, limits, seed)
     if find_rate:
-        render(highest_view(highest(target, plan, attainment, total_s), attainment, target.root), sys.stdout)
+        said = f"highest rate at which {attainment:.4g} of the requests keep their limits"
+        render(highest_view(highest(target, plan, attainment, total_s), said, target.root), sys.stdout)
         return
     began = dt.datetime.now()
     events, level = once(target, plan, lambda ended: None)
@@ -102,6 +112,25 @@ def bench(
         told = vllm_result(events, words, began, detailed=save_detailed)
         name = result_filename or words.file_name(told["date"])
         _write(result_dir / name, json.dumps(told))
+
+
+def _of_file(path: Path, base_url: str | None, form: str) -> None:
+    from raytune_infer.errors import UserError
+    from raytune_infer.report.export.bench_view import highest_view
+    from raytune_infer.report.renderers import renderer_of
+    from raytune_infer.study.attached.attached_spec import load_attached
+    from raytune_infer.study.attached.bench_run import model_of, tested
+
+    if base_url is not None:
+        raise UserError(f"--base-url: the endpoint is `target.openai` of {path}; leave the option out")
+    spec = load_attached(path)
+    try:
+        payloads, test = spec.payloads_and_test(path.resolve().parent)
+        target = spec.target_as(model_of(spec.target.openai, spec.target.model))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    said = "highest rate that keeps " + ", ".join(f"{name} {limit:g}" for name, limit in spec.limits.items())
+    renderer_of(form)(highest_view(tested(target, payloads, test), said, target.root), sys.stdout)
 
 
 def _numbers(text: str) -> list[float]:

@@ -39,7 +39,6 @@ EXTRAS = {
         "serve_deployments/fakes/tiny_llama.py",
     },
     "tokenizers": {"serve_deployments/fakes/tiny_llama.py"},
-    "kmedoids": {"serve_deployments/replicas/many/placement.py"},
     "matplotlib": {"raytune_infer/report/renderers/curve_drawing.py"},
     "optuna": {"searchers/baselines/optuna_samplers.py"},
     "kmedoids": {"serve_deployments/replicas/many/choosing/placement.py"},

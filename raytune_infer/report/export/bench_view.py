@@ -26,10 +26,15 @@ def once_view(level: LevelResult, target: str) -> View:
     )  # fmt: skip
 
 
-def highest_view(found: Measurement, attainment: float, target: str) -> View:
-    """Return the view of a search for the highest rate within an attainment."""
+def highest_view(found: Measurement, said: str, target: str) -> View:
+    """Return the view of a search for the highest rate that keeps limits.
+
+    Args:
+        found: what was found.
+        said: what was looked for, in words.
+        target: the endpoint's address.
+    """
     level = found.levels[found.reported]
-    said = f"highest rate at which {attainment:.4g} of the requests keep their limits"
     answer = f"{said}: {found.metrics['rps']:.4g} requests/s" if found.found else f"no rate was found: {found.reason}"
     return View(
         f"Benchmark of {target}", tables=(_times(level), _amounts(found.metrics)), answer=answer,

@@ -134,13 +134,17 @@ def highest(target: OpenAITarget, plan: BenchPlan, attainment: float, total_s: f
         total_max_s=total_s, level_max_s=max(LoadPlan.level_max_s, total_s / 4), arrivals=plan.arrivals, seed=plan.seed,
         request_limits=plan.limits,
     )  # fmt: skip
-    test = LoadTest(load, {MISSED: round(1 - attainment, 12)})
+    return tested(target, plan.payloads, LoadTest(load, {MISSED: round(1 - attainment, 12)}))
+
+
+def tested(target: OpenAITarget, payloads: Sequence[Mapping[str, Any]], test: LoadTest) -> Measurement:
+    """Return what a load test finds of an endpoint. Raises UserError if it does not answer a first request."""
 
     async def run() -> Measurement:
         endpoint = OpenAIEndpoint(target)
         try:
-            await _check(endpoint, plan.payloads[0])
-            return await test.run(endpoint, plan.payloads, Settings())
+            await _check(endpoint, payloads[0])
+            return await test.run(endpoint, payloads, Settings())
         finally:
             await endpoint.close()
 

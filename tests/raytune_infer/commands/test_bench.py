@@ -179,3 +179,45 @@ def test_vllm_s_names_of_data_and_limits(tmp_path):
     found = bench_requests("custom", tmp_path / "a.jsonl", 9, random=(1, 1, 0), output="fixed", tokenizer=None, seed=0)
     assert found.payloads == ({"prompt": "a", "max_tokens": 3, "ignore_eos": True},)
     assert own_limits(["ttft:500 e2el:2000"]) == RequestLimits({"ttft": 0.5, "latency": 2.0}) and own_limits([]) is None
+
+
+TARGET = """\
+target: {{openai: "{url}", model: tiny, temperature: 0}}
+requests: {{lengths: {{tokens_in: 3, tokens_out: 2}}, count: 40}}
+limits: {limits}
+load: {{total_max_s: 2, level_max_s: 1, level_min_s: 0.2}}
+"""
+
+
+def test_a_file_with_a_target_has_its_highest_rate_within_any_limits(tmp_path):
+    server = FakeOpenAIServer(first_s=0.01, gap_s=0.001)
+    with serving(server) as url:
+        (tmp_path / "chat.yaml").write_text(TARGET.format(url=url, limits="{ttft_p90_ms: 3000, error_rate: 0.01}"))
+        said = bench(tmp_path / "chat.yaml", "--format", "json")
+    assert said.exit_code == 0, said.output
+    assert "highest rate that keeps ttft_p90_ms 3000, error_rate 0.01" in said.stdout
+    assert {body["temperature"] for body in server.bodies} == {0} and {b["model"] for b in server.bodies} == {"tiny"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "more", "said"),
+    [
+        ("{ttft_ms: 5}", "", "chat.yaml:3: limits.ttft_ms: .*attainment"),
+        ("{p99: 5}", "", "limits.p99: 'p99' is not measured"),
+        ("{}", "", "limits: needs at least one"),
+        ("{answers_same: 0.9}", "", "limits.answers_same: is of answers beside a default's"),
+        ("{attainment: 95, ttft_ms: 5}", "", "attainment is a share from 0 to 1, got 95"),
+        ("{p99_ms: 5}", "knobs: {a: [1]}", "knobs: unknown key; allowed are target, requests, limits, load"),
+    ],
+)
+def test_what_is_wrong_in_a_file_with_a_target_is_said_with_its_place(tmp_path, limits, more, said):
+    (tmp_path / "chat.yaml").write_text(TARGET.format(url="http://h", limits=limits) + more)
+    result = bench(tmp_path / "chat.yaml")
+    assert isinstance(result.exception, UserError) and re.search(said, str(result.exception)), str(result.exception)
+
+
+def test_an_endpoint_is_named_once(tmp_path):
+    (tmp_path / "chat.yaml").write_text(TARGET.format(url="ftp://h", limits="{p99_ms: 5}"))
+    assert "leave the option out" in str(bench(tmp_path / "chat.yaml", "--base-url", "http://h").exception)
+    assert "begins with http://" in str(bench(tmp_path / "chat.yaml").exception)
+    assert "which endpoint?" in str(bench().exception)
