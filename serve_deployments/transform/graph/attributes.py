@@ -39,16 +39,21 @@ class Known:
 
     Args:
         paths: id of each module → its first path.
+        tensors: id of each parameter and buffer → its first path.
         objects: id of an object that was described → the text; most modules share one configuration.
     """
 
     paths: Mapping[int, str]
+    tensors: Mapping[int, str] = dataclasses.field(default_factory=dict)
     objects: dict[int, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module) -> Known:
         """What is known of it at first."""
-        return cls({id(module): path for path, module in model.named_modules()})
+        named = [*model.named_parameters(), *model.named_buffers()]
+        return cls(
+            {id(module): path for path, module in model.named_modules()}, {id(tensor): name for name, tensor in named}
+        )
 
 
 def canonical_attributes(module: nn.Module, known: Known) -> dict[str, str]:
@@ -94,7 +99,8 @@ def canonical(value: Any, known: Known, depth: int = 0) -> Any:
     if isinstance(value, weakref.ref):  # recurrent layers refer to their weights
         return ["ref", canonical(value(), known, depth + 1)]
     if isinstance(value, torch.Tensor):
-        return ["tensor", str(value.dtype), list(value.shape)]  # registered ones; others end in NoGraph
+        path = known.tensors.get(id(value))
+        return _unlike_anything() if path is None else ["tensor", path]
     if isinstance(value, Mapping):
         pairs = [(str(name), canonical(each, known, depth + 1)) for name, each in value.items()]
         return [type(value).__name__, [list(pair) for pair in pairs if pair[0] not in PROVENANCE]]

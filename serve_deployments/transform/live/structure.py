@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,8 @@ class Structure:
                 _put(modules[place.module], place, slot)
         for path, each in modules.items():
             each.training = path in graph.training
+            if isinstance(each, nn.RNNBase):  # it tells by these whether a weight was replaced
+                each._flat_weight_refs = [None if w is None else weakref.ref(w) for w in each._flat_weights]
         for mark in marks:
             modules[mark.module].__dict__[mark.name] = json.loads(mark.value)
         self._snapshot = Snapshot(module)

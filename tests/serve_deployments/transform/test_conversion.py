@@ -6,6 +6,8 @@ import resource
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from serve_deployments.models.context import ModelError
@@ -59,8 +61,8 @@ def assert_as_fresh(model: nn.Module, name: str) -> None:
     theirs = dict(fresh.named_parameters()) | dict(fresh.named_buffers())
     for path, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
         assert torch.equal(tensor, theirs[path]), path
-    for given in inputs(FAMILY[name]):
-        assert torch.equal(output(model, given), output(fresh, given))
+    for one in inputs(FAMILY[name]):
+        assert torch.equal(output(model, one), output(fresh, one))
     assert differences(model, fresh) == []
 
 
@@ -347,11 +349,37 @@ def test_compiled_code_serves_the_sibling_without_compiling_again(store):
         return graph.forward
 
     run = torch.compile(module, backend=backend)
-    given = inputs("resnet")[0]
+    image = inputs("resnet")[0]
     with torch.no_grad():
-        run(given)
+        run(image)
         before = count
         done = ours.convert("resnet-twin", source="resnet")
         assert done.module is module and done.way in (Way.REPOINT, Way.DIFFERENCE)
-        assert torch.equal(run(given), seeded(FAMILIES["resnet"], 5)()(given)) and count == before
+        assert torch.equal(run(image), seeded(FAMILIES["resnet"], 5)()(image)) and count == before
     store.remove("resnet-twin")
+
+
+IN_PROCESS = [Way.DIFFERENCE, Way.REPOINT, Way.IN_PLACE, Way.SCRATCH, Way.OPERATORS, None]
+
+
+@settings(max_examples=15)
+@given(data=st.data(), private=st.booleans())
+def test_random_walks_over_families_by_random_ways(store, data, private):
+    ours = holder(store, Private() if private else Mapped())
+    now = data.draw(st.sampled_from(sorted(BUILDS)))
+    ours.convert(now)
+    for _ in range(4):
+        target = data.draw(st.sampled_from(sorted(set(BUILDS) - {now})))
+        plans = [way for way in IN_PROCESS if way is None or is_open(ours, target, now, way)]
+        way = data.draw(st.sampled_from(plans))
+        done = ours.convert(target, source=now, way=way, insist=True)
+        assert done.failed == () and ours.held == (target,) and (way is None or done.way is way)
+        assert_as_fresh(done.module, target)
+        now = target
+
+
+def is_open(ours, target, source, way):
+    try:
+        return ours.plan(target, source, way, insist=True).way is way
+    except ModelError:
+        return False
