@@ -20,7 +20,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "planes": ("planes", "roofline_fit"),
     "gpu": ("gpu",),
     "faults": ("chaos", "soak"),
-    "transform": ("transform",),
+    "transform": ("transform", "convert"),
 }  # fmt: skip
 """Folder → the names of its benchmarks, which are those of their files."""
 

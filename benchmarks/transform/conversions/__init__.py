@@ -1,0 +1,1 @@
+"""One live model becomes another one: every way measured against the others."""
