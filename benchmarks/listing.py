@@ -10,7 +10,7 @@ FOLDER = Path(__file__).resolve().parent
 FOLDERS: Mapping[str, tuple[str, ...]] = {
     "search": (
         "search", "search_all", "shuffled", "noise", "calibration", "belief_coverage", "switching", "tolerance",
-        "suggest_time", "adaptation", "meta_training_speed",
+        "suggest_time", "adaptation", "meta_training_speed", "expected",
     ),
     "measuring": (
         "until_sure", "highest_rate_cost", "stalls", "same_rate", "repeatability", "simulated_queue", "cross_check",

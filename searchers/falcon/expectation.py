@@ -1,4 +1,4 @@
-"""What is expected of each quantity before the first trial: by `Problem.expected`, else by source curves, else nothing.
+"""What is expected of each quantity before the first trial: by `Problem.expected`, by curves of sources, or by nobody.
 
 Notation: n configurations, a knobs, k trials.
 """
@@ -22,11 +22,10 @@ NOTHING = "nothing"
 """Who says what is expected, where nobody does."""
 SOURCES = "earlier services"
 
-_NO_LEVEL = 1e-9
-"""Scale of the kernel's level, which is modelled apart: a kernel has the logarithms of its scales."""
 _RUNS, _RUNS_SPREAD, _RUNS_LEVEL = 0.8, 0.6, 0.5
 """Of 1 and -1 for what runs and what does not, where nothing is known: mean, factor on `kernel.generic`, level. As in
 `meta.mixture.generic`: most configurations run."""
+_LEAST = 1e-9
 _RUNS_TOLD_STD = 0.5
 """Standard deviation of the same where it is said which configurations run: Φ(1 / 0.5) = 0.98. Our choice."""
 
@@ -83,10 +82,11 @@ def expected_of(problem: Problem) -> Expected:
     learnt = _curves_of_sources(problem)
     grid = learnt.grid
     nothing = {quantity: _nothing(grid, quantity) for quantity in model.quantities}
-    out = {
-        quantity: _said(problem, grid.axes, quantity) or _learnt(learnt, quantity, problem.noise) or otherwise
-        for quantity, otherwise in nothing.items()
-    }
+    out = {}
+    for quantity, otherwise in nothing.items():
+        told = _said(problem, grid.axes, quantity), _learnt(learnt, quantity, problem.noise)
+        given = [each for each in told if each is not None]
+        out[quantity] = _fused(*given) if len(given) == 2 else given[0] if given else otherwise
     return Expected(grid.axes, grid.ranks[: grid.n], out, nothing)
 
 
@@ -98,7 +98,7 @@ def _said(problem: Problem, axes: Sequence[GridAxis], quantity: str) -> Expectat
     told = problem.expected
     if told is None or (quantity not in told.log_mean if quantity != FEASIBLE else told.runs is None):
         return None
-    unit = _unit(axes)
+    unit = kernel.unit(axes)
     if quantity != FEASIBLE:
         std = np.hypot(told.log_std[quantity], problem.noise)
         return Expectation(told.by, told.log_mean[quantity], unit, std, told.level_std.get(quantity, np.inf))
@@ -120,29 +120,37 @@ def _learnt(learnt: SourceCurves, quantity: str, noise: float) -> Expectation | 
         known = [any(axis.name == name for name in learnt.knobs) for axis in axes]
         main = np.where(known, np.maximum(spreads.main, noise), start.main)
         scales = replace(
-            start, level=_NO_LEVEL, joint=max(spreads.pairs, noise), own=max(spreads.rest, noise), main=main
+            start, level=kernel.NO_LEVEL, joint=max(spreads.pairs, noise), own=max(spreads.rest, noise), main=main
         )
         level = spreads.level
     return Expectation(SOURCES, found.level + found.surface[:n], scales, np.ones(n), level)
 
 
+def _fused(one: Expectation, other: Expectation) -> Expectation:
+    """What two say together: means weighted by their precision, configuration by configuration.
+
+    Covariance intersection with equal parts (Julier, Uhlmann 1997): the two may be wrong for the same reason, so the
+    precision is the mean of theirs, not their sum. Levels, of which shapes are free, are fused in the same way.
+    """
+    precisions = [1 / (each.width**2 * kernel.total_variance(each.scales)) for each in (one, other)]
+    level_precisions = [1 / max(each.level_std, _LEAST) ** 2 for each in (one, other)]
+    levels = [float(each.mean.mean()) for each in (one, other)]
+    total, level_total = sum(precisions), sum(level_precisions)
+    shares = [precision / total for precision in precisions]
+    level_shares = [p / level_total if level_total > 0 else 0.5 for p in level_precisions]
+    shape = shares[0] * (one.mean - levels[0]) + shares[1] * (other.mean - levels[1])
+    level = level_shares[0] * levels[0] + level_shares[1] * levels[1]
+    width = np.sqrt(2 / total / kernel.total_variance(other.scales))
+    level_std = float(np.sqrt(2 / level_total)) if level_total > 0 else np.inf
+    return Expectation(f"{one.by} and {other.by}", shape + level, other.scales, width, level_std)
+
+
 def _nothing(grid: JointGrid, quantity: str) -> Expectation:
     """What is expected of a quantity of which nothing is known: smooth curves about an unknown level."""
-    scales, one = replace(kernel.generic(grid.axes), level=_NO_LEVEL), np.ones(grid.n)
+    scales, one = replace(kernel.generic(grid.axes), level=kernel.NO_LEVEL), np.ones(grid.n)
     if quantity == FEASIBLE:
         return Expectation(NOTHING, _RUNS * one, kernel.scaled(scales, _RUNS_SPREAD), one, _RUNS_LEVEL)
     return Expectation(NOTHING, 0 * one, scales, one, np.inf)
-
-
-def _unit(axes: Sequence[GridAxis]) -> Scales:
-    """The kernel of `kernel.generic` without a level, scaled to a standard deviation of 1."""
-    scales = replace(kernel.generic(axes), level=_NO_LEVEL)
-    return kernel.scaled(scales, 1 / float(np.sqrt(total_variance(scales))))
-
-
-def total_variance(scales: Scales) -> float:
-    """Variance of the kernel at any configuration: every part's likeness of a configuration to itself is 1."""
-    return float(scales.level**2 + np.square(scales.main).sum() + scales.joint**2 + scales.own**2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from searchers.falcon.expectation import Expectation, Expected, total_variance
+from searchers.falcon.expectation import Expectation, Expected
 from searchers.meta import kernel
 from searchers.meta.gaussian import SCALE_WEIGHT
 
@@ -53,7 +53,7 @@ def predict(expected: Expected, quantity: str, seen: Seen) -> tuple[np.ndarray, 
     """
     belief = expected.nothing[quantity] if contradicted(expected, quantity, seen) else expected.quantities[quantity]
     mean, scale = belief.mean, 1.0
-    variance = belief.width**2 * total_variance(belief.scales) + min(belief.level_std, _UNKNOWN_LEVEL) ** 2
+    variance = belief.width**2 * kernel.total_variance(belief.scales) + min(belief.level_std, _UNKNOWN_LEVEL) ** 2
     if len(seen.at):
         given = _given(expected, belief, seen.at, seen.y, seen.noise)
         mean, variance, scale = *_everywhere(expected, belief, given), given.scale
@@ -123,7 +123,7 @@ def _everywhere(expected: Expected, belief: Expectation, given: _Given) -> tuple
     cross = _covariance(expected, belief, np.arange(len(belief.mean)), given.at)
     mean = belief.mean + given.level + cross @ given.pull
     reduced = np.einsum("nk,kn->n", cross, cho_solve(given.factor, cross.T))
-    prior = belief.width**2 * total_variance(belief.scales)
+    prior = belief.width**2 * kernel.total_variance(belief.scales)
     return mean, prior - reduced + (1 - cross @ given.one) ** 2 / given.precision
 
 

@@ -23,6 +23,8 @@ from searchers.meta.joint_grid import GridAxis
 
 ABSENT_ALIKE = 0.5
 """k_j between any value and a configuration without this knob. Our choice."""
+NO_LEVEL = 1e-9
+"""Level of a kernel without one: its scales are taken the logarithm of."""
 _HEAD = 4
 """Number of parameters before those of the axes: level, joint, own, alike."""
 
@@ -111,6 +113,17 @@ def scaled(scales: Scales, factor: float) -> Scales:
         scales, level=factor * scales.level, joint=factor * scales.joint, own=factor * scales.own,
         main=factor * scales.main,
     )  # fmt: skip
+
+
+def total_variance(scales: Scales) -> float:
+    """Variance at any configuration, as each is as like itself as can be."""
+    return float(scales.level**2 + np.square(scales.main).sum() + scales.joint**2 + scales.own**2)
+
+
+def unit(axes: Sequence[GridAxis]) -> Scales:
+    """`generic` scales without a level, scaled to a variance of 1: how alike the errors of a prediction are."""
+    scales = replace(generic(axes), level=NO_LEVEL)
+    return scaled(scales, 1 / float(np.sqrt(total_variance(scales))))
 
 
 def _packed(scales: Scales) -> Tensor:

@@ -3,8 +3,8 @@
 Morphling adapts a meta-trained network by gradient steps; here the learned knowledge is a Gaussian prior over the
 surfaces that a service could have, and conditioning it is exact. The mixture has three components: a prior from
 earlier services (`source_prior`), one from formulas (`surfaces`), and one that knows almost nothing
-(`mixture.generic`). Each is weighted by how well it predicted the trials so far, so that a wrong prior loses its
-weight. docs/meta.md gives the equations.
+(`mixture.generic`); a fourth from what is expected of the metrics, if the problem has that. Each is weighted by how
+well it predicted the trials so far, so that a wrong prior loses its weight. docs/meta.md gives the equations.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from searchers.surfaces.belief import SurfaceModel, pretrained
 _log = logging.getLogger(__name__)
 
 SOURCES, SHIPPED, GENERIC = "earlier services", "the shipped prior", "nothing but the knobs"
+EXPECTED = "what is expected"
 LARGEST = 2000
 """Largest number of configurations for a joint prior over the whole space: its matrices have n² numbers."""
 SHORTLIST = 1000
@@ -39,7 +40,7 @@ NEAR = 0.1
 """Difference in acquisition that is negligible, as a fraction. Our choice: with 256 samples, an acquisition of 0.3,
 which is common, is known to within a tenth; by `python -m benchmarks switching` it costs no additional trials."""
 
-_PRIOR_WEIGHTS: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1}
+_PRIOR_WEIGHTS: Mapping[str, float] = {SOURCES: 0.6, SHIPPED: 0.3, GENERIC: 0.1, EXPECTED: 0.6}
 """Weight of each component before the first trial, relative to one another. Our choice."""
 _ATYPICAL = 0.05
 """Probability that a trial fails for a reason that does not concern similar configurations. Our choice."""
@@ -110,7 +111,7 @@ class Meta:
             self._component(name, found) for name, make in self._makers().items() if (found := make()) is not None
         )
         self._monotone = Monotone(problem.space)
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     def suggest(self, history: History, rng: np.random.Generator) -> int | None:
         """The free position of the largest acquisition, ties broken at random; None if none is free."""
@@ -158,6 +159,7 @@ class Meta:
             GENERIC: lambda: mixture.generic(grid, self._metric_model.quantities, problem.noise**2),
             SHIPPED: lambda: mixture.from_surfaces(self._surfaces, problem, grid, metrics),
             SOURCES: self._from_sources,
+            EXPECTED: lambda: mixture.from_expected(problem, grid, self._metric_model.quantities),
         }
 
     def _from_sources(self) -> Beliefs | None:
@@ -208,13 +210,18 @@ class Meta:
         return np.vstack(parts)
 
     def _warn_of_dropped(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Log a warning, once for each metric, when the component from earlier services has lost its weight."""
+        """Log a warning, once for each metric, when a component that someone vouches for has lost its weight."""
+        expected = self._problem.expected
+        vouched = {SOURCES: (SOURCES, self._metric_model.metrics)}
+        if expected is not None:
+            vouched[EXPECTED] = (expected.by, tuple(q for q in self._metric_model.metrics if q in expected.log_mean))
         for place, component in enumerate(self._components):
-            for q in self._metric_model.metrics:
-                if component.name == SOURCES and weights[q][place] < _DROPPED and q not in self._warned:
-                    self._warned.add(q)
+            by, metrics = vouched.get(component.name, ("", ()))
+            for q in metrics:
+                if weights[q][place] < _DROPPED and (by, q) not in self._warned:
+                    self._warned.add((by, q))
                     said = "the prior from %s for %s contradicts the trials so far and now has almost no weight"
-                    _log.warning(said, SOURCES, q)
+                    _log.warning(said, by, q)
 
     def _values(self, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
         return values(self._objective, drawn, self._problem.usd_per_hour)

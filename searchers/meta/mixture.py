@@ -1,4 +1,4 @@
-"""Priors for a new service: from its knobs alone, and from a surface model; `source_prior` makes those from sources."""
+"""Priors for a service: from its knobs, a surface model, what is expected; `source_prior` makes those from sources."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ _WIDER = 1.5
 """Factor on the variance of a model's surfaces, as no formula has been tested on a real service. Our choice."""
 _UNTOLD = 0.5
 """Standard deviation of what a model's surfaces leave unexplained, in e-folds for each knob. Our choice."""
+
+_RUNS_STD = 0.5
+"""Standard deviation of 1 for what runs and -1 for what does not, where it is said: Φ(1 / 0.5) = 0.98. Our choice."""
 
 
 def generic(grid: JointGrid, quantities: Sequence[str], noise: float) -> Beliefs:
@@ -59,6 +62,28 @@ def from_surfaces(model: SurfaceModel, problem: Problem, grid: JointGrid, metric
     runs = replace(kernel.scaled(scales, 0.8), level=0.2)
     chances = np.tanh(surfaces.runs / 2)  # 2 p - 1: on the scale of FEASIBLE
     return {**out, FEASIBLE: _ensemble(chances, kernel.variance(grid.axes, grid.ranks[: grid.n], runs), noise)}
+
+
+def from_expected(problem: Problem, grid: JointGrid, quantities: Sequence[str]) -> Beliefs | None:
+    """Prior from what the problem expects of its metrics; None if it expects nothing of any of the quantities.
+
+    Its error is as smooth as `generic` curves, and as wide as is said; where the level is unknown, it is free. What is
+    not expected has the generic prior.
+    """
+    expected, own, noise = problem.expected, grid.ranks[: grid.n], problem.noise**2
+    if expected is None or not (set(quantities) & expected.log_mean.keys()):
+        return None
+    alike = kernel.variance(grid.axes, own, kernel.unit(grid.axes))
+    out = dict(generic(grid, quantities, noise))
+    for quantity in quantities:
+        if quantity in expected.log_mean:
+            level_std = expected.level_std.get(quantity, np.inf)
+            std, unknown = expected.log_std[quantity], bool(np.isinf(level_std))
+            covariance = alike * np.outer(std, std) + (kernel.generic(grid.axes).level if unknown else level_std) ** 2
+            out[quantity] = Gaussian(expected.log_mean[quantity], covariance, noise, floating=unknown)
+    if expected.runs is not None and FEASIBLE in quantities:
+        out[FEASIBLE] = Gaussian(2 * expected.runs - 1, _RUNS_STD**2 * alike, noise)
+    return out
 
 
 def _ensemble(surfaces: np.ndarray, rest: np.ndarray, noise: float) -> Gaussian:

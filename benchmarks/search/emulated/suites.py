@@ -16,6 +16,8 @@ import numpy as np
 
 from benchmarks.search.emulated.odd_knobs import odd_knobs
 from benchmarks.search.emulated.odd_service import OddService, odd_service
+from benchmarks.search.emulated.paper_space import NAME as PAPER_SPACE
+from benchmarks.search.emulated.paper_space import paper_suite
 from raytune_infer.suites.suites import MeasuredTask, Suite, load_suite
 from searchers.objective import Expression, Objective
 from searchers.space import Space
@@ -57,18 +59,24 @@ RECIPES: Mapping[str, Recipe] = {
 103,680 configurations of which 5 % count."""
 
 
+EMULATED = (*RECIPES, PAPER_SPACE)
+"""Names of all emulated suites."""
+
+
 def suite_at(folder: Path) -> Suite:
     """The emulated suite of this name, or else the suite of measured tables in this folder.
 
     Raises:
         SuiteError: a file of the folder is invalid.
     """
-    return emulated(folder.name) if folder.name in RECIPES and not folder.exists() else load_suite(folder)
+    return emulated(folder.name) if folder.name in EMULATED and not folder.exists() else load_suite(folder)
 
 
 @cache
 def emulated(name: str) -> Suite:
     """An emulated suite, the same whenever and wherever it is made."""
+    if name == PAPER_SPACE:
+        return paper_suite()
     recipe = RECIPES[name]
     rng = np.random.default_rng(recipe.seed)
     space = Space(odd_knobs(recipe.sizes, rng))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmarks.recording.arguments import recording_parser_of
 from benchmarks.recording.origin import ROOT
-from benchmarks.search.emulated.suites import RECIPES, suite_at
+from benchmarks.search.emulated.suites import EMULATED, suite_at
 from raytune_infer.suites.replays import Plan
 from searchers.registry import NAMED
 
@@ -26,10 +26,10 @@ def suite_folder(asked: str) -> Path:
         argparse.ArgumentTypeError: there is no such folder or suite.
     """
     found = [folder for folder in (Path(asked), *(place / asked for place in SUITES)) if folder.is_dir()]
-    if not found and asked in RECIPES:
+    if not found and asked in EMULATED:
         return Path(asked)
     if not found:
-        names = sorted({*RECIPES, *(file.parent.name for place in SUITES for file in place.glob("*/suite.json"))})
+        names = sorted({*EMULATED, *(file.parent.name for place in SUITES for file in place.glob("*/suite.json"))})
         raise argparse.ArgumentTypeError(
             f"no folder {asked!r} and no suite of this name; by name there are {', '.join(names) or 'none'}"
         )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from searchers.base import ExpectedMetrics, Observation, Problem, Task
-from searchers.falcon.expectation import NOTHING, SOURCES, expected_of, total_variance
+from searchers.falcon.expectation import NOTHING, SOURCES, _fused, expected_of
+from searchers.meta import kernel
 from searchers.meta.metric_model import FEASIBLE
 from searchers.objective import Expression, Objective
 from searchers.space import Knob, Space
@@ -52,7 +53,7 @@ def test_one_source_tells_a_shape_and_not_how_much_services_differ():
     one, none = expected_of(replace(PROBLEM, sources=(task("a", 3.0),))), expected_of(PROBLEM)
     rps = one.quantities["rps"]
     assert rps.by == SOURCES and np.isinf(rps.level_std)
-    assert total_variance(rps.scales) == pytest.approx(total_variance(none.quantities["rps"].scales))
+    assert kernel.total_variance(rps.scales) == pytest.approx(kernel.total_variance(none.quantities["rps"].scales))
 
 
 def test_knobs_that_only_sources_or_only_the_problem_have():
@@ -74,16 +75,42 @@ def said(**changes) -> ExpectedMetrics:
     )
 
 
-def test_what_the_problem_expects_comes_before_its_sources_metric_by_metric():
-    sources = (task("a", 1.0), task("b", 2.0), *(task(n, f, metric="p99_ms") for n, f in (("c", 1.0), ("d", 3.0))))
-    found = expected_of(replace(PROBLEM, sources=sources, expected=said()))
+def test_what_the_problem_expects_has_the_mean_and_the_deviations_that_are_said():
+    found = expected_of(replace(PROBLEM, expected=said()))
     assert {q: e.by for q, e in found.quantities.items()} == {
-        "p99_ms": SOURCES, "rps": "operators", FEASIBLE: "operators",
+        "p99_ms": NOTHING, "rps": "operators", FEASIBLE: "operators",
     }  # fmt: skip
     rps, runs = found.quantities["rps"], found.quantities[FEASIBLE]
     assert rps.mean.tolist() == np.log(np.arange(8) + 1.0).tolist() and rps.level_std == 0.3
     # As wide as is said, and no narrower than a measurement's noise.
-    assert rps.width**2 * total_variance(rps.scales) == pytest.approx(0.4**2 + 0.05**2)
+    assert rps.width**2 * kernel.total_variance(rps.scales) == pytest.approx(0.4**2 + 0.05**2)
     assert runs.mean == pytest.approx(np.linspace(-1, 1, 8)) and runs.width[0] == 0.5
     silent = expected_of(replace(PROBLEM, expected=said(level_std={}, runs=None)))
     assert np.isinf(silent.quantities["rps"].level_std) and silent.quantities[FEASIBLE].by == NOTHING
+
+
+def test_of_two_who_say_something_the_more_certain_one_weighs_more_and_no_certainty_is_gained():
+    sources = (task("a", 1.0), task("b", 4.0))
+    asked = replace(PROBLEM, sources=sources)
+    one, other = (
+        expected_of(each).quantities["rps"] for each in (replace(PROBLEM, expected=said(level_std={})), asked)
+    )
+    both = expected_of(replace(asked, expected=said(level_std={}))).quantities["rps"]
+    assert both.by == "operators and earlier services"
+    precise = [1 / (e.width**2 * kernel.total_variance(e.scales)) for e in (one, other)]
+    share = precise[0] / (precise[0] + precise[1])
+    shapes = [e.mean - e.mean.mean() for e in (one, other)]
+    # Who does not know the level has no part in it; it was shared out by the mean over configurations.
+    assert both.mean == pytest.approx(share * shapes[0] + (1 - share) * shapes[1] + other.mean.mean())
+    variance = both.width**2 * kernel.total_variance(both.scales)
+    assert 1 / variance == pytest.approx((precise[0] + precise[1]) / 2)
+    assert both.level_std == pytest.approx(other.level_std * np.sqrt(2))
+
+
+def test_two_who_say_the_same_say_what_one_of_them_says():
+    one = expected_of(replace(PROBLEM, expected=said())).quantities["rps"]
+    both = _fused(one, one)
+    assert both.mean == pytest.approx(one.mean) and both.width == pytest.approx(one.width)
+    assert both.level_std == pytest.approx(one.level_std)
+    unknown = replace(one, level_std=np.inf)
+    assert np.isinf(_fused(unknown, unknown).level_std)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from searchers.base import Problem
-from searchers.falcon.expectation import Expectation, Expected, expected_of, total_variance
+from searchers.falcon.expectation import Expectation, Expected, expected_of
 from searchers.falcon.residual import Seen, contradicted, predict
 from searchers.meta import kernel
 from searchers.meta.gaussian import SCALE_WEIGHT
@@ -54,7 +54,7 @@ def test_before_the_first_trial_it_is_what_was_expected():
     of = expected(0.5)
     mean, std = predict(of, "rps", Seen(NONE, np.empty(0), NONE, NOISE))
     assert mean.tolist() == of.quantities["rps"].mean.tolist()
-    assert std**2 == pytest.approx(total_variance(of.quantities["rps"].scales) * np.repeat([1, 4], 6) + 0.25)
+    assert std**2 == pytest.approx(kernel.total_variance(of.quantities["rps"].scales) * np.repeat([1, 4], 6) + 0.25)
 
 
 def test_an_unknown_level_makes_all_units_alike():
