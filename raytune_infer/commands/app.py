@@ -19,6 +19,7 @@ from raytune_infer.commands.learning.meta_train import meta_train
 from raytune_infer.commands.learning.replay import replay
 from raytune_infer.commands.models.operators import operators
 from raytune_infer.commands.models.plan import plan
+from raytune_infer.commands.models.serve import serve
 from raytune_infer.commands.recommend import recommend
 from raytune_infer.commands.report import report
 from raytune_infer.commands.show import show
@@ -32,7 +33,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
 for command in (
-    tune, check, show, recommend, report, export, cluster, operators, plan, grafana, replay, meta_train, bench,
+    tune, check, show, recommend, report, export, cluster, operators, plan, serve, grafana, replay, meta_train, bench,
 ):  # fmt: skip
     app.command()(command)
 

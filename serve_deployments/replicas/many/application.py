@@ -23,7 +23,8 @@ def application(args: Mapping[str, Any]) -> Application:
 
     Args:
         args: `models`: name → arguments of an exported config (see `replicas.application.application`); `replicas`:
-            number of replicas; `idle_s`: see `CheapestConversion`, 60 if it is left out.
+            number of replicas; `idle_s`: see `CheapestConversion`, 60 if it is left out; `store`: name of the folder in
+            which a node keeps models that can be converted, `models` if it is left out.
 
     Raises:
         NotTogether: two of the models need different processes.
@@ -40,7 +41,7 @@ def application(args: Mapping[str, Any]) -> Application:
             ray_actor_options=options,
             max_ongoing_requests=let_in(max(entry.settings.max_batch_size for entry in entries)),
             health_check_period_s=_HEALTH_S,
-        ).bind()
+        ).bind(args.get("store", "models"))
         for number in range(1, replicas + 1)
     ]
     front = Front.options(ray_actor_options={"num_cpus": 0})  # it computes nothing, and no core is reserved for it

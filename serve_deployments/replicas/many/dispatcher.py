@@ -187,6 +187,7 @@ class Dispatcher:
             line.known.add(group.entry.name)
             self._prices.took(victim, group.entry.name, loaded.seconds, loaded.bytes_moved)
             self.tally.bytes_moved += loaded.bytes_moved
+            self.tally.ways[loaded.way] += 1
             if not group.ready.done():
                 group.ready.set_result(loaded)
             elif group in line.groups:  # withdrawn meanwhile

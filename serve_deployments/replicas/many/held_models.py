@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from serve_deployments.batches.passing_on import PassingOn
 from serve_deployments.models.live.garbage import SetAside
@@ -44,11 +45,11 @@ class HeldModels:
     first.
 
     Args:
-        conversions: what can be converted; None: nothing, each model is built each time.
+        conversions: makes what converts, once there is a model; None: each model is built each time.
     """
 
-    def __init__(self, conversions: Conversions | None = None) -> None:
-        self._conversions = conversions
+    def __init__(self, conversions: Callable[[], Conversions] | None = None) -> None:
+        self._make, self._conversions = conversions, cast(Conversions | None, None)
         self._entry: ModelEntry | None = None
         self._model: HostedModel | None = None
         self._batching: DynamicBatching | PassingOn | None = None
@@ -123,8 +124,10 @@ class HeldModels:
             model.limits.release()
             raise
         self._serve(entry, model)
-        if self._conversions is None:
+        if self._make is None or model.live.concurrent:  # an engine of its own may use its module at any time
             return Loaded(0.0, 0, "built")
+        if self._conversions is None:
+            self._conversions = await model.live.in_thread(self._make)
         moved = await model.live.in_thread(self._conversions.note, _key(entry), model.live.built)
         if moved is not None:
             self._parked[_key(entry)] = model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -11,6 +12,7 @@ from ray import serve
 
 from serve_deployments.endpoint import first_line
 from serve_deployments.replicas.loopback import stay_on_loopback
+from serve_deployments.replicas.many.conversions import TransformConversions
 from serve_deployments.replicas.many.entry import ModelEntry
 from serve_deployments.replicas.many.errors import ReplicaLost
 from serve_deployments.replicas.many.held_models import HeldModels
@@ -48,11 +50,18 @@ class HolderFacts:
 
 
 class HolderServer:
-    """A process that holds one model at a time; `Dispatcher` says which."""
+    """A process that holds one model at a time; `Dispatcher` says which.
 
-    def __init__(self) -> None:
+    Args:
+        store: name of the folder, in that of Ray's session on the node, in which models are kept that can be converted.
+    """
+
+    def __init__(self, store: str) -> None:
         stay_on_loopback()
-        self._models = HeldModels()
+        node: Any = ray._private.worker._global_node
+        folder = Path(node.get_session_dir_path()) / "raytune_infer_models" / store
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._models = HeldModels(lambda: TransformConversions(folder))
 
     async def hold(self, entry: ModelEntry) -> Reply:
         """Holds this model in place of another; the reply's value is how (`Loaded`)."""

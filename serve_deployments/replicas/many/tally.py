@@ -22,6 +22,7 @@ class Tally:
         first_output_s: what → count, sum and maximum of the seconds from a request to its output.
         lost: requests whose replica was lost, each time; they are tried again.
         failed_loads: loads that failed.
+        ways: way of loading a model → how often it was taken.
     """
 
     done: Counter[tuple[str, Done]] = field(default_factory=Counter)
@@ -31,6 +32,7 @@ class Tally:
     )
     lost: int = 0
     failed_loads: int = 0
+    ways: Counter[str] = field(default_factory=Counter)
 
     def answered(self, model: str, what: Done, seconds: float) -> None:
         """Notes a request that was answered."""
@@ -52,6 +54,7 @@ class Tally:
             "bytes_moved": self.bytes_moved,
             "requests_of_lost_replicas": self.lost,
             "failed_loads": self.failed_loads,
+            "ways": dict(self.ways),
             "time_to_first_output_s": {
                 what: {"mean": total_s / count, "max": most_s}
                 for what, (count, total_s, most_s) in self.first_output_s.items()

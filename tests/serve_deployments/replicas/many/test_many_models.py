@@ -43,6 +43,8 @@ def test_answers_are_right_while_requests_for_both_come_at_once(front):
     stats = front.stats.remote().result(timeout_s=10)
     assert stats["hits"] + stats["conversions"] + stats["cold_starts"] == len(names)
     assert stats["cold_starts"] >= 1 and set(stats["held"]) == {"replica 1", "replica 2"}
+    back = [ask(front, name).result(timeout_s=60)["y"] for name in ("one", "two", "one", "two")]
+    assert back == pytest.approx([wanted["one"], wanted["two"]] * 2)
 
 
 def test_what_is_wrong_is_said(front):
