@@ -19,6 +19,7 @@ import yaml
 
 from cluster.prices import load_prices
 from raytune_infer.commands.app import app
+from raytune_infer.report.export.models_file import ModelsFile
 from raytune_infer.spec.document import Document
 from raytune_infer.spec.service import Service
 from raytune_infer.spec.service_spec import ServiceSpec, load_spec, parse_spec
@@ -84,8 +85,11 @@ def check_mention(words: list[str]) -> None:
 
 
 def check_fragment(text: str, whole: str) -> None:
-    """Raises if a block is neither a service.yaml, nor a part of one, nor a price book."""
+    """Raises if a block is neither a service.yaml, nor a part of one, nor a models.yaml, nor a price book."""
     keys = yaml.safe_load(text)
+    if "models" in keys:
+        ModelsFile.model_validate(keys)
+        return
     if set(keys) <= set(ServiceSpec.model_fields):
         merged = {**yaml.safe_load(whole), **keys} if "model" not in keys else keys
         if "requests" in keys:  # in place of samples

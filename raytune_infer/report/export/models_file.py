@@ -19,7 +19,9 @@ BUILDER = "serve_deployments.replicas.many.application:application"
 """What a Serve config imports for it."""
 
 
-class _ModelsFile(BaseModel):
+class ModelsFile(BaseModel):
+    """The keys of a models.yaml."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     models: Annotated[dict[str, str | dict[str, Any]], Field(min_length=1)]
@@ -38,7 +40,7 @@ def read_models(path: Path) -> dict[str, Any]:
             two models cannot be served by one process. The message names the place and the remedy.
     """
     try:
-        asked = _ModelsFile.model_validate(_yaml(path))
+        asked = ModelsFile.model_validate(_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"

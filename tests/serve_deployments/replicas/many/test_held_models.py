@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -132,7 +133,8 @@ def test_a_module_is_exchanged_wherever_the_function_holds_it():
     class Holds:
         pass
 
-    built, inner = Holds(), {"m": [old]}
+    built: Any = Holds()
+    inner = {"m": [old]}
     built.attribute, built.function, built.inner = old, lambda: old_in_cell, inner
     old_in_cell = old
     places = ModulePlaces(built, old)
