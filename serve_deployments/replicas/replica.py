@@ -205,8 +205,9 @@ class ReplicaServer:
             self._serving -= 1
 
     async def __call__(self, request: Request) -> Response:
-        """Answers one HTTP request, whose body is a payload."""
-        return await answer(request, self._payload_type, self.infer, NotServing)
+        """Answers one HTTP request, whose body is a payload; one that asks for a stream as OpenAI's endpoints do."""
+        stream = self.stream if self._model.live.streams else None
+        return await answer(request, self._payload_type, self.infer, NotServing, stream)
 
     async def facts(self) -> ReplicaFacts:
         """The replica's current state: where it runs, what is enforced, and what failed."""

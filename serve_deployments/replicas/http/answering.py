@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from serve_deployments.endpoint import Payload, first_line
 from serve_deployments.replicas.http.bodies import JSON, payload_of
+from serve_deployments.replicas.http.openai_events import MEDIA_TYPE, events, from_first, wants_events
 from serve_deployments.replicas.http.payload_type import BadPayload, PayloadType
 from serve_deployments.replicas.http.results import NoForm, body_of, to_json
 
@@ -19,6 +20,7 @@ async def answer(
     expected: PayloadType,
     infer: Callable[[Payload], Awaitable[Any]],
     unavailable: type[Exception],
+    stream: Callable[[Payload], AsyncIterator[Any]] | None = None,
 ) -> Response:
     """Answer one HTTP request.
 
@@ -29,7 +31,8 @@ async def answer(
         request: the request.
         expected: the type of the service's payloads.
         infer: the model: payload → result.
-        unavailable: exception of `infer` that means that it takes no request now.
+        unavailable: exception of `infer` and `stream` that means that it takes no request now.
+        stream: the model: payload → parts of the result, for requests that ask for a stream; None: it has none.
     """
     if request.method != "POST":
         return _refused(405, "send the payload as the body of a POST request", {"Allow": "POST"})
@@ -41,6 +44,9 @@ async def answer(
     except BadPayload as error:
         return _refused(400, f"the body must be the payload: {error}")
     try:
+        if stream is not None and wants_events(payload):
+            parts = await from_first(stream(payload))
+            return StreamingResponse(events(payload, parts), media_type=MEDIA_TYPE)
         body, media = body_of(await infer(payload), headers.get("accept", ""))
     except unavailable as error:
         return _refused(503, first_line(error))
