@@ -18,6 +18,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     ),
     "trials": ("rank", "trial_overhead", "serve_throughput"),
     "planes": ("planes", "roofline_fit"),
+    "operators": ("operators",),
     "gpu": ("gpu",),
     "faults": ("chaos", "soak"),
     "transform": ("transform", "convert"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,8 +42,12 @@ def versions_here() -> str:
     return f"torch {torch.__version__}"
 
 
-def points_here(placed: Placed) -> Iterator[Result | str]:
+def points_here(placed: Placed, clock: Callable[[], float] = time.perf_counter) -> Iterator[Result | str]:
     """Measures the points in this process, held to each one's cores and threads as a replica is.
+
+    Args:
+        placed: the points.
+        clock: clock in seconds.
 
     Yields:
         Points, those that could not be measured, and sentences on limits that do not hold.
@@ -64,7 +68,7 @@ def points_here(placed: Placed) -> Iterator[Result | str]:
     device, versions = gpu_type or processor(), versions_here()
     where = "cpu" if gpu_type is None else "cuda"
     try:
-        found = measure(placed.jobs, limit, seconds=placed.seconds, clock=time.perf_counter, device=where)
+        found = measure(placed.jobs, limit, seconds=placed.seconds, clock=clock, device=where)
         for result in found:
             if isinstance(result, NotMeasured):
                 yield result

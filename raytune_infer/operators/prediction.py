@@ -23,14 +23,15 @@ from cluster.operators.curves.point import Resources
 from cluster.operators.scaling import OperatorClass
 from raytune_infer.operators.profiling import ServiceProfile
 from raytune_infer.spec.standard_knobs import NO_GPU, gpu_name
+from searchers.base import ExpectedMetrics
 from searchers.space import Value
 from serve_deployments.measuring.predicting.batch_queue import BatchQueue
 
 _UNKNOWN_PART = 0.5
 """Relative error of what follows other operators because it has no curve. Our choice."""
-_MODEL = 0.1
-"""Relative error of the sum itself: that operators in a model take as long as by themselves. Our choice, after the
-comparison of `python -m benchmarks operators`."""
+_MODEL = 0.3
+"""Relative error of the sum itself: that operators in a model take as long as by themselves. About the largest of the
+errors of `python -m benchmarks operators` (2026-11-30, four models, one core)."""
 
 
 @dataclass(frozen=True)
@@ -183,3 +184,30 @@ def _at(resources: Resources, batch: int) -> Resources:
         batch, resources.precision, resources.cpu_cores, resources.threads, resources.gpu_type, resources.gpu_share,
         resources.gpu_memory,
     )  # fmt: skip
+
+
+def expected_metrics(
+    predictor: Predictor, configs: Sequence[Mapping[str, Value]], profile: ServiceProfile
+) -> ExpectedMetrics:
+    """Returns what is expected of the rate in each configuration, for a searcher.
+
+    A server, its queue and its clients take the same part of all configurations, about which curves say nothing: so the
+    level is left open, and only the differences between configurations are told. A configuration of which nothing is
+    predicted has the middle of the others, with a deviation as large as their spread.
+
+    Args:
+        predictor: predicts batches.
+        configs: the configurations of the space, in its order.
+        profile: the model's profile.
+
+    Raises:
+        NoPrediction: nothing is predicted of any of them.
+    """
+    found = predict_all(predictor, configs, profile)
+    known = np.array([math.log(each.rate_rps) for each in found if each is not None])
+    if not known.size:
+        raise NoPrediction(f"no curve has the resources of any configuration of {profile.name}")
+    middle, spread = float(np.median(known)), max(float(known.std()), _UNKNOWN_PART)
+    mean = np.array([middle if each is None else math.log(each.rate_rps) for each in found])
+    std = np.array([spread if each is None else math.log(each.high_s / each.seconds) / 1.96 for each in found])
+    return ExpectedMetrics("operators", {"rps": mean}, {"rps": std})

@@ -26,7 +26,7 @@ from serve_deployments.endpoint import first_line
 
 _FEWEST, _MOST, _TRACES = 3, 30, 9
 """Fewest and most runs of a batch without the profiler, and most with it. Our choice."""
-_TIMING_S, _TRACING_S = 1.0, 2.0
+_TIMING_S, _TRACING_S = 0.5, 1.0
 """Seconds after which no more runs begin, without and with the profiler. Our choice: a profile takes a few seconds."""
 _MOST_CALLS = 20_000
 """Calls of operators in a batch above which it is traced once, as the profiler keeps each of them."""

@@ -12,7 +12,13 @@ from cluster.operators.profile import profile_of
 from cluster.operators.trace import Trace
 from raytune_infer.operators.built_model import Place
 from raytune_infer.operators.knob_effects import knob_effects
-from raytune_infer.operators.prediction import NoPrediction, Predictor, predict_all, resources_of
+from raytune_infer.operators.prediction import (
+    NoPrediction,
+    Predictor,
+    expected_metrics,
+    predict_all,
+    resources_of,
+)
 from raytune_infer.operators.profiling import ClassUse, ServiceProfile
 from searchers.space import Config
 from serve_deployments.models.context import ModelContext
@@ -140,3 +146,14 @@ def test_predictions_of_a_space_are_in_its_order():
     found = predict_all(Predictor(profile(), curves()), SPACE, profile())
     assert [each is not None and math.isfinite(each.rate_rps) for each in found] == [True] * len(SPACE)
     assert resources_of({"gpu_type": "none"}, profile()) == Resources(8)
+
+
+def test_a_searcher_is_told_the_rates_and_nothing_of_what_is_not_known():
+    configs: list[Config] = [*SPACE, {**SPACE[0], "precision": "float16"}]
+    found = expected_metrics(Predictor(profile(), curves()), configs, profile())
+    rates = [math.log(each["max_batch_size"] / whole(resources_of(each, profile()))) for each in SPACE]
+    assert found.log_mean["rps"][:-1] == pytest.approx(rates) and not found.level_std
+    assert found.log_mean["rps"][-1] == pytest.approx(np.median(rates))
+    assert found.log_std["rps"][-1] > 2 * found.log_std["rps"][:-1].max()
+    with pytest.raises(NoPrediction, match="any configuration"):
+        expected_metrics(Predictor(profile(), curves()), [configs[-1]], profile())
