@@ -104,6 +104,13 @@ COMPOSITE: frozenset[str] = frozenset(
 )
 """Names that stand for others: what they call is counted by itself, and their own time is dispatch."""
 
+_OF_COMPILED = re.compile(
+    r"TorchDynamo .*|Torch-Compiled Region.*|Pregraph bytecode|AOTDispatcher .*|CompiledFunction.*|autograd::engine::.*"
+)
+"""Names that torch.compile gives to the parts of its own time."""
+_COMPILED_GRAPH = re.compile(r"## Call CompiledFxGraph .* ##")
+"""Name of a call of a compiled graph: its own time is that of Inductor's kernels, which have no names on a CPU."""
+
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"(quantized|onednn|_quantized)::(q?conv1d|_?qconv1d_pointwise)", "conv1d"),
     (r"(quantized|onednn|_quantized)::(q?conv2d|_?qconv2d_pointwise|qconv_pointwise)", "conv2d"),
@@ -195,6 +202,16 @@ TORCH_KINDS: Mapping[str, str] = _by_name(_TORCH, "aten::")
 ONNX_KINDS: Mapping[str, str] = _by_name(_ONNX)
 """Type of an operator of ONNX → its kind."""
 _COMPILED = tuple((re.compile(pattern), kind) for pattern, kind in _PATTERNS)
+
+
+def only_calls_others(name: str) -> bool:
+    """Whether a name stands for others, which are counted by themselves."""
+    return name in COMPOSITE or _OF_COMPILED.fullmatch(name) is not None
+
+
+def is_compiled_graph(name: str) -> bool:
+    """Whether the own time of such an event is that of kernels that a compiler has fused."""
+    return _COMPILED_GRAPH.fullmatch(name) is not None
 
 
 def kind_of(name: str, dims: int | None = None) -> str:

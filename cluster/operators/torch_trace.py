@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.operators.kinds import COMPOSITE, UNMAPPED
+from cluster.operators.kinds import UNMAPPED, is_compiled_graph, only_calls_others
 from cluster.operators.operator_call import Argument, OperatorCall, Tensor, Work, kind_of_call
 from cluster.operators.trace import Trace
 from cluster.operators.work import work_of
@@ -99,14 +99,14 @@ def trace_of(roots: Sequence[Event], batch: int, took_s: float, *, device: str =
     held, peak = _held(roots, owners)
     made = {address for root in roots for event in root.whole() for _, address, size in event.allocated if size > 0}
     calls = []
-    for number, (event, unmapped) in enumerate(owners):
+    for number, owner in enumerate(owners):
+        event = owner.event
         arguments = tuple(_known_memory(argument, made) for argument in event.arguments)
-        kind = UNMAPPED if unmapped else kind_of_call(event.name, arguments)
-        took_ns = event.own_ns if unmapped else event.took_ns
+        took_ns = event.own_ns if owner.alone else event.took_ns
         if on_gpu:
-            took_ns = event.kernels_ns if unmapped else sum(each.kernels_ns for each in event.whole())
-        work = _work(event, kind, arguments)
-        calls.append(OperatorCall(event.name, kind, arguments, took_ns * _NS, work, held.get(number, 0.0)))
+            took_ns = event.kernels_ns if owner.alone else sum(each.kernels_ns for each in event.whole())
+        work = _work(event, owner.kind, arguments)
+        calls.append(OperatorCall(owner.name, owner.kind, arguments, took_ns * _NS, work, held.get(number, 0.0)))
     # Time of other threads runs beside that of the one which waits for them.
     main = max(roots, key=lambda root: root.took_ns).thread if roots else 0
     inside_s = sum(call.time_s for call in calls) if on_gpu else _NS * sum(
@@ -115,23 +115,42 @@ def trace_of(roots: Sequence[Event], batch: int, took_s: float, *, device: str =
     return Trace(batch, tuple(calls), took_s, max(0.0, took_s - inside_s), dispatch_ns * _NS, peak, device[:4])
 
 
-def _owners(roots: Sequence[Event], on_gpu: bool) -> tuple[list[tuple[Event, bool]], int]:
-    """The events that count, each with whether it is unmapped; and the nanoseconds of those that only call others."""
-    owners: list[tuple[Event, bool]] = []
+@dataclass(frozen=True)
+class _Owner:
+    """An event that counts.
+
+    Args:
+        event: the event.
+        kind: its kind.
+        alone: whether what it calls counts by itself.
+    """
+
+    event: Event
+    kind: str
+    alone: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name; a compiled graph's has a digest in it that is another in each process."""
+        return "compiled graph" if is_compiled_graph(self.event.name) else self.event.name
+
+
+def _owners(roots: Sequence[Event], on_gpu: bool) -> tuple[list[_Owner], int]:
+    """The events that count, and the nanoseconds of those that only call others."""
+    owners: list[_Owner] = []
     dispatch_ns = 0
 
     def visit(event: Event) -> None:
         nonlocal dispatch_ns
-        if not event.name:
-            pass
-        elif not event.is_operator or event.name in COMPOSITE:
-            dispatch_ns += 0 if on_gpu else event.own_ns
+        if is_compiled_graph(event.name):
+            owners.append(_Owner(event, "fused", alone=True))
+        elif not event.is_operator or only_calls_others(event.name):
+            dispatch_ns += event.own_ns if event.name and not on_gpu else 0
         elif (kind := kind_of_call(event.name, event.arguments)) != UNMAPPED:
-            owners.append((event, False))
+            owners.append(_Owner(event, kind))
             return
         else:
-            assert kind == UNMAPPED
-            owners.append((event, True))
+            owners.append(_Owner(event, UNMAPPED, alone=True))
         for each in event.inner:
             visit(each)
 
@@ -154,12 +173,12 @@ def _work(event: Event, kind: str, arguments: tuple[Argument, ...]) -> Work:
     return Work(sum(part.flops for part in known), sum(part.moved_bytes for part in known))
 
 
-def _held(roots: Sequence[Event], owners: Sequence[tuple[Event, bool]]) -> tuple[dict[int, float], float]:
+def _held(roots: Sequence[Event], owners: Sequence[_Owner]) -> tuple[dict[int, float], float]:
     """Number of an owner → bytes that it had allocated when the batch's memory was largest; and that largest memory."""
     changes: list[tuple[int, int, int, int | None]] = []
     seen: set[int] = set()
-    for number, (event, unmapped) in enumerate(owners):
-        for each in [event] if unmapped else event.whole():
+    for number, owner in enumerate(owners):
+        for each in [owner.event] if owner.alone else owner.event.whole():
             seen.add(id(each))
             changes += [(*change, number) for change in each.allocated]
     for root in roots:
@@ -170,18 +189,18 @@ def _held(roots: Sequence[Event], owners: Sequence[tuple[Event, bool]]) -> tuple
     live: dict[int, tuple[int, int | None]] = {}
     total = peak = 0
     at_peak: list[tuple[int, int | None]] = []
-    for _, address, size, owner in changes:
+    for _, address, size, of in changes:
         if size > 0:
-            live[address] = (size, owner)
+            live[address] = (size, of)
             total += size
             if total > peak:
                 peak, at_peak = total, list(live.values())
         elif address in live:  # what was there before the batch is not counted, nor is its end
             total -= live.pop(address)[0]
     held: dict[int, float] = {}
-    for size, owner in at_peak:
-        if owner is not None:
-            held[owner] = held.get(owner, 0.0) + size
+    for size, of in at_peak:
+        if of is not None:
+            held[of] = held.get(of, 0.0) + size
     return held, float(peak)
 
 

@@ -90,6 +90,17 @@ def test_on_a_gpu_time_is_that_of_the_kernels_whatever_started_them():
     assert found.outside_s == pytest.approx(0.001) and found.device == "cuda"
 
 
+def test_a_compiled_graph_has_the_time_of_its_nameless_kernels_and_the_compiler_what_it_takes():
+    product = Event("aten::addmm", took_ns=40, arguments=(Tensor((2,)), Tensor((3, 4)), Tensor((4, 2))))
+    graph = Event("## Call CompiledFxGraph abc ##", is_operator=False, took_ns=100, inner=[product])
+    region = Event("Torch-Compiled Region: 0/0", took_ns=130, inner=[graph])
+    found = trace_of([Event("TorchDynamo Cache Lookup", took_ns=20), region], 1, 200e-9)
+    assert [(call.name, call.kind, round(call.time_s * 1e9)) for call in found.calls] == [
+        ("compiled graph", "fused", 60), ("aten::addmm", "dense", 40),
+    ]  # fmt: skip
+    assert (round(found.dispatch_s * 1e9), round(found.outside_s * 1e9)) == (50, 50)
+
+
 def test_memory_that_was_there_before_is_neither_held_nor_freed():
     event = Event("aten::add", took_ns=9, allocated=[(1, 100, 64), (3, 200, 32)])
     outside = Event("", is_operator=False, allocated=[(2, 999, -4096), (4, 100, -64), (5, 300, 16)])
