@@ -21,7 +21,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "operators": ("operators",),
     "gpu": ("gpu",),
     "faults": ("chaos", "soak"),
-    "transform": ("transform", "convert"),
+    "transform": ("transform", "real_replay", "convert"),
 }  # fmt: skip
 """Folder → the names of its benchmarks, which are those of their files."""
 

@@ -21,7 +21,7 @@ from tests.serve_deployments.replicas.many.sibling_models import Sibling, expect
 from tests.serve_deployments.transform.conftest import made_up_costs
 
 X = [0.5, -1.0, 2.0, 0.25]
-KEPT = []
+KEPT: list[Any] = []
 
 
 def entry(head, name=None, builder="model", module=sibling_models.__name__):
@@ -134,9 +134,8 @@ def test_a_module_is_exchanged_wherever_the_function_holds_it():
         pass
 
     built: Any = Holds()
-    inner = {"m": [old]}
-    built.attribute, built.function, built.inner = old, lambda: old_in_cell, inner
-    old_in_cell = old
+    inner, in_a_cell = {"m": [old]}, old
+    built.attribute, built.function, built.inner = old, lambda: in_a_cell, inner
     places = ModulePlaces(built, old)
     places.put(new)
     assert built.attribute is new and built.function() is new and inner["m"][0] is new
