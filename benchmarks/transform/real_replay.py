@@ -1,7 +1,7 @@
 """Two models on one real replica for some minutes, against what the simulation says of the same minutes.
 
-A replica of Ray Serve is warmed up with both models, and the time of conversions and of answers is measured at rest.
-Then both get Poisson arrivals, and the simulation is asked for the same arrivals with these costs.
+A replica of Ray Serve is warmed up with both models. Both get Poisson arrivals; before and after, requests that come
+alone say what conversions and answers take. The simulation is asked for the same arrivals with the means of these costs.
 
     python -m benchmarks real_replay
 """
@@ -27,8 +27,9 @@ from serve_deployments.replicas.many.choosing.state import Kind, Price, ReplicaS
 from serve_deployments.settings import Settings
 
 MODELS = ("one", "two")
-_WARM_UPS = 8
-"""Conversions and answers that the costs are medians of."""
+_ROUNDS = 10
+"""How often a conversion and an answer of each model are timed before the minutes that count, and again afterwards: the
+machine may be shared, and its other work may come and go."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
     arrivals = poisson(MODELS, (asked.rate,), 60 * asked.minutes, asked.seed)
-    costs, real, stats = asyncio.run(_served(asked.structure, arrivals))
+    costs, real, stats = asyncio.run(_served(asked.structure, arrivals, 0.5 / asked.rate))
     simulated = Outcome.of(simulated_minutes(arrivals, *costs), from_s=0.0)
     body = _body(asked, costs, Outcome.of(real), simulated, stats)
     print(body)
@@ -75,7 +76,7 @@ def simulated_minutes(
 
 
 async def _served(
-    structure: str, arrivals: Sequence[Arrival]
+    structure: str, arrivals: Sequence[Arrival], gap_s: float
 ) -> tuple[tuple[dict[str, float], dict[str, float]], list[Served], dict[str, Any]]:
     """Costs (conversion, answer), the real replica's answers, and its own figures."""
     from ray import serve
@@ -92,13 +93,15 @@ async def _served(
         }
         run = asyncio.get_running_loop().run_in_executor
         handle = await run(None, lambda: serve.run(application(args), name="real-replay", route_prefix=None))
-        costs = await _costs(handle)
+        await _times(handle, 0.0, 2)  # both are built, and converted to once
+        times = [await _times(handle, gap_s, _ROUNDS)]
         before = await handle.stats.remote()
         real = await _replayed(handle, arrivals)
         after = await handle.stats.remote()
+        times.append(await _times(handle, gap_s, _ROUNDS))
         await run(None, lambda: serve.delete("real-replay"))
     counts = {name: after[name] - before[name] for name in ("hits", "conversions", "cold_starts")}
-    return costs, real, {**counts, "ways": after["ways"]}
+    return costs_of(times), real, {**counts, "ways": after["ways"]}
 
 
 def _model(structure: str, head: int) -> dict[str, Any]:
@@ -106,20 +109,30 @@ def _model(structure: str, head: int) -> dict[str, Any]:
     return {"model": source, "settings": Settings(args={"structure": structure, "head": head}).as_dict()}
 
 
-async def _costs(handle: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds of a conversion to each model, and of an answer of each, asked one after the other."""
-    switched: dict[str, list[float]] = {name: [] for name in MODELS}
-    again: dict[str, list[float]] = {name: [] for name in MODELS}
-    for number in range(_WARM_UPS + 2):
+async def _times(handle: Any, gap_s: float, rounds: int) -> dict[tuple[str, str], list[float]]:
+    """Seconds of requests that come alone, by model and by whether they change the replica's model."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for _ in range(rounds):
         for name in MODELS:
-            for found in (switched, again):
+            for what in ("switched", "again"):
                 began_s = time.perf_counter()
                 await _ask(handle, name)
-                if number > 1:  # both have been built by then, and converted to once
-                    found[name].append(time.perf_counter() - began_s)
-    serve_s = {name: statistics.median(again[name]) for name in MODELS}
-    convert_s = {name: max(0.0, statistics.median(switched[name]) - serve_s[name]) for name in MODELS}
-    return convert_s, serve_s
+                found.setdefault((what, name), []).append(time.perf_counter() - began_s)
+                await asyncio.sleep(gap_s)
+    return found
+
+
+def costs_of(times: Sequence[dict[tuple[str, str], list[float]]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean seconds of a conversion to each model, and of an answer of each, from several measurements.
+
+    Means, as the machine's stalls are part of what a request takes: the sum over all requests is to be the same.
+    """
+
+    def mean_s(what: str, name: str) -> float:
+        return statistics.fmean(second for each in times for second in each[what, name])
+
+    serve_s = {name: mean_s("again", name) for name in MODELS}
+    return {name: max(0.0, mean_s("switched", name) - serve_s[name]) for name in MODELS}, serve_s
 
 
 async def _replayed(handle: Any, arrivals: Sequence[Arrival]) -> list[Served]:
@@ -151,7 +164,7 @@ def _body(asked: Any, costs: Any, real: Outcome, simulated: Outcome, stats: dict
     )
     return (
         f"{real.requests} requests in {asked.minutes:g} min at {asked.rate:g} requests/s for each of two "
-        f"{asked.structure} models with one trunk. Measured before, at rest: {measured}. "
+        f"{asked.structure} models with one trunk. Requests that came alone, before and after: {measured}. "
         f"The replica loaded models by: {stats['ways']}. "
         "Other work may have shared the machine's cores. The simulation serves one request at a time, the replica "
         f"those for one model together.\n\n{markdown(('', 'mean ms', 'p99 ms', 'held', 'converted'), rows)}\n\n"

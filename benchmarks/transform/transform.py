@@ -81,8 +81,8 @@ def _about(asked: Any, arrivals: Sequence[Arrival]) -> str:
     return (
         f"{len(arrivals)} requests for {len({each.model for each in arrivals})} models in {asked.days:g} days, "
         f"{asked.nodes} nodes with {asked.replicas} replicas each, {asked.slots} model(s) a replica; converted after "
-        f"{asked.idle_s:g} s without a request. Simulated, with costs measured on this machine, whose cores other work "
-        f"may have shared. The first {asked.warm_up_s:g} s do not count."
+        f"{asked.idle_s:g} s without a request. Simulated, with costs measured on this machine in CPU time, as other "
+        f"work may have shared its cores. The first {asked.warm_up_s:g} s do not count."
     )
 
 
@@ -117,4 +117,4 @@ def _cost_table(costs: Costs) -> str:
         times_s = (model.naive_s, model.scratch_s, model.skeleton_s, model.serve_s)
         lines.append((name, f"{model.size_bytes / 1e6:.0f}", *(f"{1e3 * each:.1f}" for each in times_s)))
     header = ("structure", "MB", "naive ms", "from scratch ms", "skeleton ms", "one request ms")
-    return f"A new process: {costs.process_s:.1f} s. Medians of wall time:\n\n{markdown(header, lines)}"
+    return f"A new process: {costs.process_s:.1f} s. Medians of CPU time, one thread:\n\n{markdown(header, lines)}"

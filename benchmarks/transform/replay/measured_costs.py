@@ -1,7 +1,11 @@
-"""Measures what loading costs on this machine, each way in turn, so that all meet the same other work."""
+"""Measures what loading costs on this machine: CPU time of one thread, which other work on the machine hardly changes.
+
+Weights are in the page cache, so that loading them waits for nothing; each way is measured in turn.
+"""
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +34,7 @@ def measure(folder: Path, rounds: int, siblings: int) -> Costs:
         siblings: number of models of each structure; the first half share their trunk.
     """
     models: dict[str, ModelCosts] = {}
+    torch.set_num_threads(1)  # one of several threads that waits for another one counts its waiting as work
     for name, structure in structures().items():
         costs, trunk, head = _measured(name, structure, folder / "weights.safetensors", rounds)
         for number in range(siblings):
@@ -55,9 +60,9 @@ def _measured(
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, run in ways.items():
-            began_s = time.perf_counter()
+            began_s = time.process_time()
             run()
-            seconds[way].append(time.perf_counter() - began_s)
+            seconds[way].append(time.process_time() - began_s)
     sizes = {key: value.numel() * value.element_size() for key, value in live.state_dict().items()}
     head = sum(size for key, size in sizes.items() if key.startswith(structure.head))
     assert 0 < head < sum(sizes.values()), f"{name} has no head {structure.head!r}"
@@ -99,6 +104,8 @@ def _answer(model: nn.Module, request: Mapping[str, torch.Tensor]) -> object:
 
 
 def _process_s() -> float:
-    began_s = time.perf_counter()
+    """CPU time of a process that imports what models need."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", _IMPORTS], check=True, capture_output=True)
-    return time.perf_counter() - began_s
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
