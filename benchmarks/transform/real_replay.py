@@ -1,7 +1,7 @@
 """Two models on one real replica for some minutes, against what the simulation says of the same minutes.
 
 A replica of Ray Serve is warmed up with both models. Both get Poisson arrivals; before and after, requests that come
-alone say what conversions and answers take. The simulation is asked for the same arrivals with the means of these costs.
+alone say what conversions and answers take. The simulation has the same arrivals, and the means of these costs.
 
     python -m benchmarks real_replay
 """
