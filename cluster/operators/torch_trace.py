@@ -64,22 +64,45 @@ class Event:
 
 
 def traced(run: Callable[[], object], batch: int, *, device: str = "cpu") -> Trace:
-    """Runs a batch under torch.profiler, in this thread; `run` must have been called before.
+    """Runs a batch under torch.profiler; `run` must have been called before.
+
+    The operators of this thread are seen, with their memory. If there are none, the batch is run once more, and those
+    of all threads are seen, such as an engine's own; the profiler does not tell their memory.
 
     Args:
         run: runs the batch and returns when its results are there.
         batch: its number of payloads.
         device: "cpu" or "cuda".
     """
+    found = _traced(run, batch, device, None)
+    everywhere = _of_all_threads()
+    if found.calls or everywhere is None:
+        return found
+    other = _traced(run, batch, device, everywhere)
+    return other if other.calls else found
+
+
+def _traced(run: Callable[[], object], batch: int, device: str, how: Any) -> Trace:
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.startswith("cuda") else [])
-    with profile(activities=activities, record_shapes=True, profile_memory=True, acc_events=True) as profiler:
+    with profile(
+        activities=activities, record_shapes=True, profile_memory=how is None, acc_events=True, experimental_config=how
+    ) as profiler:
         began_s = time.perf_counter()
         run()
         took_s = time.perf_counter() - began_s
-    results = profiler.profiler.kineto_results
-    return trace_of(events_of(results), batch, took_s, device=device)
+    return trace_of(events_of(profiler.profiler.kineto_results), batch, took_s, device=device)
+
+
+def _of_all_threads() -> Any:
+    """The profiler's option by which it sees all threads; None where torch is older than that."""
+    from torch._C._profiler import _ExperimentalConfig
+
+    try:
+        return _ExperimentalConfig(profile_all_threads=True)
+    except TypeError:
+        return None
 
 
 def trace_of(roots: Sequence[Event], batch: int, took_s: float, *, device: str = "cpu") -> Trace:
@@ -107,12 +130,18 @@ def trace_of(roots: Sequence[Event], batch: int, took_s: float, *, device: str =
             took_ns = event.kernels_ns if owner.alone else sum(each.kernels_ns for each in event.whole())
         work = _work(event, owner.kind, arguments)
         calls.append(OperatorCall(owner.name, owner.kind, arguments, took_ns * _NS, work, held.get(number, 0.0)))
-    # Time of other threads runs beside that of the one which waits for them.
-    main = max(roots, key=lambda root: root.took_ns).thread if roots else 0
-    inside_s = sum(call.time_s for call in calls) if on_gpu else _NS * sum(
-        root.took_ns for root in roots if root.thread == main
-    )  # fmt: skip
+    inside_s = sum(call.time_s for call in calls) if on_gpu else _NS * _covered_ns(roots)
     return Trace(batch, tuple(calls), took_s, max(0.0, took_s - inside_s), dispatch_ns * _NS, peak, device[:4])
+
+
+def _covered_ns(roots: Sequence[Event]) -> int:
+    """Nanoseconds in which an event ran in any thread."""
+    covered = until = 0
+    for root in sorted(roots, key=lambda root: root.start_ns):
+        end = root.start_ns + root.took_ns
+        covered += max(0, end - max(until, root.start_ns))
+        until = max(until, end)
+    return covered
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def built_model(service: Service, config: Mapping[str, Value], place: Place) -> 
         UserError: the model cannot be built.
     """
     source, context = service.source, place.context
-    folder = source.folder if isinstance(source, Builder) else ""
+    folder = source.folder if isinstance(source, Builder) and not source.ours else ""
     with ExitStack() as last:
         last.enter_context(_variables(service.spec.variables(config)))
         last.enter_context(_threads(context.threads))

@@ -1,6 +1,7 @@
 """Traces of torch: real batches with known operators, and events of a GPU that is not there."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -90,10 +91,31 @@ def test_on_a_gpu_time_is_that_of_the_kernels_whatever_started_them():
     assert found.outside_s == pytest.approx(0.001) and found.device == "cuda"
 
 
+def test_operators_in_a_thread_of_the_models_own_are_seen():
+    net, x = torch.nn.Linear(64, 64), torch.randn(8, 64)
+    with ThreadPoolExecutor(1) as pool:
+
+        def run():
+            with torch.inference_mode():
+                return net(x)
+
+        found = trace(lambda: pool.submit(run).result())
+    assert [call.name for call in found.calls] == ["aten::linear"]
+    assert found.outside_s == pytest.approx(found.traced_s - found.calls[0].time_s, abs=1e-6)
+
+
+def test_time_in_two_threads_at_once_is_no_time_twice():
+    def event(start, took, thread):
+        return Event("aten::relu", start_ns=start, took_ns=took, thread=thread)
+
+    found = trace_of([event(0, 100, 1), event(50, 100, 2), event(60, 20, 1), event(300, 10, 2)], 1, 400e-9)
+    assert round(found.outside_s * 1e9) == 400 - 150 - 10
+
+
 def test_a_compiled_graph_has_the_time_of_its_nameless_kernels_and_the_compiler_what_it_takes():
     product = Event("aten::addmm", took_ns=40, arguments=(Tensor((2,)), Tensor((3, 4)), Tensor((4, 2))))
     graph = Event("## Call CompiledFxGraph abc ##", is_operator=False, took_ns=100, inner=[product])
-    region = Event("Torch-Compiled Region: 0/0", took_ns=130, inner=[graph])
+    region = Event("Torch-Compiled Region: 0/0", start_ns=20, took_ns=130, inner=[graph])
     found = trace_of([Event("TorchDynamo Cache Lookup", took_ns=20), region], 1, 200e-9)
     assert [(call.name, call.kind, round(call.time_s * 1e9)) for call in found.calls] == [
         ("compiled graph", "fused", 60), ("aten::addmm", "dense", 40),
