@@ -138,11 +138,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--budget", type=int, default=20, help="trials of a search at most")
     parser.add_argument("--seeds", type=int, default=1, help="searches per task, objective, searcher and condition")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--objectives", nargs="+", default=[], metavar="NAME", help="by default all of a suite's")
     add_goal(parser)
     asked = parser.parse_args(arguments)
-    asked.objectives = []
     plans = [
-        Plan(folder, tuple(asked.searchers), (), asked.budget, asked.seeds, load=suite_at) for folder in asked.suites
+        Plan(folder, tuple(asked.searchers), tuple(asked.objectives), asked.budget, asked.seeds, load=suite_at)
+        for folder in asked.suites
     ]
     rows, notes = rows_of(plans, CONDITIONS, asked.jobs)
     print(keep(rows, "expected"))
