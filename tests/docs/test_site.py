@@ -19,7 +19,7 @@ def test_the_page_of_commands_has_each_command_with_each_of_its_options():
     assert re.findall(r"^## (.*)$", written, re.M) == list(COMMANDS)
     for name, section in zip(COMMANDS, written.split("\n## "), strict=True):
         command = COMMANDS[name]
-        rows = re.findall(r"^\| `(?:-\w, )?(\S+?)[ `]", section, re.M)
+        rows = re.findall(r"^\| `(?:-\w, )?(\S+?)[ ,`]", section, re.M)
         shown = [next((o for o in p.opts if o.startswith("--")), p.metavar) for p in command.params]
         assert rows == shown and str(command.help).splitlines()[0] in section
     assert "| `--budget <int range>` | Largest number of trials of a search. [default: 40; x>=1] |" in written

@@ -45,7 +45,7 @@ class Generated(nn.Module):
             elif kind == "transposed":
                 layer.weight = nn.Parameter(torch.randn(4, 4).t())
             elif kind == "constant":
-                vars(self)[f"constant{n}"] = torch.randn(4)
+                setattr(self, f"constant{n}", torch.randn(4))
             elif kind == "overlapping":
                 both = torch.randn(6)
                 layer.bias = nn.Parameter(both[:4])
