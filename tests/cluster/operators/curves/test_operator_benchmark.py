@@ -66,12 +66,12 @@ def test_limits_that_cannot_be_held_leave_points_unmeasured():
 
 def test_the_seconds_are_a_bound():
     ticks = itertools.count(0, 0.4)  # each look at the clock takes this long
-    jobs = [Job(dense(), Resources(batch)) for batch in range(1, 60)]
+    jobs = [Job(dense(), Resources(batch)) for batch in range(59, 0, -1)]  # none is longer than one before
     found = list(measure(jobs, lambda *_: None, seconds=20, clock=lambda: next(ticks), patience=QUICK))
     done = [each for each in found if not isinstance(each, NotMeasured)]
     assert len(found) == len(jobs) and 0 < len(done) < 20
     left = [each.why for each in found if isinstance(each, NotMeasured)]
-    assert all("were over" in why or "take longer" in why for why in left)
+    assert all("were over" in why for why in left)
 
 
 def test_a_batch_that_would_take_too_long_is_not_begun():
