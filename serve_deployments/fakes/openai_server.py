@@ -74,6 +74,8 @@ class FakeOpenAIServer:
             return web.json_response({"error": {"message": f"request {number} is refused, as arranged"}}, status=status)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
+        if "messages" in body:  # at once, as vLLM says who speaks: no text yet
+            await response.write(_event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}))
         tokens = body.get("max_tokens", DEFAULT_TOKENS)
         for token in range(tokens):
             if token == self.breaks_after:

@@ -130,6 +130,13 @@ def test_an_answer_that_is_not_streamed_has_missed_a_limit_on_its_first_token_an
     assert METRICS["missed"].count(single.requests(), 1.0) == 0
 
 
+def test_a_request_that_was_dropped_has_missed_however_long_its_limits_are():
+    dropped = RequestRecord(0.0, 0.0, 5.0, "no answer within 5 s", parts=0)
+    for name in REQUEST_TIMES:
+        made = recorded(dropped, THREE[0], limits=RequestLimits({name: 100.0}))
+        assert METRICS["missed"].count(made.requests(), 1.0) == 0.5
+
+
 def test_the_share_that_misses_is_tested_as_times_that_cluster():
     """Requests that are slow together count as fewer, and are known by their times before any of them misses."""
     waits = np.repeat(np.random.default_rng(0).exponential(0.1, 100), 20)  # twenty each of one busy moment

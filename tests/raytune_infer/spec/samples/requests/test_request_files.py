@@ -95,7 +95,7 @@ def test_burstgpt_and_azure_in_seconds_without_requests_that_failed(file):
     assert found[1].at_s - found[0].at_s == pytest.approx(4.314579, abs=1e-6)
     payloads = from_file("azure", file(AZURE), MadeText(), output=7).payloads
     assert [(words(p["prompt"]), p["max_tokens"]) for p in payloads] == [(374, 7), (396, 7), (2162, 7)]
-    assert len({p["prompt"] for p in payloads}) == 3
+    assert len({p["prompt"][:100] for p in payloads}) == 3  # none begins as another does, or a cache would help
 
 
 def test_answers_may_end_when_the_model_ends_them(file):
