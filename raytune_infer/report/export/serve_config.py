@@ -188,12 +188,10 @@ def _one_line(text: str) -> str:
 
 def _model(spec: ServiceSpec) -> dict[str, Any]:
     """The model as arguments of the application; one that batches for itself with the longest wait for its answers."""
-    model = {name: value for name, value in asdict(model_source(spec)).items() if name != "wait"}
-    return (
-        {"model": model, "answers_within_s": service_wait(spec)[0]}
-        if spec.model.takes_each_request
-        else {"model": model}
-    )
+    left_out = {"wait"} if spec.model.llm is not None else {"wait", "ours"}
+    model = {name: value for name, value in asdict(model_source(spec)).items() if name not in left_out}
+    wait = {"answers_within_s": service_wait(spec)[0]} if spec.model.takes_each_request else {}
+    return {"model": model, **wait}
 
 
 def _array(payload_type: PayloadType) -> str:

@@ -48,8 +48,9 @@ def test_first_part_gaps_and_tokens_are_those_of_the_endpoint():
     chat, text = asyncio.run(asked(server, HELLO, {"prompt": "one two", "max_tokens": 3}))
     for answer, tokens, sent in ((chat, 5, 3), (text, 3, 2)):
         assert (answer.parts, answer.size_out, answer.size_in) == (tokens, tokens, sent)
-        assert 0.1 <= answer.first_after_s < 0.3  # a busy machine may be late, never early
-        assert len(answer.gaps_s) == tokens - 1 and sum(answer.gaps_s) == pytest.approx(0.05 * (tokens - 1), abs=0.1)
+        # A busy machine may be late with any of them, and early with none.
+        assert 0.099 <= answer.first_after_s < 2 and len(answer.gaps_s) == tokens - 1
+        assert 0.099 + 0.05 * (tokens - 1) <= answer.first_after_s + sum(answer.gaps_s) < 3
     assert chat.content == " w0 w1 w2 w3 w4"
     assert server.bodies[0]["model"] == "fake" and server.bodies[0]["stream_options"] == {"include_usage": True}
 
