@@ -9,8 +9,8 @@ import argparse
 from pathlib import Path
 
 _SPREAD = 0.3
-"""Standard deviation of the weights. Our choice: with the usual 0.02 of an untrained model, the last token alone decides
-on the next; with this one, so does all that came before it."""
+"""Standard deviation of the weights. Our choice: with the usual 0.02 of an untrained model, the last token decides
+alone on the next; with this one, so does all that came before it."""
 
 
 def write_tiny_llama(folder: Path, *, width: int = 64, layers: int = 2, positions: int = 512, seed: int = 0) -> Path:
