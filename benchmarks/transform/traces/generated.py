@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
     asked.folder.mkdir(parents=True, exist_ok=True)
-    write_2021(asked.folder / "AzureFunctionsInvocationTrace2021.txt", asked.functions, asked.seed)
+    write_2021(asked.folder / "generated_2021.txt", asked.functions, asked.seed)
     write_2019(asked.folder, asked.functions, asked.days, asked.seed)
 
 

@@ -104,7 +104,7 @@ def test_generated_files_are_read_by_the_readers_and_are_the_same_for_the_same_s
     texts = {n: [f.read_text() for f in sorted((tmp_path / n).iterdir())] for n in ("one", "again", "other")}
     assert texts["one"] == texts["again"]
     assert all(a != b for a, b in zip(texts["one"], texts["other"], strict=True))
-    calls = azure_2021.read(tmp_path / "one" / "AzureFunctionsInvocationTrace2021.txt")
+    calls = azure_2021.read(tmp_path / "one" / "generated_2021.txt")
     assert 1 < len(calls_by_function(calls)) <= 8 and all(0 <= each.start_s < 86400 for each in calls)
     days = azure_2019.days_in(tmp_path / "one")
     first, second = (azure_2019.read_day(day, seed=0) for day in days)
@@ -162,7 +162,7 @@ def test_a_trace_is_named_by_word_file_or_folder(tmp_path):
     generated.main([str(tmp_path), "--functions", "8", "--seed", "1"])
     part = Part(0.0, 3 * 86400.0)
     assert arrivals_of("poisson", ["a"], part, 0, (0.01,)) == poisson(["a"], (0.01,), part.span_s, 0)
-    of_2021 = arrivals_of(str(tmp_path / "AzureFunctionsInvocationTrace2021.txt"), ["a", "b"], part, 0)
+    of_2021 = arrivals_of(str(tmp_path / "generated_2021.txt"), ["a", "b"], part, 0)
     both_days = arrivals_of(str(tmp_path), ["a", "b"], part, 0)
     first_day = arrivals_of(str(tmp_path / "invocations_per_function_md.anon.d01.csv"), ["a", "b"], part, 0)
     assert of_2021[0].at_s == both_days[0].at_s == 0
