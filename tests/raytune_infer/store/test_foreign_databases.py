@@ -52,7 +52,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_was(url):
     execute(url, "ALTER TABLE trials ADD COLUMN mood TEXT", f"UPDATE {VERSION} SET version_num = '9999'")
     before = columns(url), contents(url)
     with pytest.raises(
-        RunError, match="history.* is of revision 9999, .* newer .* 0001 to 0003; install the newer version, or name"
+        RunError, match="history.* is of revision 9999, .* newer .* 0001 to 0004; install the newer version, or name"
     ):
         Database(url)
     assert (columns(url), contents(url)) == before
