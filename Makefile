@@ -63,7 +63,7 @@ test: install
 	# OMP_NUM_THREADS: threads of BLAS and torch that find no core wait for one another in loops: four times the CPU time.
 	@nice -n 19 $(MAKE) --no-print-directory check types declared > $(VENV)/tests-checks.log 2>&1 & checks=$$!; \
 	$(MAKE) --no-print-directory $(VENV)/.compiled; \
-	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/pytest -m "not ray" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/pytest -m "not ray and not slow" -n 2 --dist worksteal > $(VENV)/tests-computing.log 2>&1 & computing=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part others -n 1 > $(VENV)/tests-others.log 2>&1 & others=$$!; \
 	$(BIN)/pytest -m "ray and not slow" --part studies -n 1; studies=$$?; \
 	wait $$others; others=$$?; cat $(VENV)/tests-others.log; \

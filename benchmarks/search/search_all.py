@@ -49,6 +49,8 @@ def commands() -> Iterator[Command]:
     for suite in ("llm-serving", "argonne"):
         yield "search", suite, "--searchers", "meta", "portfolio", "--budget", "30", "--parallel", "4"
     yield "tolerance", *CHOSEN_ON, "--seeds", "1", "--budget", "30"
+    yield "expected", "planes-cpu"
+    yield "expected", "emulated-falcon", "--budget", "12", "--goal", "0.9"
     for suite in (*CHOSEN_ON, *LOOKED_AT):
         drawn = ("--curves", "docs/images/calibration.svg") if suite == "argonne" else ()
         yield "calibration", suite, "--seeds", "1", "--budget", "20", *drawn

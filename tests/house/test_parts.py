@@ -37,7 +37,7 @@ def collected(house: pytest.Pytester, *words: str) -> list[str]:
 def test_the_parts_of_the_makefile_leave_no_test_out_and_run_none_twice(house):
     commands = re.findall(r"\$\(BIN\)/pytest (.*?)(?: >|;)", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert commands == [
-        '-m "not ray" -n 2 --dist worksteal',
+        '-m "not ray and not slow" -n 2 --dist worksteal',
         '-m "ray and not slow" --part others -n 1',
         '-m "ray and not slow" --part studies -n 1',
     ]

@@ -64,4 +64,4 @@ def _amounts(metrics: Mapping[str, float]) -> Table:
     columns = (Column("metric", "metric", kind="text", key=True), Column("value", "value"),
                Column("unit", "unit", kind="text"))  # fmt: skip
     told = [(name, metric) for name, metric in METRICS.items() if metric.time is None and name in metrics]
-    return Table("amounts", columns, tuple(Row((name, metrics[name], metric.unit)) for name, metric in told))
+    return Table("amounts", columns, tuple(Row((name, metrics[name], metric.unit or None)) for name, metric in told))

@@ -53,7 +53,7 @@ def _steps(plan: Plan) -> Table:
         Column("ms", "price", "ms", digits=".3f"),
     )  # fmt: skip
     rows = [Row((step.action, step.what, step.count, step.size_bytes / _MB, 1e3 * step.price_s)) for step in plan.steps]
-    total = Row(("total", "", None, plan.moved_bytes / _MB, 1e3 * plan.price_s), "total")
+    total = Row(("total", None, None, plan.moved_bytes / _MB, 1e3 * plan.price_s), "total")
     return Table("steps", columns, (*rows, total), title="steps")
 
 

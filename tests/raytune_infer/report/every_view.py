@@ -33,6 +33,7 @@ from searchers.replay import Step
 from searchers.space import Config, Knob, Space
 from serve_deployments.resources.usage import Usage
 from tests.raytune_infer.ranking.ranked_trials import level, ranked, trial
+from tests.raytune_infer.report.views_of_models import views_of_models
 
 TYPED = "[/INST]"
 """What a user may have typed as a knob's value, a name or a prompt that stands in an error: rich's markup, nearly."""
@@ -80,6 +81,7 @@ def views() -> dict[str, View]:
         "finished": replace(
             telling.finished(TRIALS[0]), sections=(telling.finished(TRIALS[2]), telling.finished(TRIALS[3]))
         ),
+        **views_of_models(TYPED),
     }
 
 
