@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from searchers.space import Value
 from serve_deployments.device.limits import machine_cores
 from serve_deployments.device.threads import set_threads
 from serve_deployments.endpoint import first_line
+from serve_deployments.environment.temporary import environment
 from serve_deployments.models.context import ModelContext
 from serve_deployments.models.live.hooks import hook
 from serve_deployments.models.model import Builder, ModelFiles, as_batch, construct, locate
@@ -92,7 +92,7 @@ def built_model(service: Service, config: Mapping[str, Value], place: Place) -> 
     source, context = service.source, place.context
     folder = source.folder if isinstance(source, Builder) and not source.ours else ""
     with ExitStack() as last:
-        last.enter_context(_variables(service.spec.variables(config)))
+        last.enter_context(environment(service.spec.variables(config)))
         last.enter_context(_threads(context.threads))
         last.enter_context(inside(folder))
         runner = last.enter_context(asyncio.Runner()) if isinstance(source, Builder) else None
@@ -175,17 +175,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         set_threads(before)
-
-
-@contextmanager
-def _variables(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
